@@ -1,0 +1,3 @@
+//! orchestratord
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! pool-managerd
+
+fn main() {}

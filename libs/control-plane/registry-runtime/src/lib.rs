@@ -1,0 +1,1 @@
+//! The task, timers and node probes around the pure service-registry.

@@ -1,0 +1,1 @@
+//! Slot reservations, a bounded waiting line and ejection of failing endpoints.

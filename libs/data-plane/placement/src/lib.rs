@@ -1,0 +1,1 @@
+//! Where a request goes: a pure choice over the routing table, with reasons.

@@ -1,0 +1,1 @@
+//! The GPUs, CPU cores and memory of this machine.

@@ -1,0 +1,1 @@
+//! A directory of handoff files turned into appeared, changed and gone events.

@@ -1,0 +1,1 @@
+//! The HTTP API of a GPU node: its pools, and the data path to its engines.

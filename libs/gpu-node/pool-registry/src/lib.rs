@@ -1,0 +1,1 @@
+//! The pools and replicas of one GPU node: readiness, slots, drain, snapshots.

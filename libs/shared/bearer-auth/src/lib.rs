@@ -1,0 +1,1 @@
+//! Bearer tokens: redacted secrets, constant-time verification and the loopback rule.

@@ -1,0 +1,200 @@
+//! Error codes: one table from what went wrong to what a caller sees.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident => $code:literal, $status:literal, $retriable:literal;)*) => {
+        /// What went wrong, in a word a program can branch on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {$($(#[$doc])* $name,)*}
+
+        impl ErrorCode {
+            /// Every code there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {$(Self::$name => $code,)*}
+            }
+
+            /// The HTTP status it is answered with.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self {$(Self::$name => $status,)*}
+            }
+
+            /// Whether the same request may succeed later.
+            #[must_use]
+            pub const fn retriable(self) -> bool {
+                match self {$(Self::$name => $retriable,)*}
+            }
+        }
+    };
+}
+
+codes! {
+    /// A field, header or body is wrong; the message names it.
+    InvalidRequest => "INVALID_REQUEST", 400, false;
+    /// No token, or a wrong one.
+    Unauthorized => "UNAUTHORIZED", 401, false;
+    /// The token does not allow this.
+    Forbidden => "FORBIDDEN", 403, false;
+    /// No such route or object.
+    NotFound => "NOT_FOUND", 404, false;
+    /// No replica serves the model.
+    ModelNotAvailable => "MODEL_NOT_AVAILABLE", 404, false;
+    /// The control plane does not know the node: it registers again.
+    UnknownNode => "UNKNOWN_NODE", 404, true;
+    /// The route exists, with another method.
+    MethodNotAllowed => "METHOD_NOT_ALLOWED", 405, false;
+    /// A client sent too slowly.
+    RequestTimeout => "REQUEST_TIMEOUT", 408, true;
+    /// A message of an earlier life of the node.
+    StaleIncarnation => "STALE_INCARNATION", 409, false;
+    /// Another machine uses the node id and is alive.
+    NodeIdConflict => "NODE_ID_CONFLICT", 409, false;
+    /// The body is over its limit.
+    PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
+    /// Every slot is taken and the line is full, or waiting took too long.
+    QueueFull => "QUEUE_FULL", 429, true;
+    /// A bug of ours.
+    Internal => "INTERNAL", 500, true;
+    /// The engine or node broke off while answering.
+    WorkerReset => "WORKER_RESET", 502, true;
+    /// The pool's slots are all taken.
+    PoolBusy => "POOL_BUSY", 503, true;
+    /// The pool takes no new requests.
+    PoolDraining => "POOL_DRAINING", 503, true;
+    /// The pool cannot serve now.
+    PoolUnavailable => "POOL_UNAVAILABLE", 503, true;
+    /// The node cannot be reached.
+    NodeUnavailable => "NODE_UNAVAILABLE", 503, true;
+    /// Nodes join in the CLOUD profile only, and it is off.
+    CloudProfileDisabled => "CLOUD_PROFILE_DISABLED", 503, false;
+    /// This process is stopping.
+    ShuttingDown => "SHUTTING_DOWN", 503, true;
+    /// A deadline passed before the answer came.
+    DeadlineExceeded => "DEADLINE_EXCEEDED", 504, true;
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The error answer of `/v2`: `{"error":{"code":…,"message":…,"retriable":…}}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorEnvelope {
+    /// The error.
+    pub error: ErrorBody,
+}
+
+/// What `/v2` says of an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// An [`ErrorCode`], or one that a later version added.
+    pub code: Cow<'static, str>,
+    /// For people: what is wrong and what would be right.
+    pub message: String,
+    /// The same request may succeed later.
+    pub retriable: bool,
+    /// When to try again, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl ErrorEnvelope {
+    /// The envelope for `code`.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            error: ErrorBody {
+                code: Cow::Borrowed(code.as_str()),
+                message: message.into(),
+                retriable: code.retriable(),
+                retry_after_ms: None,
+            },
+        }
+    }
+}
+
+/// The error answer of `/v1`, in OpenAI's shape, so that its clients understand it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenAiError {
+    /// The error.
+    pub error: OpenAiErrorBody,
+}
+
+/// What `/v1` says of an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenAiErrorBody {
+    /// For people: what is wrong and what would be right.
+    pub message: String,
+    /// OpenAI's class of error.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The field at fault.
+    pub param: Option<&'static str>,
+    /// What went wrong.
+    pub code: ErrorCode,
+}
+
+impl OpenAiError {
+    /// The error for `code`, about the field `param` when there is one at fault.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>, param: Option<&'static str>) -> Self {
+        // https://platform.openai.com/docs/guides/error-codes
+        let kind = match code.status() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        };
+        Self {
+            error: OpenAiErrorBody {
+                message: message.into(),
+                kind,
+                param,
+                code,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_shapes() {
+        let v2 =
+            serde_json::to_string(&ErrorEnvelope::new(ErrorCode::UnknownNode, "register first")).unwrap();
+        assert_eq!(
+            v2,
+            r#"{"error":{"code":"UNKNOWN_NODE","message":"register first","retriable":true}}"#
+        );
+        let v1 = serde_json::to_string(&OpenAiError::new(ErrorCode::QueueFull, "busy", None)).unwrap();
+        assert_eq!(
+            v1,
+            r#"{"error":{"message":"busy","type":"rate_limit_error","param":null,"code":"QUEUE_FULL"}}"#
+        );
+    }
+
+    #[test]
+    fn codes_are_distinct_and_statuses_are_errors() {
+        let names: std::collections::BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), ErrorCode::ALL.len());
+        assert!(
+            ErrorCode::ALL
+                .iter()
+                .all(|code| (400..600).contains(&code.status()))
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! The handoff file: "this engine is up".
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    EngineKind, HttpUrl, PoolId, ReplicaId,
+    pool::{Invalid, MAX_SLOTS, check_models, check_text},
+};
+
+/// What whoever started an engine writes to `{runtime dir}/{pool_id}_{replica_id}.json`.
+///
+/// Write it to a temporary name in the same directory and rename it, so that a reader never sees half of it.
+///
+/// ```
+/// let handoff: pool_registry_types::Handoff = serde_json::from_str(
+///     r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","slots":4}"#,
+/// ).unwrap();
+/// assert_eq!(handoff.slots, 4);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unvalidated")]
+pub struct Handoff {
+    /// The pool this engine belongs to.
+    pub pool_id: PoolId,
+    /// Which of the pool's engines it is.
+    pub replica_id: ReplicaId,
+    /// What kind of engine answers at `url`.
+    pub engine: EngineKind,
+    /// Where the engine listens, as seen from its own machine.
+    pub url: HttpUrl,
+    /// The engine's version, in its own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    /// How many requests the engine serves at once; 1 to [`MAX_SLOTS`].
+    pub slots: u32,
+    /// Which devices it runs on, for example `GPU0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mask: Option<String>,
+    /// The models it serves; absent means "ask the engine".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Unvalidated {
+    pool_id: PoolId,
+    replica_id: ReplicaId,
+    engine: EngineKind,
+    url: HttpUrl,
+    engine_version: Option<String>,
+    slots: u32,
+    device_mask: Option<String>,
+    models: Option<Vec<String>>,
+}
+
+impl TryFrom<Unvalidated> for Handoff {
+    type Error = Invalid;
+
+    fn try_from(raw: Unvalidated) -> Result<Self, Invalid> {
+        if !(1..=MAX_SLOTS).contains(&raw.slots) {
+            return Err(Invalid::new(
+                "slots",
+                format!("must be between 1 and {MAX_SLOTS}, not {}", raw.slots),
+            ));
+        }
+        check_text("engine_version", raw.engine_version.as_deref())?;
+        check_text("device_mask", raw.device_mask.as_deref())?;
+        check_models("models", raw.models.as_deref())?;
+        let Unvalidated {
+            pool_id,
+            replica_id,
+            engine,
+            url,
+            engine_version,
+            slots,
+            device_mask,
+            models,
+        } = raw;
+        Ok(Self {
+            pool_id,
+            replica_id,
+            engine,
+            url,
+            engine_version,
+            slots,
+            device_mask,
+            models,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Handoff, String> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_short_and_the_long_form() {
+        let short = parse(
+            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","engine_version":"v1","slots":4}"#,
+        )
+        .unwrap();
+        assert_eq!(short.models, None);
+        let long = parse(
+            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","slots":4,
+                "device_mask":"GPU0","models":["tiny"],"from_the_future":{"x":1}}"#,
+        )
+        .unwrap();
+        assert_eq!(long.models.as_deref(), Some(&["tiny".to_owned()][..]));
+        assert_eq!(parse(&serde_json::to_string(&long).unwrap()).unwrap(), long);
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        let good = serde_json::json!({
+            "pool_id": "p", "replica_id": "r", "engine": "llamacpp", "url": "http://localhost:1", "slots": 1,
+        });
+        for (field, value) in [
+            ("pool_id", serde_json::json!("a/b")),
+            ("replica_id", serde_json::json!("")),
+            ("engine", serde_json::json!("llama cpp")),
+            ("url", serde_json::json!("localhost:1")),
+            ("url", serde_json::json!(1)),
+            ("slots", serde_json::json!(0)),
+            ("slots", serde_json::json!(-1)),
+            ("slots", serde_json::json!(100_000)),
+            ("slots", serde_json::json!("4")),
+            ("engine_version", serde_json::json!("v\u{1}")),
+            ("device_mask", serde_json::json!("x".repeat(2000))),
+            ("models", serde_json::json!([""])),
+            ("models", serde_json::json!("tiny")),
+        ] {
+            let mut bad = good.clone();
+            bad[field] = value.clone();
+            let error = parse(&bad.to_string()).unwrap_err();
+            assert!(error.contains(field), "{field}={value}: {error}");
+        }
+        for missing in ["pool_id", "replica_id", "engine", "url", "slots"] {
+            let mut bad = good.clone();
+            bad.as_object_mut().unwrap().remove(missing);
+            let error = parse(&bad.to_string()).unwrap_err();
+            assert!(error.contains(missing), "{missing}: {error}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Header names this project adds; all lower case, as HTTP libraries keep them.
+
+use http::HeaderName;
+
+/// Names one request through every hop and log line.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The node that answered.
+pub const NODE: HeaderName = HeaderName::from_static("x-llorch-node");
+/// The pool that answered.
+pub const POOL: HeaderName = HeaderName::from_static("x-llorch-pool");
+/// The replica that answered.
+pub const REPLICA: HeaderName = HeaderName::from_static("x-llorch-replica");
+/// How many endpoints were tried.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-llorch-attempts");
+/// How long the request waited for a slot, in milliseconds.
+pub const QUEUE_MS: HeaderName = HeaderName::from_static("x-llorch-queue-ms");
+/// On a request to a node: the model asked for, so that the node need not read the body.
+pub const MODEL: HeaderName = HeaderName::from_static("x-llorch-model");
+/// On a node's answer: its pool's free slots just now.
+pub const SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-slots-free");
+/// On a node's answer: its pool's slots.
+pub const SLOTS_TOTAL: HeaderName = HeaderName::from_static("x-llorch-slots-total");
+/// On a node's own refusal: the error code, so that the control plane need not read the body.
+pub const REFUSAL: HeaderName = HeaderName::from_static("x-llorch-refusal");
+/// With a 429: when to try again, in milliseconds.
+pub const BACKOFF_MS: HeaderName = HeaderName::from_static("x-backoff-ms");

@@ -1,0 +1,187 @@
+//! Identifiers: checked once, at the edge, before any log, metric or path uses them.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The longest identifier in bytes.
+const MAX_ID_BYTES: usize = 128;
+
+/// How much of a refused value an error repeats: enough to recognise it, too little to flood a log.
+const MAX_ECHO_CHARS: usize = 40;
+
+/// A text that is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{kind} must be 1 to 128 characters of A-Z a-z 0-9 . _ - beginning with a letter or a digit, not {echo}"
+)]
+pub struct IdError {
+    kind: &'static str,
+    echo: String,
+}
+
+/// A refused value as an error may repeat it: shortened, and escaped so that it cannot forge a log line.
+pub(crate) fn echo(value: &str) -> String {
+    let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
+    let more = if shown.len() < value.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
+fn is_id(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() <= MAX_ID_BYTES
+        && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident => $kind:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// 1 to 128 characters of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit. Cloning is cheap.
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `value` and makes it an identifier.
+            ///
+            /// # Errors
+            /// When `value` is not of the form above; the error names the field.
+            pub fn new(value: &str) -> Result<Self, IdError> {
+                if is_id(value) {
+                    Ok(Self(Arc::from(value)))
+                } else {
+                    Err(IdError { kind: $kind, echo: echo(value) })
+                }
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(value: &str) -> Result<Self, IdError> {
+                Self::new(value)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(value: String) -> Result<Self, IdError> {
+                Self::new(&value)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A GPU node: one agent, one address.
+    NodeId => "node_id";
+    /// The machine an agent runs on; several nodes may share one.
+    MachineId => "machine_id";
+    /// A group of replicas that answer for the same models.
+    PoolId => "pool_id";
+    /// One engine process within a pool.
+    ReplicaId => "replica_id";
+    /// Which inference engine it is: `llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.
+    EngineKind => "engine";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn accepts_what_operators_write() {
+        for good in [
+            "a",
+            "0",
+            "gpu-node-1",
+            "pool_0",
+            "Host.example.org",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(NodeId::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_and_names_the_field() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "-a",
+            "_a",
+            "a/b",
+            "../etc/passwd",
+            "a b",
+            "a\n",
+            "a\0",
+            "ü",
+            "a%2e",
+            &"x".repeat(129),
+        ] {
+            let error = PoolId::new(bad).unwrap_err().to_string();
+            assert!(error.starts_with("pool_id must be"), "{error}");
+            assert!(!error.contains('\n') && !error.contains('\0'), "{error:?}");
+            assert!(error.len() < 300, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_json_id_is_checked() {
+        let error = serde_json::from_str::<ReplicaId>(r#""r 0""#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("replica_id must be"), "{error}");
+        assert_eq!(
+            serde_json::to_string(&ReplicaId::new("r0").unwrap()).unwrap(),
+            r#""r0""#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_accepted_id_matches_the_documented_pattern(value in "\\PC{0,140}") {
+            let documented = (1..=128).contains(&value.len())
+                && value.bytes().enumerate().all(|(i, b)| b.is_ascii_alphanumeric() || (i > 0 && b"._-".contains(&b)));
+            prop_assert_eq!(NodeId::new(&value).is_ok(), documented);
+        }
+    }
+}

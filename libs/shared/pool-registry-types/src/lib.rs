@@ -1,0 +1,30 @@
+//! The wire contract between GPU nodes and the control plane.
+//!
+//! Everything two processes of this project say to each other is a type of this crate: identifiers, the
+//! handoff file that announces an engine, the register and heartbeat messages, the error envelope, and the
+//! names of the headers. It does no I/O and owns no clock, so any Rust service can depend on it.
+//!
+//! Two rules hold throughout:
+//!
+//! * **A value that exists is valid.** Identifiers, URLs and messages are checked while they are
+//!   deserialised; the error names the field and says what would be right.
+//! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New fields are
+//!   optional, so the short form of a message always works.
+
+mod error;
+mod handoff;
+pub mod headers;
+mod id;
+mod node;
+mod pool;
+mod url;
+
+pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
+pub use handoff::Handoff;
+pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId};
+pub use node::{
+    Ack, Capabilities, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
+    RegisterResponse,
+};
+pub use pool::{MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus, ReplicaStatus};
+pub use url::{HttpUrl, UrlError};

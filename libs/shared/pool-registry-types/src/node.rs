@@ -1,0 +1,310 @@
+//! Register and heartbeat: how a node joins and stays.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
+    pool::{Invalid, MAX_POOLS, check_text},
+};
+
+/// `POST /v2/nodes/register`: a node joins, or says anew who it is. Idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UnvalidatedRegister")]
+pub struct RegisterRequest {
+    /// Who joins.
+    pub node_id: NodeId,
+    /// The machine it runs on.
+    pub machine_id: MachineId,
+    /// Where the control plane reaches the node.
+    pub address: HttpUrl,
+    /// The pools it expects to have; the heartbeat tells their state.
+    #[serde(default)]
+    pub pools: Vec<PoolId>,
+    /// Its hardware.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// The agent's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Rises at each start of the agent (its start time in milliseconds since 1970), so that messages of an
+    /// earlier life are told apart. Absent: no fencing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct UnvalidatedRegister {
+    node_id: NodeId,
+    machine_id: MachineId,
+    address: HttpUrl,
+    #[serde(default)]
+    pools: Vec<PoolId>,
+    #[serde(default)]
+    capabilities: Capabilities,
+    version: Option<String>,
+    incarnation: Option<u64>,
+}
+
+impl TryFrom<UnvalidatedRegister> for RegisterRequest {
+    type Error = Invalid;
+
+    fn try_from(raw: UnvalidatedRegister) -> Result<Self, Invalid> {
+        if raw.pools.len() > MAX_POOLS {
+            return Err(Invalid::new(
+                "pools",
+                format!("must be at most {MAX_POOLS} pools, not {}", raw.pools.len()),
+            ));
+        }
+        check_text("version", raw.version.as_deref())?;
+        let UnvalidatedRegister {
+            node_id,
+            machine_id,
+            address,
+            pools,
+            capabilities,
+            version,
+            incarnation,
+        } = raw;
+        Ok(Self {
+            node_id,
+            machine_id,
+            address,
+            pools,
+            capabilities,
+            version,
+            incarnation,
+        })
+    }
+}
+
+/// A node's hardware.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Its GPUs, in index order.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+    /// CPU cores the agent may use.
+    #[serde(default)]
+    pub cpu_cores: u32,
+    /// Memory of the machine in bytes.
+    #[serde(default)]
+    pub ram_total_bytes: u64,
+}
+
+/// One GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its index on the machine.
+    pub device_id: u32,
+    /// The vendor's name for it.
+    pub name: String,
+    /// Its memory in bytes.
+    pub vram_total_bytes: u64,
+    /// CUDA compute capability, for example `8.6`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_capability: Option<String>,
+}
+
+/// The answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterResponse {
+    /// Always true: a refusal is an error envelope.
+    pub success: bool,
+    /// For people.
+    pub message: String,
+    /// Who was registered.
+    pub node_id: NodeId,
+    /// When the next heartbeat is due, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_heartbeat_ms: Option<u64>,
+    /// After how much silence the node counts as offline, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// `POST /v2/nodes/{id}/heartbeat`: the full state of a node, every time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UnvalidatedHeartbeat")]
+pub struct HeartbeatRequest {
+    /// When the node wrote it, RFC 3339; for people and for clock skew, never for liveness.
+    pub timestamp: String,
+    /// All its pools.
+    pub pools: Vec<PoolStatus>,
+    /// As registered; see [`RegisterRequest::incarnation`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// Rises with each heartbeat of one incarnation, so that a late one changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct UnvalidatedHeartbeat {
+    timestamp: String,
+    pools: Vec<PoolStatus>,
+    incarnation: Option<u64>,
+    seq: Option<u64>,
+}
+
+impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
+    type Error = Invalid;
+
+    fn try_from(raw: UnvalidatedHeartbeat) -> Result<Self, Invalid> {
+        check_text("timestamp", Some(&raw.timestamp))?;
+        if raw.pools.len() > MAX_POOLS {
+            return Err(Invalid::new(
+                "pools",
+                format!("must be at most {MAX_POOLS} pools, not {}", raw.pools.len()),
+            ));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = raw.pools.iter().find(|pool| !seen.insert(&pool.pool_id)) {
+            return Err(Invalid::new(
+                "pools",
+                format!("must name each pool once, not {} twice", twice.pool_id),
+            ));
+        }
+        let UnvalidatedHeartbeat {
+            timestamp,
+            pools,
+            incarnation,
+            seq,
+        } = raw;
+        Ok(Self {
+            timestamp,
+            pools,
+            incarnation,
+            seq,
+        })
+    }
+}
+
+/// The answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatResponse {
+    /// Always true: a refusal is an error envelope.
+    pub success: bool,
+    /// When the next heartbeat is due, in milliseconds.
+    pub next_heartbeat_ms: u64,
+}
+
+/// An answer that says only that it worked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Always true: a refusal is an error envelope.
+    pub success: bool,
+}
+
+/// Where a node stands, as the control plane sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStatus {
+    /// It reports and can be reached.
+    Online,
+    /// It takes no new work, because it or an operator said so; running requests finish.
+    Draining,
+    /// It reported lately, but cannot be reached now.
+    Unreachable,
+    /// It has been silent for the whole timeout.
+    Offline,
+}
+
+impl NodeStatus {
+    /// As on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Draining => "draining",
+            Self::Unreachable => "unreachable",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Result<T, String> {
+        serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_documented_registration() {
+        let long = serde_json::json!({
+            "node_id":"gpu-node-1","machine_id":"machine-alpha","address":"http://192.168.1.100:9200","pools":["pool-0"],
+            "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":24_000_000_000_u64,"compute_capability":"8.6"}],
+                            "cpu_cores":16,"ram_total_bytes":64_000_000_000_u64},
+            "version":"0.1.0","incarnation":1_763_884_800_123_u64,
+        });
+        let request: RegisterRequest = parse(&long).unwrap();
+        assert_eq!(serde_json::to_value(&request).unwrap(), long);
+        let short = serde_json::json!({"node_id":"n","machine_id":"m","address":"http://h:1"});
+        assert_eq!(parse::<RegisterRequest>(&short).unwrap().incarnation, None);
+    }
+
+    #[test]
+    fn the_documented_heartbeat() {
+        let long = serde_json::json!({
+            "timestamp":"2025-09-30T22:00:00Z",
+            "pools":[{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4,
+                      "vram_free_bytes":18_000_000_000_u64,"engine":"llamacpp"}],
+            "incarnation":1_763_884_800_123_u64,"seq":42,
+        });
+        let request: HeartbeatRequest = parse(&long).unwrap();
+        assert_eq!(serde_json::to_value(&request).unwrap(), long);
+    }
+
+    #[test]
+    fn a_bad_pool_is_found_by_its_path() {
+        let pool = serde_json::json!({"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4});
+        let beat = |pools: &[serde_json::Value]| serde_json::json!({"timestamp":"t","pools":pools});
+        let with = |field: &str, value: serde_json::Value| {
+            let mut bad = pool.clone();
+            bad[field] = value;
+            bad
+        };
+        for (bad, expected) in [
+            (
+                beat(&[pool.clone(), with("slots_free", serde_json::json!("x"))]),
+                "pools[1].slots_free",
+            ),
+            (
+                beat(&[with("slots_free", serde_json::json!(5))]),
+                "pools[0]: slots_free must be at most slots_total (4), not 5",
+            ),
+            (
+                beat(&[with("slots_total", serde_json::json!(1_000_000))]),
+                "slots_total must be at most",
+            ),
+            (
+                beat(&[with("pool_id", serde_json::json!("a b"))]),
+                "pool_id must be",
+            ),
+            (beat(&[with("ready", serde_json::json!(1))]), "pools[0].ready"),
+            (beat(&[pool.clone(), pool.clone()]), "must name each pool once"),
+            (serde_json::json!({"pools":[]}), "timestamp"),
+            (serde_json::json!({"timestamp":"t"}), "pools"),
+        ] {
+            let error = parse::<HeartbeatRequest>(&bad).unwrap_err();
+            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        }
+    }
+
+    #[test]
+    fn an_endless_error_text_is_shortened_not_refused() {
+        let beat = serde_json::json!({"timestamp":"t","pools":[{"pool_id":"p","ready":false,"draining":false,
+            "slots_free":0,"slots_total":0,"last_error":"ü".repeat(100_000)}]});
+        let beat: HeartbeatRequest = parse(&beat).unwrap();
+        assert_eq!(beat.pools[0].last_error.as_ref().unwrap().len(), 8192);
+    }
+}

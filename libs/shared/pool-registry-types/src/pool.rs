@@ -1,0 +1,229 @@
+//! What a node says about each of its pools in every heartbeat.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{EngineKind, PoolId, ReplicaId, id::echo};
+
+/// The most slots one pool or replica may claim: far above any engine, far below what would overflow a sum.
+pub const MAX_SLOTS: u32 = 65_536;
+/// The most pools of one node.
+pub const MAX_POOLS: usize = 256;
+/// The most models one pool or replica may name.
+pub const MAX_MODELS: usize = 1024;
+/// The longest model name in bytes; Hugging Face paths stay below half of it.
+pub const MAX_MODEL_NAME_BYTES: usize = 256;
+/// The longest free text (versions, device masks).
+const MAX_TEXT_BYTES: usize = 256;
+/// The longest `last_error`: a few lines of an engine's stderr.
+const MAX_ERROR_BYTES: usize = 8192;
+
+/// A field whose value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field} {reason}")]
+pub struct Invalid {
+    field: &'static str,
+    reason: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(field: &'static str, reason: String) -> Self {
+        Self { field, reason }
+    }
+}
+
+pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(), Invalid> {
+    match value {
+        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => Err(Invalid::new(
+            field,
+            format!(
+                "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
+                echo(text)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Result<(), Invalid> {
+    let Some(models) = models else { return Ok(()) };
+    if models.len() > MAX_MODELS {
+        return Err(Invalid::new(
+            field,
+            format!("must name at most {MAX_MODELS} models, not {}", models.len()),
+        ));
+    }
+    match models.iter().find(|name| {
+        name.is_empty() || name.len() > MAX_MODEL_NAME_BYTES || name.chars().any(char::is_control)
+    }) {
+        Some(bad) => Err(Invalid::new(
+            field,
+            format!(
+                "must be names of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, not {}",
+                echo(bad)
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_slots(free: u32, total: u32) -> Result<(), Invalid> {
+    if total > MAX_SLOTS {
+        return Err(Invalid::new(
+            "slots_total",
+            format!("must be at most {MAX_SLOTS}, not {total}"),
+        ));
+    }
+    if free > total {
+        return Err(Invalid::new(
+            "slots_free",
+            format!("must be at most slots_total ({total}), not {free}"),
+        ));
+    }
+    Ok(())
+}
+
+/// One pool as its node sees it: the full state, every time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UnvalidatedPool")]
+pub struct PoolStatus {
+    /// Which pool.
+    pub pool_id: PoolId,
+    /// At least one replica takes requests.
+    pub ready: bool,
+    /// Takes no new requests; running ones finish.
+    pub draining: bool,
+    /// Slots that a request could take now, over all ready replicas.
+    pub slots_free: u32,
+    /// Slots of all ready replicas.
+    pub slots_total: u32,
+    /// Free memory of the pool's devices in bytes; 0 when unknown.
+    pub vram_free_bytes: u64,
+    /// The engine of its replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineKind>,
+    /// The engine's version, in its own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    /// The models its replicas serve; absent while nobody has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models_available: Option<Vec<String>>,
+    /// Its engines one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Vec<ReplicaStatus>>,
+    /// Why it is not ready, for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The devices it runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mask: Option<String>,
+}
+
+/// One engine of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "UnvalidatedReplica")]
+pub struct ReplicaStatus {
+    /// Which engine.
+    pub replica_id: ReplicaId,
+    /// It takes requests.
+    pub ready: bool,
+    /// Slots that a request could take now.
+    pub slots_free: u32,
+    /// Slots it has.
+    pub slots_total: u32,
+    /// The models it serves; absent while nobody has said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Why it is not ready, for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UnvalidatedPool {
+    pool_id: PoolId,
+    ready: bool,
+    draining: bool,
+    slots_free: u32,
+    slots_total: u32,
+    #[serde(default)]
+    vram_free_bytes: u64,
+    engine: Option<EngineKind>,
+    engine_version: Option<String>,
+    models_available: Option<Vec<String>>,
+    replicas: Option<Vec<ReplicaStatus>>,
+    last_error: Option<String>,
+    device_mask: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UnvalidatedReplica {
+    replica_id: ReplicaId,
+    ready: bool,
+    slots_free: u32,
+    slots_total: u32,
+    models: Option<Vec<String>>,
+    last_error: Option<String>,
+}
+
+/// Shortened at a character boundary: an error text is for people, and losing its end beats losing the heartbeat.
+fn shorten(text: Option<String>) -> Option<String> {
+    text.map(|mut text| {
+        if text.len() > MAX_ERROR_BYTES {
+            text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
+        }
+        text
+    })
+}
+
+impl TryFrom<UnvalidatedPool> for PoolStatus {
+    type Error = Invalid;
+
+    fn try_from(raw: UnvalidatedPool) -> Result<Self, Invalid> {
+        check_slots(raw.slots_free, raw.slots_total)?;
+        check_text("engine_version", raw.engine_version.as_deref())?;
+        check_text("device_mask", raw.device_mask.as_deref())?;
+        check_models("models_available", raw.models_available.as_deref())?;
+        if raw
+            .replicas
+            .as_ref()
+            .is_some_and(|replicas| replicas.len() > MAX_POOLS)
+        {
+            return Err(Invalid::new(
+                "replicas",
+                format!("must be at most {MAX_POOLS} entries"),
+            ));
+        }
+        Ok(Self {
+            pool_id: raw.pool_id,
+            ready: raw.ready,
+            draining: raw.draining,
+            slots_free: raw.slots_free,
+            slots_total: raw.slots_total,
+            vram_free_bytes: raw.vram_free_bytes,
+            engine: raw.engine,
+            engine_version: raw.engine_version,
+            models_available: raw.models_available,
+            replicas: raw.replicas,
+            last_error: shorten(raw.last_error),
+            device_mask: raw.device_mask,
+        })
+    }
+}
+
+impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
+    type Error = Invalid;
+
+    fn try_from(raw: UnvalidatedReplica) -> Result<Self, Invalid> {
+        check_slots(raw.slots_free, raw.slots_total)?;
+        check_models("models", raw.models.as_deref())?;
+        Ok(Self {
+            replica_id: raw.replica_id,
+            ready: raw.ready,
+            slots_free: raw.slots_free,
+            slots_total: raw.slots_total,
+            models: raw.models,
+            last_error: shorten(raw.last_error),
+        })
+    }
+}

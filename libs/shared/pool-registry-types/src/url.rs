@@ -1,0 +1,217 @@
+//! Addresses of nodes and engines: plain `http://host:port[/base]`.
+
+use std::fmt;
+
+use http::uri::Authority;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::echo;
+
+/// The longest URL in bytes; a node's address needs a fraction of it.
+const MAX_URL_BYTES: usize = 1024;
+
+/// The port of `http` when the URL names none.
+const HTTP_PORT: u16 = 80;
+
+/// A text that is not the URL of a node or an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be a URL such as http://192.168.1.100:9200, not {echo}: {reason}")]
+pub struct UrlError {
+    echo: String,
+    reason: &'static str,
+}
+
+/// Where a node or an engine listens: `http://host[:port][/base]`, without user, query or fragment.
+///
+/// ```
+/// use pool_registry_types::HttpUrl;
+/// let url = HttpUrl::new("http://localhost:8081/").unwrap();
+/// assert_eq!((url.host(), url.port(), url.base_path()), ("localhost", 8081, ""));
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HttpUrl {
+    authority: Authority,
+    base_path: String,
+}
+
+impl HttpUrl {
+    /// Checks `value` and takes it apart.
+    ///
+    /// # Errors
+    /// When `value` is not of the form above; the error says which part is wrong.
+    pub fn new(value: &str) -> Result<Self, UrlError> {
+        let refuse = |reason| {
+            Err(UrlError {
+                echo: echo(value),
+                reason,
+            })
+        };
+        if value.len() > MAX_URL_BYTES {
+            return refuse("it is longer than 1024 bytes");
+        }
+        let Some((scheme, rest)) = value.split_once("://") else {
+            return refuse("it has no scheme");
+        };
+        if !scheme.eq_ignore_ascii_case("http") {
+            return refuse("the scheme is not http");
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        if path.contains(['?', '#']) || authority.contains(['?', '#']) {
+            return refuse("a query or fragment has no place in it");
+        }
+        if authority.contains('@') {
+            return refuse("a user or password has no place in it");
+        }
+        let Ok(authority) = authority.parse::<Authority>() else {
+            return refuse("the host or port is not valid");
+        };
+        if authority.host().trim_matches(['[', ']']).is_empty() {
+            return refuse("it has no host");
+        }
+        // `Authority` lets a port through that no socket has, and an empty one ("host:").
+        let after_host = &authority.as_str()[authority.host().len()..];
+        if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return refuse("the port is not between 1 and 65535");
+        }
+        let base_path = path.trim_end_matches('/');
+        let well_formed = base_path.is_empty() || base_path.parse::<http::uri::PathAndQuery>().is_ok();
+        if !well_formed || base_path.split('/').any(|part| part == "..") {
+            return refuse("the path is not valid");
+        }
+        Ok(Self {
+            base_path: base_path.to_owned(),
+            authority,
+        })
+    }
+
+    /// The host and, when given, the port: `localhost:8081`.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The host without the brackets of an IPv6 literal.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.authority.host().trim_matches(['[', ']'])
+    }
+
+    /// The port; 80 when the URL names none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(HTTP_PORT)
+    }
+
+    /// The path every request begins with, without a final slash; mostly empty.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+}
+
+impl TryFrom<String> for HttpUrl {
+    type Error = UrlError;
+
+    fn try_from(value: String) -> Result<Self, UrlError> {
+        Self::new(&value)
+    }
+}
+
+impl std::str::FromStr for HttpUrl {
+    type Err = UrlError;
+
+    fn from_str(value: &str) -> Result<Self, UrlError> {
+        Self::new(value)
+    }
+}
+
+impl From<HttpUrl> for String {
+    fn from(url: HttpUrl) -> String {
+        url.to_string()
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.base_path)
+    }
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_url_apart() {
+        for (text, host, port, base, shown) in [
+            (
+                "http://localhost:8081",
+                "localhost",
+                8081,
+                "",
+                "http://localhost:8081",
+            ),
+            (
+                "HTTP://192.168.1.100:9200/",
+                "192.168.1.100",
+                9200,
+                "",
+                "http://192.168.1.100:9200",
+            ),
+            (
+                "http://gpu-1.example",
+                "gpu-1.example",
+                80,
+                "",
+                "http://gpu-1.example",
+            ),
+            (
+                "http://[::1]:8081/engine/",
+                "::1",
+                8081,
+                "/engine",
+                "http://[::1]:8081/engine",
+            ),
+        ] {
+            let url = HttpUrl::new(text).unwrap();
+            assert_eq!(
+                (url.host(), url.port(), url.base_path()),
+                (host, port, base),
+                "{text}"
+            );
+            assert_eq!(url.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn says_which_part_is_wrong() {
+        for (text, reason) in [
+            ("", "no scheme"),
+            ("localhost:8081", "no scheme"),
+            ("https://localhost:8081", "scheme is not http"),
+            ("file:///etc/passwd", "scheme is not http"),
+            ("http://", "host"),
+            ("http://:8081", "host"),
+            ("http://localhost:", "port"),
+            ("http://localhost:0", "port"),
+            ("http://localhost:99999", "port"),
+            ("http://user:pw@localhost:1", "user or password"),
+            ("http://localhost:1/?q=1", "query"),
+            ("http://localhost:1/a/../b", "path"),
+            ("http://local host:1", "host or port"),
+            ("http://local\nhost:1", "host or port"),
+        ] {
+            let error = HttpUrl::new(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+        assert!(HttpUrl::new(&format!("http://{}", "a".repeat(2000))).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! What every daemon needs around its work: signals, a shutdown token, named joined tasks and readiness latches.

@@ -1,0 +1,1 @@
+//! Logs and metrics set-up shared by the daemons.

@@ -1,0 +1,1 @@
+//! A scriptable inference engine for tests that need one to misbehave.
