@@ -1,0 +1,1 @@
+//! Build, test and demo commands of this workspace.
