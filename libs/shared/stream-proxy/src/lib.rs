@@ -1,1 +1,27 @@
-//! Forward one HTTP request to one upstream: streamed both ways, with deadlines, and cancelled when the client goes.
+//! Forward one HTTP request to one upstream and stream the answer back.
+//!
+//! Node and control plane use it alike; it knows nothing of pools, models or retries. What it promises:
+//!
+//! * **As fast as the socket.** The upstream connection is not a task of its own: whoever reads the response
+//!   body drives it. One wake-up passes on everything the upstream has sent, in one frame, and nothing is
+//!   waited for, so a single token leaves at once and many travel together. (hyper's usual way, a spawned
+//!   connection that hands frames over a channel, costs two task switches and a flush for every chunk.)
+//! * **Dropping is cancelling.** A response body dropped early closes the upstream socket, which is the only
+//!   cancel that inference engines understand. A body read to its end gives the connection back.
+//! * **Four clocks.** Connect, first byte, between frames, and the caller's own deadline; see [`Clocks`].
+//! * **Honest errors.** [`ForwardError`] says whether a request can have reached the upstream, so that a
+//!   caller knows what another try may cost; [`StreamError`] says how a stream that had begun came to its end.
+//!
+//! [`StreamProxy::forward`] returns when the first byte of the body is there (or the body is known to be
+//! empty), not when the head is: a head alone is worth nothing to a client, and an upstream that dies between
+//! the two can still be replaced by another one unnoticed.
+
+mod body;
+mod headers;
+mod link;
+mod pool;
+mod proxy;
+
+pub use body::{ProxyBody, StreamError};
+pub use headers::strip_hop_by_hop;
+pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};

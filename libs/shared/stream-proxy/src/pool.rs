@@ -1,0 +1,91 @@
+//! Idle connections, one stack per upstream, newest first.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use pool_registry_types::HttpUrl;
+use tokio::time::Instant;
+
+use crate::link::Link;
+
+/// How long an idle connection is kept. `llama-server` closes them after 5 s: letting go first means that a
+/// request hardly ever meets a connection that is closing under it.
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(4);
+
+/// How many idle connections one upstream keeps: more than an engine has slots, so that a burst that has just
+/// ended does not connect anew, and few enough that forgotten ones cost little (about 10 KiB each).
+const MAX_IDLE_LINKS: usize = 512;
+
+#[derive(Debug)]
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+/// The idle connections of one upstream.
+#[derive(Debug, Default)]
+pub(crate) struct IdleStack(Mutex<VecDeque<Idle>>);
+
+impl IdleStack {
+    /// The most recently used connection that still stands.
+    pub(crate) fn take(&self) -> Option<Link> {
+        loop {
+            let Idle { mut link, since } = self.0.lock().pop_back()?;
+            if since.elapsed() < MAX_IDLE && link.is_reusable() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request; drops it when enough are kept.
+    pub(crate) fn put(&self, link: Link) {
+        let mut idle = self.0.lock();
+        if idle.len() < MAX_IDLE_LINKS {
+            idle.push_back(Idle {
+                link,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes those that have been idle too long; true when none is left.
+    fn sweep(&self, now: Instant) -> bool {
+        let mut idle = self.0.lock();
+        let stale = idle
+            .iter()
+            .take_while(|idle| now.duration_since(idle.since) >= MAX_IDLE)
+            .count();
+        let closing: Vec<Idle> = idle.drain(..stale).collect();
+        let empty = idle.is_empty();
+        drop(idle);
+        drop(closing);
+        empty
+    }
+}
+
+/// The idle stacks of all upstreams.
+#[derive(Debug, Default)]
+pub(crate) struct Stacks(RwLock<HashMap<String, Arc<IdleStack>>>);
+
+impl Stacks {
+    pub(crate) fn of(&self, target: &HttpUrl) -> Arc<IdleStack> {
+        let authority = target.authority().as_str();
+        if let Some(stack) = self.0.read().get(authority) {
+            return stack.clone();
+        }
+        self.0.write().entry(authority.to_owned()).or_default().clone()
+    }
+
+    /// Closes idle connections that are too old and forgets upstreams nobody uses any more.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        // A stack that a request holds just now (strong count above one) will get its connection back.
+        self.0
+            .write()
+            .retain(|_, stack| !stack.sweep(now) || Arc::strong_count(stack) > 1);
+    }
+}

@@ -1,0 +1,434 @@
+//! The proxy against real sockets whose other end is scripted byte by byte.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response};
+use http_body_util::BodyExt;
+use pool_registry_types::HttpUrl;
+use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+/// A limit that a test expects to run into.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// The other end of a connection: an upstream whose every byte the test decides.
+struct Upstream {
+    listener: TcpListener,
+}
+
+impl Upstream {
+    async fn new() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    fn url(&self) -> HttpUrl {
+        HttpUrl::new(&format!("http://{}/base", self.listener.local_addr().unwrap())).unwrap()
+    }
+
+    async fn accept(&self) -> TcpStream {
+        self.listener.accept().await.unwrap().0
+    }
+}
+
+async fn read_request(stream: &mut TcpStream, end: &str) -> String {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end.as_bytes()) {
+        assert_ne!(
+            stream.read_buf(&mut seen).await.unwrap(),
+            0,
+            "closed in the middle of the request"
+        );
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+fn request(body: &'static str) -> Outbound {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("content-length", HeaderValue::from(body.len()));
+    headers.insert("connection", HeaderValue::from_static("x-secret-hop"));
+    headers.insert("x-secret-hop", HeaderValue::from_static("1"));
+    headers.insert("host", HeaderValue::from_static("public.example"));
+    Outbound {
+        method: Method::POST,
+        path: "/v1/chat/completions?x=1".parse().unwrap(),
+        headers,
+        body: Bytes::from_static(body.as_bytes()),
+    }
+}
+
+async fn text(body: ProxyBody) -> String {
+    String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn next(body: &mut ProxyBody) -> Result<String, StreamError> {
+    let frame = body.frame().await.expect("a frame")?;
+    Ok(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+}
+
+/// Sends a request and lets `serve` answer it.
+async fn exchange<S>(
+    proxy: &StreamProxy,
+    upstream: &Upstream,
+    clocks: Clocks,
+    serve: impl AsyncFnOnce(TcpStream) -> S,
+) -> (Result<Response<ProxyBody>, ForwardError>, S) {
+    let (url, request) = (upstream.url(), request("{}"));
+    tokio::join!(proxy.forward(&url, &request, clocks), async {
+        let mut stream = upstream.accept().await;
+        read_request(&mut stream, "{}").await;
+        serve(stream).await
+    })
+}
+
+#[tokio::test]
+async fn passes_the_request_on_and_the_answer_back() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (url, request) = (upstream.url(), request(r#"{"model":"x"}"#));
+    let (answer, seen) = tokio::join!(proxy.forward(&url, &request, Clocks::default()), async {
+        let mut stream = upstream.accept().await;
+        let seen = read_request(&mut stream, r#"{"model":"x"}"#).await;
+        let answer =
+            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n\r\nok";
+        stream.write_all(answer).await.unwrap();
+        seen
+    });
+    let seen = seen.to_ascii_lowercase();
+    assert!(
+        seen.starts_with("post /base/v1/chat/completions?x=1 http/1.1\r\n"),
+        "{seen}"
+    );
+    assert!(seen.contains(&format!("host: {}\r\n", url.authority())), "{seen}");
+    assert!(
+        !seen.contains("x-secret-hop") && !seen.contains("public.example"),
+        "{seen}"
+    );
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 201);
+    assert_eq!(answer.headers()["x-mine"], "1");
+    assert!(!answer.headers().contains_key("keep-alive"));
+    assert_eq!(text(answer.into_body()).await, "ok");
+}
+
+#[tokio::test]
+async fn a_token_leaves_at_once_and_many_travel_together() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (answer, mut stream) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+            .await
+            .unwrap();
+        stream
+    })
+    .await;
+    let mut body = answer.unwrap().into_body();
+    // The rest of the answer does not exist yet, and still the first token is here.
+    assert_eq!(next(&mut body).await.unwrap(), "a1");
+    stream
+        .write_all(b"2\r\na2\r\n2\r\na3\r\n2\r\na4\r\n")
+        .await
+        .unwrap();
+    assert_eq!(next(&mut body).await.unwrap(), "a2a3a4");
+    stream.write_all(b"2\r\na5\r\n0\r\n\r\n").await.unwrap();
+    assert_eq!(text(body).await, "a5");
+}
+
+#[tokio::test]
+async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (url, request) = (upstream.url(), request("{}"));
+    let once = async || {
+        text(
+            proxy
+                .forward(&url, &request, Clocks::default())
+                .await
+                .unwrap()
+                .into_body(),
+        )
+        .await
+    };
+    let (answers, ()) = tokio::join!(async { [once().await, once().await, once().await] }, async {
+        // The second request comes on the first connection; then it is closed, and the third needs a new one.
+        let mut stream = upstream.accept().await;
+        for _ in 0..2 {
+            read_request(&mut stream, "{}").await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+                .await
+                .unwrap();
+        }
+        drop(stream);
+        let mut stream = upstream.accept().await;
+        read_request(&mut stream, "{}").await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew")
+            .await
+            .unwrap();
+    });
+    assert_eq!(answers, ["old", "old", "new"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_as_it_is_reused_is_replaced() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (url, request) = (upstream.url(), request("{}"));
+    let once = async || {
+        text(
+            proxy
+                .forward(&url, &request, Clocks::default())
+                .await
+                .unwrap()
+                .into_body(),
+        )
+        .await
+    };
+    let (answers, ()) = tokio::join!(async { [once().await, once().await] }, async {
+        let mut stream = upstream.accept().await;
+        read_request(&mut stream, "{}").await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+            .await
+            .unwrap();
+        // Takes the second request and closes without a word, as an engine does that closes idle connections.
+        read_request(&mut stream, "{}").await;
+        drop(stream);
+        let mut stream = upstream.accept().await;
+        read_request(&mut stream, "{}").await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew")
+            .await
+            .unwrap();
+    });
+    assert_eq!(answers, ["old", "new"]);
+}
+
+#[tokio::test]
+async fn dropping_the_body_closes_the_connection() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (answer, mut stream) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+            .await
+            .unwrap();
+        stream
+    })
+    .await;
+    drop(answer.unwrap());
+    assert_eq!(
+        stream.read(&mut [0; 16]).await.unwrap_or(0),
+        0,
+        "the upstream sees the end of the connection"
+    );
+}
+
+#[tokio::test]
+async fn dropping_the_request_closes_the_connection() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (url, request) = (upstream.url(), request("{}"));
+    let (_, mut stream) = tokio::select! {
+        _ = proxy.forward(&url, &request, Clocks::default()) => panic!("nobody answered"),
+        stream = async {
+            let mut stream = upstream.accept().await;
+            (read_request(&mut stream, "{}").await, stream)
+        } => stream,
+    };
+    assert_eq!(
+        stream.read(&mut [0; 16]).await.unwrap_or(0),
+        0,
+        "the upstream sees the end of the connection"
+    );
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let gone: SocketAddr = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let url = HttpUrl::new(&format!("http://{gone}")).unwrap();
+    let error = StreamProxy::new()
+        .forward(&url, &request("{}"), Clocks::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ForwardError::Connect { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_never_answers() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    for head in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
+        let clocks = Clocks {
+            first_byte: SHORT,
+            ..Clocks::default()
+        };
+        let silent = async |mut stream: TcpStream| {
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream
+        };
+        let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        let error = answer.unwrap_err();
+        assert!(
+            matches!(error, ForwardError::FirstByte { .. }),
+            "{head:?}: {error:?}"
+        );
+
+        let clocks = Clocks {
+            deadline: Some(Instant::now() + SHORT),
+            ..Clocks::default()
+        };
+        let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        let error = answer.unwrap_err();
+        assert!(
+            matches!(error, ForwardError::Deadline { .. }),
+            "{head:?}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_before_the_first_byte() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    for sent in [
+        "",
+        "HTTP/1.1 200 O",
+        "SSH-2.0-x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+            stream.write_all(sent.as_bytes()).await.unwrap();
+        })
+        .await;
+        let error = answer.unwrap_err();
+        assert!(matches!(error, ForwardError::Reset { .. }), "{sent:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_keeps_what_came_before() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    for head in [
+        "Transfer-Encoding: chunked\r\n\r\n2\r\n",
+        "Content-Length: 9\r\n\r\n",
+    ] {
+        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\n{head}a1").as_bytes())
+                .await
+                .unwrap();
+        })
+        .await;
+        let mut body = answer.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "a1");
+        assert!(matches!(
+            next(&mut body).await.unwrap_err(),
+            StreamError::Broken(_)
+        ));
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let limits = [
+        Clocks {
+            between_frames: SHORT,
+            ..Clocks::default()
+        },
+        Clocks {
+            deadline: Some(Instant::now() + 10 * SHORT),
+            ..Clocks::default()
+        },
+    ];
+    for clocks in limits {
+        let (answer, mut stream) = exchange(&proxy, &upstream, clocks, async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+                .await
+                .unwrap();
+            stream
+        })
+        .await;
+        let mut body = answer.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "a1");
+        match next(&mut body).await.unwrap_err() {
+            StreamError::Stalled(limit) => assert_eq!((limit, clocks.deadline), (SHORT, None)),
+            StreamError::Deadline => assert!(clocks.deadline.is_some()),
+            StreamError::Broken(error) => panic!("{error}"),
+        }
+        assert_eq!(
+            stream.read(&mut [0; 16]).await.unwrap_or(0),
+            0,
+            "the upstream sees the end of the connection"
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_each_get_their_own_answer() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let url = upstream.url();
+    let ask = |proxy: StreamProxy, n: usize| {
+        let url = url.clone();
+        async move {
+            let body = Bytes::from(format!("{n:04}"));
+            let mut request = request("");
+            request.headers.insert("content-length", HeaderValue::from(4));
+            let answer = proxy
+                .forward(&url, &Outbound { body, ..request }, Clocks::default())
+                .await
+                .unwrap();
+            assert_eq!(text(answer.into_body()).await, format!("{n:04}").repeat(3));
+        }
+    };
+    let server = async {
+        loop {
+            let mut stream = upstream.accept().await;
+            let echo = async move {
+                let mut seen = Vec::new();
+                while stream.read_buf(&mut seen).await.unwrap() > 0 {
+                    let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") else {
+                        continue;
+                    };
+                    let Some(body) = seen.get(end + 4..end + 8) else {
+                        continue;
+                    };
+                    let body = String::from_utf8(body.to_vec()).unwrap();
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{body}\r\n4\r\n{body}\r\n4\r\n{body}\r\n0\r\n\r\n"
+                    );
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    seen.clear();
+                }
+            };
+            drop(tokio::task::spawn_local(echo));
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    let asking = async {
+        for round in 0..4 {
+            let asked: Vec<_> = (0..64)
+                .map(|n| tokio::task::spawn_local(ask(proxy.clone(), round * 64 + n)))
+                .collect();
+            for asked in asked {
+                asked.await.unwrap();
+            }
+        }
+    };
+    local
+        .run_until(async {
+            tokio::select! {
+                () = server => {}
+                () = asking => {}
+            }
+        })
+        .await;
+}
