@@ -1,1 +1,33 @@
 //! The pools and replicas of one GPU node: readiness, slots, drain, snapshots.
+//!
+//! A *replica* is one engine, announced by a handoff; a *pool* is a group of replicas. The registry is the
+//! authority on their slots: whoever wants to send a request to an engine [claims](PoolRegistry::claim) a
+//! slot first and gives it back by dropping the [`SlotLease`]. No engine is ever given more requests than it
+//! has slots, also while its handoff is being rewritten.
+//!
+//! * **Ready** is a replica from the moment it appears: whoever announced it is trusted, and
+//!   [probes](PoolRegistry::probed) verify it from then on. [`FAILURES_TO_DISTRUST`] failed ones in a row
+//!   make it not ready, one good one makes it ready again.
+//! * **Draining** is an intent of the operator, for a pool or the node: no new claims, running ones finish.
+//! * **Retired** is a replica whose handoff went or now names another engine: it takes no new work and is
+//!   forgotten with its last lease. One that comes back under the same name starts afresh.
+//!
+//! [`Core`](core) decides, without a clock and without I/O; [`PoolRegistry`] puts it behind a lock and tells
+//! those who wait. Nothing here blocks, logs or spawns.
+
+mod claim;
+mod core;
+mod lease;
+mod probe;
+mod registry;
+mod replica;
+mod routing;
+mod status;
+
+pub use claim::ClaimError;
+pub use core::{DrainTarget, UnknownPool, UpsertError};
+pub use lease::SlotLease;
+pub use probe::ProbeOutcome;
+pub use registry::{PoolRegistry, ReplicaTarget};
+pub use replica::FAILURES_TO_DISTRUST;
+pub use status::PoolSlots;

@@ -1,0 +1,317 @@
+//! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no clock.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pool_registry_types::{Handoff, MAX_POOLS, PoolId, ReplicaId};
+use thiserror::Error;
+
+use crate::{
+    claim::ClaimError,
+    probe::ProbeOutcome,
+    replica::{Replica, Retired},
+};
+
+/// The most replicas of one pool: what a heartbeat can carry.
+pub(crate) const MAX_REPLICAS: usize = MAX_POOLS;
+
+/// What a pool without a single replica says of itself.
+pub(crate) const NO_ENGINE: &str = "no engine has been announced";
+
+/// What to drain or to put back to work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DrainTarget {
+    /// Every pool of the node, also those that appear later.
+    Node,
+    /// One pool.
+    Pool(PoolId),
+}
+
+/// The node has no such pool.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no pool {0} on this node")]
+pub struct UnknownPool(pub PoolId);
+
+/// Why a handoff was not taken in: a heartbeat could not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum UpsertError {
+    /// The node has as many pools as it may have.
+    #[error("a node has at most {MAX_POOLS} pools")]
+    TooManyPools,
+    /// The pool has as many replicas as it may have.
+    #[error("a pool has at most {MAX_REPLICAS} replicas")]
+    TooManyReplicas,
+}
+
+/// Whether an event changed something that a heartbeat must say at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum News {
+    AtOnce,
+    No,
+}
+
+impl From<bool> for News {
+    fn from(changed: bool) -> Self {
+        if changed { Self::AtOnce } else { Self::No }
+    }
+}
+
+/// One pool.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    /// Named in the configuration: it is reported also without replicas.
+    pub(crate) configured: bool,
+    pub(crate) draining: bool,
+    pub(crate) vram_free_bytes: u64,
+    pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
+}
+
+/// A slot that was given: what its holder needs to know, and what gives it back.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) handoff: Arc<Handoff>,
+    pub(crate) generation: u64,
+}
+
+/// What a release brought about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Released {
+    pub(crate) news: News,
+    /// No lease of the node is left.
+    pub(crate) idle: bool,
+}
+
+/// The pools and replicas of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Core {
+    pub(crate) pools: BTreeMap<PoolId, Pool>,
+    /// Almost always empty: handoffs rarely change under load.
+    pub(crate) retired: Vec<Retired>,
+    pub(crate) draining: bool,
+    pub(crate) in_flight: usize,
+    last_generation: u64,
+}
+
+impl Core {
+    pub(crate) fn new(configured: Vec<PoolId>) -> Self {
+        let pool = || Pool {
+            configured: true,
+            ..Pool::default()
+        };
+        Self {
+            pools: configured.into_iter().map(|id| (id, pool())).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in a new or changed handoff.
+    pub(crate) fn upsert(&mut self, handoff: Handoff) -> Result<News, UpsertError> {
+        if !self.pools.contains_key(&handoff.pool_id) && self.pools.len() >= MAX_POOLS {
+            return Err(UpsertError::TooManyPools);
+        }
+        let pool = self.pools.entry(handoff.pool_id.clone()).or_default();
+        let full = pool.replicas.len() >= MAX_REPLICAS;
+        match pool.replicas.get_mut(&handoff.replica_id) {
+            Some(replica) if replica.is_same_engine(&handoff) => {
+                return Ok(replica.announce_again(handoff).into());
+            }
+            None if full => return Err(UpsertError::TooManyReplicas),
+            _ => {}
+        }
+        self.last_generation += 1;
+        let fresh = Replica::new(handoff, self.last_generation);
+        if let Some(old) = pool.replicas.insert(fresh.handoff.replica_id.clone(), fresh) {
+            self.retire(old);
+        }
+        Ok(News::AtOnce)
+    }
+
+    /// Retires the replica whose handoff is gone.
+    pub(crate) fn remove(&mut self, pool_id: &PoolId, replica_id: &ReplicaId) -> News {
+        let Some(old) = self
+            .pools
+            .get_mut(pool_id)
+            .and_then(|pool| pool.replicas.remove(replica_id))
+        else {
+            return News::No;
+        };
+        self.retire(old);
+        self.forget_if_empty(pool_id);
+        News::AtOnce
+    }
+
+    fn retire(&mut self, old: Replica) {
+        if old.claimed > 0 {
+            self.retired.push(Retired {
+                handoff: old.handoff,
+                generation: old.generation,
+                claimed: old.claimed,
+            });
+        }
+    }
+
+    /// A pool that nobody configured lives as long as something of it does, or an operator drains it.
+    fn forget_if_empty(&mut self, pool_id: &PoolId) {
+        let still_leased = self
+            .retired
+            .iter()
+            .any(|retired| retired.handoff.pool_id == *pool_id);
+        if let Some(pool) = self.pools.get(pool_id)
+            && !(pool.configured || pool.draining || still_leased)
+            && pool.replicas.is_empty()
+        {
+            self.pools.remove(pool_id);
+        }
+    }
+
+    /// Takes in what a probe found of one life of a replica; of another life it is no news.
+    pub(crate) fn probed(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+        outcome: ProbeOutcome,
+    ) -> News {
+        self.pools
+            .get_mut(pool_id)
+            .and_then(|pool| pool.replicas.get_mut(replica_id))
+            .filter(|replica| replica.generation == generation)
+            .is_some_and(|replica| replica.probed(outcome))
+            .into()
+    }
+
+    /// Starts or ends draining.
+    pub(crate) fn set_draining(&mut self, target: &DrainTarget, draining: bool) -> Result<News, UnknownPool> {
+        let flag = match target {
+            DrainTarget::Node => &mut self.draining,
+            DrainTarget::Pool(id) => match self.pools.get_mut(id) {
+                Some(pool) => &mut pool.draining,
+                None => return Err(UnknownPool(id.clone())),
+            },
+        };
+        if std::mem::replace(flag, draining) == draining {
+            return Ok(News::No);
+        }
+        let affected = self.pools.iter_mut().filter(|(id, _)| match target {
+            DrainTarget::Node => true,
+            DrainTarget::Pool(target) => target == *id,
+        });
+        for replica in affected.flat_map(|(_, pool)| pool.replicas.values_mut()) {
+            replica.report += 1;
+        }
+        if let DrainTarget::Pool(id) = target {
+            self.forget_if_empty(id);
+        }
+        Ok(News::AtOnce)
+    }
+
+    /// The slots of `replica` that are free now. A life of the same engine that is already retired may still
+    /// use some of them.
+    pub(crate) fn free_slots(&self, replica: &Replica) -> u32 {
+        let by_earlier_lives: u32 = self
+            .retired
+            .iter()
+            .filter(|retired| retired.handoff.url == replica.handoff.url)
+            .map(|retired| retired.claimed)
+            .sum();
+        replica
+            .handoff
+            .slots
+            .saturating_sub(replica.claimed)
+            .saturating_sub(by_earlier_lives)
+    }
+
+    /// Gives a slot of the replica with the most free ones, of equals the first by id.
+    pub(crate) fn claim(&mut self, pool_id: &PoolId, model: Option<&str>) -> Result<Claimed, ClaimError> {
+        let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
+        if self.draining || pool.draining {
+            return Err(ClaimError::Draining);
+        }
+        let chosen = self.choose(pool, model)?.clone();
+        let replica = self
+            .pools
+            .get_mut(pool_id)
+            .and_then(|pool| pool.replicas.get_mut(&chosen))
+            .ok_or(ClaimError::UnknownPool)?;
+        replica.claimed += 1;
+        replica.report += 1;
+        self.in_flight += 1;
+        Ok(Claimed {
+            handoff: replica.handoff.clone(),
+            generation: replica.generation,
+        })
+    }
+
+    fn choose<'a>(&self, pool: &'a Pool, model: Option<&str>) -> Result<&'a ReplicaId, ClaimError> {
+        let named = model.is_some_and(|model| pool.replicas.values().any(|replica| replica.names(model)));
+        let serves = |replica: &Replica| match model {
+            None => true,
+            Some(model) => replica.names(model) || (!named && replica.models().is_none()),
+        };
+        let mut why_not = ClaimError::ModelNotAvailable;
+        let mut best: Option<(u32, &ReplicaId)> = None;
+        for (id, replica) in pool.replicas.iter().filter(|(_, replica)| serves(replica)) {
+            if let Some(reason) = replica.not_ready() {
+                if why_not == ClaimError::ModelNotAvailable {
+                    why_not = ClaimError::NotReady(reason.clone());
+                }
+                continue;
+            }
+            // A ready one is only full, and that outweighs another one's being broken.
+            why_not = ClaimError::Busy;
+            let free = self.free_slots(replica);
+            if free > best.map_or(0, |(most, _)| most) {
+                best = Some((free, id));
+            }
+        }
+        if pool.replicas.is_empty() {
+            why_not = ClaimError::NotReady(NO_ENGINE.into());
+        }
+        best.map(|(_, id)| id).ok_or(why_not)
+    }
+
+    /// Takes a slot back, from the life of the replica that gave it.
+    pub(crate) fn release(&mut self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) -> Released {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let live = self
+            .pools
+            .get_mut(pool_id)
+            .and_then(|pool| pool.replicas.get_mut(replica_id))
+            .filter(|replica| replica.generation == generation);
+        let news = if let Some(replica) = live {
+            replica.claimed = replica.claimed.saturating_sub(1);
+            replica.report += 1;
+            News::No
+        } else {
+            self.release_retired(pool_id, generation)
+        };
+        Released {
+            news,
+            idle: self.in_flight == 0,
+        }
+    }
+
+    fn release_retired(&mut self, pool_id: &PoolId, generation: u64) -> News {
+        let Some(index) = self
+            .retired
+            .iter()
+            .position(|retired| retired.generation == generation)
+        else {
+            return News::No;
+        };
+        if let Some(retired) = self.retired.get_mut(index) {
+            retired.claimed = retired.claimed.saturating_sub(1);
+            if retired.claimed > 0 {
+                return News::No;
+            }
+        }
+        self.retired.swap_remove(index);
+        self.forget_if_empty(pool_id);
+        News::AtOnce
+    }
+
+    /// Whether `pool` takes no new requests.
+    pub(crate) fn is_draining(&self, pool: &Pool) -> bool {
+        self.draining || pool.draining
+    }
+}

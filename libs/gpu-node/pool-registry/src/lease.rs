@@ -1,0 +1,63 @@
+//! A claimed slot.
+
+use std::sync::Arc;
+
+use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, ReplicaId};
+
+use crate::{PoolRegistry, PoolSlots};
+
+/// A claimed slot of one engine; dropping it gives the slot back.
+#[derive(Debug)]
+#[must_use = "dropping the lease gives the slot back"]
+pub struct SlotLease {
+    registry: PoolRegistry,
+    handoff: Arc<Handoff>,
+    generation: u64,
+}
+
+impl SlotLease {
+    pub(crate) fn new(registry: PoolRegistry, handoff: Arc<Handoff>, generation: u64) -> Self {
+        Self {
+            registry,
+            handoff,
+            generation,
+        }
+    }
+
+    /// Where the engine listens.
+    #[must_use]
+    pub fn url(&self) -> &HttpUrl {
+        &self.handoff.url
+    }
+
+    /// The pool the engine belongs to.
+    #[must_use]
+    pub fn pool_id(&self) -> &PoolId {
+        &self.handoff.pool_id
+    }
+
+    /// Which of the pool's engines it is.
+    #[must_use]
+    pub fn replica_id(&self) -> &ReplicaId {
+        &self.handoff.replica_id
+    }
+
+    /// What kind of engine it is.
+    #[must_use]
+    pub fn engine(&self) -> &EngineKind {
+        &self.handoff.engine
+    }
+
+    /// The slots of its pool just now, this one counted as taken; none when the pool is gone.
+    #[must_use]
+    pub fn pool_slots(&self) -> PoolSlots {
+        self.registry.pool_slots(self.pool_id()).unwrap_or_default()
+    }
+}
+
+impl Drop for SlotLease {
+    fn drop(&mut self) {
+        self.registry
+            .release(&self.handoff.pool_id, &self.handoff.replica_id, self.generation);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a probe found out, cut down to what a heartbeat may say.
+
+use pool_registry_types::{MAX_MODEL_NAME_BYTES, MAX_MODELS};
+
+/// The longest version text a heartbeat carries, in bytes.
+const MAX_VERSION_BYTES: usize = 256;
+/// The longest reason kept, in bytes: a line or two for the operator.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// What one probe of a replica found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProbeOutcome {
+    /// The engine says that it takes requests.
+    pub ready: bool,
+    /// The models it names; `None` when it was not asked or did not say, which changes nothing.
+    pub models: Option<Vec<String>>,
+    /// Why it is not ready, for the operator; only looked at when `ready` is false.
+    pub reason: Option<String>,
+    /// Its version in its own words; `None` changes nothing.
+    pub engine_version: Option<String>,
+}
+
+impl ProbeOutcome {
+    /// The engine takes requests.
+    #[must_use]
+    pub fn ready() -> Self {
+        Self {
+            ready: true,
+            ..Self::default()
+        }
+    }
+
+    /// The engine does not take requests, or did not answer.
+    #[must_use]
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self {
+            reason: Some(reason.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The same with the models the engine names.
+    #[must_use]
+    pub fn with_models(self, models: Vec<String>) -> Self {
+        Self {
+            models: Some(models),
+            ..self
+        }
+    }
+}
+
+/// The names a heartbeat may carry, sorted and each once. An engine's answer is not ours to trust: one
+/// impossible name must not make the control plane refuse the whole heartbeat.
+pub(crate) fn usable_models(mut models: Vec<String>) -> Vec<String> {
+    models.retain(|name| {
+        !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
+    });
+    models.sort_unstable();
+    models.dedup();
+    models.truncate(MAX_MODELS);
+    models
+}
+
+/// `text` without control characters, so that it cannot forge a log line, and no longer than a heartbeat allows.
+pub(crate) fn usable_version(text: &str) -> Option<String> {
+    Some(clean(text, MAX_VERSION_BYTES)).filter(|text| !text.is_empty())
+}
+
+/// The same for a reason.
+pub(crate) fn usable_reason(text: &str) -> String {
+    clean(text, MAX_REASON_BYTES)
+}
+
+fn clean(text: &str, max_bytes: usize) -> String {
+    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_cannot_spoil_a_heartbeat() {
+        let mut models = vec![
+            String::new(),
+            "b".into(),
+            "a\n".into(),
+            "a".into(),
+            "b".into(),
+            "x".repeat(257),
+        ];
+        assert_eq!(usable_models(models.clone()), ["a", "b"]);
+        models.extend((0..5000).map(|i| format!("m{i}")));
+        assert_eq!(usable_models(models).len(), MAX_MODELS);
+        assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1[31m"));
+        assert_eq!(usable_version("\n"), None);
+        assert_eq!(usable_version(&"ü".repeat(200)).unwrap().len(), MAX_VERSION_BYTES);
+        assert_eq!(usable_reason(&"x".repeat(5000)).len(), MAX_REASON_BYTES);
+    }
+}

@@ -1,0 +1,210 @@
+//! The registry as others hold it: the core behind a lock, and those who wait for it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pool_registry_types::{EngineKind, Handoff, HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId};
+use routing_table::RoutingTable;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    ClaimError, DrainTarget, PoolSlots, ProbeOutcome, SlotLease, UnknownPool, UpsertError,
+    core::{Core, News},
+};
+
+/// The pools and replicas of one node. Clones share the same state.
+#[derive(Debug, Clone)]
+pub struct PoolRegistry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    core: Mutex<Core>,
+    version: watch::Sender<u64>,
+    idle: Notify,
+}
+
+/// A replica as whoever probes it needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaTarget {
+    /// Its pool.
+    pub pool_id: PoolId,
+    /// Which of the pool's engines it is.
+    pub replica_id: ReplicaId,
+    /// Which life of the replica this is; a result for another life is ignored.
+    pub generation: u64,
+    /// Rises when its handoff changes within one life: the engine may have been restarted.
+    pub revision: u64,
+    /// Where it listens.
+    pub url: HttpUrl,
+    /// What kind of engine it is.
+    pub engine: EngineKind,
+    /// Its handoff declares the models, so that the engine need not be asked.
+    pub declares_models: bool,
+}
+
+impl PoolRegistry {
+    /// A registry whose `configured` pools are reported from the start, not ready while they have no replica.
+    #[must_use]
+    pub fn new(configured: Vec<PoolId>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                core: Mutex::new(Core::new(configured)),
+                version: watch::Sender::new(0),
+                idle: Notify::new(),
+            }),
+        }
+    }
+
+    /// Takes in a new or changed handoff: its replica is ready at once.
+    ///
+    /// # Errors
+    /// When the node has more pools, or the pool more replicas, than a heartbeat can carry.
+    pub fn upsert(&self, handoff: Handoff) -> Result<(), UpsertError> {
+        let news = self.shared.core.lock().upsert(handoff)?;
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Retires a replica: no new work, and forgotten when its last lease is dropped.
+    pub fn remove(&self, pool_id: &PoolId, replica_id: &ReplicaId) {
+        let news = self.shared.core.lock().remove(pool_id, replica_id);
+        self.tell(news);
+    }
+
+    /// Takes in what a probe found of the life `generation` of a replica. About another life it is ignored.
+    pub fn probed(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64, outcome: ProbeOutcome) {
+        let news = self
+            .shared
+            .core
+            .lock()
+            .probed(pool_id, replica_id, generation, outcome);
+        self.tell(news);
+    }
+
+    /// No new claims; running ones finish. Idempotent.
+    ///
+    /// # Errors
+    /// When the pool is not known.
+    pub fn drain(&self, target: &DrainTarget) -> Result<(), UnknownPool> {
+        self.set_draining(target, true)
+    }
+
+    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it. Idempotent.
+    ///
+    /// # Errors
+    /// When the pool is not known.
+    pub fn undrain(&self, target: &DrainTarget) -> Result<(), UnknownPool> {
+        self.set_draining(target, false)
+    }
+
+    /// Drains the node: no pool takes new claims, also none that appears later.
+    pub fn drain_all(&self) {
+        // The node itself is always known.
+        let _: Result<(), UnknownPool> = self.drain(&DrainTarget::Node);
+    }
+
+    fn set_draining(&self, target: &DrainTarget, draining: bool) -> Result<(), UnknownPool> {
+        let news = self.shared.core.lock().set_draining(target, draining)?;
+        self.tell(news);
+        Ok(())
+    }
+
+    /// Says how much memory of the pool's devices is free, in bytes. Of a pool that is not known it is ignored.
+    pub fn set_vram_free(&self, pool_id: &PoolId, bytes: u64) {
+        if let Some(pool) = self.shared.core.lock().pools.get_mut(pool_id) {
+            pool.vram_free_bytes = bytes;
+        }
+    }
+
+    /// Claims a slot for a request to `model`, or to any model.
+    ///
+    /// The replica is the ready one with the most free slots, of equals the first by id. One whose models
+    /// nobody has said is asked only when no replica of the pool names the model.
+    ///
+    /// # Errors
+    /// When no replica can take the request now; the error says why.
+    pub fn claim(&self, pool_id: &PoolId, model: Option<&str>) -> Result<SlotLease, ClaimError> {
+        let claimed = self.shared.core.lock().claim(pool_id, model)?;
+        Ok(SlotLease::new(self.clone(), claimed.handoff, claimed.generation))
+    }
+
+    pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {
+        let released = self.shared.core.lock().release(pool_id, replica_id, generation);
+        self.tell(released.news);
+        if released.idle {
+            self.shared.idle.notify_waiters();
+        }
+    }
+
+    /// Every pool as the next heartbeat says it, in order of its id.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<PoolStatus> {
+        self.shared.core.lock().statuses()
+    }
+
+    /// The slots of a pool just now; `None` when it is not known.
+    #[must_use]
+    pub fn pool_slots(&self, pool_id: &PoolId) -> Option<PoolSlots> {
+        let core = self.shared.core.lock();
+        core.pools.get(pool_id).map(|pool| core.pool_slots(pool))
+    }
+
+    /// A number that rises when something changed that a heartbeat must say at once: replicas, readiness,
+    /// draining, slot totals or models. Claims and releases do not move it.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    /// Every live replica, for whoever probes them.
+    #[must_use]
+    pub fn replicas(&self) -> Arc<[ReplicaTarget]> {
+        let core = self.shared.core.lock();
+        let replicas = core.pools.values().flat_map(|pool| pool.replicas.values());
+        replicas
+            .map(|replica| ReplicaTarget {
+                pool_id: replica.handoff.pool_id.clone(),
+                replica_id: replica.handoff.replica_id.clone(),
+                generation: replica.generation,
+                revision: replica.revision,
+                url: replica.handoff.url.clone(),
+                engine: replica.handoff.engine.clone(),
+                declares_models: replica.declares_models(),
+            })
+            .collect()
+    }
+
+    /// Every live replica as an endpoint that is reached directly: the table of a node that serves its own
+    /// data path as `node`. An endpoint's report number rises only when its slots or its availability change.
+    #[must_use]
+    pub fn routing_table(&self, node: &NodeId, version: u64) -> RoutingTable {
+        self.shared.core.lock().routing_table(node, version)
+    }
+
+    /// How many leases are held, over all pools.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.core.lock().in_flight
+    }
+
+    /// Waits until no lease is held. New claims are not kept away: drain first.
+    pub async fn idle(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.shared.idle.notified());
+            // Listening before looking: a release in between is not missed.
+            notified.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn tell(&self, news: News) {
+        if news == News::AtOnce {
+            self.shared.version.send_modify(|version| *version += 1);
+        }
+    }
+}

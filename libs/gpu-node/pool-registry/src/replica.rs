@@ -1,0 +1,152 @@
+//! One replica: what its handoff says, what probes found, and how many leases it has given.
+
+use std::sync::Arc;
+
+use pool_registry_types::Handoff;
+
+use crate::probe::{ProbeOutcome, usable_models, usable_reason, usable_version};
+
+/// This many failed probes in a row make a replica not ready. One may be a busy moment and two a coincidence;
+/// at a probe every two seconds a dead engine is known in six, and the data path finds it sooner.
+pub const FAILURES_TO_DISTRUST: u32 = 3;
+
+/// A live replica.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) handoff: Arc<Handoff>,
+    /// Which life of this replica it is; never used twice by one registry.
+    pub(crate) generation: u64,
+    /// Rises with each handoff of this life.
+    pub(crate) revision: u64,
+    /// Leases given and not yet dropped.
+    pub(crate) claimed: u32,
+    /// Rises when ready, draining or slots change.
+    pub(crate) report: u64,
+    failures_in_a_row: u32,
+    not_ready: Option<Arc<str>>,
+    declared_models: Option<Arc<[String]>>,
+    probed_models: Option<Arc<[String]>>,
+    probed_version: Option<Arc<str>>,
+}
+
+impl Replica {
+    /// A replica that was just announced, and is trusted.
+    pub(crate) fn new(handoff: Handoff, generation: u64) -> Self {
+        Self {
+            declared_models: declared_models(&handoff),
+            handoff: Arc::new(handoff),
+            generation,
+            revision: 1,
+            claimed: 0,
+            report: 1,
+            failures_in_a_row: 0,
+            not_ready: None,
+            probed_models: None,
+            probed_version: None,
+        }
+    }
+
+    /// Whether `handoff` is about the engine this replica already stands for.
+    pub(crate) fn is_same_engine(&self, handoff: &Handoff) -> bool {
+        self.handoff.url == handoff.url && self.handoff.engine == handoff.engine
+    }
+
+    /// Takes a new handoff of the same engine, which is trusted like the first one. What the engine said of
+    /// its models stays until it is asked again. False when nothing changed.
+    pub(crate) fn announce_again(&mut self, handoff: Handoff) -> bool {
+        if *self.handoff == handoff {
+            return false;
+        }
+        self.declared_models = declared_models(&handoff);
+        self.handoff = Arc::new(handoff);
+        self.revision += 1;
+        self.report += 1;
+        self.failures_in_a_row = 0;
+        self.not_ready = None;
+        true
+    }
+
+    /// Takes in what a probe found. True when something changed that a heartbeat must say at once.
+    pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> bool {
+        if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
+            self.probed_version = Some(version.into());
+        }
+        let readiness_changed = if outcome.ready {
+            self.succeeded()
+        } else {
+            self.failed(outcome.reason.as_deref())
+        };
+        let models_before = self.models().cloned();
+        if let Some(models) = outcome.models.map(usable_models)
+            && self.probed_models.as_deref() != Some(&models[..])
+        {
+            self.probed_models = Some(models.into());
+        }
+        readiness_changed || models_before.as_deref() != self.models().map(|models| &**models)
+    }
+
+    fn succeeded(&mut self) -> bool {
+        self.failures_in_a_row = 0;
+        let changed = self.not_ready.take().is_some();
+        self.report += u64::from(changed);
+        changed
+    }
+
+    fn failed(&mut self, reason: Option<&str>) -> bool {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        if self.failures_in_a_row < FAILURES_TO_DISTRUST {
+            return false;
+        }
+        let was_ready = self.not_ready.is_none();
+        self.not_ready = Some(usable_reason(reason.unwrap_or("the engine is not ready")).into());
+        self.report += u64::from(was_ready);
+        was_ready
+    }
+
+    /// Why it takes no requests; `None` when it does.
+    pub(crate) fn not_ready(&self) -> Option<&Arc<str>> {
+        self.not_ready.as_ref()
+    }
+
+    /// The models it serves; `None` while nobody has said. What the handoff declares wins over what the
+    /// engine says.
+    pub(crate) fn models(&self) -> Option<&Arc<[String]>> {
+        self.declared_models.as_ref().or(self.probed_models.as_ref())
+    }
+
+    /// Whether its models are declared by the handoff, so that the engine need not be asked.
+    pub(crate) fn declares_models(&self) -> bool {
+        self.declared_models.is_some()
+    }
+
+    /// Whether its models are known and `model` is one of them.
+    pub(crate) fn names(&self, model: &str) -> bool {
+        self.models()
+            .is_some_and(|models| models.iter().any(|name| name == model))
+    }
+
+    /// The version the handoff names, else the one the engine named.
+    pub(crate) fn engine_version(&self) -> Option<&str> {
+        self.handoff
+            .engine_version
+            .as_deref()
+            .or(self.probed_version.as_deref())
+    }
+}
+
+/// An empty list declares nothing: an engine without any model would not have been announced.
+fn declared_models(handoff: &Handoff) -> Option<Arc<[String]>> {
+    handoff
+        .models
+        .as_deref()
+        .filter(|models| !models.is_empty())
+        .map(Arc::from)
+}
+
+/// A replica that takes no new work and is forgotten with its last lease.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    pub(crate) handoff: Arc<Handoff>,
+    pub(crate) generation: u64,
+    pub(crate) claimed: u32,
+}
