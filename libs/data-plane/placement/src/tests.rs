@@ -1,0 +1,266 @@
+//! The rules of placement, one table each, and what must hold for every table.
+
+use pool_registry_types::{HttpUrl, NodeId, PoolId};
+use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as _;
+use routing_table::{EndpointKey, Hop};
+
+use super::*;
+
+const GIB: u64 = 1 << 30;
+
+fn endpoint(node: &str, vram_free_bytes: u64, slots_total: u32, availability: Availability) -> Endpoint {
+    Endpoint {
+        key: EndpointKey {
+            node: NodeId::new(node).unwrap(),
+            pool: PoolId::new("p").unwrap(),
+            replica: None,
+        },
+        incarnation: 1,
+        target: HttpUrl::new("http://localhost:1").unwrap(),
+        hop: Hop::Node,
+        availability,
+        slots_total,
+        slots_free: slots_total,
+        report: 1,
+        vram_free_bytes,
+        models: Some(["m".to_owned()].into()),
+        engine: None,
+        engine_version: None,
+    }
+}
+
+fn ready(node: &str, vram: u64) -> Endpoint {
+    endpoint(node, vram, 4, Availability::Ready)
+}
+
+fn used(used: u32) -> Load {
+    Load {
+        used,
+        quarantined: false,
+    }
+}
+
+fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
+    Question {
+        model: "m",
+        strategy,
+        tried: &[],
+        turn,
+    }
+}
+
+#[test]
+fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
+    let cases: &[(&[(u64, u32)], u32)] = &[
+        // (free VRAM, used slots) of a, b, c → chosen
+        (&[(8 * GIB, 0), (20 * GIB, 3), (16 * GIB, 0)], 1),
+        (&[(8 * GIB, 0), (20 * GIB, 4), (16 * GIB, 0)], 2),
+        (&[(8 * GIB, 2), (8 * GIB, 1), (8 * GIB, 1)], 1),
+        (&[(8 * GIB, 1), (8 * GIB, 1), (8 * GIB, 1)], 0),
+        // A few bytes are noise, not a reason.
+        (&[(8 * GIB + 5, 1), (8 * GIB + 9, 2), (8 * GIB, 0)], 2),
+        // Nobody knows the VRAM: busy slots decide.
+        (&[(0, 3), (0, 2), (0, 1)], 2),
+    ];
+    for (fleet, chosen) in cases {
+        let names = ["a", "b", "c"];
+        let table = RoutingTable::new(
+            1,
+            names
+                .iter()
+                .zip(*fleet)
+                .map(|(name, (vram, _))| ready(name, *vram))
+                .collect(),
+        );
+        let loads: Vec<Load> = fleet.iter().map(|(_, busy)| used(*busy)).collect();
+        assert_eq!(
+            choose(&table, &loads, &ask(Strategy::LeastLoaded, 0)),
+            Ok(*chosen),
+            "{fleet:?}"
+        );
+    }
+}
+
+#[test]
+fn round_robin_goes_round_and_steps_over_the_full() {
+    let table = RoutingTable::new(1, vec![ready("a", 0), ready("b", 9 * GIB), ready("c", 0)]);
+    let round = |loads: &[Load]| -> Vec<u32> {
+        (0..6)
+            .map(|turn| choose(&table, loads, &ask(Strategy::RoundRobin, turn)).unwrap())
+            .collect()
+    };
+    assert_eq!(round(&[used(0), used(3), used(1)]), [0, 1, 2, 0, 1, 2]);
+    assert_eq!(round(&[used(0), used(4), used(1)]), [0, 2, 2, 0, 2, 2]);
+}
+
+#[test]
+fn says_why_there_is_no_place() {
+    let not_ready = || Availability::NotReady("node offline".into());
+    let fleet = |availabilities: Vec<Availability>| {
+        let endpoints = ["a", "b"]
+            .iter()
+            .zip(availabilities)
+            .map(|(name, availability)| endpoint(name, 0, 1, availability));
+        RoutingTable::new(1, endpoints.collect())
+    };
+    let sick = Load {
+        used: 0,
+        quarantined: true,
+    };
+    let cases = [
+        (
+            fleet(vec![Availability::Ready, Availability::Ready]),
+            [used(1), used(1)],
+            NoPlace::Full,
+        ),
+        (
+            fleet(vec![Availability::Ready, Availability::Draining]),
+            [used(1), used(0)],
+            NoPlace::Full,
+        ),
+        (
+            fleet(vec![Availability::Draining, not_ready()]),
+            [used(0), used(0)],
+            NoPlace::NoneRoutable,
+        ),
+        (
+            fleet(vec![Availability::Ready, Availability::Ready]),
+            [sick, sick],
+            NoPlace::NoneRoutable,
+        ),
+        (fleet(vec![]), [used(0), used(0)], NoPlace::UnknownModel),
+    ];
+    for (table, loads, expected) in cases {
+        assert_eq!(
+            choose(&table, &loads, &ask(Strategy::LeastLoaded, 0)),
+            Err(expected),
+            "{table:?}"
+        );
+    }
+}
+
+#[test]
+fn does_not_go_where_it_has_been() {
+    let table = RoutingTable::new(1, vec![ready("a", 9 * GIB), ready("b", 0)]);
+    let question = Question {
+        tried: &[0],
+        ..ask(Strategy::LeastLoaded, 0)
+    };
+    assert_eq!(choose(&table, &[], &question), Ok(1));
+    let question = Question {
+        tried: &[0, 1],
+        ..question
+    };
+    assert_eq!(choose(&table, &[], &question), Err(NoPlace::NoneRoutable));
+}
+
+#[test]
+fn explains_every_candidate() {
+    let table = RoutingTable::new(
+        1,
+        vec![
+            ready("a", 0),
+            endpoint("b", 0, 4, Availability::Draining),
+            ready("c", 0),
+            ready("d", 0),
+        ],
+    );
+    let loads = [
+        used(4),
+        used(0),
+        Load {
+            used: 0,
+            quarantined: true,
+        },
+        used(1),
+    ];
+    let question = ask(Strategy::LeastLoaded, 0);
+    let skips: Vec<_> = candidates(&table, &loads, &question)
+        .map(|candidate| candidate.skip)
+        .collect();
+    assert_eq!(
+        skips,
+        [
+            Some(Skip::Full),
+            Some(Skip::Draining),
+            Some(Skip::Quarantined),
+            None
+        ]
+    );
+}
+
+#[test]
+fn strategies_have_names() {
+    for strategy in Strategy::ALL {
+        assert_eq!(strategy.as_str().parse(), Ok(strategy));
+    }
+    let error = "fastest".parse::<Strategy>().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        r#"must be one of least-loaded, round-robin, not "fastest""#
+    );
+}
+
+fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Endpoint, Load)> {
+    let availability = prop_oneof![
+        3 => Just(Availability::Ready),
+        1 => Just(Availability::Draining),
+        1 => Just(Availability::NotReady("x".into())),
+    ];
+    (
+        "[a-f][0-9]",
+        0..4 * GIB,
+        0..4_u32,
+        availability,
+        0..5_u32,
+        prop::bool::weighted(0.2),
+        prop::bool::ANY,
+    )
+        .prop_map(|(name, vram, slots, availability, used, quarantined, ours)| {
+            let mut endpoint = endpoint(&name, vram, slots, availability);
+            endpoint.models = Some([if ours { "m" } else { "other" }.to_owned()].into());
+            (endpoint, Load { used, quarantined })
+        })
+}
+
+proptest! {
+    /// Whatever the fleet: a choice is routable, free and untried, and there is none only if nobody is.
+    #[test]
+    fn chooses_someone_who_can_whenever_there_is_one(
+        fleet in prop::collection::vec(any_endpoint(), 0..12),
+        tried in prop::collection::vec(0..12_u32, 0..4),
+        turn in any::<u64>(),
+        strategy in prop::sample::select(&Strategy::ALL[..]),
+    ) {
+        let table = RoutingTable::new(1, fleet.iter().map(|(endpoint, _)| endpoint.clone()).collect());
+        let loads: Vec<Load> = (0..table.endpoints().len()).map(|i| fleet[i].1).collect();
+        let question = Question { model: "m", strategy, tried: &tried, turn };
+        let able: Vec<u32> = (0_u32..)
+            .zip(table.endpoints())
+            .filter(|(index, endpoint)| {
+                let load = loads[*index as usize];
+                endpoint.models.as_ref().is_some_and(|models| models.contains(&"m".to_owned()))
+                    && endpoint.availability == Availability::Ready
+                    && !load.quarantined
+                    && load.used < endpoint.slots_total
+                    && !tried.contains(index)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        match choose(&table, &loads, &question) {
+            Ok(index) => prop_assert!(able.contains(&index), "{index} is not among {able:?}"),
+            Err(_) => prop_assert!(able.is_empty(), "refused although {able:?} could"),
+        }
+    }
+
+    /// Over one round of turns round-robin visits every endpoint once.
+    #[test]
+    fn round_robin_is_fair(count in 1..20_u64, start in 0..1000_u64) {
+        let table = RoutingTable::new(1, (0..count).map(|i| ready(&format!("n{i:02}"), 0)).collect());
+        let mut seen: Vec<u32> =
+            (start..start + count).map(|turn| choose(&table, &[], &ask(Strategy::RoundRobin, turn)).unwrap()).collect();
+        seen.sort_unstable();
+        prop_assert_eq!(seen, (0..u32::try_from(count).unwrap()).collect::<Vec<_>>());
+    }
+}
