@@ -1,1 +1,41 @@
 //! What every daemon needs around its work: signals, a shutdown token, named joined tasks and readiness latches.
+//!
+//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`], servers stop
+//! accepting and drain, [`Tasks::join`] waits for what is left and names whoever would not end.
+//!
+//! ```
+//! use std::time::Duration;
+//! use service_runtime::{Readiness, Shutdown, Tasks};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let shutdown = Shutdown::new();
+//! let tasks = Tasks::new(shutdown.clone());
+//! service_runtime::signals(shutdown.clone(), &tasks)?;
+//!
+//! let readiness = Readiness::new();
+//! let warm = readiness.latch("warm-up");
+//! let stop = shutdown.clone();
+//! tasks.spawn("worker", async move {
+//!     warm.release();
+//!     stop.requested().await;
+//! });
+//! # shutdown.request();
+//!
+//! shutdown.requested().await;
+//! readiness.stopping();
+//! tasks.join(Duration::from_secs(5)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod env;
+mod readiness;
+mod shutdown;
+mod signals;
+mod tasks;
+
+pub use readiness::{Latch, Readiness};
+pub use shutdown::Shutdown;
+pub use signals::{EXIT_SECOND_SIGNAL, signals};
+pub use tasks::{StillRunning, Tasks};

@@ -1,1 +1,23 @@
 //! Logs and metrics set-up shared by the daemons.
+//!
+//! [`init`] sends `tracing` events to stderr, as text for people or as JSON for collectors. [`Metrics`] is the
+//! process's registry in the OpenMetrics format.
+//!
+//! ```
+//! use prometheus_client::metrics::counter::Counter;
+//! use telemetry::Metrics;
+//!
+//! let metrics = Metrics::new("demo", env!("CARGO_PKG_VERSION"));
+//! let served: Counter = Counter::default();
+//! metrics.register(|registry| registry.register("demo_served", "Requests served", served.clone()));
+//! served.inc();
+//! assert!(metrics.render().contains("demo_served_total 1"));
+//! ```
+
+mod logs;
+mod metrics;
+
+pub use logs::{InitError, LogFormat, LogFormatError, init};
+pub use metrics::Metrics;
+// Whoever registers metrics needs the very same version of these types.
+pub use prometheus_client;

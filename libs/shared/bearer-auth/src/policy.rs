@@ -1,0 +1,244 @@
+//! Who may come in.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+use crate::token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest};
+
+/// The authentication scheme, compared without regard to case (RFC 9110, section 11.1).
+const SCHEME: &[u8] = b"bearer";
+
+/// A policy that cannot be what its author meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Everybody must present a token that does not exist.
+    #[error("authentication is required of everyone, but no token is set")]
+    RequiredWithoutToken,
+}
+
+/// Why a request is refused. It never holds what the client presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No `Authorization` header, or more than one.
+    #[error("an \"Authorization: Bearer …\" header is needed")]
+    Missing,
+    /// The header is there, with something else than a bearer token.
+    #[error("the Authorization header must be \"Bearer\" and a token")]
+    NotBearer,
+    /// Not the token.
+    #[error("the bearer token is not valid")]
+    WrongToken,
+    /// No token is set, and the peer is on another machine.
+    #[error("no token is set on this server, so it serves its own machine only")]
+    NotLoopback,
+}
+
+/// Decides about each request of a listener.
+#[derive(Debug, Clone)]
+pub struct AuthPolicy {
+    rule: Rule,
+}
+
+#[derive(Debug, Clone)]
+enum Rule {
+    Token(TokenDigest),
+    LoopbackOnly,
+}
+
+impl AuthPolicy {
+    /// With a token, everybody must present it, loopback peers too. Without one, loopback peers are served and
+    /// nobody else. `require` refuses to start that second way.
+    ///
+    /// # Errors
+    /// When a token is required and none is given.
+    pub fn new(token: Option<ApiToken>, require: bool) -> Result<Self, PolicyError> {
+        let rule = match token {
+            Some(token) => Rule::Token(token.digest()),
+            None if require => return Err(PolicyError::RequiredWithoutToken),
+            None => Rule::LoopbackOnly,
+        };
+        Ok(Self { rule })
+    }
+
+    /// Whether `peer` with these request headers may come in.
+    ///
+    /// An absent, malformed or wrong token takes the same path through the comparison as the right one.
+    ///
+    /// # Errors
+    /// When it may not; answer with 401.
+    pub fn authorize(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), AuthError> {
+        match &self.rule {
+            Rule::LoopbackOnly if peer.to_canonical().is_loopback() => Ok(()),
+            Rule::LoopbackOnly => Err(AuthError::NotLoopback),
+            Rule::Token(expected) => {
+                let presented = presented(headers);
+                let digest = TokenDigest::of(presented.unwrap_or_default());
+                let matches = expected.matches(&digest);
+                match presented {
+                    Err(error) => Err(error),
+                    Ok(_) if matches => Ok(()),
+                    Ok(_) => Err(AuthError::WrongToken),
+                }
+            }
+        }
+    }
+
+    /// Whether a token is set.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        matches!(self.rule, Rule::Token(_))
+    }
+
+    /// Who is served, for the log at start-up.
+    #[must_use]
+    pub fn describe(&self) -> &'static str {
+        match self.rule {
+            Rule::Token(_) => "every peer must present the API token",
+            Rule::LoopbackOnly => "no API token is set: only loopback peers are served, all others get 401",
+        }
+    }
+}
+
+/// The token a client presents. The length of a token is no secret, so an absurd one is refused unhashed.
+fn presented(headers: &HeaderMap) -> Result<&[u8], AuthError> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    // Two headers mean that two parties disagree about who is asking.
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(AuthError::Missing);
+    };
+    bearer(value).ok_or(AuthError::NotBearer)
+}
+
+fn bearer(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, rest) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    let token = rest.trim_ascii();
+    let well_formed = scheme.eq_ignore_ascii_case(SCHEME)
+        && rest.first() == Some(&b' ')
+        && (1..=MAX_TOKEN_BYTES).contains(&token.len());
+    well_formed.then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    const CANARY: &str = "canary-9f8e7d6c";
+    const REMOTE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 7));
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn with_token() -> AuthPolicy {
+        AuthPolicy::new(Some(CANARY.parse().unwrap()), false).unwrap()
+    }
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        values
+            .iter()
+            .map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn the_token_opens_for_everyone() {
+        for value in [
+            format!("Bearer {CANARY}"),
+            format!("bearer {CANARY}"),
+            format!("BEARER   {CANARY}"),
+        ] {
+            for peer in [REMOTE, LOOPBACK] {
+                assert_eq!(
+                    with_token().authorize(peer, &headers(&[&value])),
+                    Ok(()),
+                    "{value}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_does_not() {
+        let twice = format!("Bearer {CANARY}");
+        let long = format!("Bearer {}", "x".repeat(MAX_TOKEN_BYTES + 1));
+        let prefix = format!("Bearer {}", &CANARY[..CANARY.len() - 1]);
+        let longer = format!("Bearer {CANARY}x");
+        let unseparated = format!("Bearer{CANARY}");
+        let tab = format!("Bearer\t{CANARY}");
+        let basic = format!("Basic {CANARY}");
+        for (values, error) in [
+            (&[][..], AuthError::Missing),
+            (&[twice.as_str(), twice.as_str()], AuthError::Missing),
+            (&[""], AuthError::NotBearer),
+            (&["Bearer"], AuthError::NotBearer),
+            (&["Bearer "], AuthError::NotBearer),
+            (&[CANARY], AuthError::NotBearer),
+            (&[&unseparated], AuthError::NotBearer),
+            (&[&tab], AuthError::NotBearer),
+            (&[&basic], AuthError::NotBearer),
+            (&[&long], AuthError::NotBearer),
+            (&["Bearer wrong-token"], AuthError::WrongToken),
+            (&[&prefix], AuthError::WrongToken),
+            (&[&longer], AuthError::WrongToken),
+        ] {
+            for peer in [REMOTE, LOOPBACK] {
+                assert_eq!(
+                    with_token().authorize(peer, &headers(values)),
+                    Err(error),
+                    "{values:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_token_the_own_machine_is_served() {
+        let policy = AuthPolicy::new(None, false).unwrap();
+        for own in [
+            LOOPBACK,
+            Ipv4Addr::new(127, 8, 9, 10).into(),
+            Ipv6Addr::LOCALHOST.into(),
+            Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+        ] {
+            assert_eq!(policy.authorize(own, &HeaderMap::new()), Ok(()), "{own}");
+        }
+        for other in [
+            REMOTE,
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::new(192, 168, 1, 7).to_ipv6_mapped().into(),
+            Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(),
+        ] {
+            // A token of the client's own making changes nothing.
+            let headers = headers(&["Bearer something-else"]);
+            assert_eq!(
+                policy.authorize(other, &headers),
+                Err(AuthError::NotLoopback),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn requiring_a_token_that_is_not_there_is_a_mistake() {
+        assert_eq!(
+            AuthPolicy::new(None, true).unwrap_err(),
+            PolicyError::RequiredWithoutToken
+        );
+        let policy = AuthPolicy::new(Some(CANARY.parse().unwrap()), true).unwrap();
+        assert!(policy.authorize(LOOPBACK, &HeaderMap::new()).is_err());
+        assert!(policy.has_token());
+    }
+
+    #[test]
+    fn no_output_holds_a_token() {
+        let policy = with_token();
+        let basic = headers(&[&format!("Basic {CANARY}")]);
+        let wrong = headers(&[&format!("Bearer {CANARY}x")]);
+        let errors = [&basic, &wrong, &HeaderMap::new()].map(|h| policy.authorize(REMOTE, h).unwrap_err());
+        let mut shown = format!("{policy:?} {policy:#?} {}", policy.describe());
+        for error in errors {
+            shown += &format!(" {error} {error:?}");
+        }
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The token itself: checked once, shown never.
+
+use std::{fmt, str::FromStr};
+
+use http::HeaderValue;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// The shortest token: shorter ones are guessed, or are a typing error. `openssl rand -hex 32` makes a good one.
+pub const MIN_TOKEN_BYTES: usize = 8;
+
+/// The longest token: far above any real one, and little enough to hash for every stranger who asks.
+pub const MAX_TOKEN_BYTES: usize = 1024;
+
+/// A text that cannot be a token. It never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Too short to be a secret.
+    #[error("must have at least {MIN_TOKEN_BYTES} characters")]
+    TooShort,
+    /// Longer than any server would read.
+    #[error("must have at most {MAX_TOKEN_BYTES} characters")]
+    TooLong,
+    /// It would not survive the way through a header.
+    #[error("must be printable ASCII without blanks")]
+    BadCharacter,
+}
+
+/// A secret that clients present as `Authorization: Bearer …`. `Debug` shows `[REDACTED]`.
+#[derive(Clone)]
+pub struct ApiToken {
+    header: HeaderValue,
+    digest: TokenDigest,
+}
+
+impl ApiToken {
+    /// Takes the token without surrounding white space, such as the newline at the end of a file.
+    ///
+    /// # Errors
+    /// When it is too short, too long, or holds anything but printable ASCII.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the caller's copy of a secret ends here"
+    )]
+    pub fn new(token: String) -> Result<Self, TokenError> {
+        let token = token.trim();
+        if token.len() < MIN_TOKEN_BYTES {
+            return Err(TokenError::TooShort);
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        if !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(TokenError::BadCharacter);
+        }
+        let mut header =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| TokenError::BadCharacter)?;
+        // Keeps it out of the Debug output of a header map.
+        header.set_sensitive(true);
+        Ok(Self {
+            header,
+            digest: TokenDigest::of(token.as_bytes()),
+        })
+    }
+
+    /// The value of the `Authorization` header a client sends, marked sensitive.
+    #[must_use]
+    pub fn header_value(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    pub(crate) fn digest(&self) -> TokenDigest {
+        self.digest
+    }
+}
+
+impl FromStr for ApiToken {
+    type Err = TokenError;
+
+    fn from_str(token: &str) -> Result<Self, TokenError> {
+        Self::new(token.to_owned())
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiToken([REDACTED])")
+    }
+}
+
+/// What verification needs of a token. All digests have one length, so comparing them tells nothing about it.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    pub(crate) fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Takes the same time whatever the answer.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-9f8e7d6c";
+
+    #[test]
+    fn takes_a_token_and_sends_it() {
+        let token = ApiToken::new(format!(" {CANARY}\n")).unwrap();
+        let header = token.header_value();
+        assert_eq!(header.as_bytes(), format!("Bearer {CANARY}").as_bytes());
+        assert!(header.is_sensitive());
+        assert!(token.digest().matches(&TokenDigest::of(CANARY.as_bytes())));
+        assert!(!token.digest().matches(&TokenDigest::of(b"")));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_one() {
+        for (text, error) in [
+            ("", TokenError::TooShort),
+            ("1234567", TokenError::TooShort),
+            ("   1234567   ", TokenError::TooShort),
+            ("two words", TokenError::BadCharacter),
+            ("line\nbreak", TokenError::BadCharacter),
+            ("nul\0-token", TokenError::BadCharacter),
+            ("schlüssel", TokenError::BadCharacter),
+        ] {
+            assert_eq!(text.parse::<ApiToken>().unwrap_err(), error, "{text:?}");
+        }
+        assert_eq!(
+            ApiToken::new("x".repeat(MAX_TOKEN_BYTES + 1)).unwrap_err(),
+            TokenError::TooLong
+        );
+        assert!(ApiToken::new("x".repeat(MAX_TOKEN_BYTES)).is_ok());
+    }
+
+    #[test]
+    fn no_output_holds_the_token() {
+        let token = ApiToken::new(CANARY.to_owned()).unwrap();
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::AUTHORIZATION, token.header_value());
+        let refused = ApiToken::new(format!("{CANARY}\u{1}x")).unwrap_err();
+        let shown = format!(
+            "{token:?} {token:#?} {:?} {headers:?} {refused} {refused:?}",
+            token.digest()
+        );
+        assert!(!shown.contains("canary"), "{shown}");
+        assert!(shown.contains("[REDACTED]"));
+    }
+}

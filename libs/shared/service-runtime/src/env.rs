@@ -1,0 +1,317 @@
+//! Settings from the environment: read once, checked all together, every bad one reported in one go.
+//!
+//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it (through
+//! envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that cannot be wrong with
+//! the parsers of [`Problems`]. A parser that meets a bad value notes it and hands back the default, so that
+//! the next variable is looked at too; [`Problems::finish`] then says whether anything was wrong.
+//!
+//! An empty or blank variable counts as unset. No value of a secret is ever repeated.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use service_runtime::env::{Environment, Problems};
+//!
+//! #[derive(Default, serde::Deserialize)]
+//! struct Raw {
+//!     demo_addr: Option<String>,
+//!     demo_workers: Option<String>,
+//! }
+//!
+//! let mut problems = Problems::default();
+//! let raw: Raw = Environment::from_pairs([("DEMO_ADDR", "nonsense"), ("DEMO_WORKERS", "0")])
+//!     .into_raw(&mut problems);
+//! let addr = problems.socket_addr("DEMO_ADDR", raw.demo_addr, SocketAddr::from(([127, 0, 0, 1], 1)));
+//! let workers = problems.integer("DEMO_WORKERS", raw.demo_workers, 4, 1..=64);
+//! # let _ = (addr, workers);
+//! assert_eq!(
+//!     problems.finish().unwrap_err().to_string(),
+//!     "DEMO_ADDR must be an IP address and a port such as 127.0.0.1:1, not \"nonsense\"\n\
+//!      DEMO_WORKERS must be a whole number from 1 to 64, not \"0\"",
+//! );
+//! ```
+
+use std::{
+    collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, ops::RangeInclusive, str::FromStr,
+    time::Duration,
+};
+
+use serde::de::DeserializeOwned;
+
+/// What a binary exits with when a setting is bad: `EX_USAGE` of sysexits.h.
+pub const EXIT_BAD_CONFIGURATION: u8 = 64;
+
+/// How much of a bad value a report repeats: enough to recognise it, too little to flood a terminal.
+const MAX_ECHO_CHARS: usize = 60;
+
+/// The variables that concern us, as they were at start-up.
+#[derive(Clone, Default)]
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    not_unicode: Vec<String>,
+}
+
+impl Environment {
+    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a prefix too.
+    #[must_use]
+    pub fn from_process(prefixes: &[&str]) -> Self {
+        let ours = std::env::vars_os().filter(|(name, _)| {
+            name.to_str()
+                .is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        });
+        Self::collect(ours)
+    }
+
+    /// The same from pairs, for tests.
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        Self::collect(pairs.into_iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn collect(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in pairs {
+            let Ok(name) = name.into_string() else { continue };
+            // envy matches names without regard to case; two spellings of one name would make it fail.
+            if name.bytes().any(|b| b.is_ascii_lowercase()) {
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) if value.trim().is_empty() => {}
+                Ok(value) => {
+                    environment.values.insert(name, value);
+                }
+                Err(_) => environment.not_unicode.push(name),
+            }
+        }
+        environment
+    }
+
+    /// Fills a struct of `Option<String>` fields, each named as its variable in lower case.
+    ///
+    /// A variable that is not Unicode is noted in `problems` and left out.
+    pub fn into_raw<T: DeserializeOwned + Default>(self, problems: &mut Problems) -> T {
+        for name in &self.not_unicode {
+            problems.add(name.clone(), "must be valid UTF-8 text");
+        }
+        envy::from_iter(self.values).unwrap_or_else(|error| {
+            // Only a field that is not an `Option<String>` gets here.
+            problems.add("the environment", format!("cannot be read: {error}"));
+            T::default()
+        })
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: a value may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+/// One variable and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    name: String,
+    text: String,
+}
+
+/// Everything that is wrong with the settings; one line for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct Problems(Vec<Problem>);
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|Problem { name, text }| format!("{name} {text}"))
+        .collect();
+    lines.join("\n")
+}
+
+/// A bad value as a report may repeat it: shortened, and escaped so that it cannot forge a line.
+fn echo(value: &str) -> String {
+    let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
+    let more = if shown.len() < value.len() { "…" } else { "" };
+    format!("{shown:?}{more}")
+}
+
+impl Problems {
+    /// Notes that variable `name` is wrong; `text` continues the sentence that begins with the name, and says
+    /// what would be right. It must not hold a secret.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Problem {
+            name: name.into(),
+            text: text.into(),
+        });
+    }
+
+    /// Whether anything was noted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Ends the collection.
+    ///
+    /// # Errors
+    /// When anything was noted.
+    pub fn finish(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// Any type that reads itself from text, for example an id or a URL. Its error must continue the sentence
+    /// that begins with the name ("must be …, not …").
+    pub fn optional<T>(&mut self, name: &'static str, raw: Option<String>) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.optional_with(name, raw, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
+    }
+
+    /// As [`optional`](Self::optional), with the default for an unset variable.
+    pub fn parse<T>(&mut self, name: &'static str, raw: Option<String>, default: T) -> T
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.optional(name, raw).unwrap_or(default)
+    }
+
+    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must be set".
+    pub fn required<T>(&mut self, name: &'static str, raw: Option<String>, why: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        if raw.is_none() {
+            self.add(name, format!("must be set {why}"));
+        }
+        self.optional(name, raw)
+    }
+
+    /// A secret: `parse` gets the text, and its error must not repeat it.
+    pub fn secret<T, E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(raw?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Yes or no: `true`, `false`, `1` or `0`.
+    pub fn flag(&mut self, name: &'static str, raw: Option<String>, default: bool) -> bool {
+        self.optional_with(name, raw, |text| match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(format!("must be true or false (or 1 or 0), not {}", echo(text))),
+        })
+        .unwrap_or(default)
+    }
+
+    /// An IP address and a port.
+    pub fn socket_addr(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        default: SocketAddr,
+    ) -> SocketAddr {
+        self.optional_with(name, raw, |text| {
+            text.parse::<SocketAddr>().map_err(|_| {
+                format!(
+                    "must be an IP address and a port such as {default}, not {}",
+                    echo(text)
+                )
+            })
+        })
+        .unwrap_or(default)
+    }
+
+    /// A whole number within `range`.
+    pub fn integer(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
+        self.optional_with(name, raw, |text| {
+            text.parse::<u64>()
+                .ok()
+                .filter(|value| range.contains(value))
+                .ok_or_else(|| {
+                    let (low, high) = (range.start(), range.end());
+                    format!("must be a whole number from {low} to {high}, not {}", echo(text))
+                })
+        })
+        .unwrap_or(default)
+    }
+
+    /// A whole number of seconds within `range`.
+    pub fn seconds(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        default: Duration,
+        range: RangeInclusive<u64>,
+    ) -> Duration {
+        Duration::from_secs(self.integer(name, raw, default.as_secs(), range))
+    }
+
+    /// A whole number of milliseconds within `range`.
+    pub fn millis(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        default: Duration,
+        range: RangeInclusive<u64>,
+    ) -> Duration {
+        let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.integer(name, raw, default, range))
+    }
+
+    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when the variable
+    /// is unset.
+    pub fn list<T>(&mut self, name: &'static str, raw: Option<String>) -> Option<Vec<T>>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let raw = raw?;
+        let mut values = Vec::new();
+        for entry in raw.split(',').map(str::trim) {
+            if entry.is_empty() {
+                self.add(name, "must be values separated by commas, without empty ones");
+                continue;
+            }
+            match entry.parse::<T>() {
+                Ok(value) => values.push(value),
+                Err(error) => self.add(name, error.to_string()),
+            }
+        }
+        Some(values)
+    }
+
+    fn optional_with<T>(
+        &mut self,
+        name: &'static str,
+        raw: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(raw?.trim()) {
+            Ok(value) => Some(value),
+            Err(text) => {
+                self.add(name, text);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Tasks with a name: tracked while they live, waited for at shutdown, heard when they panic.
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, HashMap},
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use tokio::{sync::Notify, task::AbortHandle};
+use tracing::{Instrument as _, Span};
+
+use crate::Shutdown;
+
+/// Spawns tasks and knows which of them are alive. Clones share one set.
+///
+/// A task costs one map entry while it lives, so one per connection is fine.
+#[derive(Clone)]
+pub struct Tasks {
+    set: Arc<TaskSet>,
+}
+
+struct TaskSet {
+    shutdown: Shutdown,
+    live: Mutex<Live>,
+    /// Told whenever the last live task ends.
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Live {
+    next: u64,
+    tasks: HashMap<u64, LiveTask>,
+}
+
+struct LiveTask {
+    name: &'static str,
+    /// Absent for the moment between being counted and being spawned.
+    abort: Option<AbortHandle>,
+}
+
+/// What a panic of a task means for the process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnPanic {
+    /// Something the process needs is gone: stop rather than limp on.
+    RequestShutdown,
+    /// The task stood for one client only.
+    Isolate,
+}
+
+impl Tasks {
+    /// An empty set. A task that panics requests `shutdown`.
+    #[must_use]
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self {
+            set: Arc::new(TaskSet {
+                shutdown,
+                live: Mutex::new(Live::default()),
+                empty: Notify::new(),
+            }),
+        }
+    }
+
+    /// Runs `future` as a task of its own, inside a span of this name.
+    ///
+    /// When it panics, that is logged at ERROR and the shutdown is requested.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let span = tracing::info_span!("task", name);
+        self.spawn_tracked(name, OnPanic::RequestShutdown, span, future);
+    }
+
+    /// As [`spawn`](Self::spawn), for a task that serves one client: a panic is logged and ends only this task.
+    ///
+    /// Its span is at DEBUG, because a span costs a little at each wake-up and there are many such tasks.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn_isolated(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let span = tracing::debug_span!("task", name);
+        self.spawn_tracked(name, OnPanic::Isolate, span, future);
+    }
+
+    /// As [`spawn`](Self::spawn), for a task that lives as long as the runtime: [`join`](Self::join) neither
+    /// waits for it nor aborts it. The signal handler is one, because it must outlive everything else.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn_unjoined(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let set = Arc::clone(&self.set);
+        let task = async move { set.run(name, OnPanic::RequestShutdown, future).await };
+        start(task.instrument(tracing::info_span!("task", name)));
+    }
+
+    fn spawn_tracked(
+        &self,
+        name: &'static str,
+        on_panic: OnPanic,
+        span: Span,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let entry = Entry::new(&self.set, name);
+        let id = entry.id;
+        let abort = start(
+            async move {
+                // Moved in, so that it is dropped with the task however the task ends.
+                let entry = entry;
+                entry.set.run(name, on_panic, future).await;
+            }
+            .instrument(span),
+        );
+        // The lock is not held across the spawn: a runtime that is stopping drops the task right there.
+        if let Some(task) = self.set.live.lock().tasks.get_mut(&id) {
+            task.abort = Some(abort);
+        }
+    }
+
+    /// How many tasks are alive.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.live.lock().tasks.len()
+    }
+
+    /// No task is alive.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until no task is left, for at most `deadline`; those still running then are aborted.
+    ///
+    /// # Errors
+    /// When tasks had to be aborted; the error names them.
+    pub async fn join(&self, deadline: Duration) -> Result<(), StillRunning> {
+        if tokio::time::timeout(deadline, self.wait_until_empty())
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let live = self.set.live.lock();
+        let mut names = BTreeMap::new();
+        for task in live.tasks.values() {
+            *names.entry(task.name).or_default() += 1;
+            if let Some(abort) = &task.abort {
+                abort.abort();
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(StillRunning {
+            deadline,
+            tasks: names.into_iter().collect(),
+        })
+    }
+
+    async fn wait_until_empty(&self) {
+        loop {
+            // Listening begins before looking, so that the last task cannot end in between unheard.
+            let empty = self.set.empty.notified();
+            if self.is_empty() {
+                return;
+            }
+            empty.await;
+        }
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").field("live", &self.len()).finish()
+    }
+}
+
+impl TaskSet {
+    async fn run(&self, name: &'static str, on_panic: OnPanic, future: impl Future<Output = ()>) {
+        // Safe to assert: the future is dropped right after, and nobody sees what it left half-done
+        // except through locks that do not poison.
+        if let Err(payload) = AssertUnwindSafe(future).catch_unwind().await {
+            let message = panic_message(payload.as_ref());
+            tracing::error!(task = name, panic = message, "a task panicked");
+            if on_panic == OnPanic::RequestShutdown {
+                self.shutdown.request();
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+fn start(future: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    tokio::spawn(future).abort_handle()
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}
+
+/// A live task's place in the set; dropping it is how a task leaves.
+struct Entry {
+    id: u64,
+    set: Arc<TaskSet>,
+}
+
+impl Entry {
+    fn new(set: &Arc<TaskSet>, name: &'static str) -> Self {
+        let mut live = set.live.lock();
+        let id = live.next;
+        live.next += 1;
+        live.tasks.insert(id, LiveTask { name, abort: None });
+        Self {
+            id,
+            set: Arc::clone(set),
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut live = self.set.live.lock();
+        live.tasks.remove(&self.id);
+        if live.tasks.is_empty() {
+            self.set.empty.notify_waiters();
+        }
+    }
+}
+
+/// Tasks that did not end in time and were aborted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("still running after {deadline:?}: {}", list(.tasks))]
+pub struct StillRunning {
+    deadline: Duration,
+    tasks: Vec<(&'static str, usize)>,
+}
+
+impl StillRunning {
+    /// Each name and how many tasks had it, sorted by name.
+    #[must_use]
+    pub fn tasks(&self) -> &[(&'static str, usize)] {
+        &self.tasks
+    }
+}
+
+fn list(tasks: &[(&'static str, usize)]) -> String {
+    let shown: Vec<String> = tasks
+        .iter()
+        .map(|&(name, count)| {
+            if count == 1 {
+                name.to_owned()
+            } else {
+                format!("{name} ({count} times)")
+            }
+        })
+        .collect();
+    shown.join(", ")
+}

@@ -1,0 +1,181 @@
+//! Where log lines go and what they look like.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    str::FromStr,
+};
+
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// The variable that overrides the default filter, in the syntax of `tracing_subscriber::EnvFilter`.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// A text that names no [`LogFormat`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be text or json, not {0:?}")]
+pub struct LogFormatError(String);
+
+impl FromStr for LogFormat {
+    type Err = LogFormatError;
+
+    fn from_str(text: &str) -> Result<Self, LogFormatError> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(LogFormatError(text.chars().take(40).collect())),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The filter is not one.
+    #[error("{variable} is not a log filter such as info or info,hyper=warn")]
+    Filter {
+        /// The variable or argument it came from.
+        variable: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Somebody was faster.
+    #[error("logging is already set up")]
+    AlreadySet,
+}
+
+/// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter` when that
+/// is unset or empty.
+///
+/// # Errors
+/// When a filter does not parse, or when logging is set up already.
+pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
+    let from_environment = std::env::var_os(FILTER_VARIABLE).filter(|value| !value.is_empty());
+    let filter = match &from_environment {
+        // A value that is not Unicode fails to parse, with the replacement characters in the message.
+        Some(value) => parse_filter(FILTER_VARIABLE, &value.to_string_lossy())?,
+        None => parse_filter("the default filter", default_filter)?,
+    };
+    let subscriber = subscriber(format, filter, io::stderr().is_terminal(), io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)
+}
+
+fn parse_filter(variable: &'static str, text: &str) -> Result<EnvFilter, InitError> {
+    EnvFilter::try_new(text).map_err(|source| InitError::Filter { variable, source })
+}
+
+fn subscriber(
+    format: LogFormat,
+    filter: EnvFilter,
+    ansi: bool,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn tracing::Subscriber + Send + Sync> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    match format {
+        LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let filter = parse_filter("test", filter).unwrap();
+        let subscriber = subscriber(format, filter, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("task", name = "demo").entered();
+            tracing::info!(answer = 42, "shown");
+            tracing::debug!("hidden");
+        });
+        let bytes = captured.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn text_lines() {
+        let line = logged(LogFormat::Text, "info");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(
+            line.contains("INFO") && line.contains("shown answer=42"),
+            "{line}"
+        );
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+
+    #[test]
+    fn json_lines() {
+        let line = logged(LogFormat::Json, "info");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        for part in [
+            r#""level":"INFO""#,
+            r#""message":"shown""#,
+            r#""answer":42"#,
+            r#""name":"demo""#,
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn the_filter_decides() {
+        assert_eq!(logged(LogFormat::Text, "warn"), "");
+        assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
+        let error = parse_filter("RUST_LOG", "info,=,=").unwrap_err();
+        assert!(error.to_string().starts_with("RUST_LOG "), "{error}");
+    }
+
+    #[test]
+    fn formats_by_name() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert_eq!(
+            "xml".parse::<LogFormat>().unwrap_err().to_string(),
+            "must be text or json, not \"xml\""
+        );
+    }
+}
