@@ -299,15 +299,24 @@ impl Core {
         else {
             return News::No;
         };
-        if let Some(retired) = self.retired.get_mut(index) {
-            retired.claimed = retired.claimed.saturating_sub(1);
-            if retired.claimed > 0 {
-                return News::No;
-            }
+        let Some(retired) = self.retired.get_mut(index) else {
+            return News::No;
+        };
+        retired.claimed = retired.claimed.saturating_sub(1);
+        let (last, handoff) = (retired.claimed == 0, retired.handoff.clone());
+        // A later life of the same engine got the slot back.
+        for replica in self
+            .pools
+            .values_mut()
+            .flat_map(|pool| pool.replicas.values_mut())
+        {
+            replica.report += u64::from(replica.handoff.url == handoff.url);
         }
-        self.retired.swap_remove(index);
-        self.forget_if_empty(pool_id);
-        News::AtOnce
+        if last {
+            self.retired.swap_remove(index);
+            self.forget_if_empty(pool_id);
+        }
+        last.into()
     }
 
     /// Whether `pool` takes no new requests.

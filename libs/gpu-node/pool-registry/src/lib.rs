@@ -12,7 +12,7 @@
 //! * **Retired** is a replica whose handoff went or now names another engine: it takes no new work and is
 //!   forgotten with its last lease. One that comes back under the same name starts afresh.
 //!
-//! [`Core`](core) decides, without a clock and without I/O; [`PoolRegistry`] puts it behind a lock and tells
+//! The private module `core` decides, without a clock and without I/O; [`PoolRegistry`] puts it behind a lock and tells
 //! those who wait. Nothing here blocks, logs or spawns.
 
 mod claim;
@@ -23,6 +23,9 @@ mod registry;
 mod replica;
 mod routing;
 mod status;
+
+#[cfg(test)]
+mod tests;
 
 pub use claim::ClaimError;
 pub use core::{DrainTarget, UnknownPool, UpsertError};

@@ -1,0 +1,7 @@
+//! The registry from outside: only its public functions are used.
+
+mod events;
+mod model;
+mod routing;
+mod stress;
+mod support;

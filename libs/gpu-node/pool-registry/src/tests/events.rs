@@ -1,0 +1,375 @@
+//! What the registry answers, event by event.
+
+use super::support::{claim_all, handoff, pool, replica, status, url, with_models};
+use crate::{
+    ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, PoolSlots, ProbeOutcome, UpsertError,
+};
+use pool_registry_types::{ErrorCode, MAX_POOLS};
+
+fn generation(registry: &PoolRegistry) -> u64 {
+    registry.replicas()[0].generation
+}
+
+fn fail(registry: &PoolRegistry, times: u32) {
+    for _ in 0..times {
+        let outcome = ProbeOutcome::failed("connection refused");
+        registry.probed(&pool("p"), &replica("r0"), generation(registry), outcome);
+    }
+}
+
+fn one_engine(slots: u32) -> PoolRegistry {
+    let registry = PoolRegistry::new(vec![pool("p")]);
+    registry.upsert(handoff("p", "r0", 8081, slots)).unwrap();
+    registry
+}
+
+#[test]
+fn a_configured_pool_is_reported_before_it_has_an_engine() {
+    let registry = PoolRegistry::new(vec![pool("p")]);
+    let said = status(&registry, "p");
+    assert!(!said.ready && !said.draining);
+    assert_eq!(
+        (said.slots_free, said.slots_total, said.vram_free_bytes),
+        (0, 0, 0)
+    );
+    assert_eq!(said.last_error.as_deref(), Some("no engine has been announced"));
+    assert!(matches!(
+        registry.claim(&pool("p"), None),
+        Err(ClaimError::NotReady(_))
+    ));
+    assert_eq!(
+        registry.claim(&pool("q"), None).unwrap_err(),
+        ClaimError::UnknownPool
+    );
+}
+
+#[test]
+fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
+    let registry = one_engine(2);
+    assert!(status(&registry, "p").ready);
+    let leases = claim_all(&registry, "p");
+    assert_eq!(leases.len(), 2);
+    assert_eq!(leases[0].url(), &url(8081));
+    assert_eq!(leases[0].replica_id(), &replica("r0"));
+    assert_eq!(leases[0].engine().as_str(), "llamacpp");
+    assert_eq!(leases[0].pool_slots(), PoolSlots { free: 0, total: 2 });
+    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert_eq!(registry.in_flight(), 2);
+    drop(leases);
+    assert_eq!(registry.in_flight(), 0);
+    assert_eq!(
+        registry.pool_slots(&pool("p")),
+        Some(PoolSlots { free: 2, total: 2 })
+    );
+}
+
+#[test]
+fn the_emptiest_replica_is_chosen_then_the_first_by_id() {
+    let registry = one_engine(1);
+    registry.upsert(handoff("p", "r1", 8082, 3)).unwrap();
+    registry.upsert(handoff("p", "r2", 8083, 2)).unwrap();
+    let chosen: Vec<String> = claim_all(&registry, "p")
+        .iter()
+        .map(|lease| lease.replica_id().to_string())
+        .collect();
+    assert_eq!(chosen, ["r1", "r1", "r2", "r0", "r1", "r2"]);
+}
+
+#[test]
+fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
+    let registry = PoolRegistry::new(vec![]);
+    registry
+        .upsert(with_models(handoff("p", "named", 1, 1), &["x"]))
+        .unwrap();
+    registry.upsert(handoff("p", "silent", 2, 4)).unwrap();
+
+    let x = registry.claim(&pool("p"), Some("x")).unwrap();
+    assert_eq!(x.replica_id(), &replica("named"));
+    assert_eq!(
+        registry.claim(&pool("p"), Some("x")).unwrap_err(),
+        ClaimError::Busy
+    );
+    let y = registry.claim(&pool("p"), Some("y")).unwrap();
+    assert_eq!(y.replica_id(), &replica("silent"));
+
+    let silent = registry.replicas()[1].clone();
+    let outcome = ProbeOutcome::ready().with_models(vec!["z".into()]);
+    registry.probed(&silent.pool_id, &silent.replica_id, silent.generation, outcome);
+    assert_eq!(
+        registry.claim(&pool("p"), Some("y")).unwrap_err(),
+        ClaimError::ModelNotAvailable
+    );
+    assert!(registry.claim(&pool("p"), Some("z")).is_ok());
+    assert_eq!(status(&registry, "p").models_available.unwrap(), ["x", "z"]);
+}
+
+#[test]
+fn declared_models_win_over_what_the_engine_says() {
+    let registry = PoolRegistry::new(vec![]);
+    registry
+        .upsert(with_models(handoff("p", "r0", 1, 1), &["declared"]))
+        .unwrap();
+    assert!(registry.replicas()[0].declares_models);
+    let outcome = ProbeOutcome::ready().with_models(vec!["said".into()]);
+    registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    assert_eq!(status(&registry, "p").models_available.unwrap(), ["declared"]);
+
+    // An empty list declares nothing.
+    registry
+        .upsert(with_models(handoff("p", "r0", 1, 1), &[]))
+        .unwrap();
+    assert_eq!(status(&registry, "p").models_available.unwrap(), ["said"]);
+}
+
+#[test]
+fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
+    let registry = one_engine(1);
+    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        generation(&registry),
+        ProbeOutcome::ready(),
+    );
+    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    assert!(status(&registry, "p").ready, "never three in a row");
+
+    fail(&registry, 1);
+    let said = status(&registry, "p");
+    assert!(!said.ready);
+    assert_eq!(
+        (said.slots_free, said.slots_total),
+        (0, 0),
+        "only ready replicas have slots to give"
+    );
+    assert_eq!(said.last_error.as_deref(), Some("connection refused"));
+    assert_eq!(
+        said.replicas.unwrap()[0].last_error.as_deref(),
+        Some("connection refused")
+    );
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::NotReady("connection refused".into())
+    );
+
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        generation(&registry),
+        ProbeOutcome::ready(),
+    );
+    let said = status(&registry, "p");
+    assert!(said.ready && said.last_error.is_none());
+}
+
+#[test]
+fn a_full_replica_beside_a_broken_one_is_busy_not_broken() {
+    let registry = one_engine(1);
+    fail(&registry, FAILURES_TO_DISTRUST);
+    registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
+    let _lease = registry.claim(&pool("p"), None).unwrap();
+    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+}
+
+#[test]
+fn draining_takes_no_new_work_and_can_be_undone() {
+    let registry = one_engine(2);
+    let lease = registry.claim(&pool("p"), None).unwrap();
+    registry.drain(&DrainTarget::Pool(pool("p"))).unwrap();
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Draining
+    );
+    let said = status(&registry, "p");
+    assert!(said.draining && said.ready);
+    assert_eq!(
+        (said.slots_free, said.slots_total),
+        (1, 2),
+        "progress stays visible"
+    );
+    drop(lease);
+    registry.drain_all();
+    registry.undrain(&DrainTarget::Pool(pool("p"))).unwrap();
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Draining,
+        "the node still drains"
+    );
+    registry.undrain(&DrainTarget::Node).unwrap();
+    assert!(registry.claim(&pool("p"), None).is_ok());
+    assert!(registry.drain(&DrainTarget::Pool(pool("q"))).is_err());
+}
+
+#[test]
+fn a_pool_that_appears_while_the_node_drains_drains_too() {
+    let registry = PoolRegistry::new(vec![]);
+    registry.drain_all();
+    registry.upsert(handoff("late", "r0", 1, 1)).unwrap();
+    assert!(status(&registry, "late").draining);
+    assert_eq!(
+        registry.claim(&pool("late"), None).unwrap_err(),
+        ClaimError::Draining
+    );
+}
+
+#[test]
+fn a_retired_replica_stays_until_its_last_lease() {
+    let registry = PoolRegistry::new(vec![]);
+    registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
+    let leases = claim_all(&registry, "p");
+    registry.remove(&pool("p"), &replica("r0"));
+
+    let said = status(&registry, "p");
+    assert!(!said.ready);
+    let replicas = said.replicas.unwrap();
+    assert!(!replicas[0].ready && replicas[0].last_error.is_some());
+    assert!(registry.replicas().is_empty(), "nobody probes it");
+    assert_eq!(leases[0].url(), &url(8081), "its requests go on");
+
+    drop(leases);
+    assert!(registry.statuses().is_empty(), "nobody configured the pool");
+}
+
+#[test]
+fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
+    let registry = one_engine(1);
+    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    let old = registry.claim(&pool("p"), None).unwrap();
+    let old_generation = generation(&registry);
+    registry.upsert(handoff("p", "r0", 9000, 1)).unwrap();
+    assert_ne!(generation(&registry), old_generation);
+
+    let new = registry.claim(&pool("p"), None).unwrap();
+    assert_eq!((old.url(), new.url()), (&url(8081), &url(9000)));
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        old_generation,
+        ProbeOutcome::failed("late"),
+    );
+    assert!(
+        status(&registry, "p").ready,
+        "a probe of the old life says nothing of the new one"
+    );
+    drop(old);
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy,
+        "the old lease freed the old slot"
+    );
+    drop(new);
+    assert_eq!(status(&registry, "p").slots_free, 1);
+}
+
+#[test]
+fn an_engine_that_comes_back_still_counts_what_runs_on_it() {
+    let registry = one_engine(2);
+    let lease = registry.claim(&pool("p"), None).unwrap();
+    registry.remove(&pool("p"), &replica("r0"));
+    registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
+    assert_eq!(claim_all(&registry, "p").len(), 1);
+    drop(lease);
+    assert_eq!(claim_all(&registry, "p").len(), 2);
+}
+
+#[test]
+fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
+    let registry = one_engine(3);
+    let mut leases = claim_all(&registry, "p");
+    registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
+    assert_eq!(status(&registry, "p").slots_free, 0);
+    leases.truncate(1);
+    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    leases.clear();
+    assert_eq!(claim_all(&registry, "p").len(), 1);
+}
+
+#[test]
+fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
+    let registry = PoolRegistry::new(vec![pool("p")]);
+    let mut version = registry.subscribe();
+    let mut moved = || {
+        let moved = version.has_changed().unwrap();
+        version.mark_unchanged();
+        moved
+    };
+    registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
+    assert!(moved(), "a replica");
+    registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
+    assert!(!moved(), "the same again");
+    registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
+    assert!(moved(), "slot totals");
+    drop(registry.claim(&pool("p"), None).unwrap());
+    assert!(!moved(), "a claim and a release");
+    fail(&registry, FAILURES_TO_DISTRUST);
+    assert!(moved(), "readiness");
+    fail(&registry, 1);
+    assert!(!moved(), "still not ready");
+    let models = |name: &str| ProbeOutcome::ready().with_models(vec![name.into()]);
+    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("x"));
+    assert!(moved(), "ready again, with models");
+    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("x"));
+    assert!(!moved(), "the same models");
+    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("y"));
+    assert!(moved(), "other models");
+    registry.drain_all();
+    assert!(moved(), "draining");
+    registry.drain_all();
+    assert!(!moved(), "draining twice");
+    registry.set_vram_free(&pool("p"), 7);
+    assert!(!moved(), "memory can wait");
+    assert_eq!(status(&registry, "p").vram_free_bytes, 7);
+    registry.remove(&pool("p"), &replica("r0"));
+    assert!(moved(), "a replica gone");
+    registry.remove(&pool("p"), &replica("r0"));
+    assert!(!moved(), "gone already");
+}
+
+#[test]
+fn what_a_heartbeat_cannot_carry_is_refused() {
+    let registry = PoolRegistry::new(vec![]);
+    for i in 0..MAX_POOLS {
+        registry.upsert(handoff(&format!("p{i}"), "r0", 1, 1)).unwrap();
+        registry.upsert(handoff("p0", &format!("r{i}"), 1, 1)).unwrap();
+    }
+    assert_eq!(
+        registry.upsert(handoff("more", "r0", 1, 1)),
+        Err(UpsertError::TooManyPools)
+    );
+    assert_eq!(
+        registry.upsert(handoff("p0", "more", 1, 1)),
+        Err(UpsertError::TooManyReplicas)
+    );
+    registry.upsert(handoff("p0", "r0", 1, 2)).unwrap();
+    registry.remove(&pool("p1"), &replica("r0"));
+    registry.upsert(handoff("more", "r0", 1, 1)).unwrap();
+}
+
+#[test]
+fn every_refusal_has_its_code() {
+    for (error, code) in [
+        (ClaimError::UnknownPool, ErrorCode::NotFound),
+        (ClaimError::ModelNotAvailable, ErrorCode::ModelNotAvailable),
+        (ClaimError::Busy, ErrorCode::PoolBusy),
+        (ClaimError::Draining, ErrorCode::PoolDraining),
+        (ClaimError::NotReady("x".into()), ErrorCode::PoolUnavailable),
+    ] {
+        assert_eq!(error.code(), code);
+    }
+}
+
+#[tokio::test]
+async fn idle_waits_for_the_last_lease() {
+    let registry = one_engine(2);
+    registry.idle().await;
+    let mut leases = claim_all(&registry, "p");
+    let mut idle = std::pin::pin!(registry.idle());
+    let mut still_waiting = async || {
+        tokio::select! { biased; () = &mut idle => false, () = std::future::ready(()) => true }
+    };
+    assert!(still_waiting().await);
+    leases.pop();
+    assert!(still_waiting().await);
+    leases.pop();
+    assert!(!still_waiting().await);
+}

@@ -1,0 +1,211 @@
+//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine has.
+
+use std::collections::BTreeMap;
+
+use super::support::{handoff, pool, replica, with_models};
+use crate::{ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease};
+use pool_registry_types::{Handoff, HttpUrl, PoolStatus};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Upsert {
+        pool: u8,
+        replica: u8,
+        moved: bool,
+        slots: u32,
+        model: Option<u8>,
+    },
+    Remove {
+        pool: u8,
+        replica: u8,
+    },
+    Claim {
+        pool: u8,
+        model: Option<u8>,
+    },
+    Release {
+        which: prop::sample::Index,
+    },
+    Drain {
+        pool: Option<u8>,
+        on: bool,
+    },
+    Probe {
+        which: prop::sample::Index,
+        ready: bool,
+        model: Option<u8>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let model = || prop::option::of(0..2_u8);
+    prop_oneof![
+        3 => (0..2_u8, 0..3_u8, any::<bool>(), 1..5_u32, model())
+            .prop_map(|(pool, replica, moved, slots, model)| Step::Upsert { pool, replica, moved, slots, model }),
+        1 => (0..2_u8, 0..3_u8).prop_map(|(pool, replica)| Step::Remove { pool, replica }),
+        8 => (0..3_u8, model()).prop_map(|(pool, model)| Step::Claim { pool, model }),
+        4 => any::<prop::sample::Index>().prop_map(|which| Step::Release { which }),
+        1 => (prop::option::of(0..2_u8), any::<bool>()).prop_map(|(pool, on)| Step::Drain { pool, on }),
+        3 => (any::<prop::sample::Index>(), any::<bool>(), model())
+            .prop_map(|(which, ready, model)| Step::Probe { which, ready, model }),
+    ]
+}
+
+/// The registry beside what must be true of it.
+struct World {
+    registry: PoolRegistry,
+    handoffs: BTreeMap<(String, String), Handoff>,
+    leases: Vec<SlotLease>,
+}
+
+impl World {
+    fn on_engine(&self, url: &HttpUrl) -> u32 {
+        let count = self.leases.iter().filter(|lease| lease.url() == url).count();
+        u32::try_from(count).unwrap()
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Upsert {
+                pool,
+                replica,
+                moved,
+                slots,
+                model,
+            } => {
+                let port = 1000 + u16::from(pool) * 100 + u16::from(replica) * 10 + u16::from(moved);
+                let (pool, replica) = (format!("p{pool}"), format!("r{replica}"));
+                let mut handoff = handoff(&pool, &replica, port, slots);
+                if let Some(model) = model {
+                    handoff = with_models(handoff, &[&format!("m{model}")]);
+                }
+                self.registry.upsert(handoff.clone()).unwrap();
+                self.handoffs.insert((pool, replica), handoff);
+            }
+            Step::Remove { pool: p, replica: r } => {
+                let (p, r) = (format!("p{p}"), format!("r{r}"));
+                self.registry.remove(&pool(&p), &replica(&r));
+                self.handoffs.remove(&(p, r));
+            }
+            Step::Claim { pool: p, model } => {
+                self.claim(&format!("p{p}"), model.map(|m| format!("m{m}")).as_deref());
+            }
+            Step::Release { which } => {
+                if !self.leases.is_empty() {
+                    drop(self.leases.swap_remove(which.index(self.leases.len())));
+                }
+            }
+            Step::Drain { pool: None, on: true } => self.registry.drain_all(),
+            Step::Drain {
+                pool: None,
+                on: false,
+            } => self.registry.undrain(&DrainTarget::Node).unwrap(),
+            Step::Drain { pool: Some(p), on } => {
+                let target = DrainTarget::Pool(pool(&format!("p{p}")));
+                let known = self.registry.pool_slots(&pool(&format!("p{p}"))).is_some();
+                let done = if on {
+                    self.registry.drain(&target)
+                } else {
+                    self.registry.undrain(&target)
+                };
+                assert_eq!(done.is_ok(), known);
+            }
+            Step::Probe { which, ready, model } => {
+                let targets = self.registry.replicas();
+                if !targets.is_empty() {
+                    let target = &targets[which.index(targets.len())];
+                    let outcome = ProbeOutcome {
+                        ready,
+                        models: model.map(|m| vec![format!("m{m}")]),
+                        ..ProbeOutcome::default()
+                    };
+                    self.registry
+                        .probed(&target.pool_id, &target.replica_id, target.generation, outcome);
+                }
+            }
+        }
+    }
+
+    fn claim(&mut self, id: &str, model: Option<&str>) {
+        let before = self
+            .registry
+            .statuses()
+            .into_iter()
+            .find(|status| status.pool_id.as_str() == id);
+        match self.registry.claim(&pool(id), model) {
+            Ok(lease) => {
+                let before = before.unwrap();
+                assert!(before.ready && !before.draining);
+                let handoff = &self.handoffs[&(id.to_owned(), lease.replica_id().to_string())];
+                assert_eq!(lease.url(), &handoff.url);
+                self.leases.push(lease);
+                assert!(
+                    self.on_engine(&handoff.url) <= handoff.slots,
+                    "more requests than slots"
+                );
+            }
+            Err(ClaimError::UnknownPool) => assert!(before.is_none()),
+            Err(ClaimError::Draining) => assert!(before.unwrap().draining),
+            // With no model every ready replica would do.
+            Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free, 0),
+            Err(ClaimError::NotReady(_)) if model.is_none() => assert!(!before.unwrap().ready),
+            Err(ClaimError::ModelNotAvailable) => assert!(model.is_some()),
+            Err(_) => {}
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.registry.in_flight(), self.leases.len());
+        for status in self.registry.statuses() {
+            let text = serde_json::to_string(&status).unwrap();
+            assert_eq!(
+                serde_json::from_str::<PoolStatus>(&text).unwrap(),
+                status,
+                "a heartbeat can say it"
+            );
+            let replicas = status.replicas.as_deref().unwrap();
+            for said in replicas.iter().filter(|said| said.ready) {
+                let handoff = &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
+                assert_eq!(said.slots_total, handoff.slots);
+                assert_eq!(
+                    said.slots_free,
+                    handoff.slots.saturating_sub(self.on_engine(&handoff.url))
+                );
+            }
+            let ready = || replicas.iter().filter(|said| said.ready);
+            assert_eq!(
+                status.slots_free,
+                ready().map(|said| said.slots_free).sum::<u32>()
+            );
+            assert_eq!(
+                status.slots_total,
+                ready().map(|said| said.slots_total).sum::<u32>()
+            );
+            assert_eq!(status.ready, ready().count() > 0);
+        }
+    }
+
+    fn finish(mut self) {
+        self.leases.clear();
+        self.check();
+        let mut live = 0;
+        for status in self.registry.statuses() {
+            assert_eq!(status.slots_free, status.slots_total, "every slot came back");
+            live += status.replicas.map_or(0, |replicas| replicas.len());
+        }
+        assert_eq!(live, self.handoffs.len(), "nothing retired is left");
+    }
+}
+
+proptest! {
+    #[test]
+    fn slots_are_conserved(steps in prop::collection::vec(step(), 1..80)) {
+        let mut world = World { registry: PoolRegistry::new(vec![pool("p0")]), handoffs: BTreeMap::new(), leases: vec![] };
+        for step in steps {
+            world.take(step);
+            world.check();
+        }
+        world.finish();
+    }
+}
