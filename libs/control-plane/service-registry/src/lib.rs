@@ -1,1 +1,43 @@
-//! Which GPU nodes are online: a pure state machine without I/O, clock or async runtime.
+//! Which GPU nodes are online, and which of their pools may be given requests.
+//!
+//! [`Registry`] is a state machine: every method takes an event and the time, and changes nothing but the
+//! registry. It does no I/O, reads no clock and needs no async runtime; `registry-runtime` brings those. Time is a
+//! [`Duration`](std::time::Duration) since an origin that the caller chooses once and measures with a monotonic
+//! clock. What a node writes about time is never used.
+//!
+//! # Three facts, three owners
+//!
+//! | fact | who says it | by |
+//! |---|---|---|
+//! | *observed* | the node | [`register`](Registry::register), [`heartbeat`](Registry::heartbeat) |
+//! | *intent* | an operator | [`drain`](Registry::drain), [`undrain`](Registry::undrain) |
+//! | *evidence* | whoever tries to reach the node | [`probe`](Registry::probe) |
+//!
+//! No fact overwrites another. A node's [status](pool_registry_types::NodeStatus) is derived from all three,
+//! the gravest first: offline, unreachable, draining, online.
+//!
+//! # When more than half of the nodes fall silent
+//!
+//! Then the fault is more likely ours than theirs. Their status is shown as it is, but they are *held*: they stay
+//! routable, and the data path finds out one by one which of them answer. See [`SUSPICION_MAX`] for how it ends.
+
+mod config;
+mod deadlines;
+mod delta;
+mod error;
+mod events;
+mod intent;
+mod known;
+mod node;
+mod registry;
+mod suspicion;
+mod view;
+
+pub use config::{Config, FORGET_AFTER, MIN_FLEET, PROBES_TO_UNREACHABLE, PULSE, STALL, SUSPICION_MAX};
+pub use delta::{Delta, LeftReason, PoolsLine};
+pub use error::RegistryError;
+pub use events::{HeartbeatOutcome, RegisterOutcome};
+pub use intent::{Drain, Target};
+pub use known::{KnownDrain, KnownNode};
+pub use registry::Registry;
+pub use view::{NodeView, NodesSnapshot, PoolView};

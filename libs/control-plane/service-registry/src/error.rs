@@ -1,0 +1,54 @@
+//! Why an event was refused. A refused event changes nothing.
+
+use pool_registry_types::{MachineId, NodeId, PoolId};
+use thiserror::Error;
+
+/// Why an event was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Nobody registered under this id, or this life of the node did not.
+    #[error("node {node_id} is not registered; register it first")]
+    UnknownNode {
+        /// The id asked for.
+        node_id: NodeId,
+    },
+    /// The node has no such pool.
+    #[error("node {node_id} has no pool {pool_id}")]
+    UnknownPool {
+        /// The node.
+        node_id: NodeId,
+        /// The pool asked for.
+        pool_id: PoolId,
+    },
+    /// The message is of an earlier life of the node.
+    #[error(
+        "incarnation {got} of node {node_id} is older than the registered {known}; \
+         a later start of the agent has taken over (if the machine's clock went back, deregister the node first)"
+    )]
+    StaleIncarnation {
+        /// The node.
+        node_id: NodeId,
+        /// The incarnation that is registered.
+        known: u64,
+        /// The incarnation of the message.
+        got: u64,
+    },
+    /// Another machine uses the id and is alive.
+    #[error(
+        "node id {node_id} is in use by machine {holder}, which is alive; \
+         give this node another id, or stop the other one or wait until it is offline"
+    )]
+    NodeIdConflict {
+        /// The id both want.
+        node_id: NodeId,
+        /// The machine that has it.
+        holder: MachineId,
+    },
+    /// The address leaves no room for the paths of the node's pools.
+    #[error("address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes")]
+    AddressTooLong {
+        /// The node.
+        node_id: NodeId,
+    },
+}
