@@ -1,1 +1,18 @@
 //! Build, test and demo commands of this workspace.
+//!
+//! `cargo xtask help` lists them. The parts that tests need too are public: [`gguf`] makes a model, [`engine`]
+//! finds a real `llama-server` for it, and [`cluster`] runs the real daemons.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "xtask talks to the person at the terminal, and has no log"
+)]
+
+pub mod clock;
+pub mod cluster;
+pub mod engine;
+pub mod gguf;
+pub mod http;
+pub mod process;
+pub mod workspace;

@@ -1,0 +1,158 @@
+//! One of our daemons as a process that can be started again.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::process::{Group, Log, Process};
+
+/// How long a daemon may take until it listens; a few milliseconds on an idle machine.
+const START: Duration = Duration::from_secs(20);
+
+/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last is where a
+/// coverage run wants its data.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
+
+/// A daemon's program and settings, and its process when it runs.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    program: PathBuf,
+    directory: PathBuf,
+    logs: PathBuf,
+    settings: BTreeMap<String, String>,
+    group: Group,
+    starts: u32,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    pub(super) fn new(name: &str, program: &Path, directory: &Path, logs: &Path, group: Group) -> Self {
+        Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            directory: directory.to_owned(),
+            logs: logs.to_owned(),
+            settings: BTreeMap::new(),
+            group,
+            starts: 0,
+            process: None,
+        }
+    }
+
+    /// Sets an environment variable for the next start.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.insert(variable.to_owned(), value.to_owned());
+    }
+
+    /// The setting of a variable.
+    #[must_use]
+    pub fn setting(&self, variable: &str) -> Option<&str> {
+        self.settings.get(variable).map(String::as_str)
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory it runs in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts it and waits until it listens. Each start has a log file of its own.
+    ///
+    /// # Errors
+    /// When it ends or does not listen in time; the error shows the end of the log.
+    pub fn start(&mut self) -> Result<SocketAddr> {
+        self.starts += 1;
+        let log = self.logs.join(format!("{}-{}.log", self.name, self.starts));
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.directory).env_clear();
+        for variable in INHERITED {
+            if let Some(value) = std::env::var_os(variable) {
+                command.env(variable, value);
+            }
+        }
+        command.env("RUST_LOG", "info").envs(&self.settings);
+        let mut process = Process::spawn(&self.name, &mut command, &log, self.group)?;
+        let line = process.wait_line(&["listening on "], START)?;
+        let address = address_in(&line).with_context(|| format!("no address in the log line {line:?}"))?;
+        self.process = Some(process);
+        Ok(address)
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it was never started or was killed.
+    pub fn process(&mut self) -> Result<&mut Process> {
+        self.process
+            .as_mut()
+            .with_context(|| format!("{} does not run", self.name))
+    }
+
+    /// The log of the last start.
+    ///
+    /// # Errors
+    /// When it was never started or was killed.
+    pub fn log(&self) -> Result<Log> {
+        let process = self
+            .process
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?;
+        Ok(process.log().clone())
+    }
+
+    /// SIGTERM, and waits for the end.
+    ///
+    /// # Errors
+    /// When it is still there after `grace`.
+    pub fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
+        self.process()?.terminate(grace)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+}
+
+/// The last `host:port` after "listening on" in a log line.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split(|c: char| c.is_whitespace() || matches!(c, '"' | ',' | '/' | '='))
+        .filter_map(|token| token.trim_end_matches('.').parse().ok())
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_address_from_the_log_line() {
+        for line in [
+            "2025-09-30T22:00:00Z  INFO orchestratord listening on 127.0.0.1:8080",
+            "INFO pool-managerd listening on http://127.0.0.1:8080",
+            r#"{"level":"INFO","message":"orchestratord listening on 127.0.0.1:8080"}"#,
+            "INFO listening on http://127.0.0.1:8080/ profile=cloud",
+        ] {
+            assert_eq!(
+                address_in(line),
+                Some("127.0.0.1:8080".parse().unwrap()),
+                "{line}"
+            );
+        }
+        assert_eq!(address_in("INFO listening on all ports"), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! A cluster of real processes on this machine: `orchestratord`, nodes with `pool-managerd`, engines.
+//!
+//! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody chose, sees
+//! no setting of the developer's environment, and dies with the test. When a test fails the ends of
+//! all logs are printed.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use std::time::Duration;
+//! use xtask::{cluster::Cluster, clock::wait_for};
+//!
+//! let cluster = Cluster::new("example")?;
+//! let orchestrator = cluster.orchestrator(&[])?;
+//! let node = cluster.node("node-a", &orchestrator, &[])?;
+//! let engine = cluster.engine(4)?;
+//! node.write_handoff("pool-0", "r0", &engine)?;
+//! let client = orchestrator.client();
+//! wait_for("an answer", Duration::from_secs(5), || client.chat(3).is_ok_and(|a| a.status == 200))?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod daemon;
+mod engine;
+mod node;
+mod orchestrator;
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::{engine::find_or_fetch, gguf::TinyModel, process::Group, workspace::Binaries};
+
+pub use self::{
+    daemon::Daemon,
+    engine::Engine,
+    node::{Node, handoff, write_handoff},
+    orchestrator::Orchestrator,
+};
+
+/// How many lines of each log a failed test shows.
+const TAIL_LINES: usize = 40;
+
+/// An environment variable for a daemon.
+pub type Setting<'a> = (&'a str, &'a str);
+
+/// What the processes of one test share: programs, the model, a directory. Declare it before the processes, so that
+/// they are gone when it removes the directory.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: TempDir,
+    binaries: Binaries,
+    llama_server: PathBuf,
+    model: PathBuf,
+    group: Group,
+    engines: AtomicU32,
+}
+
+impl Cluster {
+    /// Makes sure that there are daemons, an engine and a model.
+    ///
+    /// # Errors
+    /// When the daemons do not build or no engine can be had.
+    pub fn new(name: &str) -> Result<Self> {
+        Self::with_model(name, &TinyModel::default(), Group::Ours)
+    }
+
+    /// The same with a model and a process group of one's choice.
+    ///
+    /// # Errors
+    /// As [`Cluster::new`].
+    pub fn with_model(name: &str, model: &TinyModel, group: Group) -> Result<Self> {
+        let binaries = Binaries::get()?;
+        let llama_server = find_or_fetch()?;
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("llorch-{name}-"))
+            .tempdir()
+            .context("cannot create a directory for the cluster")?;
+        std::fs::create_dir(directory.path().join("logs")).context("cannot create a directory for logs")?;
+        let path = directory.path().join("tiny.gguf");
+        model.write(&path)?;
+        Ok(Self {
+            directory,
+            binaries,
+            llama_server,
+            model: path,
+            group,
+            engines: AtomicU32::new(0),
+        })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where all log files are.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.directory().join("logs")
+    }
+
+    /// The model file.
+    #[must_use]
+    pub fn model(&self) -> &Path {
+        &self.model
+    }
+
+    /// The `llama-server` it uses.
+    #[must_use]
+    pub fn llama_server(&self) -> &Path {
+        &self.llama_server
+    }
+
+    /// Keeps the directory when the cluster is gone, and tells where it is.
+    pub fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
+    /// The text of all logs, each below its name.
+    #[must_use]
+    pub fn all_logs(&self) -> Vec<(String, String)> {
+        let entries = std::fs::read_dir(self.logs()).into_iter().flatten().flatten();
+        let mut logs: Vec<(String, String)> = entries
+            .filter_map(|entry| {
+                let text = String::from_utf8_lossy(&std::fs::read(entry.path()).ok()?).into_owned();
+                Some((entry.file_name().to_string_lossy().into_owned(), text))
+            })
+            .collect();
+        logs.sort();
+        logs
+    }
+
+    /// Starts an `orchestratord` in the CLOUD profile on a free port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn orchestrator(&self, settings: &[Setting<'_>]) -> Result<Orchestrator> {
+        let cloud = [("ORCHESTRATORD_CLOUD_PROFILE", "true")];
+        Orchestrator::start(self.daemon(
+            "orchestratord",
+            &self.binaries.orchestratord,
+            &[&cloud, settings],
+        )?)
+    }
+
+    /// Starts an `orchestratord` in the HOME profile on a free port.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn home(&self, settings: &[Setting<'_>]) -> Result<Orchestrator> {
+        Orchestrator::start(self.daemon("orchestratord", &self.binaries.orchestratord, &[settings])?)
+    }
+
+    /// Starts a `pool-managerd` in the CLOUD profile that reports to `orchestrator`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn node(&self, name: &str, orchestrator: &Orchestrator, settings: &[Setting<'_>]) -> Result<Node> {
+        let url = orchestrator.url();
+        let cloud = [
+            ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
+            ("POOL_MANAGERD_NODE_ID", name),
+            ("ORCHESTRATORD_URL", url.as_str()),
+        ];
+        Node::start(self.daemon(name, &self.binaries.pool_managerd, &[&cloud, settings])?)
+    }
+
+    /// Starts an engine with so many slots.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn engine(&self, slots: u32) -> Result<Engine> {
+        Engine::start(self, slots, &[])
+    }
+
+    /// Starts an engine with further arguments.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn engine_with(&self, slots: u32, extra: &[&str]) -> Result<Engine> {
+        Engine::start(self, slots, extra)
+    }
+
+    fn next_engine(&self) -> u32 {
+        self.engines.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn daemon(&self, name: &str, program: &Path, settings: &[&[Setting<'_>]]) -> Result<Daemon> {
+        let directory = self.directory().join(name);
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let mut daemon = Daemon::new(name, program, &directory, &self.logs(), self.group);
+        for (variable, value) in settings.iter().copied().flatten() {
+            daemon.set(variable, value);
+        }
+        Ok(daemon)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for (name, text) in self.all_logs() {
+            let lines: Vec<&str> = text.lines().collect();
+            eprintln!("==== {name}");
+            for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// A port nobody listens on at this moment. Somebody else may take it before it is used: try again then.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port")?;
+    Ok(listener.local_addr().context("a socket without address")?.port())
+}

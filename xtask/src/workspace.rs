@@ -1,0 +1,137 @@
+//! Where the workspace is, and how cargo is asked to do something in it.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Names a directory with ready-made daemons, so that a whole test run builds them once.
+pub const BIN_DIR_VARIABLE: &str = "LLORCH_BIN_DIR";
+
+/// The workspace's root directory.
+#[must_use]
+pub fn root() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
+
+/// The directory for everything made and not committed.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// A cargo command that runs in the workspace's root.
+#[must_use]
+pub fn cargo(arguments: &[&str]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root()).args(arguments);
+    command
+}
+
+/// The two daemons.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The control plane.
+    pub orchestratord: PathBuf,
+    /// The agent of a node.
+    pub pool_managerd: PathBuf,
+}
+
+impl Binaries {
+    /// Those in the directory that [`BIN_DIR_VARIABLE`] names, or freshly built ones.
+    ///
+    /// # Errors
+    /// When they are not there or cannot be built.
+    pub fn get() -> Result<Self> {
+        match std::env::var_os(BIN_DIR_VARIABLE) {
+            Some(directory) => Self::in_directory(Path::new(&directory)),
+            None => Self::build(),
+        }
+    }
+
+    /// Those in `directory`.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn in_directory(directory: &Path) -> Result<Self> {
+        let find = |name: &str| {
+            let path = directory.join(name);
+            ensure!(
+                path.is_file(),
+                "{BIN_DIR_VARIABLE}: there is no {}",
+                path.display()
+            );
+            Ok(path)
+        };
+        Ok(Self {
+            orchestratord: find("orchestratord")?,
+            pool_managerd: find("pool-managerd")?,
+        })
+    }
+
+    /// Builds both in the profile xtask itself is built in.
+    ///
+    /// # Errors
+    /// When cargo fails.
+    pub fn build() -> Result<Self> {
+        let mut command = cargo(&["build", "--quiet", "-p", "orchestratord", "-p", "pool-managerd"]);
+        command.arg("--message-format=json-render-diagnostics");
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        let output = command
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "the daemons do not build");
+        let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(Self {
+            orchestratord: executable(&messages, "orchestratord")?,
+            pool_managerd: executable(&messages, "pool-managerd")?,
+        })
+    }
+
+    /// The directory both are in.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.orchestratord.parent().unwrap_or(Path::new("."))
+    }
+}
+
+/// Where cargo's messages say that the binary `name` is.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name && message["reason"] == "compiler-artifact")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no executable {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_executable_in_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"anyhow"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"orchestratord"},"executable":"/t/debug/orchestratord"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(
+            executable(messages, "orchestratord").unwrap(),
+            Path::new("/t/debug/orchestratord")
+        );
+        assert!(executable(messages, "pool-managerd").is_err());
+        assert!(root().join("Cargo.lock").is_file());
+    }
+}
