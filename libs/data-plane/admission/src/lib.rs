@@ -1,1 +1,24 @@
-//! Slot reservations, a bounded waiting line and ejection of failing endpoints.
+//! Who may send a request where, and who waits.
+//!
+//! Every request asks [`Admission`] for a slot and gets a [`Lease`] on an endpoint, or waits its turn, or is
+//! told at once why it cannot be served. Three kinds of knowledge meet here:
+//!
+//! * what the control plane knows: the [`routing_table::RoutingTable`], replaced as a whole;
+//! * what we hold ourselves: one count per endpoint, up with a lease, down when it is dropped;
+//! * what endpoints tell of themselves: reported load, and failures ([`Failure`]) seen on the data path.
+//!
+//! The decisions are pure and live in `core` (slots and lines) and `ejection` (trust); this file's
+//! neighbours `runtime` puts a lock, a clock and wake-ups around them. The lock is held for a decision, never
+//! across a wait, and no token of a stream passes through it.
+
+mod config;
+mod core;
+mod ejection;
+mod line;
+mod runtime;
+mod slot;
+
+pub use crate::core::{EndpointStatus, Snapshot};
+pub use config::{Ask, Config, Refusal, RefusalReason, Ticket};
+pub use ejection::Failure;
+pub use runtime::{Admission, Lease, Outcome};

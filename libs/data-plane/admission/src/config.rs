@@ -1,0 +1,78 @@
+//! What a caller says and is told.
+
+use std::time::Duration;
+
+use placement::Strategy;
+use routing_table::EndpointKey;
+use thiserror::Error;
+
+/// How many requests may wait, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The most requests that wait for one model.
+    pub queue_limit: usize,
+    /// The longest a request waits for a slot, or for an endpoint that may be coming back.
+    pub max_wait: Duration,
+    /// For how long after the start an unknown model may still turn up: nodes that knew the previous control
+    /// plane need a heartbeat to find this one.
+    pub warm_up: Duration,
+}
+
+impl Default for Config {
+    /// 256 per model (a fleet with 32 slots works through it in eight rounds), 5 s (a client's patience is
+    /// mostly 10 s and more), no warm-up.
+    fn default() -> Self {
+        Self {
+            queue_limit: 256,
+            max_wait: Duration::from_secs(5),
+            warm_up: Duration::ZERO,
+        }
+    }
+}
+
+/// A place in the order of arrival. A request that is tried again keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub(crate) u64);
+
+/// A request for a slot.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// The model asked for.
+    pub model: &'a str,
+    /// How to choose among free endpoints.
+    pub strategy: Strategy,
+    /// The lives (key, incarnation) of endpoints where this request has already failed; it goes elsewhere.
+    pub tried: &'a [(EndpointKey, u64)],
+    /// The ticket of an earlier try.
+    pub ticket: Option<Ticket>,
+}
+
+/// Why a request gets no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RefusalReason {
+    /// Nobody serves the model.
+    #[error("no node serves this model")]
+    UnknownModel,
+    /// The model is known, but nobody could serve it in time.
+    #[error("no node that serves this model is available")]
+    NoneRoutable,
+    /// Every endpoint that could serve the model was tried.
+    #[error("every node that serves this model was tried")]
+    Exhausted,
+    /// Every slot is taken, and the line is full or waiting took too long.
+    #[error("every slot for this model is taken")]
+    QueueFull,
+    /// The request's own deadline passed while it waited.
+    #[error("the request's deadline passed while it waited for a slot")]
+    Deadline,
+}
+
+/// A refusal, and when trying again is worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// Why.
+    pub reason: RefusalReason,
+    /// When to come back, where that can be told: the waiting line at the speed at which slots were freed lately.
+    pub retry_after: Option<Duration>,
+}

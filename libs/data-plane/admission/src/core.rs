@@ -1,0 +1,487 @@
+//! The decisions: who gets a slot, who waits, who is woken. Pure: `(state, event, now) → (state, effects)`.
+//!
+//! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken; the core
+//! only keeps it and hands it back with the [`Grant`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use placement::{Load, NoPlace, Question};
+use routing_table::{Endpoint, EndpointKey, RoutingTable};
+
+use crate::{
+    Ask, Config, Failure, Refusal, RefusalReason, Ticket,
+    line::{Line, Waiter},
+    slot::Slot,
+};
+
+/// The shortest wait a refused client is told: less would only be a busy loop.
+const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
+/// The longest: an estimate beyond it is a guess.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// What a request is assumed to take while nobody has finished one.
+const ASSUMED_SERVICE_SECS: f64 = 1.0;
+
+/// A slot on an endpoint, to be given back by [`Core::release`].
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) index: u32,
+    pub(crate) ticket: Ticket,
+    pub(crate) since: Duration,
+}
+
+impl Grant {
+    /// The endpoint; `None` cannot happen for a grant that the core made.
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.table.endpoints().get(self.index as usize)
+    }
+}
+
+/// How the use of a slot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The endpoint answered.
+    Served,
+    /// It failed.
+    Failed(Failure),
+    /// It had no slot after all, or takes no new work.
+    Refused,
+    /// Nothing was learnt: the client left.
+    Untold,
+}
+
+/// What a request is told at once.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    Granted(Grant),
+    Waiting(Ticket),
+    Refused(Refusal),
+}
+
+/// One endpoint, as `GET`s and metrics show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointStatus {
+    /// Which.
+    pub key: EndpointKey,
+    /// Requests of ours that hold a slot there.
+    pub in_flight: u32,
+    /// Slots that others hold, as far as is known.
+    pub foreign: u32,
+    /// Its failures have put it in quarantine.
+    pub quarantined: bool,
+}
+
+/// The state of all lines and slots at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Every endpoint of the table.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Waiting requests by model; models without any are left out.
+    pub waiting: BTreeMap<String, usize>,
+}
+
+pub(crate) struct Core<W> {
+    config: Config,
+    table: Arc<RoutingTable>,
+    /// One per endpoint of the table.
+    slots: Vec<Slot>,
+    /// The same, as placement reads it.
+    loads: Vec<Load>,
+    /// Lives that left the table while requests of ours still run there.
+    departed: HashMap<EndpointKey, Slot>,
+    lines: HashMap<String, Line<W>>,
+    last_ticket: u64,
+    turn: u64,
+    /// When time alone changes the load of some slot next.
+    next_change: Option<Duration>,
+}
+
+impl<W> Core<W> {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            table: Arc::default(),
+            slots: Vec::new(),
+            loads: Vec::new(),
+            departed: HashMap::new(),
+            lines: HashMap::new(),
+            last_ticket: 0,
+            turn: 0,
+            next_change: None,
+        }
+    }
+
+    /// A request asks for a slot. `wake` is called only when it has to wait.
+    pub(crate) fn arrive(&mut self, ask: &Ask<'_>, now: Duration, wake: impl FnOnce() -> W) -> Arrival {
+        self.refresh(now);
+        let ticket = ask.ticket.unwrap_or_else(|| {
+            self.last_ticket += 1;
+            Ticket(self.last_ticket)
+        });
+        // Nobody overtakes those who came before.
+        let first = self
+            .lines
+            .get(ask.model)
+            .and_then(Line::oldest)
+            .is_none_or(|oldest| ticket < oldest);
+        if first {
+            match self.place(ask.model, ask.strategy, ask.tried) {
+                Ok(index) => return Arrival::Granted(self.claim(index, ticket, now)),
+                Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
+                    return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model));
+                }
+                Err(NoPlace::NoneRoutable) if self.is_exhausted(ask) => {
+                    return Arrival::Refused(self.refusal(RefusalReason::Exhausted, ask.model));
+                }
+                Err(_) => {}
+            }
+        }
+        let line = self.lines.entry(ask.model.to_owned()).or_default();
+        if line.0.len() >= self.config.queue_limit && ask.ticket.is_none() {
+            return Arrival::Refused(self.refusal(RefusalReason::QueueFull, ask.model));
+        }
+        line.0.insert(
+            ticket,
+            Waiter {
+                wake: wake(),
+                strategy: ask.strategy,
+                tried: ask.tried.to_vec(),
+            },
+        );
+        Arrival::Waiting(ticket)
+    }
+
+    /// A waiting request leaves the line; true when it still stood there.
+    pub(crate) fn leave(&mut self, model: &str, ticket: Ticket) -> bool {
+        let Some(line) = self.lines.get_mut(model) else {
+            return false;
+        };
+        let left = line.0.remove(&ticket).is_some();
+        if line.0.is_empty() {
+            self.lines.remove(model);
+        }
+        left
+    }
+
+    /// Why a request that has waited long enough is not served.
+    pub(crate) fn verdict(&mut self, model: &str, now: Duration) -> Refusal {
+        self.refresh(now);
+        let reason = match self.place(model, placement::Strategy::default(), &[]) {
+            Err(NoPlace::UnknownModel) => RefusalReason::UnknownModel,
+            Err(NoPlace::NoneRoutable) => RefusalReason::NoneRoutable,
+            Err(NoPlace::Full) | Ok(_) => RefusalReason::QueueFull,
+        };
+        self.refusal(reason, model)
+    }
+
+    /// How many stand before a waiting request.
+    pub(crate) fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
+        self.lines.get(model).map_or(0, |line| line.ahead_of(ticket))
+    }
+
+    /// The control plane has a new table.
+    pub(crate) fn replace_table(&mut self, table: Arc<RoutingTable>, now: Duration) -> Vec<(W, Grant)> {
+        let old_table = std::mem::replace(&mut self.table, table);
+        let mut known: HashMap<&EndpointKey, Slot> = old_table
+            .endpoints()
+            .iter()
+            .map(|endpoint| &endpoint.key)
+            .zip(self.slots.drain(..))
+            .collect();
+        self.slots = self
+            .table
+            .endpoints()
+            .iter()
+            .map(|endpoint| {
+                let kept = known
+                    .remove(&endpoint.key)
+                    .or_else(|| self.departed.remove(&endpoint.key));
+                match kept {
+                    // A new life has none of the old one's connections and deserves none of its mistrust.
+                    Some(mut slot) if slot.incarnation == endpoint.incarnation => {
+                        slot.reported(endpoint, now);
+                        slot
+                    }
+                    _ => Slot::new(endpoint, now),
+                }
+            })
+            .collect();
+        let departing = known.into_iter().filter(|(_, slot)| slot.own > 0);
+        self.departed
+            .extend(departing.map(|(key, slot)| (key.clone(), slot)));
+        self.reload_all(now);
+        self.wake(None, now)
+    }
+
+    /// A slot comes back. `jitter` is a random number from -1 to 1.
+    pub(crate) fn release(
+        &mut self,
+        grant: &Grant,
+        ending: Ending,
+        now: Duration,
+        jitter: f64,
+    ) -> Vec<(W, Grant)> {
+        let Some(endpoint) = grant.endpoint() else {
+            return Vec::new();
+        };
+        let held = (ending == Ending::Served).then(|| now.saturating_sub(grant.since));
+        let apply = |slot: &mut Slot| {
+            slot.release(held);
+            match ending {
+                Ending::Served => slot.health.succeeded(),
+                Ending::Failed(failure) => {
+                    slot.health.failed(failure, now, jitter);
+                }
+                Ending::Refused => {
+                    slot.refused(endpoint.slots_total, now);
+                    // It answered, if only to refuse: it is not dead.
+                    slot.health.succeeded();
+                }
+                Ending::Untold => slot.health.told_nothing(now),
+            }
+        };
+        let Some(index) = self.locate(grant, endpoint) else {
+            if let Some(slot) = self.departed.get_mut(&endpoint.key) {
+                if slot.incarnation == endpoint.incarnation {
+                    apply(slot);
+                }
+                if slot.own == 0 {
+                    self.departed.remove(&endpoint.key);
+                }
+            }
+            return Vec::new();
+        };
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            apply(slot);
+        }
+        self.reload(index, now);
+        self.wake(Some(index), now)
+    }
+
+    /// An endpoint told its load with an answer.
+    pub(crate) fn observe(&mut self, grant: &Grant, free: u32, total: u32, now: Duration) {
+        let Some(index) = grant.endpoint().and_then(|endpoint| self.locate(grant, endpoint)) else {
+            return;
+        };
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.observed(free, total, now);
+            // Its answer has begun: as a probe it has passed.
+            slot.health.succeeded();
+        }
+        self.reload(index, now);
+    }
+
+    /// Time has passed: quarantines and old reports end.
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<(W, Grant)> {
+        self.refresh(now);
+        self.wake(None, now)
+    }
+
+    /// When time alone changes something for those who wait; `None` while nobody waits.
+    pub(crate) fn next_wakeup(&self) -> Option<Duration> {
+        self.next_change.filter(|_| !self.lines.is_empty())
+    }
+
+    pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
+        let endpoints = self
+            .table
+            .endpoints()
+            .iter()
+            .zip(&self.slots)
+            .map(|(endpoint, slot)| EndpointStatus {
+                key: endpoint.key.clone(),
+                in_flight: slot.own,
+                foreign: slot.foreign(now),
+                quarantined: !slot.health.is_trusted(),
+            });
+        Snapshot {
+            endpoints: endpoints.collect(),
+            waiting: self
+                .lines
+                .iter()
+                .map(|(model, line)| (model.clone(), line.0.len()))
+                .collect(),
+        }
+    }
+
+    fn place(
+        &self,
+        model: &str,
+        strategy: placement::Strategy,
+        tried: &[(EndpointKey, u64)],
+    ) -> Result<u32, NoPlace> {
+        let tried = self.tried_indices(tried);
+        placement::choose(
+            &self.table,
+            &self.loads,
+            &Question {
+                model,
+                strategy,
+                tried: &tried,
+                turn: self.turn,
+            },
+        )
+    }
+
+    fn tried_indices(&self, tried: &[(EndpointKey, u64)]) -> Vec<u32> {
+        let endpoints = self.table.endpoints();
+        tried
+            .iter()
+            .filter_map(|(key, incarnation)| {
+                let index = endpoints
+                    .binary_search_by(|endpoint| endpoint.key.cmp(key))
+                    .ok()?;
+                (endpoints[index].incarnation == *incarnation).then(|| u32::try_from(index).ok())?
+            })
+            .collect()
+    }
+
+    /// Whether every candidate was tried, so that waiting is in vain.
+    fn is_exhausted(&self, ask: &Ask<'_>) -> bool {
+        let tried = self.tried_indices(ask.tried);
+        !tried.is_empty()
+            && self
+                .table
+                .candidates(ask.model)
+                .iter()
+                .all(|index| tried.contains(index))
+    }
+
+    fn claim(&mut self, index: u32, ticket: Ticket, now: Duration) -> Grant {
+        self.turn += 1;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.claim();
+        }
+        self.reload(index, now);
+        Grant {
+            table: self.table.clone(),
+            index,
+            ticket,
+            since: now,
+        }
+    }
+
+    /// The index, in today's table, of the life that `grant` holds a slot of.
+    fn locate(&self, grant: &Grant, endpoint: &Endpoint) -> Option<u32> {
+        let index = if Arc::ptr_eq(&grant.table, &self.table) {
+            grant.index
+        } else {
+            let place = self
+                .table
+                .endpoints()
+                .binary_search_by(|now| now.key.cmp(&endpoint.key))
+                .ok()?;
+            u32::try_from(place).ok()?
+        };
+        (self.slots.get(index as usize)?.incarnation == endpoint.incarnation).then_some(index)
+    }
+
+    fn reload(&mut self, index: u32, now: Duration) {
+        if let (Some(slot), Some(load)) = (self.slots.get(index as usize), self.loads.get_mut(index as usize))
+        {
+            *load = slot.load(now);
+            self.next_change = self.next_change.into_iter().chain(slot.changes_at(now)).min();
+        }
+    }
+
+    fn reload_all(&mut self, now: Duration) {
+        self.loads.clear();
+        self.loads.extend(self.slots.iter().map(|slot| slot.load(now)));
+        self.next_change = self.slots.iter().filter_map(|slot| slot.changes_at(now)).min();
+    }
+
+    /// Brings loads up to date where time alone has changed them.
+    fn refresh(&mut self, now: Duration) {
+        if self.next_change.is_some_and(|at| at <= now) {
+            self.reload_all(now);
+        }
+    }
+
+    /// Gives free slots to those who wait: all lines, or those that `index` can serve, oldest first.
+    fn wake(&mut self, index: Option<u32>, now: Duration) -> Vec<(W, Grant)> {
+        let mut granted = Vec::new();
+        if self.lines.is_empty() {
+            return granted;
+        }
+        let mut models: Vec<(Ticket, String)> = self
+            .lines
+            .iter()
+            .filter(|(model, _)| index.is_none_or(|index| self.table.candidates(model).contains(&index)))
+            .filter_map(|(model, line)| Some((line.oldest()?, model.clone())))
+            .collect();
+        // Models that share an endpoint take turns by who came first.
+        models.sort_unstable();
+        for (_, model) in models {
+            while let Some((ticket, place)) = self.next_to_serve(&model) {
+                let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.0.remove(&ticket)) else {
+                    break;
+                };
+                granted.push((waiter.wake, self.claim(place, ticket, now)));
+            }
+            if self.lines.get(&model).is_some_and(|line| line.0.is_empty()) {
+                self.lines.remove(&model);
+            }
+        }
+        granted
+    }
+
+    /// The first in the line that can be placed now.
+    fn next_to_serve(&self, model: &str) -> Option<(Ticket, u32)> {
+        for (ticket, waiter) in &self.lines.get(model)?.0 {
+            match self.place(model, waiter.strategy, &waiter.tried) {
+                Ok(index) => return Some((*ticket, index)),
+                // Who may go anywhere and cannot, blocks nobody who could.
+                Err(_) if waiter.tried.is_empty() => return None,
+                Err(_) => {}
+            }
+        }
+        None
+    }
+
+    fn refusal(&self, reason: RefusalReason, model: &str) -> Refusal {
+        let retry_after = match reason {
+            RefusalReason::QueueFull => Some(self.time_to_a_slot(model)),
+            RefusalReason::NoneRoutable => Some(self.config.max_wait.max(Duration::from_secs(1))),
+            RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => None,
+        };
+        Refusal { reason, retry_after }
+    }
+
+    /// How long the line, one request longer, takes at the speed at which slots were freed lately.
+    fn time_to_a_slot(&self, model: &str) -> Duration {
+        let waiting = self.lines.get(model).map_or(0, |line| line.0.len());
+        let per_second: f64 = self
+            .table
+            .candidates(model)
+            .iter()
+            .filter_map(|&index| {
+                Some((
+                    self.slots.get(index as usize)?,
+                    self.table.endpoints().get(index as usize)?,
+                ))
+            })
+            .map(|(slot, endpoint)| {
+                // A millisecond at least: a mean of nothing must not promise infinite speed.
+                f64::from(endpoint.slots_total) / slot.service_secs.unwrap_or(ASSUMED_SERVICE_SECS).max(0.001)
+            })
+            .sum();
+        if per_second <= 0.0 {
+            return MAX_RETRY_AFTER;
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a queue has far fewer than 2^52 entries"
+        )]
+        let seconds = (waiting as f64 + 1.0) / per_second;
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(MAX_RETRY_AFTER)
+            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
+    }
+}
+
+#[cfg(test)]
+mod tests;

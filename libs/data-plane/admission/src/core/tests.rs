@@ -1,0 +1,424 @@
+//! The rules of admission, and what must hold whatever happens in whatever order.
+
+use placement::Strategy;
+use pool_registry_types::{HttpUrl, NodeId, PoolId};
+use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::Strategy as _;
+use routing_table::{Availability, Hop};
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+
+fn endpoint(node: &str, slots: u32, report: u64, slots_free: u32) -> Endpoint {
+    Endpoint {
+        key: EndpointKey {
+            node: NodeId::new(node).unwrap(),
+            pool: PoolId::new("p").unwrap(),
+            replica: None,
+        },
+        incarnation: 1,
+        target: HttpUrl::new("http://localhost:1").unwrap(),
+        hop: Hop::Node,
+        availability: Availability::Ready,
+        slots_total: slots,
+        slots_free,
+        report,
+        vram_free_bytes: 0,
+        models: Some(["m".to_owned()].into()),
+        engine: None,
+        engine_version: None,
+    }
+}
+
+fn idle(node: &str, slots: u32) -> Endpoint {
+    endpoint(node, slots, 1, slots)
+}
+
+fn table(endpoints: Vec<Endpoint>) -> Arc<RoutingTable> {
+    Arc::new(RoutingTable::new(1, endpoints))
+}
+
+fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
+    let config = Config {
+        queue_limit: 4,
+        max_wait: S,
+        warm_up: Duration::ZERO,
+    };
+    let mut core = Core::new(config);
+    assert!(core.replace_table(table(endpoints), Duration::ZERO).is_empty());
+    core
+}
+
+fn ask(model: &str) -> Ask<'_> {
+    Ask {
+        model,
+        strategy: Strategy::LeastLoaded,
+        tried: &[],
+        ticket: None,
+    }
+}
+
+fn granted(arrival: Arrival) -> Grant {
+    match arrival {
+        Arrival::Granted(grant) => grant,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(arrival: Arrival) -> Refusal {
+    match arrival {
+        Arrival::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn waits(arrival: Arrival) -> Ticket {
+    match arrival {
+        Arrival::Waiting(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn node(grant: &Grant) -> &str {
+    grant.endpoint().unwrap().key.node.as_str()
+}
+
+fn take(core: &mut Core<u32>, now: Duration) -> Grant {
+    granted(core.arrive(&ask("m"), now, || unreachable!("does not wait")))
+}
+
+#[test]
+fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
+    let mut core = core(vec![idle("a", 1)]);
+    let first = take(&mut core, MS);
+    for waiter in 1..=3 {
+        waits(core.arrive(&ask("m"), MS, || waiter));
+    }
+    let woken = core.release(&first, Ending::Served, 2 * MS, 0.0);
+    assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [1]);
+    let woken = core.release(&woken[0].1, Ending::Served, 3 * MS, 0.0);
+    assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn nobody_overtakes() {
+    let mut core = core(vec![idle("a", 1)]);
+    let first = take(&mut core, MS);
+    let ticket = waits(core.arrive(&ask("m"), MS, || 1));
+    assert_eq!(core.ahead_of("m", ticket), 0);
+    let woken = core.release(&first, Ending::Served, MS, 0.0);
+    // The slot was given to the waiter in the same breath: a newcomer finds it taken.
+    waits(core.arrive(&ask("m"), MS, || 2));
+    drop(woken);
+}
+
+#[test]
+fn who_leaves_the_line_is_not_woken() {
+    let mut core = core(vec![idle("a", 1)]);
+    let first = take(&mut core, MS);
+    let ticket = waits(core.arrive(&ask("m"), MS, || 1));
+    waits(core.arrive(&ask("m"), MS, || 2));
+    assert!(core.leave("m", ticket));
+    assert!(!core.leave("m", ticket));
+    assert_eq!(core.release(&first, Ending::Served, MS, 0.0)[0].0, 2);
+}
+
+#[test]
+fn a_full_line_is_told_when_to_come_back() {
+    let mut core = core(vec![idle("a", 2)]);
+    // Two requests of 4 s each are finished: two slots free one request every 2 s.
+    for _ in 0..2 {
+        let grant = take(&mut core, Duration::ZERO);
+        core.release(&grant, Ending::Served, 4 * S, 0.0);
+    }
+    let held = [take(&mut core, 4 * S), take(&mut core, 4 * S)];
+    for waiter in 0..4 {
+        waits(core.arrive(&ask("m"), 4 * S, || waiter));
+    }
+    let refusal = refused(core.arrive(&ask("m"), 4 * S, || 9));
+    assert_eq!(refusal.reason, RefusalReason::QueueFull);
+    // Four wait, so the fifth slot is mine: 5 × 2 s.
+    assert_eq!(refusal.retry_after, Some(10 * S));
+    drop(held);
+}
+
+#[test]
+fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
+    let mut core = core(vec![idle("a", 1)]);
+    assert_eq!(
+        refused(core.arrive(&ask("x"), S, || 1)).reason,
+        RefusalReason::UnknownModel
+    );
+
+    let config = Config {
+        warm_up: 10 * S,
+        ..Config::default()
+    };
+    let mut core = Core::new(config);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+    assert_eq!(
+        refused(core.arrive(&ask("x"), 10 * S, || 2)).reason,
+        RefusalReason::UnknownModel
+    );
+}
+
+#[test]
+fn a_model_whose_nodes_are_away_is_waited_for() {
+    let away = Endpoint {
+        availability: Availability::NotReady("offline".into()),
+        ..idle("a", 1)
+    };
+    let mut core = core(vec![away]);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert_eq!(core.verdict("m", S).reason, RefusalReason::NoneRoutable);
+    assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+}
+
+#[test]
+fn a_retry_goes_elsewhere_and_keeps_its_place() {
+    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let on_a = take(&mut core, MS);
+    let on_b = take(&mut core, MS);
+    assert_eq!((node(&on_a), node(&on_b)), ("a", "b"));
+    waits(core.arrive(&ask("m"), MS, || 1));
+    let tried = [(on_a.endpoint().unwrap().key.clone(), 1)];
+    let ticket = on_a.ticket;
+    let woken = core.release(&on_a, Ending::Failed(Failure::Broken), MS, 0.0);
+    assert_eq!((woken[0].0, node(&woken[0].1)), (1, "a"));
+    // The failed one came before the others and may not go to a: it waits for b, ahead of a newcomer.
+    waits(core.arrive(&ask("m"), MS, || 2));
+    let again = Ask {
+        tried: &tried,
+        ticket: Some(ticket),
+        ..ask("m")
+    };
+    assert_eq!(waits(core.arrive(&again, MS, || 3)), ticket);
+    let woken = core.release(&on_b, Ending::Served, MS, 0.0);
+    assert_eq!((woken[0].0, node(&woken[0].1)), (3, "b"));
+}
+
+#[test]
+fn a_retry_with_nowhere_left_to_go_does_not_wait() {
+    let mut core = core(vec![idle("a", 1)]);
+    let grant = take(&mut core, MS);
+    let tried = [(grant.endpoint().unwrap().key.clone(), 1)];
+    core.release(&grant, Ending::Failed(Failure::Broken), MS, 0.0);
+    let again = Ask {
+        tried: &tried,
+        ticket: Some(grant.ticket),
+        ..ask("m")
+    };
+    assert_eq!(
+        refused(core.arrive(&again, MS, || 1)).reason,
+        RefusalReason::Exhausted
+    );
+}
+
+#[test]
+fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
+    let mut core = core(vec![idle("a", 4)]);
+    let grant = take(&mut core, S);
+    core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
+    waits(core.arrive(&ask("m"), S, || 1));
+    waits(core.arrive(&ask("m"), S, || 2));
+    assert_eq!(core.next_wakeup(), Some(2 * S));
+    assert!(core.tick(2 * S - MS).is_empty());
+    let probe = core.tick(2 * S);
+    assert_eq!(
+        probe.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
+        [1],
+        "one probe, not all at once"
+    );
+    // Its report says that it is well; that alone opens nothing.
+    assert!(
+        core.replace_table(table(vec![endpoint("a", 4, 2, 4)]), 2 * S)
+            .is_empty()
+    );
+    let woken = core.release(&probe[0].1, Ending::Served, 3 * S, 0.0);
+    assert_eq!(woken[0].0, 2);
+}
+
+#[test]
+fn a_probe_passes_when_its_answer_begins() {
+    let mut core = core(vec![idle("a", 4)]);
+    let grant = take(&mut core, S);
+    core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
+    let probe = granted(core.arrive(&ask("m"), 3 * S, || 1));
+    core.observe(&probe, 3, 4, 3 * S);
+    take(&mut core, 3 * S);
+}
+
+#[test]
+fn a_new_life_starts_fresh() {
+    let mut core = core(vec![idle("a", 1)]);
+    let old = take(&mut core, S);
+    waits(core.arrive(&ask("m"), S, || 1));
+    let reborn = Endpoint {
+        incarnation: 2,
+        ..idle("a", 1)
+    };
+    let woken = core.replace_table(table(vec![reborn]), S);
+    assert_eq!(woken[0].0, 1);
+    // The old life's slot coming back frees nothing in the new one.
+    waits(core.arrive(&ask("m"), S, || 2));
+    assert!(
+        core.release(&old, Ending::Failed(Failure::Unreachable), S, 0.0)
+            .is_empty()
+    );
+    assert_eq!(core.release(&woken[0].1, Ending::Served, S, 0.0)[0].0, 2);
+}
+
+#[test]
+fn slots_are_remembered_while_an_endpoint_is_away() {
+    let mut core = core(vec![idle("a", 1)]);
+    let held = take(&mut core, S);
+    core.replace_table(table(vec![]), S);
+    core.replace_table(table(vec![idle("a", 1)]), S);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert_eq!(core.release(&held, Ending::Served, S, 0.0)[0].0, 1);
+}
+
+#[test]
+fn load_of_others_counts_until_it_is_old() {
+    let mut core = core(vec![idle("a", 4)]);
+    let _own = take(&mut core, S);
+    // It says that none is free: three are held by others.
+    core.replace_table(table(vec![endpoint("a", 4, 2, 0)]), S);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert_eq!(
+        core.tick(2 * S)[0].0,
+        1,
+        "an old report does not keep an endpoint idle"
+    );
+}
+
+#[test]
+fn a_report_that_counts_our_finished_requests_is_seen_through() {
+    let mut core = core(vec![idle("a", 2)]);
+    let grants = [take(&mut core, S), take(&mut core, S)];
+    for grant in &grants {
+        core.release(grant, Ending::Served, S, 0.0);
+    }
+    // Written while both ran, read when both are done.
+    core.replace_table(table(vec![endpoint("a", 2, 2, 0)]), S);
+    take(&mut core, S);
+}
+
+#[test]
+fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
+    let mut core = core(vec![idle("a", 4)]);
+    let grant = take(&mut core, S);
+    core.release(&grant, Ending::Refused, S, 0.0);
+    assert!(!core.snapshot(S).endpoints[0].quarantined);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert_eq!(core.tick(core.next_wakeup().unwrap())[0].0, 1);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Arrive { model: bool },
+    Leave(prop::sample::Index),
+    Release(prop::sample::Index, u8),
+    Table(Vec<(u8, u32, u8)>),
+    Advance(u64),
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => any::<bool>().prop_map(|model| Step::Arrive { model }),
+        1 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        6 => (any::<prop::sample::Index>(), 0..5_u8).prop_map(|(index, ending)| Step::Release(index, ending)),
+        1 => prop::collection::vec((0..5_u8, 0..4_u32, 0..3_u8), 0..6).prop_map(Step::Table),
+        2 => (1..2000_u64).prop_map(Step::Advance),
+        1 => Just(Step::Advance(61_000)),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+proptest! {
+    /// Whatever happens in whatever order: no endpoint above its slots, nobody waits beside a free slot, the
+    /// line keeps its order, and when all is given back nothing is left taken.
+    #[test]
+    fn invariants(steps in steps()) {
+        let mut core: Core<Ticket> = Core::new(Config { queue_limit: 8, max_wait: S, warm_up: Duration::ZERO });
+        let mut now = Duration::ZERO;
+        let mut version = 1;
+        let mut held: Vec<(bool, Grant)> = Vec::new();
+        let mut waiting: Vec<(Ticket, bool)> = Vec::new();
+        let model_name = |model: bool| if model { "m" } else { "other" };
+        for step in steps {
+            let mut woken: Vec<(Ticket, Grant)> = Vec::new();
+            match step {
+                Step::Arrive { model } => {
+                    let ahead = waiting.iter().any(|(_, theirs)| *theirs == model);
+                    // The core hands out tickets in order; the waker learns its own afterwards.
+                    let next = Ticket(core.last_ticket + 1);
+                    match core.arrive(&ask(model_name(model)), now, || next) {
+                        Arrival::Granted(grant) => {
+                            prop_assert!(!ahead, "overtook somebody");
+                            held.push((model, grant));
+                        }
+                        Arrival::Waiting(ticket) => {
+                            prop_assert_eq!(ticket, next);
+                            waiting.push((ticket, model));
+                        }
+                        Arrival::Refused(_) => {}
+                    }
+                }
+                Step::Leave(index) if !waiting.is_empty() => {
+                    let (ticket, model) = waiting.remove(index.index(waiting.len()));
+                    prop_assert!(core.leave(model_name(model), ticket));
+                }
+                Step::Release(index, ending) if !held.is_empty() => {
+                    let (_, grant) = held.swap_remove(index.index(held.len()));
+                    let ending = match ending {
+                        0 => Ending::Failed(Failure::Unreachable),
+                        1 => Ending::Failed(Failure::Broken),
+                        2 => Ending::Refused,
+                        3 => Ending::Untold,
+                        _ => Ending::Served,
+                    };
+                    woken = core.release(&grant, ending, now, 0.0);
+                }
+                Step::Table(endpoints) => {
+                    version += 1;
+                    let endpoints = endpoints.into_iter().map(|(node, slots, kind)| Endpoint {
+                        models: Some([model_name(kind != 0).to_owned()].into()),
+                        availability: if kind == 2 { Availability::Draining } else { Availability::Ready },
+                        report: version,
+                        ..idle(&format!("n{node}"), slots)
+                    });
+                    woken = core.replace_table(table(endpoints.collect()), now);
+                }
+                Step::Advance(ms) => {
+                    now += Duration::from_millis(ms);
+                    woken = core.tick(now);
+                }
+                Step::Leave(_) | Step::Release(..) => {}
+            }
+            for (ticket, grant) in woken {
+                let place = waiting.iter().position(|(theirs, _)| *theirs == ticket);
+                prop_assert!(place.is_some(), "woke somebody who does not wait");
+                let (_, model) = waiting.remove(place.unwrap());
+                prop_assert!(!waiting.iter().any(|(theirs, other)| *other == model && *theirs < ticket), "out of order");
+                held.push((model, grant));
+            }
+            for (slot, endpoint) in core.slots.iter().zip(core.table.endpoints()) {
+                let ours = held.iter().filter(|(_, grant)| grant.endpoint().unwrap().key == endpoint.key).count();
+                prop_assert_eq!(slot.own as usize, ours, "{}", &endpoint.key);
+            }
+            for model in [true, false] {
+                let idle = core.place(model_name(model), Strategy::LeastLoaded, &[]).is_ok();
+                prop_assert!(!idle || waiting.iter().all(|(_, theirs)| *theirs != model), "waits beside a free slot");
+            }
+        }
+        while let Some((_, grant)) = held.pop() {
+            held.extend(core.release(&grant, Ending::Served, now, 0.0).into_iter().map(|(_, grant)| (true, grant)));
+        }
+        prop_assert!(core.slots.iter().all(|slot| slot.own == 0));
+        prop_assert!(core.departed.is_empty());
+    }
+}

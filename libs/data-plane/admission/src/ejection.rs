@@ -1,0 +1,179 @@
+//! Whether an endpoint is trusted: the data path ejects first and asks later.
+//!
+//! A refused connection quarantines at once, other failures when there are [`FAILURES_IN_A_ROW`] of them. After
+//! a backoff one request is let through as a probe: success restores trust, failure doubles the backoff. A
+//! heartbeat changes nothing here, because a node that can reach us says nothing about whether we can reach it.
+
+use std::time::Duration;
+
+/// How many failures in a row (other than a refused connection) end trust: two can be one bad moment.
+const FAILURES_IN_A_ROW: u32 = 3;
+/// The first quarantine: as long as an engine takes to come up again when it is supervised.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest quarantine: one request a minute costs nothing, and an operator's repair shows within it.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// A backoff is up to this part longer or shorter, so that several control planes do not probe in step.
+const JITTER: f64 = 0.2;
+
+/// What was seen to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection was refused or not accepted in time: nobody is there.
+    Unreachable,
+    /// Anything else: broken off, silent, 5xx.
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trust {
+    Trusted { failures: u32 },
+    Quarantined { until: Duration, backoff: Duration },
+    Probing { backoff: Duration },
+}
+
+/// What the data path thinks of an endpoint. Times are since an origin of the caller's choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Health(Trust);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Trust::Trusted { failures: 0 })
+    }
+}
+
+impl Health {
+    /// Whether a request may go there: it is trusted, or it is time for a probe and none is out.
+    pub(crate) fn admits(&self, now: Duration) -> bool {
+        match self.0 {
+            Trust::Trusted { .. } => true,
+            Trust::Quarantined { until, .. } => now >= until,
+            Trust::Probing { .. } => false,
+        }
+    }
+
+    /// When its quarantine ends; `None` when it is trusted or being probed.
+    pub(crate) fn quarantined_until(&self) -> Option<Duration> {
+        match self.0 {
+            Trust::Quarantined { until, .. } => Some(until),
+            Trust::Trusted { .. } | Trust::Probing { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        matches!(self.0, Trust::Trusted { .. })
+    }
+
+    /// A request goes there; after a quarantine it is the probe.
+    pub(crate) fn sent(&mut self) {
+        if let Trust::Quarantined { backoff, .. } = self.0 {
+            self.0 = Trust::Probing { backoff };
+        }
+    }
+
+    /// It answered. One probe re-admits.
+    pub(crate) fn succeeded(&mut self) {
+        match self.0 {
+            Trust::Trusted { .. } | Trust::Probing { .. } => self.0 = Trust::Trusted { failures: 0 },
+            // An answer to a request sent before the quarantine proves nothing about now.
+            Trust::Quarantined { .. } => {}
+        }
+    }
+
+    /// It failed; true when this ends its trust. `jitter` is a random number from -1 to 1.
+    pub(crate) fn failed(&mut self, failure: Failure, now: Duration, jitter: f64) -> bool {
+        let backoff = match (self.0, failure) {
+            (Trust::Trusted { failures }, Failure::Broken) if failures + 1 < FAILURES_IN_A_ROW => {
+                self.0 = Trust::Trusted {
+                    failures: failures + 1,
+                };
+                return false;
+            }
+            (Trust::Trusted { .. }, _) => FIRST_BACKOFF,
+            // A request sent before the quarantine: known already.
+            (Trust::Quarantined { .. }, _) => return false,
+            (Trust::Probing { backoff }, _) => (backoff * 2).min(LONGEST_BACKOFF),
+        };
+        let until = now + backoff.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0));
+        self.0 = Trust::Quarantined { until, backoff };
+        true
+    }
+
+    /// The probe ended without telling anything (its client left): the next request is the probe.
+    pub(crate) fn told_nothing(&mut self, now: Duration) {
+        if let Trust::Probing { backoff } = self.0 {
+            self.0 = Trust::Quarantined { until: now, backoff };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_refused_connection_ejects_at_once_others_at_the_third_in_a_row() {
+        let mut health = Health::default();
+        assert!(health.failed(Failure::Unreachable, S, 0.0));
+        assert_eq!(health.quarantined_until(), Some(2 * S));
+
+        let mut health = Health::default();
+        assert!(!health.failed(Failure::Broken, S, 0.0));
+        assert!(!health.failed(Failure::Broken, S, 0.0));
+        health.succeeded();
+        assert!(!health.failed(Failure::Broken, S, 0.0));
+        assert!(!health.failed(Failure::Broken, S, 0.0));
+        assert!(health.admits(S));
+        assert!(health.failed(Failure::Broken, S, 0.0));
+        assert!(!health.admits(S));
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_one_success_is_enough() {
+        let mut health = Health::default();
+        health.failed(Failure::Unreachable, S, 0.0);
+        assert!(!health.admits(S) && health.admits(2 * S));
+        health.sent();
+        assert!(!health.admits(100 * S), "a probe is out");
+        health.told_nothing(3 * S);
+        assert!(health.admits(3 * S), "the probe told nothing");
+        health.sent();
+        health.succeeded();
+        assert!(health.is_trusted());
+    }
+
+    #[test]
+    fn backoff_doubles_to_a_minute() {
+        let mut health = Health::default();
+        let mut now = S;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            health.failed(Failure::Unreachable, now, 0.0);
+            let until = health.quarantined_until().unwrap();
+            waits.push((until - now).as_secs());
+            now = until;
+            health.sent();
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_part() {
+        for (jitter, millis) in [(-1.0, 800), (0.0, 1000), (1.0, 1200), (9.0, 1200)] {
+            let mut health = Health::default();
+            health.failed(Failure::Unreachable, Duration::ZERO, jitter);
+            assert_eq!(health.quarantined_until(), Some(Duration::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn late_news_of_an_earlier_time_change_nothing() {
+        let mut health = Health::default();
+        health.failed(Failure::Unreachable, S, 0.0);
+        let before = health;
+        health.succeeded();
+        assert!(!health.failed(Failure::Unreachable, 2 * S, 0.0));
+        assert_eq!(health, before);
+    }
+}

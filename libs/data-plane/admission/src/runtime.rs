@@ -1,0 +1,246 @@
+//! A lock, a clock and wake-ups around the pure core.
+
+use std::{
+    fmt,
+    future::pending,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use routing_table::{Endpoint, RoutingTable};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    Ask, Config, Failure, Refusal, RefusalReason, Snapshot, Ticket,
+    core::{Arrival, Core, Ending, Grant},
+};
+
+type Wake = oneshot::Sender<Lease>;
+
+struct Shared {
+    core: Mutex<Core<Wake>>,
+    origin: Instant,
+    config: Config,
+    /// Somebody began to wait: time may matter to them.
+    waiting: Notify,
+}
+
+impl Shared {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+/// Hands out slots. Cloning is cheap and shares the state.
+#[derive(Clone)]
+pub struct Admission(Arc<Shared>);
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Admission").field(&self.snapshot()).finish()
+    }
+}
+
+impl Admission {
+    /// Knows no endpoint until [`Admission::run`] brings a table.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let core = Mutex::new(Core::new(config));
+        Self(Arc::new(Shared {
+            core,
+            origin: Instant::now(),
+            config,
+            waiting: Notify::new(),
+        }))
+    }
+
+    /// Follows the routing table and ends quarantines in time, until the sender of `tables` is gone.
+    pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>) {
+        let table = tables.borrow_and_update().clone();
+        self.change(|core, now| core.replace_table(table, now));
+        loop {
+            let next = self.0.core.lock().next_wakeup();
+            let timer = async {
+                match next {
+                    Some(at) => sleep_until(self.0.origin + at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                changed = tables.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let table = tables.borrow_and_update().clone();
+                    self.change(|core, now| core.replace_table(table, now));
+                }
+                () = timer => self.change(|core, now| core.tick(now)),
+                () = self.0.waiting.notified() => {}
+            }
+        }
+    }
+
+    /// Waits for a slot, until `deadline` or the configured longest wait, whichever comes first.
+    ///
+    /// Dropping the future leaves the line.
+    ///
+    /// # Errors
+    /// When there is none in time, or never will be; see [`RefusalReason`].
+    pub async fn acquire(&self, ask: Ask<'_>, deadline: Option<Instant>) -> Result<Lease, Refusal> {
+        let mut receiver = None;
+        let arrival = {
+            let mut core = self.0.core.lock();
+            core.arrive(&ask, self.0.now(), || {
+                let (sender, woken) = oneshot::channel();
+                receiver = Some(woken);
+                sender
+            })
+        };
+        let ticket = match arrival {
+            Arrival::Granted(grant) => return Ok(self.lease(grant)),
+            Arrival::Refused(refusal) => return Err(refusal),
+            Arrival::Waiting(ticket) => ticket,
+        };
+        let Some(woken) = receiver else {
+            // The core says "waiting" only after it took a sender.
+            return Err(self.0.core.lock().verdict(ask.model, self.0.now()));
+        };
+        self.0.waiting.notify_one();
+        let place = Place {
+            admission: self,
+            model: ask.model,
+            ticket,
+        };
+        let patience = Instant::now() + self.0.config.max_wait;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        tokio::select! {
+            biased;
+            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, self.0.now())),
+            () = sleep_until(until) => {
+                drop(place);
+                let mut refusal = self.0.core.lock().verdict(ask.model, self.0.now());
+                if deadline.is_some_and(|deadline| deadline <= patience) {
+                    refusal = Refusal { reason: RefusalReason::Deadline, retry_after: None };
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// How many requests stand before the holder of `ticket` in the line for `model`.
+    #[must_use]
+    pub fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
+        self.0.core.lock().ahead_of(model, ticket)
+    }
+
+    /// All slots and lines at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.core.lock().snapshot(self.0.now())
+    }
+
+    fn lease(&self, grant: Grant) -> Lease {
+        Lease {
+            admission: self.clone(),
+            grant,
+            outcome: OnceLock::new(),
+        }
+    }
+
+    /// Changes the state, then wakes those who got a slot by it.
+    fn change(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> Vec<(Wake, Grant)>) {
+        let granted = event(&mut self.0.core.lock(), self.0.now());
+        for (wake, grant) in granted {
+            // Who has just left drops the lease, and the slot goes to the next.
+            drop(wake.send(self.lease(grant)));
+        }
+    }
+}
+
+/// A place in a line; leaves it when dropped.
+struct Place<'a> {
+    admission: &'a Admission,
+    model: &'a str,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.admission.0.core.lock().leave(self.model, self.ticket);
+    }
+}
+
+/// How a request went, as far as the endpoint is to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered; a 4xx is an answer.
+    Served,
+    /// It failed.
+    Failed(Failure),
+    /// It had no slot after all, or takes no new work. Not a failure, but it is left alone for a moment.
+    Refused,
+}
+
+/// A slot on an endpoint. Dropping it gives the slot back; [`Lease::ended`] says before how it went.
+pub struct Lease {
+    admission: Admission,
+    grant: Grant,
+    outcome: OnceLock<Outcome>,
+}
+
+impl Lease {
+    /// Where the request goes; `None` cannot happen for a lease that was handed out.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.grant.endpoint()
+    }
+
+    /// The request's place in the order of arrival, to be kept when it is tried again.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        self.grant.ticket
+    }
+
+    /// Says how the request went; the first word counts. Unsaid means that the client left before anything
+    /// was learnt.
+    pub fn ended(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+    }
+
+    /// The endpoint told, with its answer, how many of its slots are free.
+    pub fn observe(&self, slots_free: u32, slots_total: u32) {
+        let shared = &self.admission.0;
+        shared
+            .core
+            .lock()
+            .observe(&self.grant, slots_free, slots_total, shared.now());
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.endpoint().map(|endpoint| &endpoint.key);
+        f.debug_struct("Lease")
+            .field("endpoint", &key)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let ending = match self.outcome.get() {
+            Some(Outcome::Served) => Ending::Served,
+            Some(Outcome::Failed(failure)) => Ending::Failed(*failure),
+            Some(Outcome::Refused) => Ending::Refused,
+            None => Ending::Untold,
+        };
+        let jitter = fastrand::f64() * 2.0 - 1.0;
+        self.admission
+            .change(|core, now| core.release(&self.grant, ending, now, jitter));
+    }
+}

@@ -1,0 +1,148 @@
+//! Waiting on a clock: the runtime around the core, with time standing still until everybody waits.
+
+use std::{sync::Arc, time::Duration};
+
+use admission::{Admission, Ask, Config, Failure, Outcome, RefusalReason};
+use placement::Strategy;
+use pool_registry_types::{HttpUrl, NodeId, PoolId};
+use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use tokio::{sync::watch, time::Instant};
+
+const ASK: Ask<'static> = Ask {
+    model: "m",
+    strategy: Strategy::LeastLoaded,
+    tried: &[],
+    ticket: None,
+};
+
+fn table(slots: u32) -> Arc<RoutingTable> {
+    let key = EndpointKey {
+        node: NodeId::new("n").unwrap(),
+        pool: PoolId::new("p").unwrap(),
+        replica: None,
+    };
+    Arc::new(RoutingTable::new(
+        1,
+        vec![Endpoint {
+            key,
+            incarnation: 1,
+            target: HttpUrl::new("http://localhost:1").unwrap(),
+            hop: Hop::Engine,
+            availability: Availability::Ready,
+            slots_total: slots,
+            slots_free: slots,
+            report: 1,
+            vram_free_bytes: 0,
+            models: Some(["m".to_owned()].into()),
+            engine: None,
+            engine_version: None,
+        }],
+    ))
+}
+
+/// Runs `story` beside the admission's own task.
+async fn with_slots<T>(
+    slots: u32,
+    story: impl AsyncFnOnce(Admission, watch::Sender<Arc<RoutingTable>>) -> T,
+) -> T {
+    let (tables, table_rx) = watch::channel(table(slots));
+    let admission = Admission::new(Config::default());
+    let running = admission.clone().run(table_rx);
+    let story = async {
+        // The first table arrives with the task's first turn.
+        tokio::task::yield_now().await;
+        story(admission, tables).await
+    };
+    tokio::pin!(running, story);
+    tokio::select! {
+        biased;
+        () = &mut running => panic!("ended although the table's sender lives"),
+        told = &mut story => told,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_as_long_as_allowed_and_not_longer() {
+    with_slots(1, async |admission, _tables| {
+        let _held = admission.acquire(ASK, None).await.unwrap();
+        let start = Instant::now();
+        let refusal = admission.acquire(ASK, None).await.unwrap_err();
+        assert_eq!(refusal.reason, RefusalReason::QueueFull);
+        assert!(refusal.retry_after.is_some());
+        assert_eq!(start.elapsed().as_secs(), Config::default().max_wait.as_secs());
+
+        let start = Instant::now();
+        let deadline = Some(start + Duration::from_millis(300));
+        let refusal = admission.acquire(ASK, deadline).await.unwrap_err();
+        assert_eq!(refusal.reason, RefusalReason::Deadline);
+        assert_eq!(start.elapsed().as_millis() / 10, 30);
+        assert!(
+            admission.snapshot().waiting.is_empty(),
+            "nobody is left in the line"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_lease_wakes_the_next_at_once() {
+    with_slots(1, async |admission, _tables| {
+        let held = admission.acquire(ASK, None).await.unwrap();
+        let start = Instant::now();
+        let (next, ()) = tokio::join!(admission.acquire(ASK, None), async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            held.ended(Outcome::Served);
+            drop(held);
+        });
+        assert!(next.is_ok());
+        assert_eq!(start.elapsed().as_millis() / 10, 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_the_line_leaves_no_trace() {
+    with_slots(1, async |admission, _tables| {
+        let held = admission.acquire(ASK, None).await.unwrap();
+        let left = tokio::time::timeout(Duration::from_millis(5), admission.acquire(ASK, None)).await;
+        assert!(left.is_err());
+        assert!(admission.snapshot().waiting.is_empty());
+        drop(held);
+        assert_eq!(admission.snapshot().endpoints[0].in_flight, 0);
+        admission.acquire(ASK, None).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_ends_by_itself_for_who_waits() {
+    with_slots(4, async |admission, _tables| {
+        let lease = admission.acquire(ASK, None).await.unwrap();
+        lease.ended(Outcome::Failed(Failure::Unreachable));
+        drop(lease);
+        assert!(admission.snapshot().endpoints[0].quarantined);
+        let start = Instant::now();
+        let probe = admission.acquire(ASK, None).await.unwrap();
+        assert!(
+            (800..1300).contains(&start.elapsed().as_millis()),
+            "{:?}",
+            start.elapsed()
+        );
+        probe.ended(Outcome::Served);
+        drop(probe);
+        assert!(!admission.snapshot().endpoints[0].quarantined);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_table_serves_those_who_wait() {
+    with_slots(1, async |admission, tables| {
+        let _held = admission.acquire(ASK, None).await.unwrap();
+        let (next, ()) = tokio::join!(admission.acquire(ASK, None), async {
+            tables.send(table(2)).unwrap();
+        });
+        assert!(next.is_ok());
+    })
+    .await;
+}
