@@ -21,7 +21,7 @@ pub enum Delta {
         /// Which life of it.
         incarnation: Option<u64>,
     },
-    /// A known node registered again as a new life, on a new address, or on another machine after it was offline.
+    /// A known node registered again as a new life, or on another machine after it was offline.
     Restarted {
         /// Who.
         node_id: NodeId,
@@ -31,6 +31,15 @@ pub enum Delta {
         address: HttpUrl,
         /// Which life of it.
         incarnation: Option<u64>,
+    },
+    /// The same life of a node registered with another address.
+    Moved {
+        /// Who.
+        node_id: NodeId,
+        /// Where it listened.
+        from: HttpUrl,
+        /// Where it listens.
+        to: HttpUrl,
     },
     /// A heartbeat changed more than free slots and free memory.
     Changed {

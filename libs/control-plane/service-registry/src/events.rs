@@ -65,7 +65,15 @@ impl Registry {
                     });
                 }
                 if same_machine && known.identity.incarnation == request.incarnation {
+                    let from = known.identity.address.clone();
                     known.renew(&request)?;
+                    if from != request.address {
+                        self.deltas.push(Delta::Moved {
+                            node_id: node_id.clone(),
+                            from,
+                            to: request.address.clone(),
+                        });
+                    }
                     RegisterOutcome::Renewed
                 } else {
                     known.begin_life(&request)?;

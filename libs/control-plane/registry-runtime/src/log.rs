@@ -1,0 +1,89 @@
+//! What the log says about nodes: one line for each change, and for the bad ones what to do.
+
+use pool_registry_types::NodeStatus;
+use service_registry::{Delta, PoolsLine, RegistryError};
+
+pub(crate) fn delta(delta: &Delta) {
+    match delta {
+        Delta::Joined {
+            node_id,
+            machine_id,
+            address,
+            incarnation,
+        } => tracing::info!(%node_id, %machine_id, %address, incarnation, "Node joined"),
+        Delta::Restarted {
+            node_id,
+            machine_id,
+            address,
+            incarnation,
+        } => tracing::info!(%node_id, %machine_id, %address, incarnation, "Node restarted"),
+        Delta::Moved { node_id, from, to } => tracing::info!(%node_id, %from, %to, "Node has a new address"),
+        Delta::Changed { node_id, pools } => {
+            tracing::info!(%node_id, pools = %PoolsLine(pools), "Heartbeat changed state");
+        }
+        Delta::StatusChanged {
+            node_id,
+            from,
+            to,
+            reason,
+        } => status(node_id, *from, *to, reason),
+        Delta::DrainChanged { target, draining } => {
+            tracing::info!(%target, draining, "An operator changed what may take new work");
+        }
+        Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
+        Delta::Stalled { gap } => tracing::warn!(
+            gap_ms = gap.as_millis(),
+            "This process did not run for a while, so every node got that time back; \
+             look for a suspended machine, a stopped process or a starved CPU"
+        ),
+        Delta::SelfSuspicion { on, silent, of } => self_suspicion(*on, *silent, *of),
+        other => tracing::info!(?other, "The registry changed"),
+    }
+}
+
+fn status(node_id: &pool_registry_types::NodeId, from: NodeStatus, to: NodeStatus, reason: &str) {
+    match to {
+        NodeStatus::Offline => tracing::warn!(
+            %node_id, %from, reason,
+            "Node is offline and gets no requests until it reports again; check its agent and the network"
+        ),
+        NodeStatus::Unreachable => tracing::warn!(
+            %node_id, %from, reason,
+            "Node reports but cannot be reached, so it gets no requests; \
+             check that its registered address is right and its port open"
+        ),
+        NodeStatus::Online | NodeStatus::Draining => {
+            tracing::info!(%node_id, %from, %to, reason, "Node status changed");
+        }
+    }
+}
+
+fn self_suspicion(on: bool, silent: usize, of: usize) {
+    if on {
+        tracing::warn!(
+            silent,
+            of,
+            "Most nodes fell silent together, so the fault is more likely here: they stay routable for up to \
+             ten minutes; check this machine's network and load"
+        );
+    } else {
+        tracing::warn!(
+            silent,
+            of,
+            "No longer suspecting this side: nodes that stay silent lose their requests"
+        );
+    }
+}
+
+pub(crate) fn refusal(error: &RegistryError) {
+    match error {
+        RegistryError::NodeIdConflict { .. } => {
+            tracing::warn!(%error, "Registration refused: two machines want one node id");
+        }
+        RegistryError::StaleIncarnation { .. } => {
+            tracing::warn!(%error, "Message of an earlier life of a node refused");
+        }
+        RegistryError::UnknownNode { .. } => tracing::debug!(%error, "Message of an unknown node refused"),
+        other => tracing::info!(error = %other, "Message refused"),
+    }
+}

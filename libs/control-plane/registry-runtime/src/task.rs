@@ -1,0 +1,172 @@
+//! The one owner of the registry.
+
+use std::{sync::Arc, time::Duration};
+
+use routing_table::RoutingTable;
+use service_registry::{HeartbeatOutcome, KnownNode, NodesSnapshot, Registry, RegistryError};
+use service_runtime::Shutdown;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use crate::{
+    Config, RegistryHandle,
+    handle::{Answer, Command},
+    log,
+};
+
+/// How many messages wait at most: more than all nodes send in an instant; who comes later waits with its answer.
+const MAX_WAITING: usize = 1024;
+
+/// How many messages are taken together at most. What comes at once is published once.
+const MAX_BATCH: usize = 256;
+
+/// Owns the registry: applies what the handles send, wakes at its deadlines, publishes what readers see.
+#[derive(Debug)]
+pub struct RegistryTask {
+    registry: Registry,
+    /// The revision that the views show.
+    published: u64,
+    versions: u64,
+    origin: Instant,
+    longest_sleep: Duration,
+    commands: mpsc::Receiver<Command>,
+    nodes: watch::Sender<Arc<NodesSnapshot>>,
+    table: watch::Sender<Arc<RoutingTable>>,
+}
+
+pub(crate) fn pair(config: &Config, known: Vec<KnownNode>) -> (RegistryHandle, RegistryTask) {
+    let origin = Instant::now();
+    let mut registry = Registry::new(config.registry.clone());
+    let count = known.len();
+    registry.restore(known, Duration::ZERO);
+    if count > 0 {
+        tracing::info!(nodes = count, "Nodes known from before; probing them");
+    }
+    // Status changes of restored nodes are no news.
+    let _ = registry.take_deltas();
+    let (to_task, commands) = mpsc::channel(MAX_WAITING);
+    let (nodes, nodes_seen) = watch::channel(Arc::new(registry.snapshot()));
+    let (table, table_seen) = watch::channel(Arc::new(registry.routing_table(0)));
+    let handle = RegistryHandle {
+        commands: to_task,
+        origin,
+        config: Arc::new(config.registry.clone()),
+        nodes: nodes_seen,
+        table: table_seen,
+    };
+    let task = RegistryTask {
+        published: registry.revision(),
+        registry,
+        versions: 0,
+        origin,
+        longest_sleep: config.stale_check_interval,
+        commands,
+        nodes,
+        table,
+    };
+    (handle, task)
+}
+
+/// An answer that waits until its effect can be seen.
+type Reply = Box<dyn FnOnce() + Send>;
+
+impl RegistryTask {
+    /// Runs until `shutdown` is requested or no handle is left. Calls under way then end with
+    /// [`CallError::Stopped`](crate::CallError::Stopped).
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let mut batch = Vec::new();
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                received = self.commands.recv_many(&mut batch, MAX_BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.turn(&mut batch);
+        }
+    }
+
+    fn wake(&self) -> Instant {
+        let longest = Instant::now() + self.longest_sleep;
+        self.registry
+            .next_deadline()
+            .map_or(longest, |deadline| longest.min(self.origin + deadline))
+    }
+
+    /// Everything that is to be done now: apply, tell, publish, and only then answer.
+    fn turn(&mut self, batch: &mut Vec<Command>) {
+        let now = self.origin.elapsed();
+        self.registry.tick(now);
+        let replies: Vec<Reply> = batch
+            .drain(..)
+            .filter_map(|command| self.apply(command, now))
+            .collect();
+        for delta in self.registry.take_deltas() {
+            log::delta(&delta);
+        }
+        self.publish();
+        for reply in replies {
+            reply();
+        }
+    }
+
+    fn publish(&mut self) {
+        if self.registry.revision() == self.published {
+            return;
+        }
+        self.published = self.registry.revision();
+        self.versions += 1;
+        self.nodes.send_replace(Arc::new(self.registry.snapshot()));
+        self.table
+            .send_replace(Arc::new(self.registry.routing_table(self.versions)));
+    }
+
+    fn apply(&mut self, command: Command, now: Duration) -> Option<Reply> {
+        let registry = &mut self.registry;
+        match command {
+            Command::Register(request, answer) => {
+                let result = registry.register(*request, now);
+                later(answer, result)
+            }
+            Command::Heartbeat(node_id, request, answer) => {
+                let result = registry.heartbeat(&node_id, request, now);
+                match &result {
+                    Ok(HeartbeatOutcome::Unchanged) => tracing::debug!(%node_id, "Heartbeat"),
+                    Ok(HeartbeatOutcome::Ignored) => tracing::debug!(%node_id, "Late heartbeat ignored"),
+                    Ok(HeartbeatOutcome::Changed) | Err(_) => {}
+                }
+                later(answer, result)
+            }
+            Command::Deregister(node_id, answer) => later(answer, registry.deregister(&node_id, now)),
+            Command::Drain(target, within, answer) => {
+                let deadline = within.map(|within| now.saturating_add(within));
+                later(answer, registry.drain(&target, deadline, now))
+            }
+            Command::Undrain(target, answer) => later(answer, registry.undrain(&target, now)),
+            Command::Probed(node_id, incarnation, result) => {
+                registry.probe(&node_id, incarnation, result, now);
+                None
+            }
+            Command::Known(answer) => later_plain(answer, registry.known()),
+        }
+    }
+}
+
+fn later<T: Send + 'static>(answer: Answer<T>, result: Result<T, RegistryError>) -> Option<Reply> {
+    if let Err(error) = &result {
+        log::refusal(error);
+    }
+    later_plain(answer, result)
+}
+
+fn later_plain<T: Send + 'static>(answer: oneshot::Sender<T>, value: T) -> Option<Reply> {
+    // The asker may have gone; then nobody needs to know.
+    Some(Box::new(move || drop(answer.send(value))))
+}
