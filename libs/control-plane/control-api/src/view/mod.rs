@@ -1,0 +1,30 @@
+//! The answers of the API, as they go over the wire.
+
+mod nodes;
+mod pools;
+
+pub use nodes::{DrainAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer};
+pub use pools::{CatalogAnswer, ModelAnswer, PoolAnswer, PoolsAnswer};
+
+use routing_table::{Availability, EndpointKey};
+use serde::Serialize;
+
+/// What the data path holds against an endpoint: it failed there, and sends it nothing for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuarantineView {
+    /// What failed, for people.
+    pub reason: String,
+    /// When it is tried again, in milliseconds from now.
+    pub retry_in_ms: u64,
+}
+
+/// Finds the quarantine of an endpoint, if it is in one.
+pub type QuarantineLookup = dyn Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync;
+
+/// Why an endpoint cannot serve, if so.
+pub(crate) fn unavailable(availability: &Availability) -> Option<String> {
+    match availability {
+        Availability::Ready | Availability::Draining => None,
+        Availability::NotReady(reason) => Some(reason.as_ref().to_owned()),
+    }
+}

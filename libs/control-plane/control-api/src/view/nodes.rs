@@ -1,0 +1,158 @@
+//! The nodes, as operators see them.
+
+use std::time::Duration;
+
+use pool_registry_types::{Capabilities, HttpUrl, MachineId, NodeId, NodeStatus, PoolStatus};
+use routing_table::EndpointKey;
+use serde::Serialize;
+use service_registry::{Drain, NodeView, NodesSnapshot, PoolView};
+
+use super::{QuarantineLookup, QuarantineView, unavailable};
+
+/// `GET /v2/nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodesAnswer {
+    /// Sorted by id.
+    pub nodes: Vec<NodeAnswer>,
+    /// Most nodes fell silent together, so those that did stay routable for a while.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub self_suspicion: bool,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeAnswer {
+    /// Its id.
+    pub node_id: NodeId,
+    /// The machine it runs on.
+    pub machine_id: MachineId,
+    /// Where it listens.
+    pub address: HttpUrl,
+    /// Where it stands.
+    pub status: NodeStatus,
+    /// Why, when it is offline or unreachable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_reason: Option<String>,
+    /// Routable although it is offline or unreachable.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// How long ago it was last heard, in milliseconds.
+    pub last_heartbeat_age_ms: u64,
+    /// Which life of it; null when it does not say.
+    pub incarnation: Option<u64>,
+    /// The agent's version; null when it does not say.
+    pub version: Option<String>,
+    /// Its hardware.
+    pub capabilities: Capabilities,
+    /// An operator drains it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainAnswer>,
+    /// Its pools.
+    pub pools: Vec<NodePoolAnswer>,
+}
+
+/// One pool of a node: as in the heartbeat, and what the control plane makes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodePoolAnswer {
+    /// As in the heartbeat; `draining` also when an operator drains it.
+    #[serde(flatten)]
+    pub status: PoolStatus,
+    /// An operator drains it, or its node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainAnswer>,
+    /// Why it is given no requests, when it is not ready for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+    /// What the data path holds against it; null when nothing.
+    pub quarantine: Option<QuarantineView>,
+}
+
+/// An operator's drain and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrainAnswer {
+    /// For how long it has been draining, in milliseconds.
+    pub for_ms: u64,
+    /// How long running requests may still take, in milliseconds; 0 when that is over, null without a deadline.
+    pub deadline_ms: Option<u64>,
+    /// How many slots are still taken, as last reported.
+    pub slots_busy: u32,
+}
+
+impl NodesAnswer {
+    /// All nodes at the registry's time `now`.
+    pub(crate) fn new(snapshot: &NodesSnapshot, now: Duration, quarantine: &QuarantineLookup) -> Self {
+        Self {
+            nodes: snapshot
+                .nodes
+                .iter()
+                .map(|node| NodeAnswer::new(node, now, quarantine))
+                .collect(),
+            self_suspicion: snapshot.self_suspicion,
+        }
+    }
+}
+
+impl NodeAnswer {
+    /// One node at the registry's time `now`.
+    pub(crate) fn new(node: &NodeView, now: Duration, quarantine: &QuarantineLookup) -> Self {
+        let busy = node.pools.iter().map(|pool| busy(&pool.status)).sum();
+        Self {
+            node_id: node.node_id.clone(),
+            machine_id: node.machine_id.clone(),
+            address: node.address.clone(),
+            status: node.status,
+            status_reason: node.reason.clone(),
+            held: node.held,
+            last_heartbeat_age_ms: millis(now.saturating_sub(node.last_heard)),
+            incarnation: node.incarnation,
+            version: node.version.as_deref().map(str::to_owned),
+            capabilities: Capabilities::clone(&node.capabilities),
+            drain: node.drain.map(|drain| DrainAnswer::new(drain, now, busy)),
+            pools: node
+                .pools
+                .iter()
+                .map(|pool| NodePoolAnswer::new(&node.node_id, pool, now, quarantine))
+                .collect(),
+        }
+    }
+}
+
+impl NodePoolAnswer {
+    fn new(node_id: &NodeId, pool: &PoolView, now: Duration, quarantine: &QuarantineLookup) -> Self {
+        let mut status = PoolStatus::clone(&pool.status);
+        status.draining |= pool.drain.is_some();
+        let key = EndpointKey {
+            node: node_id.clone(),
+            pool: status.pool_id.clone(),
+            replica: None,
+        };
+        Self {
+            drain: pool
+                .drain
+                .map(|drain| DrainAnswer::new(drain, now, busy(&status))),
+            unavailable: unavailable(&pool.availability),
+            quarantine: quarantine(&key),
+            status,
+        }
+    }
+}
+
+impl DrainAnswer {
+    fn new(drain: Drain, now: Duration, slots_busy: u32) -> Self {
+        Self {
+            for_ms: millis(now.saturating_sub(drain.since)),
+            deadline_ms: drain
+                .deadline
+                .map(|deadline| millis(deadline.saturating_sub(now))),
+            slots_busy,
+        }
+    }
+}
+
+fn busy(status: &PoolStatus) -> u32 {
+    status.slots_total.saturating_sub(status.slots_free)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
