@@ -1,0 +1,154 @@
+//! The control plane over HTTP, with one kept-alive connection.
+
+use std::time::Duration;
+
+use bearer_auth::ApiToken;
+use pool_registry_types::{
+    ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest, RegisterResponse,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use ureq::{Agent, Body, http::Response};
+
+use crate::control_plane::{ControlPlane, RequestError};
+
+/// The longest answer that is read; a whole one has a few hundred bytes.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers of this
+/// project close it.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// How much of a foreign text an error repeats.
+const MAX_ECHO_CHARS: usize = 200;
+
+/// A client of the control plane.
+pub(crate) struct HttpControlPlane {
+    agent: Agent,
+    token: Option<ApiToken>,
+}
+
+impl HttpControlPlane {
+    /// A client that gives each connection `connect_timeout` to come about.
+    pub(crate) fn new(connect_timeout: Duration, token: Option<ApiToken>) -> Self {
+        let config = Agent::config_builder()
+            .timeout_connect(Some(connect_timeout))
+            .http_status_as_error(false)
+            // A redirect would carry the node's state, and perhaps its token, to who knows whom.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // The control plane is a neighbour: a proxy meant for the internet has no business in between.
+            .proxy(None)
+            .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
+            .max_idle_age(MAX_IDLE)
+            .build();
+        Self {
+            agent: Agent::new_with_config(config),
+            token,
+        }
+    }
+
+    fn post<T: DeserializeOwned>(
+        &self,
+        url: String,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, RequestError> {
+        let body = serde_json::to_vec(body).map_err(|error| RequestError::NoAnswer(error.to_string()))?;
+        let mut request = self
+            .agent
+            .post(url)
+            .config()
+            .timeout_global(Some(timeout))
+            .build()
+            .content_type("application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token.header_value());
+        }
+        let answer = read(request.send(&body))?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| RequestError::NotUnderstood(format!("{error} in {}", echo(&answer))))
+    }
+}
+
+impl ControlPlane for HttpControlPlane {
+    fn register(
+        &mut self,
+        url: &HttpUrl,
+        request: &RegisterRequest,
+        timeout: Duration,
+    ) -> Result<RegisterResponse, RequestError> {
+        self.post(format!("{url}/v2/nodes/register"), request, timeout)
+    }
+
+    fn heartbeat(
+        &mut self,
+        url: &HttpUrl,
+        node_id: &NodeId,
+        request: &HeartbeatRequest,
+        timeout: Duration,
+    ) -> Result<HeartbeatResponse, RequestError> {
+        self.post(format!("{url}/v2/nodes/{node_id}/heartbeat"), request, timeout)
+    }
+
+    fn deregister(&mut self, url: &HttpUrl, node_id: &NodeId, timeout: Duration) -> Result<(), RequestError> {
+        let mut request = self
+            .agent
+            .delete(format!("{url}/v2/nodes/{node_id}"))
+            .config()
+            .timeout_global(Some(timeout))
+            .build();
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token.header_value());
+        }
+        match read(request.call()) {
+            Ok(_) | Err(RequestError::Refused { status: 404, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The body of a good answer, read to its end so that the connection can be used again.
+fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestError> {
+    let no_answer = |error: ureq::Error| RequestError::NoAnswer(error.to_string());
+    let mut answer = answer.map_err(no_answer)?;
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec();
+    if answer.status().as_u16() == 200 {
+        return body.map_err(no_answer);
+    }
+    // The status says enough when the body cannot be had.
+    Err(refusal(&answer, &body.unwrap_or_default()))
+}
+
+fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
+    let status = answer.status().as_u16();
+    let header = answer.headers().get("retry-after");
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    match serde_json::from_slice::<ErrorEnvelope>(body) {
+        Ok(ErrorEnvelope { error }) => RequestError::Refused {
+            status,
+            code: Some(echo(error.code.as_bytes())),
+            message: echo(error.message.as_bytes()),
+            retry_after: error.retry_after_ms.map(Duration::from_millis).or(retry_after),
+        },
+        Err(_) => RequestError::Refused {
+            status,
+            code: None,
+            message: echo(body),
+            retry_after,
+        },
+    }
+}
+
+/// A foreign text as a log may repeat it: shortened, and unable to forge a line.
+fn echo(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .chars()
+        .take(MAX_ECHO_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

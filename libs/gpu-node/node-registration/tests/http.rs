@@ -1,0 +1,211 @@
+//! A registration against a control plane on a real socket.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test fail like the test"
+)]
+
+mod server;
+
+use std::time::Duration;
+
+use bearer_auth::ApiToken;
+use node_registration::{Config, DeregisterError, NodeRegistration, RegistrationHandle, RegistrationState};
+use pool_registry_types::PoolStatus;
+use server::{Answer, Port, Server};
+
+/// No test waits this long for what happens at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const REGISTERED: Answer = Answer::json(
+    200,
+    r#"{"success":true,"message":"welcome","node_id":"node","next_heartbeat_ms":10000,"timeout_ms":30000}"#,
+);
+const ACCEPTED: Answer = Answer::json(200, r#"{"success":true,"next_heartbeat_ms":10000}"#);
+const UNKNOWN: Answer = Answer::json(
+    404,
+    r#"{"error":{"code":"UNKNOWN_NODE","message":"register first","retriable":true}}"#,
+);
+const STALE: Answer = Answer::json(
+    409,
+    r#"{"error":{"code":"STALE_INCARNATION","message":"a later one is known","retriable":false}}"#,
+);
+
+fn config(port: u16) -> Config {
+    Config {
+        heartbeat_interval: Duration::from_millis(20),
+        ..Config::new(
+            "node".parse().unwrap(),
+            "machine".parse().unwrap(),
+            "http://node:9200".parse().unwrap(),
+            format!("http://127.0.0.1:{port}").parse().unwrap(),
+        )
+    }
+}
+
+fn pools() -> Vec<PoolStatus> {
+    vec![
+        serde_json::from_str(
+            r#"{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4,"engine":"llamacpp"}"#,
+        )
+        .unwrap(),
+    ]
+}
+
+fn start(config: Config) -> RegistrationHandle {
+    NodeRegistration::start(config, pools).unwrap()
+}
+
+#[test]
+fn register_heartbeat_forgotten_register_deregister() {
+    let server = Server::start();
+    let registration = start(config(server.port()));
+
+    let register = server.answer(REGISTERED);
+    assert_eq!(register.line, "POST /v2/nodes/register HTTP/1.1");
+    assert_eq!(register.json()["node_id"], "node");
+    assert_eq!(register.json()["address"], "http://node:9200");
+    let incarnation = register.json()["incarnation"].clone();
+    assert!(incarnation.is_u64());
+    assert_eq!(register.header("authorization"), None);
+
+    for seq in 1..4 {
+        let heartbeat = server.answer(ACCEPTED);
+        assert_eq!(heartbeat.line, "POST /v2/nodes/node/heartbeat HTTP/1.1");
+        assert_eq!(heartbeat.json()["seq"], seq);
+        assert_eq!(heartbeat.json()["incarnation"], incarnation);
+        assert_eq!(heartbeat.json()["pools"][0]["slots_free"], 3);
+        assert_eq!(
+            heartbeat.connection, register.connection,
+            "the connection is kept"
+        );
+    }
+
+    server.answer(UNKNOWN);
+    let again = server.answer(REGISTERED);
+    assert_eq!(again.line, "POST /v2/nodes/register HTTP/1.1");
+    assert_eq!(again.json()["incarnation"], incarnation);
+    server.answer(ACCEPTED);
+
+    // A heartbeat may be on its way when stopping begins.
+    let stopper = std::thread::spawn(move || registration.deregister(PATIENCE));
+    let last = loop {
+        let request = server.answer(ACCEPTED);
+        if request.line.starts_with("DELETE") {
+            break request;
+        }
+    };
+    assert_eq!(last.line, "DELETE /v2/nodes/node HTTP/1.1");
+    assert_eq!(stopper.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn the_token_is_sent_with_every_request() {
+    let server = Server::start();
+    let registration = start(Config {
+        token: Some(ApiToken::new("0123456789abcdef0123456789abcdef".to_owned()).unwrap()),
+        ..config(server.port())
+    });
+    let expected = Some("Bearer 0123456789abcdef0123456789abcdef");
+    assert_eq!(server.answer(REGISTERED).header("authorization"), expected);
+    assert_eq!(server.answer(ACCEPTED).header("authorization"), expected);
+    let stopper = std::thread::spawn(move || registration.deregister(PATIENCE));
+    let last = loop {
+        let request = server.answer(ACCEPTED);
+        if request.line.starts_with("DELETE") {
+            break request;
+        }
+    };
+    assert_eq!(last.header("authorization"), expected);
+    stopper.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_control_plane_that_comes_later_is_found() {
+    let port = Port::reserve();
+    let registration = start(config(port.number()));
+    server::wait_for(|| registration.status().failures >= 2);
+    let status = registration.status();
+    assert_eq!(status.state, RegistrationState::Registering);
+    assert!(status.last_error.unwrap().contains("refused"));
+
+    let server = Server::start_on(port);
+    assert_eq!(server.answer(REGISTERED).line, "POST /v2/nodes/register HTTP/1.1");
+    server.answer(ACCEPTED);
+    server::wait_for(|| registration.status().heartbeats == 1);
+    assert_eq!(registration.status().failures_in_a_row, 0);
+}
+
+#[test]
+fn a_control_plane_that_restarts_finds_the_node_again() {
+    let server = Server::start();
+    let registration = start(config(server.port()));
+    server.answer(REGISTERED);
+    server.answer(ACCEPTED);
+    let port = server.close();
+    server::wait_for(|| registration.status().failures_in_a_row >= 1);
+
+    let server = Server::start_on(port);
+    assert_eq!(
+        server.answer(UNKNOWN).line,
+        "POST /v2/nodes/node/heartbeat HTTP/1.1"
+    );
+    assert_eq!(server.answer(REGISTERED).line, "POST /v2/nodes/register HTTP/1.1");
+    server.answer(ACCEPTED);
+    server::wait_for(|| registration.status().failures_in_a_row == 0);
+}
+
+#[test]
+fn a_later_life_makes_this_one_silent() {
+    let server = Server::start();
+    let registration = start(config(server.port()));
+    server.answer(REGISTERED);
+    server.answer(STALE);
+    server::wait_for(|| registration.status().state == RegistrationState::Superseded);
+    let error = registration.status().last_error.unwrap();
+    assert_eq!(error, "409 STALE_INCARNATION: a later one is known");
+    // The server answers nothing any more: a DELETE would fail here.
+    assert_eq!(registration.deregister(PATIENCE), Ok(()));
+}
+
+#[test]
+fn an_answer_that_never_comes_is_given_up() {
+    let server = Server::start();
+    let registration = start(Config {
+        request_timeout: Duration::from_millis(50),
+        ..config(server.port())
+    });
+    server.answer(Answer::Silence);
+    server::wait_for(|| registration.status().failures >= 1);
+    assert!(registration.status().last_error.unwrap().contains("timeout"));
+    // On a busy machine an answer of this test may be late, too: then the request is repeated.
+    while registration.status().registrations == 0 {
+        server.answer(REGISTERED);
+    }
+}
+
+#[test]
+fn stopping_does_not_wait_for_an_answer_that_never_comes() {
+    let server = Server::start();
+    let registration = start(config(server.port()));
+    server.answer(REGISTERED);
+    server.answer(Answer::Silence);
+    let short = Duration::from_millis(20);
+    assert_eq!(
+        registration.deregister(short),
+        Err(DeregisterError::TimedOut(short))
+    );
+}
+
+#[test]
+fn a_stranger_on_the_port_is_recognised() {
+    let server = Server::start();
+    let registration = start(config(server.port()));
+    server.answer(Answer::json(200, "<html>hello\n</html>"));
+    server::wait_for(|| registration.status().failures == 1);
+    let error = registration.status().last_error.unwrap();
+    assert!(error.contains("not the answer of an orchestratord"), "{error}");
+    assert!(!error.contains('\n'), "{error:?}");
+}
