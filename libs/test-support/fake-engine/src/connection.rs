@@ -1,0 +1,244 @@
+//! One connection: requests in, answers or misbehaviour out.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, error},
+    request::{Asked, Request},
+    script::{Fault, Plan, SCRIPT_HEADER},
+    server::Shared,
+    stats::Outcome,
+};
+
+/// Output is gathered up to this many bytes before it is written: large writes when tokens take no time.
+const BATCH: usize = 64 * 1024;
+
+/// What to do after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+}
+
+pub(crate) struct Connection {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
+        Self {
+            stream,
+            shared,
+            input: Vec::with_capacity(4096),
+            output: Vec::with_capacity(4096),
+        }
+    }
+
+    /// Serves until either side is done.
+    pub(crate) async fn serve(mut self) {
+        // An error means that the client is gone; what matters of it is in the counters.
+        while let Ok(Some(request)) = self.next_request().await {
+            match self.answer(&request).await {
+                Ok(Next::Keep) => {}
+                Ok(Next::Close) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn next_request(&mut self) -> io::Result<Option<Request>> {
+        loop {
+            if let Some((request, length)) = Request::parse(&self.input)? {
+                self.input.drain(..length);
+                return Ok(Some(request));
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: &Request) -> io::Result<Next> {
+        let prepared = self.shared.prepared();
+        if prepared.script.hung {
+            return Err(self.hold().await);
+        }
+        let shared = Arc::clone(&self.shared);
+        let api = match (request.method.as_str(), request.route()) {
+            ("POST", "/v1/chat/completions") => Some(Api::Chat),
+            ("POST", "/v1/completions") => Some(Api::Completion),
+            ("POST", "/v1/embeddings") => None,
+            ("GET", path) => {
+                let known = prepared.state(path, &shared.counters.snapshot());
+                return self
+                    .send(&known.unwrap_or_else(|| error(404, "File Not Found")))
+                    .await;
+            }
+            _ => return self.send(&error(404, "File Not Found")).await,
+        };
+        let Ok(asked) = request.asked() else {
+            return self.send(&error(400, "the body is not a JSON object")).await;
+        };
+        let plan = match prepared
+            .script
+            .plan()
+            .with(request.header(SCRIPT_HEADER).unwrap_or_default())
+        {
+            Ok(plan) => plan,
+            Err(bad) => return self.send(&error(400, &bad.to_string())).await,
+        };
+        let running = shared.counters.begin(request, asked.stream);
+        // When the client goes, `?` drops `running`, which then counts as cancelled.
+        let outcome = match (plan.fault, api) {
+            (Some(Fault::Refuse(status)), _) => {
+                self.pause(plan.head_delay).await?;
+                self.send(&error(status, "refused by script")).await?;
+                Outcome::Finished
+            }
+            (Some(Fault::Silent), _) => return Err(self.hold().await),
+            (_, Some(api)) if asked.stream => self.stream_answer(&prepared, api, plan, &asked).await?,
+            (_, Some(api)) => {
+                let tokens = wanted(plan, &asked);
+                self.whole_answer(&prepared.whole(api, tokens), Plan { tokens, ..plan })
+                    .await?
+            }
+            (_, None) => {
+                self.whole_answer(&prepared.embeddings(&request.body), Plan { tokens: 1, ..plan })
+                    .await?
+            }
+        };
+        running.end(outcome);
+        Ok(if outcome == Outcome::Broken {
+            Next::Close
+        } else {
+            Next::Keep
+        })
+    }
+
+    async fn stream_answer(
+        &mut self,
+        prepared: &Prepared,
+        api: Api,
+        plan: Plan,
+        asked: &Asked,
+    ) -> io::Result<Outcome> {
+        let frames = prepared.frames(api);
+        let tokens = wanted(plan, asked);
+        self.pause(plan.head_delay).await?;
+        self.output.extend_from_slice(STREAM_HEAD);
+        self.pause(plan.first_token_delay).await?;
+        self.output.extend_from_slice(&frames.first);
+        for n in 0..=tokens {
+            if n > 0 && n < tokens {
+                self.pause(plan.token_delay).await?;
+            }
+            match plan.fault {
+                Some(Fault::Cut(at)) if at == n => {
+                    // Less than half: the piece must not look like a whole token to a lenient reader.
+                    let chunk = frames.word(n);
+                    self.output
+                        .extend_from_slice(chunk.get(..chunk.len() / 4).unwrap_or_default());
+                    self.flush().await?;
+                    return Ok(Outcome::Broken);
+                }
+                Some(Fault::Stall(at)) if at == n => return Err(self.hold().await),
+                Some(Fault::EndEarly(at)) if at == n => {
+                    self.send(STREAM_END).await?;
+                    return Ok(Outcome::Broken);
+                }
+                _ => {}
+            }
+            if n < tokens {
+                self.output.extend_from_slice(frames.word(n));
+            }
+            if self.output.len() >= BATCH {
+                self.flush().await?;
+            }
+        }
+        self.output.extend_from_slice(&frames.last);
+        if asked.stream_options.is_some_and(|options| options.include_usage) {
+            self.output.extend_from_slice(&prepared.usage_frame(tokens));
+        }
+        self.output.extend_from_slice(&frames.done);
+        self.send(STREAM_END).await?;
+        Ok(Outcome::Finished)
+    }
+
+    async fn whole_answer(&mut self, answer: &[u8], plan: Plan) -> io::Result<Outcome> {
+        self.pause(plan.whole_delay()).await?;
+        // In the middle of the body, which is the longer part and the last.
+        let middle = answer.len() - answer.len() / 4;
+        match plan.fault {
+            Some(Fault::Cut(_) | Fault::EndEarly(_)) => {
+                self.send(answer.get(..middle).unwrap_or_default()).await?;
+                Ok(Outcome::Broken)
+            }
+            Some(Fault::Stall(_)) => {
+                self.output
+                    .extend_from_slice(answer.get(..middle).unwrap_or_default());
+                Err(self.hold().await)
+            }
+            _ => {
+                self.send(answer).await?;
+                Ok(Outcome::Finished)
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {
+        self.output.extend_from_slice(bytes);
+        self.flush().await?;
+        Ok(Next::Keep)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.stream.write_all(&self.output).await?;
+            self.output.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what there is and lets `time` pass; an error when the client goes meanwhile.
+    async fn pause(&mut self, time: Duration) -> io::Result<()> {
+        if time.is_zero() {
+            return Ok(());
+        }
+        self.flush().await?;
+        match tokio::time::timeout(time, self.gone()).await {
+            Ok(error) => Err(error),
+            // The time has passed, and the client is still there.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes what there is and does nothing until the client goes.
+    async fn hold(&mut self) -> io::Error {
+        match self.flush().await {
+            Ok(()) => self.gone().await,
+            Err(error) => error,
+        }
+    }
+
+    /// Waits for the client to go; what it sends until then is kept for later.
+    async fn gone(&mut self) -> io::Error {
+        loop {
+            match self.stream.read_buf(&mut self.input).await {
+                Ok(0) => return io::ErrorKind::ConnectionAborted.into(),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
+fn wanted(plan: Plan, asked: &Asked) -> u32 {
+    asked.max_tokens.map_or(plan.tokens, |most| most.min(plan.tokens))
+}

@@ -1,0 +1,169 @@
+//! What the engine is to do.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// The request header that changes the script for one request.
+pub const SCRIPT_HEADER: &str = "x-fake";
+
+/// How the engine misbehaves on inference requests. Tokens are counted from 0: `Cut(3)` happens in place of the fourth.
+///
+/// An unstreamed answer has no tokens to count; `Cut` and `EndEarly` then end it, and `Stall` holds it, in the
+/// middle of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers at once with this status and an error in OpenAI's shape.
+    Refuse(u16),
+    /// Takes the request and never answers.
+    Silent,
+    /// Closes the connection in the middle of a chunk after so many tokens.
+    Cut(u32),
+    /// Sends nothing more after so many tokens, and keeps the connection.
+    Stall(u32),
+    /// Ends the body properly after so many tokens, but without a finish reason and `[DONE]`.
+    EndEarly(u32),
+}
+
+/// How the engine behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// How many requests it says it serves at once. It serves all that come, and [`crate::Stats::peak`] tells how
+    /// many came together.
+    pub slots: u32,
+    /// The models it lists; answers carry the first.
+    pub models: Vec<String>,
+    /// The status of `/health`; a loading `llama-server` answers 503.
+    pub health: u16,
+    /// Whether it accepts connections and answers nothing at all, not even `/health`.
+    pub hung: bool,
+    /// Tokens of an answer; a request's `max_tokens` may ask for fewer.
+    pub tokens: u32,
+    /// How long it takes until the head of the answer.
+    pub head_delay: Duration,
+    /// How long it takes from the head to the first token.
+    pub first_token_delay: Duration,
+    /// How long it takes from token to token.
+    pub token_delay: Duration,
+    /// How it misbehaves.
+    pub fault: Option<Fault>,
+}
+
+impl Default for Script {
+    /// Four slots, one model named "tiny", answers of 16 tokens without delay.
+    fn default() -> Self {
+        Self {
+            slots: 4,
+            models: vec!["tiny".to_owned()],
+            health: 200,
+            hung: false,
+            tokens: 16,
+            head_delay: Duration::ZERO,
+            first_token_delay: Duration::ZERO,
+            token_delay: Duration::ZERO,
+            fault: None,
+        }
+    }
+}
+
+/// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass unseen.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, status=N, silent, cut=N, stall=N, end=N"
+)]
+pub struct DirectiveError(String);
+
+/// The part of a script that one request can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) tokens: u32,
+    pub(crate) head_delay: Duration,
+    pub(crate) first_token_delay: Duration,
+    pub(crate) token_delay: Duration,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Script {
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            tokens: self.tokens,
+            head_delay: self.head_delay,
+            first_token_delay: self.first_token_delay,
+            token_delay: self.token_delay,
+            fault: self.fault,
+        }
+    }
+}
+
+impl Plan {
+    /// The plan with the directives of a header: `tokens=10,cut=3`.
+    pub(crate) fn with(mut self, directives: &str) -> Result<Self, DirectiveError> {
+        for directive in directives
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
+            self.apply(directive)
+                .ok_or_else(|| DirectiveError(directive.to_owned()))?;
+        }
+        Ok(self)
+    }
+
+    fn apply(&mut self, directive: &str) -> Option<()> {
+        if directive == "silent" {
+            self.fault = Some(Fault::Silent);
+            return Some(());
+        }
+        let (name, value) = directive.split_once('=')?;
+        let number: u32 = value.parse().ok()?;
+        let time = Duration::from_millis(u64::from(number));
+        match name {
+            "tokens" => self.tokens = number,
+            "head_ms" => self.head_delay = time,
+            "first_ms" => self.first_token_delay = time,
+            "token_ms" => self.token_delay = time,
+            "status" => self.fault = Some(Fault::Refuse(u16::try_from(number).ok()?)),
+            "cut" => self.fault = Some(Fault::Cut(number)),
+            "stall" => self.fault = Some(Fault::Stall(number)),
+            "end" => self.fault = Some(Fault::EndEarly(number)),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// How long an unstreamed answer takes.
+    pub(crate) fn whole_delay(&self) -> Duration {
+        self.head_delay + self.first_token_delay + self.token_delay * self.tokens.saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_changes_what_it_names() {
+        let plan = Script::default().plan();
+        let changed = plan.with("tokens=10, token_ms=5,cut=3").unwrap();
+        assert_eq!(
+            changed,
+            Plan {
+                tokens: 10,
+                token_delay: Duration::from_millis(5),
+                fault: Some(Fault::Cut(3)),
+                ..plan
+            }
+        );
+        assert_eq!(plan.with("silent").unwrap().fault, Some(Fault::Silent));
+        assert_eq!(plan.with("").unwrap(), plan);
+        assert_eq!(changed.whole_delay(), Duration::from_millis(45));
+    }
+
+    #[test]
+    fn a_typing_error_is_told() {
+        for bad in ["cutt=3", "cut", "cut=x", "status=99999", "tokens=-1"] {
+            let error = Script::default().plan().with(bad).unwrap_err().to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+}

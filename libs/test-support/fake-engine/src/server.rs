@@ -1,0 +1,197 @@
+//! The engine as a whole: its thread, its listener, its handle.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+
+use crate::{
+    answer::Prepared,
+    connection::Connection,
+    script::Script,
+    stats::{Counters, Record, Stats},
+};
+
+/// How it is started, as opposed to how it behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Whether requests are remembered for [`FakeEngine::records`]; a benchmark has no use for it.
+    pub record: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            record: true,
+        }
+    }
+}
+
+/// What the handle and the connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    prepared: Mutex<Arc<Prepared>>,
+    pub(crate) counters: Counters,
+}
+
+impl Shared {
+    pub(crate) fn prepared(&self) -> Arc<Prepared> {
+        Arc::clone(&self.prepared.lock())
+    }
+}
+
+/// A running engine. Dropping it closes its port and all its connections.
+#[derive(Debug)]
+pub struct FakeEngine {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FakeEngine {
+    /// Starts an engine on a free port.
+    ///
+    /// # Errors
+    /// When no socket or thread can be had.
+    pub fn start(script: Script) -> io::Result<Self> {
+        Self::start_with(script, Options::default())
+    }
+
+    /// Starts an engine; it accepts connections when this returns.
+    ///
+    /// # Errors
+    /// When the port is taken or no thread can be had.
+    pub fn start_with(script: Script, options: Options) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            prepared: Mutex::new(Arc::new(Prepared::new(script))),
+            counters: Counters::new(options.record),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("fake-engine".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = stopped => {}
+                        _ = accept(listener, for_thread) => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens, without a final slash.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Sets how it behaves on requests from now on.
+    pub fn set(&self, script: Script) {
+        *self.shared.prepared.lock() = Arc::new(Prepared::new(script));
+    }
+
+    /// Changes how it behaves on requests from now on.
+    pub fn update(&self, change: impl FnOnce(&mut Script)) {
+        let mut script = self.script();
+        change(&mut script);
+        self.set(script);
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub fn script(&self) -> Script {
+        self.shared.prepared().script.clone()
+    }
+
+    /// What it counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.snapshot()
+    }
+
+    /// The inference requests it got, oldest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        self.shared.counters.records()
+    }
+
+    /// Waits until what it counted `holds`, and gives that back. It looks whenever a count changes; put a deadline
+    /// around it.
+    pub async fn until(&self, mut holds: impl FnMut(&Stats) -> bool) -> Stats {
+        let mut changes = self.shared.counters.changes();
+        loop {
+            let stats = self.stats();
+            // The sender lives as long as `self`, so the wait ends by a change only.
+            if holds(&stats) || changes.changed().await.is_err() {
+                return stats;
+            }
+        }
+    }
+
+    /// Closes the port and all connections at once, as a crash would, and waits until that is done.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // Fails when the thread has ended, which is what is wanted.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for FakeEngine {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                // Errors concern single connections, or pass.
+                let Ok((stream, _)) = accepted else { continue };
+                // Without it tokens wait for acknowledgements.
+                stream.set_nodelay(true)?;
+                shared.counters.connected();
+                connections.spawn(Connection::new(stream, Arc::clone(&shared)).serve());
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
