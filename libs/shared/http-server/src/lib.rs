@@ -1,1 +1,46 @@
 //! An HTTP/1.1 accept loop on hyper with a deadline and a cap for everything a client can do slowly.
+//!
+//! | what a client can do slowly or too much | what happens |
+//! |---|---|
+//! | connect and say nothing | closed after [`Limits::first_byte`] |
+//! | send half a header | closed after [`Limits::header`] |
+//! | keep an idle connection | closed after [`Limits::idle`] |
+//! | stall in the middle of a body | 408 after [`Limits::body_progress`] |
+//! | not read the answer | closed after [`Limits::write_progress`] |
+//! | send many or long headers | 431 above [`MAX_HEADERS`] or [`Limits::max_header_bytes`] |
+//! | send a large body | 413 above [`Limits::max_body_bytes`], before reading when it is announced |
+//! | open many connections | 503 above [`Limits::max_connections`] |
+//! | leave | the response future or body is dropped at once |
+//!
+//! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
+//! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error
+//! envelope, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
+//!
+//! A server ends in three phases, see [`ServerHandle`].
+
+mod accept;
+mod api_error;
+mod body;
+mod connection;
+mod control;
+mod extract;
+mod limits;
+mod listener;
+mod phase;
+mod refusal;
+mod request_id;
+mod response_body;
+mod routes;
+mod server;
+mod service;
+mod timed_io;
+
+pub use api_error::ApiError;
+pub use body::{BodyError, RequestBody};
+pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
+pub use limits::{Limits, MAX_HEADERS};
+pub use listener::{Listener, TcpListener};
+pub use request_id::RequestId;
+pub use routes::{method_not_allowed, not_found, service_routes, with_fallbacks};
+pub use server::{BoundServer, ServerHandle, bind, serve_on};
+pub use service::{BoxError, HttpService, PeerAddr, ResponseBody};

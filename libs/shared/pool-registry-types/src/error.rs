@@ -75,6 +75,8 @@ codes! {
     NodeUnavailable => "NODE_UNAVAILABLE", 503, true;
     /// Nodes join in the CLOUD profile only, and it is off.
     CloudProfileDisabled => "CLOUD_PROFILE_DISABLED", 503, false;
+    /// The server holds as many connections as it may.
+    TooManyConnections => "TOO_MANY_CONNECTIONS", 503, true;
     /// This process is stopping.
     ShuttingDown => "SHUTTING_DOWN", 503, true;
     /// A deadline passed before the answer came.

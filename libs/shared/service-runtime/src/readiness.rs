@@ -104,7 +104,7 @@ mod tests {
         drop(nodes);
         store.release();
         assert_eq!(readiness.pending(), ["store"]);
-        assert!(!readiness.clone().is_ready());
+        assert!(!readiness.is_ready());
         drop(twin);
         assert!(readiness.is_ready());
     }

@@ -68,7 +68,7 @@ mod tests {
     fn renders_what_was_registered() {
         let metrics = Metrics::new("orchestratord", "0.1.0");
         let (served, live): (Counter, Gauge) = Default::default();
-        metrics.clone().register(|registry| {
+        metrics.register(|registry| {
             registry.register("served", "Requests served", served.clone());
             registry.register("live", "Requests running", live.clone());
         });

@@ -1,0 +1,154 @@
+//! The accept loop: never stops because of an error, never takes more than the cap.
+
+use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use service_runtime::{Shutdown, Tasks};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    HttpService, Limits, Listener, PeerAddr,
+    connection::serve_connection,
+    control::{Stage, Watcher},
+    refusal::Refusals,
+};
+
+/// How long to wait after an error such as "too many open files": long enough not to burn a core, short enough
+/// that a client hardly notices once a descriptor is free.
+const ERROR_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How often such errors are logged: the backoff alone would allow 20 lines a second.
+const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Everything the loop needs, and everything a connection gets from it.
+pub(crate) struct Acceptor<L, S> {
+    pub(crate) listener: L,
+    pub(crate) service: S,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) tasks: Tasks,
+    pub(crate) watcher: Watcher,
+    /// One permit for each connection.
+    pub(crate) places: Arc<Semaphore>,
+    /// Held by the loop and by each connection: the server is over when nobody holds it.
+    pub(crate) alive: watch::Receiver<()>,
+}
+
+enum Event<Io> {
+    Accepted(Io, SocketAddr),
+    Failed(io::Error),
+    Stop,
+}
+
+impl<L: Listener, S: HttpService> Acceptor<L, S> {
+    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never missed.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut shutdown_requested = pin!(shutdown.requested());
+        self.accept_all(shutdown_requested.as_mut()).await;
+        let Self {
+            listener,
+            mut watcher,
+            alive,
+            ..
+        } = self;
+        drop(listener);
+        poll_fn(|cx| {
+            if watcher.poll_stage(cx) >= Stage::Draining {
+                return Poll::Ready(());
+            }
+            shutdown_requested.as_mut().poll(cx)
+        })
+        .await;
+        watcher.control().advance(Stage::Draining);
+        drop(alive);
+    }
+
+    async fn accept_all(&mut self, mut shutdown: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>) {
+        let refusals = Refusals::new();
+        let mut last_logged: Option<Instant> = None;
+        loop {
+            match self.next(shutdown.as_mut()).await {
+                Event::Stop => return,
+                Event::Accepted(io, peer) => self.admit(io, peer, &refusals),
+                Event::Failed(error) if concerns_one_connection(&error) => {}
+                Event::Failed(error) => {
+                    let now = Instant::now();
+                    if last_logged.is_none_or(|last| now - last >= ERROR_LOG_INTERVAL) {
+                        last_logged = Some(now);
+                        tracing::warn!(%error, "cannot accept connections; trying again");
+                    }
+                    if self.stopped_within(ERROR_BACKOFF, shutdown.as_mut()).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Event<L::Io> {
+        poll_fn(|cx| {
+            if self.watcher.poll_stage(cx) >= Stage::NotAccepting || shutdown.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Stop);
+            }
+            self.listener.poll_accept(cx).map(|accepted| match accepted {
+                Ok((io, peer)) => Event::Accepted(io, peer),
+                Err(error) => Event::Failed(error),
+            })
+        })
+        .await
+    }
+
+    /// Waits for `pause`, or less when the server is to stop meanwhile, and says whether it is.
+    async fn stopped_within(
+        &mut self,
+        pause: Duration,
+        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+    ) -> bool {
+        let stop = poll_fn(|cx| {
+            if self.watcher.poll_stage(cx) >= Stage::NotAccepting {
+                return Poll::Ready(());
+            }
+            shutdown.as_mut().poll(cx)
+        });
+        timeout(pause, stop).await.is_ok()
+    }
+
+    fn admit(&self, io: L::Io, peer: SocketAddr, refusals: &Refusals) {
+        let alive = self.alive.clone();
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            if let Some(refusal) = refusals.refuse(io) {
+                self.tasks.spawn_isolated("http-refusal", async move {
+                    refusal.await;
+                    drop(alive);
+                });
+            }
+            return;
+        };
+        let connection = serve_connection(
+            io,
+            PeerAddr::new(peer),
+            self.service.clone(),
+            Arc::clone(&self.limits),
+            Watcher::new(Arc::clone(self.watcher.control())),
+        );
+        self.tasks.spawn_isolated("http-connection", async move {
+            connection.await;
+            drop(place);
+            drop(alive);
+        });
+    }
+}
+
+/// Errors of a connection that was gone before we took it: the next one is not affected.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,146 @@
+//! Errors of `/v2`: a code, a sentence, and how they become a response.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use pool_registry_types::{ErrorCode, ErrorEnvelope};
+use thiserror::Error;
+
+use crate::BodyError;
+
+/// What went wrong, for the client. It becomes the `/v2` error envelope with the code's status.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}: {message}", .code.as_str())]
+pub struct ApiError {
+    /// The code, which decides the status.
+    pub code: ErrorCode,
+    /// For people: what is wrong and what would be right.
+    pub message: Cow<'static, str>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// An error with a message for the client.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A request that is wrong in itself; 400.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message)
+    }
+
+    /// Tells the client when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The status of its response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
+            BodyError::TooSlow { .. } => ErrorCode::RequestTimeout,
+            BodyError::Broken(_) => ErrorCode::InvalidRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut envelope = ErrorEnvelope::new(self.code, self.message);
+        envelope.error.retry_after_ms = self
+            .retry_after
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        // Serialising strings and numbers does not fail; an empty body would still carry the status.
+        let body = serde_json::to_vec(&envelope).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(after) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2: a 401 names the way in.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The header knows whole seconds only; rounded up, so that nobody comes too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn body(response: Response) -> serde_json::Value {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn becomes_the_envelope() {
+        let error = ApiError::new(ErrorCode::QueueFull, "busy").retry_after(Duration::from_millis(1200));
+        let response = error.into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        assert_eq!(
+            body(response).await,
+            serde_json::json!({"error": {
+                "code": "QUEUE_FULL", "message": "busy", "retriable": true, "retry_after_ms": 1200,
+            }})
+        );
+    }
+
+    #[test]
+    fn a_401_names_the_way_in() {
+        let response = ApiError::new(ErrorCode::Unauthorized, "no").into_response();
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+    }
+
+    #[test]
+    fn body_errors_have_their_codes() {
+        let slow = BodyError::TooSlow {
+            after: Duration::from_secs(10),
+        };
+        for (error, status) in [
+            (BodyError::TooLarge { limit: 1 }, 413),
+            (slow, 408),
+            (BodyError::Broken("x".into()), 400),
+        ] {
+            assert_eq!(ApiError::from(error).status(), status);
+        }
+    }
+}

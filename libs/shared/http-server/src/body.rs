@@ -1,0 +1,255 @@
+//! Request bodies with a cap and a deadline.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::Error as AxumError;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{Limits, service::BoxError, timed_io::ConnectionState};
+
+/// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
+const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
+
+/// Why a request body could not be read.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// It is larger than allowed; 413.
+    #[error("the body is larger than the {limit} bytes allowed here")]
+    TooLarge {
+        /// The cap in bytes.
+        limit: u64,
+    },
+    /// The client stalled; 408.
+    #[error("the client sent nothing of the body for {after:?}")]
+    TooSlow {
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read it.
+    #[error("the body could not be read")]
+    Broken(#[source] BoxError),
+}
+
+impl BodyError {
+    /// Finds the error of a body that middleware has wrapped.
+    pub(crate) fn from_boxed(error: BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => *own,
+            Err(other) => match other.downcast::<AxumError>() {
+                Ok(wrapped) => Self::from_boxed(wrapped.into_inner()),
+                Err(other) => Self::Broken(other),
+            },
+        }
+    }
+}
+
+/// The body of a request: bytes as they come, up to a cap, for as long as they keep coming.
+///
+/// A body whose announced length is over the cap fails at its first poll, before anything is read.
+pub struct RequestBody {
+    source: Source,
+    /// Bytes that may still come.
+    remaining: u64,
+    limit: u64,
+    ended: bool,
+}
+
+enum Source {
+    /// From a connection; boxed by hyper's own means, so moving it is cheap.
+    Connection(Connection),
+    /// Made by a caller within the process.
+    Memory(Option<Bytes>),
+}
+
+struct Connection {
+    incoming: Incoming,
+    state: Arc<ConnectionState>,
+    progress: Duration,
+    /// Since when somebody has been waiting for the next piece.
+    waiting: Option<Instant>,
+    /// Made when there is a first wait: most bodies come with their header.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, state: Arc<ConnectionState>, limits: &Limits) -> Self {
+        Self {
+            ended: incoming.is_end_stream(),
+            source: Source::Connection(Connection {
+                incoming,
+                state,
+                progress: limits.body_progress,
+                waiting: None,
+                sleep: None,
+            }),
+            remaining: limits.max_body_bytes,
+            limit: limits.max_body_bytes,
+        }
+    }
+
+    /// Reads it all, when it is at most `cap` bytes. A body that came in one piece is not copied.
+    ///
+    /// # Errors
+    /// When it is too large, too slow, or breaks off.
+    pub async fn read_all(self, cap: usize) -> Result<Bytes, BodyError> {
+        collect(self, cap).await
+    }
+
+    /// Counts a piece.
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let limit = self.limit;
+        self.remaining = self
+            .remaining
+            .checked_sub(length)
+            .ok_or(BodyError::TooLarge { limit })?;
+        Ok(frame)
+    }
+}
+
+impl Connection {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.waiting = None;
+                Poll::Ready(frame.map(|result| result.map_err(|error| BodyError::Broken(error.into()))))
+            }
+            Poll::Pending => {
+                ready!(self.poll_deadline(cx));
+                Poll::Ready(Some(Err(BodyError::TooSlow { after: self.progress })))
+            }
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = *self.waiting.get_or_insert_with(Instant::now) + self.progress;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            // It was set for an earlier piece.
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl From<Bytes> for RequestBody {
+    /// A body that is here already, for callers within the process and for tests.
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            ended: bytes.is_empty(),
+            remaining: bytes.len() as u64,
+            limit: bytes.len() as u64,
+            source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let piece = match &mut this.source {
+            Source::Memory(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Connection(connection) => {
+                if connection.incoming.size_hint().lower() > this.remaining {
+                    let limit = this.limit;
+                    return Poll::Ready(Some(Err(BodyError::TooLarge { limit })));
+                }
+                ready!(connection.poll_piece(cx))
+            }
+        };
+        let Some(piece) = piece else {
+            this.ended = true;
+            return Poll::Ready(None);
+        };
+        let piece = piece.and_then(|frame| this.take(frame));
+        if let Source::Connection(connection) = &this.source {
+            this.ended = piece.is_ok() && connection.incoming.is_end_stream();
+        }
+        Poll::Ready(Some(piece))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || matches!(self.source, Source::Memory(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Connection(connection) => connection.incoming.size_hint(),
+            Source::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Source::Connection(connection), false) = (&self.source, self.ended) {
+            connection.state.body_left_unread.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    /// Sizes only: bodies hold prompts.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("size", &self.size_hint())
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads `body` to its end, when it is at most `cap` bytes.
+pub(crate) async fn collect<B>(body: B, cap: usize) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let too_large = || BodyError::TooLarge { limit: cap as u64 };
+    let announced = body.size_hint().lower();
+    if announced > cap as u64 {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| BodyError::from_boxed(error.into()))?;
+        // Trailers say nothing that any route asks for.
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > cap {
+            return Err(too_large());
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                let expected = announced.min(MAX_TRUSTED_RESERVE_BYTES);
+                all.reserve(usize::try_from(expected).unwrap_or_default());
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

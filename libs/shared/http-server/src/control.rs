@@ -1,0 +1,189 @@
+//! The stage a server is in, and how its connections learn about it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use parking_lot::Mutex;
+
+/// How far a server has come on its way to the end. Stages only ever advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Accepting and answering.
+    Serving,
+    /// The listener is closed.
+    NotAccepting,
+    /// Idle connections close, busy ones finish their response.
+    Draining,
+    /// Whatever is left is dropped.
+    Killed,
+}
+
+impl Stage {
+    fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Serving,
+            1 => Self::NotAccepting,
+            2 => Self::Draining,
+            _ => Self::Killed,
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Serving => 0,
+            Self::NotAccepting => 1,
+            Self::Draining => 2,
+            Self::Killed => 3,
+        }
+    }
+}
+
+/// A server's stage.
+///
+/// A `watch` channel or a `Notify` would do, but they take a lock each time a waiting future is polled, and a
+/// streaming connection is polled for every token. Here a poll costs an atomic load.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stage: AtomicU8,
+    watchers: Mutex<Watchers>,
+}
+
+#[derive(Debug, Default)]
+struct Watchers {
+    next: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self {
+            stage: AtomicU8::new(Stage::Serving.code()),
+            watchers: Mutex::default(),
+        }
+    }
+
+    /// Goes on to `stage`, unless it is past it, and wakes everybody who watches.
+    pub(crate) fn advance(&self, stage: Stage) {
+        let before = self.stage.fetch_max(stage.code(), Ordering::AcqRel);
+        if before < stage.code() {
+            let wakers: Vec<Waker> = self.watchers.lock().wakers.values().cloned().collect();
+            wakers.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::from_code(self.stage.load(Ordering::Acquire))
+    }
+}
+
+/// One task's view of the stage.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    control: Arc<Control>,
+    registered: Option<(u64, Waker)>,
+}
+
+impl Watcher {
+    pub(crate) fn new(control: Arc<Control>) -> Self {
+        Self {
+            control,
+            registered: None,
+        }
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// The stage now; the task is woken when it changes.
+    pub(crate) fn poll_stage(&mut self, cx: &Context<'_>) -> Stage {
+        // A task keeps its waker for life, so this registers once.
+        let known = matches!(&self.registered, Some((_, waker)) if waker.will_wake(cx.waker()));
+        if !known {
+            self.register(cx.waker().clone());
+        }
+        // Read after registering: an advance in between either is seen here or wakes us.
+        self.control.stage()
+    }
+
+    fn register(&mut self, waker: Waker) {
+        let mut watchers = self.control.watchers.lock();
+        let id = match self.registered {
+            Some((id, _)) => id,
+            None => {
+                watchers.next += 1;
+                watchers.next
+            }
+        };
+        watchers.wakers.insert(id, waker.clone());
+        self.registered = Some((id, waker));
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.registered {
+            self.control.watchers.lock().wakers.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, task::Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn wakes_its_watchers_once_per_stage_and_never_goes_back() {
+        let control = Arc::new(Control::new());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let cx = Context::from_waker(&waker);
+        let mut watcher = Watcher::new(Arc::clone(&control));
+        assert_eq!(watcher.poll_stage(&cx), Stage::Serving);
+        assert_eq!(watcher.poll_stage(&cx), Stage::Serving);
+
+        control.advance(Stage::Draining);
+        control.advance(Stage::NotAccepting);
+        control.advance(Stage::Draining);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(watcher.poll_stage(&cx), Stage::Draining);
+
+        drop(watcher);
+        control.advance(Stage::Killed);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(control.watchers.lock().wakers.is_empty());
+    }
+
+    #[test]
+    fn follows_a_task_that_changes_its_waker() {
+        let control = Arc::new(Control::new());
+        let (old, new) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let mut watcher = Watcher::new(Arc::clone(&control));
+        for count in [&old, &new] {
+            let waker = Waker::from(Arc::clone(count));
+            watcher.poll_stage(&Context::from_waker(&waker));
+        }
+        control.advance(Stage::Killed);
+        assert_eq!(
+            (old.0.load(Ordering::Relaxed), new.0.load(Ordering::Relaxed)),
+            (0, 1)
+        );
+    }
+}

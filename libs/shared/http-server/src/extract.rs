@@ -1,0 +1,95 @@
+//! Extractors for control routes whose refusals say which field is wrong.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Request, path::ErrorKind, rejection::PathRejection},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use pool_registry_types::ErrorCode;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::{ApiError, BodyError, body::collect};
+
+/// The largest body of a control route: a heartbeat of a large node takes a few KiB.
+pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
+
+/// How much of a refusal is sent back: a message repeats the value it is about, and that may be long.
+const MAX_MESSAGE_BYTES: usize = 512;
+
+/// A JSON body of at most `MAX` bytes, whatever its `Content-Type` says.
+///
+/// A body that does not fit `T` is refused with 400 and the path to the field at fault, as in
+/// `pools[0].slots_free: invalid type: string "3", expected u32 at line 1 column 40`.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiJson<T, const MAX: usize = CONTROL_BODY_BYTES>(pub T);
+
+impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for ApiJson<T, MAX> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let body = read_body(request, MAX).await?;
+        parse(&body).map(Self)
+    }
+}
+
+/// Reads the body of a request to an axum route, when it is at most `cap` bytes.
+///
+/// # Errors
+/// When it is too large, too slow, or breaks off.
+pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError> {
+    collect(request.into_body(), cap).await
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Err(ApiError::invalid("the body is empty; a JSON object is needed"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
+            Category::Data => invalid(error.to_string()),
+            _ => invalid(format!("the body is not valid JSON: {}", error.inner())),
+        })?;
+    json.end()
+        .map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
+    Ok(value)
+}
+
+fn invalid(mut message: String) -> ApiError {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    ApiError::invalid(message)
+}
+
+/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with 400.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiPath<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(value) = Path::from_request_parts(parts, state).await.map_err(path_error)?;
+        Ok(Self(value))
+    }
+}
+
+fn path_error(rejection: PathRejection) -> ApiError {
+    let PathRejection::FailedToDeserializePathParams(failed) = rejection else {
+        tracing::error!(%rejection, "a route and its handler do not fit each other");
+        return ApiError::new(ErrorCode::Internal, "this route is broken");
+    };
+    match failed.into_kind() {
+        // Our ids say in their own words what they must be.
+        ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => invalid(message),
+        ErrorKind::InvalidUtf8InPathParam { key } => invalid(format!("{key} must be UTF-8 text")),
+        mismatch @ (ErrorKind::WrongNumberOfParameters { .. } | ErrorKind::UnsupportedType { .. }) => {
+            tracing::error!(%mismatch, "a route and its handler do not fit each other");
+            ApiError::new(ErrorCode::Internal, "this route is broken")
+        }
+        other => invalid(format!("the path is not valid: {other}")),
+    }
+}

@@ -1,0 +1,52 @@
+//! Every number a client can run into, with the reason for it.
+
+use std::time::Duration;
+
+/// The most headers of a request; more are answered 431. It is hyper's own default, which costs no allocation.
+pub const MAX_HEADERS: usize = 100;
+
+/// What a client may do, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; one more is answered 503 and closed. Each costs a file descriptor and, while it
+    /// is busy, some ten KiB.
+    pub max_connections: usize,
+    /// From the connection being accepted to its first byte. A client that connects has something to say.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its header. A header fits a packet or two.
+    pub header: Duration,
+    /// From the end of a response to the first byte of the next request. Longer than the 60 s after which
+    /// common clients and balancers close, so that they close first and no request meets a closing server.
+    pub idle: Duration,
+    /// The longest wait for the next piece of a request body, counted only while somebody waits for it.
+    pub body_progress: Duration,
+    /// The longest time during which not one byte of a response can be sent. Holding a slot for a reader that is
+    /// gone costs more than cutting a reader that slept for half a minute.
+    pub write_progress: Duration,
+    /// Request line and headers together; more are answered 431. It is the size of the read buffer too.
+    pub max_header_bytes: usize,
+    /// A request body; more is answered 413. Routes may allow less.
+    pub max_body_bytes: u64,
+}
+
+impl Limits {
+    /// hyper's smallest buffer; a smaller [`max_header_bytes`](Self::max_header_bytes) still bounds the header.
+    pub(crate) const MIN_BUFFER_BYTES: usize = 8192;
+}
+
+impl Default for Limits {
+    /// 4096 connections; 10 s for the first byte, the header and each piece of a body; 75 s idle; 30 s for a
+    /// stuck write; 64 KiB of header; 32 MiB of body, which is room for a prompt with a few images.
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            first_byte: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            body_progress: Duration::from_secs(10),
+            write_progress: Duration::from_secs(30),
+            max_header_bytes: 64 * 1024,
+            max_body_bytes: 32 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The routes every daemon has, and the answers for routes nobody has.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{Method, Uri},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use pool_registry_types::ErrorCode;
+use serde::Serialize;
+use service_runtime::Readiness;
+
+use crate::ApiError;
+
+/// What Prometheus expects of an OpenMetrics page.
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// How much of an unknown path is repeated.
+const MAX_ECHO_CHARS: usize = 100;
+
+/// `GET /health`, `GET /ready` and `GET /metrics`.
+///
+/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take work, otherwise
+/// 503 with what it waits for. `/metrics` sends what `metrics_render` returns, as OpenMetrics text.
+pub fn service_routes<S: Clone + Send + Sync + 'static>(
+    readiness: Readiness,
+    metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Router<S> {
+    Router::new()
+        .route("/health", get(async || json(StatusCode::OK, &Status::new("ok"))))
+        .route("/ready", get(async move || ready(&readiness)))
+        .route("/metrics", get(async move || metrics(metrics_render())))
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pending: Vec<&'static str>,
+}
+
+impl Status {
+    fn new(status: &'static str) -> Self {
+        Self {
+            status,
+            pending: Vec::new(),
+        }
+    }
+}
+
+fn ready(readiness: &Readiness) -> Response {
+    if readiness.is_stopping() {
+        return json(StatusCode::SERVICE_UNAVAILABLE, &Status::new("stopping"));
+    }
+    let pending = readiness.pending();
+    if pending.is_empty() {
+        return json(StatusCode::OK, &Status::new("ready"));
+    }
+    let status = Status {
+        status: "starting",
+        pending,
+    };
+    json(StatusCode::SERVICE_UNAVAILABLE, &status)
+}
+
+fn metrics(page: String) -> Response {
+    ([(CONTENT_TYPE, OPENMETRICS)], page).into_response()
+}
+
+fn json(status: StatusCode, body: &Status) -> Response {
+    // Serialising strings does not fail; an empty body would still carry the status.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let no_store = HeaderValue::from_static("no-store");
+    (status, [(CONTENT_TYPE, JSON), (CACHE_CONTROL, no_store)], body).into_response()
+}
+
+/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error envelope.
+///
+/// Call it last, when all routes are there.
+pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+}
+
+/// The handler for paths that nobody serves.
+pub async fn not_found(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(MAX_ECHO_CHARS).collect();
+    ApiError::new(ErrorCode::NotFound, format!("no such route: {method} {path}"))
+}
+
+/// The handler for methods that a path does not have; axum adds the `Allow` header.
+pub async fn method_not_allowed(method: Method) -> ApiError {
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        format!("this route does not take {method}; see the Allow header"),
+    )
+}

@@ -1,0 +1,152 @@
+//! Binding, serving, and ending in three phases.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use service_runtime::{Shutdown, Tasks};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use crate::{
+    HttpService, Limits, Listener, TcpListener,
+    accept::Acceptor,
+    control::{Control, Stage, Watcher},
+    listener::listen,
+};
+
+/// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the system choose.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(addr: SocketAddr, limits: Limits) -> io::Result<BoundServer> {
+    let listener = listen(addr)?;
+    let local_addr = listener.local_addr()?;
+    Ok(BoundServer {
+        listener,
+        local_addr,
+        limits,
+    })
+}
+
+/// A server with an address, not yet answering.
+#[derive(Debug)]
+pub struct BoundServer {
+    listener: std::net::TcpListener,
+    local_addr: SocketAddr,
+    limits: Limits,
+}
+
+impl BoundServer {
+    /// The address it listens on, with the port the system chose.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers requests with `service` from now on; all its tasks are in `tasks`.
+    ///
+    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time between those
+    /// two passes a token of its own and uses the handle.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O driver enabled.
+    pub fn serve<S: HttpService>(
+        self,
+        service: S,
+        tasks: &Tasks,
+        shutdown: Shutdown,
+    ) -> io::Result<ServerHandle> {
+        let listener = TcpListener::from_std(self.listener)?;
+        Ok(serve_on(listener, self.limits, service, tasks, shutdown))
+    }
+}
+
+/// As [`BoundServer::serve`], for any source of connections.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn serve_on<L: Listener, S: HttpService>(
+    listener: L,
+    limits: Limits,
+    service: S,
+    tasks: &Tasks,
+    shutdown: Shutdown,
+) -> ServerHandle {
+    let control = Arc::new(Control::new());
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let (over, alive) = watch::channel(());
+    let acceptor = Acceptor {
+        listener,
+        service,
+        limits: Arc::new(limits),
+        tasks: tasks.clone(),
+        watcher: Watcher::new(Arc::clone(&control)),
+        places: Arc::clone(&places),
+        alive,
+    };
+    tasks.spawn("http-accept", acceptor.run(shutdown));
+    ServerHandle {
+        control,
+        over,
+        places,
+        max_connections: limits.max_connections,
+    }
+}
+
+/// A running server. Dropping the handle changes nothing; the server goes on.
+///
+/// It ends in three phases: [`stop_accepting`](Self::stop_accepting), [`drain`](Self::drain),
+/// [`kill`](Self::kill). Each includes the ones before it. [`close`](Self::close) does all of them.
+#[derive(Debug)]
+pub struct ServerHandle {
+    control: Arc<Control>,
+    over: watch::Sender<()>,
+    places: Arc<Semaphore>,
+    max_connections: usize,
+}
+
+impl ServerHandle {
+    /// Closes the listener: new connections are refused by the system, open ones go on.
+    pub fn stop_accepting(&self) {
+        self.control.advance(Stage::NotAccepting);
+    }
+
+    /// Closes idle connections at once, and each busy one after its response.
+    pub fn drain(&self) {
+        self.control.advance(Stage::Draining);
+    }
+
+    /// Drops every connection as it is.
+    pub fn kill(&self) {
+        self.control.advance(Stage::Killed);
+    }
+
+    /// Returns when the listener and the last connection are gone.
+    pub async fn finished(&self) {
+        self.over.closed().await;
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.max_connections
+            .saturating_sub(self.places.available_permits())
+    }
+
+    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many connections
+    /// that was.
+    pub async fn close(&self, deadline: Duration) -> usize {
+        self.drain();
+        if timeout(deadline, self.finished()).await.is_ok() {
+            return 0;
+        }
+        let dropped = self.connections();
+        self.kill();
+        self.finished().await;
+        dropped
+    }
+}

@@ -1,0 +1,54 @@
+//! What answers requests, in one bound instead of six.
+
+use std::{convert::Infallible, error::Error, future::poll_fn, net::SocketAddr};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::RequestBody;
+
+/// Any error, as middleware passes it on.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A response body this server can send. Every fitting [`Body`] is one.
+pub trait ResponseBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+
+impl<B> ResponseBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
+
+/// Something that answers requests. Every fitting [`Service`] is one, so an `axum::Router` is.
+pub trait HttpService: Clone + Send + 'static {
+    /// The body of its responses.
+    type Body: ResponseBody;
+
+    /// Answers one request.
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: ResponseBody,
+{
+    type Body = B;
+
+    async fn respond(mut self, request: Request<RequestBody>) -> Response<B> {
+        let Ok(()) = poll_fn(|cx| self.poll_ready(cx)).await;
+        let Ok(response) = self.call(request).await;
+        response
+    }
+}
+
+/// Who is at the other end of the connection. Every request carries it as an extension; an IPv4 peer on an IPv6
+/// socket appears as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl PeerAddr {
+    pub(crate) fn new(mut addr: SocketAddr) -> Self {
+        addr.set_ip(addr.ip().to_canonical());
+        Self(addr)
+    }
+}
