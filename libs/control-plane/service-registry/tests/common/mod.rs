@@ -1,0 +1,200 @@
+//! Short ways to say what nodes say, and a clock that ticks as a runtime would.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by several tests; each uses a part of it, and none is an interface"
+)]
+
+use std::time::Duration;
+
+use pool_registry_types::{
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+};
+use routing_table::Availability;
+use service_registry::{Config, Delta, HeartbeatOutcome, RegisterOutcome, Registry, RegistryError, Target};
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn id(node: &str) -> NodeId {
+    NodeId::new(node).unwrap()
+}
+
+pub fn pool_id(pool: &str) -> PoolId {
+    PoolId::new(pool).unwrap()
+}
+
+pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> RegisterRequest {
+    RegisterRequest {
+        node_id: id(node),
+        machine_id: MachineId::new(machine).unwrap(),
+        address: HttpUrl::new(&format!("http://{node}:9200")).unwrap(),
+        pools: vec![pool_id("pool-0")],
+        capabilities: Default::default(),
+        version: Some("0.1.0".to_owned()),
+        incarnation,
+    }
+}
+
+pub fn pool(name: &str) -> PoolStatus {
+    PoolStatus {
+        pool_id: pool_id(name),
+        ready: true,
+        draining: false,
+        slots_free: 3,
+        slots_total: 4,
+        vram_free_bytes: 0,
+        engine: None,
+        engine_version: None,
+        models_available: Some(vec!["tiny".to_owned()]),
+        replicas: None,
+        last_error: None,
+        device_mask: None,
+    }
+}
+
+pub fn beat(incarnation: Option<u64>, seq: Option<u64>, pools: Vec<PoolStatus>) -> HeartbeatRequest {
+    HeartbeatRequest {
+        timestamp: "2025-09-30T22:00:00Z".to_owned(),
+        pools,
+        incarnation,
+        seq,
+    }
+}
+
+/// A registry and a clock that wakes it whenever it asked to be woken.
+#[derive(Clone)]
+pub struct World {
+    pub registry: Registry,
+    pub now: Duration,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            registry: Registry::new(Config::default()),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Nodes that registered and reported one ready pool at 0 s.
+    pub fn with_nodes(nodes: &[&str]) -> Self {
+        let mut world = Self::new();
+        for node in nodes {
+            world.register(node).unwrap();
+            world.beat(node).unwrap();
+        }
+        world.deltas();
+        world
+    }
+
+    /// Time passes.
+    pub fn to(&mut self, then: Duration) {
+        while let Some(deadline) = self.registry.next_deadline().filter(|at| *at <= then) {
+            self.registry.tick(deadline);
+        }
+        self.now = then;
+        self.registry.tick(then);
+    }
+
+    /// Time passes and these nodes report every 10 s on their way.
+    pub fn to_with(&mut self, then: Duration, alive: &[&str]) {
+        while self.now < then {
+            self.to((self.now + secs(10)).min(then));
+            for node in alive {
+                self.beat(node).unwrap();
+            }
+        }
+    }
+
+    pub fn register(&mut self, node: &str) -> Result<RegisterOutcome, RegistryError> {
+        self.register_as(register(node, "machine-a", Some(1)))
+    }
+
+    pub fn register_as(&mut self, request: RegisterRequest) -> Result<RegisterOutcome, RegistryError> {
+        self.registry.register(request, self.now)
+    }
+
+    pub fn beat(&mut self, node: &str) -> Result<HeartbeatOutcome, RegistryError> {
+        self.beat_as(node, beat(Some(1), None, vec![pool("pool-0")]))
+    }
+
+    pub fn beat_as(
+        &mut self,
+        node: &str,
+        request: HeartbeatRequest,
+    ) -> Result<HeartbeatOutcome, RegistryError> {
+        self.registry.heartbeat(&id(node), request, self.now)
+    }
+
+    pub fn probe(&mut self, node: &str, ok: bool) {
+        let result = if ok { Ok(()) } else { Err("refused".to_owned()) };
+        self.registry.probe(&id(node), Some(1), result, self.now);
+    }
+
+    pub fn drain(&mut self, target: &Target) -> Result<(), RegistryError> {
+        self.registry.drain(target, None, self.now)
+    }
+
+    pub fn undrain(&mut self, target: &Target) -> Result<(), RegistryError> {
+        self.registry.undrain(target, self.now)
+    }
+
+    pub fn status(&self, node: &str) -> NodeStatus {
+        self.registry.status(&id(node)).unwrap()
+    }
+
+    /// Of the node's `pool-0`.
+    pub fn availability(&self, node: &str) -> Availability {
+        let snapshot = self.registry.snapshot();
+        let view = snapshot.get(&id(node)).unwrap().pool(&pool_id("pool-0")).unwrap();
+        let endpoint = self
+            .registry
+            .endpoints()
+            .into_iter()
+            .find(|endpoint| endpoint.key.node == id(node) && endpoint.key.pool == pool_id("pool-0"))
+            .unwrap();
+        assert_eq!(endpoint.availability, view.availability);
+        endpoint.availability
+    }
+
+    pub fn routable(&self, node: &str) -> bool {
+        self.availability(node) == Availability::Ready
+    }
+
+    pub fn objection(&self, node: &str) -> String {
+        match self.availability(node) {
+            Availability::NotReady(reason) => reason.as_ref().to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    pub fn deltas(&mut self) -> Vec<Delta> {
+        self.registry.take_deltas()
+    }
+
+    /// Status changes since last asked, as `node from>to`.
+    pub fn transitions(&mut self) -> Vec<String> {
+        self.deltas()
+            .into_iter()
+            .filter_map(|delta| match delta {
+                Delta::StatusChanged {
+                    node_id, from, to, ..
+                } => Some(format!("{node_id} {from}>{to}")),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Does `event` and asserts that nothing changed.
+    pub fn unchanged<T>(&mut self, event: impl FnOnce(&mut Self) -> T) -> T {
+        self.registry.tick(self.now);
+        let before = self.registry.clone();
+        let result = event(self);
+        assert_eq!(self.registry, before);
+        result
+    }
+}

@@ -1,0 +1,301 @@
+//! Who joins, who is refused, who leaves: registration, fencing, conflicts.
+
+mod common;
+
+use common::{World, beat, id, pool, pool_id, register, secs};
+use pool_registry_types::{HttpUrl, NodeStatus, RegisterRequest};
+use service_registry::{Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError};
+
+#[test]
+fn a_node_joins_reports_and_is_routable() {
+    let mut world = World::new();
+    assert_eq!(world.register("a"), Ok(RegisterOutcome::Joined));
+    assert_eq!(world.status("a"), NodeStatus::Online);
+    assert_eq!(world.objection("a"), "waiting for the node's first heartbeat");
+    assert_eq!(world.beat("a"), Ok(HeartbeatOutcome::Changed));
+    assert!(world.routable("a"));
+    let endpoint = world.registry.endpoints().remove(0);
+    assert_eq!(
+        endpoint.target,
+        HttpUrl::new("http://a:9200/v2/pools/pool-0/engine").unwrap()
+    );
+    assert_eq!(endpoint.models.as_deref(), Some(&["tiny".to_owned()][..]));
+    assert_eq!((endpoint.slots_free, endpoint.slots_total), (3, 4));
+    assert!(matches!(
+        world.deltas().as_slice(),
+        [Delta::Joined { .. }, Delta::Changed { .. }]
+    ));
+}
+
+#[test]
+fn a_heartbeat_of_nobody_is_refused() {
+    let mut world = World::new();
+    let refused = world.unchanged(|world| world.beat("a"));
+    assert_eq!(refused, Err(RegistryError::UnknownNode { node_id: id("a") }));
+}
+
+/// What a message with one incarnation does to a node known with another, and with `seq` after a known `seq` of 5.
+#[test]
+fn fencing() {
+    #[derive(Debug, PartialEq)]
+    enum Expected {
+        Accepted,
+        Ignored,
+        Stale,
+        Unknown,
+    }
+    use Expected::{Accepted, Ignored, Stale, Unknown};
+    for (known, got, seq, expected) in [
+        (Some(7), Some(7), Some(6), Accepted),
+        (Some(7), Some(7), Some(5), Ignored),
+        (Some(7), Some(7), Some(1), Ignored),
+        (Some(7), Some(7), None, Accepted),
+        (Some(7), Some(6), Some(9), Stale),
+        (Some(7), Some(6), None, Stale),
+        (Some(7), Some(8), Some(1), Unknown),
+        (Some(7), None, Some(1), Accepted),
+        (None, None, Some(1), Accepted),
+        (None, Some(3), Some(1), Accepted),
+    ] {
+        let mut world = World::new();
+        world.register_as(register("a", "m", known)).unwrap();
+        world
+            .beat_as("a", beat(known, Some(5), vec![pool("pool-0")]))
+            .unwrap();
+        world.now = secs(1);
+        let late = beat(got, seq, vec![]);
+        let mut after = world.clone();
+        let found = match after.beat_as("a", late.clone()) {
+            Ok(HeartbeatOutcome::Ignored) => Ignored,
+            Ok(_) => Accepted,
+            Err(RegistryError::StaleIncarnation { .. }) => Stale,
+            Err(RegistryError::UnknownNode { .. }) => Unknown,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(found, expected, "known {known:?} got {got:?} seq {seq:?}");
+        if expected == Accepted {
+            assert!(after.registry.endpoints().is_empty());
+        } else {
+            let _ = world.unchanged(|world| world.beat_as("a", late));
+        }
+    }
+}
+
+#[test]
+fn registering_again() {
+    use RegisterOutcome::{Renewed, Restarted};
+    for (known, got, expected) in [
+        (Some(7), Some(7), Ok(Renewed)),
+        (Some(7), Some(8), Ok(Restarted)),
+        (Some(7), None, Ok(Restarted)),
+        (None, None, Ok(Renewed)),
+        (None, Some(1), Ok(Restarted)),
+        (
+            Some(7),
+            Some(6),
+            Err(RegistryError::StaleIncarnation {
+                node_id: id("a"),
+                known: 7,
+                got: 6,
+            }),
+        ),
+    ] {
+        let mut world = World::new();
+        world.register_as(register("a", "m", known)).unwrap();
+        world
+            .beat_as("a", beat(known, None, vec![pool("pool-0")]))
+            .unwrap();
+        world.deltas();
+        let request = register("a", "m", got);
+        if expected.is_err() {
+            let found = world.unchanged(|world| world.register_as(request));
+            assert_eq!(found, expected);
+            continue;
+        }
+        assert_eq!(world.register_as(request), expected, "{known:?} {got:?}");
+        // The same life keeps what it reported; a new one has to report first, but its models are not forgotten.
+        assert_eq!(world.routable("a"), expected == Ok(Renewed));
+        let endpoint = world.registry.endpoints().remove(0);
+        assert_eq!(endpoint.models.as_deref(), Some(&["tiny".to_owned()][..]));
+        let restarted = matches!(world.deltas().as_slice(), [Delta::Restarted { .. }]);
+        assert_eq!(restarted, expected == Ok(Restarted));
+    }
+}
+
+#[test]
+fn a_new_life_counts_its_heartbeats_anew() {
+    let mut world = World::new();
+    world.register_as(register("a", "m", Some(1))).unwrap();
+    world.beat_as("a", beat(Some(1), Some(900), vec![])).unwrap();
+    world.register_as(register("a", "m", Some(2))).unwrap();
+    let first = world.beat_as("a", beat(Some(2), Some(0), vec![pool("pool-0")]));
+    assert_eq!(first, Ok(HeartbeatOutcome::Changed));
+}
+
+#[test]
+fn reports_rise_over_lives_and_absences() {
+    let mut world = World::with_nodes(&["a"]);
+    let report = |world: &World| world.registry.endpoints()[0].report;
+    let first = report(&world);
+    world.beat("a").unwrap();
+    let second = report(&world);
+    world.registry.deregister(&id("a"), world.now).unwrap();
+    world.register("a").unwrap();
+    world.beat("a").unwrap();
+    assert!(first < second && second < report(&world));
+}
+
+#[test]
+fn a_new_address_moves_the_endpoints() {
+    let mut world = World::with_nodes(&["a"]);
+    world.probe("a", false);
+    world.probe("a", false);
+    let moved = RegisterRequest {
+        address: HttpUrl::new("http://elsewhere:1").unwrap(),
+        ..register("a", "machine-a", Some(1))
+    };
+    world.register_as(moved).unwrap();
+    assert_eq!(world.registry.endpoints()[0].target.host(), "elsewhere");
+    // What probing the old address has shown says nothing about the new one.
+    assert!(world.routable("a"));
+    assert!(
+        world
+            .deltas()
+            .iter()
+            .any(|delta| matches!(delta, Delta::Moved { .. }))
+    );
+}
+
+#[test]
+fn an_address_without_room_for_pools_is_refused() {
+    let mut world = World::new();
+    let long = RegisterRequest {
+        address: HttpUrl::new(&format!("http://a:1/{}", "x".repeat(1000))).unwrap(),
+        ..register("a", "m", None)
+    };
+    let refused = world.unchanged(|world| world.register_as(long));
+    assert_eq!(refused, Err(RegistryError::AddressTooLong { node_id: id("a") }));
+}
+
+#[test]
+fn one_id_belongs_to_one_living_machine() {
+    let conflict = Err(RegistryError::NodeIdConflict {
+        node_id: id("a"),
+        holder: pool_registry_types::MachineId::new("machine-a").unwrap(),
+    });
+    let other = || register("a", "machine-b", Some(9));
+    // Online, draining, unreachable: alive.
+    let mut world = World::with_nodes(&["a"]);
+    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
+    world.drain(&service_registry::Target::Node(id("a"))).unwrap();
+    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
+    world.probe("a", false);
+    world.probe("a", false);
+    assert_eq!(world.status("a"), NodeStatus::Unreachable);
+    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
+    // Offline: taken over, also by an earlier incarnation, because machines do not compare clocks.
+    world.to(secs(30));
+    assert_eq!(
+        world.register_as(register("a", "machine-b", Some(0))),
+        Ok(RegisterOutcome::Restarted)
+    );
+    // And then the first machine is the one refused.
+    assert!(matches!(
+        world.register("a"),
+        Err(RegistryError::NodeIdConflict { .. })
+    ));
+}
+
+#[test]
+fn who_leaves_is_forgotten() {
+    let mut world = World::with_nodes(&["a", "b"]);
+    world.registry.deregister(&id("a"), world.now).unwrap();
+    assert_eq!(
+        world.deltas(),
+        [Delta::Left {
+            node_id: id("a"),
+            reason: LeftReason::Deregistered
+        }]
+    );
+    assert!(matches!(world.beat("a"), Err(RegistryError::UnknownNode { .. })));
+    let again = world.unchanged(|world| world.registry.deregister(&id("a"), world.now));
+    assert!(matches!(again, Err(RegistryError::UnknownNode { .. })));
+    assert_eq!(world.registry.snapshot().nodes.len(), 1);
+    // No deadline of the gone node is left behind.
+    world.registry.deregister(&id("b"), world.now).unwrap();
+    assert_eq!(world.registry.next_deadline(), None);
+}
+
+#[test]
+fn an_offline_node_is_forgotten_after_a_day() {
+    let mut world = World::with_nodes(&["a"]);
+    world.to(secs(30));
+    assert_eq!(world.registry.next_deadline(), Some(secs(30) + FORGET_AFTER));
+    world.to(secs(29) + FORGET_AFTER);
+    assert_eq!(world.status("a"), NodeStatus::Offline);
+    world.deltas();
+    world.to(secs(30) + FORGET_AFTER);
+    assert_eq!(
+        world.deltas(),
+        [Delta::Left {
+            node_id: id("a"),
+            reason: LeftReason::Forgotten
+        }]
+    );
+    assert_eq!(world.registry.next_deadline(), None);
+}
+
+#[test]
+fn only_what_a_reader_wants_to_know_is_a_change() {
+    let replica = |slots_free, ready| pool_registry_types::ReplicaStatus {
+        replica_id: pool_registry_types::ReplicaId::new("r0").unwrap(),
+        ready,
+        slots_free,
+        slots_total: 4,
+        models: None,
+        last_error: None,
+    };
+    type Edit = fn(&mut pool_registry_types::PoolStatus);
+    let quiet: [Edit; 2] = [|p| p.slots_free = 0, |p| p.vram_free_bytes = 9];
+    let loud: [Edit; 6] = [
+        |p| p.ready = false,
+        |p| p.draining = true,
+        |p| p.slots_total = 9,
+        |p| p.models_available = None,
+        |p| p.last_error = Some("x".to_owned()),
+        |p| p.pool_id = pool_id("other"),
+    ];
+    let edits = quiet
+        .map(|edit| (edit, HeartbeatOutcome::Unchanged))
+        .into_iter()
+        .chain(loud.map(|edit| (edit, HeartbeatOutcome::Changed)));
+    for (edit, expected) in edits {
+        let mut world = World::with_nodes(&["a"]);
+        let before = (world.registry.revision(), world.registry.endpoints());
+        let mut status = pool("pool-0");
+        edit(&mut status);
+        let outcome = world.beat_as("a", beat(Some(1), None, vec![status]));
+        assert_eq!(outcome, Ok(expected));
+        let told = world
+            .deltas()
+            .iter()
+            .any(|delta| matches!(delta, Delta::Changed { .. }));
+        assert_eq!(told, expected == HeartbeatOutcome::Changed);
+        // The routing view follows either way.
+        assert!(world.registry.revision() > before.0);
+        assert_ne!(world.registry.endpoints(), before.1);
+    }
+    let mut world = World::with_nodes(&["a"]);
+    for (slots_free, ready, expected) in [
+        (4, true, HeartbeatOutcome::Changed),
+        (1, true, HeartbeatOutcome::Unchanged),
+        (1, false, HeartbeatOutcome::Changed),
+    ] {
+        let mut status = pool("pool-0");
+        status.replicas = Some(vec![replica(slots_free, ready)]);
+        assert_eq!(
+            world.beat_as("a", beat(Some(1), None, vec![status])),
+            Ok(expected)
+        );
+    }
+}
