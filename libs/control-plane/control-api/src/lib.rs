@@ -1,62 +1,29 @@
 //! The control plane's HTTP API: nodes, pools and the model catalog.
+//!
+//! [`ControlApi`] is an axum router over a [`RegistryHandle`](registry_runtime::RegistryHandle), for what nodes and
+//! operators say and see, and over the [`RoutingTable`](routing_table::RoutingTable), for what the data path sees.
+//! It holds no state and takes no decision: each handler is one call and one view. In the HOME profile there is no
+//! registry, and the routes that need one answer 503 `CLOUD_PROFILE_DISABLED`.
+//!
+//! | route | for |
+//! |---|---|
+//! | `POST /v2/nodes/register`, `POST /v2/nodes/{id}/heartbeat`, `DELETE /v2/nodes/{id}` | nodes |
+//! | `GET /v2/nodes`, `GET /v2/nodes/{id}` | operators |
+//! | `POST /v2/nodes/{id}/drain`, `…/undrain`, `POST /v2/pools/{node}/{pool}/drain`, `…/undrain` | operators |
+//! | `GET /v2/pools`, `GET /v2/catalog/availability` | everybody, in every profile |
+//!
+//! Authentication is a layer around it. Merge it with other routers and then give the whole to
+//! [`http_server::with_fallbacks`].
 
+mod errors;
+mod nodes;
+mod operators;
+mod routes;
 mod view;
 
-use std::sync::Arc;
-
-use axum::{Json, Router, extract::State, routing::get};
-use registry_runtime::RegistryHandle;
-use routing_table::{EndpointKey, RoutingTable};
-use tokio::sync::watch;
-
+pub use operators::DrainRequest;
+pub use routes::{ControlApi, ROUTES};
 pub use view::{
     CatalogAnswer, DrainAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, PoolAnswer,
     PoolsAnswer, QuarantineLookup, QuarantineView,
 };
-
-/// What the routes work on.
-#[derive(Clone)]
-pub struct ControlApi {
-    registry: Option<RegistryHandle>,
-    table: watch::Receiver<Arc<RoutingTable>>,
-    quarantine: Arc<QuarantineLookup>,
-}
-
-impl ControlApi {
-    /// The API over `registry`, which is `None` in the HOME profile, and over the table the data path uses.
-    #[must_use]
-    pub fn new(registry: Option<RegistryHandle>, table: watch::Receiver<Arc<RoutingTable>>) -> Self {
-        Self {
-            registry,
-            table,
-            quarantine: Arc::new(|_| None),
-        }
-    }
-
-    /// Shows what the data path holds against endpoints.
-    #[must_use]
-    pub fn with_quarantine(
-        mut self,
-        lookup: impl Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync + 'static,
-    ) -> Self {
-        self.quarantine = Arc::new(lookup);
-        self
-    }
-
-    /// The routes.
-    #[must_use]
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/v2/pools", get(pools))
-            .route("/v2/catalog/availability", get(catalog))
-            .with_state(self)
-    }
-}
-
-async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
-    Json(PoolsAnswer::new(&api.table.borrow(), api.quarantine.as_ref()))
-}
-
-async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
-    Json(CatalogAnswer::new(&api.table.borrow()))
-}

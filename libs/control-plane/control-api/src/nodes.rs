@@ -1,0 +1,68 @@
+//! What nodes call: register, heartbeat, deregister.
+
+use std::time::Duration;
+
+use axum::Json;
+use http_server::{ApiError, ApiJson, ApiPath};
+use pool_registry_types::{
+    Ack, HeartbeatRequest, HeartbeatResponse, NodeId, RegisterRequest, RegisterResponse,
+};
+use service_registry::RegisterOutcome;
+
+use crate::{errors::refused, routes::Registry};
+
+/// Room for the most pools a node may have, each with a long `last_error`: a node in trouble must still be heard.
+const MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+pub(crate) async fn register(
+    Registry(registry): Registry,
+    ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
+) -> Result<Json<RegisterResponse>, ApiError> {
+    let node_id = request.node_id.clone();
+    let outcome = registry
+        .register(request)
+        .await
+        .map_err(|error| refused(&error))?;
+    let config = registry.config();
+    Ok(Json(RegisterResponse {
+        success: true,
+        message: match outcome {
+            RegisterOutcome::Joined => format!("node {node_id} registered"),
+            RegisterOutcome::Restarted => format!("node {node_id} registered as a new life of itself"),
+            RegisterOutcome::Renewed => format!("node {node_id} registered again"),
+        },
+        node_id,
+        next_heartbeat_ms: Some(millis(config.next_heartbeat())),
+        timeout_ms: Some(millis(config.node_timeout)),
+    }))
+}
+
+pub(crate) async fn heartbeat(
+    Registry(registry): Registry,
+    ApiPath(node_id): ApiPath<NodeId>,
+    ApiJson(request): ApiJson<HeartbeatRequest, MAX_NODE_BODY_BYTES>,
+) -> Result<Json<HeartbeatResponse>, ApiError> {
+    registry
+        .heartbeat(node_id, request)
+        .await
+        .map_err(|error| refused(&error))?;
+    Ok(Json(HeartbeatResponse {
+        success: true,
+        next_heartbeat_ms: millis(registry.config().next_heartbeat()),
+    }))
+}
+
+pub(crate) async fn deregister(
+    Registry(registry): Registry,
+    ApiPath(node_id): ApiPath<NodeId>,
+) -> Result<Json<Ack>, ApiError> {
+    registry
+        .deregister(node_id)
+        .await
+        .map_err(|error| refused(&error))?;
+    Ok(Json(Ack { success: true }))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

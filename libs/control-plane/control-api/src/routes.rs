@@ -1,0 +1,117 @@
+//! The router, what its handlers share, and the list of its routes.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+    routing::{get, post},
+};
+use http::Method;
+use http_server::ApiError;
+use registry_runtime::RegistryHandle;
+use routing_table::{EndpointKey, RoutingTable};
+use tokio::sync::watch;
+
+use crate::{
+    errors::cloud_profile_disabled,
+    nodes, operators,
+    view::{CatalogAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
+};
+
+/// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
+pub static ROUTES: &[(Method, &str)] = &[
+    (Method::POST, "/v2/nodes/register"),
+    (Method::POST, "/v2/nodes/{node_id}/heartbeat"),
+    (Method::GET, "/v2/nodes"),
+    (Method::GET, "/v2/nodes/{node_id}"),
+    (Method::DELETE, "/v2/nodes/{node_id}"),
+    (Method::POST, "/v2/nodes/{node_id}/drain"),
+    (Method::POST, "/v2/nodes/{node_id}/undrain"),
+    (Method::POST, "/v2/pools/{node_id}/{pool_id}/drain"),
+    (Method::POST, "/v2/pools/{node_id}/{pool_id}/undrain"),
+    (Method::GET, "/v2/pools"),
+    (Method::GET, "/v2/catalog/availability"),
+];
+
+/// What the routes work on.
+#[derive(Clone)]
+pub struct ControlApi {
+    registry: Option<RegistryHandle>,
+    table: watch::Receiver<Arc<RoutingTable>>,
+    pub(crate) quarantine: Arc<QuarantineLookup>,
+}
+
+impl ControlApi {
+    /// The API over `registry`, which is `None` in the HOME profile, and over the table that the data path uses.
+    #[must_use]
+    pub fn new(registry: Option<RegistryHandle>, table: watch::Receiver<Arc<RoutingTable>>) -> Self {
+        Self {
+            registry,
+            table,
+            quarantine: Arc::new(|_| None),
+        }
+    }
+
+    /// Shows what the data path holds against endpoints. `lookup` is called once per pool and answer.
+    #[must_use]
+    pub fn with_quarantine(
+        mut self,
+        lookup: impl Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync + 'static,
+    ) -> Self {
+        self.quarantine = Arc::new(lookup);
+        self
+    }
+
+    /// The routes, without fallbacks, so that the router can be merged with others.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/v2/nodes/register", post(nodes::register))
+            .route("/v2/nodes/{node_id}/heartbeat", post(nodes::heartbeat))
+            .route("/v2/nodes", get(operators::nodes))
+            .route(
+                "/v2/nodes/{node_id}",
+                get(operators::node).delete(nodes::deregister),
+            )
+            .route("/v2/nodes/{node_id}/drain", post(operators::drain_node))
+            .route("/v2/nodes/{node_id}/undrain", post(operators::undrain_node))
+            .route("/v2/pools/{node_id}/{pool_id}/drain", post(operators::drain_pool))
+            .route(
+                "/v2/pools/{node_id}/{pool_id}/undrain",
+                post(operators::undrain_pool),
+            )
+            .route("/v2/pools", get(pools))
+            .route("/v2/catalog/availability", get(catalog))
+            .with_state(self)
+    }
+}
+
+impl std::fmt::Debug for ControlApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlApi")
+            .field("cloud", &self.registry.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The registry. Handlers name it first, so that in the HOME profile nothing else of the request matters.
+pub(crate) struct Registry(pub(crate) RegistryHandle);
+
+impl FromRequestParts<ControlApi> for Registry {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, api: &ControlApi) -> Result<Self, ApiError> {
+        api.registry.clone().map(Self).ok_or_else(cloud_profile_disabled)
+    }
+}
+
+async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
+    let table = api.table.borrow().clone();
+    Json(PoolsAnswer::new(&table, api.quarantine.as_ref()))
+}
+
+async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
+    let table = api.table.borrow().clone();
+    Json(CatalogAnswer::new(&table))
+}
