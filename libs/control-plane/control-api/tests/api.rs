@@ -1,0 +1,259 @@
+//! What the API answers, in both profiles.
+
+mod common;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use common::{Api, code, heartbeat, message, pool, registration};
+use control_api::{ControlApi, QuarantineView, ROUTES};
+use http::Method;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+fn filled(path: &str) -> String {
+    path.replace("{node_id}", "gpu-node-1")
+        .replace("{pool_id}", "pool-0")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_documented_exchange() {
+    let api = Api::cloud();
+    let (status, answer) = api.post("/v2/nodes/register", registration("gpu-node-1")).await;
+    assert_eq!(
+        (status, answer),
+        (
+            200,
+            json!({"success": true, "message": "node gpu-node-1 registered", "node_id": "gpu-node-1",
+                   "next_heartbeat_ms": 10_000, "timeout_ms": 30_000})
+        )
+    );
+    let (status, answer) = api.post("/v2/nodes/gpu-node-1/heartbeat", heartbeat(42)).await;
+    assert_eq!(
+        (status, answer),
+        (200, json!({"success": true, "next_heartbeat_ms": 10_000}))
+    );
+    tokio::time::advance(Duration::from_millis(1500)).await;
+    let mut expected_pool = pool();
+    expected_pool["quarantine"] = Value::Null;
+    let node = json!({
+        "node_id": "gpu-node-1", "machine_id": "machine-alpha", "address": "http://192.168.1.100:9200",
+        "status": "online", "last_heartbeat_age_ms": 1500, "incarnation": 1_763_884_800_123_u64, "version": "0.1.0",
+        "capabilities": registration("gpu-node-1")["capabilities"], "pools": [expected_pool],
+    });
+    assert_eq!(api.get("/v2/nodes").await, json!({"nodes": [node]}));
+    assert_eq!(api.get("/v2/nodes/gpu-node-1").await, node);
+    let (status, answer) = api
+        .call(Method::DELETE, "/v2/nodes/gpu-node-1", Body::empty())
+        .await;
+    assert_eq!((status, answer), (200, json!({"success": true})));
+    assert_eq!(api.get("/v2/nodes").await, json!({"nodes": []}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_short_form_works() {
+    let api = Api::cloud();
+    let short = json!({"node_id": "a", "machine_id": "m", "address": "http://h:1"});
+    assert_eq!(api.post("/v2/nodes/register", short).await.0, 200);
+    let beat = json!({"timestamp": "t", "pools": []});
+    assert_eq!(api.post("/v2/nodes/a/heartbeat", beat).await.0, 200);
+    let node = api.get("/v2/nodes/a").await;
+    assert_eq!(
+        (&node["incarnation"], &node["version"]),
+        (&Value::Null, &Value::Null)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_and_the_catalog() {
+    let api = Api::cloud();
+    assert_eq!(api.get("/v2/catalog/availability").await, json!({"models": []}));
+    api.join("b").await;
+    api.join("a").await;
+    let two = json!({"timestamp": "t", "pools": [
+        pool(), {"pool_id": "pool-1", "ready": false, "draining": false, "slots_free": 0, "slots_total": 0,
+                 "models_available": ["tiny", "large"], "last_error": "r0: connection refused"},
+    ]});
+    assert_eq!(api.post("/v2/nodes/a/heartbeat", two).await.0, 200);
+    assert_eq!(
+        api.get("/v2/catalog/availability").await,
+        json!({"models": [
+            {"model": "large", "available": false, "endpoints": 1, "endpoints_ready": 0,
+             "slots_free": 0, "slots_total": 0, "nodes": ["a"]},
+            {"model": "tiny", "available": true, "endpoints": 3, "endpoints_ready": 2,
+             "slots_free": 6, "slots_total": 8, "nodes": ["a", "b"]},
+        ]})
+    );
+    let pools = api.get("/v2/pools").await;
+    assert_eq!(
+        pools["pools"][1],
+        json!({"node_id": "a", "pool_id": "pool-1", "ready": false, "draining": false,
+               "unavailable": "no replica ready: r0: connection refused", "slots_free": 0, "slots_total": 0,
+               "vram_free_bytes": 0, "models_available": ["large", "tiny"], "quarantine": null})
+    );
+    assert_eq!(pools["pools"][2]["node_id"], "b");
+    assert_eq!(pools["pools"][2]["ready"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drains_with_progress_and_undo() {
+    let api = Api::cloud();
+    api.join("a").await;
+    for (path, body) in [
+        ("/v2/nodes/a/drain", r#"{"deadline_ms":60000}"#),
+        ("/v2/pools/a/pool-0/drain", " \n"),
+    ] {
+        let (status, _) = api.call(Method::POST, path, body).await;
+        assert_eq!(status, 200, "{path}");
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let node = api.get("/v2/nodes/a").await;
+    assert_eq!(node["status"], "draining");
+    assert_eq!(
+        node["drain"],
+        json!({"for_ms": 1000, "deadline_ms": 59_000, "slots_busy": 1})
+    );
+    let pool = &node["pools"][0];
+    assert_eq!(pool["draining"], true);
+    assert_eq!(
+        pool["drain"],
+        json!({"for_ms": 1000, "deadline_ms": null, "slots_busy": 1})
+    );
+    assert_eq!(api.get("/v2/pools").await["pools"][0]["draining"], true);
+    for path in ["/v2/nodes/a/undrain", "/v2/pools/a/pool-0/undrain"] {
+        assert_eq!(api.call(Method::POST, path, Body::empty()).await.0, 200);
+    }
+    let node = api.get("/v2/nodes/a").await;
+    assert_eq!(
+        (&node["status"], &node["pools"][0]["draining"]),
+        (&json!("online"), &json!(false))
+    );
+    assert_eq!(api.get("/v2/pools").await["pools"][0]["ready"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_falls_silent() {
+    let api = Api::cloud();
+    api.join("a").await;
+    let mut table = api.registry.as_ref().unwrap().table();
+    tokio::time::timeout(
+        Duration::from_secs(31),
+        table.wait_for(|table| {
+            table
+                .endpoints()
+                .iter()
+                .all(|endpoint| endpoint.availability != routing_table::Availability::Ready)
+        }),
+    )
+    .await
+    .unwrap()
+    .unwrap();
+    let node = api.get("/v2/nodes/a").await;
+    assert_eq!(
+        (&node["status"], &node["status_reason"]),
+        (&json!("offline"), &json!("node offline for 30 s"))
+    );
+    assert_eq!(node["pools"][0]["unavailable"], "node offline for 30 s");
+    assert_eq!(
+        api.get("/v2/catalog/availability").await["models"][0]["available"],
+        false
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn quarantines_are_shown_where_they_are() {
+    let api = Api::cloud();
+    api.join("a").await;
+    api.join("b").await;
+    let registry = api.registry.clone().unwrap();
+    let table = registry.table();
+    let router = ControlApi::new(Some(registry), table)
+        .with_quarantine(|key| {
+            (key.node.as_str() == "b").then(|| QuarantineView {
+                reason: "connection refused".to_owned(),
+                retry_in_ms: 1000,
+            })
+        })
+        .router();
+    let expected = json!({"reason": "connection refused", "retry_in_ms": 1000});
+    for (path, a, b) in [
+        ("/v2/nodes", "/nodes/0/pools/0", "/nodes/1/pools/0"),
+        ("/v2/pools", "/pools/0", "/pools/1"),
+    ] {
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let quarantine = |place: &str| answer.pointer(place).unwrap()["quarantine"].clone();
+        assert_eq!((quarantine(a), quarantine(b)), (Value::Null, expected.clone()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn home_has_pools_but_no_nodes() {
+    let api = Api::home(routing_table::RoutingTable::default());
+    for (method, path) in ROUTES {
+        let (status, answer) = api.call(method.clone(), &filled(path), "not json").await;
+        if path.starts_with("/v2/nodes") || path.ends_with("drain") {
+            assert_eq!((status, code(&answer)), (503, "CLOUD_PROFILE_DISABLED"), "{path}");
+            assert!(message(&answer).contains("ORCHESTRATORD_CLOUD_PROFILE=true"));
+        } else {
+            assert_eq!(status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_listed_route_exists_and_takes_no_other_method() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    for (method, path) in ROUTES {
+        let path = filled(path);
+        let (_, answer) = api.call(method.clone(), &path, "").await;
+        if answer.get("error").is_some() {
+            assert!(!message(&answer).contains("no such route"), "{method} {path}");
+            assert_ne!(code(&answer), "METHOD_NOT_ALLOWED", "{method} {path}");
+        }
+        for other in [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::PATCH,
+        ] {
+            let listed = ROUTES
+                .iter()
+                .any(|(method, listed)| *method == other && filled(listed) == path);
+            // POST /v2/nodes/register also matches /v2/nodes/{node_id}, whose methods are others.
+            if listed || path == "/v2/nodes/register" {
+                continue;
+            }
+            let response = api.raw(other.clone(), &path, "").await;
+            assert_eq!(response.status(), 405, "{other} {path}");
+            assert!(response.headers().contains_key(http::header::ALLOW));
+        }
+    }
+    for path in [
+        "/v2",
+        "/v2/node",
+        "/v2/nodes/a/b",
+        "/v2/nodes/",
+        "/v2/pools/a",
+        "/",
+    ] {
+        let (status, answer) = api.call(Method::GET, path, "").await;
+        assert_eq!((status, code(&answer)), (404, "NOT_FOUND"), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_registry_says_so() {
+    let parts = registry_runtime::build(registry_runtime::Config::default(), Vec::new());
+    drop(parts.task);
+    let table = parts.handle.table();
+    let router = ControlApi::new(Some(parts.handle), table).router();
+    let request = http::Request::delete("/v2/nodes/a").body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 503);
+}

@@ -1,0 +1,288 @@
+//! Every refusal has its code, names what is wrong, and leaves everything as it was.
+
+mod common;
+
+use axum::body::Body;
+use common::{Api, code, heartbeat, message, pool, registration};
+use http::Method;
+use serde_json::{Value, json};
+
+fn edited(mut value: Value, edit: impl FnOnce(&mut Value)) -> String {
+    edit(&mut value);
+    value.to_string()
+}
+
+/// Path, body, status, code, and a piece of the message.
+type Case = (&'static str, String, u16, &'static str, &'static str);
+
+fn bad_registrations() -> Vec<Case> {
+    let with = |field: &'static str, value: Value| {
+        edited(registration("gpu-node-1"), |request| request[field] = value)
+    };
+    let without = |field: &str| {
+        edited(registration("gpu-node-1"), |request| {
+            request.as_object_mut().unwrap().remove(field);
+        })
+    };
+    [
+        (String::new(), "the body is empty"),
+        ("{".to_owned(), "not valid JSON"),
+        ("nonsense".to_owned(), "not valid JSON"),
+        (format!("{} x", registration("n")), "not valid JSON"),
+        ("null".to_owned(), "null"),
+        ("{}".to_owned(), "node_id"),
+        (without("node_id"), "node_id"),
+        (without("machine_id"), "machine_id"),
+        (without("address"), "address"),
+        (with("node_id", json!("../etc")), "node_id must be"),
+        (with("node_id", json!("")), "node_id must be"),
+        (with("node_id", json!("a\u{0}b")), "node_id must be"),
+        (with("node_id", json!("ünï")), "node_id must be"),
+        (with("node_id", json!("x".repeat(129))), "node_id must be"),
+        (with("node_id", json!(7)), "node_id"),
+        (with("machine_id", json!("a b")), "machine_id must be"),
+        (with("address", json!("192.168.1.1:9200")), "address"),
+        (with("address", json!("https://h:1")), "scheme is not http"),
+        (with("address", json!("http://h:0")), "port"),
+        (
+            with("address", json!(format!("http://h:1/{}", "x".repeat(1000)))),
+            "too long",
+        ),
+        (with("pools", json!(["ok", "not ok"])), "pools[1]"),
+        (with("pools", json!("pool-0")), "pools"),
+        (with("incarnation", json!(-1)), "incarnation"),
+        (with("incarnation", json!("1")), "incarnation"),
+        (with("version", json!("v\n1")), "version"),
+        (
+            with("capabilities", json!({"gpus": [{}]})),
+            "capabilities.gpus[0]",
+        ),
+    ]
+    .into_iter()
+    .map(|(body, piece)| ("/v2/nodes/register", body, 400, "INVALID_REQUEST", piece))
+    .collect()
+}
+
+fn bad_heartbeats() -> Vec<Case> {
+    let with =
+        |field: &'static str, value: Value| edited(heartbeat(2), |beat| beat["pools"][0][field] = value);
+    [
+        (String::new(), "the body is empty"),
+        ("[".to_owned(), "not valid JSON"),
+        ("{}".to_owned(), "timestamp"),
+        (edited(heartbeat(2), |beat| beat["pools"] = json!({})), "pools"),
+        (
+            edited(heartbeat(2), |beat| beat["pools"] = json!([pool(), pool()])),
+            "each pool once",
+        ),
+        (edited(heartbeat(2), |beat| beat["seq"] = json!(-1)), "seq"),
+        (with("pool_id", json!("a/b")), "pool_id must be"),
+        (with("ready", json!("yes")), "pools[0].ready"),
+        (with("slots_free", json!(5)), "slots_free must be at most"),
+        (with("slots_free", json!(-1)), "pools[0].slots_free"),
+        (with("slots_total", json!(1e9)), "slots_total"),
+        (with("engine", json!("a b")), "engine must be"),
+        (with("models_available", json!([""])), "models_available"),
+    ]
+    .into_iter()
+    .map(|(body, piece)| {
+        (
+            "/v2/nodes/gpu-node-1/heartbeat",
+            body,
+            400,
+            "INVALID_REQUEST",
+            piece,
+        )
+    })
+    .collect()
+}
+
+fn refused_by_the_registry() -> Vec<Case> {
+    let register = "/v2/nodes/register";
+    let beat = "/v2/nodes/gpu-node-1/heartbeat";
+    let older = |value: Value| edited(value, |value| value["incarnation"] = json!(1));
+    let newer = |value: Value| edited(value, |value| value["incarnation"] = json!(u64::MAX));
+    let other_machine = edited(registration("gpu-node-1"), |request| {
+        request["machine_id"] = json!("machine-beta");
+    });
+    let empty = String::new;
+    vec![
+        (
+            register,
+            older(registration("gpu-node-1")),
+            409,
+            "STALE_INCARNATION",
+            "1763884800123",
+        ),
+        (register, other_machine, 409, "NODE_ID_CONFLICT", "machine-alpha"),
+        (beat, older(heartbeat(2)), 409, "STALE_INCARNATION", "gpu-node-1"),
+        (beat, newer(heartbeat(2)), 404, "UNKNOWN_NODE", "gpu-node-1"),
+        (
+            "/v2/nodes/stranger/heartbeat",
+            heartbeat(1).to_string(),
+            404,
+            "UNKNOWN_NODE",
+            "stranger",
+        ),
+        (
+            "/v2/nodes/stranger/drain",
+            empty(),
+            404,
+            "UNKNOWN_NODE",
+            "stranger",
+        ),
+        (
+            "/v2/nodes/stranger/undrain",
+            empty(),
+            404,
+            "UNKNOWN_NODE",
+            "stranger",
+        ),
+        (
+            "/v2/pools/stranger/pool-0/drain",
+            empty(),
+            404,
+            "UNKNOWN_NODE",
+            "stranger",
+        ),
+        (
+            "/v2/pools/gpu-node-1/pool-9/drain",
+            empty(),
+            404,
+            "NOT_FOUND",
+            "pool-9",
+        ),
+        (
+            "/v2/pools/gpu-node-1/pool-9/undrain",
+            empty(),
+            404,
+            "NOT_FOUND",
+            "pool-9",
+        ),
+    ]
+}
+
+fn bad_ids_and_drains() -> Vec<Case> {
+    let beat = || heartbeat(2).to_string();
+    let drain = "/v2/nodes/gpu-node-1/drain";
+    [
+        ("/v2/nodes/a%20b/heartbeat", beat(), "node_id must be"),
+        ("/v2/nodes/..%2Fetc/heartbeat", beat(), "node_id must be"),
+        ("/v2/nodes/%00/heartbeat", beat(), "node_id must be"),
+        ("/v2/nodes/%FF/heartbeat", beat(), "node_id must be"),
+        ("/v2/nodes/gpu%252dnode-1/drain", String::new(), "node_id must be"),
+        ("/v2/nodes/-a/undrain", String::new(), "node_id must be"),
+        (
+            "/v2/pools/gpu-node-1/p%20/drain",
+            String::new(),
+            "pool_id must be",
+        ),
+        ("/v2/pools/_/pool-0/undrain", String::new(), "node_id must be"),
+        (drain, "{".to_owned(), "not valid JSON"),
+        (drain, r#"{"deadline_ms":-1}"#.to_owned(), "deadline_ms"),
+        (drain, r#"{"deadline_ms":"soon"}"#.to_owned(), "deadline_ms"),
+        (
+            "/v2/pools/gpu-node-1/pool-0/drain",
+            r#"{"deadline_ms":1.5}"#.to_owned(),
+            "deadline_ms",
+        ),
+    ]
+    .into_iter()
+    .map(|(path, body, piece)| (path, body, 400, "INVALID_REQUEST", piece))
+    .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_changes_nothing() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let before = api.state().await;
+    let cases = [
+        bad_registrations(),
+        bad_heartbeats(),
+        refused_by_the_registry(),
+        bad_ids_and_drains(),
+    ];
+    for (path, body, status, expected, piece) in cases.concat() {
+        let (found, answer) = api.call(Method::POST, path, body.clone()).await;
+        assert_eq!(
+            (found, code(&answer)),
+            (status, expected),
+            "{path} {body}: {answer}"
+        );
+        assert!(message(&answer).contains(piece), "{piece:?} in {answer}");
+        assert!(message(&answer).len() < 700, "{answer}");
+        assert_eq!(api.state().await, before, "{path} {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_heartbeat_is_answered_and_changes_nothing() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let before = api.state().await;
+    let late = edited(heartbeat(1), |beat| beat["pools"] = json!([]));
+    let (status, answer) = api
+        .call(Method::POST, "/v2/nodes/gpu-node-1/heartbeat", late)
+        .await;
+    assert_eq!(
+        (status, answer),
+        (200, json!({"success": true, "next_heartbeat_ms": 10_000}))
+    );
+    assert_eq!(api.state().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_methods_refuse_bad_ids_too() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let before = api.state().await;
+    for method in [Method::GET, Method::DELETE] {
+        for (path, status, expected) in [
+            ("/v2/nodes/a%2Fb", 400, "INVALID_REQUEST"),
+            ("/v2/nodes/%C3%BC", 400, "INVALID_REQUEST"),
+            ("/v2/nodes/stranger", 404, "UNKNOWN_NODE"),
+        ] {
+            let (found, answer) = api.call(method.clone(), path, Body::empty()).await;
+            assert_eq!((found, code(&answer)), (status, expected), "{method} {path}");
+        }
+    }
+    assert_eq!(api.state().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_without_end_is_cut_off() {
+    let api = Api::cloud();
+    let (status, answer) = api
+        .call(Method::POST, "/v2/nodes/register", vec![b' '; 5 * 1024 * 1024])
+        .await;
+    assert_eq!((status, code(&answer)), (413, "PAYLOAD_TOO_LARGE"));
+    let (status, answer) = api
+        .call(Method::POST, "/v2/nodes/a/drain", vec![b' '; 100 * 1024])
+        .await;
+    assert_eq!((status, code(&answer)), (413, "PAYLOAD_TOO_LARGE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_in_trouble_is_still_heard() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let pools: Vec<Value> = (0..256)
+        .map(|i| {
+            json!({"pool_id": format!("pool-{i}"), "ready": false, "draining": false, "slots_free": 0, "slots_total": 0,
+                   "last_error": "x".repeat(8000)})
+        })
+        .collect();
+    let beat = edited(heartbeat(2), |beat| beat["pools"] = json!(pools));
+    let (status, _) = api
+        .call(Method::POST, "/v2/nodes/gpu-node-1/heartbeat", beat)
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        api.get("/v2/nodes/gpu-node-1").await["pools"]
+            .as_array()
+            .unwrap()
+            .len(),
+        256
+    );
+}
