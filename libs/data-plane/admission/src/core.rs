@@ -262,13 +262,15 @@ impl<W> Core<W> {
         self.wake(Some(index), now)
     }
 
-    /// An endpoint told its load with an answer.
-    pub(crate) fn observe(&mut self, grant: &Grant, free: u32, total: u32, now: Duration) {
+    /// An answer has begun, maybe with the endpoint's `(free, total)` slots.
+    pub(crate) fn answered(&mut self, grant: &Grant, load: Option<(u32, u32)>, now: Duration) {
         let Some(index) = grant.endpoint().and_then(|endpoint| self.locate(grant, endpoint)) else {
             return;
         };
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.observed(free, total, now);
+            if let Some((free, total)) = load {
+                slot.observed(free, total, now);
+            }
             // Its answer has begun: as a probe it has passed.
             slot.health.succeeded();
         }

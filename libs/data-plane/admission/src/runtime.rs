@@ -211,13 +211,10 @@ impl Lease {
         let _ = self.outcome.set(outcome);
     }
 
-    /// The endpoint told, with its answer, how many of its slots are free.
-    pub fn observe(&self, slots_free: u32, slots_total: u32) {
+    /// The endpoint's answer has begun; `load` is its `(free, total)` slots where it told them.
+    pub fn answered(&self, load: Option<(u32, u32)>) {
         let shared = &self.admission.0;
-        shared
-            .core
-            .lock()
-            .observe(&self.grant, slots_free, slots_total, shared.now());
+        shared.core.lock().answered(&self.grant, load, shared.now());
     }
 }
 

@@ -247,7 +247,7 @@ fn a_probe_passes_when_its_answer_begins() {
     let grant = take(&mut core, S);
     core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
     let probe = granted(core.arrive(&ask("m"), 3 * S, || 1));
-    core.observe(&probe, 3, 4, 3 * S);
+    core.answered(&probe, Some((3, 4)), 3 * S);
     take(&mut core, 3 * S);
 }
 

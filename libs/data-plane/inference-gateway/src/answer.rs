@@ -1,0 +1,178 @@
+//! The answer's body: passed on as it comes, ended honestly when it breaks, its slot given back at its end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use admission::{Failure, Lease, Outcome};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pool_registry_types::ErrorCode;
+use stream_proxy::{ProxyBody, StreamError};
+
+use crate::{
+    metrics::{Record, Result},
+    sse::{EventStream, LastEvent, error_event},
+};
+
+/// The body of an answer of the gateway.
+#[derive(Debug)]
+pub struct GatewayBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// All of it is here.
+    Whole(Bytes),
+    /// It comes from an engine.
+    Passing(Box<Passing>),
+}
+
+impl GatewayBody {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self(Kind::Whole(bytes))
+    }
+
+    pub(crate) fn passing(passing: Passing) -> Self {
+        Self(Kind::Passing(Box::new(passing)))
+    }
+}
+
+/// An answer on its way from an engine to a client.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    pub(crate) body: ProxyBody,
+    /// Given back when the body ends; dropped with it when the client leaves.
+    pub(crate) lease: Option<Lease>,
+    pub(crate) events: Option<EventStream>,
+    /// The stream's proper end is `data: [DONE]`; anything less is a break.
+    pub(crate) ends_with_done: bool,
+    pub(crate) record: Record,
+}
+
+impl Passing {
+    /// The body is over. What the client still gets: nothing, the rest, or the reason why there is no more.
+    fn end(&mut self, broken: Option<&StreamError>) -> Option<Bytes> {
+        let Some(lease) = self.lease.take() else {
+            return None;
+        };
+        let cut_short = self.ends_with_done
+            && self.events.as_ref().is_some_and(|events| {
+                events.is_partial() || !matches!(events.last(), LastEvent::Done | LastEvent::Error)
+            });
+        if broken.is_none() && !cut_short {
+            lease.ended(Outcome::Served);
+            self.record.set(Result::Served);
+            return self
+                .events
+                .as_mut()
+                .map(EventStream::take_rest)
+                .filter(|rest| !rest.is_empty());
+        }
+        let (code, message) = match broken {
+            Some(StreamError::Deadline) => {
+                // The client's own limit says nothing about the engine.
+                lease.ended(Outcome::Served);
+                (
+                    ErrorCode::DeadlineExceeded,
+                    "the request's deadline passed in the middle of the answer",
+                )
+            }
+            Some(StreamError::Stalled(_)) => {
+                lease.ended(Outcome::Failed(Failure::Broken));
+                (
+                    ErrorCode::WorkerReset,
+                    "the engine stalled in the middle of its answer",
+                )
+            }
+            Some(StreamError::Broken(_)) | None => {
+                lease.ended(Outcome::Failed(Failure::Broken));
+                (
+                    ErrorCode::WorkerReset,
+                    "the engine broke off in the middle of its answer",
+                )
+            }
+        };
+        self.record.set(Result::Broken);
+        let endpoint = lease
+            .endpoint()
+            .map(|endpoint| tracing::field::display(&endpoint.key));
+        tracing::info!(
+            endpoint,
+            code = code.as_str(),
+            "an answer broke off after it had begun"
+        );
+        self.events.as_ref().map(|_| error_event(code, message))
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, StreamError>>> {
+        loop {
+            if self.lease.is_none() {
+                return Poll::Ready(None);
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    let Some(events) = &mut self.events else {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    };
+                    let whole = match events.push(data) {
+                        Ok(whole) => whole,
+                        Err(error) => {
+                            tracing::warn!(%error, "an engine does not speak server-sent events");
+                            return Poll::Ready(self.end(None).map(|last| Ok(Frame::data(last))));
+                        }
+                    };
+                    if !whole.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(whole))));
+                    }
+                }
+                Some(Err(error)) => {
+                    // Without events there is no way to tell; an error here cuts the connection, so that the
+                    // client at least sees that something is missing.
+                    return Poll::Ready(Some(match self.end(Some(&error)) {
+                        Some(last) => Ok(Frame::data(last)),
+                        None => Err(error),
+                    }));
+                }
+                None => return Poll::Ready(self.end(None).map(|last| Ok(Frame::data(last)))),
+            }
+        }
+    }
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, StreamError>>> {
+        match &mut self.0 {
+            Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Passing(passing) => passing.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_empty(),
+            // Its end has to be looked at (see `end`), so it is never over before it was polled to it.
+            Kind::Passing(passing) => passing.lease.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Passing(passing) if passing.events.is_none() => passing.body.size_hint(),
+            // An error event may be added.
+            Kind::Passing(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One try at one endpoint, and what may follow from it.
+
+use admission::{Failure, Outcome};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+use pool_registry_types::{ErrorCode, headers};
+use routing_table::Hop;
+use stream_proxy::{ForwardError, ProxyBody};
+
+use crate::reply::{self, Fault};
+
+/// What a try came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// An answer for the client; `outcome` is what it says about the endpoint, where that is known already.
+    Answer {
+        response: Response<ProxyBody>,
+        outcome: Option<Outcome>,
+    },
+    /// Nothing for the client yet.
+    Failed { outcome: Outcome, fault: Fault },
+    /// The request's own limits are at fault; the endpoint is not.
+    GivenUp(Fault),
+}
+
+/// Reads the result of forwarding to an endpoint behind `hop`.
+pub(crate) fn judge(result: Result<Response<ProxyBody>, ForwardError>, hop: Hop) -> Attempt {
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return judge_error(&error),
+    };
+    if hop == Hop::Node && response.headers().contains_key(headers::REFUSAL) {
+        return judge_refusal(response.headers());
+    }
+    match response.status() {
+        // The engine's own queue is full: busy is not failure.
+        StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
+            outcome: Outcome::Refused,
+            fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
+        },
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
+            outcome: Outcome::Failed(Failure::Broken),
+            fault: Fault::new(ErrorCode::PoolUnavailable, "the engine cannot serve just now"),
+        },
+        // Maybe the request's own fault: passed on, and remembered.
+        status if status.is_server_error() => Attempt::Answer {
+            response,
+            outcome: Some(Outcome::Failed(Failure::Broken)),
+        },
+        _ => Attempt::Answer {
+            response,
+            outcome: None,
+        },
+    }
+}
+
+fn judge_error(error: &ForwardError) -> Attempt {
+    let fault = reply::failed(error);
+    let outcome = match error {
+        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+            Outcome::Failed(Failure::Unreachable)
+        }
+        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
+        ForwardError::Deadline { .. } | ForwardError::Uri { .. } => return Attempt::GivenUp(fault),
+    };
+    Attempt::Failed { outcome, fault }
+}
+
+/// A node said itself that it does not serve this one.
+fn judge_refusal(headers: &HeaderMap) -> Attempt {
+    let refusal = headers
+        .get(headers::REFUSAL)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let is = |code: ErrorCode| refusal == code.as_str();
+    if is(ErrorCode::PoolBusy) || is(ErrorCode::PoolDraining) || is(ErrorCode::ShuttingDown) {
+        let fault = Fault::new(
+            ErrorCode::PoolUnavailable,
+            "the node that serves this model takes no new requests",
+        );
+        return Attempt::Failed {
+            outcome: Outcome::Refused,
+            fault,
+        };
+    }
+    let fault = Fault::new(
+        ErrorCode::PoolUnavailable,
+        "the node cannot serve this model just now",
+    );
+    Attempt::Failed {
+        outcome: Outcome::Failed(Failure::Broken),
+        fault,
+    }
+}
+
+/// The free and total slots a node tells with its answer.
+pub(crate) fn told_load(headers: &HeaderMap) -> Option<(u32, u32)> {
+    let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse().ok();
+    Some((number(headers::SLOTS_FREE)?, number(headers::SLOTS_TOTAL)?))
+}

@@ -1,0 +1,35 @@
+//! The gateway beside whatever else a listener serves.
+
+use http::{Request, Response};
+use http_body_util::Either;
+use http_server::{HttpService, RequestBody};
+
+use crate::{Gateway, GatewayBody};
+
+/// Gives `/v1/*` to the gateway and everything else to `inner`, for example a router of control routes. The
+/// data path passes through neither router nor middleware.
+#[derive(Debug, Clone)]
+pub struct Front<S> {
+    gateway: Gateway,
+    inner: S,
+}
+
+impl<S> Front<S> {
+    /// The gateway before `inner`.
+    #[must_use]
+    pub fn new(gateway: Gateway, inner: S) -> Self {
+        Self { gateway, inner }
+    }
+}
+
+impl<S: HttpService> HttpService for Front<S> {
+    type Body = Either<GatewayBody, S::Body>;
+
+    async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
+        if Gateway::serves(request.uri().path()) {
+            self.gateway.handle(request).await.map(Either::Left)
+        } else {
+            self.inner.respond(request).await.map(Either::Right)
+        }
+    }
+}

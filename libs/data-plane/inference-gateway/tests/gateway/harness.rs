@@ -1,0 +1,203 @@
+//! A gateway that listens, engines behind it, and a client.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use admission::{Admission, Config};
+use bytes::Bytes;
+use fake_engine::{FakeEngine, Script};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use http_body_util::BodyExt;
+use http_server::Limits;
+use inference_gateway::{Front, Gateway, GatewayConfig, GatewayMetrics};
+use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use service_runtime::{Shutdown, Tasks};
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use tokio::sync::watch;
+
+/// A condition that does not come about within this is a failure; it is never waited out otherwise.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Service {
+    pub(crate) url: HttpUrl,
+    pub(crate) admission: Admission,
+    pub(crate) tables: watch::Sender<Arc<RoutingTable>>,
+    client: StreamProxy,
+    _tasks: Tasks,
+}
+
+pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Endpoint {
+    let script = engine.script();
+    Endpoint {
+        key: EndpointKey {
+            node: NodeId::new("node-1").unwrap(),
+            pool: PoolId::new("pool-0").unwrap(),
+            replica: Some(ReplicaId::new(replica).unwrap()),
+        },
+        incarnation: 1,
+        target: HttpUrl::new(&engine.url()).unwrap(),
+        hop: Hop::Engine,
+        availability: Availability::Ready,
+        slots_total: script.slots,
+        slots_free: script.slots,
+        report: 1,
+        vram_free_bytes: 0,
+        models: Some(script.models.into()),
+        engine: None,
+        engine_version: None,
+    }
+}
+
+/// Engines `r0`, `r1`, … in this order.
+pub(crate) fn engines<const N: usize>(scripts: [Script; N]) -> [FakeEngine; N] {
+    scripts.map(|script| FakeEngine::start(script).unwrap())
+}
+
+pub(crate) fn table(engines: &[FakeEngine]) -> Arc<RoutingTable> {
+    let endpoints = engines
+        .iter()
+        .enumerate()
+        .map(|(number, engine)| endpoint(engine, &format!("r{number}")));
+    Arc::new(RoutingTable::new(1, endpoints.collect()))
+}
+
+impl Service {
+    pub(crate) async fn over(engines: &[FakeEngine]) -> Self {
+        Self::with(GatewayConfig::default(), Config::default(), table(engines)).await
+    }
+
+    pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Arc<RoutingTable>) -> Self {
+        let shutdown = Shutdown::new();
+        let tasks = Tasks::new(shutdown.clone());
+        let (tables, table_rx) = watch::channel(table);
+        let admission = Admission::new(admission);
+        tasks.spawn("admission", admission.clone().run(table_rx.clone()));
+        let gateway = Gateway::new(
+            config,
+            admission.clone(),
+            table_rx,
+            StreamProxy::new(),
+            GatewayMetrics::default(),
+        );
+        let others = http_server::with_fallbacks(axum::Router::new());
+        let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
+        let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
+        bound
+            .serve(Front::new(gateway, others), &tasks, shutdown)
+            .unwrap();
+        let service = Self {
+            url,
+            admission,
+            tables,
+            client: StreamProxy::new(),
+            _tasks: tasks,
+        };
+        service
+            .until("the table is known", |service| {
+                service.admission.snapshot().endpoints.len() == service.tables.borrow().endpoints().len()
+            })
+            .await;
+        service
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<ProxyBody> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        let request = Outbound {
+            method,
+            path: path.parse().unwrap(),
+            headers: map,
+            body: Bytes::from(body.to_owned()),
+        };
+        self.client
+            .forward(&self.url, &request, Clocks::default())
+            .await
+            .unwrap()
+    }
+
+    /// Sends a chat request; `x_fake` is the engine's script for it.
+    pub(crate) async fn chat(&self, stream: bool, x_fake: &str) -> Response<ProxyBody> {
+        let body =
+            format!(r#"{{"model":"tiny","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#);
+        self.send(Method::POST, "/v1/chat/completions", &[("x-fake", x_fake)], &body)
+            .await
+    }
+
+    /// Waits until `condition` holds.
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        until(what, || condition(self)).await;
+    }
+
+    /// Slots that are held, by replica.
+    pub(crate) fn in_flight(&self) -> HashMap<String, u32> {
+        let endpoints = self.admission.snapshot().endpoints;
+        endpoints
+            .into_iter()
+            .map(|status| (status.key.replica.unwrap().to_string(), status.in_flight))
+            .collect()
+    }
+
+    pub(crate) async fn all_slots_back(&self) {
+        self.until("every slot is back", |service| {
+            service.in_flight().values().all(|&held| held == 0)
+        })
+        .await;
+    }
+}
+
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(LIMIT, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "in vain waited until {what}");
+}
+
+pub(crate) fn header<'a>(answer: &'a Response<ProxyBody>, name: &str) -> &'a str {
+    answer
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
+}
+
+/// The body's text, and whether it came to its proper end.
+pub(crate) async fn text(answer: Response<ProxyBody>) -> (String, bool) {
+    let mut body = answer.into_body();
+    let mut seen = Vec::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => seen.extend_from_slice(&frame.into_data().unwrap()),
+            Err(_) => return (String::from_utf8(seen).unwrap(), false),
+        }
+    }
+    (String::from_utf8(seen).unwrap(), true)
+}
+
+/// The events of a stream, each as its data.
+pub(crate) fn events(text: &str) -> Vec<&str> {
+    assert!(
+        text.is_empty() || text.ends_with("\n\n"),
+        "an event without its end: {text:?}"
+    );
+    text.split("\n\n")
+        .filter(|event| !event.is_empty())
+        .map(|event| event.strip_prefix("data: ").unwrap())
+        .collect()
+}
+
+pub(crate) fn error_of(text: &str) -> serde_json::Value {
+    serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{error}: {text}"))["error"]
+        .clone()
+}

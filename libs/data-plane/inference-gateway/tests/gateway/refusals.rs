@@ -1,0 +1,197 @@
+//! Requests that are not served, and what their clients are told.
+
+use std::{sync::Arc, time::Duration};
+
+use admission::Config;
+use fake_engine::Script;
+use http::Method;
+use inference_gateway::GatewayConfig;
+use routing_table::{Availability, Endpoint, RoutingTable};
+
+use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text};
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn malformed_requests_name_what_is_wrong() {
+    let engines = engines([
+        Script::default(),
+        Script {
+            models: vec!["other".into()],
+            ..Script::default()
+        },
+    ]);
+    let service = Service::over(&engines).await;
+    let cases: &[(&str, &[(&str, &str)], &str, u16, &str, Option<&str>)] = &[
+        (CHAT, &[], "", 400, "INVALID_REQUEST", None),
+        (CHAT, &[], "hello", 400, "INVALID_REQUEST", None),
+        (CHAT, &[], "{}", 400, "INVALID_REQUEST", Some("model")),
+        (CHAT, &[], r#"{"model":7}"#, 400, "INVALID_REQUEST", Some("model")),
+        (
+            CHAT,
+            &[],
+            r#"{"model":"tiny","stream":"x"}"#,
+            400,
+            "INVALID_REQUEST",
+            Some("stream"),
+        ),
+        (
+            CHAT,
+            &[],
+            r#"{"model":"nobody-has-it"}"#,
+            404,
+            "MODEL_NOT_AVAILABLE",
+            Some("model"),
+        ),
+        (
+            CHAT,
+            &[("x-deadline-ms", "soon")],
+            r#"{"model":"tiny"}"#,
+            400,
+            "INVALID_REQUEST",
+            Some("X-Deadline-Ms"),
+        ),
+        (
+            CHAT,
+            &[("x-deadline-ms", "0")],
+            r#"{"model":"tiny"}"#,
+            400,
+            "INVALID_REQUEST",
+            Some("X-Deadline-Ms"),
+        ),
+        ("/v1/nothing", &[], r#"{"model":"tiny"}"#, 404, "NOT_FOUND", None),
+    ];
+    for (path, headers, body, status, code, param) in cases {
+        let answer = service.send(Method::POST, path, headers, body).await;
+        assert_eq!(answer.status().as_u16(), *status, "{path} {body}");
+        let error = error_of(&text(answer).await.0);
+        assert_eq!(
+            (error["code"].as_str(), error["param"].as_str()),
+            (Some(*code), *param),
+            "{path} {body}: {error}"
+        );
+    }
+    assert!(engines.iter().all(|engine| engine.stats().requests == 0));
+}
+
+#[tokio::test]
+async fn wrong_methods_are_told_the_right_one() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    for (method, path, allow) in [(Method::GET, CHAT, "POST"), (Method::POST, "/v1/models", "GET")] {
+        let answer = service.send(method, path, &[], "").await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, allow));
+        assert_eq!(error_of(&text(answer).await.0)["code"], "METHOD_NOT_ALLOWED");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit() {
+    let engines = engines([Script::default()]);
+    let config = GatewayConfig {
+        max_body_bytes: 1000,
+        ..GatewayConfig::default()
+    };
+    let service = Service::with(config, Config::default(), table(&engines)).await;
+    let body = format!(r#"{{"model":"tiny","prompt":"{}"}}"#, "x".repeat(2000));
+    let answer = service.send(Method::POST, CHAT, &[], &body).await;
+    assert_eq!(answer.status(), 413);
+    assert_eq!(error_of(&text(answer).await.0)["code"], "PAYLOAD_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn a_model_that_goes_without_saying() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    assert_eq!(
+        service
+            .send(Method::POST, CHAT, &[], r#"{"messages":[]}"#)
+            .await
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn waiting_too_long_is_429_with_a_time_to_come_back() {
+    let engines = engines([Script {
+        slots: 1,
+        ..Script::default()
+    }]);
+    let config = Config {
+        max_wait: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
+    let _held = service.chat(true, "tokens=100000,token_ms=1").await;
+    let answer = service.chat(false, "").await;
+    assert_eq!(answer.status(), 429);
+    assert!(header(&answer, "retry-after").parse::<u64>().unwrap() >= 1);
+    assert!(header(&answer, "x-backoff-ms").parse::<u64>().unwrap() >= 100);
+    assert_eq!(error_of(&text(answer).await.0)["code"], "QUEUE_FULL");
+}
+
+#[tokio::test]
+async fn a_full_line_is_429_at_once() {
+    let engines = engines([Script {
+        slots: 1,
+        ..Script::default()
+    }]);
+    let config = Config {
+        queue_limit: 0,
+        max_wait: Duration::from_secs(3600),
+        ..Config::default()
+    };
+    let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
+    let _held = service.chat(true, "tokens=100000,token_ms=1").await;
+    assert_eq!(service.chat(false, "").await.status(), 429);
+}
+
+#[tokio::test]
+async fn nobody_available_is_503_after_the_wait() {
+    let engines = engines([Script::default()]);
+    let away = Endpoint {
+        availability: Availability::NotReady("node offline".into()),
+        ..endpoint(&engines[0], "r0")
+    };
+    let config = Config {
+        max_wait: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let service = Service::with(
+        GatewayConfig::default(),
+        config,
+        Arc::new(RoutingTable::new(1, vec![away])),
+    )
+    .await;
+    let answer = service.chat(false, "").await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(error_of(&text(answer).await.0)["code"], "POOL_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_waiting_and_streams() {
+    let engines = engines([Script {
+        slots: 1,
+        ..Script::default()
+    }]);
+    let service = Service::over(&engines).await;
+    let body = r#"{"model":"tiny","stream":true}"#;
+    let headers = [("x-deadline-ms", "300"), ("x-fake", "tokens=100000,token_ms=1")];
+    let held = service.send(Method::POST, CHAT, &headers, body).await;
+    let waiting = service
+        .send(Method::POST, CHAT, &[("x-deadline-ms", "20")], body)
+        .await;
+    assert_eq!(waiting.status(), 504);
+    assert_eq!(error_of(&text(waiting).await.0)["code"], "DEADLINE_EXCEEDED");
+    let (text, whole) = text(held).await;
+    assert!(whole);
+    assert_eq!(
+        error_of(events(&text).last().unwrap())["code"],
+        "DEADLINE_EXCEEDED"
+    );
+    assert!(
+        !service.admission.snapshot().endpoints[0].quarantined,
+        "the client's limit says nothing about the engine"
+    );
+}
