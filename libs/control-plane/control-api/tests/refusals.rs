@@ -1,5 +1,7 @@
 //! Every refusal has its code, names what is wrong, and leaves everything as it was.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod common;
 
 use axum::body::Body;

@@ -1,0 +1,91 @@
+//! A running registry, and short ways to say what nodes say.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared by several tests; each uses a part of it, and none is an interface"
+)]
+
+use pool_registry_types::{
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest,
+};
+use registry_runtime::{Config, RegistryHandle, build};
+use service_registry::KnownNode;
+use service_runtime::{Shutdown, Tasks};
+
+pub struct Running {
+    pub handle: RegistryHandle,
+    pub shutdown: Shutdown,
+    pub tasks: Tasks,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.request();
+    }
+}
+
+pub fn start(config: Config, known: Vec<KnownNode>) -> Running {
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    let parts = build(config, known);
+    tasks.spawn("registry", parts.task.run(shutdown.clone()));
+    if let Some(prober) = parts.prober {
+        tasks.spawn("node-prober", prober.run(shutdown.clone()));
+    }
+    Running {
+        handle: parts.handle,
+        shutdown,
+        tasks,
+    }
+}
+
+pub fn without_prober() -> Config {
+    Config {
+        prober: None,
+        ..Config::default()
+    }
+}
+
+pub fn id(node: &str) -> NodeId {
+    NodeId::new(node).unwrap()
+}
+
+pub fn register_at(node: &str, address: &str) -> RegisterRequest {
+    RegisterRequest {
+        node_id: id(node),
+        machine_id: MachineId::new("machine-a").unwrap(),
+        address: HttpUrl::new(address).unwrap(),
+        pools: vec![],
+        capabilities: Default::default(),
+        version: None,
+        incarnation: Some(1),
+    }
+}
+
+pub fn register(node: &str) -> RegisterRequest {
+    register_at(node, "http://192.168.1.100:9200")
+}
+
+pub fn beat(slots_free: u32) -> HeartbeatRequest {
+    HeartbeatRequest {
+        timestamp: "2025-09-30T22:00:00Z".to_owned(),
+        pools: vec![PoolStatus {
+            pool_id: PoolId::new("pool-0").unwrap(),
+            ready: true,
+            draining: false,
+            slots_free,
+            slots_total: 4,
+            vram_free_bytes: 0,
+            engine: None,
+            engine_version: None,
+            models_available: None,
+            replicas: None,
+            last_error: None,
+            device_mask: None,
+        }],
+        incarnation: Some(1),
+        seq: None,
+    }
+}

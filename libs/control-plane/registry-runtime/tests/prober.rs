@@ -1,0 +1,233 @@
+//! The prober against real sockets on loopback. It runs on the real clock, because a paused one does not wait for
+//! sockets; each test awaits a status.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{Running, beat, id, register_at, start};
+use pool_registry_types::NodeStatus;
+use registry_runtime::{Config, ProberConfig};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// Long enough for any machine that is not stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn eager() -> Config {
+    Config {
+        prober: Some(ProberConfig {
+            interval: Duration::from_millis(20),
+            timeout: Duration::from_millis(200),
+            at_once: 4,
+        }),
+        ..Config::default()
+    }
+}
+
+async fn until(running: &Running, node: &str, wanted: NodeStatus) {
+    let node = id(node);
+    let mut nodes = running.handle.nodes();
+    let reached = nodes.wait_for(|nodes| nodes.get(&node).is_some_and(|node| node.status == wanted));
+    tokio::time::timeout(PATIENCE, reached)
+        .await
+        .unwrap_or_else(|_| panic!("{node} did not become {wanted}"))
+        .unwrap();
+}
+
+async fn join(running: &Running, node: &str, address: &str) {
+    running.handle.register(register_at(node, address)).await.unwrap();
+    running.handle.heartbeat(id(node), beat(4)).await.unwrap();
+}
+
+/// Answers each connection with `answer` and counts them; hangs up when dropped.
+struct Agent {
+    address: String,
+    requests: Arc<AtomicUsize>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Agent {
+    async fn start(answer: Option<&'static str>) -> Self {
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), answer)
+    }
+
+    fn serve(listener: TcpListener, answer: Option<&'static str>) -> Self {
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = requests.clone();
+        let mut connections = tokio::task::JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "aborted when the agent is dropped")]
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(answer_one(stream, answer, counter.clone()));
+            }
+        })
+        .abort_handle();
+        Self {
+            address,
+            requests,
+            task,
+        }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer_one(mut stream: TcpStream, answer: Option<&'static str>, requests: Arc<AtomicUsize>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    assert!(head.starts_with(b"GET /health HTTP/1.1\r\n"), "{head:?}");
+    requests.fetch_add(1, Ordering::SeqCst);
+    match answer {
+        Some(answer) => {
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        // Accepts and never answers.
+        None => std::future::pending().await,
+    }
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn a_silent_death_and_a_return() {
+    let running = start(eager(), Vec::new());
+    let agent = Agent::start(Some(OK)).await;
+    join(&running, "a", &agent.address).await;
+    let port = agent.address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    drop(agent);
+    until(&running, "a", NodeStatus::Unreachable).await;
+    // A heartbeat does not heal it, an answer does.
+    running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
+    until(&running, "a", NodeStatus::Unreachable).await;
+    let _agent = Agent::serve(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), Some(OK));
+    until(&running, "a", NodeStatus::Online).await;
+}
+
+#[tokio::test]
+async fn any_http_answer_is_a_sign_of_life_and_nothing_else_is() {
+    let elsewhere = Agent::start(Some(OK)).await;
+    let redirect: &'static str = Box::leak(
+        format!(
+            "HTTP/1.1 302 Found\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n",
+            elsewhere.address
+        )
+        .into_boxed_str(),
+    );
+    for (answer, alive) in [
+        (Some(OK), true),
+        (
+            Some("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"),
+            true,
+        ),
+        (
+            Some("HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
+            true,
+        ),
+        (Some(redirect), true),
+        (Some("SSH-2.0-OpenSSH_9.6\r\n"), false),
+        (Some(""), false),
+        (None, false),
+    ] {
+        let running = start(eager(), Vec::new());
+        let agent = Agent::start(answer).await;
+        // It begins as found dead, so that either end is a change to wait for.
+        join(&running, "a", &agent.address).await;
+        if alive {
+            running
+                .handle
+                .probed(id("a"), Some(1), Err("made up".to_owned()))
+                .await
+                .unwrap();
+            running
+                .handle
+                .probed(id("a"), Some(1), Err("made up".to_owned()))
+                .await
+                .unwrap();
+        }
+        let wanted = if alive {
+            NodeStatus::Online
+        } else {
+            NodeStatus::Unreachable
+        };
+        until(&running, "a", wanted).await;
+        if alive {
+            // It was asked, and asked again.
+            tokio::time::timeout(PATIENCE, async {
+                while agent.requests() < 2 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+        }
+    }
+    assert_eq!(elsewhere.requests(), 0, "a redirect was followed");
+}
+
+#[tokio::test]
+async fn hanging_nodes_do_not_keep_others_from_being_probed() {
+    let running = start(eager(), Vec::new());
+    let hanging = Agent::start(None).await;
+    for i in 0..8 {
+        join(&running, &format!("hanging-{i}"), &hanging.address).await;
+    }
+    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", refused.local_addr().unwrap());
+    drop(refused);
+    join(&running, "dead", &address).await;
+    until(&running, "dead", NodeStatus::Unreachable).await;
+    for i in 0..8 {
+        until(&running, &format!("hanging-{i}"), NodeStatus::Unreachable).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_left_is_probed_no_more_and_one_that_returned_is() {
+    let running = start(eager(), Vec::new());
+    let agent = Agent::start(Some(OK)).await;
+    join(&running, "a", &agent.address).await;
+    running.handle.deregister(id("a")).await.unwrap();
+    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", refused.local_addr().unwrap());
+    drop(refused);
+    join(&running, "a", &address).await;
+    until(&running, "a", NodeStatus::Unreachable).await;
+}
+
+#[tokio::test]
+async fn the_prober_ends_with_the_shutdown() {
+    let running = start(eager(), Vec::new());
+    let hanging = Agent::start(None).await;
+    join(&running, "a", &hanging.address).await;
+    running.shutdown.request();
+    running.tasks.join(PATIENCE).await.unwrap();
+}
