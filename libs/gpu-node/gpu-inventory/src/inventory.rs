@@ -1,0 +1,164 @@
+//! The inventory: one source, the host's resources, and what was said about them.
+
+use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
+
+use parking_lot::Mutex;
+use pool_registry_types::Capabilities;
+use tracing::{info, warn};
+
+use crate::{
+    AmdSource, GpuError, GpuSource, HostResources, NoGpus, NvmlSource, Snapshot,
+    reader::Reader,
+    said::{News, Said},
+};
+
+/// How long a reading may take. A healthy driver needs some milliseconds, the first time up to a second; a
+/// heartbeat waits no longer than this for one that hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The hardware of this machine, read anew with each question.
+///
+/// Problems are logged once when they begin and once when they are over.
+pub struct Inventory {
+    reader: Reader,
+    host: HostResources,
+    timeout: Duration,
+    said: Mutex<Said>,
+}
+
+impl Inventory {
+    /// Looks which GPUs this machine has: NVIDIA's where their library is installed, even when the driver does
+    /// not work yet; otherwise AMD's where there are some; otherwise none.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::new(
+            detect_source(NvmlSource::new(), AmdSource::new()),
+            HostResources::detect(),
+        )
+    }
+
+    /// An inventory of what `source` reads.
+    #[must_use]
+    pub fn new(source: Box<dyn GpuSource>, host: HostResources) -> Self {
+        Self::with_timeout(source, host, READ_TIMEOUT)
+    }
+
+    /// An inventory that waits no longer than `timeout` for a reading.
+    #[must_use]
+    pub fn with_timeout(source: Box<dyn GpuSource>, host: HostResources, timeout: Duration) -> Self {
+        Self {
+            reader: Reader::start(source),
+            host,
+            timeout,
+            said: Mutex::default(),
+        }
+    }
+
+    /// Reads the GPUs.
+    #[must_use]
+    pub fn read(&self) -> Snapshot {
+        let snapshot = self.reader.read(self.timeout);
+        let News { begun, over } = self.said.lock().update(problems(&snapshot));
+        for (subject, problem) in begun {
+            warn!(subject, problem, "a GPU problem");
+        }
+        for (subject, problem) in over {
+            info!(subject, problem, "a GPU problem is over");
+        }
+        snapshot
+    }
+
+    /// CPU cores and memory.
+    #[must_use]
+    pub fn host(&self) -> &HostResources {
+        &self.host
+    }
+
+    /// What a registration tells: the GPUs that answer, CPU cores and memory.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let snapshot = self.read();
+        let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
+        Capabilities {
+            gpus: usable.map(crate::GpuReading::to_wire).collect(),
+            cpu_cores: self.host.cpu_cores,
+            ram_total_bytes: self.host.ram_total_bytes,
+        }
+    }
+
+    /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for masks. A name
+    /// that fits no device counts 0 and is logged once. For several masks, [`read`](Self::read) once and ask the
+    /// snapshot.
+    #[must_use]
+    pub fn vram_free_for(&self, mask: Option<&str>) -> u64 {
+        let snapshot = self.read();
+        let (free, unknown) = snapshot.vram_free_for(mask);
+        if snapshot.problem.is_some() {
+            // Nobody knows which devices there are, and why has been said.
+            return free;
+        }
+        let mut said = self.said.lock();
+        for name in unknown {
+            if said.is_new_name(name) {
+                warn!(device = ?name, gpus = snapshot.gpus.len(), "a device mask names no device of this machine that works");
+            }
+        }
+        free
+    }
+}
+
+impl fmt::Debug for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inventory")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+fn detect_source(mut nvml: NvmlSource, mut amd: AmdSource) -> Box<dyn GpuSource> {
+    match nvml.read() {
+        Err(GpuError::NoLibrary(_)) => {}
+        Ok(gpus) if gpus.is_empty() => {}
+        Ok(gpus) => {
+            info!(gpus = gpus.len(), "NVIDIA GPUs found");
+            return Box::new(nvml);
+        }
+        // Somebody wants these GPUs to work. The first reading says what is missing.
+        Err(_) => return Box::new(nvml),
+    }
+    match amd.read() {
+        Ok(gpus) if !gpus.is_empty() => {
+            info!(gpus = gpus.len(), "AMD GPUs found");
+            Box::new(amd)
+        }
+        _ => {
+            info!("no GPU found");
+            Box::new(NoGpus)
+        }
+    }
+}
+
+/// Every problem by what has it.
+fn problems(snapshot: &Snapshot) -> BTreeMap<String, String> {
+    let whole = snapshot
+        .problem
+        .iter()
+        .map(|error| ("all GPUs".to_owned(), chain(error)));
+    let troubled = snapshot.gpus.iter().filter(|gpu| !gpu.problems.is_empty());
+    let single = troubled.map(|gpu| {
+        let texts: Vec<_> = gpu.problems.iter().map(ToString::to_string).collect();
+        (format!("GPU{} {}", gpu.index, gpu.name), texts.join("; "))
+    });
+    whole.chain(single).collect()
+}
+
+/// An error and what caused it.
+fn chain(error: &GpuError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,167 @@
+//! Which devices a mask means, and how much memory they have free.
+
+use std::collections::BTreeMap;
+
+use crate::GpuReading;
+
+/// One name of a mask.
+#[derive(Debug, PartialEq, Eq)]
+enum Name<'m> {
+    All,
+    Nothing,
+    Index(u32),
+    Uuid(&'m str),
+    Unknown,
+}
+
+/// See [`Snapshot::vram_free_for`](crate::Snapshot::vram_free_for).
+pub(crate) fn free<'m>(gpus: &[GpuReading], mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
+    // By what tells devices apart, so that one that is named twice counts once.
+    let mut chosen: BTreeMap<(u32, Option<&str>), u64> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for text in mask.unwrap_or("all").split(',') {
+        let text = text.trim();
+        let before = chosen.len();
+        let name = parse(text);
+        for gpu in gpus.iter().filter(|gpu| gpu.is_usable()) {
+            if name.means(gpu) {
+                chosen.insert((gpu.index, None), gpu.vram_free_bytes.unwrap_or(0));
+            }
+            for instance in &gpu.mig {
+                if matches!(name, Name::Uuid(start) if begins(&instance.uuid, start)) {
+                    let key = (gpu.index, Some(instance.uuid.as_str()));
+                    chosen.insert(key, instance.vram_free_bytes.unwrap_or(0));
+                }
+            }
+        }
+        let means_some = matches!(name, Name::Index(_) | Name::Uuid(_) | Name::Unknown);
+        if means_some && chosen.len() == before && !named_before(&name, gpus, &chosen) {
+            unknown.push(text);
+        }
+    }
+    let sum = chosen.values().fold(0_u64, |sum, free| sum.saturating_add(*free));
+    (sum, unknown)
+}
+
+/// Whether a name that added nothing means a device that was added before.
+fn named_before(name: &Name<'_>, gpus: &[GpuReading], chosen: &BTreeMap<(u32, Option<&str>), u64>) -> bool {
+    let whole = gpus
+        .iter()
+        .any(|gpu| name.means(gpu) && chosen.contains_key(&(gpu.index, None)));
+    let Name::Uuid(start) = name else { return whole };
+    whole
+        || chosen
+            .keys()
+            .any(|(_, uuid)| uuid.is_some_and(|uuid| begins(uuid, start)))
+}
+
+impl Name<'_> {
+    fn means(&self, gpu: &GpuReading) -> bool {
+        match self {
+            Self::All => true,
+            Self::Index(index) => gpu.index == *index,
+            Self::Uuid(start) => gpu.uuid.as_deref().is_some_and(|uuid| begins(uuid, start)),
+            Self::Nothing | Self::Unknown => false,
+        }
+    }
+}
+
+fn parse(text: &str) -> Name<'_> {
+    let is = |word: &str| text.eq_ignore_ascii_case(word);
+    if is("all") {
+        return Name::All;
+    }
+    if text.is_empty() || is("none") || is("cpu") {
+        return Name::Nothing;
+    }
+    let after = |prefix: &str| {
+        let start = text.get(..prefix.len())?;
+        let rest = text.get(prefix.len()..)?;
+        start.eq_ignore_ascii_case(prefix).then_some(rest)
+    };
+    if after("gpu-")
+        .or_else(|| after("mig-"))
+        .is_some_and(|rest| !rest.is_empty())
+    {
+        return Name::Uuid(text);
+    }
+    let number = after("cuda:").or_else(|| after("gpu")).unwrap_or(text);
+    number.parse().map_or(Name::Unknown, Name::Index)
+}
+
+fn begins(uuid: &str, start: &str) -> bool {
+    uuid.get(..start.len())
+        .is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GpuProblem, MigReading};
+    use proptest::prelude::*;
+
+    fn machine() -> Vec<GpuReading> {
+        let gpu = |index: u32, free: Option<u64>| GpuReading {
+            index,
+            uuid: Some(format!("GPU-{index}{index}-x")),
+            vram_free_bytes: free,
+            ..GpuReading::default()
+        };
+        let lost = GpuReading {
+            problems: vec![GpuProblem::Lost],
+            ..gpu(3, Some(1000))
+        };
+        let divided = GpuReading {
+            mig: vec![MigReading {
+                uuid: "MIG-aa".to_owned(),
+                vram_total_bytes: Some(9),
+                vram_free_bytes: Some(7),
+            }],
+            ..gpu(4, Some(10_000))
+        };
+        vec![gpu(0, Some(1)), gpu(1, Some(20)), gpu(2, None), lost, divided]
+    }
+
+    #[test]
+    fn every_way_to_name_a_device() {
+        for (mask, expected, unknown) in [
+            (None, 10_021, &[] as &[&str]),
+            (Some("all"), 10_021, &[]),
+            (Some("GPU0"), 1, &[]),
+            (Some("gpu1"), 20, &[]),
+            (Some("GPU0,GPU1"), 21, &[]),
+            (Some("0, 1"), 21, &[]),
+            (Some("cuda:1"), 20, &[]),
+            (Some("0,GPU0,GPU-00-x"), 1, &[]),
+            (Some("all,0"), 10_021, &[]),
+            (Some("GPU-11-x"), 20, &[]),
+            (Some("gpu-1"), 20, &[]),
+            (Some("MIG-aa"), 7, &[]),
+            (Some("MIG-aa,mig-a"), 7, &[]),
+            (Some("2"), 0, &[]),
+            (Some(""), 0, &[]),
+            (Some("none"), 0, &[]),
+            (Some("CPU"), 0, &[]),
+            // Lost, absent, and no names of devices at all.
+            (Some("GPU3"), 0, &["GPU3"]),
+            (Some("0,7"), 1, &["7"]),
+            (Some("GPU-99,MIG-zz"), 0, &["GPU-99", "MIG-zz"]),
+            (
+                Some("GPU-,GPU,cuda:,-1,0x0,ü"),
+                0,
+                &["GPU-", "GPU", "cuda:", "-1", "0x0", "ü"],
+            ),
+        ] {
+            assert_eq!(free(&machine(), mask), (expected, unknown.to_vec()), "{mask:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_there_is(mask in "([gG][pP][uU]-?[0-9]?|[0-9]{1,12}|all|MIG-a*|\\PC{0,4})(,([0-4]|all|,|\\PC{0,3})){0,4}") {
+            let (sum, _) = free(&machine(), Some(&mask));
+            // An instance is part of its GPU, but both can be named.
+            prop_assert!(sum <= 10_021 + 7);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What was read of the GPUs at one moment.
+
+use pool_registry_types::Gpu;
+use serde::Deserialize;
+
+use crate::{GpuError, GpuProblem, mask};
+
+/// One GPU as its driver described it. What the driver would not tell is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuReading {
+    /// Its index on this machine.
+    pub index: u32,
+    /// The vendor's name for it.
+    pub name: String,
+    /// Names it for good, also after its index changed.
+    pub uuid: Option<String>,
+    /// Its memory in bytes.
+    pub vram_total_bytes: Option<u64>,
+    /// Memory in use in bytes.
+    pub vram_used_bytes: Option<u64>,
+    /// Free memory in bytes.
+    pub vram_free_bytes: Option<u64>,
+    /// CUDA compute capability, for example `8.6`.
+    pub compute_capability: Option<String>,
+    /// The version of its driver.
+    pub driver_version: Option<String>,
+    /// How busy it was, in percent.
+    pub utilization_percent: Option<u32>,
+    /// Its temperature in degrees Celsius.
+    pub temperature_celsius: Option<u32>,
+    /// What it draws, in milliwatts.
+    pub power_milliwatts: Option<u32>,
+    /// Its instances, where it is divided by MIG.
+    #[serde(default)]
+    pub mig: Vec<MigReading>,
+    /// What is wrong with it.
+    #[serde(skip)]
+    pub problems: Vec<GpuProblem>,
+}
+
+impl GpuReading {
+    /// It answers.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.problems.contains(&GpuProblem::Lost)
+    }
+
+    /// It as a registration describes it; a total that nobody knows is 0.
+    #[must_use]
+    pub fn to_wire(&self) -> Gpu {
+        Gpu {
+            device_id: self.index,
+            name: self.name.clone(),
+            vram_total_bytes: self.vram_total_bytes.unwrap_or(0),
+            compute_capability: self.compute_capability.clone(),
+        }
+    }
+}
+
+/// One MIG instance of a GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigReading {
+    /// Its name, `MIG-…`.
+    pub uuid: String,
+    /// Its memory in bytes.
+    pub vram_total_bytes: Option<u64>,
+    /// Free memory in bytes.
+    pub vram_free_bytes: Option<u64>,
+}
+
+/// All GPUs at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// The GPUs, in index order.
+    pub gpus: Vec<GpuReading>,
+    /// Why there may be more than these, or newer figures.
+    pub problem: Option<GpuError>,
+}
+
+impl Snapshot {
+    /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no device.
+    ///
+    /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and `cuda:0` name a
+    /// GPU by its index; `GPU-…` and `MIG-…` name one, or an instance of one, by its UUID or by enough of its
+    /// beginning; `all`, or no mask at all, means every GPU; `none`, `cpu` and an empty mask mean no GPU. A device
+    /// that is named twice counts once; one whose free memory nobody knows counts 0.
+    #[must_use]
+    pub fn vram_free_for<'m>(&self, mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
+        mask::free(&self.gpus, mask)
+    }
+}

@@ -1,0 +1,195 @@
+//! The inventory: what it answers, what it says once, and that it never hangs.
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use crate::machines::{Nvidia, TOTAL, gpu_line};
+use gpu_inventory::{GpuError, GpuReading, GpuSource, HostResources, Inventory, NoGpus};
+use parking_lot::Mutex;
+use tracing_subscriber::fmt::MakeWriter;
+
+const HOST: HostResources = HostResources {
+    cpu_cores: 16,
+    ram_total_bytes: 64_000_000_000,
+};
+
+/// No test waits this long for what happens at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An inventory that waits patiently, for a machine that is busy with other tests.
+fn inventory(source: impl GpuSource + 'static) -> Inventory {
+    Inventory::with_timeout(Box::new(source), HOST, PATIENCE)
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What `work` logs.
+    fn of(work: impl FnOnce()) -> String {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8_lossy(&log.0.lock()).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[test]
+fn capabilities_are_what_works() {
+    let machine = Nvidia::new();
+    let inventory = inventory(machine.source());
+    let capabilities = inventory.capabilities();
+    assert_eq!(
+        (capabilities.cpu_cores, capabilities.ram_total_bytes),
+        (16, 64_000_000_000)
+    );
+    assert_eq!(
+        serde_json::to_value(&capabilities.gpus[1]).unwrap(),
+        serde_json::json!({"device_id": 1, "name": "NVIDIA GeForce RTX 3090", "vram_total_bytes": TOTAL, "compute_capability": "8.6"})
+    );
+    machine.state(&format!(
+        "init 0\n{}{}",
+        gpu_line(0, 15, 0, 0),
+        gpu_line(1, 0, 0, 0)
+    ));
+    let left = inventory.capabilities().gpus;
+    assert_eq!(left.iter().map(|gpu| gpu.device_id).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn free_memory_is_read_anew() {
+    let machine = Nvidia::new();
+    let inventory = inventory(machine.source());
+    assert_eq!(inventory.vram_free_for(Some("GPU0,GPU1")), 2 * TOTAL);
+    machine.set_used([1_000, 2_000]);
+    assert_eq!(inventory.vram_free_for(Some("GPU0")), TOTAL - 1_000);
+    assert_eq!(inventory.vram_free_for(Some("gpu-1000")), TOTAL - 2_000);
+    assert_eq!(inventory.vram_free_for(None), 2 * TOTAL - 3_000);
+}
+
+#[test]
+fn a_problem_is_said_once_and_so_is_its_end() {
+    let machine = Nvidia::new();
+    let inventory = inventory(machine.source());
+    let log = Log::of(|| {
+        machine.state(&format!(
+            "init 0\n{}{}",
+            gpu_line(0, 15, 0, 0),
+            gpu_line(1, 0, 0, 0)
+        ));
+        for _ in 0..3 {
+            assert_eq!(inventory.vram_free_for(Some("GPU1")), TOTAL);
+        }
+        machine.state("init 9\n");
+        for _ in 0..3 {
+            assert_eq!(inventory.vram_free_for(Some("GPU1")), 0);
+        }
+        machine.set_used([0, 0]);
+        for _ in 0..3 {
+            assert_eq!(inventory.vram_free_for(Some("GPU1")), TOTAL);
+        }
+    });
+    assert_eq!(log.matches("needs a reset").count(), 2, "begin and end: {log}");
+    assert_eq!(log.matches("kernel driver is not loaded").count(), 2, "{log}");
+    assert_eq!(log.matches("WARN").count(), 2, "{log}");
+    assert_eq!(log.matches("is over").count(), 2, "{log}");
+}
+
+#[test]
+fn an_unknown_device_is_said_once() {
+    let machine = Nvidia::new();
+    let inventory = inventory(machine.source());
+    let log = Log::of(|| {
+        for _ in 0..3 {
+            assert_eq!(inventory.vram_free_for(Some("GPU0,GPU9")), TOTAL);
+        }
+    });
+    assert_eq!(log.matches("GPU9").count(), 1, "{log}");
+    assert_eq!(log.matches("WARN").count(), 1, "{log}");
+}
+
+#[test]
+fn a_machine_without_gpus_has_no_problem() {
+    let inventory = inventory(NoGpus);
+    let log = Log::of(|| {
+        assert!(inventory.capabilities().gpus.is_empty());
+        assert_eq!(inventory.vram_free_for(None), 0);
+    });
+    assert_eq!(log, "");
+}
+
+/// A driver that answers when the test lets it.
+struct Slow(mpsc::Receiver<u64>);
+
+impl GpuSource for Slow {
+    fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
+        let free = self.0.recv().map_err(|_| GpuError::NoDriver)?;
+        Ok(vec![GpuReading {
+            vram_free_bytes: Some(free),
+            ..GpuReading::default()
+        }])
+    }
+}
+
+#[test]
+fn a_driver_that_hangs_holds_up_nobody() {
+    let (answer, answers) = mpsc::channel();
+    let inventory = Inventory::with_timeout(Box::new(Slow(answers)), HOST, Duration::from_millis(20));
+    let late = Some(GpuError::Late(Duration::from_millis(20)));
+    // Nothing was ever read.
+    assert_eq!(inventory.read().problem, late);
+    assert_eq!(inventory.capabilities().cpu_cores, 16);
+    answer.send(1).unwrap();
+    while inventory.read().gpus.is_empty() {}
+    // It hangs again: the last figures stand, and say that they are old.
+    answer.send(2).unwrap();
+    while inventory.vram_free_for(None) != 2 {}
+    let snapshot = inventory.read();
+    assert_eq!((snapshot.gpus.len(), snapshot.problem), (1, late));
+}
+
+#[test]
+fn a_source_that_panics_is_a_driver_that_does_not_work() {
+    struct Panics;
+    impl GpuSource for Panics {
+        fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
+            panic!("as the test wants")
+        }
+    }
+    let inventory = inventory(Panics);
+    for _ in 0..2 {
+        assert!(matches!(inventory.read().problem, Some(GpuError::Driver(_))));
+    }
+}
+
+#[test]
+fn this_machine_can_be_asked() {
+    let capabilities = Inventory::detect().capabilities();
+    assert!(capabilities.cpu_cores >= 1);
+    assert!(capabilities.ram_total_bytes > 0);
+}

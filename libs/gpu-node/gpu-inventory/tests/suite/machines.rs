@@ -1,0 +1,152 @@
+//! Machines with GPUs, made of files: a fake NVML, a fake sysfs, and the file twin.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the helpers of a test fail like the test"
+)]
+
+use std::{fs, path::Path, process::Command};
+
+use gpu_inventory::{AmdSource, FileSource, NvmlSource};
+use tempfile::TempDir;
+
+/// Memory of each GPU in bytes.
+pub(crate) const TOTAL: u64 = 24_000_000_000;
+
+/// A machine with two NVIDIA GPUs and a driver that says what the test wants.
+pub(crate) struct Nvidia {
+    folder: TempDir,
+}
+
+impl Nvidia {
+    pub(crate) fn new() -> Self {
+        Self::compiled_with(&[])
+    }
+
+    /// With the fake library compiled with these arguments.
+    pub(crate) fn compiled_with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/fake_nvml.c");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+            .arg(folder.path().join("libnvidia-ml.so.1"))
+            .args(arguments)
+            .arg(source)
+            .arg("-ldl")
+            .output()
+            .expect("a C compiler, which Rust needs for linking, too");
+        assert!(
+            compiled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&compiled.stderr)
+        );
+        let machine = Self { folder };
+        machine.set_used([0, 0]);
+        machine
+    }
+
+    pub(crate) fn source(&self) -> NvmlSource {
+        NvmlSource::with_library(self.folder.path().join("libnvidia-ml.so.1"))
+    }
+
+    /// Writes the state file; the file appears whole.
+    pub(crate) fn state(&self, lines: &str) {
+        let temporary = self.folder.path().join("new");
+        fs::write(&temporary, lines).unwrap();
+        fs::rename(temporary, self.folder.path().join("state")).unwrap();
+    }
+
+    pub(crate) fn set_used(&self, used: [u64; 2]) {
+        let lines = [0, 1].map(|i| gpu_line(i, 0, used[i], 0));
+        self.state(&format!("init 0\n{}", lines.concat()));
+    }
+}
+
+/// A line of the state file.
+pub(crate) fn gpu_line(index: usize, rc: u32, used: u64, mig: u8) -> String {
+    format!("gpu {rc} GPU-{index}000 {TOTAL} {used} 8 6 42 55 250000 {mig} NVIDIA GeForce RTX 3090\n")
+}
+
+/// A machine with two AMD GPUs, an adapter of another make, and the connectors of the first.
+pub(crate) struct Amd {
+    root: TempDir,
+}
+
+impl Amd {
+    pub(crate) fn new() -> Self {
+        let machine = Self {
+            root: tempfile::tempdir().unwrap(),
+        };
+        machine.write("card0/device/vendor", "0x1a03\n");
+        machine.write("card1-DP-1/status", "connected\n");
+        machine.write("renderD128/dev", "226:128\n");
+        for card in [1, 10] {
+            machine.write(&format!("card{card}/device/vendor"), "0x1002\n");
+            machine.write(&format!("card{card}/device/device"), "0x744c\n");
+            machine.write(&format!("card{card}/device/unique_id"), &format!("ab{card}\n"));
+            machine.write(
+                &format!("card{card}/device/mem_info_vram_total"),
+                &format!("{TOTAL}\n"),
+            );
+            machine.write(&format!("card{card}/device/gpu_busy_percent"), "42\n");
+            machine.write(&format!("card{card}/device/hwmon/hwmon3/temp1_input"), "55000\n");
+            machine.write(
+                &format!("card{card}/device/hwmon/hwmon3/power1_average"),
+                "250000000\n",
+            );
+        }
+        machine.set_used([0, 0]);
+        machine
+    }
+
+    pub(crate) fn source(&self) -> AmdSource {
+        AmdSource::with_root(self.root.path())
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn set_used(&self, used: [u64; 2]) {
+        for (card, used) in ["card1", "card10"].iter().zip(used) {
+            self.write(&format!("{card}/device/mem_info_vram_used"), &format!("{used}\n"));
+        }
+    }
+}
+
+/// A machine with two GPUs that a file describes.
+pub(crate) struct Described {
+    folder: TempDir,
+}
+
+impl Described {
+    pub(crate) fn new() -> Self {
+        let machine = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        machine.set_used([0, 0]);
+        machine
+    }
+
+    pub(crate) fn source(&self) -> FileSource {
+        FileSource::new(self.folder.path().join("gpus.json"))
+    }
+
+    pub(crate) fn write(&self, text: &str) {
+        fs::write(self.folder.path().join("gpus.json"), text).unwrap();
+    }
+
+    pub(crate) fn set_used(&self, used: [u64; 2]) {
+        let gpu = |index: usize| {
+            serde_json::json!({
+                "index": index, "name": "RTX 3090", "uuid": format!("GPU-{index}000"),
+                "vram_total_bytes": TOTAL, "vram_used_bytes": used[index], "utilization_percent": 42,
+                "temperature_celsius": 55, "power_milliwatts": 250_000,
+            })
+        };
+        self.write(&serde_json::json!({"gpus": [gpu(0), gpu(1)]}).to_string());
+    }
+}

@@ -1,0 +1,220 @@
+//! What every source does, and what each does when something is wrong.
+
+use crate::machines::{Amd, Described, Nvidia, TOTAL, gpu_line};
+use gpu_inventory::{GpuError, GpuProblem, GpuReading, GpuSource, NoGpus, NvmlSource};
+
+/// What every source with two GPUs does; `set_used` changes the memory in use of each.
+fn conforms(mut source: impl GpuSource, set_used: impl Fn([u64; 2])) {
+    set_used([1_000, 2_000]);
+    let first = source.read().unwrap();
+    let indices: Vec<_> = first.iter().map(|gpu| gpu.index).collect();
+    assert_eq!(indices, [0, 1]);
+    for (gpu, used) in first.iter().zip([1_000, 2_000]) {
+        assert!(!gpu.name.is_empty());
+        assert_eq!(gpu.vram_total_bytes, Some(TOTAL));
+        assert_eq!(gpu.vram_used_bytes, Some(used));
+        assert_eq!(gpu.vram_free_bytes, Some(TOTAL - used));
+        assert_eq!(gpu.utilization_percent, Some(42));
+        assert_eq!(gpu.temperature_celsius, Some(55));
+        assert_eq!(gpu.power_milliwatts, Some(250_000));
+        assert!(gpu.is_usable() && gpu.problems.is_empty(), "{gpu:?}");
+    }
+    assert_ne!(first[0].uuid, first[1].uuid);
+
+    // The next reading is a new one.
+    set_used([5_000, 2_000]);
+    let second = source.read().unwrap();
+    assert_eq!(second[0].vram_used_bytes, Some(5_000));
+    assert_eq!(second[1], first[1]);
+
+    assert_eq!(source.read().unwrap(), second, "reading changes nothing");
+}
+
+#[test]
+fn nvidia_conforms() {
+    let machine = Nvidia::new();
+    conforms(machine.source(), |used| machine.set_used(used));
+}
+
+#[test]
+fn amd_conforms() {
+    let machine = Amd::new();
+    conforms(machine.source(), |used| machine.set_used(used));
+}
+
+#[test]
+fn the_file_conforms() {
+    let machine = Described::new();
+    conforms(machine.source(), |used| machine.set_used(used));
+}
+
+#[test]
+fn no_gpus_are_no_error() {
+    assert_eq!(NoGpus.read(), Ok(Vec::new()));
+    let machine = Nvidia::new();
+    machine.state("init 0\n");
+    assert_eq!(machine.source().read(), Ok(Vec::new()));
+    let mut amd = gpu_inventory::AmdSource::with_root("/nowhere/at/all");
+    assert_eq!(amd.read(), Ok(Vec::new()));
+}
+
+#[test]
+fn nvidia_tells_its_model() {
+    let machine = Nvidia::new();
+    let gpus = machine.source().read().unwrap();
+    assert_eq!(gpus[1].name, "NVIDIA GeForce RTX 3090");
+    assert_eq!(gpus[1].uuid.as_deref(), Some("GPU-1000"));
+    assert_eq!(gpus[1].compute_capability.as_deref(), Some("8.6"));
+    assert_eq!(gpus[1].driver_version.as_deref(), Some("580.99.01"));
+}
+
+#[test]
+fn values_a_gpu_does_not_tell_are_no_problem() {
+    let machine = Nvidia::new();
+    machine.state(&format!("init 0\ngpu 0 -1 {TOTAL} 0 -1 -1 -1 -1 -1 -1 Tesla\n"));
+    let expected = GpuReading {
+        name: "Tesla".to_owned(),
+        vram_total_bytes: Some(TOTAL),
+        vram_used_bytes: Some(0),
+        vram_free_bytes: Some(TOTAL),
+        driver_version: Some("580.99.01".to_owned()),
+        ..GpuReading::default()
+    };
+    assert_eq!(machine.source().read(), Ok(vec![expected]));
+}
+
+/// Return codes of NVML.
+const NO_PERMISSION: u32 = 4;
+const DRIVER_NOT_LOADED: u32 = 9;
+const GPU_IS_LOST: u32 = 15;
+const RESET_REQUIRED: u32 = 16;
+const LIB_RM_VERSION_MISMATCH: u32 = 18;
+const UNKNOWN: u32 = 999;
+
+#[test]
+fn a_lost_gpu_spoils_nothing_and_may_come_back() {
+    let machine = Nvidia::new();
+    let mut source = machine.source();
+    assert!(source.read().unwrap()[1].is_usable());
+    for rc in [GPU_IS_LOST, RESET_REQUIRED] {
+        machine.state(&format!(
+            "init 0\n{}{}",
+            gpu_line(0, 0, 7, 0),
+            gpu_line(1, rc, 7, 0)
+        ));
+        let gpus = source.read().unwrap();
+        assert_eq!((gpus[0].is_usable(), gpus[0].vram_used_bytes), (true, Some(7)));
+        assert_eq!(gpus[1].problems, [GpuProblem::Lost]);
+        assert_eq!((gpus[1].index, gpus[1].vram_total_bytes), (1, None));
+    }
+    machine.set_used([0, 0]);
+    assert!(source.read().unwrap()[1].is_usable());
+}
+
+#[test]
+fn a_gpu_with_another_trouble_stays_usable() {
+    let machine = Nvidia::new();
+    machine.state(&format!("init 0\n{}", gpu_line(0, UNKNOWN, 0, 0)));
+    let gpus = machine.source().read().unwrap();
+    assert!(gpus[0].is_usable());
+    assert!(
+        matches!(
+            &gpus[0].problems[..],
+            [GpuProblem::Unreadable { what: "handle", .. }]
+        ),
+        "{:?}",
+        gpus[0].problems
+    );
+}
+
+#[test]
+fn a_divided_gpu_tells_its_instances() {
+    let machine = Nvidia::new();
+    machine.state(&format!("init 0\n{}", gpu_line(0, 0, 1_000, 1)));
+    let gpus = machine.source().read().unwrap();
+    assert_eq!(gpus[0].problems, [GpuProblem::Divided]);
+    assert_eq!(gpus[0].mig.len(), 1);
+    assert_eq!(gpus[0].mig[0].uuid, "MIG-of-GPU-0000");
+    assert_eq!(gpus[0].mig[0].vram_free_bytes, Some(TOTAL / 10 - 100));
+}
+
+#[test]
+fn an_old_driver_costs_the_memory_figures_only() {
+    let machine = Nvidia::compiled_with(&["-DOLD_DRIVER"]);
+    let gpus = machine.source().read().unwrap();
+    assert_eq!(gpus[0].problems, [GpuProblem::OldDriver]);
+    assert_eq!((gpus[0].vram_total_bytes, gpus[0].vram_free_bytes), (None, None));
+    assert_eq!(gpus[0].temperature_celsius, Some(55));
+}
+
+#[test]
+fn a_library_that_does_not_work_says_why() {
+    let missing = NvmlSource::with_library("/nowhere/libnvidia-ml.so.1").read();
+    assert!(matches!(missing, Err(GpuError::NoLibrary(_))), "{missing:?}");
+    let wrong = Nvidia::compiled_with(&["-DNOT_NVML"]).source().read();
+    assert!(matches!(wrong, Err(GpuError::WrongLibrary(_))), "{wrong:?}");
+    for (rc, expected) in [
+        (DRIVER_NOT_LOADED, GpuError::NoDriver),
+        (LIB_RM_VERSION_MISMATCH, GpuError::VersionMismatch),
+        (NO_PERMISSION, GpuError::NoPermission),
+    ] {
+        let machine = Nvidia::new();
+        machine.state(&format!("init {rc}\n"));
+        assert_eq!(machine.source().read(), Err(expected));
+    }
+}
+
+#[test]
+fn a_driver_that_is_loaded_later_or_goes_is_noticed() {
+    let machine = Nvidia::new();
+    let mut source = machine.source();
+    machine.state(&format!("init {DRIVER_NOT_LOADED}\n"));
+    assert_eq!(source.read(), Err(GpuError::NoDriver));
+    machine.set_used([0, 0]);
+    assert_eq!(source.read().unwrap().len(), 2);
+    machine.state(&format!("init {UNKNOWN}\n"));
+    assert!(matches!(source.read(), Err(GpuError::Driver(_))));
+    machine.set_used([0, 0]);
+    assert_eq!(source.read().unwrap().len(), 2);
+}
+
+#[test]
+fn amd_cards_are_named_and_counted_by_their_number() {
+    let machine = Amd::new();
+    machine.write("card10/device/product_name", "Instinct MI300X\n");
+    let gpus = machine.source().read().unwrap();
+    assert_eq!(gpus[0].name, "AMD GPU 0x744c");
+    assert_eq!(
+        (gpus[1].name.as_str(), gpus[1].uuid.as_deref()),
+        ("Instinct MI300X", Some("GPU-ab10"))
+    );
+}
+
+#[test]
+fn an_amd_card_with_nonsense_spoils_nothing() {
+    let machine = Amd::new();
+    machine.write("card1/device/mem_info_vram_used", "lots\n");
+    machine.set_used([0, 0]);
+    machine.write("card1/device/mem_info_vram_total", "much\n");
+    let gpus = machine.source().read().unwrap();
+    assert!(matches!(
+        &gpus[0].problems[..],
+        [GpuProblem::Unreadable { what: "memory", .. }]
+    ));
+    assert_eq!(gpus[0].vram_free_bytes, None);
+    assert!(gpus[1].problems.is_empty());
+    // More in use than there is frees nothing.
+    machine.set_used([0, TOTAL + 1]);
+    assert_eq!(machine.source().read().unwrap()[1].vram_free_bytes, Some(0));
+}
+
+#[test]
+fn a_file_that_is_gone_is_named() {
+    let machine = Described::new();
+    let mut source = machine.source();
+    machine.write("{");
+    let error = source.read().unwrap_err();
+    assert!(error.to_string().contains("gpus.json"), "{error}");
+    machine.set_used([0, 0]);
+    assert_eq!(source.read().unwrap().len(), 2);
+}

@@ -1,0 +1,226 @@
+//! The control plane that does as the test says, and the log of the thread it talks to.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use pool_registry_types::{
+    Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus, RegisterRequest,
+    RegisterResponse,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::{
+    Config, RegistrationHandle,
+    control_plane::{ControlPlane, RequestError},
+    handle,
+    worker::Source,
+};
+
+/// No test waits this long for what happens at once.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const HOUR_MS: u64 = 3_600_000;
+
+#[derive(Debug)]
+pub(super) enum Asked {
+    Register(RegisterRequest),
+    Heartbeat(HeartbeatRequest),
+    Deregister,
+}
+
+pub(super) type Answer = Result<(), RequestError>;
+
+/// The thread's end: it hands over each request and waits for what to answer, for ever when nothing comes.
+pub(super) struct Scripted {
+    asked: Sender<(HttpUrl, Asked)>,
+    answers: Receiver<Answer>,
+}
+
+impl Scripted {
+    fn ask(&self, url: &HttpUrl, asked: Asked) -> Answer {
+        let gone = || RequestError::NoAnswer("the test is over".to_owned());
+        self.asked.send((url.clone(), asked)).map_err(|_| gone())?;
+        self.answers.recv().map_err(|_| gone())?
+    }
+}
+
+impl ControlPlane for Scripted {
+    fn register(
+        &mut self,
+        url: &HttpUrl,
+        request: &RegisterRequest,
+        _: Duration,
+    ) -> Result<RegisterResponse, RequestError> {
+        self.ask(url, Asked::Register(request.clone()))?;
+        Ok(RegisterResponse {
+            success: true,
+            message: String::new(),
+            node_id: request.node_id.clone(),
+            next_heartbeat_ms: None,
+            timeout_ms: None,
+        })
+    }
+
+    fn heartbeat(
+        &mut self,
+        url: &HttpUrl,
+        _: &NodeId,
+        request: &HeartbeatRequest,
+        _: Duration,
+    ) -> Result<HeartbeatResponse, RequestError> {
+        self.ask(url, Asked::Heartbeat(request.clone()))?;
+        Ok(HeartbeatResponse {
+            success: true,
+            next_heartbeat_ms: HOUR_MS,
+        })
+    }
+
+    fn deregister(&mut self, url: &HttpUrl, _: &NodeId, _: Duration) -> Result<(), RequestError> {
+        self.ask(url, Asked::Deregister)
+    }
+}
+
+/// The test's end, and the log.
+pub(super) struct Script {
+    asked: Receiver<(HttpUrl, Asked)>,
+    pub(super) answers: Sender<Answer>,
+    pub(super) pools: Arc<Mutex<Vec<PoolStatus>>>,
+    pub(super) log: Log,
+}
+
+impl Script {
+    pub(super) fn next(&self) -> (HttpUrl, Asked) {
+        self.asked.recv_timeout(PATIENCE).expect("a request")
+    }
+
+    pub(super) fn register(&self, answer: Answer) -> RegisterRequest {
+        match self.next() {
+            (_, Asked::Register(request)) => {
+                self.answers.send(answer).unwrap();
+                request
+            }
+            other => panic!("expected a registration, not {other:?}"),
+        }
+    }
+
+    pub(super) fn heartbeat(&self, answer: Answer) -> HeartbeatRequest {
+        match self.next() {
+            (_, Asked::Heartbeat(request)) => {
+                self.answers.send(answer).unwrap();
+                request
+            }
+            other => panic!("expected a heartbeat, not {other:?}"),
+        }
+    }
+
+    /// The thread has ended: it holds the other end no more.
+    pub(super) fn ended(&self) -> bool {
+        matches!(
+            self.asked.recv_timeout(PATIENCE),
+            Err(RecvTimeoutError::Disconnected)
+        )
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock()).matches(text).count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+pub(super) fn config(orchestrators: &[&str]) -> Config {
+    Config {
+        orchestrators: orchestrators.iter().map(|url| url.parse().unwrap()).collect(),
+        heartbeat_interval: Duration::from_millis(HOUR_MS),
+        ..Config::new(
+            "node".parse().unwrap(),
+            "machine".parse().unwrap(),
+            "http://node:9200".parse().unwrap(),
+            "http://a:8080".parse().unwrap(),
+        )
+    }
+}
+
+pub(super) fn start(config: Config) -> (RegistrationHandle, Script) {
+    let pools = Arc::new(Mutex::new(Vec::new()));
+    let source_pools = Arc::clone(&pools);
+    start_with(config, pools, move || source_pools.lock().clone())
+}
+
+pub(super) fn start_with(
+    config: Config,
+    pools: Arc<Mutex<Vec<PoolStatus>>>,
+    source: impl Fn() -> Vec<PoolStatus> + Send + 'static,
+) -> (RegistrationHandle, Script) {
+    let (asked_tx, asked) = mpsc::channel();
+    let (answers, answers_rx) = mpsc::channel();
+    let log = Log::default();
+    let source = Source {
+        pools: Box::new(source),
+        capabilities: Box::new(|| Capabilities {
+            cpu_cores: 3,
+            ..Capabilities::default()
+        }),
+    };
+    let control_plane = Scripted {
+        asked: asked_tx,
+        answers: answers_rx,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    let handle =
+        tracing::subscriber::with_default(subscriber, || handle::start(config, source, control_plane))
+            .unwrap();
+    (
+        handle,
+        Script {
+            asked,
+            answers,
+            pools,
+            log,
+        },
+    )
+}
+
+pub(super) fn unreachable() -> Answer {
+    Err(RequestError::NoAnswer("connection refused".to_owned()))
+}
+
+pub(super) fn refused(status: u16, code: &str) -> Answer {
+    Err(RequestError::Refused {
+        status,
+        code: Some(code.to_owned()),
+        message: "because".to_owned(),
+        retry_after: None,
+    })
+}
