@@ -9,10 +9,15 @@
     reason = "xtask talks to the person at the terminal, and has no log"
 )]
 
+mod arguments;
+mod checks;
 pub mod clock;
 pub mod cluster;
+pub mod commands;
 pub mod engine;
 pub mod gguf;
 pub mod http;
 pub mod process;
+mod report;
+mod runner;
 pub mod workspace;

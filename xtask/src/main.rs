@@ -1,3 +1,7 @@
-//! xtask
+//! `cargo xtask <command>`: see `cargo xtask help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::commands::run(std::env::args().skip(1).collect())
+}

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::clock::{wait_for, wait_for_some};
+use crate::clock::wait_for_some;
 
 /// Who gets the signals of the terminal this runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +180,13 @@ impl Process {
         wait_for_some(&what, deadline, || self.ended())
     }
 
+    /// Asks it to end (SIGTERM), and ends it (SIGKILL) when it is still there after `grace`.
+    pub fn end(&mut self, grace: Duration) {
+        if self.terminate(grace).is_err() {
+            self.kill();
+        }
+    }
+
     /// Ends it at once (SIGKILL).
     pub fn kill(&mut self) {
         // Fails only when it has ended already, which is what is wanted.
@@ -191,19 +198,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// Ends several processes politely: all are asked, then each is waited for, and who stays is killed.
-pub fn end_all(processes: &mut [&mut Process], grace: Duration) {
-    for process in &mut *processes {
-        // One that cannot be asked is killed below.
-        let _ = process.signal(Signal::TERM);
-    }
-    for process in processes {
-        if wait_for("its end", grace, || process.ended().is_some()).is_err() {
-            process.kill();
-        }
     }
 }
 

@@ -75,6 +75,15 @@ impl Engine {
             .unwrap_or(0)
     }
 
+    /// How many requests wait in it for a slot; 0 when it does not run. Not to be asked more than twice a second.
+    #[must_use]
+    pub fn deferred(&self) -> u64 {
+        self.server
+            .as_ref()
+            .and_then(|server| server.deferred().ok())
+            .unwrap_or(0)
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.server = None;

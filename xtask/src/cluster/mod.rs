@@ -70,7 +70,30 @@ impl Cluster {
         Self::with_model(name, &TinyModel::default(), Group::Ours)
     }
 
-    /// The same with a model and a process group of one's choice.
+    /// Runs a test in a cluster of its own, and shows the ends of all logs when it fails.
+    ///
+    /// # Errors
+    /// As [`Cluster::new`], and what `test` returns.
+    pub fn test(name: &str, test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let cluster = Self::new(name)?;
+        let result = test(&cluster);
+        if result.is_err() {
+            cluster.show_logs();
+        }
+        result
+    }
+
+    fn show_logs(&self) {
+        for (name, text) in self.all_logs() {
+            let lines: Vec<&str> = text.lines().collect();
+            eprintln!("==== {name}");
+            for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+
+    /// As [`Cluster::new`] with a model and a process group of one's choice.
     ///
     /// # Errors
     /// As [`Cluster::new`].
@@ -207,15 +230,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        for (name, text) in self.all_logs() {
-            let lines: Vec<&str> = text.lines().collect();
-            eprintln!("==== {name}");
-            for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
-                eprintln!("{line}");
-            }
+        if std::thread::panicking() {
+            self.show_logs();
         }
     }
 }

@@ -148,6 +148,20 @@ impl LlamaServer {
             .filter(|slot| slot["is_processing"] == true)
             .fold(0, |sum, _| sum + 1))
     }
+
+    /// How many requests wait in it for a slot. Ours never let one wait there. Not to be asked more than twice a
+    /// second, as [`LlamaServer::busy_slots`].
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn deferred(&self) -> Result<u64> {
+        let metrics = self.client().get("/metrics")?.body;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("llamacpp:requests_deferred "));
+        line.and_then(|number| number.trim().parse().ok())
+            .context("no requests_deferred in /metrics")
+    }
 }
 
 /// The port at the end of "… listening on http://127.0.0.1:38105".

@@ -3,4 +3,12 @@
 //! Each test has a cluster of its own, made of processes on this machine. What the tiny model answers is known
 //! word by word, so a lost, doubled or foreign token fails a test.
 
+mod auth;
+mod by_hand;
 mod engine;
+mod handoff;
+mod home;
+mod load;
+mod nodes;
+mod openai_client;
+mod restarts;

@@ -1,0 +1,112 @@
+//! `tidy`: every file says what it is for, every crate inherits the lints and has a README, no test is ignored.
+
+use std::{
+    ffi::OsStr,
+    path::{Component, Path},
+};
+
+use anyhow::Result;
+
+use super::{Source, fail_on, layers::members, sources};
+
+/// A file of more lines than this is worth a thought: it mostly holds two things. Only a warning.
+const MANY_LINES: usize = 400;
+
+/// Directories whose files need not begin with `//!`.
+const FREE: [&str; 3] = ["tests", "examples", "benches"];
+
+pub(crate) fn check() -> Result<()> {
+    let sources = sources()?;
+    for source in &sources {
+        let lines = source.text.lines().count();
+        if lines > MANY_LINES {
+            println!("warning: {}: {lines} lines", source.path.display());
+        }
+    }
+    let mut problems: Vec<String> = sources.iter().flat_map(problems_of_source).collect();
+    for member in members()? {
+        let manifest = std::fs::read_to_string(&member.manifest)?;
+        let has_readme = member.manifest.with_file_name("README.md").is_file();
+        problems.extend(problems_of_crate(&member.name, &manifest, has_readme));
+    }
+    fail_on(&problems)
+}
+
+fn problems_of_source(source: &Source) -> Vec<String> {
+    let mut problems = Vec::new();
+    let path = source.path.display();
+    if !is_free(&source.path) && !source.text.starts_with("//!") {
+        problems.push(format!("{path}: does not begin with //! and what it is for"));
+    }
+    for (number, line) in (1..).zip(source.text.lines()) {
+        let line = line.trim_start();
+        if line.starts_with("#[ignore") {
+            problems.push(format!("{path}:{number}: an ignored test tests nothing"));
+        }
+    }
+    problems
+}
+
+fn is_free(path: &Path) -> bool {
+    path.components().any(
+        |part| matches!(part, Component::Normal(name) if FREE.iter().any(|free| name == OsStr::new(free))),
+    )
+}
+
+fn problems_of_crate(name: &str, manifest: &str, has_readme: bool) -> Vec<String> {
+    let mut problems = Vec::new();
+    let inherits = manifest
+        .split_once("[lints]")
+        .and_then(|(_, rest)| rest.lines().map(str::trim).find(|line| !line.is_empty()))
+        .is_some_and(|line| line.replace(' ', "") == "workspace=true");
+    if !inherits {
+        problems.push(format!(
+            "{name}: Cargo.toml does not inherit the workspace's lints"
+        ));
+    }
+    if !has_readme {
+        problems.push(format!("{name}: has no README.md"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(path: &str, text: &str) -> usize {
+        problems_of_source(&Source {
+            path: path.into(),
+            text: text.to_owned(),
+        })
+        .len()
+    }
+
+    #[test]
+    fn a_file_says_what_it_is_for() {
+        assert_eq!(problems("libs/a/src/b.rs", "//! For b.\n"), 0);
+        assert_eq!(problems("libs/a/src/b.rs", "use c;\n"), 1);
+        assert_eq!(problems("libs/a/tests/b.rs", "use c;\n"), 0);
+        assert_eq!(problems("libs/a/src/tests.rs", "use c;\n"), 1);
+    }
+
+    #[test]
+    fn no_test_is_ignored() {
+        assert_eq!(
+            problems("libs/a/tests/b.rs", "    #[ignore = \"slow\"]\n    #[test]\n"),
+            1
+        );
+    }
+
+    #[test]
+    fn a_crate_inherits_lints_and_has_a_readme() {
+        assert_eq!(
+            problems_of_crate("a", "[package]\n\n[lints]\nworkspace = true\n", true).len(),
+            0
+        );
+        assert_eq!(
+            problems_of_crate("a", "[package]\n[lints.rust]\n", false).len(),
+            2
+        );
+    }
+}

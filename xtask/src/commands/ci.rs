@@ -1,0 +1,62 @@
+//! `cargo xtask ci`.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::test::add_tests;
+use crate::{
+    arguments::Arguments,
+    checks::{layers, tidy, trace},
+    report::Report,
+    workspace::cargo,
+};
+
+pub(super) const USAGE: &str = "\
+cargo xtask ci
+
+Everything that must be green before a change goes in: formatting, lints, documentation, the rules of the
+workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests and checks.";
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    arguments.finish()?;
+    let mut report = Report::new();
+    // What is fast and fails often comes first.
+    report.check("fmt", || succeed(&mut cargo(&["fmt", "--all", "--check"])));
+    report.check("tidy", tidy::check);
+    report.check("layers", layers::check);
+    report.check("trace", trace::check);
+    report.check("clippy", || {
+        succeed(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
+    report.check("doc", || {
+        let mut command = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+        succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    add_tests(&mut report, false);
+    report.check("package", || {
+        // The tests have built every crate already; this looks at what would be in the package.
+        succeed(&mut cargo(&[
+            "package",
+            "--workspace",
+            "--no-verify",
+            "--allow-dirty",
+            "--quiet",
+        ]))
+    });
+    report.finish()
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}

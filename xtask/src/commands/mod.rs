@@ -1,0 +1,132 @@
+//! The commands of `cargo xtask`.
+
+mod ci;
+mod demo;
+mod test;
+mod tiny_model;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    arguments::Arguments,
+    checks::{layers, tidy, trace},
+};
+
+/// Exit code of a command line that is not understood (`EX_USAGE`).
+const USAGE_ERROR: u8 = 64;
+
+struct Command {
+    name: &'static str,
+    summary: &'static str,
+    usage: &'static str,
+    run: fn(Arguments) -> Result<()>,
+}
+
+const COMMANDS: [Command; 8] = [
+    Command {
+        name: "demo",
+        summary: "run a small cluster on this machine and serve until Ctrl-C",
+        usage: demo::USAGE,
+        run: demo::run,
+    },
+    Command {
+        name: "test",
+        summary: "run all tests",
+        usage: test::USAGE,
+        run: test::run,
+    },
+    Command {
+        name: "e2e",
+        summary: "run the tests of the real daemons with a real engine",
+        usage: test::E2E_USAGE,
+        run: test::run_e2e,
+    },
+    Command {
+        name: "ci",
+        summary: "everything that must be green",
+        usage: ci::USAGE,
+        run: ci::run,
+    },
+    Command {
+        name: "trace",
+        summary: "check that every requirement has a test, and list them",
+        usage: "cargo xtask trace\n\nFails when an id of .specs/*.md is named by no test, or a test names an unknown one.",
+        run: |arguments| arguments.finish().and_then(|()| trace::check()),
+    },
+    Command {
+        name: "tidy",
+        summary: "check files and manifests for what no compiler checks",
+        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README, no test is ignored.",
+        run: |arguments| arguments.finish().and_then(|()| tidy::check()),
+    },
+    Command {
+        name: "layers",
+        summary: "check which crate depends on which",
+        usage: "cargo xtask layers\n\nFails when a crate reaches across the layers or takes a dependency that has an owner.",
+        run: |arguments| arguments.finish().and_then(|()| layers::check()),
+    },
+    Command {
+        name: "tiny-model",
+        summary: "write the tiny model to a file",
+        usage: tiny_model::USAGE,
+        run: tiny_model::run,
+    },
+];
+
+/// Runs the command that `words` name.
+#[must_use]
+pub fn run(words: Vec<String>) -> ExitCode {
+    let mut words = words.into_iter();
+    let name = words.next().unwrap_or_default();
+    let rest: Vec<String> = words.collect();
+    let asks_help = |word: &String| word == "--help" || word == "-h";
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        print!("{}", overview());
+        let asked = matches!(name.as_str(), "" | "help" | "--help" | "-h");
+        return if asked {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(USAGE_ERROR)
+        };
+    };
+    if rest.iter().any(asks_help) {
+        println!("usage: {}", command.usage);
+        return ExitCode::SUCCESS;
+    }
+    match (command.run)(Arguments::new(rest)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask {name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn overview() -> String {
+    let mut text = "usage: cargo xtask <command> [--help]\n\n".to_owned();
+    for Command { name, summary, .. } in &COMMANDS {
+        text.push_str(&format!("  {name:<11} {summary}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_the_overview_and_explains_itself() {
+        for command in &COMMANDS {
+            assert!(overview().contains(command.name));
+            assert!(
+                command
+                    .usage
+                    .starts_with(&format!("cargo xtask {}", command.name))
+            );
+            let help = vec![command.name.to_owned(), "--help".to_owned()];
+            assert_eq!(format!("{:?}", run(help)), format!("{:?}", ExitCode::SUCCESS));
+        }
+    }
+}

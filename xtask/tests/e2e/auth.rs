@@ -1,0 +1,61 @@
+//! One token on all daemons: demanded everywhere, written nowhere.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use xtask::{
+    clock::wait_for,
+    cluster::Cluster,
+    http::{chain, chat_body},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+/// Found in no log, or something is wrong.
+const TOKEN: &str = "canary-7f3a91d2c4b58e60";
+
+#[test]
+fn a_token_is_demanded_and_never_logged() -> Result<()> {
+    Cluster::test("auth", |cluster| {
+        let settings = [("LLORCH_API_TOKEN", TOKEN), ("RUST_LOG", "trace")];
+        let orchestrator = cluster.orchestrator(&settings)?;
+        let node = cluster.node("node-a", &orchestrator, &settings)?;
+        let engine = cluster.engine(2)?;
+        node.write_handoff("pool-0", "r0", &engine)?;
+        let client = orchestrator.client().with_token(TOKEN);
+        wait_for("an answer", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+        assert_eq!(client.chat(10)?.text()?, chain(10));
+
+        let path = "/v2/pools/pool-0/engine/v1/chat/completions";
+        let body = chat_body(3, false);
+        assert_eq!(
+            node.client().with_token(TOKEN).post(path, &body)?.text()?,
+            chain(3)
+        );
+        for stranger in [
+            |client| client,
+            |client: xtask::http::Client| client.with_token("wrong"),
+        ] {
+            let to_control = stranger(orchestrator.client());
+            assert_eq!(to_control.chat(3)?.status, 401);
+            assert_eq!(to_control.get("/v2/nodes")?.status, 401);
+            assert_eq!(to_control.delete("/v2/nodes/node-a")?.status, 401);
+            assert_eq!(to_control.get("/health")?.status, 200);
+            let to_node = stranger(node.client());
+            assert_eq!(to_node.post(path, &body)?.status, 401);
+            assert_eq!(to_node.get("/health")?.status, 200);
+        }
+
+        let logs = cluster.all_logs();
+        assert!(logs.iter().filter(|(_, text)| !text.is_empty()).count() >= 3);
+        for (name, text) in logs {
+            assert!(!text.contains(TOKEN), "the token is in {name}");
+            assert!(
+                name.starts_with("engine") || !text.contains(" one two"),
+                "an answer is in {name}"
+            );
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,37 @@
+//! The HOME profile: `orchestratord` alone is a complete service.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use xtask::{
+    clock::wait_for,
+    cluster::{Cluster, handoff, write_handoff},
+    http::{End, chain},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn one_daemon_serves_the_engines_of_one_machine() -> Result<()> {
+    Cluster::test("home", |cluster| {
+        let mut home = cluster.home(&[])?;
+        let engine = cluster.engine(2)?;
+        let file = write_handoff(home.daemon().directory(), &handoff("pool-0", "r0", &engine))?;
+        let client = home.client();
+        wait_for("an answer", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+
+        assert_eq!(client.chat(20)?.text()?, chain(20));
+        let streamed = client.chat_stream(50)?.finish();
+        assert_eq!((streamed.text(), streamed.end), (chain(50), End::Done));
+        assert_eq!(client.get_json("/v1/models")?["data"][0]["id"], "tiny");
+
+        std::fs::remove_file(file)?;
+        wait_for("the engine to be forgotten", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status != 200)
+        })?;
+        assert!(home.terminate(SOON)?.success());
+        Ok(())
+    })
+}

@@ -1,0 +1,109 @@
+//! The official `openai` client for Python, unchanged, through the whole way.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use xtask::{clock::wait_for, cluster::Cluster, http::chain, workspace};
+
+const SOON: Duration = Duration::from_secs(20);
+/// The version that is tested with.
+const CLIENT: &str = "openai==3.54.0";
+
+const SCRIPT: &str = r#"
+import sys
+from openai import NotFoundError, OpenAI
+
+client = OpenAI(base_url=sys.argv[1] + "/v1", api_key="none needed", max_retries=0)
+question = dict(model="tiny", messages=[{"role": "user", "content": "count"}], max_tokens=12, temperature=0)
+print("models:" + ",".join(model.id for model in client.models.list()))
+print("whole:" + client.chat.completions.create(**question).choices[0].message.content)
+stream = client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **question)
+text, tokens = "", None
+for chunk in stream:
+    for choice in chunk.choices:
+        text += choice.delta.content or ""
+    tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+print("stream:" + text)
+print("tokens:", tokens)
+try:
+    client.chat.completions.create(**{**question, "model": "no-such-model"})
+except NotFoundError as error:
+    print("unknown:", error.code)
+"#;
+
+/// A Python with the client, installed once.
+fn python() -> Result<PathBuf> {
+    let environment = workspace::target()
+        .join("e2e-python")
+        .join(CLIENT.replace("==", "-"));
+    let python = environment.join("bin/python");
+    std::fs::create_dir_all(&environment)?;
+    let lock = File::create(environment.join(".lock"))?;
+    lock.lock()?;
+    let finished = environment.join(".finished");
+    if !finished.is_file() {
+        succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))
+            .context("no virtual environment (Debian: apt-get install python3-venv)")?;
+        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", CLIENT]))?;
+        File::create(finished)?;
+    }
+    Ok(python)
+}
+
+fn succeed(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    Ok(text(&output.stdout))
+}
+
+#[test]
+fn the_official_client_works_unchanged() -> Result<()> {
+    let python = python()?;
+    Cluster::test("openai", |cluster| {
+        let orchestrator = cluster.orchestrator(&[])?;
+        let node = cluster.node("node-a", &orchestrator, &[])?;
+        let engine = cluster.engine(2)?;
+        node.write_handoff("pool-0", "r0", &engine)?;
+        let client = orchestrator.client();
+        wait_for("an answer", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+
+        let said = run(&python, &orchestrator.url())?;
+        let chain = chain(12);
+        for line in [
+            "models:tiny",
+            &format!("whole:{chain}"),
+            &format!("stream:{chain}"),
+            "tokens: 12",
+        ] {
+            assert!(
+                said.lines().any(|said| said == line),
+                "{line:?} is not in:\n{said}"
+            );
+        }
+        assert!(said.contains("unknown: MODEL_NOT_AVAILABLE"), "{said}");
+        Ok(())
+    })
+}
+
+fn run(python: &Path, url: &str) -> Result<String> {
+    succeed(
+        Command::new(python)
+            .args(["-c", SCRIPT, url])
+            .env("NO_PROXY", "*"),
+    )
+}
