@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use pool_registry_types::{HeartbeatRequest, NodeId, NodeStatus, RegisterRequest};
 
 use crate::{
-    Delta, FORGET_AFTER, LeftReason, Registry, RegistryError,
+    Delta, FORGET_AFTER, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
     intent::{Drain, Target},
-    node::{Basis, Node, Pool, check_address, differs},
+    node::{Basis, Evidence, Node, Pool, check_address, differs},
 };
 
 /// What a registration did.
@@ -267,17 +267,18 @@ impl Registry {
                 if node.evidence.failed_probes == 0 && !restored {
                     return;
                 }
-                node.evidence = crate::node::Evidence::default();
+                node.evidence = Evidence::default();
                 if restored {
                     node.observed.basis = Basis::Confirmed;
                 }
                 self.refresh(node_id, Some("it answers probes again"));
             }
             Err(error) => {
-                let news = !node.evidence.unreachable();
-                node.evidence.failed_probes = node.evidence.failed_probes.saturating_add(1);
-                node.evidence.error = Some(Arc::from(error));
-                if news {
+                let evidence = &mut node.evidence;
+                let same_again = evidence.unreachable() && evidence.error.as_deref() == Some(&*error);
+                if !same_again {
+                    evidence.failed_probes = (evidence.failed_probes + 1).min(PROBES_TO_UNREACHABLE);
+                    evidence.error = Some(Arc::from(error));
                     self.refresh(node_id, None);
                 }
             }

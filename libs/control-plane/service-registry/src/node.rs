@@ -56,6 +56,7 @@ pub(crate) struct Observed {
 /// What trying to reach the node has shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
+    /// In a row, and no further than it takes to be unreachable.
     pub(crate) failed_probes: u32,
     pub(crate) error: Option<Arc<str>>,
 }

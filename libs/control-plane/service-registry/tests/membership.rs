@@ -194,7 +194,7 @@ fn one_id_belongs_to_one_living_machine() {
     assert_eq!(world.status("a"), NodeStatus::Unreachable);
     assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
     // Offline: taken over, also by an earlier incarnation, because machines do not compare clocks.
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(
         world.register_as(register("a", "machine-b", Some(0))),
         Ok(RegisterOutcome::Restarted)
@@ -229,12 +229,12 @@ fn who_leaves_is_forgotten() {
 #[test]
 fn an_offline_node_is_forgotten_after_a_day() {
     let mut world = World::with_nodes(&["a"]);
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(world.registry.next_deadline(), Some(secs(30) + FORGET_AFTER));
-    world.to(secs(29) + FORGET_AFTER);
+    world.wait_until(secs(29) + FORGET_AFTER);
     assert_eq!(world.status("a"), NodeStatus::Offline);
     world.deltas();
-    world.to(secs(30) + FORGET_AFTER);
+    world.wait_until(secs(30) + FORGET_AFTER);
     assert_eq!(
         world.deltas(),
         [Delta::Left {

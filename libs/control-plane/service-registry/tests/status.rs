@@ -13,24 +13,24 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn offline_at_the_deadline_and_not_before() {
     let mut world = World::with_nodes(&["a", "b"]);
-    world.to(secs(12));
+    world.wait_until(secs(12));
     world.beat("b").unwrap();
-    world.to(secs(30) - MS);
+    world.wait_until(secs(30) - MS);
     assert_eq!(world.registry.next_deadline(), Some(secs(30)));
     assert_eq!(world.status("a"), NodeStatus::Online);
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(world.transitions(), ["a online>offline"]);
     assert_eq!(world.objection("a"), "node offline for 30 s");
-    world.to(secs(42) - MS);
+    world.wait_until(secs(42) - MS);
     assert_eq!(world.status("b"), NodeStatus::Online);
-    world.to(secs(42));
+    world.wait_until(secs(42));
     assert_eq!(world.transitions(), ["b online>offline"]);
 }
 
 #[test]
 fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
     let mut world = World::with_nodes(&["a"]);
-    world.to(secs(28));
+    world.wait_until(secs(28));
     world.now = secs(31);
     world.beat("a").unwrap();
     assert_eq!(world.transitions(), ["a online>offline", "a offline>online"]);
@@ -39,7 +39,7 @@ fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
 #[test]
 fn who_was_silent_is_back_with_its_full_state() {
     let mut world = World::with_nodes(&["a"]);
-    world.to(secs(40));
+    world.wait_until(secs(40));
     world.deltas();
     // A registration alone says that it lives, not what it has.
     let mut registered = world.clone();
@@ -63,10 +63,10 @@ fn a_late_heartbeat_gives_no_credit() {
     world.register("a").unwrap();
     let seq = |seq| beat(Some(1), Some(seq), vec![pool("pool-0")]);
     world.beat_as("a", seq(5)).unwrap();
-    world.to(secs(20));
+    world.wait_until(secs(20));
     world.beat_as("a", seq(4)).unwrap();
     world.beat_as("a", seq(5)).unwrap();
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(world.status("a"), NodeStatus::Offline);
     world.beat_as("a", seq(5)).unwrap();
     assert_eq!(world.status("a"), NodeStatus::Offline);
@@ -101,17 +101,17 @@ fn no_fact_overwrites_another() {
     world.probe("a", false);
     world.probe("a", false);
     // A heartbeat does not make it reachable, a probe does not make it heard.
-    world.to(secs(5));
+    world.wait_until(secs(5));
     world.beat("a").unwrap();
     assert_eq!(world.status("a"), NodeStatus::Unreachable);
     assert_eq!(
         world.objection("a"),
         "node unreachable: 2 probes failed in a row, the last with: refused"
     );
-    world.to(secs(34));
+    world.wait_until(secs(34));
     world.probe("a", true);
     assert_eq!(world.status("a"), NodeStatus::Online);
-    world.to(secs(35));
+    world.wait_until(secs(35));
     assert_eq!(world.status("a"), NodeStatus::Offline);
     world.probe("a", true);
     assert_eq!(world.status("a"), NodeStatus::Offline);
@@ -200,7 +200,7 @@ fn a_drain_outlives_the_lives_of_its_node() {
         .unwrap();
     assert!(drained(&world));
     // A silence.
-    world.to(secs(60));
+    world.wait_until(secs(60));
     world
         .beat_as("a", beat(Some(2), Some(2), vec![pool("pool-0")]))
         .unwrap();
@@ -293,7 +293,7 @@ fn a_restart_forgets_nobody() {
         .registry
         .drain(&Target::Node(id("b")), Some(secs(100)), before.now)
         .unwrap();
-    before.to(secs(10));
+    before.wait_until(secs(10));
     let known: Vec<KnownNode> = before.registry.known();
     assert_eq!(known[1].drain, Some(KnownDrain { left: Some(secs(90)) }));
 
@@ -311,10 +311,10 @@ fn a_restart_forgets_nobody() {
     assert!(world.routable("a"));
     assert_eq!(world.availability("b"), Availability::Draining);
     // Nobody is offline before a full timeout, then whoever is silent is.
-    world.to(secs(35) - MS);
+    world.wait_until(secs(35) - MS);
     assert_eq!(world.status("a"), NodeStatus::Online);
     world.beat("a").unwrap();
-    world.to(secs(35));
+    world.wait_until(secs(35));
     assert_eq!(world.status("a"), NodeStatus::Online);
     assert_eq!(world.status("b"), NodeStatus::Offline);
 }
@@ -329,7 +329,7 @@ fn who_registered_before_the_store_was_read_is_left_alone() {
 #[test]
 fn time_does_not_go_back() {
     let mut world = World::with_nodes(&["a"]);
-    world.to(secs(29));
+    world.wait_until(secs(29));
     world.registry.tick(secs(3));
     world.registry.tick(secs(30));
     assert_eq!(world.status("a"), NodeStatus::Offline);

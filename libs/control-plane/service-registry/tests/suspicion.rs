@@ -27,7 +27,7 @@ fn lose(world: &mut World, node: &str) {
 #[test]
 fn when_most_fall_silent_together_they_stay_routable() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(suspicion(&mut world), [(true, 2, 3)]);
     for node in ["a", "b", "c"] {
         assert_eq!(world.status(node), NodeStatus::Offline);
@@ -69,7 +69,7 @@ fn how_many_of_how_many() {
 fn one_after_the_other_is_no_conspiracy() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
     lose(&mut world, "a");
-    world.to_with(secs(16), &["b", "c"]);
+    world.wait_with(secs(16), &["b", "c"]);
     lose(&mut world, "b");
     assert_eq!(suspicion(&mut world), []);
     assert!(!world.routable("a") && !world.routable("b") && world.routable("c"));
@@ -83,7 +83,7 @@ fn those_lost_long_ago_do_not_count() {
     for dead in 0..5 {
         lose(&mut world, names[dead]);
         let then = world.now + secs(20);
-        world.to_with(then, &names[5..]);
+        world.wait_with(then, &names[5..]);
     }
     assert_eq!(suspicion(&mut world), []);
     lose(&mut world, "f");
@@ -110,14 +110,14 @@ fn when_half_speak_again_the_others_have_one_window_more() {
         lose(&mut world, node);
     }
     assert_eq!(suspicion(&mut world), [(true, 3, 4)]);
-    world.to(secs(5));
+    world.wait_until(secs(5));
     world.probe("a", true);
     assert_eq!(suspicion(&mut world), [(false, 2, 4)]);
     assert!(!world.registry.snapshot().self_suspicion);
     assert!(world.routable("b"));
-    world.to(secs(20) - Duration::from_millis(1));
+    world.wait_until(secs(20) - Duration::from_millis(1));
     assert!(world.routable("b"));
-    world.to(secs(20));
+    world.wait_until(secs(20));
     assert!(!world.routable("b") && !world.routable("c"));
     assert!(world.routable("a") && world.routable("d"));
 }
@@ -128,7 +128,7 @@ fn who_falls_silent_while_suspecting_is_held_too() {
     for node in ["a", "b", "c"] {
         lose(&mut world, node);
     }
-    world.to(secs(20));
+    world.wait_until(secs(20));
     lose(&mut world, "d");
     assert!(world.routable("d"));
     assert_eq!(suspicion(&mut world), [(true, 3, 4)]);
@@ -137,19 +137,19 @@ fn who_falls_silent_while_suspecting_is_held_too() {
 #[test]
 fn suspicion_ends_at_the_latest_after_its_maximum() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
-    world.to(secs(30));
+    world.wait_until(secs(30));
     assert_eq!(suspicion(&mut world), [(true, 2, 3)]);
     let end = secs(30) + SUSPICION_MAX;
-    world.to(end - Duration::from_millis(1));
+    world.wait_until(end - Duration::from_millis(1));
     assert!(world.routable("a"));
     assert_eq!(world.registry.next_deadline(), Some(end));
-    world.to(end);
+    world.wait_until(end);
     assert_eq!(suspicion(&mut world), [(false, 3, 3)]);
     for node in ["a", "b", "c"] {
         assert!(!world.routable(node));
     }
     // And does not begin again by itself.
-    world.to(end + secs(3600));
+    world.wait_until(end + secs(3600));
     assert_eq!(suspicion(&mut world), []);
 }
 
@@ -157,7 +157,7 @@ fn suspicion_ends_at_the_latest_after_its_maximum() {
 fn a_stall_gives_everybody_the_time_back() {
     for (gap, stalled) in [(STALL, false), (STALL + secs(1), true), (secs(45), true)] {
         let mut world = World::with_nodes(&["a", "b"]);
-        world.to(secs(20));
+        world.wait_until(secs(20));
         world.deltas();
         world.probe("a", false);
         world.now += gap;
@@ -170,9 +170,9 @@ fn a_stall_gives_everybody_the_time_back() {
         world.probe("a", false);
         assert_eq!(world.status("a") == NodeStatus::Online, stalled);
         world.probe("a", true);
-        world.to(deadline - Duration::from_millis(1));
+        world.wait_until(deadline - Duration::from_millis(1));
         assert_eq!(world.status("a"), NodeStatus::Online);
-        world.to(deadline);
+        world.wait_until(deadline);
         assert_eq!(world.status("a"), NodeStatus::Offline);
         // The age that people see stays honest.
         let snapshot = world.registry.snapshot();
@@ -183,7 +183,7 @@ fn a_stall_gives_everybody_the_time_back() {
 #[test]
 fn a_message_that_comes_first_after_a_stall_meets_no_corpses() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
-    world.to(secs(1));
+    world.wait_until(secs(1));
     world.now = secs(46);
     world.beat("a").unwrap();
     assert_eq!(world.transitions(), Vec::<String>::new());

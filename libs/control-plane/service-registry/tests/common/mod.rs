@@ -92,7 +92,7 @@ impl World {
     }
 
     /// Time passes.
-    pub fn to(&mut self, then: Duration) {
+    pub fn wait_until(&mut self, then: Duration) {
         while let Some(deadline) = self.registry.next_deadline().filter(|at| *at <= then) {
             self.registry.tick(deadline);
         }
@@ -101,9 +101,9 @@ impl World {
     }
 
     /// Time passes and these nodes report every 10 s on their way.
-    pub fn to_with(&mut self, then: Duration, alive: &[&str]) {
+    pub fn wait_with(&mut self, then: Duration, alive: &[&str]) {
         while self.now < then {
-            self.to((self.now + secs(10)).min(then));
+            self.wait_until((self.now + secs(10)).min(then));
             for node in alive {
                 self.beat(node).unwrap();
             }
