@@ -155,4 +155,54 @@ mod tests {
         }
         assert_eq!(address_in("INFO listening on all ports"), None);
     }
+
+    /// A program that says what a daemon says, and what it sees.
+    fn script(directory: &Path) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = directory.join("daemon");
+        let text = "#!/bin/sh\ntrap 'exit 0' TERM\necho settings $A $CARGO_MANIFEST_DIR in $PWD\n\
+                    echo x listening on http://127.0.0.1:4242\nwhile :; do sleep 0.01; done\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn starts_again_with_a_new_log_and_no_foreign_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let mut daemon = Daemon::new("d", &script(directory), directory, directory, Group::Ours);
+        assert!(daemon.log().is_err());
+        daemon.set("A", "1");
+        assert_eq!(daemon.start().unwrap().port(), 4242);
+        let first = daemon.log().unwrap();
+        assert!(
+            first
+                .text()
+                .contains(&format!("settings 1 in {}", directory.display())),
+            "{}",
+            first.text()
+        );
+        assert!(daemon.terminate(START).unwrap().success());
+
+        daemon.set("A", "2");
+        daemon.start().unwrap();
+        assert!(daemon.log().unwrap().text().contains("settings 2 "));
+        assert!(first.text().contains("settings 1 "));
+        daemon.kill();
+        assert!(daemon.process().is_err());
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_come_up_tells_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = script(directory.path());
+        std::fs::write(&path, "#!/bin/sh\necho port is taken\nexit 1\n").unwrap();
+        let mut daemon = Daemon::new("d", &path, directory.path(), directory.path(), Group::Ours);
+        let error = daemon.start().unwrap_err().to_string();
+        assert!(
+            error.contains("d ended") && error.contains("port is taken"),
+            "{error}"
+        );
+    }
 }
