@@ -187,6 +187,8 @@ fn a_source_that_panics_leaves_nobody_waiting() {
         panic!("as the test wants")
     });
     script.register(Ok(()));
+    // A stop that came before the heartbeat would spare the source.
+    assert!(script.ended());
     let outcome = registration.deregister(PATIENCE);
     let told = matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("panicked"));
     assert!(told, "{outcome:?}");
