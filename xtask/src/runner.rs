@@ -143,10 +143,10 @@ fn run_and_count(command: &mut Command) -> Result<Counts> {
 }
 
 /// The counts in a line such as `test result: ok. 3 passed; 0 failed; …` or
-/// `Summary [ 0.070s] 14 tests run: 13 passed, 1 failed, 0 skipped`.
+/// `Summary [ 0.070s] 14 tests run: 13 passed, 1 failed, 0 skipped`. An indented `test result` is the output of a
+/// single test, which nextest shows and has counted.
 fn counts_in(line: &str) -> Option<Counts> {
-    let line = line.trim();
-    let result = if line.starts_with("Summary [") {
+    let result = if line.trim_start().starts_with("Summary [") {
         line.split_once("run: ")?.1
     } else {
         line.strip_prefix("test result: ")?.split_once(". ")?.1
@@ -199,6 +199,10 @@ mod tests {
             assert_eq!(counts_in(line), Some(Counts { passed, failed }), "{line}");
         }
         assert_eq!(counts_in("        PASS [   0.006s] (12/14) some test"), None);
+        assert_eq!(
+            counts_in("    test result: ok. 1 passed; 0 failed; 0 ignored"),
+            None
+        );
     }
 
     #[test]
