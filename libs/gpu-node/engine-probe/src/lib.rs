@@ -1,1 +1,22 @@
 //! What an inference engine really says about itself: alive, and with which models.
+//!
+//! A handoff says that an engine is up; a [`Prober`] verifies that from then on. It asks every replica of a
+//! [`PoolRegistry`](pool_registry::PoolRegistry) at once when it appears and regularly afterwards, and tells
+//! the registry, which decides what three failures in a row mean. [`probe`] asks one engine once.
+//!
+//! Engines differ in where they say that they are ready; `kind` is the table of that. What they answer is read
+//! with tolerance (`answer`): an answer that makes no sense says nothing, and never is an error of ours.
+//! `schedule` decides who is asked when, without a clock; `get` is the HTTP client.
+
+mod answer;
+mod get;
+mod kind;
+mod probe;
+mod prober;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+pub use probe::{Ask, probe};
+pub use prober::{MAX_CONCURRENT, Prober};
+pub use schedule::Timing;

@@ -1,0 +1,48 @@
+//! What engines answer, read with tolerance. No I/O.
+
+use pool_registry_types::EngineKind;
+use serde_json::Value;
+
+/// Ollama's name for a model without a tag stands for this one.
+const OLLAMA_DEFAULT_TAG: &str = ":latest";
+
+/// How much of an engine's own words a reason repeats, in characters.
+const MAX_WORDS: usize = 200;
+
+/// The models named in an answer to `GET /v1/models`, each also by its other names; `None` when the answer is
+/// nothing of the kind.
+pub(crate) fn models(kind: &EngineKind, body: &[u8]) -> Option<Vec<String>> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let entries = answer.get("data").unwrap_or(&answer).as_array()?;
+    let mut names: Vec<String> = entries.iter().flat_map(names_of).map(str::to_owned).collect();
+    if kind.as_str() == "ollama" {
+        let short = |name: &String| name.strip_suffix(OLLAMA_DEFAULT_TAG).map(str::to_owned);
+        let untagged: Vec<String> = names.iter().filter_map(short).collect();
+        names.extend(untagged);
+    }
+    Some(names)
+}
+
+/// `id`, and what llama.cpp lists as `aliases`.
+fn names_of(entry: &Value) -> impl Iterator<Item = &str> {
+    let aliases = entry.get("aliases").and_then(Value::as_array);
+    entry
+        .get("id")
+        .into_iter()
+        .chain(aliases.into_iter().flatten())
+        .filter_map(Value::as_str)
+}
+
+/// The version, where the answer to the readiness question tells it.
+pub(crate) fn version(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    answer.get("version")?.as_str().map(str::to_owned)
+}
+
+/// What an engine says about its own trouble: `{"error":{"message":…}}`, `{"error":…}`, or nothing.
+pub(crate) fn complaint(body: &[u8]) -> Option<String> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let error = answer.get("error")?;
+    let words = error.get("message").unwrap_or(error).as_str()?;
+    Some(words.chars().take(MAX_WORDS).collect())
+}

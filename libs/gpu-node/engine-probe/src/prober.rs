@@ -1,0 +1,81 @@
+//! The task that probes every replica of a registry.
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use pool_registry::{PoolRegistry, ProbeOutcome, ReplicaTarget};
+use service_runtime::Shutdown;
+use tokio::time::{self, Instant};
+use tracing::debug;
+
+use crate::{
+    probe::probe,
+    schedule::{Job, Schedule, Timing},
+};
+
+/// The most probes under way at once. Engines that hang take a second each; sixteen at a time, a whole node of
+/// them does not keep the others waiting.
+pub const MAX_CONCURRENT: usize = 16;
+
+/// Probes every replica of a registry and tells the registry what it found.
+#[derive(Debug)]
+pub struct Prober {
+    registry: PoolRegistry,
+    timing: Timing,
+}
+
+impl Prober {
+    /// A prober for the replicas of `registry`.
+    #[must_use]
+    pub fn new(registry: PoolRegistry) -> Self {
+        Self::with_timing(registry, Timing::default())
+    }
+
+    /// The same with other intervals.
+    #[must_use]
+    pub fn with_timing(registry: PoolRegistry, timing: Timing) -> Self {
+        Self { registry, timing }
+    }
+
+    /// Probes until `shutdown` is requested; probes under way are dropped then. It spawns nothing: run it as
+    /// one task.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut changes = self.registry.subscribe();
+        let mut schedule = Schedule::new(self.timing);
+        schedule.sync(&self.registry.replicas(), Instant::now());
+        let mut running = FuturesUnordered::new();
+        loop {
+            let room = MAX_CONCURRENT.saturating_sub(running.len());
+            running.extend(
+                schedule
+                    .take_due(room, Instant::now())
+                    .into_iter()
+                    .map(|job| self.ask(job)),
+            );
+            // Without room the next probe waits for one to end.
+            let next = schedule.next().filter(|_| running.len() < MAX_CONCURRENT);
+            tokio::select! {
+                () = shutdown.requested() => return,
+                // This never ends with an error: the registry that tells of changes is ours.
+                _ = changes.changed() => schedule.sync(&self.registry.replicas(), Instant::now()),
+                Some((target, outcome)) = running.next() => self.take_in(&mut schedule, &target, outcome),
+                () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    async fn ask(&self, job: Job) -> (ReplicaTarget, ProbeOutcome) {
+        let Job { target, ask } = job;
+        let outcome = probe(&target.engine, &target.url, ask, self.timing.timeout).await;
+        (target, outcome)
+    }
+
+    fn take_in(&self, schedule: &mut Schedule, target: &ReplicaTarget, outcome: ProbeOutcome) {
+        debug!(pool = %target.pool_id, replica = %target.replica_id, ?outcome, "probed");
+        let drift = fastrand::f64().mul_add(2.0, -1.0);
+        schedule.finished(target, outcome.models.is_some(), Instant::now(), drift);
+        let ReplicaTarget {
+            pool_id, replica_id, ..
+        } = target;
+        self.registry
+            .probed(pool_id, replica_id, target.generation, outcome);
+    }
+}

@@ -1,0 +1,131 @@
+//! One engine asked once.
+
+use std::time::Duration;
+
+use pool_registry::ProbeOutcome;
+use pool_registry_types::{EngineKind, HttpUrl};
+
+use super::stand_in::{Reply, StandIn, nobody};
+use crate::{Ask, get::MAX_BODY_BYTES, probe};
+
+/// Longer than any answer of a stand-in takes.
+const LONG: Duration = Duration::from_secs(20);
+/// For those that never answer.
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn ask(kind: &str, url: &HttpUrl, ask: Ask, limit: Duration) -> ProbeOutcome {
+    probe(&EngineKind::new(kind).unwrap(), url, ask, limit).await
+}
+
+fn models(name: &str) -> Reply {
+    Reply::Json(200, format!(r#"{{"data":[{{"id":"{name}"}}]}}"#))
+}
+
+async fn reason(reply: Reply, limit: Duration) -> String {
+    let engine = StandIn::always(reply);
+    let outcome = ask("llamacpp", &engine.url(), Ask::Models, limit).await;
+    assert!(!outcome.ready && outcome.models.is_none());
+    outcome.reason.unwrap()
+}
+
+#[tokio::test]
+async fn a_ready_engine_tells_its_models_when_asked() {
+    let engine = StandIn::start(|path| match path {
+        "/health" => Reply::Json(200, r#"{"status":"ok"}"#.into()),
+        "/v1/models" => models("tiny"),
+        other => panic!("{other}"),
+    });
+    let outcome = ask("llamacpp", &engine.url(), Ask::Models, LONG).await;
+    assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["tiny".into()]));
+    let outcome = ask("llamacpp", &engine.url(), Ask::Readiness, LONG).await;
+    assert_eq!(outcome, ProbeOutcome::ready());
+    assert_eq!(engine.paths(), ["/health", "/v1/models", "/health"]);
+}
+
+#[tokio::test]
+async fn ollama_tells_its_version_with_its_readiness() {
+    let engine = StandIn::always(Reply::Json(200, r#"{"version":"0.12.3"}"#.into()));
+    let outcome = ask("ollama", &engine.url(), Ask::Readiness, LONG).await;
+    assert_eq!(
+        (outcome.ready, outcome.engine_version.as_deref()),
+        (true, Some("0.12.3"))
+    );
+    assert_eq!(engine.paths(), ["/api/version"]);
+}
+
+#[tokio::test]
+async fn an_unknown_engine_is_asked_for_its_models_alone() {
+    let engine = StandIn::always(models("x"));
+    let outcome = ask("homemade", &engine.url(), Ask::Readiness, LONG).await;
+    assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
+    assert_eq!(engine.paths(), ["/v1/models"]);
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
+    let engine = StandIn::start(|path| match path {
+        "/v1/models" => models("x"),
+        _ => Reply::Json(404, "{}".into()),
+    });
+    let outcome = ask("sglang", &engine.url(), Ask::Readiness, LONG).await;
+    assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
+    assert_eq!(engine.paths(), ["/ready", "/v1/models"]);
+}
+
+#[tokio::test]
+async fn a_base_path_comes_first() {
+    let engine = StandIn::always(Reply::Json(200, "{}".into()));
+    let url = HttpUrl::new(&format!("{}/engine/a", engine.url())).unwrap();
+    assert!(ask("vllm", &url, Ask::Readiness, LONG).await.ready);
+    assert_eq!(engine.paths(), ["/engine/a/health"]);
+}
+
+#[tokio::test]
+async fn an_engine_that_wants_a_key_is_ready_with_models_unknown() {
+    let engine = StandIn::start(|path| match path {
+        "/health" => Reply::Json(200, String::new()),
+        _ => Reply::Json(401, r#"{"error":{"message":"Invalid API Key"}}"#.into()),
+    });
+    assert_eq!(
+        ask("vllm", &engine.url(), Ask::Models, LONG).await,
+        ProbeOutcome::ready()
+    );
+    assert_eq!(
+        ask("homemade", &engine.url(), Ask::Models, LONG).await,
+        ProbeOutcome::ready()
+    );
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_ends_with_the_connection() {
+    let raw = "HTTP/1.1 200 OK\r\n\r\n{\"data\":[{\"id\":\"x\"}]}";
+    let engine = StandIn::always(Reply::Raw(raw.into()));
+    let outcome = ask("homemade", &engine.url(), Ask::Models, LONG).await;
+    assert_eq!(outcome.models.unwrap(), ["x"]);
+}
+
+#[tokio::test]
+async fn every_trouble_is_a_reason() {
+    let loading = r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
+    let said = reason(Reply::Json(503, loading.into()), LONG).await;
+    assert!(said.ends_with("/health: 503: Loading model"), "{said}");
+    let said = reason(Reply::Json(500, "oops".into()), LONG).await;
+    assert!(said.ends_with("/health: 500"), "{said}");
+    let said = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
+    assert!(said.contains("no HTTP answer"), "{said}");
+    let said = reason(Reply::Raw(vec![]), LONG).await;
+    assert!(said.contains("no HTTP answer"), "{said}");
+    let said = reason(Reply::Hang, SHORT).await;
+    assert!(said.contains("no answer within 50ms"), "{said}");
+    let outcome = ask("llamacpp", &nobody(), Ask::Readiness, LONG).await;
+    assert!(outcome.reason.unwrap().contains("cannot connect"));
+}
+
+#[tokio::test]
+async fn no_body_is_read_beyond_its_cap() {
+    let said = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
+    assert!(said.contains("longer than 1048576 bytes"), "{said}");
+    let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1024 * 1024));
+    let said = reason(Reply::Raw(endless.into()), LONG).await;
+    assert!(said.contains("no HTTP answer"), "{said}");
+}

@@ -1,0 +1,170 @@
+//! A registry and its engines over time.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use pool_registry::PoolRegistry;
+use pool_registry_types::{HttpUrl, PoolStatus};
+use service_runtime::Shutdown;
+
+use super::stand_in::{Reply, StandIn, nobody};
+use crate::{MAX_CONCURRENT, Prober, Timing};
+
+/// Fast enough for tests, with more time than any stand-in that answers will need.
+const TIMING: Timing = Timing {
+    readiness: Duration::from_millis(5),
+    models: Duration::from_millis(50),
+    timeout: Duration::from_secs(20),
+};
+
+fn announce(registry: &PoolRegistry, replica: &str, url: &HttpUrl, models: &str) {
+    let text = format!(
+        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"{url}","slots":1{models}}}"#
+    );
+    registry.upsert(serde_json::from_str(&text).unwrap()).unwrap();
+}
+
+async fn until(registry: &PoolRegistry, mut wanted: impl FnMut(&PoolStatus) -> bool) {
+    let mut changes = registry.subscribe();
+    while !registry.statuses().first().is_some_and(&mut wanted) {
+        changes.changed().await.unwrap();
+    }
+}
+
+/// Probes while `story` goes on.
+async fn while_probing(registry: &PoolRegistry, timing: Timing, story: impl Future<Output = ()>) {
+    let shutdown = Shutdown::new();
+    let prober = Prober::with_timing(registry.clone(), timing).run(shutdown.clone());
+    let story = async {
+        tokio::time::timeout(Duration::from_secs(20), story)
+            .await
+            .expect("the story ends");
+        shutdown.request();
+    };
+    // Both end: the prober because it is told to.
+    tokio::join!(prober, story);
+}
+
+fn healthy(path: &str) -> Reply {
+    match path {
+        "/health" => Reply::Json(200, "{}".into()),
+        _ => Reply::Json(200, r#"{"data":[{"id":"tiny"}]}"#.into()),
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
+    let engine = StandIn::start(healthy);
+    let registry = PoolRegistry::new(vec![]);
+    while_probing(&registry, TIMING, async {
+        announce(&registry, "r0", &engine.url(), "");
+        assert!(registry.statuses()[0].ready, "trusted at once");
+        until(&registry, |pool| {
+            pool.models_available.as_deref() == Some(&["tiny".to_owned()])
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_is_lost_and_found() {
+    let status = Arc::new(AtomicU16::new(200));
+    let says = Arc::clone(&status);
+    let engine = StandIn::start(move |path| match says.load(Ordering::SeqCst) {
+        200 => healthy(path),
+        other => Reply::Json(other, r#"{"error":{"message":"Loading model"}}"#.into()),
+    });
+    let registry = PoolRegistry::new(vec![]);
+    announce(&registry, "r0", &engine.url(), "");
+    while_probing(&registry, TIMING, async {
+        until(&registry, |pool| pool.models_available.is_some()).await;
+        status.store(503, Ordering::SeqCst);
+        until(&registry, |pool| !pool.ready).await;
+        let error = registry.statuses()[0].last_error.clone().unwrap();
+        assert!(error.ends_with("/health: 503: Loading model"), "{error}");
+        status.store(200, Ordering::SeqCst);
+        until(&registry, |pool| pool.ready && pool.last_error.is_none()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
+    let hangs = StandIn::always(Reply::Hang);
+    let nonsense = StandIn::always(Reply::Raw(b"hello\r\n\r\n".into()));
+    let short = Timing {
+        timeout: Duration::from_millis(50),
+        ..TIMING
+    };
+    for (url, timing, expected) in [
+        (nobody(), TIMING, "cannot connect"),
+        (nonsense.url(), TIMING, "no HTTP answer"),
+        (hangs.url(), short, "no answer within"),
+    ] {
+        let registry = PoolRegistry::new(vec![]);
+        announce(&registry, "r0", &url, "");
+        while_probing(&registry, timing, async {
+            until(&registry, |pool| !pool.ready).await;
+            let error = registry.statuses()[0].last_error.clone().unwrap();
+            assert!(error.contains(expected), "{error}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn declared_models_stand_and_are_not_asked_for() {
+    let engine = StandIn::start(healthy);
+    let registry = PoolRegistry::new(vec![]);
+    announce(&registry, "declared", &engine.url(), r#","models":["mine"]"#);
+    let other = StandIn::start(healthy);
+    announce(&registry, "silent", &other.url(), "");
+    while_probing(&registry, TIMING, async {
+        until(&registry, |pool| {
+            pool.models_available
+                .as_ref()
+                .is_some_and(|models| models.len() == 2)
+        })
+        .await;
+    })
+    .await;
+    assert_eq!(
+        registry.statuses()[0].models_available.clone().unwrap(),
+        ["mine", "tiny"]
+    );
+    assert!(
+        engine.paths().iter().all(|path| path == "/health"),
+        "{:?}",
+        engine.paths()
+    );
+}
+
+#[tokio::test]
+async fn a_crowd_that_hangs_does_not_keep_others_out_for_long() {
+    let registry = PoolRegistry::new(vec![]);
+    let hanging: Vec<StandIn> = (0..=MAX_CONCURRENT)
+        .map(|_| StandIn::always(Reply::Hang))
+        .collect();
+    for (i, engine) in hanging.iter().enumerate() {
+        announce(&registry, &format!("hangs-{i}"), &engine.url(), "");
+    }
+    let engine = StandIn::start(healthy);
+    announce(&registry, "well", &engine.url(), "");
+    let timing = Timing {
+        timeout: Duration::from_millis(50),
+        ..TIMING
+    };
+    while_probing(
+        &registry,
+        timing,
+        until(&registry, |pool| pool.models_available.is_some()),
+    )
+    .await;
+}

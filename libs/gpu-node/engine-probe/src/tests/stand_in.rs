@@ -1,0 +1,115 @@
+//! An engine that answers what it is told to, on a thread of its own.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    thread,
+};
+
+use parking_lot::Mutex;
+use pool_registry_types::HttpUrl;
+
+/// What to do with a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// This status and body.
+    Json(u16, String),
+    /// These bytes, whatever they are.
+    Raw(Vec<u8>),
+    /// Take the request and never answer.
+    Hang,
+}
+
+type Script = Box<dyn FnMut(&str) -> Reply + Send>;
+
+struct State {
+    script: Script,
+    paths: Vec<String>,
+    /// Connections that hang, kept open.
+    hanging: Vec<TcpStream>,
+    stop: bool,
+}
+
+pub(crate) struct StandIn {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl StandIn {
+    /// `script` says what to answer to each path.
+    pub(crate) fn start(script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State {
+            script: Box::new(script),
+            paths: Vec::new(),
+            hanging: Vec::new(),
+            stop: false,
+        }));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.lock().stop {
+                    return;
+                }
+                answer(stream.unwrap(), &mut shared.lock());
+            }
+        });
+        Self { address, state }
+    }
+
+    /// One that answers everything with `reply`.
+    pub(crate) fn always(reply: Reply) -> Self {
+        Self::start(move |_| reply.clone())
+    }
+
+    pub(crate) fn url(&self) -> HttpUrl {
+        HttpUrl::new(&format!("http://{}", self.address)).unwrap()
+    }
+
+    /// The paths it was asked for so far.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.state.lock().paths.clone()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.state.lock().stop = true;
+        // Wakes the accepting thread so that it sees it.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+fn answer(mut stream: TcpStream, state: &mut State) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    let reply = (state.script)(&path);
+    state.paths.push(path);
+    let bytes = match reply {
+        Reply::Json(status, body) => {
+            let length = body.len();
+            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+                .into_bytes()
+        }
+        Reply::Raw(bytes) => bytes,
+        Reply::Hang => return state.hanging.push(stream),
+    };
+    // The other end may have heard enough already.
+    let _: std::io::Result<()> = stream.write_all(&bytes);
+}
+
+/// An address where nobody listens.
+pub(crate) fn nobody() -> HttpUrl {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap()
+}
