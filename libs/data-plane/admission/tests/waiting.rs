@@ -1,5 +1,12 @@
 //! Waiting on a clock: the runtime around the core, with time standing still until everybody waits.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use admission::{Admission, Ask, Config, Failure, Outcome, RefusalReason};

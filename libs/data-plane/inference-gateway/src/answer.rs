@@ -53,9 +53,7 @@ pub(crate) struct Passing {
 impl Passing {
     /// The body is over. What the client still gets: nothing, the rest, or the reason why there is no more.
     fn end(&mut self, broken: Option<&StreamError>) -> Option<Bytes> {
-        let Some(lease) = self.lease.take() else {
-            return None;
-        };
+        let lease = self.lease.take()?;
         let cut_short = self.ends_with_done
             && self.events.as_ref().is_some_and(|events| {
                 events.is_partial() || !matches!(events.last(), LastEvent::Done | LastEvent::Error)

@@ -13,7 +13,7 @@ use crate::reply::{self, Fault};
 pub(crate) enum Attempt {
     /// An answer for the client; `outcome` is what it says about the endpoint, where that is known already.
     Answer {
-        response: Response<ProxyBody>,
+        response: Box<Response<ProxyBody>>,
         outcome: Option<Outcome>,
     },
     /// Nothing for the client yet.
@@ -43,11 +43,11 @@ pub(crate) fn judge(result: Result<Response<ProxyBody>, ForwardError>, hop: Hop)
         },
         // Maybe the request's own fault: passed on, and remembered.
         status if status.is_server_error() => Attempt::Answer {
-            response,
+            response: Box::new(response),
             outcome: Some(Outcome::Failed(Failure::Broken)),
         },
         _ => Attempt::Answer {
-            response,
+            response: Box::new(response),
             outcome: None,
         },
     }

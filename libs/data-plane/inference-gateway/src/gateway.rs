@@ -258,7 +258,7 @@ impl Gateway {
             let (outcome, fault) = match self.attempt(&lease, &mut outbound, &model, &journey).await {
                 Attempt::Answer { response, outcome } => {
                     match self
-                        .answer(route, response, outcome, lease, record, &journey)
+                        .answer(route, *response, outcome, lease, record, &journey)
                         .await
                     {
                         Ok(response) => return Ok(response),

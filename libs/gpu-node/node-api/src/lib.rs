@@ -1,1 +1,18 @@
-//! The HTTP API of a GPU node: its pools, and the data path to its engines.
+//! The HTTP API of a GPU node: its pools, and the guarded way to its engines.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /v2/pools` | every pool as the heartbeat tells it |
+//! | `GET /v2/pools/{id}` | one of them |
+//! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
+//!
+//! Engines listen on loopback and have no idea of limits; this is the only way to them from outside. A request
+//! claims a slot first, so that no engine ever sees more at once than it has slots for. Who comes in vain is told
+//! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because waiting is the control plane's business. Every
+//! answer carries the pool's free and total slots, so that the control plane's view is corrected in passing.
+
+mod data_path;
+mod pools;
+
+pub use data_path::{DataPath, DataPathConfig, NodeBody};
+pub use pools::router;

@@ -158,10 +158,8 @@ impl ProxyBody {
                 }
             }
         };
-        if ended {
-            if let Some(link) = self.link.take() {
-                self.home.put(link);
-            }
+        if ended && let Some(link) = self.link.take() {
+            self.home.put(link);
         }
         match (gathered.finish(), self.broken.is_some(), ended) {
             (Some(bytes), ..) => Poll::Ready(Some(Ok(bytes))),

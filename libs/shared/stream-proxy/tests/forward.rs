@@ -1,5 +1,12 @@
 //! The proxy against real sockets whose other end is scripted byte by byte.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;

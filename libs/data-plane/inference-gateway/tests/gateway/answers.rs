@@ -151,10 +151,10 @@ async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = all.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx| {
         for (future, output) in &mut running {
-            if output.is_none() {
-                if let std::task::Poll::Ready(done) = future.as_mut().poll(cx) {
-                    *output = Some(done);
-                }
+            if output.is_none()
+                && let std::task::Poll::Ready(done) = future.as_mut().poll(cx)
+            {
+                *output = Some(done);
             }
         }
         if running.iter().all(|(_, output)| output.is_some()) {

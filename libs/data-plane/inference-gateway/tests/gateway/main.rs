@@ -1,5 +1,12 @@
 //! The gateway over real sockets, with stand-in engines that misbehave as each test tells them to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
 mod harness;
 
 mod answers;

@@ -22,7 +22,15 @@ async fn malformed_requests_name_what_is_wrong() {
         },
     ]);
     let service = Service::over(&engines).await;
-    let cases: &[(&str, &[(&str, &str)], &str, u16, &str, Option<&str>)] = &[
+    type Case = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        &'static str,
+        u16,
+        &'static str,
+        Option<&'static str>,
+    );
+    let cases: &[Case] = &[
         (CHAT, &[], "", 400, "INVALID_REQUEST", None),
         (CHAT, &[], "hello", 400, "INVALID_REQUEST", None),
         (CHAT, &[], "{}", 400, "INVALID_REQUEST", Some("model")),
