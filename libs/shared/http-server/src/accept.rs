@@ -1,11 +1,11 @@
 //! The accept loop: never stops because of an error, never takes more than the cap.
 
-use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
     sync::{Semaphore, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -44,8 +44,10 @@ enum Event<Io> {
 impl<L: Listener, S: HttpService> Acceptor<L, S> {
     /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never missed.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
-        let mut shutdown_requested = pin!(shutdown.requested());
-        self.accept_all(shutdown_requested.as_mut()).await;
+        tokio::select! {
+            () = shutdown.requested() => {}
+            () = self.accept_all() => {}
+        }
         let Self {
             listener,
             mut watcher,
@@ -53,22 +55,18 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             ..
         } = self;
         drop(listener);
-        poll_fn(|cx| {
-            if watcher.poll_stage(cx) >= Stage::Draining {
-                return Poll::Ready(());
-            }
-            shutdown_requested.as_mut().poll(cx)
-        })
-        .await;
-        watcher.control().advance(Stage::Draining);
+        tokio::select! {
+            () = shutdown.requested() => watcher.control().advance(Stage::Draining),
+            () = watcher.reached(Stage::Draining) => {}
+        }
         drop(alive);
     }
 
-    async fn accept_all(&mut self, mut shutdown: std::pin::Pin<&mut (impl Future<Output = ()> + Send)>) {
+    async fn accept_all(&mut self) {
         let refusals = Refusals::new();
         let mut last_logged: Option<Instant> = None;
         loop {
-            match self.next(shutdown.as_mut()).await {
+            match self.next().await {
                 Event::Stop => return,
                 Event::Accepted(io, peer) => self.admit(io, peer, &refusals),
                 Event::Failed(error) if concerns_one_connection(&error) => {}
@@ -78,17 +76,16 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                         last_logged = Some(now);
                         tracing::warn!(%error, "cannot accept connections; trying again");
                     }
-                    if self.stopped_within(ERROR_BACKOFF, shutdown.as_mut()).await {
-                        return;
-                    }
+                    // A stop meanwhile is seen right after: the pause is short.
+                    sleep(ERROR_BACKOFF).await;
                 }
             }
         }
     }
 
-    async fn next(&mut self, mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>) -> Event<L::Io> {
+    async fn next(&mut self) -> Event<L::Io> {
         poll_fn(|cx| {
-            if self.watcher.poll_stage(cx) >= Stage::NotAccepting || shutdown.as_mut().poll(cx).is_ready() {
+            if self.watcher.poll_stage(cx) >= Stage::NotAccepting {
                 return Poll::Ready(Event::Stop);
             }
             self.listener.poll_accept(cx).map(|accepted| match accepted {
@@ -97,21 +94,6 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             })
         })
         .await
-    }
-
-    /// Waits for `pause`, or less when the server is to stop meanwhile, and says whether it is.
-    async fn stopped_within(
-        &mut self,
-        pause: Duration,
-        mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
-    ) -> bool {
-        let stop = poll_fn(|cx| {
-            if self.watcher.poll_stage(cx) >= Stage::NotAccepting {
-                return Poll::Ready(());
-            }
-            shutdown.as_mut().poll(cx)
-        });
-        timeout(pause, stop).await.is_ok()
     }
 
     fn admit(&self, io: L::Io, peer: SocketAddr, refusals: &Refusals) {

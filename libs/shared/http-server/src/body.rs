@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{Limits, service::BoxError, timed_io::ConnectionState};
+use crate::{Limits, phase::ConnectionState, service::BoxError};
 
 /// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
@@ -65,7 +65,7 @@ pub struct RequestBody {
 }
 
 enum Source {
-    /// From a connection; boxed by hyper's own means, so moving it is cheap.
+    /// From a connection.
     Connection(Connection),
     /// Made by a caller within the process.
     Memory(Option<Bytes>),
@@ -205,7 +205,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Source::Connection(connection), false) = (&self.source, self.ended) {
-            connection.state.body_left_unread.store(true, Ordering::Relaxed);
+            connection.state.on_body_abandoned();
         }
     }
 }

@@ -1,21 +1,31 @@
 //! One connection, from its first byte to its end.
 
-use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
-use http::{Request, Response, header::Entry};
+use http::{
+    HeaderValue, Request, Response,
+    header::{CONNECTION, Entry},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use pool_registry_types::headers;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::Instant,
+    time::{Instant, Sleep, sleep_until},
 };
 
 use crate::{
     HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
     control::{Stage, Watcher},
+    observed_io::ObservedIo,
+    phase::{ConnectionState, Overdue},
     response_body::TrackedBody,
-    timed_io::{ConnectionState, TimedIo},
 };
 
 /// Serves `io` until either side ends it, a deadline passes, or the server is killed.
@@ -30,29 +40,85 @@ pub(crate) async fn serve_connection<Io, S>(
     S: HttpService,
 {
     let state = Arc::new(ConnectionState::new(Instant::now()));
-    let io = TokioIo::new(TimedIo::new(io, Arc::clone(&state), *limits));
+    let mut timer = Timer::new(Arc::clone(&state), Arc::clone(&limits));
+    let io = TokioIo::new(ObservedIo::new(io, Arc::clone(&state)));
     let builder = builder(&limits);
     let answer = service_fn(move |request| {
-        state.clock.on_request(Instant::now());
+        state.on_request(Instant::now());
         answer(service.clone(), request, peer, Arc::clone(&state), &limits)
     });
     let mut connection = pin!(builder.serve_connection(io, answer));
     let mut draining = false;
-    let result = poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         match watcher.poll_stage(cx) {
-            Stage::Killed => return Poll::Ready(Ok(())),
+            Stage::Killed => return Poll::Ready(End::Killed),
             Stage::Draining if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
             _ => {}
         }
-        connection.as_mut().poll(cx)
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(End::Closed(result)),
+            // Asked last, because what just happened moves the deadline.
+            Poll::Pending => timer.poll_overdue(cx).map(End::Overdue),
+        }
     })
     .await;
-    if let Err(error) = result {
-        // Every client that breaks off ends here: nothing an operator could act on.
-        tracing::debug!(peer = %peer.0, error = &error as &dyn std::error::Error, "a connection broke off");
+    // At DEBUG: clients come and go, and nothing here is for an operator to act on.
+    match end {
+        End::Closed(Ok(())) => {}
+        End::Closed(Err(error)) => {
+            tracing::debug!(peer = %peer.0, error = &error as &dyn std::error::Error, "a connection broke off");
+        }
+        End::Overdue(overdue) => tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress"),
+        End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
+    }
+}
+
+/// How a connection ended.
+enum End {
+    Closed(hyper::Result<()>),
+    Overdue(Overdue),
+    Killed,
+}
+
+/// The one timer of a connection.
+///
+/// It is set anew only when it fires, or when a deadline comes sooner than it would: while a response streams
+/// there is no deadline, and the timer of the header or of the idle time before it is just left behind.
+struct Timer {
+    state: Arc<ConnectionState>,
+    limits: Arc<Limits>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    fn new(state: Arc<ConnectionState>, limits: Arc<Limits>) -> Self {
+        let first = Instant::now() + limits.first_byte;
+        Self {
+            state,
+            limits,
+            sleep: Box::pin(sleep_until(first)),
+        }
+    }
+
+    /// Ready when the state's deadline has passed; otherwise the task is woken no later than then.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        let Some((deadline, overdue)) = self.state.deadline(&self.limits) else {
+            return Poll::Pending;
+        };
+        if deadline < self.sleep.deadline() {
+            self.sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            if deadline <= Instant::now() {
+                return Poll::Ready(overdue);
+            }
+            // It was set for an earlier deadline.
+            self.sleep.as_mut().reset(deadline);
+        }
     }
 }
 
@@ -87,6 +153,12 @@ fn answer<S: HttpService>(
         let mut response = service.respond(request).await;
         if let Entry::Vacant(vacant) = response.headers_mut().entry(headers::REQUEST_ID) {
             vacant.insert(id.header_value());
+        }
+        if state.body_left_unread() {
+            // The client learns that it cannot send its next request here.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| TrackedBody::new(body, state)))
     }

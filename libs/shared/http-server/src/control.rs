@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use parking_lot::Mutex;
@@ -110,6 +111,18 @@ impl Watcher {
         }
         // Read after registering: an advance in between either is seen here or wakes us.
         self.control.stage()
+    }
+
+    /// Returns when the server has come to `stage` or further.
+    pub(crate) async fn reached(&mut self, stage: Stage) {
+        poll_fn(|cx| {
+            if self.poll_stage(cx) >= stage {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     fn register(&mut self, waker: Waker) {

@@ -26,6 +26,7 @@ mod control;
 mod extract;
 mod limits;
 mod listener;
+mod observed_io;
 mod phase;
 mod refusal;
 mod request_id;
@@ -33,7 +34,6 @@ mod response_body;
 mod routes;
 mod server;
 mod service;
-mod timed_io;
 
 pub use api_error::ApiError;
 pub use body::{BodyError, RequestBody};

@@ -1,13 +1,17 @@
 //! What a connection is waiting for, and until when: the rule, without any I/O.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use crate::Limits;
+
+/// How long to go on reading what a client sends after our last word. Closing a socket with unread bytes resets
+/// the connection, and the reset overtakes the answer that explains it.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection is doing, as far as reading from it is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +24,27 @@ pub(crate) enum Phase {
     Request,
     /// The last response is done; the next request may come.
     Idle,
+    /// Our side is closed.
+    Closing,
 }
 
 impl Phase {
+    const ALL: [Self; 5] = [
+        Self::FirstByte,
+        Self::Header,
+        Self::Request,
+        Self::Idle,
+        Self::Closing,
+    ];
+
     /// How long a connection may stay in this phase.
-    pub(crate) fn allowance(self, limits: &Limits) -> Option<Duration> {
+    fn allowance(self, limits: &Limits) -> Option<Duration> {
         match self {
             Self::FirstByte => Some(limits.first_byte),
             Self::Header => Some(limits.header),
             Self::Request => None,
             Self::Idle => Some(limits.idle),
+            Self::Closing => Some(LINGER),
         }
     }
 
@@ -37,66 +52,66 @@ impl Phase {
     fn after_bytes(self) -> Self {
         match self {
             Self::FirstByte | Self::Idle => Self::Header,
-            Self::Header | Self::Request => self,
-        }
-    }
-
-    fn code(self) -> u64 {
-        match self {
-            Self::FirstByte => 0,
-            Self::Header => 1,
-            Self::Request => 2,
-            Self::Idle => 3,
+            Self::Header | Self::Request | Self::Closing => self,
         }
     }
 
     fn from_code(code: u64) -> Self {
-        match code {
-            0 => Self::FirstByte,
-            1 => Self::Header,
-            2 => Self::Request,
-            _ => Self::Idle,
-        }
+        let found = Self::ALL.into_iter().find(|&phase| phase as u64 == code);
+        found.unwrap_or(Self::Closing)
     }
 }
 
-/// The low bits of the packed word hold the phase, the others the microseconds since the clock's base.
-const PHASE_BITS: u32 = 2;
+/// The low bits of the packed word hold the phase, the others the microseconds since the connection's start.
+const PHASE_BITS: u32 = 3;
 
-/// A connection's phase and since when, shared by its socket, its requests and its responses.
+/// Stands for "no write is stuck".
+const NOT_STUCK: u64 = u64::MAX;
+
+/// What the parts of one connection share: its phase, since when, and whether it can write.
 ///
-/// One atomic word: all parts live in the connection's task, except for request bodies that a handler moved
-/// elsewhere, so nobody ever waits for it.
+/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except for request
+/// bodies that a handler moved elsewhere.
 #[derive(Debug)]
-pub(crate) struct PhaseClock {
-    base: Instant,
+pub(crate) struct ConnectionState {
+    start: Instant,
+    /// The phase and since when.
     packed: AtomicU64,
+    /// Since when the socket has taken nothing, in microseconds since the start.
+    write_stuck: AtomicU64,
+    /// A request body was dropped before its end, so the client may still be sending.
+    body_left_unread: AtomicBool,
 }
 
-impl PhaseClock {
+impl ConnectionState {
     /// A connection accepted at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            base: now,
-            packed: AtomicU64::new(Phase::FirstByte.code()),
+            start: now,
+            packed: AtomicU64::new(Phase::FirstByte as u64),
+            write_stuck: AtomicU64::new(NOT_STUCK),
+            body_left_unread: AtomicBool::new(false),
         }
     }
 
-    fn set(&self, phase: Phase, now: Instant) {
-        let micros = now.saturating_duration_since(self.base).as_micros();
-        // 62 bits of microseconds are 146 000 years.
-        let micros = u64::try_from(micros).unwrap_or(u64::MAX >> PHASE_BITS);
-        self.packed
-            .store((micros << PHASE_BITS) | phase.code(), Ordering::Relaxed);
+    /// 61 bits of microseconds are 73 000 years.
+    fn micros(&self, now: Instant) -> u64 {
+        let micros = now.saturating_duration_since(self.start).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX >> PHASE_BITS)
     }
 
-    /// The phase and when it began, to the microsecond.
+    fn set(&self, phase: Phase, now: Instant) {
+        let packed = (self.micros(now) << PHASE_BITS) | phase as u64;
+        self.packed.store(packed, Ordering::Relaxed);
+    }
+
     fn get(&self) -> (Phase, Instant) {
         let packed = self.packed.load(Ordering::Relaxed);
         let phase = Phase::from_code(packed & ((1 << PHASE_BITS) - 1));
-        (phase, self.base + Duration::from_micros(packed >> PHASE_BITS))
+        (phase, self.start + Duration::from_micros(packed >> PHASE_BITS))
     }
 
+    /// What the connection is doing.
     pub(crate) fn phase(&self) -> Phase {
         self.get().0
     }
@@ -120,68 +135,160 @@ impl PhaseClock {
         self.set(Phase::Idle, now);
     }
 
-    /// When the connection is to be closed unless it makes progress.
-    pub(crate) fn read_deadline(&self, limits: &Limits) -> Option<Instant> {
-        let (phase, since) = self.get();
-        phase.allowance(limits).map(|allowance| since + allowance)
+    /// Our side is being closed.
+    pub(crate) fn on_close(&self, now: Instant) {
+        self.set(Phase::Closing, now);
     }
+
+    /// The socket took nothing. `now` is asked for only at the first time in a row.
+    pub(crate) fn on_write_stuck(&self, now: impl FnOnce() -> Instant) {
+        if self.write_stuck.load(Ordering::Relaxed) == NOT_STUCK {
+            self.write_stuck.store(self.micros(now()), Ordering::Relaxed);
+        }
+    }
+
+    /// The socket took something.
+    pub(crate) fn on_written(&self) {
+        if self.write_stuck.load(Ordering::Relaxed) != NOT_STUCK {
+            self.write_stuck.store(NOT_STUCK, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody reads the rest of the current request's body.
+    pub(crate) fn on_body_abandoned(&self) {
+        self.body_left_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request's body was not read to its end: then the connection cannot be used again.
+    pub(crate) fn body_left_unread(&self) -> bool {
+        self.body_left_unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header that was refused.
+    pub(crate) fn client_may_be_sending(&self) -> bool {
+        self.body_left_unread() || self.phase() == Phase::Header
+    }
+
+    /// When the connection is to be dropped unless it makes progress, and why.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
+        let (phase, since) = self.get();
+        let read = phase
+            .allowance(limits)
+            .map(|allowance| (since + allowance, Overdue::Read(phase)));
+        let write = match self.write_stuck.load(Ordering::Relaxed) {
+            NOT_STUCK => None,
+            since => {
+                let since = self.start + Duration::from_micros(since);
+                Some((since + limits.write_progress, Overdue::Write))
+            }
+        };
+        match (read, write) {
+            (Some(read), Some(write)) => Some(if write.0 < read.0 { write } else { read }),
+            (read, write) => read.or(write),
+        }
+    }
+}
+
+/// What did not happen in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// The client sent nothing, in this phase.
+    Read(Phase),
+    /// The client read nothing.
+    Write,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn limits() -> Limits {
-        Limits {
-            first_byte: Duration::from_secs(3),
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            ..Limits::default()
+    const LIMITS: Limits = Limits {
+        max_connections: 1,
+        first_byte: Duration::from_secs(3),
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        body_progress: Duration::from_secs(1),
+        write_progress: Duration::from_secs(30),
+        max_header_bytes: 1,
+        max_body_bytes: 1,
+    };
+
+    /// A state, a clock for it in seconds, and its deadline on that clock.
+    struct Case {
+        start: Instant,
+        state: ConnectionState,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let start = Instant::now();
+            Self {
+                start,
+                state: ConnectionState::new(start),
+            }
+        }
+
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn deadline(&self) -> Option<(u64, Overdue)> {
+            let deadline = self.state.deadline(&LIMITS);
+            deadline.map(|(at, why)| ((at - self.start).as_secs(), why))
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_life_of_a_connection() {
-        let base = Instant::now();
-        let at = |seconds| base + Duration::from_secs(seconds);
-        let clock = PhaseClock::new(base);
-        let limits = limits();
-        assert_eq!(clock.read_deadline(&limits), Some(at(3)));
+    #[test]
+    fn the_life_of_a_connection() {
+        let case = Case::new();
+        assert_eq!(case.deadline(), Some((3, Overdue::Read(Phase::FirstByte))));
 
-        clock.on_bytes(|| at(2));
-        assert_eq!(
-            (clock.phase(), clock.read_deadline(&limits)),
-            (Phase::Header, Some(at(12)))
-        );
+        case.state.on_bytes(|| case.at(2));
+        assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
         // One byte a second does not move the deadline.
-        clock.on_bytes(|| at(11));
-        assert_eq!(clock.read_deadline(&limits), Some(at(12)));
+        case.state.on_bytes(|| case.at(11));
+        assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
 
-        clock.on_request(at(11));
-        assert_eq!(
-            (clock.phase(), clock.read_deadline(&limits)),
-            (Phase::Request, None)
-        );
+        case.state.on_request(case.at(11));
+        assert_eq!((case.state.phase(), case.deadline()), (Phase::Request, None));
         // A pipelined request or the body: still no deadline on the socket.
-        clock.on_bytes(|| at(500));
-        assert_eq!(clock.read_deadline(&limits), None);
+        case.state.on_bytes(|| case.at(500));
+        assert_eq!(case.deadline(), None);
 
-        clock.on_response_end(at(600));
-        assert_eq!(
-            (clock.phase(), clock.read_deadline(&limits)),
-            (Phase::Idle, Some(at(675)))
-        );
-        clock.on_bytes(|| at(674));
-        assert_eq!(
-            (clock.phase(), clock.read_deadline(&limits)),
-            (Phase::Header, Some(at(684)))
-        );
+        case.state.on_response_end(case.at(600));
+        assert_eq!(case.deadline(), Some((675, Overdue::Read(Phase::Idle))));
+        case.state.on_bytes(|| case.at(674));
+        assert_eq!(case.deadline(), Some((684, Overdue::Read(Phase::Header))));
+        assert!(case.state.client_may_be_sending());
+
+        case.state.on_close(case.at(680));
+        case.state.on_bytes(|| case.at(681));
+        assert_eq!(case.deadline(), Some((682, Overdue::Read(Phase::Closing))));
+    }
+
+    #[test]
+    fn a_stuck_write_counts_from_its_beginning_until_progress() {
+        let case = Case::new();
+        case.state.on_request(case.at(0));
+        case.state.on_write_stuck(|| case.at(5));
+        case.state.on_write_stuck(|| case.at(20));
+        assert_eq!(case.deadline(), Some((35, Overdue::Write)));
+        case.state.on_written();
+        assert_eq!(case.deadline(), None);
+        case.state.on_write_stuck(|| case.at(40));
+        assert_eq!(case.deadline(), Some((70, Overdue::Write)));
+        // The sooner of two deadlines counts, whichever it is.
+        case.state.on_response_end(case.at(41));
+        assert_eq!(case.deadline(), Some((70, Overdue::Write)));
+        case.state.on_close(case.at(42));
+        assert_eq!(case.deadline(), Some((44, Overdue::Read(Phase::Closing))));
     }
 
     #[test]
     fn phases_survive_packing() {
-        for phase in [Phase::FirstByte, Phase::Header, Phase::Request, Phase::Idle] {
-            assert_eq!(Phase::from_code(phase.code()), phase);
+        for phase in Phase::ALL {
+            assert_eq!(Phase::from_code(phase as u64), phase);
+            assert!((phase as u64) < 1 << PHASE_BITS);
         }
     }
 }

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use crate::{service::ResponseBody, timed_io::ConnectionState};
+use crate::{phase::ConnectionState, service::ResponseBody};
 
 pin_project! {
     /// The service's body; dropping it begins the connection's idle time.
@@ -27,7 +27,7 @@ struct ResponseEnd(Arc<ConnectionState>);
 
 impl Drop for ResponseEnd {
     fn drop(&mut self) {
-        self.0.clock.on_response_end(Instant::now());
+        self.0.on_response_end(Instant::now());
     }
 }
 

@@ -1,0 +1,203 @@
+//! A socket that notes what its client does.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use crate::phase::{ConnectionState, Phase};
+
+/// How much is thrown away at a time while lingering.
+const DISCARD_BYTES: usize = 4096;
+
+/// Wraps a socket and keeps a [`ConnectionState`] up to date. It has no timer: the connection's loop looks at the
+/// state whenever it has nothing to do. A read or a write that succeeds costs an atomic load.
+pub(crate) struct ObservedIo<Io> {
+    io: Io,
+    state: Arc<ConnectionState>,
+}
+
+impl<Io> ObservedIo<Io> {
+    pub(crate) fn new(io: Io, state: Arc<ConnectionState>) -> Self {
+        Self { io, state }
+    }
+
+    fn observe_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match result {
+            Poll::Ready(_) => self.state.on_written(),
+            Poll::Pending => self.state.on_write_stuck(Instant::now),
+        }
+        result
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.state.on_bytes(Instant::now);
+        }
+        result
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.observe_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.observe_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    /// Not observed: flushing a socket does nothing, so it is no sign of progress.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Closes our side; then, when the client may still be sending, reads and discards until it closes too.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.phase() != Phase::Closing {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            if !self.state.client_may_be_sending() {
+                return Poll::Ready(Ok(()));
+            }
+            self.state.on_close(Instant::now());
+        }
+        loop {
+            let mut discarded = [0; DISCARD_BYTES];
+            let mut discarded = ReadBuf::new(&mut discarded);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut discarded))?;
+            if discarded.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// Reads an endless stream of `x`, takes `room` bytes, and says how it was written to.
+    struct Fake {
+        room: usize,
+        vectored: usize,
+        closed: bool,
+    }
+
+    impl AsyncRead for Fake {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buf.put_slice(b"x");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Fake {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = buf.len().min(self.room);
+            self.room -= taken;
+            if taken == 0 {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(taken))
+            }
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.vectored += 1;
+            self.poll_write(cx, &bufs[0])
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.closed = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn observed(room: usize) -> ObservedIo<Fake> {
+        let fake = Fake {
+            room,
+            vectored: 0,
+            closed: false,
+        };
+        ObservedIo::new(fake, Arc::new(ConnectionState::new(Instant::now())))
+    }
+
+    #[tokio::test]
+    async fn notes_the_first_byte() {
+        let mut io = observed(0);
+        io.read_exact(&mut [0]).await.unwrap();
+        assert_eq!(io.state.phase(), Phase::Header);
+    }
+
+    #[test]
+    fn passes_vectored_writes_on_and_notes_a_stuck_one() {
+        let mut io = observed(3);
+        let limits = crate::Limits::default();
+        io.state.on_request(Instant::now());
+        assert!(io.is_write_vectored());
+        let mut cx = Context::from_waker(Waker::noop());
+        let bufs = [IoSlice::new(b"ab"), IoSlice::new(b"c")];
+        assert!(Pin::new(&mut io).poll_write_vectored(&mut cx, &bufs).is_ready());
+        assert_eq!(io.state.deadline(&limits), None);
+        assert!(Pin::new(&mut io).poll_write(&mut cx, b"c").is_ready());
+        assert!(Pin::new(&mut io).poll_write(&mut cx, b"d").is_pending());
+        assert!(Pin::new(&mut io).poll_flush(&mut cx).is_ready());
+        assert!(io.state.deadline(&limits).is_some());
+        io.io.room = 1;
+        assert!(Pin::new(&mut io).poll_write(&mut cx, b"d").is_ready());
+        assert_eq!(io.state.deadline(&limits), None);
+        assert_eq!(io.io.vectored, 1);
+    }
+
+    #[test]
+    fn closes_at_once_when_nothing_is_on_its_way() {
+        let mut io = observed(0);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut io).poll_shutdown(&mut cx).is_ready());
+        assert!(io.io.closed);
+    }
+}

@@ -1,0 +1,180 @@
+//! Whoever sends too much, or nonsense, is told so.
+
+use std::io;
+
+use axum::{Router, routing::post};
+use http_server::{ApiError, Limits, read_body};
+
+use crate::support::{Server, hello};
+
+fn counting() -> Router {
+    Router::new().route(
+        "/",
+        post(async |request: axum::extract::Request| {
+            let body = read_body(request, usize::MAX).await?;
+            Ok::<_, ApiError>(body.len().to_string())
+        }),
+    )
+}
+
+fn small_bodies() -> Limits {
+    Limits {
+        max_body_bytes: 100,
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn an_announced_body_over_the_cap_is_refused_unread() {
+    let server = Server::start(small_bodies(), counting());
+    let mut client = server.connect();
+    // `Expect` would be answered 100 before the first byte is read: it never is.
+    client
+        .send("POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 101\r\n\r\n")
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.error().1.as_str()),
+        (413, "PAYLOAD_TOO_LARGE")
+    );
+    assert_eq!(client.until_closed().await, b"");
+}
+
+#[tokio::test]
+async fn a_chunked_body_over_the_cap_is_refused_when_it_gets_there() {
+    let server = Server::start(small_bodies(), counting());
+    let mut client = server.connect();
+    client
+        .send("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    for _ in 0..11 {
+        client.send("a\r\n0123456789\r\n").await;
+    }
+    assert_eq!(client.reply().await.error().1, "PAYLOAD_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn bodies_up_to_the_cap_are_read() {
+    let server = Server::start(small_bodies(), counting());
+    let mut client = server.connect();
+    assert_eq!(client.post("/", &"x".repeat(100)).await.text(), "100");
+    client
+        .send("POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    for _ in 0..10 {
+        client.send("a\r\n0123456789\r\n").await;
+    }
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.reply().await.text(), "100");
+    assert_eq!(client.post("/", "").await.text(), "0");
+}
+
+#[tokio::test]
+async fn one_header_too_many() {
+    let server = Server::start(Limits::default(), hello());
+    for (count, status) in [(100, 200), (101, 431)] {
+        let mut client = server.connect();
+        let headers: String = (1..count).map(|i| format!("x-{i}: y\r\n")).collect();
+        client
+            .send(format!("GET / HTTP/1.1\r\nhost: h\r\n{headers}\r\n"))
+            .await;
+        assert_eq!(client.reply().await.status, status, "{count} headers");
+    }
+}
+
+#[tokio::test]
+async fn a_header_too_long() {
+    let limits = Limits::default();
+    let server = Server::start(limits, hello());
+    for (length, status) in [
+        (limits.max_header_bytes - 100, 200),
+        (limits.max_header_bytes, 431),
+    ] {
+        let mut client = server.connect();
+        let value = "y".repeat(length);
+        // The server may close before it has read it all.
+        let _ = client
+            .try_send(format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {value}\r\n\r\n"))
+            .await;
+        assert_eq!(client.reply().await.status, status, "{length} bytes");
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_a_bad_request() {
+    let server = Server::start(Limits::default(), hello());
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / / HTTP/1.1\r\n\r\n",
+        b"G\0T / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nx: a\0b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip\r\n\r\n",
+    ] {
+        let mut client = server.connect();
+        client.send(nonsense).await;
+        let shown = String::from_utf8_lossy(nonsense);
+        let (status, _) = client.head().await;
+        assert_eq!(status, 400, "{shown:?}");
+        client.until_closed().await;
+    }
+    assert_eq!(server.connect().get("/").await.text(), "hello");
+    assert!(!server.shutdown.is_requested());
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_refused_and_room_is_used_again() {
+    let limits = Limits {
+        max_connections: 2,
+        ..Limits::default()
+    };
+    let server = Server::start(limits, hello());
+    let mut first = server.connect();
+    let mut second = server.connect();
+    first.get("/").await;
+    second.get("/").await;
+
+    let mut third = server.connect();
+    let reply = third.get("/").await;
+    assert_eq!(
+        (reply.status, reply.error().1.as_str()),
+        (503, "TOO_MANY_CONNECTIONS")
+    );
+    assert_eq!(reply.headers["retry-after"], "1");
+    assert_eq!(third.until_closed().await, b"");
+
+    drop(first);
+    // The server notices the free place on its own time; each try is a condition awaited.
+    loop {
+        if server.connect().get("/").await.status == 200 {
+            break;
+        }
+    }
+    assert_eq!(second.get("/").await.text(), "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_while_accepting_stop_nothing() {
+    let server = Server::start(Limits::default(), hello());
+    let mut before = server.connect();
+    before.get("/").await;
+    for _ in 0..3 {
+        // EMFILE: "too many open files".
+        server.fail_accepting(io::Error::from_raw_os_error(24));
+        server.fail_accepting(io::ErrorKind::ConnectionAborted.into());
+    }
+    let start = tokio::time::Instant::now();
+    assert_eq!(before.get("/").await.text(), "hello");
+    assert_eq!(start.elapsed().as_millis(), 0);
+    assert_eq!(server.connect().get("/").await.text(), "hello");
+    // Three pauses of 50 ms for the three that concern everybody.
+    assert!(
+        (150..160).contains(&start.elapsed().as_millis()),
+        "{:?}",
+        start.elapsed()
+    );
+}

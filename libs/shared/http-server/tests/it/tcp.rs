@@ -1,0 +1,188 @@
+//! What only a kernel can do: resets, descriptors, real addresses.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
+    time::Duration,
+};
+
+use axum::{Extension, Router, routing::get};
+use http_server::{ApiJson, BoundServer, Limits, PeerAddr, ServerHandle, bind};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service_runtime::{Shutdown, Tasks};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+
+use crate::support::Client;
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Far beyond what anything here takes; a test that gets here has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn routes() -> Router {
+    Router::new()
+        .route(
+            "/",
+            get(async |Extension(peer): Extension<PeerAddr>| peer.0.to_string()),
+        )
+        .route("/json", axum::routing::post(async |_: ApiJson<u32>| "read"))
+}
+
+fn serve(server: BoundServer) -> ServerHandle {
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    server.serve(routes(), &tasks, shutdown).unwrap()
+}
+
+async fn connect(addr: SocketAddr) -> Client<TcpStream> {
+    Client::new(TcpStream::connect(addr).await.unwrap())
+}
+
+#[tokio::test]
+async fn connections_wait_until_the_server_serves() {
+    let server = bind(ANY_PORT, Limits::default()).unwrap();
+    let addr = server.local_addr();
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let local = stream.local_addr().unwrap();
+    let handle = serve(server);
+    assert_eq!(Client::new(stream).get("/").await.text(), local.to_string());
+
+    assert_eq!(handle.close(PATIENCE).await, 0);
+    assert!(TcpStream::connect(addr).await.is_err());
+    // The port is free for the next life at once.
+    bind(addr, Limits::default()).unwrap();
+}
+
+#[tokio::test]
+async fn ipv6_and_mapped_peers() {
+    let Ok(server) = bind("[::]:0".parse().unwrap(), Limits::default()) else {
+        // A machine without IPv6 refuses to bind; then there is no mapped peer either.
+        assert!(std::net::UdpSocket::bind("[::]:0").is_err());
+        return;
+    };
+    let port = server.local_addr().port();
+    let _handle = serve(server);
+    let reply = connect((Ipv4Addr::LOCALHOST, port).into()).await.get("/").await;
+    assert!(reply.text().starts_with("127.0.0.1:"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn a_refusal_arrives_although_the_client_is_still_sending() {
+    let server = bind(ANY_PORT, Limits::default()).unwrap();
+    let addr = server.local_addr();
+    let _handle = serve(server);
+    // Without the lingering close, the reset would destroy the answer in most of the rounds.
+    for _ in 0..20 {
+        let mut client = connect(addr).await;
+        let body = vec![b'x'; 4 * 1024 * 1024];
+        client
+            .send(format!(
+                "POST /json HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            ))
+            .await;
+        client.try_send(&body).await.unwrap();
+        assert_eq!(client.reply().await.error().1, "PAYLOAD_TOO_LARGE");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_too_many_gets_its_answer() {
+    let limits = Limits {
+        max_connections: 0,
+        ..Limits::default()
+    };
+    let server = bind(ANY_PORT, limits).unwrap();
+    let addr = server.local_addr();
+    let _handle = serve(server);
+    for _ in 0..20 {
+        assert_eq!(
+            connect(addr).await.get("/").await.error().1,
+            "TOO_MANY_CONNECTIONS"
+        );
+    }
+}
+
+/// Tells the child process of the next test that it is one.
+const ROLE: &str = "HTTP_SERVER_TEST_ROLE";
+
+/// Descriptors the child may have: the runtime's own, and a few for connections.
+const FEW_DESCRIPTORS: u64 = 32;
+
+#[tokio::test]
+async fn survives_running_out_of_descriptors() {
+    if std::env::var_os(ROLE).is_some() {
+        return serve_with_few_descriptors().await;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "tcp::survives_running_out_of_descriptors",
+            "--nocapture",
+        ])
+        .env(ROLE, "server")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let addr = announced_address(&mut child).await;
+
+    let mut answered = 0;
+    let mut clients = Vec::new();
+    for _ in 0..FEW_DESCRIPTORS * 2 {
+        clients.push(connect(addr).await);
+    }
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    }
+    // The kernel completes connections in order: those that were accepted come first.
+    let mut open = clients.into_iter();
+    let mut served = Vec::new();
+    for mut client in open.by_ref() {
+        match timeout(Duration::from_secs(1), client.reply()).await {
+            Ok(reply) => assert_eq!(reply.status, 200),
+            Err(_) => break,
+        }
+        answered += 1;
+        served.push(client);
+    }
+    assert!((1..FEW_DESCRIPTORS).contains(&answered), "{answered} answered");
+    // A connection that is open goes on while others cannot get in.
+    assert_eq!(served[0].get("/").await.status, 200);
+
+    drop(served);
+    for mut client in open {
+        assert_eq!(timeout(PATIENCE, client.reply()).await.unwrap().status, 200);
+    }
+    assert_eq!(connect(addr).await.get("/").await.status, 200);
+}
+
+#[expect(clippy::print_stdout, reason = "how the child tells its address")]
+async fn serve_with_few_descriptors() {
+    let server = bind(ANY_PORT, Limits::default()).unwrap();
+    let addr = server.local_addr();
+    let handle = serve(server);
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let few = Rlimit {
+        current: Some(FEW_DESCRIPTORS),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
+    println!("\nlistening on {addr}");
+    handle.finished().await;
+}
+
+async fn announced_address(child: &mut tokio::process::Child) -> SocketAddr {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("the child ended");
+        if let Some(addr) = line.strip_prefix("listening on ") {
+            return addr.parse().unwrap();
+        }
+    }
+}
