@@ -17,11 +17,13 @@
 //! the two can still be replaced by another one unnoticed.
 
 mod body;
+mod get;
 mod headers;
 mod link;
 mod pool;
 mod proxy;
 
 pub use body::{ProxyBody, StreamError};
+pub use get::{GetError, get};
 pub use headers::strip_hop_by_hop;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};

@@ -1,0 +1,165 @@
+//! The node libraries wired as one.
+//!
+//! Handoff files go in (`handoff-watcher`), pools come out (`pool-registry`): their engines are probed
+//! (`engine-probe`), their free VRAM is read (`gpu-inventory`). `pool-managerd` puts this behind HTTP and a
+//! registration; `orchestratord` in the HOME profile puts it behind the data path in the same process.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use engine_probe::Prober;
+use gpu_inventory::Inventory;
+use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
+use pool_registry::PoolRegistry;
+use pool_registry_types::{Capabilities, Handoff, NodeId, PoolId, PoolStatus};
+use routing_table::RoutingTable;
+use service_runtime::{Shutdown, Tasks};
+use tokio::sync::watch;
+
+/// What to watch.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where engines announce themselves; need not exist yet.
+    pub runtime_dir: PathBuf,
+    /// How often the directory is read in full, in case an event was lost.
+    pub watch_interval: Duration,
+    /// Pools that are shown before any engine announces itself.
+    pub pools: Vec<PoolId>,
+}
+
+impl Config {
+    /// `runtime_dir` with the watcher's default interval and no pools.
+    #[must_use]
+    pub fn new(runtime_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            runtime_dir: runtime_dir.into(),
+            watch_interval: DEFAULT_POLL_INTERVAL,
+            pools: Vec::new(),
+        }
+    }
+}
+
+/// This machine as a node. Cloning is cheap and shares it; the last clone stops the watcher.
+#[derive(Clone)]
+pub struct LocalNode {
+    registry: PoolRegistry,
+    inventory: Arc<Inventory>,
+    _watcher: Arc<HandoffWatcher>,
+}
+
+impl std::fmt::Debug for LocalNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalNode")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalNode {
+    /// Watches the directory and probes what it announces, until `shutdown` is requested.
+    ///
+    /// # Errors
+    /// When the watcher's thread cannot be started.
+    pub fn start(config: Config, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
+        let registry = PoolRegistry::new(config.pools);
+        let watched = handoff_watcher::Config {
+            poll_interval: config.watch_interval,
+            ..handoff_watcher::Config::new(config.runtime_dir)
+        };
+        let applied = registry.clone();
+        let watcher = HandoffWatcher::start(watched, move |event| apply(&applied, event))?;
+        tasks.spawn(
+            "engine-probe",
+            Prober::new(registry.clone()).run(shutdown.clone()),
+        );
+        Ok(Self {
+            registry,
+            inventory: Arc::new(Inventory::detect()),
+            _watcher: Arc::new(watcher),
+        })
+    }
+
+    /// Its pools.
+    #[must_use]
+    pub fn registry(&self) -> &PoolRegistry {
+        &self.registry
+    }
+
+    /// Its hardware. Asks the driver: blocks for up to its time limit.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.inventory.capabilities()
+    }
+
+    /// Its pools for a heartbeat, with VRAM as it is now. Asks the driver: blocks for up to its time limit.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<PoolStatus> {
+        let gpus = self.inventory.read();
+        for pool in self.registry.statuses() {
+            let (free, _unknown) = gpus.vram_free_for(pool.device_mask.as_deref());
+            self.registry.set_vram_free(&pool.pool_id, free);
+        }
+        self.registry.statuses()
+    }
+
+    /// The routing table of this node alone, kept up to date by a task.
+    pub fn routing_tables(
+        &self,
+        node_id: NodeId,
+        tasks: &Tasks,
+        shutdown: Shutdown,
+    ) -> watch::Receiver<Arc<RoutingTable>> {
+        let registry = self.registry.clone();
+        let mut changes = registry.subscribe();
+        let mut version = 1;
+        let (tables, receiver) = watch::channel(Arc::new(registry.routing_table(&node_id, version)));
+        tasks.spawn("local-routes", async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.requested() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+                version += 1;
+                tables.send_replace(Arc::new(registry.routing_table(&node_id, version)));
+            }
+        });
+        receiver
+    }
+}
+
+/// What the directory says becomes what the registry knows.
+fn apply(registry: &PoolRegistry, event: Event) {
+    match event {
+        Event::Appeared(handoff) => upsert(registry, handoff),
+        Event::Changed { old, new } => {
+            if (&old.pool_id, &old.replica_id) != (&new.pool_id, &new.replica_id) {
+                registry.remove(&old.pool_id, &old.replica_id);
+            }
+            upsert(registry, new);
+        }
+        Event::Gone(handoff) => {
+            let Handoff {
+                pool_id, replica_id, ..
+            } = handoff;
+            tracing::info!(%pool_id, %replica_id, "Handoff removed, retiring the replica");
+            registry.remove(&pool_id, &replica_id);
+        }
+        Event::Refused { path, reason } => {
+            tracing::warn!(path = %path.display(), %reason, "Handoff refused; mend or remove the file");
+        }
+    }
+}
+
+fn upsert(registry: &PoolRegistry, handoff: Handoff) {
+    tracing::info!(
+        pool_id = %handoff.pool_id,
+        replica_id = %handoff.replica_id,
+        engine = %handoff.engine,
+        url = %handoff.url,
+        slots = handoff.slots,
+        "Handoff detected, updating registry"
+    );
+    if let Err(error) = registry.upsert(handoff) {
+        tracing::warn!(%error, "Handoff refused; remove engines this node cannot carry");
+    }
+}

@@ -1,0 +1,75 @@
+//! A small `GET` on a connection of its own, for probes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ACCEPT, USER_AGENT},
+    uri::PathAndQuery,
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use pool_registry_types::HttpUrl;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::{Clocks, ForwardError, Outbound, StreamError, StreamProxy};
+
+/// Why a probe got no answer.
+#[derive(Debug, Error)]
+pub enum GetError {
+    /// Nothing usable came back, or not in time.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// The answer broke off.
+    #[error("the answer broke off")]
+    Broken(#[source] StreamError),
+    /// The answer is longer than the caller wants to read.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Asks `target` for `path`, within `limit` for everything and up to `max_bytes` of body. Redirects are not
+/// followed.
+///
+/// # Errors
+/// When no whole answer came; an error status is an answer.
+pub async fn get(
+    target: &HttpUrl,
+    path: PathAndQuery,
+    limit: Duration,
+    max_bytes: usize,
+) -> Result<(StatusCode, Bytes), GetError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("llorch/", env!("CARGO_PKG_VERSION"))),
+    );
+    let request = Outbound {
+        method: Method::GET,
+        path,
+        headers,
+        body: Bytes::new(),
+    };
+    let clocks = Clocks {
+        connect: limit,
+        first_byte: limit,
+        between_frames: limit,
+        deadline: Some(Instant::now() + limit),
+    };
+    // A proxy of its own, so that the connection ends with the answer: engines have few to give.
+    let (head, body) = StreamProxy::new()
+        .forward(target, &request, clocks)
+        .await?
+        .into_parts();
+    match Limited::new(body, max_bytes).collect().await {
+        Ok(whole) => Ok((head.status, whole.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(GetError::TooLarge(max_bytes)),
+        Err(error) => match error.downcast::<StreamError>() {
+            Ok(error) => Err(GetError::Broken(*error)),
+            // `Limited` has no third kind of error.
+            Err(_) => Err(GetError::TooLarge(max_bytes)),
+        },
+    }
+}
