@@ -31,7 +31,7 @@ impl<Io> ObservedIo<Io> {
 
     fn observe_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match result {
-            Poll::Ready(_) => self.state.on_written(),
+            Poll::Ready(_) => self.state.on_written(Instant::now),
             Poll::Pending => self.state.on_write_stuck(Instant::now),
         }
         result

@@ -147,10 +147,14 @@ impl ConnectionState {
         }
     }
 
-    /// The socket took something.
-    pub(crate) fn on_written(&self) {
+    /// The socket took something. `now` is asked for only when it had not done so before.
+    pub(crate) fn on_written(&self, now: impl FnOnce() -> Instant) {
         if self.write_stuck.load(Ordering::Relaxed) != NOT_STUCK {
             self.write_stuck.store(NOT_STUCK, Ordering::Relaxed);
+            // hyper is done with a response's body before the socket has taken the end of it.
+            if self.phase() == Phase::Idle {
+                self.set(Phase::Idle, now());
+            }
         }
     }
 
@@ -183,6 +187,8 @@ impl ConnectionState {
             }
         };
         match (read, write) {
+            // Idle time begins when the last byte is on its way.
+            (Some(_), Some(write)) if phase == Phase::Idle => Some(write),
             (Some(read), Some(write)) => Some(if write.0 < read.0 { write } else { read }),
             (read, write) => read.or(write),
         }
@@ -273,15 +279,29 @@ mod tests {
         case.state.on_write_stuck(|| case.at(5));
         case.state.on_write_stuck(|| case.at(20));
         assert_eq!(case.deadline(), Some((35, Overdue::Write)));
-        case.state.on_written();
+        case.state.on_written(|| case.at(30));
         assert_eq!(case.deadline(), None);
         case.state.on_write_stuck(|| case.at(40));
         assert_eq!(case.deadline(), Some((70, Overdue::Write)));
-        // The sooner of two deadlines counts, whichever it is.
-        case.state.on_response_end(case.at(41));
-        assert_eq!(case.deadline(), Some((70, Overdue::Write)));
+        // The sooner of two deadlines counts.
         case.state.on_close(case.at(42));
         assert_eq!(case.deadline(), Some((44, Overdue::Read(Phase::Closing))));
+    }
+
+    #[test]
+    fn idle_time_begins_when_the_last_byte_is_on_its_way() {
+        let case = Case::new();
+        case.state.on_request(case.at(0));
+        case.state.on_write_stuck(|| case.at(1));
+        case.state.on_response_end(case.at(2));
+        assert_eq!(case.deadline(), Some((31, Overdue::Write)));
+        case.state.on_written(|| case.at(20));
+        case.state.on_write_stuck(|| case.at(20));
+        assert_eq!(case.deadline(), Some((50, Overdue::Write)));
+        case.state.on_written(|| case.at(40));
+        assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
+        case.state.on_written(|| case.at(41));
+        assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
     }
 
     #[test]
