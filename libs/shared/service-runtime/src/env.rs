@@ -25,8 +25,8 @@
 //! # let _ = (addr, workers);
 //! assert_eq!(
 //!     problems.finish().unwrap_err().to_string(),
-//!     "DEMO_ADDR must be an IP address and a port such as 127.0.0.1:1, not \"nonsense\"\n\
-//!      DEMO_WORKERS must be a whole number from 1 to 64, not \"0\"",
+//!     "DEMO_ADDR: must be an IP address and a port such as 127.0.0.1:1, not \"nonsense\"\n\
+//!      DEMO_WORKERS: must be a whole number from 1 to 64, not \"0\"",
 //! );
 //! ```
 
@@ -122,7 +122,7 @@ pub struct Problems(Vec<Problem>);
 fn lines(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems
         .iter()
-        .map(|Problem { name, text }| format!("{name} {text}"))
+        .map(|Problem { name, text }| format!("{name}: {text}"))
         .collect();
     lines.join("\n")
 }
@@ -135,8 +135,7 @@ fn echo(value: &str) -> String {
 }
 
 impl Problems {
-    /// Notes that variable `name` is wrong; `text` continues the sentence that begins with the name, and says
-    /// what would be right. It must not hold a secret.
+    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a secret.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.push(Problem {
             name: name.into(),
@@ -158,8 +157,8 @@ impl Problems {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Any type that reads itself from text, for example an id or a URL. Its error must continue the sentence
-    /// that begins with the name ("must be …, not …").
+    /// Any type that reads itself from text, for example an id or a URL. Its error is what the report says, so
+    /// it should read like "must be …, not …".
     pub fn optional<T>(&mut self, name: &'static str, raw: Option<String>) -> Option<T>
     where
         T: FromStr,

@@ -54,20 +54,15 @@ impl fmt::Debug for Shutdown {
 
 #[cfg(test)]
 mod tests {
-    use tokio_test_util::poll_once;
+    use std::{
+        pin::pin,
+        task::{Context, Poll, Waker},
+    };
 
     use super::*;
 
-    /// One poll, without a runtime.
-    mod tokio_test_util {
-        use std::{
-            pin::pin,
-            task::{Context, Poll, Waker},
-        };
-
-        pub(super) fn poll_once(future: impl Future<Output = ()>) -> Poll<()> {
-            pin!(future).poll(&mut Context::from_waker(Waker::noop()))
-        }
+    fn poll_once(future: impl Future<Output = ()>) -> Poll<()> {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
