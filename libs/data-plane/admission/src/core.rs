@@ -13,7 +13,7 @@ use placement::{Load, NoPlace, Question};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Refusal, RefusalReason, Ticket,
+    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Ticket,
     line::{Line, Waiter},
     slot::Slot,
 };
@@ -72,7 +72,7 @@ pub struct EndpointStatus {
     /// Slots that others hold, as far as is known.
     pub foreign: u32,
     /// Its failures have put it in quarantine.
-    pub quarantined: bool,
+    pub quarantine: Option<Quarantine>,
 }
 
 /// The state of all lines and slots at one moment.
@@ -298,7 +298,7 @@ impl<W> Core<W> {
                 key: endpoint.key.clone(),
                 in_flight: slot.own,
                 foreign: slot.foreign(now),
-                quarantined: !slot.health.is_trusted(),
+                quarantine: slot.health.quarantine(now),
             });
         Snapshot {
             endpoints: endpoints.collect(),
@@ -308,6 +308,16 @@ impl<W> Core<W> {
                 .map(|(model, line)| (model.clone(), line.0.len()))
                 .collect(),
         }
+    }
+
+    /// The quarantine of an endpoint, if it is in one.
+    pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
+        let index = self
+            .table
+            .endpoints()
+            .binary_search_by(|endpoint| endpoint.key.cmp(key))
+            .ok()?;
+        self.slots.get(index)?.health.quarantine(now)
     }
 
     fn place(

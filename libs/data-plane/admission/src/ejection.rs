@@ -24,11 +24,27 @@ pub enum Failure {
     Broken,
 }
 
+/// A quarantine, as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantine {
+    /// What ended trust.
+    pub cause: Failure,
+    /// Until a request may go there as a probe; zero while one is under way or due.
+    pub retry_in: Duration,
+}
+
+/// Why an endpoint is not trusted, and for how long each time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Ban {
+    cause: Failure,
+    backoff: Duration,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trust {
     Trusted { failures: u32 },
-    Quarantined { until: Duration, backoff: Duration },
-    Probing { backoff: Duration },
+    Quarantined { until: Duration, ban: Ban },
+    Probing { ban: Ban },
 }
 
 /// What the data path thinks of an endpoint. Times are since an origin of the caller's choice.
@@ -59,14 +75,23 @@ impl Health {
         }
     }
 
-    pub(crate) fn is_trusted(&self) -> bool {
-        matches!(self.0, Trust::Trusted { .. })
+    /// Its quarantine, if it is in one.
+    pub(crate) fn quarantine(&self, now: Duration) -> Option<Quarantine> {
+        let (ban, until) = match self.0 {
+            Trust::Trusted { .. } => return None,
+            Trust::Quarantined { until, ban } => (ban, until),
+            Trust::Probing { ban } => (ban, now),
+        };
+        Some(Quarantine {
+            cause: ban.cause,
+            retry_in: until.saturating_sub(now),
+        })
     }
 
     /// A request goes there; after a quarantine it is the probe.
     pub(crate) fn sent(&mut self) {
-        if let Trust::Quarantined { backoff, .. } = self.0 {
-            self.0 = Trust::Probing { backoff };
+        if let Trust::Quarantined { ban, .. } = self.0 {
+            self.0 = Trust::Probing { ban };
         }
     }
 
@@ -91,17 +116,23 @@ impl Health {
             (Trust::Trusted { .. }, _) => FIRST_BACKOFF,
             // A request sent before the quarantine: known already.
             (Trust::Quarantined { .. }, _) => return false,
-            (Trust::Probing { backoff }, _) => (backoff * 2).min(LONGEST_BACKOFF),
+            (Trust::Probing { ban }, _) => (ban.backoff * 2).min(LONGEST_BACKOFF),
         };
         let until = now + backoff.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0));
-        self.0 = Trust::Quarantined { until, backoff };
+        self.0 = Trust::Quarantined {
+            until,
+            ban: Ban {
+                cause: failure,
+                backoff,
+            },
+        };
         true
     }
 
     /// The probe ended without telling anything (its client left): the next request is the probe.
     pub(crate) fn told_nothing(&mut self, now: Duration) {
-        if let Trust::Probing { backoff } = self.0 {
-            self.0 = Trust::Quarantined { until: now, backoff };
+        if let Trust::Probing { ban } = self.0 {
+            self.0 = Trust::Quarantined { until: now, ban };
         }
     }
 }
@@ -140,7 +171,7 @@ mod tests {
         assert!(health.admits(3 * S), "the probe told nothing");
         health.sent();
         health.succeeded();
-        assert!(health.is_trusted());
+        assert_eq!(health.quarantine(3 * S), None);
     }
 
     #[test]

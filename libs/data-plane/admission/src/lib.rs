@@ -20,5 +20,5 @@ mod slot;
 
 pub use crate::core::{EndpointStatus, Snapshot};
 pub use config::{Ask, Config, Refusal, RefusalReason, Ticket};
-pub use ejection::Failure;
+pub use ejection::{Failure, Quarantine};
 pub use runtime::{Admission, Lease, Outcome};

@@ -8,14 +8,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use routing_table::{Endpoint, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, RoutingTable};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    Ask, Config, Failure, Refusal, RefusalReason, Snapshot, Ticket,
+    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Snapshot, Ticket,
     core::{Arrival, Core, Ending, Grant},
 };
 
@@ -141,6 +141,12 @@ impl Admission {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.core.lock().snapshot(self.0.now())
+    }
+
+    /// The quarantine of an endpoint, if it is in one.
+    #[must_use]
+    pub fn quarantine_of(&self, endpoint: &EndpointKey) -> Option<Quarantine> {
+        self.0.core.lock().quarantine_of(endpoint, self.0.now())
     }
 
     fn lease(&self, grant: Grant) -> Lease {

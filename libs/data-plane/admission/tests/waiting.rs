@@ -127,7 +127,7 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
         let lease = admission.acquire(ASK, None).await.unwrap();
         lease.ended(Outcome::Failed(Failure::Unreachable));
         drop(lease);
-        assert!(admission.snapshot().endpoints[0].quarantined);
+        assert!(admission.snapshot().endpoints[0].quarantine.is_some());
         let start = Instant::now();
         let probe = admission.acquire(ASK, None).await.unwrap();
         assert!(
@@ -137,7 +137,7 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
         );
         probe.ended(Outcome::Served);
         drop(probe);
-        assert!(!admission.snapshot().endpoints[0].quarantined);
+        assert!(!admission.snapshot().endpoints[0].quarantine.is_some());
     })
     .await;
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::IntoResponse as _};
 use bearer_auth::AuthPolicy;
-use http::{HeaderValue, Request, Response, StatusCode, header::{CONTENT_TYPE, WWW_AUTHENTICATE}};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
 use http_body_util::Either;
 use pool_registry_types::{ErrorCode, OpenAiError};
 
@@ -24,7 +27,10 @@ impl<S> Authenticated<S> {
     /// Lets only those through to `inner` whom `policy` lets in.
     #[must_use]
     pub fn new(policy: AuthPolicy, inner: S) -> Self {
-        Self { policy: Arc::new(policy), inner }
+        Self {
+            policy: Arc::new(policy),
+            inner,
+        }
     }
 }
 
@@ -35,9 +41,10 @@ impl<S: HttpService> HttpService for Authenticated<S> {
         let path = request.uri().path();
         if path != OPEN_PATH {
             let allowed = match request.extensions().get::<PeerAddr>() {
-                Some(PeerAddr(peer)) => {
-                    self.policy.authorize(peer.ip(), request.headers()).map_err(|error| error.to_string())
-                }
+                Some(PeerAddr(peer)) => self
+                    .policy
+                    .authorize(peer.ip(), request.headers())
+                    .map_err(|error| error.to_string()),
                 None => Err("the peer is unknown".to_owned()),
             };
             if let Err(reason) = allowed {
@@ -56,7 +63,11 @@ fn refuse(path: &str, reason: String) -> Response<Body> {
     let error = OpenAiError::new(ErrorCode::Unauthorized, reason, None);
     let mut response = Response::new(Body::from(serde_json::to_vec(&error).unwrap_or_default()));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }

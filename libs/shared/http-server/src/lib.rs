@@ -20,6 +20,7 @@
 
 mod accept;
 mod api_error;
+mod auth;
 mod body;
 mod connection;
 mod control;
@@ -36,6 +37,7 @@ mod server;
 mod service;
 
 pub use api_error::ApiError;
+pub use auth::Authenticated;
 pub use body::{BodyError, RequestBody};
 pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
 pub use limits::{Limits, MAX_HEADERS};

@@ -121,6 +121,14 @@ ids! {
     EngineKind => "engine";
 }
 
+impl NodeId {
+    /// The name of a machine that has no usable name of its own.
+    #[must_use]
+    pub fn localhost() -> Self {
+        Self(Arc::from("localhost"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -74,7 +74,7 @@ async fn a_dead_engine_is_stepped_over_and_left_alone() {
             (200, attempts)
         );
     }
-    assert!(service.admission.snapshot().endpoints[0].quarantined);
+    assert!(service.admission.snapshot().endpoints[0].quarantine.is_some());
     assert_eq!(alive.stats().finished, 3);
 }
 
@@ -133,7 +133,7 @@ async fn client_errors_do_not_eject_an_engine() {
     for _ in 0..10 {
         assert_eq!(service.chat(false, "").await.status(), 400);
     }
-    assert!(!service.admission.snapshot().endpoints[0].quarantined);
+    assert!(!service.admission.snapshot().endpoints[0].quarantine.is_some());
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn three_failures_in_a_row_eject_an_engine() {
     }
     service
         .until("it is ejected", |service| {
-            service.admission.snapshot().endpoints[0].quarantined
+            service.admission.snapshot().endpoints[0].quarantine.is_some()
         })
         .await;
     assert_eq!(header(&service.chat(false, "").await, "x-llorch-replica"), "r1");

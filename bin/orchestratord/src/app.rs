@@ -1,0 +1,178 @@
+//! The parts of the control plane, how they are connected, and in which order they stop.
+
+use std::{sync::Arc, time::Duration};
+
+use admission::{Admission, Failure};
+use anyhow::Context as _;
+use control_api::{ControlApi, QuarantineView};
+use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
+use inference_gateway::{Front, Gateway, GatewayMetrics};
+use local_node::LocalNode;
+use registry_runtime::RegistryHandle;
+use routing_table::RoutingTable;
+use service_runtime::{Readiness, Shutdown, Tasks, signals};
+use stream_proxy::StreamProxy;
+use telemetry::Metrics;
+use tokio::sync::watch;
+
+use crate::config::{Config, Profile};
+
+/// How long tasks get to end once nothing is left to do.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the control plane until it is told to stop.
+pub(crate) fn main(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let is_cloud = matches!(config.profile, Profile::Cloud { .. });
+    tracing::info!("Configuration loaded. Cloud profile: {is_cloud}");
+    tracing::info!("{}", config.auth.describe());
+    // Asked to stop by a signal; the parts stop by their own token, in the order below.
+    let stop = Shutdown::new();
+    let parts = Shutdown::new();
+    let tasks = Tasks::new(stop.clone());
+    signals(stop.clone(), &tasks).context("listen for signals")?;
+    let bound = http_server::bind(config.addr, Limits::default())
+        .with_context(|| format!("listen on {}, as ORCHESTRATORD_ADDR says", config.addr))?;
+    let addr = bound.local_addr();
+
+    let Endpoints {
+        tables,
+        registry,
+        _local,
+    } = endpoints(config.profile, &tasks, &parts)?;
+    let admission = Admission::new(config.admission);
+    tasks.spawn("admission", admission.clone().run(tables.clone()));
+    let proxy = StreamProxy::new();
+    let idle_connections = parts.clone();
+    tasks.spawn(
+        "idle-connections",
+        proxy
+            .clone()
+            .sweep(async move { idle_connections.requested().await }),
+    );
+    let metrics = Metrics::new("orchestratord", env!("CARGO_PKG_VERSION"));
+    let gateway_metrics = GatewayMetrics::default();
+    metrics.register(|registry| gateway_metrics.register(registry));
+    let gateway = Gateway::new(
+        config.gateway,
+        admission.clone(),
+        tables.clone(),
+        proxy,
+        gateway_metrics,
+    );
+
+    let readiness = Readiness::new();
+    let control = ControlApi::new(registry, tables)
+        .with_quarantine(move |endpoint| quarantine(&admission, endpoint))
+        .router()
+        .merge(service_routes(
+            readiness.clone(),
+            Arc::new(move || metrics.render()),
+        ));
+    let service = Authenticated::new(config.auth, Front::new(gateway, with_fallbacks(control)));
+    let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
+    tracing::info!("orchestratord listening on {addr}");
+
+    stop.requested().await;
+    Stopping {
+        readiness,
+        server,
+        tasks,
+        parts,
+    }
+    .run(config.drain_timeout)
+    .await;
+    Ok(())
+}
+
+/// Where endpoints come from.
+struct Endpoints {
+    tables: watch::Receiver<Arc<RoutingTable>>,
+    registry: Option<RegistryHandle>,
+    /// Watches the handoff directory for as long as it is held.
+    _local: Option<LocalNode>,
+}
+
+fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Endpoints> {
+    match profile {
+        Profile::Home { runtime_dir, node_id } => {
+            let local = LocalNode::start(local_node::Config::new(&runtime_dir), tasks, parts)
+                .context("start the handoff watcher")?;
+            tracing::info!(dir = %runtime_dir.display(), "Handoff watcher started");
+            let tables = local.routing_tables(node_id, tasks, parts.clone());
+            Ok(Endpoints {
+                tables,
+                registry: None,
+                _local: Some(local),
+            })
+        }
+        Profile::Cloud { registry, .. } => {
+            let built = registry_runtime::build(registry, Vec::new());
+            tasks.spawn("registry", built.task.run(parts.clone()));
+            if let Some(prober) = built.prober {
+                tasks.spawn("node-probe", prober.run(parts.clone()));
+            }
+            Ok(Endpoints {
+                tables: built.handle.table(),
+                registry: Some(built.handle),
+                _local: None,
+            })
+        }
+    }
+}
+
+/// What the data path holds against an endpoint, for people.
+fn quarantine(admission: &Admission, endpoint: &routing_table::EndpointKey) -> Option<QuarantineView> {
+    let quarantine = admission.quarantine_of(endpoint)?;
+    let reason = match quarantine.cause {
+        Failure::Unreachable => "connections were refused",
+        Failure::Broken => "requests failed in a row",
+    };
+    let retry_in_ms = u64::try_from(quarantine.retry_in.as_millis()).unwrap_or(u64::MAX);
+    Some(QuarantineView {
+        reason: reason.to_owned(),
+        retry_in_ms,
+    })
+}
+
+/// What is left to do after the first signal.
+struct Stopping {
+    readiness: Readiness,
+    server: ServerHandle,
+    tasks: Tasks,
+    parts: Shutdown,
+}
+
+impl Stopping {
+    async fn run(self, drain_timeout: Duration) {
+        // 1. Whoever asks is told to go elsewhere; no new connections, no new requests on old ones.
+        self.readiness.stopping();
+        let open = self.server.connections();
+        tracing::info!(
+            open,
+            deadline_secs = drain_timeout.as_secs(),
+            "waiting for running requests"
+        );
+        // 2. What runs may finish. The registry goes on meanwhile: retries need it.
+        let cut = self.server.close(drain_timeout).await;
+        if cut > 0 {
+            tracing::warn!(
+                cut,
+                "the drain deadline passed; requests that still ran were cut off"
+            );
+        }
+        // 3. Then everything behind the doors ends.
+        self.parts.request();
+        if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
+            tracing::warn!(%still_running, "tasks did not end in time");
+        }
+        tracing::info!("orchestratord stopped");
+    }
+}

@@ -1,0 +1,285 @@
+//! The settings of `orchestratord`: from the environment, checked all together.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use admission::Config as AdmissionConfig;
+use bearer_auth::{ApiToken, AuthPolicy};
+use inference_gateway::GatewayConfig;
+use placement::Strategy;
+use pool_registry_types::NodeId;
+use serde::Deserialize;
+use service_runtime::env::{Environment, Problems};
+use telemetry::LogFormat;
+
+/// The variables that concern us.
+pub(crate) const PREFIXES: [&str; 2] = ["ORCHESTRATORD_", "LLORCH_API_TOKEN"];
+
+/// How long after the start a model that nobody serves yet is waited for: nodes that knew the process before us
+/// report within a heartbeat (10 s) and its jitter, and register again at once.
+const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+orchestratord, the control plane
+
+Usage: orchestratord [--help | --version]
+
+One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) it watches the handoff
+directory of this machine and talks to the engines directly; in the CLOUD profile nodes join by themselves.
+Settings come from the environment:
+
+  ORCHESTRATORD_ADDR                       where it listens                           [127.0.0.1:8080]
+  ORCHESTRATORD_CLOUD_PROFILE              nodes join over HTTP                       [false]
+  LLORCH_API_TOKEN                         the token everybody presents               (none: loopback only)
+  ORCHESTRATORD_REQUIRE_AUTH               refuse to start without a token            [false]
+  ORCHESTRATORD_NODE_TIMEOUT_MS            silence after which a node is offline      [30000]
+  ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS  upper bound for noticing; exact otherwise  [10]
+  ORCHESTRATORD_RUNTIME_DIR                where engines announce themselves (HOME)   [.runtime/engines]
+  ORCHESTRATORD_STATE_DIR                  what it remembers across restarts (CLOUD)  [.runtime/state]
+  ORCHESTRATORD_PLACEMENT                  least-loaded or round-robin                [least-loaded]
+  ORCHESTRATORD_QUEUE_LIMIT                requests that may wait for one model       [256]
+  ORCHESTRATORD_QUEUE_WAIT_MS              the longest a request waits for a slot     [5000]
+  ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS      the longest an engine may think            [120000]
+  ORCHESTRATORD_DRAIN_TIMEOUT_SECS         how long a stop waits for streams          [120]
+  ORCHESTRATORD_LOG_FORMAT                 text or json                               [text]
+  RUST_LOG                                 log filter                                 [info]
+
+SIGTERM or SIGINT: no new requests, running ones finish, then it exits 0. A second signal exits at once.
+Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
+
+#[derive(Default, Deserialize)]
+struct Raw {
+    orchestratord_addr: Option<String>,
+    orchestratord_cloud_profile: Option<String>,
+    llorch_api_token: Option<String>,
+    orchestratord_require_auth: Option<String>,
+    orchestratord_node_timeout_ms: Option<String>,
+    orchestratord_stale_check_interval_secs: Option<String>,
+    orchestratord_runtime_dir: Option<String>,
+    orchestratord_state_dir: Option<String>,
+    orchestratord_placement: Option<String>,
+    orchestratord_queue_limit: Option<String>,
+    orchestratord_queue_wait_ms: Option<String>,
+    orchestratord_first_byte_timeout_ms: Option<String>,
+    orchestratord_drain_timeout_secs: Option<String>,
+    orchestratord_log_format: Option<String>,
+}
+
+/// Settings that are right.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) addr: SocketAddr,
+    pub(crate) auth: AuthPolicy,
+    pub(crate) profile: Profile,
+    pub(crate) admission: AdmissionConfig,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) log_format: LogFormat,
+}
+
+/// Where endpoints come from.
+#[derive(Debug)]
+pub(crate) enum Profile {
+    /// Engines of this machine.
+    Home { runtime_dir: PathBuf, node_id: NodeId },
+    /// Nodes that join.
+    Cloud {
+        registry: registry_runtime::Config,
+        state_dir: PathBuf,
+    },
+}
+
+impl Config {
+    pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let raw: Raw = environment.into_raw(&mut problems);
+        let p = &mut problems;
+        let addr = p.socket_addr(
+            "ORCHESTRATORD_ADDR",
+            raw.orchestratord_addr,
+            SocketAddr::from(([127, 0, 0, 1], 8080)),
+        );
+        let is_cloud = p.flag(
+            "ORCHESTRATORD_CLOUD_PROFILE",
+            raw.orchestratord_cloud_profile,
+            false,
+        );
+        let token = p.secret("LLORCH_API_TOKEN", raw.llorch_api_token, ApiToken::new);
+        let require = p.flag(
+            "ORCHESTRATORD_REQUIRE_AUTH",
+            raw.orchestratord_require_auth,
+            false,
+        );
+        let auth = AuthPolicy::new(token.clone(), require)
+            .inspect_err(|error| p.add("ORCHESTRATORD_REQUIRE_AUTH", error.to_string()));
+        let mut registry = registry_runtime::Config::default();
+        registry.registry.node_timeout = p.millis(
+            "ORCHESTRATORD_NODE_TIMEOUT_MS",
+            raw.orchestratord_node_timeout_ms,
+            registry.registry.node_timeout,
+            100..=86_400_000,
+        );
+        registry.stale_check_interval = p.seconds(
+            "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
+            raw.orchestratord_stale_check_interval_secs,
+            registry.stale_check_interval,
+            1..=3600,
+        );
+        let runtime_dir = raw
+            .orchestratord_runtime_dir
+            .unwrap_or_else(|| ".runtime/engines".to_owned())
+            .into();
+        let state_dir = raw
+            .orchestratord_state_dir
+            .unwrap_or_else(|| ".runtime/state".to_owned())
+            .into();
+        let strategy = p.parse(
+            "ORCHESTRATORD_PLACEMENT",
+            raw.orchestratord_placement,
+            Strategy::default(),
+        );
+        let mut admission = AdmissionConfig::default();
+        let limit = p.integer(
+            "ORCHESTRATORD_QUEUE_LIMIT",
+            raw.orchestratord_queue_limit,
+            256,
+            0..=1_000_000,
+        );
+        admission.queue_limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        admission.max_wait = p.millis(
+            "ORCHESTRATORD_QUEUE_WAIT_MS",
+            raw.orchestratord_queue_wait_ms,
+            admission.max_wait,
+            0..=86_400_000,
+        );
+        admission.warm_up = if is_cloud { CLOUD_WARM_UP } else { Duration::ZERO };
+        let mut gateway = GatewayConfig {
+            strategy,
+            ..GatewayConfig::default()
+        };
+        gateway.node_token = token.as_ref().map(ApiToken::header_value);
+        gateway.clocks.first_byte = p.millis(
+            "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
+            raw.orchestratord_first_byte_timeout_ms,
+            gateway.clocks.first_byte,
+            1..=86_400_000,
+        );
+        let drain_timeout = p.seconds(
+            "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
+            raw.orchestratord_drain_timeout_secs,
+            Duration::from_secs(120),
+            0..=86_400,
+        );
+        let log_format = p.parse(
+            "ORCHESTRATORD_LOG_FORMAT",
+            raw.orchestratord_log_format,
+            LogFormat::Text,
+        );
+        let profile = if is_cloud {
+            Profile::Cloud { registry, state_dir }
+        } else {
+            Profile::Home {
+                runtime_dir,
+                node_id: this_machine(),
+            }
+        };
+        match (problems.is_empty(), auth) {
+            (true, Ok(auth)) => Ok(Self {
+                addr,
+                auth,
+                profile,
+                admission,
+                gateway,
+                drain_timeout,
+                log_format,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// What this machine is called as a node. In HOME it is only a name in answers, so any will do.
+fn this_machine() -> NodeId {
+    let hostname = gpu_inventory::hostname()
+        .ok()
+        .and_then(|name| NodeId::new(&name).ok());
+    hostname.unwrap_or_else(NodeId::localhost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        Config::from_environment(environment).map_err(|problems| problems.to_string())
+    }
+
+    // spec: CLOUD-12001, CLOUD-12002
+    #[test]
+    fn home_is_the_default_and_needs_nothing() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.addr.to_string(), "127.0.0.1:8080");
+        let Profile::Home { runtime_dir, .. } = config.profile else {
+            panic!("{:?}", config.profile)
+        };
+        assert_eq!(runtime_dir, PathBuf::from(".runtime/engines"));
+    }
+
+    // spec: CLOUD-12002
+    #[test]
+    fn cloud_takes_its_settings_and_defaults() {
+        let config = config(&[
+            ("ORCHESTRATORD_CLOUD_PROFILE", "1"),
+            ("ORCHESTRATORD_ADDR", "0.0.0.0:8080"),
+            ("ORCHESTRATORD_NODE_TIMEOUT_MS", "5000"),
+            ("ORCHESTRATORD_PLACEMENT", "round-robin"),
+            ("LLORCH_API_TOKEN", "a-long-enough-token"),
+        ])
+        .unwrap();
+        let Profile::Cloud { registry, .. } = config.profile else {
+            panic!("{:?}", config.profile)
+        };
+        assert_eq!(registry.registry.node_timeout, Duration::from_secs(5));
+        assert_eq!(config.gateway.strategy, Strategy::RoundRobin);
+        assert!(
+            config
+                .gateway
+                .node_token
+                .is_some_and(|token| token.is_sensitive())
+        );
+        assert!(config.auth.has_token());
+    }
+
+    #[test]
+    fn every_bad_variable_is_reported_in_one_go() {
+        let bad = [
+            ("ORCHESTRATORD_ADDR", "8080"),
+            ("ORCHESTRATORD_CLOUD_PROFILE", "yes"),
+            ("ORCHESTRATORD_REQUIRE_AUTH", "true"),
+            ("ORCHESTRATORD_NODE_TIMEOUT_MS", "-1"),
+            ("ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS", "0"),
+            ("ORCHESTRATORD_PLACEMENT", "fastest"),
+            ("ORCHESTRATORD_QUEUE_LIMIT", "many"),
+            ("ORCHESTRATORD_QUEUE_WAIT_MS", "x"),
+            ("ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS", "0"),
+            ("ORCHESTRATORD_DRAIN_TIMEOUT_SECS", "x"),
+            ("ORCHESTRATORD_LOG_FORMAT", "xml"),
+        ];
+        let problems = config(&bad).unwrap_err();
+        for (name, _) in bad {
+            assert!(problems.contains(name), "{name} is missing in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_repeated() {
+        let problems = config(&[("LLORCH_API_TOKEN", "bad canary-4711\n")]).unwrap_err();
+        assert!(
+            problems.contains("LLORCH_API_TOKEN") && !problems.contains("canary"),
+            "{problems}"
+        );
+        let config = config(&[("LLORCH_API_TOKEN", "canary-4711-long")]).unwrap();
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,191 @@
+//! The parts of the agent, how they are connected, and in which order they stop.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
+use local_node::LocalNode;
+use node_api::{DataPath, DataPathConfig};
+use node_registration::{NodeRegistration, RegistrationHandle};
+use pool_registry::PoolRegistry;
+use service_runtime::{Readiness, Shutdown, Tasks, signals};
+use stream_proxy::StreamProxy;
+use telemetry::Metrics;
+
+use crate::config::{Cloud, Config};
+
+/// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
+const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long tasks get to end once nothing is left to do.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the agent until it is told to stop.
+pub(crate) fn main(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    tracing::info!("Configuration loaded. Cloud profile: {}", config.cloud.is_some());
+    tracing::info!("{}", config.auth.describe());
+    // Asked to stop by a signal; the parts stop by their own token, in the order below.
+    let stop = Shutdown::new();
+    let parts = Shutdown::new();
+    let tasks = Tasks::new(stop.clone());
+    signals(stop.clone(), &tasks).context("listen for signals")?;
+    let bound = http_server::bind(config.addr, Limits::default())
+        .with_context(|| format!("listen on {}, as POOL_MANAGERD_ADDR says", config.addr))?;
+    let addr = bound.local_addr();
+
+    let node = match &config.cloud {
+        Some(cloud) => Some(watch(cloud, &config, &tasks, &parts)?),
+        None => None,
+    };
+    let registry = node.as_ref().map_or_else(
+        || PoolRegistry::new(config.pools.clone()),
+        |node| node.registry().clone(),
+    );
+    let readiness = Readiness::new();
+    let metrics = Metrics::new("pool-managerd", env!("CARGO_PKG_VERSION"));
+    let control = node_api::router(registry.clone()).merge(service_routes(
+        readiness.clone(),
+        Arc::new(move || metrics.render()),
+    ));
+    let proxy = StreamProxy::new();
+    let idle_connections = parts.clone();
+    tasks.spawn(
+        "idle-connections",
+        proxy
+            .clone()
+            .sweep(async move { idle_connections.requested().await }),
+    );
+    let service = DataPath::new(
+        registry.clone(),
+        proxy,
+        DataPathConfig::default(),
+        with_fallbacks(control),
+    );
+    let server = bound
+        .serve(Authenticated::new(config.auth, service), &tasks, parts.clone())
+        .context("serve")?;
+    tracing::info!("pool-managerd listening on {addr}");
+
+    // Last, so that whoever hears of us can reach us.
+    let registration = match (config.cloud.and_then(|cloud| cloud.registration), &node) {
+        (Some(registration), Some(node)) => Some(register(registration, node, &tasks, parts.clone())?),
+        _ => None,
+    };
+    stop.requested().await;
+    Stopping {
+        readiness,
+        registry,
+        registration,
+        server,
+        tasks,
+        parts,
+    }
+    .run(config.drain_timeout)
+    .await;
+    Ok(())
+}
+
+fn watch(cloud: &Cloud, config: &Config, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<LocalNode> {
+    std::fs::create_dir_all(&cloud.state_dir).with_context(|| {
+        format!(
+            "create {}, as POOL_MANAGERD_STATE_DIR says",
+            cloud.state_dir.display()
+        )
+    })?;
+    let watched = local_node::Config {
+        runtime_dir: cloud.runtime_dir.clone(),
+        watch_interval: cloud.watch_interval,
+        pools: config.pools.clone(),
+    };
+    let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;
+    tracing::info!(dir = %cloud.runtime_dir.display(), "Handoff watcher started");
+    Ok(node)
+}
+
+fn register(
+    config: node_registration::Config,
+    node: &LocalNode,
+    tasks: &Tasks,
+    parts: Shutdown,
+) -> anyhow::Result<RegistrationHandle> {
+    let (statuses, capabilities) = (node.clone(), node.clone());
+    let registration = NodeRegistration::start_with_capabilities(
+        config,
+        move || statuses.statuses(),
+        move || capabilities.capabilities(),
+    )
+    .context("start the registration")?;
+    let notifier = registration.notifier();
+    let mut changes = node.registry().subscribe();
+    tasks.spawn("heartbeat-on-change", async move {
+        loop {
+            tokio::select! {
+                () = parts.requested() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            notifier.notify();
+        }
+    });
+    Ok(registration)
+}
+
+/// What is left to do after the first signal.
+struct Stopping {
+    readiness: Readiness,
+    registry: PoolRegistry,
+    registration: Option<RegistrationHandle>,
+    server: ServerHandle,
+    tasks: Tasks,
+    parts: Shutdown,
+}
+
+impl Stopping {
+    async fn run(self, drain_timeout: Duration) {
+        // 1. No new work: the heartbeat says so at once, and who comes anyway is sent elsewhere.
+        self.readiness.stopping();
+        self.registry.drain_all();
+        // 2. What runs may finish.
+        let running = self.registry.in_flight();
+        if running > 0 {
+            tracing::info!(
+                running,
+                deadline_secs = drain_timeout.as_secs(),
+                "waiting for running requests"
+            );
+        }
+        if tokio::time::timeout(drain_timeout, self.registry.idle())
+            .await
+            .is_err()
+        {
+            let running = self.registry.in_flight();
+            tracing::warn!(
+                running,
+                "the drain deadline passed; requests that still run are cut off"
+            );
+        }
+        // 3. The control plane forgets us, now that nothing is lost by it.
+        if let Some(registration) = self.registration {
+            match tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT)).await {
+                Ok(Ok(())) => tracing::info!("deregistered"),
+                Ok(Err(error)) => {
+                    tracing::info!(%error, "not deregistered; the control plane will notice by itself")
+                }
+                Err(error) => tracing::error!(%error, "the registration thread failed"),
+            }
+        }
+        // 4. The doors close, then everything behind them ends.
+        self.server.close(JOIN_TIMEOUT).await;
+        self.parts.request();
+        if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
+            tracing::warn!(%still_running, "tasks did not end in time");
+        }
+        tracing::info!("pool-managerd stopped");
+    }
+}

@@ -1,0 +1,343 @@
+//! The settings of `pool-managerd`: from the environment, checked all together.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bearer_auth::{ApiToken, AuthPolicy};
+use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
+use serde::Deserialize;
+use service_runtime::env::{Environment, Problems};
+use telemetry::LogFormat;
+
+/// The variables that concern us.
+pub(crate) const PREFIXES: [&str; 4] = [
+    "POOL_MANAGERD_",
+    "ORCHESTRATORD_URL",
+    "ORCHESTRATORD_REGISTER_ON_STARTUP",
+    "LLORCH_API_TOKEN",
+];
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+pool-managerd, the agent of a GPU node
+
+Usage: pool-managerd [--help | --version]
+
+It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its engines, and in the
+CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the default) it is an HTTP
+API and an in-memory registry only. Settings come from the environment:
+
+  POOL_MANAGERD_ADDR                     where it listens                         [127.0.0.1:9200]
+  POOL_MANAGERD_CLOUD_PROFILE            watch engines and join a control plane   [false]
+  POOL_MANAGERD_NODE_ID                  who it is                                [hostname]
+  POOL_MANAGERD_MACHINE_ID               the machine it runs on                   [the node id]
+  POOL_MANAGERD_ADDRESS                  its URL as orchestratord reaches it      (required in CLOUD)
+  ORCHESTRATORD_URL                      the control plane; several by commas     (required in CLOUD)
+  LLORCH_API_TOKEN                       the token everybody presents             (none: loopback only)
+  POOL_MANAGERD_REQUIRE_AUTH             refuse to start without a token          [false]
+  POOL_MANAGERD_POOLS                    pools to show from the start, by commas  [pool-0]
+  POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS  how often it reports                     [10]
+  ORCHESTRATORD_REGISTER_ON_STARTUP      join the control plane                   [true]
+  POOL_MANAGERD_RUNTIME_DIR              where engines announce themselves        [.runtime/engines]
+  POOL_MANAGERD_WATCH_INTERVAL_MS        full scan, in case an event was lost     [1000]
+  POOL_MANAGERD_STATE_DIR                what it remembers across restarts        [.runtime/state]
+  POOL_MANAGERD_DRAIN_TIMEOUT_SECS       how long a stop waits for streams        [120]
+  POOL_MANAGERD_LOG_FORMAT               text or json                             [text]
+  RUST_LOG                               log filter                               [info]
+
+SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.
+Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
+
+#[derive(Default, Deserialize)]
+struct Raw {
+    pool_managerd_addr: Option<String>,
+    pool_managerd_cloud_profile: Option<String>,
+    pool_managerd_node_id: Option<String>,
+    pool_managerd_machine_id: Option<String>,
+    pool_managerd_address: Option<String>,
+    orchestratord_url: Option<String>,
+    llorch_api_token: Option<String>,
+    pool_managerd_require_auth: Option<String>,
+    pool_managerd_pools: Option<String>,
+    pool_managerd_heartbeat_interval_secs: Option<String>,
+    orchestratord_register_on_startup: Option<String>,
+    pool_managerd_runtime_dir: Option<String>,
+    pool_managerd_watch_interval_ms: Option<String>,
+    pool_managerd_state_dir: Option<String>,
+    pool_managerd_drain_timeout_secs: Option<String>,
+    pool_managerd_log_format: Option<String>,
+}
+
+/// Settings that are right.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) addr: SocketAddr,
+    pub(crate) auth: AuthPolicy,
+    pub(crate) pools: Vec<PoolId>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) log_format: LogFormat,
+    /// `None` in the HOME profile.
+    pub(crate) cloud: Option<Cloud>,
+}
+
+/// What the CLOUD profile needs.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) watch_interval: Duration,
+    pub(crate) state_dir: PathBuf,
+    /// `None` when it was told not to register.
+    pub(crate) registration: Option<node_registration::Config>,
+}
+
+impl Config {
+    pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let raw: Raw = environment.into_raw(&mut problems);
+        let p = &mut problems;
+        let addr = p.socket_addr(
+            "POOL_MANAGERD_ADDR",
+            raw.pool_managerd_addr,
+            SocketAddr::from(([127, 0, 0, 1], 9200)),
+        );
+        let is_cloud = p.flag(
+            "POOL_MANAGERD_CLOUD_PROFILE",
+            raw.pool_managerd_cloud_profile,
+            false,
+        );
+        let token = p.secret("LLORCH_API_TOKEN", raw.llorch_api_token, ApiToken::new);
+        let require = p.flag(
+            "POOL_MANAGERD_REQUIRE_AUTH",
+            raw.pool_managerd_require_auth,
+            false,
+        );
+        let auth = AuthPolicy::new(token.clone(), require)
+            .inspect_err(|error| p.add("POOL_MANAGERD_REQUIRE_AUTH", error.to_string()));
+        let pools = p
+            .list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools)
+            .unwrap_or_else(default_pools);
+        let heartbeat_interval = p.seconds(
+            "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
+            raw.pool_managerd_heartbeat_interval_secs,
+            node_registration::DEFAULT_HEARTBEAT_INTERVAL,
+            1..=3600,
+        );
+        let register = p.flag(
+            "ORCHESTRATORD_REGISTER_ON_STARTUP",
+            raw.orchestratord_register_on_startup,
+            true,
+        );
+        let runtime_dir = raw
+            .pool_managerd_runtime_dir
+            .unwrap_or_else(|| ".runtime/engines".to_owned())
+            .into();
+        let watch_interval = p.millis(
+            "POOL_MANAGERD_WATCH_INTERVAL_MS",
+            raw.pool_managerd_watch_interval_ms,
+            Duration::from_secs(1),
+            10..=3_600_000,
+        );
+        let state_dir = PathBuf::from(
+            raw.pool_managerd_state_dir
+                .unwrap_or_else(|| ".runtime/state".to_owned()),
+        );
+        let drain_timeout = p.seconds(
+            "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
+            raw.pool_managerd_drain_timeout_secs,
+            Duration::from_secs(120),
+            0..=86_400,
+        );
+        let log_format = p.parse(
+            "POOL_MANAGERD_LOG_FORMAT",
+            raw.pool_managerd_log_format,
+            LogFormat::Text,
+        );
+        // Looked at in every profile: a typing error must not wait for the day the profile changes.
+        let joins = is_cloud && register;
+        let node_id = node_id(p, raw.pool_managerd_node_id, is_cloud);
+        let machine_id: Option<MachineId> =
+            p.optional("POOL_MANAGERD_MACHINE_ID", raw.pool_managerd_machine_id);
+        let address: Option<HttpUrl> = needed(p, joins, "POOL_MANAGERD_ADDRESS", raw.pool_managerd_address);
+        if joins && raw.orchestratord_url.is_none() {
+            p.add(
+                "ORCHESTRATORD_URL",
+                "must be set in the CLOUD profile, for example http://control-plane:8080",
+            );
+        }
+        let orchestrators: Vec<HttpUrl> = p
+            .list("ORCHESTRATORD_URL", raw.orchestratord_url)
+            .unwrap_or_default();
+        let registration = match (joins, node_id, address, orchestrators.first().cloned()) {
+            (true, Some(node_id), Some(address), Some(first)) => {
+                // A node id is of the form of a machine id.
+                let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok());
+                machine_id.map(|machine_id| {
+                    let incarnation_file = Some(state_dir.join(format!("{node_id}.incarnation")));
+                    node_registration::Config {
+                        orchestrators,
+                        pools: pools.clone(),
+                        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                        heartbeat_interval,
+                        token,
+                        incarnation_file,
+                        ..node_registration::Config::new(node_id, machine_id, address, first)
+                    }
+                })
+            }
+            _ => None,
+        };
+        let cloud = is_cloud.then_some(Cloud {
+            runtime_dir,
+            watch_interval,
+            state_dir,
+            registration,
+        });
+        match (problems.is_empty(), auth) {
+            (true, Ok(auth)) => Ok(Self {
+                addr,
+                auth,
+                pools,
+                drain_timeout,
+                log_format,
+                cloud,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+fn default_pools() -> Vec<PoolId> {
+    PoolId::new("pool-0").into_iter().collect()
+}
+
+/// The node's id: as set, or the hostname.
+fn node_id(problems: &mut Problems, raw: Option<String>, is_cloud: bool) -> Option<NodeId> {
+    if raw.is_some() || !is_cloud {
+        return problems.optional("POOL_MANAGERD_NODE_ID", raw);
+    }
+    let hostname = gpu_inventory::hostname()
+        .ok()
+        .and_then(|name| NodeId::new(&name).ok());
+    if hostname.is_none() {
+        problems.add(
+            "POOL_MANAGERD_NODE_ID",
+            "must be set: the hostname of this machine cannot be used",
+        );
+    }
+    hostname
+}
+
+fn needed(
+    problems: &mut Problems,
+    is_needed: bool,
+    name: &'static str,
+    raw: Option<String>,
+) -> Option<HttpUrl> {
+    if is_needed {
+        problems.required(
+            name,
+            raw,
+            "in the CLOUD profile, for example http://192.168.1.100:9200",
+        )
+    } else {
+        problems.optional(name, raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        Config::from_environment(environment).map_err(|problems| problems.to_string())
+    }
+
+    // spec: CLOUD-12001, CLOUD-12002
+    #[test]
+    fn home_is_the_default_and_needs_nothing() {
+        let config = config(&[]).unwrap();
+        assert!(config.cloud.is_none());
+        assert_eq!(config.addr.to_string(), "127.0.0.1:9200");
+        assert_eq!(config.pools, [PoolId::new("pool-0").unwrap()]);
+        assert!(!config.auth.has_token());
+    }
+
+    // spec: CLOUD-12002
+    #[test]
+    fn cloud_takes_its_settings_and_defaults() {
+        let config = config(&[
+            ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
+            ("POOL_MANAGERD_NODE_ID", "gpu-1"),
+            ("POOL_MANAGERD_ADDRESS", "http://10.0.0.7:9200"),
+            ("ORCHESTRATORD_URL", "http://a:8080,http://b:8080"),
+            ("LLORCH_API_TOKEN", "a-long-enough-token"),
+        ])
+        .unwrap();
+        let cloud = config.cloud.unwrap();
+        assert_eq!(cloud.runtime_dir, PathBuf::from(".runtime/engines"));
+        assert_eq!(cloud.watch_interval, Duration::from_secs(1));
+        let registration = cloud.registration.unwrap();
+        assert_eq!(
+            (registration.node_id.as_str(), registration.machine_id.as_str()),
+            ("gpu-1", "gpu-1")
+        );
+        assert_eq!(registration.orchestrators.len(), 2);
+        assert_eq!(registration.heartbeat_interval, Duration::from_secs(10));
+        assert!(registration.token.is_some() && config.auth.has_token());
+    }
+
+    #[test]
+    fn every_bad_variable_is_reported_in_one_go() {
+        let problems = config(&[
+            ("POOL_MANAGERD_ADDR", "localhost"),
+            ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
+            ("POOL_MANAGERD_NODE_ID", "a b"),
+            ("POOL_MANAGERD_POOLS", "pool-0,,x/y"),
+            ("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "0"),
+            ("POOL_MANAGERD_WATCH_INTERVAL_MS", "soon"),
+            ("POOL_MANAGERD_LOG_FORMAT", "xml"),
+            ("POOL_MANAGERD_REQUIRE_AUTH", "1"),
+            ("ORCHESTRATORD_REGISTER_ON_STARTUP", "maybe"),
+        ])
+        .unwrap_err();
+        for name in [
+            "POOL_MANAGERD_ADDR ",
+            "POOL_MANAGERD_NODE_ID",
+            "POOL_MANAGERD_POOLS",
+            "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
+            "POOL_MANAGERD_WATCH_INTERVAL_MS",
+            "POOL_MANAGERD_LOG_FORMAT",
+            "POOL_MANAGERD_REQUIRE_AUTH",
+            "ORCHESTRATORD_REGISTER_ON_STARTUP",
+            "POOL_MANAGERD_ADDRESS",
+            "ORCHESTRATORD_URL",
+        ] {
+            assert!(problems.contains(name), "{name} is missing in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_variable() {
+        for name in [
+            "POOL_MANAGERD_ADDR",
+            "POOL_MANAGERD_CLOUD_PROFILE",
+            "POOL_MANAGERD_NODE_ID",
+            "POOL_MANAGERD_MACHINE_ID",
+            "POOL_MANAGERD_ADDRESS",
+            "ORCHESTRATORD_URL",
+            "LLORCH_API_TOKEN",
+            "POOL_MANAGERD_REQUIRE_AUTH",
+            "POOL_MANAGERD_POOLS",
+            "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
+            "ORCHESTRATORD_REGISTER_ON_STARTUP",
+            "POOL_MANAGERD_RUNTIME_DIR",
+            "POOL_MANAGERD_WATCH_INTERVAL_MS",
+            "POOL_MANAGERD_STATE_DIR",
+            "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
+            "POOL_MANAGERD_LOG_FORMAT",
+            "RUST_LOG",
+        ] {
+            assert!(HELP.contains(&format!("  {name} ")), "{name}");
+        }
+    }
+}
