@@ -6,10 +6,9 @@
 //!
 //! Engines differ in where they say that they are ready; `kind` is the table of that. What they answer is read
 //! with tolerance (`answer`): an answer that makes no sense says nothing, and never is an error of ours.
-//! `schedule` decides who is asked when, without a clock; `get` is the HTTP client.
+//! `schedule` decides who is asked when, without a clock.
 
 mod answer;
-mod get;
 mod kind;
 mod probe;
 mod prober;

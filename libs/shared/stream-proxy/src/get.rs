@@ -1,6 +1,6 @@
 //! A small `GET` on a connection of its own, for probes.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -27,6 +27,22 @@ pub enum GetError {
     /// The answer is longer than the caller wants to read.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+}
+
+impl GetError {
+    /// The error and what caused it, on one line for people:
+    /// `cannot connect to http://127.0.0.1:8081: Connection refused (os error 111)`.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
 }
 
 /// Asks `target` for `path`, within `limit` for everything and up to `max_bytes` of body. Redirects are not

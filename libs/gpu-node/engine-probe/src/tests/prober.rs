@@ -104,9 +104,9 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
         ..TIMING
     };
     for (url, timing, expected) in [
-        (nobody(), TIMING, "cannot connect"),
-        (nonsense.url(), TIMING, "no HTTP answer"),
-        (hangs.url(), short, "no answer within"),
+        (nobody(), TIMING, "Connection refused"),
+        (nonsense.url(), TIMING, "broke off before it answered"),
+        (hangs.url(), short, "deadline passed"),
     ] {
         let registry = PoolRegistry::new(vec![]);
         announce(&registry, "r0", &url, "");
