@@ -12,7 +12,7 @@ use crate::{
     request::{Asked, Request},
     script::{Fault, Plan, SCRIPT_HEADER},
     server::Shared,
-    stats::Outcome,
+    stats::{Outcome, Running},
 };
 
 /// Output is gathered up to this many bytes before it is written: large writes when tokens take no time.
@@ -94,23 +94,29 @@ impl Connection {
             Ok(plan) => plan,
             Err(bad) => return self.send(&error(400, &bad.to_string())).await,
         };
-        let running = shared.counters.begin(request, asked.stream);
+        let mut running = shared.counters.begin(request, asked.stream);
         // When the client goes, `?` drops `running`, which then counts as cancelled.
         let outcome = match (plan.fault, api) {
             (Some(Fault::Refuse(status)), _) => {
                 self.pause(plan.head_delay).await?;
-                self.send(&error(status, "refused by script")).await?;
+                self.send_last(&error(status, "refused by script"), &mut running)
+                    .await?;
                 Outcome::Finished
             }
             (Some(Fault::Silent), _) => return Err(self.hold().await),
-            (_, Some(api)) if asked.stream => self.stream_answer(&prepared, api, plan, &asked).await?,
+            (_, Some(api)) if asked.stream => {
+                self.stream_answer(&prepared, api, plan, &asked, &mut running)
+                    .await?
+            }
             (_, Some(api)) => {
                 let tokens = wanted(plan, &asked);
-                self.whole_answer(&prepared.whole(api, tokens), Plan { tokens, ..plan })
+                let answer = prepared.whole(api, tokens);
+                self.whole_answer(&answer, Plan { tokens, ..plan }, &mut running)
                     .await?
             }
             (_, None) => {
-                self.whole_answer(&prepared.embeddings(&request.body), Plan { tokens: 1, ..plan })
+                let answer = prepared.embeddings(&request.body);
+                self.whole_answer(&answer, Plan { tokens: 1, ..plan }, &mut running)
                     .await?
             }
         };
@@ -128,6 +134,7 @@ impl Connection {
         api: Api,
         plan: Plan,
         asked: &Asked,
+        running: &mut Running<'_>,
     ) -> io::Result<Outcome> {
         let frames = prepared.frames(api);
         let tokens = wanted(plan, asked);
@@ -150,7 +157,7 @@ impl Connection {
                 }
                 Some(Fault::Stall(at)) if at == n => return Err(self.hold().await),
                 Some(Fault::EndEarly(at)) if at == n => {
-                    self.send(STREAM_END).await?;
+                    self.send_last(STREAM_END, running).await?;
                     return Ok(Outcome::Broken);
                 }
                 _ => {}
@@ -167,11 +174,16 @@ impl Connection {
             self.output.extend_from_slice(&prepared.usage_frame(tokens));
         }
         self.output.extend_from_slice(&frames.done);
-        self.send(STREAM_END).await?;
+        self.send_last(STREAM_END, running).await?;
         Ok(Outcome::Finished)
     }
 
-    async fn whole_answer(&mut self, answer: &[u8], plan: Plan) -> io::Result<Outcome> {
+    async fn whole_answer(
+        &mut self,
+        answer: &[u8],
+        plan: Plan,
+        running: &mut Running<'_>,
+    ) -> io::Result<Outcome> {
         self.pause(plan.whole_delay()).await?;
         // In the middle of the body, which is the longer part and the last.
         let middle = answer.len() - answer.len() / 4;
@@ -186,10 +198,18 @@ impl Connection {
                 Err(self.hold().await)
             }
             _ => {
-                self.send(answer).await?;
+                self.send_last(answer, running).await?;
                 Ok(Outcome::Finished)
             }
         }
+    }
+
+    /// Sends the end of an answer. A real engine frees its slot before it writes the last bytes, so that a client
+    /// which sends its next request at once meets a free one.
+    async fn send_last(&mut self, bytes: &[u8], running: &mut Running<'_>) -> io::Result<()> {
+        running.free_slot();
+        self.send(bytes).await?;
+        Ok(())
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<Next> {

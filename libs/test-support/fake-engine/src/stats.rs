@@ -17,13 +17,14 @@ const RECORDS: usize = 4096;
 /// Counts since the start. Only inference requests are counted, except by `connections`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Requests that are being answered now.
+    /// Requests that hold a slot now. One gives it up right before the write that completes its answer, as real
+    /// engines do: who has read the whole answer finds the slot free.
     pub running: u32,
-    /// The most requests that were answered at the same time.
+    /// The most requests that held a slot at the same time.
     pub peak: u32,
     /// Requests that came.
     pub requests: u64,
-    /// Requests that were answered completely, refusals included.
+    /// Requests that were answered completely, refusals included; counted after the last write.
     pub finished: u64,
     /// Requests whose client was gone before the end; also those that gave up on a silent or stalled answer.
     pub cancelled: u64,
@@ -123,6 +124,7 @@ impl Counters {
         Running {
             counters: self,
             outcome: Outcome::Cancelled,
+            holds_slot: true,
         }
     }
 
@@ -155,9 +157,18 @@ impl Counters {
 pub(crate) struct Running<'a> {
     counters: &'a Counters,
     outcome: Outcome,
+    holds_slot: bool,
 }
 
 impl Running<'_> {
+    /// Gives the slot up; how the request ends is still to come.
+    pub(crate) fn free_slot(&mut self) {
+        if std::mem::take(&mut self.holds_slot) {
+            self.counters.running.fetch_sub(1, Ordering::AcqRel);
+            self.counters.changed.send_replace(());
+        }
+    }
+
     pub(crate) fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -171,7 +182,7 @@ impl Drop for Running<'_> {
             Outcome::Broken => &self.counters.broken,
         };
         counter.fetch_add(1, Ordering::AcqRel);
-        self.counters.running.fetch_sub(1, Ordering::AcqRel);
+        self.free_slot();
         self.counters.changed.send_replace(());
     }
 }

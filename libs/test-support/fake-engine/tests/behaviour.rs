@@ -112,8 +112,8 @@ fn an_unstreamed_answer_honours_what_was_asked() {
     );
 }
 
-#[test]
-fn faults_are_what_they_are_called() {
+#[tokio::test]
+async fn faults_are_what_they_are_called() {
     let engine = FakeEngine::start(Script::default()).unwrap();
 
     let text = read_all(&mut chat(&engine, "cut=2", true));
@@ -135,8 +135,10 @@ fn faults_are_what_they_are_called() {
     let mut stream = chat(&engine, "status=503", true);
     assert!(read_until(&mut stream, "refused by script").starts_with("HTTP/1.1 503 "));
 
+    // How the last request ended is counted after its answer.
+    let stats = until(&engine, |stats| stats.finished + stats.broken == 4).await;
     assert_eq!(
-        engine.stats(),
+        stats,
         Stats {
             peak: 1,
             requests: 4,
@@ -193,6 +195,51 @@ async fn concurrent_requests_are_counted_and_shown_as_slots() {
 
     drop(streams);
     assert_eq!(until(&engine, |stats| stats.running == 0).await.peak, 3);
+}
+
+#[tokio::test]
+async fn a_slot_is_free_before_the_answer_is_complete() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    // More than the sockets' buffers hold, so that the last write waits for the reader.
+    let mut stream = chat(&engine, "tokens=3000000", false);
+    let freed = until(&engine, |stats| stats.requests == 1 && stats.running == 0).await;
+    assert_eq!(
+        freed,
+        Stats {
+            peak: 1,
+            requests: 1,
+            connections: 1,
+            ..Stats::default()
+        },
+        "the answer cannot have ended yet"
+    );
+    // The slot can be filled again meanwhile, and the first request is not counted twice.
+    read_until(&mut chat(&engine, "tokens=1", false), "}}");
+    let again = until(&engine, |stats| stats.finished == 1).await;
+    assert_eq!((again.running, again.peak), (0, 1));
+
+    // A client that goes without having read it all has been answered in part only.
+    stream.read_exact(&mut [0; 16]).unwrap();
+    drop(stream);
+    let ended = until(&engine, |stats| stats.cancelled == 1).await;
+    assert_eq!((ended.running, ended.finished, ended.peak), (0, 1, 1));
+}
+
+#[test]
+fn slots_reused_at_once_are_never_exceeded() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    for (script, streamed, end) in [
+        ("", true, "0\r\n\r\n"),
+        ("", false, "}}"),
+        ("end=1", true, "0\r\n\r\n"),
+        ("status=503", true, "}}"),
+    ] {
+        for _ in 0..50 {
+            read_until(&mut chat(&engine, script, streamed), end);
+            assert_eq!(engine.stats().running, 0, "{script:?}");
+        }
+    }
+    assert_eq!(engine.stats().peak, 1);
 }
 
 #[test]
