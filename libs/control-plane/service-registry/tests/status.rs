@@ -199,8 +199,13 @@ fn a_drain_outlives_the_lives_of_its_node() {
         .beat_as("a", beat(Some(2), Some(1), vec![pool("pool-0")]))
         .unwrap();
     assert!(drained(&world));
+    // A day and another registration: it is the absence that ends a wish, not its age.
+    world.now += FORGET_AFTER;
+    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    assert!(drained(&world));
     // A silence.
-    world.wait_until(secs(60));
+    let later = world.now + secs(60);
+    world.wait_until(later);
     world
         .beat_as("a", beat(Some(2), Some(2), vec![pool("pool-0")]))
         .unwrap();

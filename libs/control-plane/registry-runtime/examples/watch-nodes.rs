@@ -1,0 +1,65 @@
+//! A node joins, reports once, falls silent, and is offline two seconds later.
+//!
+//! `cargo run -p registry-runtime --example watch-nodes`
+
+#![allow(clippy::print_stdout, reason = "an example speaks to its terminal")]
+
+use std::time::Duration;
+
+use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest};
+use registry_runtime::{Config, build};
+use service_runtime::{Shutdown, Tasks};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config {
+        registry: service_registry::Config {
+            node_timeout: Duration::from_secs(2),
+            ..Default::default()
+        },
+        prober: None,
+        ..Config::default()
+    };
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    let parts = build(config, Vec::new());
+    tasks.spawn("registry", parts.task.run(shutdown.clone()));
+
+    let node_id = NodeId::new("gpu-node-1")?;
+    let registration = RegisterRequest {
+        node_id: node_id.clone(),
+        machine_id: MachineId::new("machine-alpha")?,
+        address: HttpUrl::new("http://192.168.1.100:9200")?,
+        pools: vec![],
+        capabilities: Default::default(),
+        version: None,
+        incarnation: Some(1),
+    };
+    println!("{:?}", parts.handle.register(registration).await?);
+    let heartbeat = HeartbeatRequest {
+        timestamp: "2025-09-30T22:00:00Z".to_owned(),
+        pools: vec![],
+        incarnation: Some(1),
+        seq: Some(1),
+    };
+    println!("{:?}", parts.handle.heartbeat(node_id, heartbeat).await?);
+
+    let mut nodes = parts.handle.nodes();
+    loop {
+        let snapshot = nodes.borrow_and_update().clone();
+        for node in &snapshot.nodes {
+            println!("{:?} {} {}", parts.handle.now(), node.node_id, node.status);
+        }
+        if snapshot
+            .nodes
+            .iter()
+            .all(|node| node.status == NodeStatus::Offline)
+        {
+            break;
+        }
+        nodes.changed().await?;
+    }
+    shutdown.request();
+    tasks.join(Duration::from_secs(1)).await?;
+    Ok(())
+}

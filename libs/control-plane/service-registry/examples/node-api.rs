@@ -1,0 +1,49 @@
+//! Mount the node API in a service of your own: nodes register, report, are probed and can be drained.
+//!
+//! ```sh
+//! cargo run -p service-registry --example node-api        # or: … --example node-api -- 127.0.0.1:9000
+//! curl -s localhost:8080/v2/nodes/register -d '{"node_id":"a","machine_id":"m","address":"http://127.0.0.1:9200"}'
+//! curl -s localhost:8080/v2/nodes/a/heartbeat -d '{"timestamp":"now","pools":[{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":4,"slots_total":4}]}'
+//! curl -s localhost:8080/v2/nodes
+//! ```
+//!
+//! Nothing authenticates anybody here; put a layer around the router before you listen beyond loopback.
+
+use std::{net::SocketAddr, time::Duration};
+
+use control_api::ControlApi;
+use http_server::{Limits, bind, with_fallbacks};
+use service_runtime::{Shutdown, Tasks, signals};
+
+/// How long open requests may take once the service is asked to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().init();
+    let addr: SocketAddr = match std::env::args().nth(1) {
+        Some(addr) => addr.parse()?,
+        None => SocketAddr::from(([127, 0, 0, 1], 8080)),
+    };
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    signals(shutdown.clone(), &tasks)?;
+
+    // The registry: a handle for everybody, and two tasks to run.
+    let parts = registry_runtime::build(registry_runtime::Config::default(), Vec::new());
+    tasks.spawn("registry", parts.task.run(shutdown.clone()));
+    if let Some(prober) = parts.prober {
+        tasks.spawn("node-prober", prober.run(shutdown.clone()));
+    }
+
+    // Its API: a router, to be merged with routes of your own.
+    let api = ControlApi::new(Some(parts.handle.clone()), parts.handle.table());
+    let server = bind(addr, Limits::default())?;
+    tracing::info!(addr = %server.local_addr(), "Listening");
+    let server = server.serve(with_fallbacks(api.router()), &tasks, shutdown.clone())?;
+
+    shutdown.requested().await;
+    server.close(DRAIN).await;
+    tasks.join(DRAIN).await?;
+    Ok(())
+}
