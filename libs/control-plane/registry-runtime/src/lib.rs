@@ -36,8 +36,8 @@ pub struct Parts {
 
 /// Builds the registry and what surrounds it. `known` are the nodes that an earlier process knew.
 ///
-/// # Panics
-/// Never, but the clock it starts is tokio's: inside a runtime a test can pause it.
+/// Its clock is tokio's, which a test can pause. Let time pass there by sleeping: `tokio::time::advance` over more
+/// than [`STALL`](service_registry::STALL) looks like a process that did not run, and is treated as one.
 #[must_use]
 pub fn build(config: Config, known: Vec<KnownNode>) -> Parts {
     let (handle, task) = task::pair(&config, known);
