@@ -1,6 +1,6 @@
 //! What a caller says and is told.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use placement::Strategy;
 use routing_table::EndpointKey;
@@ -9,7 +9,7 @@ use thiserror::Error;
 /// How many requests may wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// The most requests that wait for one model.
+    /// The most requests of each priority that wait for one model.
     pub queue_limit: usize,
     /// The longest a request waits for a slot, or for an endpoint that may be coming back.
     pub max_wait: Duration,
@@ -34,6 +34,44 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub(crate) u64);
 
+/// Whose turn it is when both wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// A person waits for the answer.
+    #[default]
+    Interactive,
+    /// Nobody waits; it is served when there is room, and in any case now and then.
+    Batch,
+}
+
+impl Priority {
+    /// As in headers and task requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// A name that is no priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be interactive or batch")]
+pub struct UnknownPriority;
+
+impl FromStr for Priority {
+    type Err = UnknownPriority;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPriority> {
+        match name {
+            "interactive" => Ok(Self::Interactive),
+            "batch" => Ok(Self::Batch),
+            _ => Err(UnknownPriority),
+        }
+    }
+}
+
 /// A request for a slot.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
@@ -41,6 +79,8 @@ pub struct Ask<'a> {
     pub model: &'a str,
     /// How to choose among free endpoints.
     pub strategy: Strategy,
+    /// Whose turn it is when others wait too.
+    pub priority: Priority,
     /// The lives (key, incarnation) of endpoints where this request has already failed; it goes elsewhere.
     pub tried: &'a [(EndpointKey, u64)],
     /// The ticket of an earlier try.

@@ -126,8 +126,7 @@ impl<W> Core<W> {
         let first = self
             .lines
             .get(ask.model)
-            .and_then(Line::oldest)
-            .is_none_or(|oldest| ticket < oldest);
+            .is_none_or(|line| line.is_next(ask.priority, ticket));
         if first {
             match self.place(ask.model, ask.strategy, ask.tried) {
                 Ok(index) => return Arrival::Granted(self.claim(index, ticket, now)),
@@ -141,10 +140,11 @@ impl<W> Core<W> {
             }
         }
         let line = self.lines.entry(ask.model.to_owned()).or_default();
-        if line.0.len() >= self.config.queue_limit && ask.ticket.is_none() {
+        if line.waiting(ask.priority) >= self.config.queue_limit && ask.ticket.is_none() {
             return Arrival::Refused(self.refusal(RefusalReason::QueueFull, ask.model));
         }
-        line.0.insert(
+        line.insert(
+            ask.priority,
             ticket,
             Waiter {
                 wake: wake(),
@@ -160,8 +160,8 @@ impl<W> Core<W> {
         let Some(line) = self.lines.get_mut(model) else {
             return false;
         };
-        let left = line.0.remove(&ticket).is_some();
-        if line.0.is_empty() {
+        let left = line.remove(ticket).is_some();
+        if line.is_empty() {
             self.lines.remove(model);
         }
         left
@@ -305,7 +305,7 @@ impl<W> Core<W> {
             waiting: self
                 .lines
                 .iter()
-                .map(|(model, line)| (model.clone(), line.0.len()))
+                .map(|(model, line)| (model.clone(), line.len()))
                 .collect(),
         }
     }
@@ -429,12 +429,12 @@ impl<W> Core<W> {
         models.sort_unstable();
         for (_, model) in models {
             while let Some((ticket, place)) = self.next_to_serve(&model) {
-                let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.0.remove(&ticket)) else {
+                let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.serve(ticket)) else {
                     break;
                 };
                 granted.push((waiter.wake, self.claim(place, ticket, now)));
             }
-            if self.lines.get(&model).is_some_and(|line| line.0.is_empty()) {
+            if self.lines.get(&model).is_some_and(|line| line.is_empty()) {
                 self.lines.remove(&model);
             }
         }
@@ -443,9 +443,9 @@ impl<W> Core<W> {
 
     /// The first in the line that can be placed now.
     fn next_to_serve(&self, model: &str) -> Option<(Ticket, u32)> {
-        for (ticket, waiter) in &self.lines.get(model)?.0 {
+        for (ticket, waiter) in self.lines.get(model)?.in_order() {
             match self.place(model, waiter.strategy, &waiter.tried) {
-                Ok(index) => return Some((*ticket, index)),
+                Ok(index) => return Some((ticket, index)),
                 // Who may go anywhere and cannot, blocks nobody who could.
                 Err(_) if waiter.tried.is_empty() => return None,
                 Err(_) => {}
@@ -465,7 +465,7 @@ impl<W> Core<W> {
 
     /// How long the line, one request longer, takes at the speed at which slots were freed lately.
     fn time_to_a_slot(&self, model: &str) -> Duration {
-        let waiting = self.lines.get(model).map_or(0, |line| line.0.len());
+        let waiting = self.lines.get(model).map_or(0, |line| line.len());
         let per_second: f64 = self
             .table
             .candidates(model)

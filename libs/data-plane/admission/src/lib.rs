@@ -19,6 +19,6 @@ mod runtime;
 mod slot;
 
 pub use crate::core::{EndpointStatus, Snapshot};
-pub use config::{Ask, Config, Refusal, RefusalReason, Ticket};
+pub use config::{Ask, Config, Priority, Refusal, RefusalReason, Ticket, UnknownPriority};
 pub use ejection::{Failure, Quarantine};
 pub use runtime::{Admission, Lease, Outcome};

@@ -9,7 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Admission, Ask, Config, Failure, Outcome, RefusalReason};
+use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason};
 use placement::Strategy;
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 const ASK: Ask<'static> = Ask {
     model: "m",
     strategy: Strategy::LeastLoaded,
+    priority: Priority::Interactive,
     tried: &[],
     ticket: None,
 };

@@ -7,6 +7,7 @@ use proptest::strategy::Strategy as _;
 use routing_table::{Availability, Hop};
 
 use super::*;
+use crate::Priority;
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ fn ask(model: &str) -> Ask<'_> {
     Ask {
         model,
         strategy: Strategy::LeastLoaded,
+        priority: Priority::Interactive,
         tried: &[],
         ticket: None,
     }
@@ -315,6 +317,49 @@ fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
     assert!(!core.snapshot(S).endpoints[0].quarantine.is_some());
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(core.tick(core.next_wakeup().unwrap())[0].0, 1);
+}
+
+#[test]
+fn batch_work_waits_for_people_but_not_for_ever() {
+    let mut core = core(vec![idle("a", 1)]);
+    core.config.queue_limit = 20;
+    let mut held = take(&mut core, MS);
+    let batch = Ask {
+        priority: Priority::Batch,
+        ..ask("m")
+    };
+    for waiter in 100..103 {
+        waits(core.arrive(&batch, MS, || waiter));
+    }
+    for waiter in 0..10 {
+        waits(core.arrive(&ask("m"), MS, || waiter));
+    }
+    let mut order = Vec::new();
+    while let Some((waiter, grant)) = core.release(&held, Ending::Served, MS, 0.0).pop() {
+        order.push(waiter);
+        held = grant;
+    }
+    assert_eq!(order, [0, 1, 2, 3, 100, 4, 5, 6, 7, 101, 8, 9, 102]);
+}
+
+#[test]
+fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
+    let mut core = core(vec![idle("a", 1)]);
+    let held = take(&mut core, MS);
+    let batch = Ask {
+        priority: Priority::Batch,
+        ..ask("m")
+    };
+    for waiter in 0..4 {
+        waits(core.arrive(&batch, MS, || waiter));
+    }
+    assert_eq!(
+        refused(core.arrive(&batch, MS, || 9)).reason,
+        RefusalReason::QueueFull
+    );
+    let person = waits(core.arrive(&ask("m"), MS, || 10));
+    assert_eq!(core.ahead_of("m", person), 0);
+    assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 10);
 }
 
 #[derive(Debug, Clone)]
