@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason, Ticket};
+use admission::{Admission, Ask, Failure, Lease, Outcome, Priority, RefusalReason, Ticket};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
@@ -291,6 +291,7 @@ impl Gateway {
         let ask = Ask {
             model,
             strategy: self.0.config.strategy,
+            priority: Priority::Interactive,
             tried: &journey.tried,
             ticket: journey.ticket,
         };

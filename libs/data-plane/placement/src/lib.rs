@@ -3,12 +3,19 @@
 //! The caller brings the table (what the control plane knows), one [`Load`] per endpoint (what the data path
 //! knows) and a [`Question`]; it gets the index of an endpoint with a free slot, or the reason why there is
 //! none. No I/O, no clock and no lock: the same input always gives the same answer.
+//!
+//! [`choose`] is the fast way, [`explain`] the one with the reasons; both judge by the same rules.
 
+mod affinity;
+mod prefix;
 mod strategy;
 
-use routing_table::{Availability, Endpoint, RoutingTable};
+use pool_registry_types::NodeId;
+use routing_table::{Endpoint, RoutingTable, State, Summary};
 use thiserror::Error;
 
+pub use affinity::{Affinity, MAX_BLOCKS, prompt_blocks, session_key};
+pub use prefix::{PrefixIndex, PrefixMatch};
 pub use strategy::{Strategy, UnknownStrategy};
 
 /// What the data path knows of an endpoint at this moment.
@@ -21,7 +28,7 @@ pub struct Load {
 }
 
 /// What is to be placed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Question<'a> {
     /// The model asked for.
     pub model: &'a str,
@@ -29,8 +36,14 @@ pub struct Question<'a> {
     pub strategy: Strategy,
     /// Endpoints that this request has already tried, by index; it goes elsewhere.
     pub tried: &'a [u32],
-    /// Rises with each request of a model; what round-robin counts by.
+    /// Rises with each request; what round-robin counts by.
     pub turn: u64,
+    /// Only this node will do.
+    pub pin: Option<&'a NodeId>,
+    /// The conversation it belongs to, see [`session_key`].
+    pub session: Option<u64>,
+    /// Who has seen how much of its prompt.
+    pub prefix: Option<&'a PrefixMatch>,
 }
 
 /// Why an endpoint was not chosen.
@@ -42,6 +55,8 @@ pub enum Skip {
     NotReady,
     /// The data path has seen it fail.
     Quarantined,
+    /// The request asks for another node.
+    NotPinned,
     /// This request has been there.
     Tried,
     /// All its slots are taken.
@@ -56,6 +71,7 @@ impl Skip {
             Self::Draining => "draining",
             Self::NotReady => "not ready",
             Self::Quarantined => "quarantined after failures",
+            Self::NotPinned => "not the node the request is pinned to",
             Self::Tried => "already tried",
             Self::Full => "no free slot",
         }
@@ -68,28 +84,42 @@ pub enum NoPlace {
     /// Nobody serves the model.
     #[error("no endpoint serves the model")]
     UnknownModel,
-    /// Endpoints serve the model, but none may be given a request.
+    /// Endpoints serve the model, but none may be given the request.
     #[error("no endpoint that serves the model is available")]
     NoneRoutable,
-    /// Those that may be given a request have no free slot.
+    /// Those that may be given the request have no free slot.
     #[error("every slot for the model is taken")]
     Full,
 }
 
-/// Whether `endpoint` can take the request, and if not, why.
-fn eligible(index: u32, endpoint: &Endpoint, load: Load, question: &Question<'_>) -> Result<(), Skip> {
-    match endpoint.availability {
-        Availability::Draining => return Err(Skip::Draining),
-        Availability::NotReady(_) => return Err(Skip::NotReady),
-        Availability::Ready => {}
+/// Whether an endpoint can take the request, and if not, why.
+fn eligible(
+    index: u32,
+    table: &RoutingTable,
+    summary: &Summary,
+    load: Load,
+    question: &Question<'_>,
+) -> Result<(), Skip> {
+    match summary.state {
+        State::Draining => return Err(Skip::Draining),
+        State::NotReady => return Err(Skip::NotReady),
+        State::Ready => {}
     }
     if load.quarantined {
         return Err(Skip::Quarantined);
     }
+    if let Some(pin) = question.pin
+        && table
+            .endpoints()
+            .get(index as usize)
+            .is_none_or(|endpoint| endpoint.key.node != *pin)
+    {
+        return Err(Skip::NotPinned);
+    }
     if question.tried.contains(&index) {
         return Err(Skip::Tried);
     }
-    if load.used >= endpoint.slots_total {
+    if load.used >= summary.slots_total {
         return Err(Skip::Full);
     }
     Ok(())
@@ -100,38 +130,43 @@ fn eligible(index: u32, endpoint: &Endpoint, load: Load, question: &Question<'_>
 pub struct Candidate<'a> {
     /// Its index in the table.
     pub index: u32,
-    /// Its place among the candidates.
-    pub position: u64,
     /// The endpoint.
     pub endpoint: &'a Endpoint,
     /// Its load.
     pub load: Load,
+    /// Where it stands by the strategy; the lowest is chosen, and of equal ones the first.
+    pub rank: Rank,
     /// Why it cannot be chosen; `None` when it can.
     pub skip: Option<Skip>,
 }
 
-/// All candidates for the question, in the table's order.
+/// Where a candidate stands: compared part by part, lower is better.
+pub type Rank = (u64, u64);
+
+/// All candidates for the question in the table's order, each with its rank and why it is skipped.
 ///
 /// An endpoint without an entry in `loads` (which has one per endpoint of the table) counts as idle.
-pub fn candidates<'a>(
+pub fn explain<'a>(
     table: &'a RoutingTable,
     loads: &'a [Load],
     question: &'a Question<'a>,
 ) -> impl Iterator<Item = Candidate<'a>> {
-    (0_u64..)
-        .zip(table.candidates(question.model))
-        .filter_map(move |(position, &index)| {
-            let endpoint = table.endpoints().get(index as usize)?;
-            let load = loads.get(index as usize).copied().unwrap_or_default();
-            let skip = eligible(index, endpoint, load, question).err();
-            Some(Candidate {
-                index,
-                position,
-                endpoint,
-                load,
-                skip,
-            })
+    let places = table.candidates(question.model);
+    let count = places.len() as u64;
+    (0_u64..).zip(places).filter_map(move |(position, &index)| {
+        let endpoint = table.endpoints().get(index as usize)?;
+        let summary = table.summaries().get(index as usize)?;
+        let load = loads.get(index as usize).copied().unwrap_or_default();
+        let rank = question.strategy.rank(question, summary, load, position, count);
+        let skip = eligible(index, table, summary, load, question).err();
+        Some(Candidate {
+            index,
+            endpoint,
+            load,
+            rank,
+            skip,
         })
+    })
 }
 
 /// The endpoint the request goes to.
@@ -139,20 +174,25 @@ pub fn candidates<'a>(
 /// # Errors
 /// When it has no place now; see [`NoPlace`].
 pub fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> Result<u32, NoPlace> {
-    let count = table.candidates(question.model).len();
+    let places = table.candidates(question.model);
+    let count = places.len() as u64;
     if count == 0 {
         return Err(NoPlace::UnknownModel);
     }
     let mut any_full = false;
-    let mut best: Option<((u64, u64), u32)> = None;
-    for candidate in candidates(table, loads, question) {
-        match candidate.skip {
-            Some(Skip::Full) => any_full = true,
-            Some(_) => {}
-            None => {
-                let rank = question.strategy.rank(question.turn, count as u64, &candidate);
+    let mut best: Option<(Rank, u32)> = None;
+    for (position, &index) in (0_u64..).zip(places) {
+        let Some(summary) = table.summaries().get(index as usize) else {
+            continue;
+        };
+        let load = loads.get(index as usize).copied().unwrap_or_default();
+        match eligible(index, table, summary, load, question) {
+            Err(Skip::Full) => any_full = true,
+            Err(_) => {}
+            Ok(()) => {
+                let rank = question.strategy.rank(question, summary, load, position, count);
                 if best.is_none_or(|(lowest, _)| rank < lowest) {
-                    best = Some((rank, candidate.index));
+                    best = Some((rank, index));
                 }
             }
         }

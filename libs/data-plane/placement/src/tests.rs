@@ -3,7 +3,7 @@
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as _;
-use routing_table::{EndpointKey, Hop};
+use routing_table::{Availability, EndpointKey, Hop};
 
 use super::*;
 
@@ -45,8 +45,8 @@ fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
     Question {
         model: "m",
         strategy,
-        tried: &[],
         turn,
+        ..Question::default()
     }
 }
 
@@ -176,7 +176,7 @@ fn explains_every_candidate() {
         used(1),
     ];
     let question = ask(Strategy::LeastLoaded, 0);
-    let skips: Vec<_> = candidates(&table, &loads, &question)
+    let skips: Vec<_> = explain(&table, &loads, &question)
         .map(|candidate| candidate.skip)
         .collect();
     assert_eq!(
@@ -191,6 +191,120 @@ fn explains_every_candidate() {
 }
 
 #[test]
+fn weighted_fills_every_endpoint_to_the_same_part() {
+    let table = RoutingTable::new(
+        1,
+        vec![
+            endpoint("a", 0, 2, Availability::Ready),
+            endpoint("b", 0, 8, Availability::Ready),
+        ],
+    );
+    let mut loads = [used(0), used(0)];
+    for turn in 0..5 {
+        let chosen = choose(&table, &loads, &ask(Strategy::Weighted, turn)).unwrap();
+        loads[chosen as usize].used += 1;
+    }
+    assert_eq!(loads, [used(1), used(4)]);
+}
+
+#[test]
+fn a_session_stays_at_home_spills_when_it_is_full_and_returns() {
+    let table = RoutingTable::new(1, (0..8).map(|n| ready(&format!("n{n}"), 0)).collect());
+    let mut homes = std::collections::BTreeSet::new();
+    for session in 0..64 {
+        let question = Question {
+            session: Some(session_key(&format!("s{session}"))),
+            ..ask(Strategy::Session, session)
+        };
+        let mut loads = [used(0); 8];
+        let home = choose(&table, &loads, &question).unwrap();
+        homes.insert(home);
+        loads[home as usize] = used(4);
+        let second = choose(&table, &loads, &question).unwrap();
+        assert_ne!(second, home);
+        loads[home as usize] = used(3);
+        assert_eq!(choose(&table, &loads, &question), Ok(home), "it returns");
+        // Another endpoint's leaving moves nobody who was not there.
+        let gone = (home + 1) % 8;
+        let endpoints = table
+            .endpoints()
+            .iter()
+            .filter(|e| e.key != table.endpoints()[gone as usize].key);
+        let smaller = RoutingTable::new(2, endpoints.cloned().collect());
+        let still = choose(&smaller, &[], &question).unwrap();
+        assert_eq!(
+            smaller.endpoints()[still as usize].key,
+            table.endpoints()[home as usize].key
+        );
+    }
+    assert_eq!(homes.len(), 8, "sessions spread over all");
+}
+
+#[test]
+fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
+    let table = RoutingTable::new(1, (0..3).map(|n| ready(&format!("n{n}"), 0)).collect());
+    let mut index = PrefixIndex::new();
+    let blocks: Vec<u64> = (1..=10).collect();
+    index.record(&blocks, table.summaries()[1].hash);
+    let found = index.find(&blocks);
+    let question = Question {
+        prefix: Some(&found),
+        ..ask(Strategy::Prefix, 0)
+    };
+    assert_eq!(choose(&table, &[], &question), Ok(1));
+    // Three of four slots busy there still beats reading the whole prompt again; full does not.
+    assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(1));
+    assert_eq!(choose(&table, &[used(0), used(4), used(0)], &question), Ok(0));
+    // Half of the prompt known is not worth three quarters of the slots.
+    let half = index.find(&[1, 2, 3, 4, 5, 96, 97, 98, 99, 100]);
+    let question = Question {
+        prefix: Some(&half),
+        ..question
+    };
+    assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(0));
+    // What nobody knows is spread out.
+    let unknown = index.find(&[77]);
+    let spread: Vec<u32> = (0..6)
+        .map(|turn| {
+            choose(
+                &table,
+                &[],
+                &Question {
+                    prefix: Some(&unknown),
+                    ..ask(Strategy::Prefix, turn)
+                },
+            )
+            .unwrap()
+        })
+        .collect();
+    assert_eq!(spread, [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn a_pinned_request_goes_nowhere_else() {
+    let table = RoutingTable::new(1, vec![ready("a", 9 * GIB), ready("b", 0)]);
+    let pin = NodeId::new("b").unwrap();
+    let question = Question {
+        pin: Some(&pin),
+        ..ask(Strategy::LeastLoaded, 0)
+    };
+    assert_eq!(choose(&table, &[], &question), Ok(1));
+    assert_eq!(choose(&table, &[used(0), used(4)], &question), Err(NoPlace::Full));
+    let elsewhere = NodeId::new("c").unwrap();
+    assert_eq!(
+        choose(
+            &table,
+            &[],
+            &Question {
+                pin: Some(&elsewhere),
+                ..question
+            }
+        ),
+        Err(NoPlace::NoneRoutable)
+    );
+}
+
+#[test]
 fn strategies_have_names() {
     for strategy in Strategy::ALL {
         assert_eq!(strategy.as_str().parse(), Ok(strategy));
@@ -198,7 +312,7 @@ fn strategies_have_names() {
     let error = "fastest".parse::<Strategy>().unwrap_err().to_string();
     assert_eq!(
         error,
-        r#"must be one of least-loaded, round-robin, not "fastest""#
+        r#"must be one of least-loaded, round-robin, weighted, session, prefix, not "fastest""#
     );
 }
 
@@ -235,7 +349,7 @@ proptest! {
     ) {
         let table = RoutingTable::new(1, fleet.iter().map(|(endpoint, _)| endpoint.clone()).collect());
         let loads: Vec<Load> = (0..table.endpoints().len()).map(|i| fleet[i].1).collect();
-        let question = Question { model: "m", strategy, tried: &tried, turn };
+        let question = Question { model: "m", strategy, tried: &tried, turn, session: Some(turn), ..Question::default() };
         let able: Vec<u32> = (0_u32..)
             .zip(table.endpoints())
             .filter(|(index, endpoint)| {

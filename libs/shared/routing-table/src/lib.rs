@@ -7,9 +7,13 @@
 //! In the CLOUD profile an endpoint is a pool of a node, reached through the node's agent. In the HOME
 //! profile it is an engine on this machine, reached directly. The data path does not care.
 
+mod summary;
+
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use pool_registry_types::{EngineKind, HttpUrl, NodeId, PoolId, ReplicaId};
+
+pub use summary::{State, Summary};
 
 /// Names an endpoint across tables.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +89,7 @@ pub struct Endpoint {
 pub struct RoutingTable {
     version: u64,
     endpoints: Box<[Endpoint]>,
+    summaries: Box<[Summary]>,
     by_model: HashMap<String, Box<[u32]>>,
     unnamed: Box<[u32]>,
 }
@@ -115,6 +120,7 @@ impl RoutingTable {
         }
         Self {
             version,
+            summaries: endpoints.iter().map(Summary::of).collect(),
             endpoints: endpoints.into(),
             by_model: by_model
                 .into_iter()
@@ -134,6 +140,12 @@ impl RoutingTable {
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// What placement reads of them, in the same order.
+    #[must_use]
+    pub fn summaries(&self) -> &[Summary] {
+        &self.summaries
     }
 
     /// The models somebody serves, in no order.
