@@ -215,7 +215,7 @@ mod tests {
         Config::from_environment(environment).map_err(|problems| problems.to_string())
     }
 
-    // spec: CLOUD-12001, CLOUD-12002
+    // spec: CLOUD-12001, CLOUD-12002, CONF-2
     #[test]
     fn home_is_the_default_and_needs_nothing() {
         let config = config(&[]).unwrap();
@@ -251,6 +251,7 @@ mod tests {
         assert!(config.auth.has_token());
     }
 
+    // spec: CONF-1
     #[test]
     fn every_bad_variable_is_reported_in_one_go() {
         let bad = [
@@ -272,6 +273,7 @@ mod tests {
         }
     }
 
+    // spec: AUTH-4
     #[test]
     fn a_secret_is_never_repeated() {
         let problems = config(&[("LLORCH_API_TOKEN", "bad canary-4711\n")]).unwrap_err();

@@ -252,7 +252,7 @@ mod tests {
         Config::from_environment(environment).map_err(|problems| problems.to_string())
     }
 
-    // spec: CLOUD-12001, CLOUD-12002
+    // spec: CLOUD-12001, CLOUD-12002, CONF-2
     #[test]
     fn home_is_the_default_and_needs_nothing() {
         let config = config(&[]).unwrap();
@@ -286,6 +286,7 @@ mod tests {
         assert!(registration.token.is_some() && config.auth.has_token());
     }
 
+    // spec: CONF-1
     #[test]
     fn every_bad_variable_is_reported_in_one_go() {
         let problems = config(&[

@@ -267,6 +267,7 @@ mod tests {
         assert_eq!(problems_of(&members), "");
     }
 
+    // spec: PACK-1
     #[test]
     fn layers_do_not_reach_across_or_up() {
         let members = [
@@ -287,6 +288,7 @@ mod tests {
         assert!(problems.contains("f: is in no layer"), "{problems}");
     }
 
+    // spec: PACK-2
     #[test]
     fn an_owned_dependency_has_its_owner() {
         let members = [
@@ -302,6 +304,7 @@ mod tests {
         );
     }
 
+    // spec: PACK-3
     #[test]
     fn a_pure_core_reaches_no_runtime_even_through_others() {
         let members = [

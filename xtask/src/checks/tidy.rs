@@ -82,6 +82,7 @@ mod tests {
         .len()
     }
 
+    // spec: PACK-4
     #[test]
     fn a_file_says_what_it_is_for() {
         assert_eq!(problems("libs/a/src/b.rs", "//! For b.\n"), 0);
@@ -90,6 +91,7 @@ mod tests {
         assert_eq!(problems("libs/a/src/tests.rs", "use c;\n"), 1);
     }
 
+    // spec: PACK-4
     #[test]
     fn no_test_is_ignored() {
         assert_eq!(
@@ -98,6 +100,7 @@ mod tests {
         );
     }
 
+    // spec: PACK-4
     #[test]
     fn a_crate_inherits_lints_and_has_a_readme() {
         assert_eq!(

@@ -216,6 +216,7 @@ mod tests {
         assert!(!directory.path().join("escaped").exists());
     }
 
+    // spec: PACK-5
     #[test]
     fn refuses_another_file_than_the_pinned_one() {
         let error = check_hash(b"something else").unwrap_err().to_string();

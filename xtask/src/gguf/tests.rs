@@ -89,6 +89,7 @@ fn parse(bytes: &[u8]) -> (BTreeMap<String, String>, BTreeMap<String, Described>
     (metadata, tensors)
 }
 
+// spec: PACK-6
 #[test]
 fn the_same_options_give_the_same_bytes() {
     let model = TinyModel::default();

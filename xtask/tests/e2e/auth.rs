@@ -13,6 +13,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Found in no log, or something is wrong.
 const TOKEN: &str = "canary-7f3a91d2c4b58e60";
 
+// spec: AUTH-1, AUTH-4, AUTH-5
 #[test]
 fn a_token_is_demanded_and_never_logged() -> Result<()> {
     Cluster::test("auth", |cluster| {

@@ -30,6 +30,7 @@ fn shell(cluster: &Cluster, name: &str, line: &str) -> Result<Process> {
     )
 }
 
+// spec: CLOUD-3010, CLOUD-3011, REG-2, PACK-7
 #[test]
 fn the_readme_by_hand() -> Result<()> {
     Cluster::test("by-hand", |cluster| {
@@ -92,6 +93,7 @@ fn the_readme_by_hand() -> Result<()> {
     })
 }
 
+// spec: CONF-1
 #[test]
 fn wrong_settings_are_all_told_at_once() -> Result<()> {
     Cluster::test("settings", |cluster| {
@@ -114,6 +116,7 @@ fn wrong_settings_are_all_told_at_once() -> Result<()> {
     })
 }
 
+// spec: CONF-3
 #[test]
 fn help_and_version_need_no_settings() -> Result<()> {
     let Binaries {

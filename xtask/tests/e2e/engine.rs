@@ -18,6 +18,7 @@ fn serve(model: &TinyModel, slots: u32) -> Result<(LlamaServer, tempfile::TempDi
     Ok((server, directory))
 }
 
+// spec: PACK-6
 #[test]
 fn the_tiny_model_answers_with_its_chain_of_words() -> Result<()> {
     let (server, _directory) = serve(&TinyModel::default(), 2)?;

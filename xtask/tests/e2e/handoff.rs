@@ -14,6 +14,7 @@ const ROUNDS: usize = 40;
 /// What is aimed at on an idle machine; shown beside the figure, for a test's machine is not idle.
 const GOAL_MS: u128 = 250;
 
+// spec: CLOUD-3002
 #[test]
 fn a_handoff_is_routed_to_at_once() -> Result<()> {
     Cluster::test("handoff", |cluster| {
@@ -46,6 +47,7 @@ fn a_handoff_is_routed_to_at_once() -> Result<()> {
     })
 }
 
+// spec: CLOUD-3001, CLOUD-3002
 #[test]
 fn the_logs_tell_the_story() -> Result<()> {
     Cluster::test("logs", |cluster| {

@@ -11,6 +11,7 @@ use xtask::{
 
 const SOON: Duration = Duration::from_secs(20);
 
+// spec: CLOUD-12001
 #[test]
 fn one_daemon_serves_the_engines_of_one_machine() -> Result<()> {
     Cluster::test("home", |cluster| {

@@ -32,6 +32,7 @@ fn three(cluster: &Cluster) -> Result<(Orchestrator, Vec<Node>, Vec<Engine>)> {
     Ok((orchestrator, nodes, engines))
 }
 
+// spec: SLOT-1, PLACE-5
 #[test]
 fn three_nodes_share_200_requests_and_no_engine_queues() -> Result<()> {
     Cluster::test("share", |cluster| {
@@ -58,6 +59,7 @@ fn three_nodes_share_200_requests_and_no_engine_queues() -> Result<()> {
     })
 }
 
+// spec: SLOT-1
 #[test]
 fn no_engine_ever_sees_more_requests_than_slots() -> Result<()> {
     // A stand-in engine counts exactly what a real one can only be asked for now and then.
@@ -99,6 +101,7 @@ fn no_engine_ever_sees_more_requests_than_slots() -> Result<()> {
     })
 }
 
+// spec: PATH-3, PATH-6
 #[test]
 fn a_killed_node_loses_only_streams_that_had_begun() -> Result<()> {
     Cluster::test("kill", |cluster| {
@@ -122,6 +125,7 @@ fn a_killed_node_loses_only_streams_that_had_begun() -> Result<()> {
     })
 }
 
+// spec: STOP-2
 #[test]
 fn a_terminated_node_loses_nothing() -> Result<()> {
     Cluster::test("term", |cluster| {
@@ -142,6 +146,7 @@ fn a_terminated_node_loses_nothing() -> Result<()> {
     })
 }
 
+// spec: PROBE-2
 #[test]
 fn a_killed_engine_comes_back_by_itself() -> Result<()> {
     Cluster::test("engine", |cluster| {

@@ -69,6 +69,7 @@ fn succeed(command: &mut Command) -> Result<String> {
     Ok(text(&output.stdout))
 }
 
+// spec: PATH-13
 #[test]
 fn the_official_client_works_unchanged() -> Result<()> {
     let python = python()?;

@@ -11,6 +11,7 @@ use xtask::{
 
 const SOON: Duration = Duration::from_secs(20);
 
+// spec: REG-4
 #[test]
 fn nodes_find_a_restarted_orchestratord() -> Result<()> {
     Cluster::test("restart", |cluster| {
@@ -47,6 +48,7 @@ fn nodes_find_a_restarted_orchestratord() -> Result<()> {
     })
 }
 
+// spec: HAND-1, REG-5
 #[test]
 fn a_restarted_node_serves_its_old_handoffs() -> Result<()> {
     Cluster::test("node-restart", |cluster| {
@@ -70,6 +72,7 @@ fn a_restarted_node_serves_its_old_handoffs() -> Result<()> {
     })
 }
 
+// spec: STOP-2
 #[test]
 fn both_daemons_end_cleanly_when_idle() -> Result<()> {
     Cluster::test("stop", |cluster| {

@@ -16,6 +16,7 @@ fn filled(path: &str) -> String {
         .replace("{pool_id}", "pool-0")
 }
 
+// spec: CLOUD-3012
 #[tokio::test(start_paused = true)]
 async fn the_documented_exchange() {
     let api = Api::cloud();
@@ -50,6 +51,7 @@ async fn the_documented_exchange() {
     assert_eq!(api.get("/v2/nodes").await, json!({"nodes": []}));
 }
 
+// spec: WIRE-2
 #[tokio::test(start_paused = true)]
 async fn the_short_form_works() {
     let api = Api::cloud();
@@ -95,6 +97,7 @@ async fn pools_and_the_catalog() {
     assert_eq!(pools["pools"][2]["ready"], true);
 }
 
+// spec: LIVE-9
 #[tokio::test(start_paused = true)]
 async fn drains_with_progress_and_undo() {
     let api = Api::cloud();
@@ -191,6 +194,7 @@ async fn quarantines_are_shown_where_they_are() {
     }
 }
 
+// spec: CLOUD-12002
 #[tokio::test(start_paused = true)]
 async fn home_has_pools_but_no_nodes() {
     let api = Api::home(routing_table::RoutingTable::default());
@@ -205,6 +209,7 @@ async fn home_has_pools_but_no_nodes() {
     }
 }
 
+// spec: WIRE-8
 #[tokio::test(start_paused = true)]
 async fn every_listed_route_exists_and_takes_no_other_method() {
     let api = Api::cloud();

@@ -194,6 +194,7 @@ fn bad_ids_and_drains() -> Vec<Case> {
     .collect()
 }
 
+// spec: WIRE-5
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_changes_nothing() {
     let api = Api::cloud();
@@ -218,6 +219,7 @@ async fn what_is_refused_changes_nothing() {
     }
 }
 
+// spec: WIRE-5
 #[tokio::test(start_paused = true)]
 async fn a_late_heartbeat_is_answered_and_changes_nothing() {
     let api = Api::cloud();
@@ -252,6 +254,7 @@ async fn other_methods_refuse_bad_ids_too() {
     assert_eq!(api.state().await, before);
 }
 
+// spec: DOOR-5
 #[tokio::test(start_paused = true)]
 async fn a_body_without_end_is_cut_off() {
     let api = Api::cloud();
@@ -265,6 +268,7 @@ async fn a_body_without_end_is_cut_off() {
     assert_eq!((status, code(&answer)), (413, "PAYLOAD_TOO_LARGE"));
 }
 
+// spec: WIRE-7
 #[tokio::test(start_paused = true)]
 async fn a_node_in_trouble_is_still_heard() {
     let api = Api::cloud();

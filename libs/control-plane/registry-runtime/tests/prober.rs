@@ -117,6 +117,7 @@ async fn answer_one(mut stream: TcpStream, answer: Option<&'static str>, request
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
+// spec: LIVE-5
 #[tokio::test]
 async fn a_silent_death_and_a_return() {
     let running = start(eager(), Vec::new());

@@ -29,6 +29,7 @@ async fn until(running: &Running, node: &str, wanted: NodeStatus) {
         .unwrap();
 }
 
+// spec: LIVE-10
 #[tokio::test(start_paused = true)]
 async fn who_has_the_answer_sees_its_effect() {
     let running = start(without_prober(), Vec::new());
@@ -48,6 +49,7 @@ async fn who_has_the_answer_sees_its_effect() {
     assert!(table.borrow().endpoints().is_empty());
 }
 
+// spec: LIVE-1
 #[tokio::test(start_paused = true)]
 async fn offline_at_the_deadline_whatever_the_check_interval() {
     for stale_check_interval in [Duration::from_millis(1), Duration::from_secs(3600)] {
@@ -118,6 +120,7 @@ async fn a_stop_ends_the_task_and_answers_no_more() {
     assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
 }
 
+// spec: LIVE-8
 #[tokio::test(start_paused = true)]
 async fn known_nodes_come_back() {
     let first = start(without_prober(), Vec::new());
@@ -157,6 +160,7 @@ impl Log {
     }
 }
 
+// spec: LIVE-11
 #[tokio::test(start_paused = true)]
 async fn the_log_tells_changes_and_only_changes() {
     let log = Log::default();

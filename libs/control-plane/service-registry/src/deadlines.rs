@@ -52,6 +52,7 @@ impl Deadlines {
 mod tests {
     use super::*;
 
+    // spec: LIVE-1
     #[test]
     fn one_deadline_per_node_and_the_earliest_first() {
         let [a, b] = ["a", "b"].map(|id| NodeId::new(id).unwrap());

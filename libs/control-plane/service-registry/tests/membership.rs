@@ -35,6 +35,7 @@ fn a_heartbeat_of_nobody_is_refused() {
 }
 
 /// What a message with one incarnation does to a node known with another, and with `seq` after a known `seq` of 5.
+// spec: LIVE-2
 #[test]
 fn fencing() {
     #[derive(Debug, PartialEq)]
@@ -177,6 +178,7 @@ fn an_address_without_room_for_pools_is_refused() {
     assert_eq!(refused, Err(RegistryError::AddressTooLong { node_id: id("a") }));
 }
 
+// spec: LIVE-3
 #[test]
 fn one_id_belongs_to_one_living_machine() {
     let conflict = Err(RegistryError::NodeIdConflict {

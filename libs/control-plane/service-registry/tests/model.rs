@@ -349,6 +349,7 @@ fn agree(world: &World, model: &Model) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
+    // spec: LIVE-12
     #[test]
     fn the_registry_agrees_with_the_model(events in proptest::collection::vec(event(), 1..120)) {
         let mut world = World::new();

@@ -24,6 +24,7 @@ fn lose(world: &mut World, node: &str) {
     world.probe(node, false);
 }
 
+// spec: LIVE-6
 #[test]
 fn when_most_fall_silent_together_they_stay_routable() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
@@ -36,6 +37,7 @@ fn when_most_fall_silent_together_they_stay_routable() {
     assert!(world.registry.snapshot().self_suspicion);
 }
 
+// spec: LIVE-6
 #[test]
 fn how_many_of_how_many() {
     let names = ["a", "b", "c", "d", "e", "f"];
@@ -134,6 +136,7 @@ fn who_falls_silent_while_suspecting_is_held_too() {
     assert_eq!(suspicion(&mut world), [(true, 3, 4)]);
 }
 
+// spec: LIVE-6
 #[test]
 fn suspicion_ends_at_the_latest_after_its_maximum() {
     let mut world = World::with_nodes(&["a", "b", "c"]);
@@ -153,6 +156,7 @@ fn suspicion_ends_at_the_latest_after_its_maximum() {
     assert_eq!(suspicion(&mut world), []);
 }
 
+// spec: LIVE-7
 #[test]
 fn a_stall_gives_everybody_the_time_back() {
     for (gap, stalled) in [(STALL, false), (STALL + secs(1), true), (secs(45), true)] {

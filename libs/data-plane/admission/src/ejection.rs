@@ -143,6 +143,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    // spec: ADM-6
     #[test]
     fn a_refused_connection_ejects_at_once_others_at_the_third_in_a_row() {
         let mut health = Health::default();
@@ -160,6 +161,7 @@ mod tests {
         assert!(!health.admits(S));
     }
 
+    // spec: ADM-7
     #[test]
     fn one_probe_at_a_time_and_one_success_is_enough() {
         let mut health = Health::default();
@@ -174,6 +176,7 @@ mod tests {
         assert_eq!(health.quarantine(3 * S), None);
     }
 
+    // spec: ADM-7
     #[test]
     fn backoff_doubles_to_a_minute() {
         let mut health = Health::default();

@@ -69,6 +69,7 @@ async fn with_slots<T>(
     }
 }
 
+// spec: ADM-3
 #[tokio::test(start_paused = true)]
 async fn waits_as_long_as_allowed_and_not_longer() {
     with_slots(1, async |admission, _tables| {
@@ -92,6 +93,7 @@ async fn waits_as_long_as_allowed_and_not_longer() {
     .await;
 }
 
+// spec: SLOT-2
 #[tokio::test(start_paused = true)]
 async fn a_dropped_lease_wakes_the_next_at_once() {
     with_slots(1, async |admission, _tables| {
@@ -108,6 +110,7 @@ async fn a_dropped_lease_wakes_the_next_at_once() {
     .await;
 }
 
+// spec: ADM-4
 #[tokio::test(start_paused = true)]
 async fn who_leaves_the_line_leaves_no_trace() {
     with_slots(1, async |admission, _tables| {
@@ -122,6 +125,7 @@ async fn who_leaves_the_line_leaves_no_trace() {
     .await;
 }
 
+// spec: ADM-7
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_ends_by_itself_for_who_waits() {
     with_slots(4, async |admission, _tables| {

@@ -46,6 +46,7 @@ impl RetryBudget {
 mod tests {
     use super::*;
 
+    // spec: PATH-5
     #[test]
     fn a_storm_is_damped_to_a_fifth() {
         let mut budget = RetryBudget::new();
@@ -62,6 +63,7 @@ mod tests {
         assert!(f64::from(retries) > 0.9 * allowed, "{retries}");
     }
 
+    // spec: PATH-5
     #[test]
     fn a_quiet_gateway_can_always_retry() {
         let mut budget = RetryBudget::new();

@@ -125,6 +125,7 @@ mod tests {
         assert_eq!(peek(br#"{"model":"t\u00efny"}"#).unwrap().model.unwrap(), "tïny");
     }
 
+    // spec: PATH-9
     #[test]
     fn says_what_is_wrong_without_repeating_the_prompt() {
         let long = format!(r#"{{"model":"{}"}}"#, "x".repeat(300));

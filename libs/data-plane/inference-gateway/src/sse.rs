@@ -175,6 +175,7 @@ mod tests {
     proptest! {
         /// However the network cuts the stream: the same bytes in the same order, and only whole events before
         /// the end.
+        // spec: PATH-2
         #[test]
         fn bytes_are_sacred(
             events in prop::collection::vec("(data: [a-z{}\"]{0,12}\n){1,2}", 0..8),

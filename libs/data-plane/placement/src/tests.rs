@@ -50,6 +50,7 @@ fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
     }
 }
 
+// spec: PLACE-1
 #[test]
 fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
     let cases: &[(&[(u64, u32)], u32)] = &[
@@ -82,6 +83,7 @@ fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
     }
 }
 
+// spec: PLACE-2
 #[test]
 fn round_robin_goes_round_and_steps_over_the_full() {
     let table = RoutingTable::new(1, vec![ready("a", 0), ready("b", 9 * GIB), ready("c", 0)]);
@@ -94,6 +96,7 @@ fn round_robin_goes_round_and_steps_over_the_full() {
     assert_eq!(round(&[used(0), used(4), used(1)]), [0, 2, 2, 0, 2, 2]);
 }
 
+// spec: PLACE-3
 #[test]
 fn says_why_there_is_no_place() {
     let not_ready = || Availability::NotReady("node offline".into());
@@ -155,6 +158,7 @@ fn does_not_go_where_it_has_been() {
     assert_eq!(choose(&table, &[], &question), Err(NoPlace::NoneRoutable));
 }
 
+// spec: PLACE-3
 #[test]
 fn explains_every_candidate() {
     let table = RoutingTable::new(
@@ -340,6 +344,7 @@ fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Endpoint, Load)>
 
 proptest! {
     /// Whatever the fleet: a choice is routable, free and untried, and there is none only if nobody is.
+    // spec: PLACE-4
     #[test]
     fn chooses_someone_who_can_whenever_there_is_one(
         fleet in prop::collection::vec(any_endpoint(), 0..12),
@@ -369,6 +374,7 @@ proptest! {
     }
 
     /// Over one round of turns round-robin visits every endpoint once.
+    // spec: PLACE-2
     #[test]
     fn round_robin_is_fair(count in 1..20_u64, start in 0..1000_u64) {
         let table = RoutingTable::new(1, (0..count).map(|i| ready(&format!("n{i:02}"), 0)).collect());

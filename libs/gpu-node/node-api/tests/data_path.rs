@@ -118,6 +118,7 @@ async fn json(answer: Response<ProxyBody>) -> serde_json::Value {
     serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap()
 }
 
+// spec: SLOT-4
 #[tokio::test]
 async fn forwards_and_tells_the_slots() {
     let engine = FakeEngine::start(Script {
@@ -149,6 +150,7 @@ async fn forwards_and_tells_the_slots() {
     node.registry.idle().await;
 }
 
+// spec: SLOT-3
 #[tokio::test]
 async fn refuses_at_once_when_every_slot_is_taken() {
     let engine = FakeEngine::start(Script {
@@ -174,6 +176,7 @@ async fn refuses_at_once_when_every_slot_is_taken() {
     assert_eq!(node.chat("").await.status(), 200);
 }
 
+// spec: SLOT-3
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let engine = FakeEngine::start(Script::default()).unwrap();

@@ -74,6 +74,7 @@ mod tests {
         assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
     }
 
+    // spec: REG-5
     #[test]
     fn rises_after_the_clock_was_set_back() {
         let folder = tempfile::tempdir().unwrap();

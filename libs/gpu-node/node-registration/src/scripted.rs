@@ -10,6 +10,7 @@ use std::{
 use crate::{Config, DeregisterError, RegistrationState, StartError};
 use script::{Asked, PATIENCE, config, refused, start, start_with, unreachable};
 
+// spec: CLOUD-3003, CLOUD-3011
 #[test]
 fn registers_and_reports_what_the_source_says() {
     let (registration, script) = start(config(&["http://a:1"]));
@@ -40,6 +41,7 @@ fn registers_and_reports_what_the_source_says() {
     assert_eq!(script.log.count("Heartbeat task started"), 1);
 }
 
+// spec: CLOUD-3011
 #[test]
 fn heartbeats_come_by_themselves() {
     let mut config = config(&["http://a:1"]);
@@ -93,6 +95,7 @@ fn an_outage_is_told_once_and_its_end_too() {
     assert_eq!(script.log.count("WARN"), 1);
 }
 
+// spec: REG-9
 #[test]
 fn another_orchestrator_takes_over() {
     let (registration, script) = start(config(&["http://a:1", "http://b:1"]));
@@ -105,6 +108,7 @@ fn another_orchestrator_takes_over() {
     drop(registration);
 }
 
+// spec: REG-6
 #[test]
 fn an_earlier_life_says_so_and_takes_nothing_back() {
     let (registration, script) = start(config(&["http://a:1"]));
@@ -118,6 +122,7 @@ fn an_earlier_life_says_so_and_takes_nothing_back() {
     assert_eq!(script.log.count("This node has been superseded"), 1);
 }
 
+// spec: REG-7
 #[test]
 fn a_refusal_says_what_to_do() {
     for (answer, advice) in [
@@ -166,6 +171,7 @@ fn a_failed_deregistration_is_told() {
     assert!(told, "{outcome:?}");
 }
 
+// spec: REG-8
 #[test]
 fn a_hanging_request_does_not_hold_up_stopping() {
     let (registration, script) = start(config(&["http://a:1"]));

@@ -58,6 +58,7 @@ fn start(config: Config) -> RegistrationHandle {
     NodeRegistration::start(config, pools).unwrap()
 }
 
+// spec: CLOUD-3010
 #[test]
 fn register_heartbeat_forgotten_register_deregister() {
     let server = Server::start();
@@ -122,6 +123,7 @@ fn the_token_is_sent_with_every_request() {
     stopper.join().unwrap().unwrap();
 }
 
+// spec: REG-3
 #[test]
 fn a_control_plane_that_comes_later_is_found() {
     let port = Port::reserve();
@@ -186,6 +188,7 @@ fn an_answer_that_never_comes_is_given_up() {
     }
 }
 
+// spec: REG-8
 #[test]
 fn stopping_does_not_wait_for_an_answer_that_never_comes() {
     let server = Server::start();

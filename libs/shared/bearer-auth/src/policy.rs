@@ -140,6 +140,7 @@ mod tests {
             .collect()
     }
 
+    // spec: AUTH-1
     #[test]
     fn the_token_opens_for_everyone() {
         for value in [
@@ -157,6 +158,7 @@ mod tests {
         }
     }
 
+    // spec: AUTH-1
     #[test]
     fn anything_else_does_not() {
         let twice = format!("Bearer {CANARY}");
@@ -191,6 +193,7 @@ mod tests {
         }
     }
 
+    // spec: AUTH-2
     #[test]
     fn without_a_token_the_own_machine_is_served() {
         let policy = AuthPolicy::new(None, false).unwrap();
@@ -218,6 +221,7 @@ mod tests {
         }
     }
 
+    // spec: AUTH-3
     #[test]
     fn requiring_a_token_that_is_not_there_is_a_mistake() {
         assert_eq!(
@@ -229,6 +233,7 @@ mod tests {
         assert!(policy.has_token());
     }
 
+    // spec: AUTH-4
     #[test]
     fn no_output_holds_a_token() {
         let policy = with_token();

@@ -145,6 +145,7 @@ mod tests {
         assert!(ApiToken::new("x".repeat(MAX_TOKEN_BYTES)).is_ok());
     }
 
+    // spec: AUTH-4
     #[test]
     fn no_output_holds_the_token() {
         let token = ApiToken::new(CANARY.to_owned()).unwrap();

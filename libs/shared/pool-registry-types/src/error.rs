@@ -174,6 +174,7 @@ impl OpenAiError {
 mod tests {
     use super::*;
 
+    // spec: WIRE-6
     #[test]
     fn both_shapes() {
         let v2 =
@@ -189,6 +190,7 @@ mod tests {
         );
     }
 
+    // spec: WIRE-6
     #[test]
     fn codes_are_distinct_and_statuses_are_errors() {
         let names: std::collections::BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();

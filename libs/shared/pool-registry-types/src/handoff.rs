@@ -98,6 +98,7 @@ mod tests {
         serde_path_to_error::deserialize(&mut json).map_err(|error| error.to_string())
     }
 
+    // spec: WIRE-2, WIRE-3
     #[test]
     fn the_short_and_the_long_form() {
         let short = parse(
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(parse(&serde_json::to_string(&long).unwrap()).unwrap(), long);
     }
 
+    // spec: WIRE-4
     #[test]
     fn every_bad_field_is_named() {
         let good = serde_json::json!({

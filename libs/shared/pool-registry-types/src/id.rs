@@ -148,6 +148,7 @@ mod tests {
         }
     }
 
+    // spec: WIRE-1
     #[test]
     fn refuses_the_rest_and_names_the_field() {
         for bad in [
@@ -185,6 +186,7 @@ mod tests {
     }
 
     proptest! {
+        // spec: WIRE-1
         #[test]
         fn every_accepted_id_matches_the_documented_pattern(value in "\\PC{0,140}") {
             let documented = (1..=128).contains(&value.len())

@@ -238,6 +238,7 @@ mod tests {
         serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
     }
 
+    // spec: WIRE-2
     #[test]
     fn the_documented_registration() {
         let long = serde_json::json!({
@@ -252,6 +253,7 @@ mod tests {
         assert_eq!(parse::<RegisterRequest>(&short).unwrap().incarnation, None);
     }
 
+    // spec: CLOUD-3012, WIRE-2
     #[test]
     fn the_documented_heartbeat() {
         let long = serde_json::json!({
@@ -264,6 +266,7 @@ mod tests {
         assert_eq!(serde_json::to_value(&request).unwrap(), long);
     }
 
+    // spec: WIRE-4
     #[test]
     fn a_bad_pool_is_found_by_its_path() {
         let pool = serde_json::json!({"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4});
@@ -300,6 +303,7 @@ mod tests {
         }
     }
 
+    // spec: WIRE-7
     #[test]
     fn an_endless_error_text_is_shortened_not_refused() {
         let beat = serde_json::json!({"timestamp":"t","pools":[{"pool_id":"p","ready":false,"draining":false,

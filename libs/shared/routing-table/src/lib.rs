@@ -206,6 +206,7 @@ mod tests {
             .collect()
     }
 
+    // spec: PLACE-6
     #[test]
     fn finds_those_that_name_the_model_in_key_order() {
         let table = RoutingTable::new(

@@ -44,6 +44,7 @@ fn empty_is_unset_and_names_are_exact() {
     problems.finish().unwrap();
 }
 
+// spec: CONF-4
 #[test]
 fn a_value_that_is_not_unicode_is_reported_by_name() {
     let mut problems = Problems::default();
@@ -56,6 +57,7 @@ fn a_value_that_is_not_unicode_is_reported_by_name() {
 /// Tells the child of the next test that it is one.
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
+// spec: CONF-4
 #[test]
 fn foreign_variables_do_no_harm() {
     if std::env::var_os(ROLE).is_some() {
@@ -160,6 +162,7 @@ fn lists() {
     assert_eq!(Problems::default().list::<HttpUrl>("L", None), None);
 }
 
+// spec: CONF-5
 #[test]
 fn no_secret_is_repeated() {
     const CANARY: &str = "canary-9f8e7d6c";
@@ -174,6 +177,7 @@ fn no_secret_is_repeated() {
     assert_eq!(problem, "LLORCH_API_TOKEN: must have at least 8 characters");
 }
 
+// spec: CONF-5
 #[test]
 fn a_value_cannot_forge_a_line_or_flood_the_report() {
     let (_, problem) = reading("x\nDEMO_B is fine", |p, raw| p.flag("F", raw, true));

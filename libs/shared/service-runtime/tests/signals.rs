@@ -16,6 +16,7 @@ use service_runtime::{EXIT_SECOND_SIGNAL, Shutdown, Tasks, signals};
 /// Tells a child process what it is.
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
+// spec: STOP-1
 #[test]
 fn the_first_signal_asks() {
     if is_child() {
@@ -29,6 +30,7 @@ fn the_first_signal_asks() {
     }
 }
 
+// spec: STOP-1
 #[test]
 fn the_second_signal_insists() {
     if is_child() {

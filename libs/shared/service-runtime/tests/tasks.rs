@@ -28,6 +28,7 @@ async fn join_waits_for_the_last_task_and_no_longer() {
     tasks.join(DEADLINE).await.unwrap();
 }
 
+// spec: STOP-4
 #[tokio::test(start_paused = true)]
 async fn those_that_will_not_end_are_named_and_aborted() {
     let (_, tasks) = tasks();
@@ -62,6 +63,7 @@ async fn a_task_spawned_by_a_task_is_waited_for_too() {
     assert_eq!(error.tasks(), [("child", 1)]);
 }
 
+// spec: STOP-5
 #[tokio::test]
 async fn a_panic_stops_the_process_unless_it_is_isolated() {
     let (shutdown, tasks) = tasks();

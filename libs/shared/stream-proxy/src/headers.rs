@@ -37,6 +37,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
+    // spec: PATH-14
     #[test]
     fn keeps_what_is_meant_for_the_other_end() {
         let mut headers = HeaderMap::new();

@@ -124,6 +124,7 @@ async fn passes_the_request_on_and_the_answer_back() {
     assert_eq!(text(answer.into_body()).await, "ok");
 }
 
+// spec: PATH-2
 #[tokio::test]
 async fn a_token_leaves_at_once_and_many_travel_together() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
@@ -216,6 +217,7 @@ async fn a_connection_that_dies_as_it_is_reused_is_replaced() {
     assert_eq!(answers, ["old", "new"]);
 }
 
+// spec: PATH-7
 #[tokio::test]
 async fn dropping_the_body_closes_the_connection() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
@@ -253,6 +255,7 @@ async fn dropping_the_request_closes_the_connection() {
     );
 }
 
+// spec: PATH-8
 #[tokio::test]
 async fn nobody_there() {
     let gone: SocketAddr = TcpListener::bind("127.0.0.1:0")
@@ -268,6 +271,7 @@ async fn nobody_there() {
     assert!(matches!(error, ForwardError::Connect { .. }), "{error:?}");
 }
 
+// spec: PATH-8
 #[tokio::test]
 async fn an_upstream_that_never_answers() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
@@ -342,6 +346,7 @@ async fn a_stream_that_breaks_keeps_what_came_before() {
     }
 }
 
+// spec: PATH-8
 #[tokio::test]
 async fn a_stream_that_stalls() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);

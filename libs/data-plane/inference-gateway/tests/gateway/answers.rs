@@ -28,6 +28,7 @@ async fn an_unstreamed_answer() {
     service.all_slots_back().await;
 }
 
+// spec: PATH-2
 #[tokio::test]
 async fn a_stream() {
     let engines = engines([Script::default()]);
@@ -40,6 +41,7 @@ async fn a_stream() {
     service.all_slots_back().await;
 }
 
+// spec: PATH-1
 #[tokio::test]
 async fn bytes_are_sacred() {
     let engines = engines([Script::default()]);
@@ -77,6 +79,7 @@ async fn bytes_are_sacred() {
     }
 }
 
+// spec: PATH-12
 #[tokio::test]
 async fn models_are_listed_and_found() {
     let engines = engines([
@@ -119,6 +122,7 @@ async fn models_are_listed_and_found() {
     }
 }
 
+// spec: PLACE-5
 #[tokio::test]
 async fn load_spreads_and_no_engine_gets_more_than_its_slots() {
     let slots = |slots| Script {

@@ -5,6 +5,7 @@ use http_body_util::BodyExt;
 
 use crate::harness::{Service, engines, until};
 
+// spec: PATH-7
 #[tokio::test]
 async fn leaving_a_stream_stops_the_engine_and_frees_the_slot() {
     let engines = engines([Script {
@@ -21,6 +22,7 @@ async fn leaving_a_stream_stops_the_engine_and_frees_the_slot() {
     assert_eq!(service.chat(false, "").await.status(), 200);
 }
 
+// spec: PATH-7
 #[tokio::test]
 async fn leaving_before_the_first_byte_stops_the_engine_and_frees_the_slot() {
     let engines = engines([Script {
@@ -37,6 +39,7 @@ async fn leaving_before_the_first_byte_stops_the_engine_and_frees_the_slot() {
     until("the engine stopped", || engines[0].stats().cancelled == 1).await;
 }
 
+// spec: ADM-4
 #[tokio::test]
 async fn leaving_the_line_leaves_no_trace() {
     let engines = engines([Script {

@@ -11,6 +11,7 @@ fn failing(fault: Fault) -> Script {
     }
 }
 
+// spec: PATH-3
 #[tokio::test]
 async fn what_is_refused_before_the_first_byte_succeeds_elsewhere() {
     for status in [502, 503] {
@@ -31,6 +32,7 @@ async fn what_is_refused_before_the_first_byte_succeeds_elsewhere() {
     }
 }
 
+// spec: PATH-3
 #[tokio::test]
 async fn an_engine_that_is_killed_before_its_first_byte_loses_nothing() {
     for stream in [false, true] {
@@ -47,6 +49,7 @@ async fn an_engine_that_is_killed_before_its_first_byte_loses_nothing() {
     }
 }
 
+// spec: PATH-4
 #[tokio::test]
 async fn an_unstreamed_answer_that_breaks_in_the_middle_succeeds_elsewhere() {
     let engines = engines([failing(Fault::Cut(3)), Script::default()]);
@@ -59,6 +62,7 @@ async fn an_unstreamed_answer_that_breaks_in_the_middle_succeeds_elsewhere() {
     assert!(text(answer).await.1);
 }
 
+// spec: ADM-6
 #[tokio::test]
 async fn a_dead_engine_is_stepped_over_and_left_alone() {
     let [dead, alive] = engines([Script::default(), Script::default()]);
@@ -108,6 +112,7 @@ async fn when_all_fail_the_client_is_told_why() {
     service.all_slots_back().await;
 }
 
+// spec: PATH-11
 #[tokio::test]
 async fn an_engines_own_refusal_of_a_request_is_passed_on() {
     for status in [400, 404, 422, 500] {
@@ -126,6 +131,7 @@ async fn an_engines_own_refusal_of_a_request_is_passed_on() {
     }
 }
 
+// spec: ADM-8
 #[tokio::test]
 async fn client_errors_do_not_eject_an_engine() {
     let engines = engines([failing(Fault::Refuse(400))]);
@@ -136,6 +142,7 @@ async fn client_errors_do_not_eject_an_engine() {
     assert!(!service.admission.snapshot().endpoints[0].quarantine.is_some());
 }
 
+// spec: ADM-6
 #[tokio::test]
 async fn three_failures_in_a_row_eject_an_engine() {
     let engines = engines([failing(Fault::Refuse(500)), Script::default()]);
@@ -151,6 +158,7 @@ async fn three_failures_in_a_row_eject_an_engine() {
     assert_eq!(header(&service.chat(false, "").await, "x-llorch-replica"), "r1");
 }
 
+// spec: PATH-6
 #[tokio::test]
 async fn a_stream_that_breaks_ends_in_an_error_event() {
     for fault in [Fault::Cut(3), Fault::EndEarly(3)] {
@@ -176,6 +184,7 @@ async fn a_stream_that_breaks_ends_in_an_error_event() {
     }
 }
 
+// spec: PATH-6
 #[tokio::test]
 async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
     let engines = engines([failing(Fault::Stall(2))]);
@@ -188,6 +197,7 @@ async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
     crate::harness::until("the engine stopped", || engines[0].stats().cancelled == 1).await;
 }
 
+// spec: PATH-8
 #[tokio::test]
 async fn a_silent_engine_is_replaced_when_its_time_is_up() {
     let engines = engines([failing(Fault::Silent), Script::default()]);

@@ -12,6 +12,7 @@ use crate::harness::{Service, endpoint, engines, error_of, events, header, table
 
 const CHAT: &str = "/v1/chat/completions";
 
+// spec: PATH-9
 #[tokio::test]
 async fn malformed_requests_name_what_is_wrong() {
     let engines = engines([
@@ -82,6 +83,7 @@ async fn malformed_requests_name_what_is_wrong() {
     assert!(engines.iter().all(|engine| engine.stats().requests == 0));
 }
 
+// spec: DOOR-9
 #[tokio::test]
 async fn wrong_methods_are_told_the_right_one() {
     let engines = engines([Script::default()]);
@@ -93,6 +95,7 @@ async fn wrong_methods_are_told_the_right_one() {
     }
 }
 
+// spec: DOOR-5
 #[tokio::test]
 async fn a_body_over_the_limit() {
     let engines = engines([Script::default()]);
@@ -107,6 +110,7 @@ async fn a_body_over_the_limit() {
     assert_eq!(error_of(&text(answer).await.0)["code"], "PAYLOAD_TOO_LARGE");
 }
 
+// spec: PATH-10
 #[tokio::test]
 async fn a_model_that_goes_without_saying() {
     let engines = engines([Script::default()]);
@@ -120,6 +124,7 @@ async fn a_model_that_goes_without_saying() {
     );
 }
 
+// spec: ADM-3
 #[tokio::test]
 async fn waiting_too_long_is_429_with_a_time_to_come_back() {
     let engines = engines([Script {
@@ -139,6 +144,7 @@ async fn waiting_too_long_is_429_with_a_time_to_come_back() {
     assert_eq!(error_of(&text(answer).await.0)["code"], "QUEUE_FULL");
 }
 
+// spec: ADM-2
 #[tokio::test]
 async fn a_full_line_is_429_at_once() {
     let engines = engines([Script {
@@ -155,6 +161,7 @@ async fn a_full_line_is_429_at_once() {
     assert_eq!(service.chat(false, "").await.status(), 429);
 }
 
+// spec: ADM-5
 #[tokio::test]
 async fn nobody_available_is_503_after_the_wait() {
     let engines = engines([Script::default()]);
@@ -177,6 +184,7 @@ async fn nobody_available_is_503_after_the_wait() {
     assert_eq!(error_of(&text(answer).await.0)["code"], "POOL_UNAVAILABLE");
 }
 
+// spec: ADM-3, PATH-8
 #[tokio::test]
 async fn a_deadline_ends_waiting_and_streams() {
     let engines = engines([Script {

@@ -77,6 +77,7 @@ fn what_is_no_list_of_models_says_nothing() {
     }
 }
 
+// spec: PROBE-3
 #[test]
 fn where_each_kind_says_that_it_is_ready() {
     for (engine, path) in [
@@ -107,6 +108,7 @@ fn versions_and_complaints() {
 }
 
 proptest! {
+    // spec: PROBE-5
     #[test]
     fn no_answer_is_too_strange(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
         for text in [body, json] {

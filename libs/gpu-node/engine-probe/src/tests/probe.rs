@@ -56,6 +56,7 @@ async fn ollama_tells_its_version_with_its_readiness() {
     assert_eq!(engine.paths(), ["/api/version"]);
 }
 
+// spec: PROBE-3
 #[tokio::test]
 async fn an_unknown_engine_is_asked_for_its_models_alone() {
     let engine = StandIn::always(models("x"));
@@ -132,6 +133,7 @@ async fn every_trouble_is_a_reason() {
     assert!(said.contains("Connection refused"), "{said}");
 }
 
+// spec: PROBE-5
 #[tokio::test]
 async fn no_body_is_read_beyond_its_cap() {
     let said = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;

@@ -58,6 +58,7 @@ fn healthy(path: &str) -> Reply {
     }
 }
 
+// spec: PROBE-1
 #[tokio::test]
 async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
     let engine = StandIn::start(healthy);
@@ -73,6 +74,7 @@ async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
     .await;
 }
 
+// spec: PROBE-2
 #[tokio::test]
 async fn readiness_is_lost_and_found() {
     let status = Arc::new(AtomicU16::new(200));
@@ -119,6 +121,7 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
     }
 }
 
+// spec: PROBE-4
 #[tokio::test]
 async fn declared_models_stand_and_are_not_asked_for() {
     let engine = StandIn::start(healthy);
@@ -146,6 +149,7 @@ async fn declared_models_stand_and_are_not_asked_for() {
     );
 }
 
+// spec: PROBE-6
 #[tokio::test]
 async fn a_crowd_that_hangs_does_not_keep_others_out_for_long() {
     let registry = PoolRegistry::new(vec![]);

@@ -31,6 +31,7 @@ fn job(target: &ReplicaTarget, ask: Ask) -> Job {
     }
 }
 
+// spec: PROBE-1
 #[test]
 fn a_new_replica_is_asked_at_once_and_then_regularly() {
     let start = Instant::now();

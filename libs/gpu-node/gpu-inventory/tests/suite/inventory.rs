@@ -81,6 +81,7 @@ fn capabilities_are_what_works() {
     assert_eq!(left.iter().map(|gpu| gpu.device_id).collect::<Vec<_>>(), [1]);
 }
 
+// spec: GPU-1
 #[test]
 fn free_memory_is_read_anew() {
     let machine = Nvidia::new();
@@ -92,6 +93,7 @@ fn free_memory_is_read_anew() {
     assert_eq!(inventory.vram_free_for(None), 2 * TOTAL - 3_000);
 }
 
+// spec: GPU-5
 #[test]
 fn a_problem_is_said_once_and_so_is_its_end() {
     let machine = Nvidia::new();
@@ -133,6 +135,7 @@ fn an_unknown_device_is_said_once() {
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
 }
 
+// spec: GPU-2
 #[test]
 fn a_machine_without_gpus_has_no_problem() {
     let inventory = inventory(NoGpus);
@@ -156,6 +159,7 @@ impl GpuSource for Slow {
     }
 }
 
+// spec: GPU-4
 #[test]
 fn a_driver_that_hangs_holds_up_nobody() {
     let (answer, answers) = mpsc::channel();
@@ -173,6 +177,7 @@ fn a_driver_that_hangs_holds_up_nobody() {
     assert_eq!((snapshot.gpus.len(), snapshot.problem), (1, late));
 }
 
+// spec: GPU-4
 #[test]
 fn a_source_that_panics_is_a_driver_that_does_not_work() {
     struct Panics;

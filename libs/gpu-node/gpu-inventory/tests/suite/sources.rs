@@ -30,24 +30,28 @@ fn conforms(mut source: impl GpuSource, set_used: impl Fn([u64; 2])) {
     assert_eq!(source.read().unwrap(), second, "reading changes nothing");
 }
 
+// spec: GPU-6
 #[test]
 fn nvidia_conforms() {
     let machine = Nvidia::new();
     conforms(machine.source(), |used| machine.set_used(used));
 }
 
+// spec: GPU-6
 #[test]
 fn amd_conforms() {
     let machine = Amd::new();
     conforms(machine.source(), |used| machine.set_used(used));
 }
 
+// spec: GPU-6
 #[test]
 fn the_file_conforms() {
     let machine = Described::new();
     conforms(machine.source(), |used| machine.set_used(used));
 }
 
+// spec: GPU-2
 #[test]
 fn no_gpus_are_no_error() {
     assert_eq!(NoGpus.read(), Ok(Vec::new()));
@@ -91,6 +95,7 @@ const RESET_REQUIRED: u32 = 16;
 const LIB_RM_VERSION_MISMATCH: u32 = 18;
 const UNKNOWN: u32 = 999;
 
+// spec: GPU-3
 #[test]
 fn a_lost_gpu_spoils_nothing_and_may_come_back() {
     let machine = Nvidia::new();

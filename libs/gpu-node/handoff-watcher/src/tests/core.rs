@@ -87,6 +87,7 @@ fn a_file_that_names_another_replica_is_one_gone_and_one_come() {
     );
 }
 
+// spec: HAND-4
 #[test]
 fn renaming_a_file_and_swapping_two_is_no_event() {
     let mut core = core();
@@ -99,6 +100,7 @@ fn renaming_a_file_and_swapping_two_is_no_event() {
     assert_eq!(core.observe(vec![gone("b"), gone("c")]).len(), 2);
 }
 
+// spec: HAND-5
 #[test]
 fn a_half_written_file_keeps_its_last_state_and_is_refused_after_three_polls() {
     let mut core = core();
@@ -131,6 +133,7 @@ fn a_file_that_never_ends_being_written_is_refused_all_the_same() {
     assert_eq!(said, 1);
 }
 
+// spec: HAND-6
 #[test]
 fn a_refusal_is_said_again_when_the_file_changes() {
     let mut core = core();
@@ -148,6 +151,7 @@ fn a_refusal_is_said_again_when_the_file_changes() {
     assert_eq!(core.polled(), []);
 }
 
+// spec: HAND-6
 #[test]
 fn a_wrong_field_keeps_the_last_state_and_a_symlink_does_not() {
     let mut core = core();
@@ -166,6 +170,7 @@ fn a_wrong_field_keeps_the_last_state_and_a_symlink_does_not() {
     );
 }
 
+// spec: HAND-12
 #[test]
 fn of_two_files_for_one_replica_the_first_stays_and_the_second_follows() {
     let mut core = core();
@@ -194,6 +199,7 @@ fn of_two_files_for_one_replica_the_first_stays_and_the_second_follows() {
     assert_eq!(core.observe(vec![gone("z")]), [takeover]);
 }
 
+// spec: HAND-12
 #[test]
 fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
     let mut core = core();

@@ -70,6 +70,7 @@ fn a_missing_directory_is_empty_and_one_that_cannot_be_listed_is_an_error() {
     assert!(scanner.scan(now).is_err());
 }
 
+// spec: HAND-4
 #[test]
 fn temporary_names_are_left_alone() {
     for (name, candidate) in [

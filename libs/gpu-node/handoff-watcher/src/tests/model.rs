@@ -113,6 +113,7 @@ impl LastGood {
 }
 
 proptest! {
+    // spec: HAND-14
     #[test]
     fn what_is_told_is_what_files_say(steps in prop::collection::vec(step(5), 1..60)) {
         let mut directory: BTreeMap<OsString, Content> = BTreeMap::new();
@@ -148,6 +149,7 @@ proptest! {
 proptest! {
     // Each case makes a directory on disk.
     #![proptest_config(ProptestConfig::with_cases(64))]
+    // spec: HAND-1
     #[test]
     fn a_real_directory_converges(steps in prop::collection::vec(step(4), 1..40)) {
         let dir = tempfile::tempdir().unwrap();

@@ -35,6 +35,7 @@ fn a_plain_file_is_read() {
     assert_eq!(read(&path, ours()), Ok(handoff("r0", 1, 4)));
 }
 
+// spec: HAND-7
 #[test]
 fn what_is_no_plain_file_is_refused_without_waiting_for_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,6 +54,7 @@ fn what_is_no_plain_file_is_refused_without_waiting_for_it() {
     assert_eq!(said_of(&at("socket.json"))[0], Refusal::NotAFile);
 }
 
+// spec: HAND-8
 #[test]
 fn a_large_file_is_refused_at_any_size() {
     let dir = tempfile::tempdir().unwrap();
@@ -79,6 +81,7 @@ fn a_large_file_is_refused_at_any_size() {
     );
 }
 
+// spec: HAND-7
 #[test]
 fn only_our_own_files_and_roots_are_taken() {
     for (owner, ours, taken) in [

@@ -51,6 +51,7 @@ fn begun(dir: &Path, poll_interval: Duration, events: bool) -> Watched {
     watched
 }
 
+// spec: HAND-2
 #[test]
 fn a_file_is_seen_without_any_poll() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,6 +79,7 @@ fn a_file_is_seen_without_any_poll() {
     assert_eq!(watched.next(), Event::Gone(handoff("r0", 2, 5)));
 }
 
+// spec: HAND-3
 #[test]
 fn a_file_is_seen_without_any_event() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,6 +90,7 @@ fn a_file_is_seen_without_any_event() {
     assert_eq!(watched.next(), Event::Gone(handoff("r0", 2, 1)));
 }
 
+// spec: HAND-9
 #[test]
 fn a_directory_made_later_is_seen_without_any_poll() {
     for round in 0..20 {
@@ -105,6 +108,7 @@ fn a_directory_made_later_is_seen_without_any_poll() {
     }
 }
 
+// spec: HAND-9
 #[test]
 fn a_directory_that_goes_and_comes_back_is_followed() {
     let root = tempfile::tempdir().unwrap();
@@ -120,6 +124,7 @@ fn a_directory_that_goes_and_comes_back_is_followed() {
     }
 }
 
+// spec: HAND-9
 #[test]
 fn another_directory_in_its_place_is_followed() {
     let root = tempfile::tempdir().unwrap();
@@ -149,6 +154,7 @@ fn another_parent_in_its_place_is_found_by_the_poll() {
     assert_eq!(watched.next(), Event::Appeared(handoff("r0", 2, 1)));
 }
 
+// spec: HAND-5
 #[test]
 fn a_half_written_file_keeps_its_state_then_is_refused_then_fixed() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,6 +176,7 @@ fn a_half_written_file_keeps_its_state_then_is_refused_then_fixed() {
     );
 }
 
+// spec: HAND-13
 #[test]
 fn what_is_refused_disturbs_no_other_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -192,6 +199,7 @@ fn what_is_refused_disturbs_no_other_file() {
     assert_eq!(watched.next(), refused("3.json", Refusal::SameReplica { other }));
 }
 
+// spec: HAND-10
 #[test]
 fn thousands_of_files_at_once_all_arrive() {
     const FILES: u16 = 3000;
@@ -211,6 +219,7 @@ fn thousands_of_files_at_once_all_arrive() {
     assert!(told.refused.is_empty());
 }
 
+// spec: HAND-11
 #[test]
 fn an_overflow_is_answered_by_looking_at_everything() {
     let dir = tempfile::tempdir().unwrap();

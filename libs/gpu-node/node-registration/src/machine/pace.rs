@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(pace.interval(), 2 * SECOND);
     }
 
+    // spec: REG-1
     #[test]
     fn heartbeats_are_spread_by_a_tenth() {
         let pace = Pace::new(10 * SECOND);

@@ -60,6 +60,7 @@ const ACCEPTED: Event = Event::HeartbeatAccepted {
 };
 const UNREACHABLE: Event = Event::Failed(Failure::Unavailable { retry_after: None });
 
+// spec: CLOUD-3010, REG-1
 #[test]
 fn registers_then_reports_at_once_then_every_interval() {
     let mut bench = Bench::registered(1);
@@ -79,6 +80,7 @@ fn a_slow_answer_does_not_stretch_the_interval() {
     assert_eq!(bench.next().0, 6 * SECOND);
 }
 
+// spec: REG-4
 #[test]
 fn a_forgotten_node_registers_again_at_once() {
     let mut bench = Bench::registered(1);
@@ -105,6 +107,7 @@ fn a_control_plane_that_forgets_at_once_is_not_hammered() {
     assert_eq!(pauses, [100, 200, 400, 800, 1600, 2500, 2500]);
 }
 
+// spec: REG-3
 #[test]
 fn backs_off_while_nobody_answers_and_comes_back() {
     let mut bench = Bench::new(1);
@@ -122,6 +125,7 @@ fn backs_off_while_nobody_answers_and_comes_back() {
     assert_eq!((bench.machine.failures(), bench.next().0), (0, INTERVAL));
 }
 
+// spec: REG-3
 #[test]
 fn an_outage_does_not_forget_the_registration() {
     let mut bench = Bench::registered(1);
@@ -132,6 +136,7 @@ fn an_outage_does_not_forget_the_registration() {
     assert_eq!(send.request, Request::Heartbeat { seq: 3 });
 }
 
+// spec: REG-9
 #[test]
 fn every_address_is_tried_before_any_rests() {
     let mut bench = Bench::registered(3);
@@ -155,6 +160,7 @@ fn a_pause_that_was_asked_for_is_kept_within_reason() {
     }
 }
 
+// spec: REG-7
 #[test]
 fn what_a_person_must_put_right_is_repeated_slowly() {
     for failure in [Failure::Refused, Failure::Conflict] {
@@ -185,6 +191,7 @@ fn a_node_whose_id_was_taken_registers_anew_and_takes_nothing_back() {
     assert_eq!(bench.machine.phase(), Phase::Stopped);
 }
 
+// spec: REG-6
 #[test]
 fn an_earlier_life_gives_way_for_good() {
     let mut bench = Bench::registered(1);
@@ -203,6 +210,7 @@ fn an_earlier_life_gives_way_for_good() {
     assert_eq!(bench.machine.phase(), Phase::Stopped);
 }
 
+// spec: REG-2
 #[test]
 fn changes_go_out_together_after_a_moment() {
     let mut bench = Bench::registered(1);

@@ -23,6 +23,7 @@ fn one_engine(slots: u32) -> PoolRegistry {
     registry
 }
 
+// spec: CLOUD-3003
 #[test]
 fn a_configured_pool_is_reported_before_it_has_an_engine() {
     let registry = PoolRegistry::new(vec![pool("p")]);
@@ -43,6 +44,7 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
     );
 }
 
+// spec: SLOT-2
 #[test]
 fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
     let registry = one_engine(2);
@@ -75,6 +77,7 @@ fn the_emptiest_replica_is_chosen_then_the_first_by_id() {
     assert_eq!(chosen, ["r1", "r1", "r2", "r0", "r1", "r2"]);
 }
 
+// spec: SLOT-7
 #[test]
 fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
     let registry = PoolRegistry::new(vec![]);
@@ -103,6 +106,7 @@ fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
     assert_eq!(status(&registry, "p").models_available.unwrap(), ["x", "z"]);
 }
 
+// spec: PROBE-4
 #[test]
 fn declared_models_win_over_what_the_engine_says() {
     let registry = PoolRegistry::new(vec![]);
@@ -121,6 +125,7 @@ fn declared_models_win_over_what_the_engine_says() {
     assert_eq!(status(&registry, "p").models_available.unwrap(), ["said"]);
 }
 
+// spec: PROBE-2
 #[test]
 fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
     let registry = one_engine(1);
@@ -212,6 +217,7 @@ fn a_pool_that_appears_while_the_node_drains_drains_too() {
     );
 }
 
+// spec: SLOT-5
 #[test]
 fn a_retired_replica_stays_until_its_last_lease() {
     let registry = PoolRegistry::new(vec![]);
@@ -261,6 +267,7 @@ fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
     assert_eq!(status(&registry, "p").slots_free, 1);
 }
 
+// spec: SLOT-6
 #[test]
 fn an_engine_that_comes_back_still_counts_what_runs_on_it() {
     let registry = one_engine(2);
@@ -272,6 +279,7 @@ fn an_engine_that_comes_back_still_counts_what_runs_on_it() {
     assert_eq!(claim_all(&registry, "p").len(), 2);
 }
 
+// spec: SLOT-6
 #[test]
 fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
     let registry = one_engine(3);
@@ -345,6 +353,7 @@ fn what_a_heartbeat_cannot_carry_is_refused() {
     registry.upsert(handoff("more", "r0", 1, 1)).unwrap();
 }
 
+// spec: SLOT-3
 #[test]
 fn every_refusal_has_its_code() {
     for (error, code) in [

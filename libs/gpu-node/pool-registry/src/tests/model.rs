@@ -199,6 +199,7 @@ impl World {
 }
 
 proptest! {
+    // spec: SLOT-1
     #[test]
     fn slots_are_conserved(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World { registry: PoolRegistry::new(vec![pool("p0")]), handoffs: BTreeMap::new(), leases: vec![] };

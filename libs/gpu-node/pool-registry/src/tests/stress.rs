@@ -13,6 +13,7 @@ const CLAIMS_PER_THREAD: usize = 2_000;
 const SLOTS: u32 = 3;
 const ENGINES: u16 = 2;
 
+// spec: SLOT-1
 #[test]
 fn claims_of_many_threads_never_overdraw_an_engine() {
     let registry = PoolRegistry::new(vec![]);

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::support::{Answering, Noticed, Server, notice, once};
 
+// spec: DOOR-10
 #[tokio::test]
 async fn while_the_answer_is_pending() {
     let (sender, dropped) = notice();
@@ -33,6 +34,7 @@ async fn while_the_answer_is_pending() {
     assert!(dropped.await.is_err());
 }
 
+// spec: DOOR-10
 #[tokio::test]
 async fn while_the_answer_is_streaming_and_silent() {
     let (sender, dropped) = notice();
@@ -61,6 +63,7 @@ async fn while_the_answer_is_streaming_and_silent() {
     assert!(dropped.await.is_err());
 }
 
+// spec: DOOR-10
 #[tokio::test]
 async fn in_the_middle_of_its_body() {
     let (report, mut reported) = mpsc::unbounded_channel();

@@ -45,6 +45,7 @@ fn client() -> (Server, Client<DuplexStream>) {
 const GOOD: &str = r#"{"timestamp":"2025-09-30T22:00:00Z","pools":[{"pool_id":"p","ready":true,"draining":false,
     "slots_free":3,"slots_total":4}]}"#;
 
+// spec: WIRE-4
 #[tokio::test]
 async fn json_errors_name_the_field() {
     let (_server, mut client) = client();
@@ -104,6 +105,7 @@ async fn a_route_has_its_own_cap() {
     assert!(message.contains("10 bytes"), "{message}");
 }
 
+// spec: WIRE-1
 #[tokio::test]
 async fn ids_in_paths_are_checked() {
     let (_server, mut client) = client();
@@ -120,6 +122,7 @@ async fn ids_in_paths_are_checked() {
     }
 }
 
+// spec: DOOR-9
 #[tokio::test]
 async fn unknown_routes_and_methods() {
     let (_server, mut client) = client();

@@ -36,6 +36,7 @@ fn reading() -> impl HttpService {
     )
 }
 
+// spec: DOOR-1
 #[tokio::test(start_paused = true)]
 async fn half_sent_headers_are_closed_while_a_good_client_is_served() {
     let server = Server::start(LIMITS, hello());
@@ -70,6 +71,7 @@ async fn half_sent_headers_are_closed_while_a_good_client_is_served() {
     assert_eq!(server.handle.connections(), 1);
 }
 
+// spec: DOOR-1
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_closed() {
     let server = Server::start(LIMITS, hello());
@@ -78,6 +80,7 @@ async fn a_silent_connection_is_closed() {
     assert_elapsed(start, LIMITS.first_byte);
 }
 
+// spec: DOOR-2
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_a_used_one_is_not() {
     let server = Server::start(LIMITS, hello());
@@ -116,6 +119,7 @@ async fn an_answer_may_take_its_time() {
     assert_eq!(server.connect().get("/").await.text(), "at last");
 }
 
+// spec: DOOR-3
 #[tokio::test(start_paused = true)]
 async fn a_stalled_body_is_answered_408() {
     let server = Server::start(LIMITS, reading());
@@ -133,6 +137,7 @@ async fn a_stalled_body_is_answered_408() {
     client.until_closed().await;
 }
 
+// spec: DOOR-3
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_that_makes_progress_is_read() {
     let server = Server::start(LIMITS, reading());
@@ -162,6 +167,7 @@ async fn nobody_is_late_while_nobody_waits() {
     assert_eq!(server.connect().post("/", "patience").await.text(), "patience");
 }
 
+// spec: DOOR-4
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_stops_is_cut() {
     let (sender, dropped) = notice();
@@ -188,6 +194,7 @@ async fn a_reader_that_stops_is_cut() {
     assert!(client.until_closed().await.len() < 1024 * 1024);
 }
 
+// spec: DOOR-4
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_that_makes_progress_is_not_cut() {
     let body = Bytes::from(vec![b'x'; 20_000]);

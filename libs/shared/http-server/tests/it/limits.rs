@@ -24,6 +24,7 @@ fn small_bodies() -> Limits {
     }
 }
 
+// spec: DOOR-5
 #[tokio::test]
 async fn an_announced_body_over_the_cap_is_refused_unread() {
     let server = Server::start(small_bodies(), counting());
@@ -40,6 +41,7 @@ async fn an_announced_body_over_the_cap_is_refused_unread() {
     assert_eq!(client.until_closed().await, b"");
 }
 
+// spec: DOOR-5
 #[tokio::test]
 async fn a_chunked_body_over_the_cap_is_refused_when_it_gets_there() {
     let server = Server::start(small_bodies(), counting());
@@ -69,6 +71,7 @@ async fn bodies_up_to_the_cap_are_read() {
     assert_eq!(client.post("/", "").await.text(), "0");
 }
 
+// spec: DOOR-6
 #[tokio::test]
 async fn one_header_too_many() {
     let server = Server::start(Limits::default(), hello());
@@ -82,6 +85,7 @@ async fn one_header_too_many() {
     }
 }
 
+// spec: DOOR-6
 #[tokio::test]
 async fn a_header_too_long() {
     let limits = Limits::default();
@@ -126,6 +130,7 @@ async fn nonsense_is_a_bad_request() {
     assert!(!server.shutdown.is_requested());
 }
 
+// spec: DOOR-7
 #[tokio::test]
 async fn a_connection_too_many_is_refused_and_room_is_used_again() {
     let limits = Limits {
@@ -157,6 +162,7 @@ async fn a_connection_too_many_is_refused_and_room_is_used_again() {
     assert_eq!(second.get("/").await.text(), "hello");
 }
 
+// spec: DOOR-8
 #[tokio::test(start_paused = true)]
 async fn errors_while_accepting_stop_nothing() {
     let server = Server::start(Limits::default(), hello());

@@ -29,6 +29,7 @@ fn streaming() -> (impl HttpService, mpsc::UnboundedReceiver<Out>) {
 
 const TOKEN: Bytes = Bytes::from_static(b"token");
 
+// spec: STOP-3
 #[tokio::test]
 async fn draining_finishes_a_stream_and_closes_idle_connections() {
     let (service, mut outs) = streaming();
@@ -75,6 +76,7 @@ async fn not_accepting_leaves_open_connections_alone() {
     server.handle.finished().await;
 }
 
+// spec: STOP-3
 #[tokio::test]
 async fn a_request_during_the_drain_is_the_last_of_its_connection() {
     let (service, mut outs) = streaming();
@@ -90,6 +92,7 @@ async fn a_request_during_the_drain_is_the_last_of_its_connection() {
     assert!(outs.try_recv().is_err());
 }
 
+// spec: STOP-4
 #[tokio::test(start_paused = true)]
 async fn what_will_not_end_is_dropped_at_the_deadline() {
     let (service, mut outs) = streaming();
@@ -107,6 +110,7 @@ async fn what_will_not_end_is_dropped_at_the_deadline() {
     server.tasks.join(Duration::ZERO).await.unwrap();
 }
 
+// spec: DOOR-11
 #[tokio::test]
 async fn a_panic_in_a_handler_ends_one_connection() {
     let server = Server::start(

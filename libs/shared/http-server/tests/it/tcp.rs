@@ -91,6 +91,7 @@ async fn a_refusal_arrives_although_the_client_is_still_sending() {
     }
 }
 
+// spec: DOOR-7
 #[tokio::test]
 async fn a_connection_too_many_gets_its_answer() {
     let limits = Limits {
@@ -114,6 +115,7 @@ const ROLE: &str = "HTTP_SERVER_TEST_ROLE";
 /// Descriptors the child may have: the runtime's own, and a few for connections.
 const FEW_DESCRIPTORS: u64 = 32;
 
+// spec: DOOR-8
 #[tokio::test]
 async fn survives_running_out_of_descriptors() {
     if std::env::var_os(ROLE).is_some() {
