@@ -1,8 +1,9 @@
 //! What a caller says and is told.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
-use placement::Strategy;
+use placement::{Affinity, Strategy};
+use pool_registry_types::NodeId;
 use routing_table::EndpointKey;
 use thiserror::Error;
 
@@ -72,15 +73,26 @@ impl FromStr for Priority {
     }
 }
 
+/// Where a request would like to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// How to choose among free endpoints.
+    pub strategy: Strategy,
+    /// Only this node will do.
+    pub pin: Option<NodeId>,
+    /// What it has in common with other requests; for strategies that look at it.
+    pub affinity: Affinity,
+}
+
 /// A request for a slot.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
     /// The model asked for.
     pub model: &'a str,
-    /// How to choose among free endpoints.
-    pub strategy: Strategy,
     /// Whose turn it is when others wait too.
     pub priority: Priority,
+    /// Where it would like to go.
+    pub wish: &'a Arc<Wish>,
     /// The lives (key, incarnation) of endpoints where this request has already failed; it goes elsewhere.
     pub tried: &'a [(EndpointKey, u64)],
     /// The ticket of an earlier try.

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use placement::{Load, NoPlace, Question};
+use placement::{Load, NoPlace, PrefixIndex, PrefixMatch, Question, Rank, Skip, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Ticket,
+    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Ticket, Wish,
     line::{Line, Waiter},
     slot::Slot,
 };
@@ -75,6 +75,36 @@ pub struct EndpointStatus {
     pub quarantine: Option<Quarantine>,
 }
 
+/// One candidate for a request, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainedCandidate {
+    /// Which endpoint.
+    pub key: EndpointKey,
+    /// Where it stands by the strategy, part by part; the lowest is chosen.
+    pub rank: Rank,
+    /// Slots that are taken, by us or by others.
+    pub slots_used: u32,
+    /// Slots it has.
+    pub slots_total: u32,
+    /// Free memory of its devices in bytes; 0 when unknown.
+    pub vram_free_bytes: u64,
+    /// Why it cannot be chosen; `None` when it can.
+    pub skip: Option<Skip>,
+    /// It would be chosen.
+    pub chosen: bool,
+}
+
+/// What would happen to a request now, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Every endpoint that may serve the model.
+    pub candidates: Vec<ExplainedCandidate>,
+    /// Why none would be chosen; `None` when one would.
+    pub no_place: Option<NoPlace>,
+    /// How many requests wait for the model already.
+    pub waiting: usize,
+}
+
 /// The state of all lines and slots at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -96,6 +126,7 @@ pub(crate) struct Core<W> {
     lines: HashMap<String, Line<W>>,
     last_ticket: u64,
     turn: u64,
+    prefixes: PrefixIndex,
     /// When time alone changes the load of some slot next.
     next_change: Option<Duration>,
 }
@@ -111,6 +142,7 @@ impl<W> Core<W> {
             lines: HashMap::new(),
             last_ticket: 0,
             turn: 0,
+            prefixes: PrefixIndex::new(),
             next_change: None,
         }
     }
@@ -128,8 +160,8 @@ impl<W> Core<W> {
             .get(ask.model)
             .is_none_or(|line| line.is_next(ask.priority, ticket));
         if first {
-            match self.place(ask.model, ask.strategy, ask.tried) {
-                Ok(index) => return Arrival::Granted(self.claim(index, ticket, now)),
+            match self.place(ask.model, ask.wish, ask.tried) {
+                Ok(index) => return Arrival::Granted(self.claim(index, ticket, ask.wish, now)),
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
                     return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model));
                 }
@@ -148,7 +180,7 @@ impl<W> Core<W> {
             ticket,
             Waiter {
                 wake: wake(),
-                strategy: ask.strategy,
+                wish: ask.wish.clone(),
                 tried: ask.tried.to_vec(),
             },
         );
@@ -168,9 +200,9 @@ impl<W> Core<W> {
     }
 
     /// Why a request that has waited long enough is not served.
-    pub(crate) fn verdict(&mut self, model: &str, now: Duration) -> Refusal {
+    pub(crate) fn verdict(&mut self, model: &str, wish: &Wish, now: Duration) -> Refusal {
         self.refresh(now);
-        let reason = match self.place(model, placement::Strategy::default(), &[]) {
+        let reason = match self.place(model, wish, &[]) {
             Err(NoPlace::UnknownModel) => RefusalReason::UnknownModel,
             Err(NoPlace::NoneRoutable) => RefusalReason::NoneRoutable,
             Err(NoPlace::Full) | Ok(_) => RefusalReason::QueueFull,
@@ -320,23 +352,61 @@ impl<W> Core<W> {
         self.slots.get(index)?.health.quarantine(now)
     }
 
-    fn place(
-        &self,
-        model: &str,
-        strategy: placement::Strategy,
-        tried: &[(EndpointKey, u64)],
-    ) -> Result<u32, NoPlace> {
+    /// What would happen to a request now, and why; nothing changes by asking.
+    pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
+        self.refresh(now);
+        let prefix = self.seen_before(wish);
+        let question = self.question(model, wish, &[], prefix.as_ref());
+        let chosen = placement::choose(&self.table, &self.loads, &question);
+        let candidates =
+            placement::explain(&self.table, &self.loads, &question).map(|candidate| ExplainedCandidate {
+                key: candidate.endpoint.key.clone(),
+                rank: candidate.rank,
+                slots_used: candidate.load.used,
+                slots_total: candidate.endpoint.slots_total,
+                vram_free_bytes: candidate.endpoint.vram_free_bytes,
+                skip: candidate.skip,
+                chosen: chosen == Ok(candidate.index),
+            });
+        Explanation {
+            candidates: candidates.collect(),
+            no_place: chosen.err(),
+            waiting: self.lines.get(model).map_or(0, Line::len),
+        }
+    }
+
+    fn place(&self, model: &str, wish: &Wish, tried: &[(EndpointKey, u64)]) -> Result<u32, NoPlace> {
         let tried = self.tried_indices(tried);
+        let prefix = self.seen_before(wish);
         placement::choose(
             &self.table,
             &self.loads,
-            &Question {
-                model,
-                strategy,
-                tried: &tried,
-                turn: self.turn,
-            },
+            &self.question(model, wish, &tried, prefix.as_ref()),
         )
+    }
+
+    fn question<'a>(
+        &self,
+        model: &'a str,
+        wish: &'a Wish,
+        tried: &'a [u32],
+        prefix: Option<&'a PrefixMatch>,
+    ) -> Question<'a> {
+        let (pin, session) = (wish.pin.as_ref(), wish.affinity.session);
+        Question {
+            model,
+            strategy: wish.strategy,
+            tried,
+            turn: self.turn,
+            pin,
+            session,
+            prefix,
+        }
+    }
+
+    /// Who has seen how much of the prompt, where the strategy asks for it.
+    fn seen_before(&self, wish: &Wish) -> Option<PrefixMatch> {
+        (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks))
     }
 
     fn tried_indices(&self, tried: &[(EndpointKey, u64)]) -> Vec<u32> {
@@ -363,10 +433,15 @@ impl<W> Core<W> {
                 .all(|index| tried.contains(index))
     }
 
-    fn claim(&mut self, index: u32, ticket: Ticket, now: Duration) -> Grant {
+    fn claim(&mut self, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
         self.turn += 1;
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.claim();
+        }
+        if wish.strategy == Strategy::Prefix
+            && let Some(summary) = self.table.summaries().get(index as usize)
+        {
+            self.prefixes.record(&wish.affinity.blocks, summary.hash);
         }
         self.reload(index, now);
         Grant {
@@ -432,7 +507,8 @@ impl<W> Core<W> {
                 let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.serve(ticket)) else {
                     break;
                 };
-                granted.push((waiter.wake, self.claim(place, ticket, now)));
+                let grant = self.claim(place, ticket, &waiter.wish, now);
+                granted.push((waiter.wake, grant));
             }
             if self.lines.get(&model).is_some_and(|line| line.is_empty()) {
                 self.lines.remove(&model);
@@ -444,10 +520,10 @@ impl<W> Core<W> {
     /// The first in the line that can be placed now.
     fn next_to_serve(&self, model: &str) -> Option<(Ticket, u32)> {
         for (ticket, waiter) in self.lines.get(model)?.in_order() {
-            match self.place(model, waiter.strategy, &waiter.tried) {
+            match self.place(model, &waiter.wish, &waiter.tried) {
                 Ok(index) => return Some((ticket, index)),
                 // Who may go anywhere and cannot, blocks nobody who could.
-                Err(_) if waiter.tried.is_empty() => return None,
+                Err(_) if waiter.goes_anywhere() => return None,
                 Err(_) => {}
             }
         }
@@ -495,5 +571,7 @@ impl<W> Core<W> {
     }
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;

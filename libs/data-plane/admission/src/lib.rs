@@ -18,7 +18,7 @@ mod line;
 mod runtime;
 mod slot;
 
-pub use crate::core::{EndpointStatus, Snapshot};
-pub use config::{Ask, Config, Priority, Refusal, RefusalReason, Ticket, UnknownPriority};
+pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
+pub use config::{Ask, Config, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
 pub use ejection::{Failure, Quarantine};
 pub use runtime::{Admission, Lease, Outcome};

@@ -1,11 +1,10 @@
 //! The requests that wait for one model, in order of arrival within their priority.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use placement::Strategy;
 use routing_table::EndpointKey;
 
-use crate::{Priority, Ticket};
+use crate::{Priority, Ticket, Wish};
 
 /// How many interactive requests are served before one batch request, while both wait: batch work gets a fifth
 /// of the slots at the worst, so that it is late but never starved.
@@ -15,8 +14,15 @@ const INTERACTIVE_PER_BATCH: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Waiter<W> {
     pub(crate) wake: W,
-    pub(crate) strategy: Strategy,
+    pub(crate) wish: Arc<Wish>,
     pub(crate) tried: Vec<(EndpointKey, u64)>,
+}
+
+impl<W> Waiter<W> {
+    /// Whether any endpoint would do. If such a request has no place, nobody has.
+    pub(crate) fn goes_anywhere(&self) -> bool {
+        self.tried.is_empty() && self.wish.pin.is_none()
+    }
 }
 
 /// First come, first served within a priority; a request that is tried again keeps its ticket and so its place.
@@ -87,13 +93,15 @@ impl<W> Line<W> {
     }
 
     /// Whether nobody has to be served before a request with this priority and ticket.
+    ///
+    /// Who waits for a particular endpoint stands in nobody's way: there may be room elsewhere.
     pub(crate) fn is_next(&self, priority: Priority, ticket: Ticket) -> bool {
-        let before = |class: &BTreeMap<Ticket, Waiter<W>>| {
-            class.first_key_value().is_some_and(|(first, _)| *first < ticket)
+        let ahead = |class: &BTreeMap<Ticket, Waiter<W>>| {
+            class.range(..ticket).any(|(_, waiter)| waiter.goes_anywhere())
         };
         match priority {
-            Priority::Interactive => !before(&self.interactive),
-            Priority::Batch => self.interactive.is_empty() && !before(&self.batch),
+            Priority::Interactive => !ahead(&self.interactive),
+            Priority::Batch => !ahead(&self.batch) && !self.interactive.values().any(Waiter::goes_anywhere),
         }
     }
 

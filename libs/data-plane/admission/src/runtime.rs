@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Snapshot, Ticket,
-    core::{Arrival, Core, Ending, Grant},
+    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Snapshot, Ticket, Wish,
+    core::{Arrival, Core, Ending, Explanation, Grant},
 };
 
 type Wake = oneshot::Sender<Lease>;
@@ -107,7 +107,7 @@ impl Admission {
         };
         let Some(woken) = receiver else {
             // The core says "waiting" only after it took a sender.
-            return Err(self.0.core.lock().verdict(ask.model, self.0.now()));
+            return Err(self.0.core.lock().verdict(ask.model, ask.wish, self.0.now()));
         };
         self.0.waiting.notify_one();
         let place = Place {
@@ -119,10 +119,10 @@ impl Admission {
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         tokio::select! {
             biased;
-            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, self.0.now())),
+            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, ask.wish, self.0.now())),
             () = sleep_until(until) => {
                 drop(place);
-                let mut refusal = self.0.core.lock().verdict(ask.model, self.0.now());
+                let mut refusal = self.0.core.lock().verdict(ask.model, ask.wish, self.0.now());
                 if deadline.is_some_and(|deadline| deadline <= patience) {
                     refusal = Refusal { reason: RefusalReason::Deadline, retry_after: None };
                 }
@@ -141,6 +141,12 @@ impl Admission {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.core.lock().snapshot(self.0.now())
+    }
+
+    /// What would happen to a request now, and why; nothing changes by asking.
+    #[must_use]
+    pub fn explain(&self, model: &str, wish: &Wish) -> Explanation {
+        self.0.core.lock().explain(model, wish, self.0.now())
     }
 
     /// The quarantine of an endpoint, if it is in one.

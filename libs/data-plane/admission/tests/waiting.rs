@@ -7,21 +7,27 @@
     reason = "a test ends where it fails"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
-use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason};
-use placement::Strategy;
+use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Wish};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
 use tokio::{sync::watch, time::Instant};
 
-const ASK: Ask<'static> = Ask {
-    model: "m",
-    strategy: Strategy::LeastLoaded,
-    priority: Priority::Interactive,
-    tried: &[],
-    ticket: None,
-};
+static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
+
+fn ask() -> Ask<'static> {
+    Ask {
+        model: "m",
+        priority: Priority::Interactive,
+        wish: &ANYWHERE,
+        tried: &[],
+        ticket: None,
+    }
+}
 
 fn table(slots: u32) -> Arc<RoutingTable> {
     let key = EndpointKey {
@@ -73,16 +79,16 @@ async fn with_slots<T>(
 #[tokio::test(start_paused = true)]
 async fn waits_as_long_as_allowed_and_not_longer() {
     with_slots(1, async |admission, _tables| {
-        let _held = admission.acquire(ASK, None).await.unwrap();
+        let _held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
-        let refusal = admission.acquire(ASK, None).await.unwrap_err();
+        let refusal = admission.acquire(ask(), None).await.unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::QueueFull);
         assert!(refusal.retry_after.is_some());
         assert_eq!(start.elapsed().as_secs(), Config::default().max_wait.as_secs());
 
         let start = Instant::now();
         let deadline = Some(start + Duration::from_millis(300));
-        let refusal = admission.acquire(ASK, deadline).await.unwrap_err();
+        let refusal = admission.acquire(ask(), deadline).await.unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::Deadline);
         assert_eq!(start.elapsed().as_millis() / 10, 30);
         assert!(
@@ -97,9 +103,9 @@ async fn waits_as_long_as_allowed_and_not_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_lease_wakes_the_next_at_once() {
     with_slots(1, async |admission, _tables| {
-        let held = admission.acquire(ASK, None).await.unwrap();
+        let held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
-        let (next, ()) = tokio::join!(admission.acquire(ASK, None), async {
+        let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             held.ended(Outcome::Served);
             drop(held);
@@ -114,13 +120,13 @@ async fn a_dropped_lease_wakes_the_next_at_once() {
 #[tokio::test(start_paused = true)]
 async fn who_leaves_the_line_leaves_no_trace() {
     with_slots(1, async |admission, _tables| {
-        let held = admission.acquire(ASK, None).await.unwrap();
-        let left = tokio::time::timeout(Duration::from_millis(5), admission.acquire(ASK, None)).await;
+        let held = admission.acquire(ask(), None).await.unwrap();
+        let left = tokio::time::timeout(Duration::from_millis(5), admission.acquire(ask(), None)).await;
         assert!(left.is_err());
         assert!(admission.snapshot().waiting.is_empty());
         drop(held);
         assert_eq!(admission.snapshot().endpoints[0].in_flight, 0);
-        admission.acquire(ASK, None).await.unwrap();
+        admission.acquire(ask(), None).await.unwrap();
     })
     .await;
 }
@@ -129,12 +135,12 @@ async fn who_leaves_the_line_leaves_no_trace() {
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_ends_by_itself_for_who_waits() {
     with_slots(4, async |admission, _tables| {
-        let lease = admission.acquire(ASK, None).await.unwrap();
+        let lease = admission.acquire(ask(), None).await.unwrap();
         lease.ended(Outcome::Failed(Failure::Unreachable));
         drop(lease);
         assert!(admission.snapshot().endpoints[0].quarantine.is_some());
         let start = Instant::now();
-        let probe = admission.acquire(ASK, None).await.unwrap();
+        let probe = admission.acquire(ask(), None).await.unwrap();
         assert!(
             (800..1300).contains(&start.elapsed().as_millis()),
             "{:?}",
@@ -150,8 +156,8 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_new_table_serves_those_who_wait() {
     with_slots(1, async |admission, tables| {
-        let _held = admission.acquire(ASK, None).await.unwrap();
-        let (next, ()) = tokio::join!(admission.acquire(ASK, None), async {
+        let _held = admission.acquire(ask(), None).await.unwrap();
+        let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
             tables.send(table(2)).unwrap();
         });
         assert!(next.is_ok());

@@ -1,16 +1,15 @@
 //! The rules of admission, and what must hold whatever happens in whatever order.
 
-use placement::Strategy;
+use std::sync::LazyLock;
+
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
-use proptest::strategy::Strategy as _;
 use routing_table::{Availability, Hop};
 
 use super::*;
 use crate::Priority;
 
 const MS: Duration = Duration::from_millis(1);
-const S: Duration = Duration::from_secs(1);
+pub(super) const S: Duration = Duration::from_secs(1);
 
 fn endpoint(node: &str, slots: u32, report: u64, slots_free: u32) -> Endpoint {
     Endpoint {
@@ -33,11 +32,11 @@ fn endpoint(node: &str, slots: u32, report: u64, slots_free: u32) -> Endpoint {
     }
 }
 
-fn idle(node: &str, slots: u32) -> Endpoint {
+pub(super) fn idle(node: &str, slots: u32) -> Endpoint {
     endpoint(node, slots, 1, slots)
 }
 
-fn table(endpoints: Vec<Endpoint>) -> Arc<RoutingTable> {
+pub(super) fn table(endpoints: Vec<Endpoint>) -> Arc<RoutingTable> {
     Arc::new(RoutingTable::new(1, endpoints))
 }
 
@@ -52,11 +51,13 @@ fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
     core
 }
 
+static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
+
 fn ask(model: &str) -> Ask<'_> {
     Ask {
         model,
-        strategy: Strategy::LeastLoaded,
         priority: Priority::Interactive,
+        wish: &ANYWHERE,
         tried: &[],
         ticket: None,
     }
@@ -175,7 +176,10 @@ fn a_model_whose_nodes_are_away_is_waited_for() {
     };
     let mut core = core(vec![away]);
     waits(core.arrive(&ask("m"), S, || 1));
-    assert_eq!(core.verdict("m", S).reason, RefusalReason::NoneRoutable);
+    assert_eq!(
+        core.verdict("m", &ANYWHERE, S).reason,
+        RefusalReason::NoneRoutable
+    );
     assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
 }
 
@@ -362,108 +366,105 @@ fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
     assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 10);
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Arrive { model: bool },
-    Leave(prop::sample::Index),
-    Release(prop::sample::Index, u8),
-    Table(Vec<(u8, u32, u8)>),
-    Advance(u64),
+#[test]
+fn who_waits_for_one_node_stands_in_nobodys_way() {
+    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let pinned = Arc::new(Wish {
+        pin: NodeId::new("a").ok(),
+        ..Wish::default()
+    });
+    let on_a = granted(core.arrive(
+        &Ask {
+            wish: &pinned,
+            ..ask("m")
+        },
+        MS,
+        || 0,
+    ));
+    waits(core.arrive(
+        &Ask {
+            wish: &pinned,
+            ..ask("m")
+        },
+        MS,
+        || 1,
+    ));
+    let on_b = take(&mut core, MS);
+    assert_eq!((node(&on_a), node(&on_b)), ("a", "b"));
+    waits(core.arrive(&ask("m"), MS, || 2));
+    assert_eq!(core.release(&on_b, Ending::Served, MS, 0.0)[0].0, 2);
+    assert_eq!(core.release(&on_a, Ending::Served, MS, 0.0)[0].0, 1);
 }
 
-fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        8 => any::<bool>().prop_map(|model| Step::Arrive { model }),
-        1 => any::<prop::sample::Index>().prop_map(Step::Leave),
-        6 => (any::<prop::sample::Index>(), 0..5_u8).prop_map(|(index, ending)| Step::Release(index, ending)),
-        1 => prop::collection::vec((0..5_u8, 0..4_u32, 0..3_u8), 0..6).prop_map(Step::Table),
-        2 => (1..2000_u64).prop_map(Step::Advance),
-        1 => Just(Step::Advance(61_000)),
-    ];
-    prop::collection::vec(step, 1..120)
+#[test]
+fn prompts_return_to_where_they_were_read() {
+    let mut core = core(vec![idle("a", 4), idle("b", 4), idle("c", 4)]);
+    let wish = |blocks: &[u64]| {
+        let affinity = placement::Affinity {
+            blocks: blocks.to_vec(),
+            session: None,
+        };
+        Arc::new(Wish {
+            strategy: placement::Strategy::Prefix,
+            pin: None,
+            affinity,
+        })
+    };
+    let first = granted(core.arrive(
+        &Ask {
+            wish: &wish(&[1, 2, 3]),
+            ..ask("m")
+        },
+        MS,
+        || 0,
+    ));
+    let other = granted(core.arrive(
+        &Ask {
+            wish: &wish(&[7, 8, 9]),
+            ..ask("m")
+        },
+        MS,
+        || 0,
+    ));
+    let again = granted(core.arrive(
+        &Ask {
+            wish: &wish(&[1, 2, 3, 4]),
+            ..ask("m")
+        },
+        MS,
+        || 0,
+    ));
+    assert_ne!(node(&first), node(&other));
+    assert_eq!(node(&first), node(&again));
 }
 
-proptest! {
-    /// Whatever happens in whatever order: no endpoint above its slots, nobody waits beside a free slot, the
-    /// line keeps its order, and when all is given back nothing is left taken.
-    #[test]
-    fn invariants(steps in steps()) {
-        let mut core: Core<Ticket> = Core::new(Config { queue_limit: 8, max_wait: S, warm_up: Duration::ZERO });
-        let mut now = Duration::ZERO;
-        let mut version = 1;
-        let mut held: Vec<(bool, Grant)> = Vec::new();
-        let mut waiting: Vec<(Ticket, bool)> = Vec::new();
-        let model_name = |model: bool| if model { "m" } else { "other" };
-        for step in steps {
-            let mut woken: Vec<(Ticket, Grant)> = Vec::new();
-            match step {
-                Step::Arrive { model } => {
-                    let ahead = waiting.iter().any(|(_, theirs)| *theirs == model);
-                    // The core hands out tickets in order; the waker learns its own afterwards.
-                    let next = Ticket(core.last_ticket + 1);
-                    match core.arrive(&ask(model_name(model)), now, || next) {
-                        Arrival::Granted(grant) => {
-                            prop_assert!(!ahead, "overtook somebody");
-                            held.push((model, grant));
-                        }
-                        Arrival::Waiting(ticket) => {
-                            prop_assert_eq!(ticket, next);
-                            waiting.push((ticket, model));
-                        }
-                        Arrival::Refused(_) => {}
-                    }
-                }
-                Step::Leave(index) if !waiting.is_empty() => {
-                    let (ticket, model) = waiting.remove(index.index(waiting.len()));
-                    prop_assert!(core.leave(model_name(model), ticket));
-                }
-                Step::Release(index, ending) if !held.is_empty() => {
-                    let (_, grant) = held.swap_remove(index.index(held.len()));
-                    let ending = match ending {
-                        0 => Ending::Failed(Failure::Unreachable),
-                        1 => Ending::Failed(Failure::Broken),
-                        2 => Ending::Refused,
-                        3 => Ending::Untold,
-                        _ => Ending::Served,
-                    };
-                    woken = core.release(&grant, ending, now, 0.0);
-                }
-                Step::Table(endpoints) => {
-                    version += 1;
-                    let endpoints = endpoints.into_iter().map(|(node, slots, kind)| Endpoint {
-                        models: Some([model_name(kind != 0).to_owned()].into()),
-                        availability: if kind == 2 { Availability::Draining } else { Availability::Ready },
-                        report: version,
-                        ..idle(&format!("n{node}"), slots)
-                    });
-                    woken = core.replace_table(table(endpoints.collect()), now);
-                }
-                Step::Advance(ms) => {
-                    now += Duration::from_millis(ms);
-                    woken = core.tick(now);
-                }
-                Step::Leave(_) | Step::Release(..) => {}
-            }
-            for (ticket, grant) in woken {
-                let place = waiting.iter().position(|(theirs, _)| *theirs == ticket);
-                prop_assert!(place.is_some(), "woke somebody who does not wait");
-                let (_, model) = waiting.remove(place.unwrap());
-                prop_assert!(!waiting.iter().any(|(theirs, other)| *other == model && *theirs < ticket), "out of order");
-                held.push((model, grant));
-            }
-            for (slot, endpoint) in core.slots.iter().zip(core.table.endpoints()) {
-                let ours = held.iter().filter(|(_, grant)| grant.endpoint().unwrap().key == endpoint.key).count();
-                prop_assert_eq!(slot.own as usize, ours, "{}", &endpoint.key);
-            }
-            for model in [true, false] {
-                let idle = core.place(model_name(model), Strategy::LeastLoaded, &[]).is_ok();
-                prop_assert!(!idle || waiting.iter().all(|(_, theirs)| *theirs != model), "waits beside a free slot");
-            }
-        }
-        while let Some((_, grant)) = held.pop() {
-            held.extend(core.release(&grant, Ending::Served, now, 0.0).into_iter().map(|(_, grant)| (true, grant)));
-        }
-        prop_assert!(core.slots.iter().all(|slot| slot.own == 0));
-        prop_assert!(core.departed.is_empty());
-    }
+#[test]
+fn explains_without_changing_anything() {
+    let draining = Endpoint {
+        availability: Availability::Draining,
+        ..idle("b", 2)
+    };
+    let mut core = core(vec![idle("a", 1), draining, idle("c", 1)]);
+    let _held = take(&mut core, MS);
+    let before = core.snapshot(MS);
+    let explained = core.explain("m", &ANYWHERE, MS);
+    let told: Vec<_> = explained
+        .candidates
+        .iter()
+        .map(|c| (c.key.node.as_str(), c.skip, c.chosen))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a", Some(Skip::Full), false),
+            ("b", Some(Skip::Draining), false),
+            ("c", None, true)
+        ]
+    );
+    assert_eq!((explained.no_place, explained.waiting), (None, 0));
+    assert_eq!(
+        core.explain("x", &ANYWHERE, MS).no_place,
+        Some(NoPlace::UnknownModel)
+    );
+    assert_eq!(core.snapshot(MS), before);
 }
