@@ -83,6 +83,7 @@ impl Registry {
         };
         self.credit(&node_id);
         self.adopt_intent(&node_id);
+        self.touch(&node_id);
         let RegisterRequest {
             machine_id,
             address,
@@ -149,6 +150,7 @@ impl Registry {
                 node_id: node_id.clone(),
                 pools: pools.iter().map(|pool| pool.status.clone()).collect(),
             });
+            self.touched.insert(node_id.clone());
         }
         if fenced {
             node.observed.seq = request.seq.or(node.observed.seq);
@@ -236,6 +238,7 @@ impl Registry {
                 draining,
             });
         }
+        self.touch(target.node_id());
         let because = if draining {
             "an operator drains it"
         } else {
@@ -314,24 +317,29 @@ impl Registry {
     pub(crate) fn adopt_intent(&mut self, node_id: &NodeId) {
         self.drop_old_intents();
         if let Some(intent) = self.intents.get_mut(node_id) {
-            intent.orphaned = None;
+            intent.forget_at = None;
         }
     }
 
     /// The node is no longer known: what operators want of it is kept as long as an offline node is, because an
     /// agent that restarts leaves and joins again.
     pub(crate) fn orphan_intent(&mut self, node_id: &NodeId) {
-        let now = self.now;
+        let forget_at = self.now + FORGET_AFTER;
         if let Some(intent) = self.intents.get_mut(node_id) {
-            intent.orphaned = Some(now);
+            intent.forget_at = Some(forget_at);
         }
         self.drop_old_intents();
     }
 
     fn drop_old_intents(&mut self) {
         let now = self.now;
-        self.intents
-            .retain(|_, intent| intent.orphaned.is_none_or(|since| now < since + FORGET_AFTER));
+        self.intents.retain(|node_id, intent| {
+            let kept = intent.forget_at.is_none_or(|at| now < at);
+            if !kept {
+                self.touched.insert(node_id.clone());
+            }
+            kept
+        });
     }
 }
 

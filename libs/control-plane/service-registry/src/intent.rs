@@ -46,8 +46,8 @@ pub struct Drain {
 pub(crate) struct Intent {
     pub(crate) node: Option<Drain>,
     pub(crate) pools: BTreeMap<PoolId, Drain>,
-    /// Since when the node is unknown.
-    pub(crate) orphaned: Option<Duration>,
+    /// The node is unknown: when to forget its wishes too.
+    pub(crate) forget_at: Option<Duration>,
 }
 
 impl Intent {

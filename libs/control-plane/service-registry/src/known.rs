@@ -1,26 +1,40 @@
 //! What outlives this process: which nodes there are, what they last reported, and what operators want.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use pool_registry_types::{Capabilities, PoolId, PoolStatus, RegisterRequest};
+use pool_registry_types::{Capabilities, NodeId, PoolId, PoolStatus, RegisterRequest};
 
 use crate::{
-    Registry,
+    FORGET_AFTER, Registry,
     intent::{Drain, Intent},
-    node::{Basis, Node, Pool, check_address},
+    node::{Basis, Node, Pool, check_address, not_ready},
 };
 
-/// A node as a store keeps it. Times are relative, because the next process has another origin.
+/// What a store keeps of a node. Times are relative, because the next process has another origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownNode {
-    /// Its last registration.
-    pub registration: RegisterRequest,
-    /// What it last reported; empty when that is not kept.
-    pub pools: Vec<PoolStatus>,
+    /// Which node.
+    pub node_id: NodeId,
+    /// Who it is and what it has; `None` when it has left and only what operators want of it is known.
+    pub life: Option<KnownLife>,
+    /// In how much time it is forgotten; `None` while it is alive.
+    pub forget_in: Option<Duration>,
     /// An operator drains it.
     pub drain: Option<KnownDrain>,
     /// An operator drains these of its pools.
     pub pool_drains: Vec<(PoolId, KnownDrain)>,
+}
+
+/// Who a node is and what it has, as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLife {
+    /// Its last registration.
+    pub registration: RegisterRequest,
+    /// Its pools as last reported, without what changes with every request: all slots count as free, because a count
+    /// that is old keeps requests away for nothing, and a node that is full says so itself.
+    pub pools: Vec<PoolStatus>,
+    /// A sign of life is enough to believe the pools. Otherwise the node must report before it is given requests.
+    pub reported: bool,
 }
 
 /// A drain as a store keeps it.
@@ -40,7 +54,7 @@ impl KnownDrain {
     fn from(self, now: Duration) -> Drain {
         Drain {
             since: now,
-            deadline: self.left.map(|left| now + left),
+            deadline: self.left.map(|left| now.saturating_add(left)),
         }
     }
 }
@@ -49,87 +63,152 @@ impl Registry {
     /// This process began anew and knows these nodes from before.
     ///
     /// None of them is offline before a full timeout. Their pools are routable once the node answers a probe or
-    /// reports. A node that has registered already is left alone, and so is one whose address cannot be used.
+    /// reports. A node that has registered already is left alone, and so is one whose address cannot be used. One
+    /// whose time to be forgotten has come is not taken up.
     pub fn restore(&mut self, known: Vec<KnownNode>, now: Duration) {
         let now = self.advance(now);
         for known in known {
-            let node_id = known.registration.node_id.clone();
-            if self.nodes.contains_key(&node_id) || check_address(&known.registration).is_err() {
-                continue;
+            if !self.nodes.contains_key(&known.node_id) {
+                self.restore_one(known, now);
             }
-            let Some(node) = remembered(&known, now) else {
-                continue;
-            };
-            let intent = Intent {
-                node: known.drain.map(|drain| drain.from(now)),
-                pools: known
-                    .pool_drains
-                    .into_iter()
-                    .map(|(pool, drain)| (pool, drain.from(now)))
-                    .collect(),
-                orphaned: None,
-            };
-            if !intent.is_empty() {
-                self.intents.insert(node_id.clone(), intent);
-            }
-            self.nodes.insert(node_id.clone(), node);
-            self.credit(&node_id);
-            self.refresh(&node_id, Some("known from before"));
         }
+    }
+
+    fn restore_one(&mut self, known: KnownNode, now: Duration) {
+        let node_id = known.node_id;
+        // Whatever comes of it may differ from what the store has.
+        self.touch(&node_id);
+        if known.forget_in.is_some_and(|left| left.is_zero()) {
+            return;
+        }
+        let forget_at = known.forget_in.map(|left| now.saturating_add(left));
+        let node = known.life.as_ref().and_then(|life| remembered(life, now));
+        let intent = Intent {
+            node: known.drain.map(|drain| drain.from(now)),
+            pools: known
+                .pool_drains
+                .into_iter()
+                .map(|(pool, drain)| (pool, drain.from(now)))
+                .collect(),
+            forget_at: node
+                .is_none()
+                .then_some(forget_at.unwrap_or(now.saturating_add(FORGET_AFTER))),
+        };
+        if !intent.is_empty() {
+            self.intents.insert(node_id.clone(), intent);
+        }
+        let Some(node) = node else {
+            return;
+        };
+        self.nodes.insert(node_id.clone(), node);
+        self.credit(&node_id);
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.observed.forget_at = forget_at;
+        }
+        self.refresh(&node_id, Some("known from before"));
     }
 
     /// Everything worth keeping for the next process.
     #[must_use]
     pub fn known(&self) -> Vec<KnownNode> {
-        self.nodes
-            .iter()
-            .map(|(node_id, node)| {
-                let intent = self.intents.get(node_id);
-                let identity = &node.identity;
-                KnownNode {
-                    registration: RegisterRequest {
-                        node_id: node_id.clone(),
-                        machine_id: identity.machine_id.clone(),
-                        address: identity.address.clone(),
-                        pools: node
-                            .observed
-                            .pools
-                            .iter()
-                            .map(|pool| pool.status.pool_id.clone())
-                            .collect(),
-                        capabilities: Capabilities::clone(&identity.capabilities),
-                        version: identity.version.as_deref().map(str::to_owned),
-                        incarnation: identity.incarnation,
-                    },
-                    pools: node
-                        .observed
-                        .pools
-                        .iter()
-                        .map(|pool| PoolStatus::clone(&pool.status))
-                        .collect(),
-                    drain: intent
-                        .and_then(|intent| intent.node)
-                        .map(|drain| KnownDrain::of(drain, self.now)),
-                    pool_drains: intent
-                        .iter()
-                        .flat_map(|intent| &intent.pools)
-                        .map(|(pool, drain)| (pool.clone(), KnownDrain::of(*drain, self.now)))
-                        .collect(),
-                }
-            })
-            .collect()
+        let ids: BTreeSet<&NodeId> = self.nodes.keys().chain(self.intents.keys()).collect();
+        ids.into_iter().filter_map(|id| self.known_node(id)).collect()
+    }
+
+    /// What is worth keeping of one node; `None` when a store should have nothing of it.
+    #[must_use]
+    pub fn known_node(&self, node_id: &NodeId) -> Option<KnownNode> {
+        let node = self.nodes.get(node_id);
+        let intent = self.intents.get(node_id);
+        let forget_at = match (node, intent) {
+            (None, None) => return None,
+            (Some(node), _) if node.observed.offline => self.deadlines.of(node_id),
+            (Some(node), _) => node.observed.forget_at,
+            (None, Some(intent)) => intent.forget_at,
+        };
+        Some(KnownNode {
+            node_id: node_id.clone(),
+            life: node.map(|node| life(node_id, node)),
+            forget_in: forget_at.map(|at| at.saturating_sub(self.now)),
+            drain: intent
+                .and_then(|intent| intent.node)
+                .map(|drain| KnownDrain::of(drain, self.now)),
+            pool_drains: intent
+                .iter()
+                .flat_map(|intent| &intent.pools)
+                .map(|(pool, drain)| (pool.clone(), KnownDrain::of(*drain, self.now)))
+                .collect(),
+        })
+    }
+
+    /// The nodes of which [`known_node`](Self::known_node) may say something else than when they were last taken.
+    ///
+    /// A heartbeat that changes free slots and free memory only is no reason, so a quiet fleet writes nothing.
+    #[must_use]
+    pub fn take_touched(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(crate) fn touch(&mut self, node_id: &NodeId) {
+        self.touched.insert(node_id.clone());
     }
 }
 
-fn remembered(known: &KnownNode, now: Duration) -> Option<Node> {
-    let request = &known.registration;
+fn life(node_id: &NodeId, node: &Node) -> KnownLife {
+    let Node {
+        identity, observed, ..
+    } = node;
+    // Of an absent node this process would not believe it either.
+    let reported = observed.basis != Basis::Awaited && (!observed.offline || node.held);
+    let kept = |pool: &Pool| {
+        if reported {
+            all_free(&pool.status)
+        } else {
+            Arc::unwrap_or_clone(not_ready(&pool.status))
+        }
+    };
+    KnownLife {
+        registration: RegisterRequest {
+            node_id: node_id.clone(),
+            machine_id: identity.machine_id.clone(),
+            address: identity.address.clone(),
+            pools: observed
+                .pools
+                .iter()
+                .map(|pool| pool.status.pool_id.clone())
+                .collect(),
+            capabilities: Capabilities::clone(&identity.capabilities),
+            version: identity.version.as_deref().map(str::to_owned),
+            incarnation: identity.incarnation,
+        },
+        pools: observed.pools.iter().map(kept).collect(),
+        reported,
+    }
+}
+
+/// A report without what changes with every request.
+fn all_free(status: &PoolStatus) -> PoolStatus {
+    let mut status = status.clone();
+    status.slots_free = status.slots_total;
+    status.vram_free_bytes = 0;
+    for replica in status.replicas.iter_mut().flatten() {
+        replica.slots_free = replica.slots_total;
+    }
+    status
+}
+
+fn remembered(life: &KnownLife, now: Duration) -> Option<Node> {
+    let request = &life.registration;
+    check_address(request).ok()?;
     let mut node = Node::new(request, now).ok()?;
-    if !known.pools.is_empty() {
-        node.observed.pools = known
+    if !life.pools.is_empty() {
+        node.observed.pools = life
             .pools
             .iter()
             .map(|pool| Pool::new(&request.node_id, &request.address, pool.clone().into()).ok())
             .collect::<Option<_>>()?;
+    }
+    if life.reported {
         node.observed.basis = Basis::Remembered;
     }
     Some(node)

@@ -38,6 +38,6 @@ pub use delta::{Delta, LeftReason, PoolsLine};
 pub use error::RegistryError;
 pub use events::{HeartbeatOutcome, RegisterOutcome};
 pub use intent::{Drain, Target};
-pub use known::{KnownDrain, KnownNode};
+pub use known::{KnownDrain, KnownLife, KnownNode};
 pub use registry::Registry;
 pub use view::{NodeView, NodesSnapshot, PoolView};

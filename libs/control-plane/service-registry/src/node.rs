@@ -47,6 +47,8 @@ impl Basis {
 pub(crate) struct Observed {
     pub(crate) last_heard: Duration,
     pub(crate) offline: bool,
+    /// It was offline before this control plane started and has not been heard since: when to forget it.
+    pub(crate) forget_at: Option<Duration>,
     pub(crate) seq: Option<u64>,
     pub(crate) report: u64,
     pub(crate) basis: Basis,
@@ -86,6 +88,7 @@ impl Node {
             observed: Observed {
                 last_heard: now,
                 offline: false,
+                forget_at: None,
                 seq: None,
                 report: 0,
                 basis: Basis::Awaited,
@@ -235,7 +238,7 @@ fn models(status: &PoolStatus) -> Option<Arc<[String]>> {
     Some(names.into_iter().cloned().collect())
 }
 
-fn not_ready(status: &PoolStatus) -> Arc<PoolStatus> {
+pub(crate) fn not_ready(status: &PoolStatus) -> Arc<PoolStatus> {
     Arc::new(PoolStatus {
         ready: false,
         draining: false,

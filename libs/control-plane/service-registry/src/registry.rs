@@ -1,6 +1,9 @@
 //! The registry's state, its clock, and how a change spreads: status, deltas, suspicion.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pool_registry_types::{NodeId, NodeStatus};
 
@@ -51,6 +54,8 @@ pub struct Registry {
     pub(crate) reports: u64,
     pub(crate) revision: u64,
     pub(crate) deltas: Vec<Delta>,
+    /// Nodes of which a store has something else than what is known now.
+    pub(crate) touched: BTreeSet<NodeId>,
 }
 
 impl Registry {
@@ -67,6 +72,7 @@ impl Registry {
             reports: 0,
             revision: 0,
             deltas: Vec::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -156,7 +162,9 @@ impl Registry {
             self.forget(node_id, LeftReason::Forgotten);
         } else {
             node.observed.offline = true;
-            self.deadlines.set(node_id, self.now + FORGET_AFTER);
+            let forget_at = node.observed.forget_at.unwrap_or(self.now + FORGET_AFTER);
+            self.deadlines.set(node_id, forget_at);
+            self.touch(node_id);
             self.refresh(node_id, None);
         }
     }
@@ -165,13 +173,18 @@ impl Registry {
     pub(crate) fn credit(&mut self, node_id: &NodeId) {
         if let Some(node) = self.nodes.get_mut(node_id) {
             node.observed.last_heard = self.now;
-            node.observed.offline = false;
+            let was_offline = std::mem::take(&mut node.observed.offline);
+            let was_absent = node.observed.forget_at.take().is_some();
             self.deadlines.set(node_id, self.now + self.config.node_timeout);
+            if was_offline || was_absent {
+                self.touch(node_id);
+            }
         }
     }
 
     pub(crate) fn forget(&mut self, node_id: &NodeId, reason: LeftReason) {
         self.deadlines.remove(node_id);
+        self.touch(node_id);
         if self.nodes.remove(node_id).is_some() {
             self.revision += 1;
             self.deltas.push(Delta::Left {

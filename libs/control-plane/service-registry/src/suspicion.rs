@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Delta, MIN_FLEET, Registry, SUSPICION_MAX};
+use crate::{Delta, MIN_FLEET, Registry, SUSPICION_MAX, node::Node};
 
 /// How far the silence of nodes is believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,9 +80,7 @@ impl Registry {
         }
         self.trust = Trust::Full;
         self.revision += 1;
-        for node in self.nodes.values_mut() {
-            node.held = false;
-        }
+        self.set_held(|_| false);
     }
 
     fn tally(&self, from: Duration) -> Tally {
@@ -94,10 +92,18 @@ impl Registry {
     }
 
     fn hold(&mut self, from: Duration) {
-        for node in self.nodes.values_mut() {
-            node.held |= node.lost_at.is_some_and(|at| at >= from);
-        }
+        self.set_held(|node| node.held || node.lost_at.is_some_and(|at| at >= from));
         self.revision += 1;
+    }
+
+    fn set_held(&mut self, held: impl Fn(&Node) -> bool) {
+        for (node_id, node) in &mut self.nodes {
+            let held = held(node);
+            if node.held != held {
+                node.held = held;
+                self.touched.insert(node_id.clone());
+            }
+        }
     }
 
     fn tell(&mut self, on: bool, tally: &Tally) {

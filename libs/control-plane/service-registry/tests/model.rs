@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{World, beat, id, pool, pool_id, register, secs};
+use common::{World, beat, id, pool, pool_id, register, secs, store::Store};
 use pool_registry_types::{NodeId, NodeStatus, PoolStatus};
 use proptest::prelude::*;
 use routing_table::Availability;
@@ -355,6 +355,7 @@ proptest! {
         let mut world = World::new();
         let mut model = Model::default();
         let mut seen = BTreeMap::new();
+        let mut store = Store::default();
         for event in &events {
             world.registry.tick(world.now);
             follow(&mut seen, world.deltas());
@@ -370,6 +371,8 @@ proptest! {
             }
             follow(&mut seen, world.deltas());
             agree(&world, &model);
+            store.follow(&mut world);
+            store.agree(&world);
             prop_assert_eq!(
                 seen.keys().cloned().collect::<Vec<_>>(),
                 model.nodes.keys().map(|&n| id(NODES[n])).collect::<Vec<_>>()

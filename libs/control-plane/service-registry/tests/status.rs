@@ -5,7 +5,7 @@ mod common;
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
 use routing_table::Availability;
-use service_registry::{FORGET_AFTER, KnownDrain, KnownNode, Registry, RegistryError, Target};
+use service_registry::{FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -289,46 +289,6 @@ fn models_are_what_the_pool_or_a_replica_names() {
             .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
     }
-}
-
-#[test]
-fn a_restart_forgets_nobody() {
-    let mut before = World::with_nodes(&["a", "b"]);
-    before
-        .registry
-        .drain(&Target::Node(id("b")), Some(secs(100)), before.now)
-        .unwrap();
-    before.wait_until(secs(10));
-    let known: Vec<KnownNode> = before.registry.known();
-    assert_eq!(known[1].drain, Some(KnownDrain { left: Some(secs(90)) }));
-
-    let mut world = World::new();
-    world.now = secs(5);
-    world.registry.restore(known.clone(), world.now);
-    assert_eq!(world.registry.known(), known);
-    assert_eq!(
-        world.objection("a"),
-        "waiting for a sign of life since the control plane started"
-    );
-    // One that answers a probe serves at once; b is still drained.
-    world.probe("a", true);
-    world.probe("b", true);
-    assert!(world.routable("a"));
-    assert_eq!(world.availability("b"), Availability::Draining);
-    // Nobody is offline before a full timeout, then whoever is silent is.
-    world.wait_until(secs(35) - MS);
-    assert_eq!(world.status("a"), NodeStatus::Online);
-    world.beat("a").unwrap();
-    world.wait_until(secs(35));
-    assert_eq!(world.status("a"), NodeStatus::Online);
-    assert_eq!(world.status("b"), NodeStatus::Offline);
-}
-
-#[test]
-fn who_registered_before_the_store_was_read_is_left_alone() {
-    let known = World::with_nodes(&["a"]).registry.known();
-    let mut world = World::with_nodes(&["a"]);
-    world.unchanged(|world| world.registry.restore(known, world.now));
 }
 
 #[test]

@@ -7,6 +7,8 @@
     reason = "shared by several tests; each uses a part of it, and none is an interface"
 )]
 
+pub mod store;
+
 use std::time::Duration;
 
 use pool_registry_types::{
