@@ -1,6 +1,6 @@
 //! The fake engine as a program: an upstream for benchmarks and for trying things by hand.
 
-use std::{io::Read, process::ExitCode, time::Duration};
+use std::{io::BufRead, process::ExitCode, time::Duration};
 
 use fake_engine::{FakeEngine, Options, Script};
 
@@ -19,6 +19,7 @@ usage: fake-engine [--port N] [--slots N] [--tokens N] [--model NAME] [--record]
                 delays before the head, from there to the first token, and from token to token (0)
 
 A request changes the script for itself: x-fake: tokens=10,token_ms=5,cut=3
+The same on a line of standard input changes it for all requests to come, and is answered by a line.
 ";
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
@@ -42,13 +43,26 @@ fn main() -> ExitCode {
         Ok(engine) => {
             println!("fake-engine listening on {}", engine.url());
             // Whoever started it ends it by closing the pipe, or kills it.
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                println!("{}", direct(&engine, &line));
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("fake-engine: port {}: {error}", options.port);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Changes the script as a line of standard input says, and tells what came of it.
+fn direct(engine: &FakeEngine, line: &str) -> String {
+    match engine.script().with(line) {
+        Ok(script) => {
+            engine.set(script);
+            format!("fake-engine now does {line}")
+        }
+        Err(wrong) => format!("fake-engine: {wrong}"),
     }
 }
 
@@ -90,6 +104,14 @@ fn parse(arguments: &[String]) -> Result<(Script, Options), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_changes_the_script() {
+        let engine = FakeEngine::start(Script::default()).unwrap();
+        assert_eq!(direct(&engine, "tokens=7"), "fake-engine now does tokens=7");
+        assert!(direct(&engine, "tokens").starts_with("fake-engine: x-fake: \"tokens\" is none of"));
+        assert_eq!(engine.script().tokens, 7);
+    }
 
     #[test]
     fn options_become_a_script() {

@@ -84,6 +84,26 @@ pub(crate) struct Plan {
 }
 
 impl Script {
+    /// The script with the directives of [`SCRIPT_HEADER`] for all requests to come: `first_ms=20,token_ms=10`.
+    ///
+    /// # Errors
+    /// When one of them means nothing.
+    pub fn with(mut self, directives: &str) -> Result<Self, DirectiveError> {
+        let Plan {
+            tokens,
+            head_delay,
+            first_token_delay,
+            token_delay,
+            fault,
+        } = self.plan().with(directives)?;
+        self.tokens = tokens;
+        self.head_delay = head_delay;
+        self.first_token_delay = first_token_delay;
+        self.token_delay = token_delay;
+        self.fault = fault;
+        Ok(self)
+    }
+
     pub(crate) fn plan(&self) -> Plan {
         Plan {
             tokens: self.tokens,
@@ -157,6 +177,19 @@ mod tests {
         assert_eq!(plan.with("silent").unwrap().fault, Some(Fault::Silent));
         assert_eq!(plan.with("").unwrap(), plan);
         assert_eq!(changed.whole_delay(), Duration::from_millis(45));
+    }
+
+    #[test]
+    fn directives_can_change_the_whole_script() {
+        let script = Script::default().with("first_ms=20,token_ms=10,cut=2").unwrap();
+        let expected = Script {
+            first_token_delay: Duration::from_millis(20),
+            token_delay: Duration::from_millis(10),
+            fault: Some(Fault::Cut(2)),
+            ..Script::default()
+        };
+        assert_eq!(script, expected);
+        assert!(script.with("first=20").is_err());
     }
 
     #[test]
