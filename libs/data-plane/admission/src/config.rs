@@ -99,6 +99,30 @@ pub struct Ask<'a> {
     pub ticket: Option<Ticket>,
 }
 
+/// What a request that comes now has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// A slot is free, and nobody stands before the request.
+    pub is_free: bool,
+    /// How many are served before it, as far as is known.
+    pub ahead: usize,
+    /// How long the line takes to move up by one, at the speed at which slots were freed lately; `None` when nobody
+    /// can serve the model now.
+    pub pace: Option<Duration>,
+}
+
+impl Outlook {
+    /// When a request with `ahead` others before it is served; `None` when that cannot be told.
+    #[must_use]
+    pub fn starts_in(&self, ahead: usize) -> Option<Duration> {
+        if self.is_free && ahead == 0 {
+            return Some(Duration::ZERO);
+        }
+        let steps = u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1);
+        self.pace.map(|pace| pace.saturating_mul(steps))
+    }
+}
+
 /// Why a request gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RefusalReason {

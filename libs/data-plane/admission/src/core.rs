@@ -542,6 +542,21 @@ impl<W> Core<W> {
     /// How long the line, one request longer, takes at the speed at which slots were freed lately.
     fn time_to_a_slot(&self, model: &str) -> Duration {
         let waiting = self.lines.get(model).map_or(0, |line| line.len());
+        let Some(per_second) = self.slots_per_second(model) else {
+            return MAX_RETRY_AFTER;
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a queue has far fewer than 2^52 entries"
+        )]
+        let seconds = (waiting as f64 + 1.0) / per_second;
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(MAX_RETRY_AFTER)
+            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
+    }
+
+    /// How many slots for `model` were freed in a second lately; `None` when nobody has any.
+    fn slots_per_second(&self, model: &str) -> Option<f64> {
         let per_second: f64 = self
             .table
             .candidates(model)
@@ -557,20 +572,11 @@ impl<W> Core<W> {
                 f64::from(endpoint.slots_total) / slot.service_secs.unwrap_or(ASSUMED_SERVICE_SECS).max(0.001)
             })
             .sum();
-        if per_second <= 0.0 {
-            return MAX_RETRY_AFTER;
-        }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a queue has far fewer than 2^52 entries"
-        )]
-        let seconds = (waiting as f64 + 1.0) / per_second;
-        Duration::try_from_secs_f64(seconds)
-            .unwrap_or(MAX_RETRY_AFTER)
-            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
+        (per_second > 0.0).then_some(per_second)
     }
 }
 
+mod outlook;
 #[cfg(test)]
 mod random;
 #[cfg(test)]

@@ -19,6 +19,6 @@ mod runtime;
 mod slot;
 
 pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
-pub use config::{Ask, Config, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
+pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
 pub use ejection::{Failure, Quarantine};
 pub use runtime::{Admission, Lease, Outcome};

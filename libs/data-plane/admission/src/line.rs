@@ -127,6 +127,14 @@ impl<W> Line<W> {
             .map(|(ticket, waiter)| (*ticket, waiter))
     }
 
+    /// How many are served before a request of this priority that comes now, as far as is known.
+    pub(crate) fn before(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Interactive => self.interactive.len(),
+            Priority::Batch => self.len(),
+        }
+    }
+
     /// How many are served before `ticket`, as far as is known now.
     pub(crate) fn ahead_of(&self, ticket: Ticket) -> usize {
         if self.batch.contains_key(&ticket) {

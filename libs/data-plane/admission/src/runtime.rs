@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Snapshot, Ticket, Wish,
+    Ask, Config, Failure, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot, Ticket, Wish,
     core::{Arrival, Core, Ending, Explanation, Grant},
 };
 
@@ -91,6 +91,20 @@ impl Admission {
     /// # Errors
     /// When there is none in time, or never will be; see [`RefusalReason`].
     pub async fn acquire(&self, ask: Ask<'_>, deadline: Option<Instant>) -> Result<Lease, Refusal> {
+        self.acquire_within(ask, deadline, self.0.config.max_wait).await
+    }
+
+    /// As [`acquire`](Self::acquire), with a longest wait of the caller's own: a task that nobody sits and waits
+    /// for has more patience than a client.
+    ///
+    /// # Errors
+    /// When there is no slot in time, or never will be; see [`RefusalReason`].
+    pub async fn acquire_within(
+        &self,
+        ask: Ask<'_>,
+        deadline: Option<Instant>,
+        patience: Duration,
+    ) -> Result<Lease, Refusal> {
         let mut receiver = None;
         let arrival = {
             let mut core = self.0.core.lock();
@@ -115,7 +129,7 @@ impl Admission {
             model: ask.model,
             ticket,
         };
-        let patience = Instant::now() + self.0.config.max_wait;
+        let patience = Instant::now() + patience;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         tokio::select! {
             biased;
@@ -135,6 +149,12 @@ impl Admission {
     #[must_use]
     pub fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
         self.0.core.lock().ahead_of(model, ticket)
+    }
+
+    /// What a request for `model` that came now would have before it.
+    #[must_use]
+    pub fn outlook(&self, model: &str, priority: Priority) -> Outlook {
+        self.0.core.lock().outlook(model, priority, self.0.now())
     }
 
     /// All slots and lines at this moment.

@@ -164,3 +164,18 @@ async fn a_new_table_serves_those_who_wait() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_may_bring_its_own_patience() {
+    with_slots(1, async |admission, _tables| {
+        let _held = admission.acquire(ask(), None).await.unwrap();
+        let start = Instant::now();
+        let patience = 20 * Config::default().max_wait;
+        let refusal = admission.acquire_within(ask(), None, patience).await.unwrap_err();
+        assert_eq!(
+            (refusal.reason, start.elapsed()),
+            (RefusalReason::QueueFull, patience)
+        );
+    })
+    .await;
+}

@@ -40,7 +40,7 @@ pub(super) fn table(endpoints: Vec<Endpoint>) -> Arc<RoutingTable> {
     Arc::new(RoutingTable::new(1, endpoints))
 }
 
-fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
+pub(super) fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
     let config = Config {
         queue_limit: 4,
         max_wait: S,
@@ -53,7 +53,7 @@ fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
 
 static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
 
-fn ask(model: &str) -> Ask<'_> {
+pub(super) fn ask(model: &str) -> Ask<'_> {
     Ask {
         model,
         priority: Priority::Interactive,
@@ -77,7 +77,7 @@ fn refused(arrival: Arrival) -> Refusal {
     }
 }
 
-fn waits(arrival: Arrival) -> Ticket {
+pub(super) fn waits(arrival: Arrival) -> Ticket {
     match arrival {
         Arrival::Waiting(ticket) => ticket,
         other => panic!("{other:?}"),
@@ -88,7 +88,7 @@ fn node(grant: &Grant) -> &str {
     grant.endpoint().unwrap().key.node.as_str()
 }
 
-fn take(core: &mut Core<u32>, now: Duration) -> Grant {
+pub(super) fn take(core: &mut Core<u32>, now: Duration) -> Grant {
     granted(core.arrive(&ask("m"), now, || unreachable!("does not wait")))
 }
 
