@@ -57,6 +57,10 @@ codes! {
     StaleIncarnation => "STALE_INCARNATION", 409, false;
     /// Another machine uses the node id and is alive.
     NodeIdConflict => "NODE_ID_CONFLICT", 409, false;
+    /// The task id stands for another request.
+    TaskIdConflict => "TASK_ID_CONFLICT", 409, false;
+    /// The client has cancelled it; told in events, where there is no status.
+    Cancelled => "CANCELLED", 409, false;
     /// The body is over its limit.
     PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
     /// Every slot is taken and the line is full, or waiting took too long.

@@ -119,6 +119,10 @@ ids! {
     ReplicaId => "replica_id";
     /// Which inference engine it is: `llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.
     EngineKind => "engine";
+    /// One request that runs by itself and is read when its client likes.
+    TaskId => "task_id";
+    /// The conversation a request belongs to.
+    SessionId => "session_id";
 }
 
 impl NodeId {

@@ -21,7 +21,7 @@ mod url;
 
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
 pub use handoff::Handoff;
-pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId};
+pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use node::{
     Ack, Capabilities, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
