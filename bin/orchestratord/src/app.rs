@@ -6,7 +6,7 @@ use admission::{Admission, Failure};
 use anyhow::Context as _;
 use control_api::{ControlApi, QuarantineView};
 use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
-use inference_gateway::{Front, Gateway, GatewayMetrics};
+use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::LocalNode;
 use registry_runtime::RegistryHandle;
 use routing_table::RoutingTable;
@@ -60,6 +60,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new("orchestratord", env!("CARGO_PKG_VERSION"));
     let gateway_metrics = GatewayMetrics::default();
     metrics.register(|registry| gateway_metrics.register(registry));
+    let explain = explain_router(admission.clone(), config.gateway.strategy);
     let gateway = Gateway::new(
         config.gateway,
         admission.clone(),
@@ -72,6 +73,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let control = ControlApi::new(registry, tables)
         .with_quarantine(move |endpoint| quarantine(&admission, endpoint))
         .router()
+        .merge(explain)
         .merge(service_routes(
             readiness.clone(),
             Arc::new(move || metrics.render()),

@@ -36,7 +36,7 @@ Settings come from the environment:
   ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS  upper bound for noticing; exact otherwise  [10]
   ORCHESTRATORD_RUNTIME_DIR                where engines announce themselves (HOME)   [.runtime/engines]
   ORCHESTRATORD_STATE_DIR                  what it remembers across restarts (CLOUD)  [.runtime/state]
-  ORCHESTRATORD_PLACEMENT                  least-loaded or round-robin                [least-loaded]
+  ORCHESTRATORD_PLACEMENT                  how to choose an endpoint; see README        [least-loaded]
   ORCHESTRATORD_QUEUE_LIMIT                requests that may wait for one model       [256]
   ORCHESTRATORD_QUEUE_WAIT_MS              the longest a request waits for a slot     [5000]
   ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS      the longest an engine may think            [120000]

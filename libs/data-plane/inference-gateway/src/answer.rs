@@ -13,7 +13,7 @@ use stream_proxy::{ProxyBody, StreamError};
 
 use crate::{
     metrics::{Record, Result},
-    sse::{EventStream, LastEvent, error_event},
+    sse::EventStream,
 };
 
 /// The body of an answer of the gateway.
@@ -45,8 +45,6 @@ pub(crate) struct Passing {
     /// Given back when the body ends; dropped with it when the client leaves.
     pub(crate) lease: Option<Lease>,
     pub(crate) events: Option<EventStream>,
-    /// The stream's proper end is `data: [DONE]`; anything less is a break.
-    pub(crate) ends_with_done: bool,
     pub(crate) record: Record,
 }
 
@@ -54,10 +52,7 @@ impl Passing {
     /// The body is over. What the client still gets: nothing, the rest, or the reason why there is no more.
     fn end(&mut self, broken: Option<&StreamError>) -> Option<Bytes> {
         let lease = self.lease.take()?;
-        let cut_short = self.ends_with_done
-            && self.events.as_ref().is_some_and(|events| {
-                events.is_partial() || !matches!(events.last(), LastEvent::Done | LastEvent::Error)
-            });
+        let cut_short = self.events.as_ref().is_some_and(|events| !events.is_over());
         if broken.is_none() && !cut_short {
             lease.ended(Outcome::Served);
             self.record.set(Result::Served);
@@ -100,7 +95,9 @@ impl Passing {
             code = code.as_str(),
             "an answer broke off after it had begun"
         );
-        self.events.as_ref().map(|_| error_event(code, message))
+        self.events
+            .as_ref()
+            .map(|events| events.dialect().error_event(code, message))
     }
 
     fn poll_frame(

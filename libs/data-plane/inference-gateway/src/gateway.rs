@@ -1,14 +1,15 @@
 //! The way of a request.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use admission::{Admission, Ask, Failure, Lease, Outcome, Priority, RefusalReason, Ticket};
+use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
     request::Parts,
 };
@@ -17,8 +18,7 @@ use http_server::{RequestBody, RequestId};
 use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
-use routing_table::{Availability, EndpointKey, Hop, RoutingTable};
-use serde::Serialize;
+use routing_table::{Hop, RoutingTable};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::{sync::watch, time::Instant};
 
@@ -27,30 +27,32 @@ use crate::{
     answer::{GatewayBody, Passing},
     attempt::{Attempt, judge, told_load},
     budget::RetryBudget,
+    dialect::Dialect,
+    journey::Journey,
     metrics::{Record, Result as Outcomes},
-    peek::peek,
-    reply::{self, Fault, json},
+    models, multipart,
+    options::{self, Options},
+    peek::{PeekError, check_model, peek},
+    reply::{self, Fault},
+    route::{self, Route},
     sse::EventStream,
 };
 
-/// The most tries of one request. Three replicas that all fail it point at the request.
-const MAX_TRIES: u32 = 3;
-/// The most endpoints one request finds unreachable or busy before it gives up; each one costs a millisecond.
-const MAX_DETOURS: u32 = 16;
 /// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an engine that
 /// dies in the middle of it can then still be replaced, and a slow reader does not hold a slot.
 const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
-/// The client's own deadline, in milliseconds from now.
-const DEADLINE_HEADER: HeaderName = HeaderName::from_static("x-deadline-ms");
 /// Credentials and hints meant for us, and llama-server's resumable streams, which would go on generating after
 /// the client has left.
-const NOT_FORWARDED: [HeaderName; 6] = [
+const NOT_FORWARDED: [HeaderName; 9] = [
     AUTHORIZATION,
     ACCEPT_ENCODING,
     EXPECT,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-conversation-id"),
-    DEADLINE_HEADER,
+    options::DEADLINE,
+    options::PRIORITY,
+    options::STRATEGY,
+    options::PIN_NODE,
 ];
 
 /// What the gateway may be told.
@@ -94,54 +96,6 @@ struct Shared {
     started_unix: u64,
 }
 
-/// A route that forwards to an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Route {
-    path: &'static str,
-    /// Its streams end with `data: [DONE]`.
-    ends_with_done: bool,
-}
-
-const FORWARDED: [Route; 3] = [
-    Route {
-        path: "/v1/chat/completions",
-        ends_with_done: true,
-    },
-    Route {
-        path: "/v1/completions",
-        ends_with_done: true,
-    },
-    Route {
-        path: "/v1/embeddings",
-        ends_with_done: false,
-    },
-];
-
-/// What a request has been through so far.
-struct Journey {
-    deadline: Option<Instant>,
-    ticket: Option<Ticket>,
-    tried: Vec<(EndpointKey, u64)>,
-    attempts: u32,
-    failures: u32,
-    queued: Duration,
-    last_fault: Option<Fault>,
-}
-
-#[derive(Serialize)]
-struct ModelList<'a> {
-    object: &'static str,
-    data: Vec<Model<'a>>,
-}
-
-#[derive(Serialize)]
-struct Model<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    owned_by: &'static str,
-}
-
 impl Gateway {
     /// A gateway over what `tables` says is there and `admission` lets through.
     #[must_use]
@@ -172,15 +126,26 @@ impl Gateway {
     /// Whether requests for `path` are this gateway's to answer.
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        path == "/v1" || path.starts_with("/v1/")
+        route::is_ours(path)
     }
 
     /// Answers one request. Dropping the future, or the answer's body, cancels it up to the engine.
     pub async fn handle(&self, request: Request<RequestBody>) -> Response<GatewayBody> {
         let path = request.uri().path();
-        let forwarded = FORWARDED.into_iter().find(|route| route.path == path);
-        let result = match (forwarded, path, request.method()) {
-            (Some(route), _, &Method::POST) => {
+        let route = route::find(path);
+        let dialect = route.map_or(Dialect::Plain, |route| route.dialect);
+        let one_model = path.strip_prefix("/v1/models/");
+        let result = match (route, request.method(), path) {
+            (None, &Method::GET, "/v1/models") => {
+                Ok(models::list(&self.0.tables.borrow(), self.0.started_unix))
+            }
+            (None, &Method::GET, _) if let Some(id) = one_model => {
+                models::one(&self.0.tables.borrow(), id, self.0.started_unix)
+            }
+            (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
+            (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
+            (_, &Method::POST, _) => {
+                let route = route.unwrap_or(route::OTHER);
                 let record = self.0.metrics.begin(route.path);
                 let result = self.infer(route, request, &record).await;
                 if result.is_err() {
@@ -188,41 +153,10 @@ impl Gateway {
                 }
                 result
             }
-            (None, "/v1/models", &Method::GET) => Ok(self.models()),
             (Some(_), ..) => Err(wrong_method(request.method(), path, "POST")),
-            (None, "/v1/models", _) => Err(wrong_method(request.method(), path, "GET")),
-            _ => Err(Fault::new(
-                ErrorCode::NotFound,
-                "there is no such route; GET /v1/models lists the models",
-            )),
+            (None, ..) => Err(no_such_route()),
         };
-        result.unwrap_or_else(Fault::into_response)
-    }
-
-    fn models(&self) -> Response<GatewayBody> {
-        let table = self.0.tables.borrow().clone();
-        let ready = |model: &&str| {
-            let endpoints = table
-                .candidates(model)
-                .iter()
-                .filter_map(|&index| table.endpoints().get(index as usize));
-            endpoints
-                .into_iter()
-                .any(|endpoint| endpoint.availability == Availability::Ready)
-        };
-        let mut names: Vec<&str> = table.models().filter(ready).collect();
-        names.sort_unstable();
-        let created = self.0.started_unix;
-        let data = names
-            .into_iter()
-            .map(|id| Model {
-                id,
-                object: "model",
-                created,
-                owned_by: "llorch",
-            })
-            .collect();
-        json(StatusCode::OK, &ModelList { object: "list", data })
+        result.unwrap_or_else(|fault| fault.into_response(dialect))
     }
 
     async fn infer(
@@ -232,30 +166,26 @@ impl Gateway {
         record: &Record,
     ) -> Result<Response<GatewayBody>, Fault> {
         let (parts, body) = request.into_parts();
-        let deadline = deadline(&parts.headers, Instant::now())?;
+        let options = Options::read(&parts.headers, self.0.config.strategy, Instant::now())?;
         let body = body.read_all(self.0.config.max_body_bytes).await?;
-        let peeked = peek(&body)?;
-        let model = match peeked.model {
-            Some(model) => model.into_owned(),
-            None => self.only_model()?,
+        let model = match named_model(&parts.headers, &body) {
+            Ok(Some(model)) => model.into_owned(),
+            // A route nobody has written down is one only if its body says whom it is for.
+            Ok(None) | Err(_) if route == route::OTHER => return Err(no_such_route()),
+            Ok(None) => self.only_model()?,
+            Err(error) => return Err(error.into()),
         };
+        let (priority, deadline) = (options.priority, options.deadline);
+        let wish = options.wish(&model, &body);
+        let mut journey = Journey::new(model, wish, priority, deadline);
         let mut outbound = outbound(parts, body);
         self.0.budget.lock().earn();
-        let mut journey = Journey {
-            deadline,
-            ticket: None,
-            tried: Vec::new(),
-            attempts: 0,
-            failures: 0,
-            queued: Duration::ZERO,
-            last_fault: None,
-        };
         loop {
-            let lease = self.slot(&model, &mut journey).await?;
+            let lease = self.slot(&mut journey).await?;
             let life = lease
                 .endpoint()
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
-            let (outcome, fault) = match self.attempt(&lease, &mut outbound, &model, &journey).await {
+            let (outcome, fault) = match self.attempt(&lease, &mut outbound, &journey).await {
                 Attempt::Answer { response, outcome } => {
                     match self
                         .answer(route, *response, outcome, lease, record, &journey)
@@ -271,7 +201,12 @@ impl Gateway {
                 }
                 Attempt::GivenUp(fault) => return Err(fault),
             };
-            self.again(&mut journey, life, outcome, fault)?;
+            let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
+            if !journey.may_try_again(life, outcome, spend) {
+                return Err(fault);
+            }
+            self.0.metrics.retried();
+            journey.last_fault = Some(fault);
         }
     }
 
@@ -286,37 +221,28 @@ impl Gateway {
         })
     }
 
-    async fn slot(&self, model: &str, journey: &mut Journey) -> Result<Lease, Fault> {
+    async fn slot(&self, journey: &mut Journey) -> Result<Lease, Fault> {
         let asked = Instant::now();
         let ask = Ask {
-            model,
-            strategy: self.0.config.strategy,
-            priority: Priority::Interactive,
+            model: &journey.model,
+            priority: journey.priority,
+            wish: &journey.wish,
             tried: &journey.tried,
             ticket: journey.ticket,
         };
-        let lease = self
-            .0
-            .admission
-            .acquire(ask, journey.deadline)
-            .await
-            .map_err(|refusal| match journey.last_fault.take() {
+        match self.0.admission.acquire(ask, journey.deadline).await {
+            Ok(lease) => {
+                journey.found(&lease, asked.elapsed());
+                Ok(lease)
+            }
+            Err(refusal) => Err(match journey.last_fault.take() {
                 Some(fault) if refusal.reason == RefusalReason::Exhausted => fault,
-                _ => reply::refused(&refusal, model),
-            })?;
-        journey.queued += asked.elapsed();
-        journey.ticket = Some(lease.ticket());
-        journey.attempts += 1;
-        Ok(lease)
+                _ => reply::refused(&refusal, &journey.model),
+            }),
+        }
     }
 
-    async fn attempt(
-        &self,
-        lease: &Lease,
-        outbound: &mut Outbound,
-        model: &str,
-        journey: &Journey,
-    ) -> Attempt {
+    async fn attempt(&self, lease: &Lease, outbound: &mut Outbound, journey: &Journey) -> Attempt {
         let Some(endpoint) = lease.endpoint() else {
             return Attempt::GivenUp(Fault::new(ErrorCode::Internal, "a slot without an endpoint"));
         };
@@ -327,7 +253,7 @@ impl Gateway {
             if let Some(token) = &self.0.config.node_token {
                 headers.insert(AUTHORIZATION, token.clone());
             }
-            if let Ok(model) = HeaderValue::from_bytes(model.as_bytes()) {
+            if let Ok(model) = HeaderValue::from_bytes(journey.model.as_bytes()) {
                 headers.insert(headers::MODEL, model);
             }
         }
@@ -340,35 +266,6 @@ impl Gateway {
             tracing::info!(endpoint = %endpoint.key, error = error as &dyn std::error::Error, "a try failed");
         }
         judge(result, endpoint.hop)
-    }
-
-    /// Whether the request may be tried again; if not, what the client is told.
-    fn again(
-        &self,
-        journey: &mut Journey,
-        life: Option<(EndpointKey, u64)>,
-        outcome: Outcome,
-        fault: Fault,
-    ) -> Result<(), Fault> {
-        let detours = journey.attempts - journey.failures;
-        let allowed = match outcome {
-            // Nothing was spent upstream: going elsewhere is free, and the quarantine keeps it from coming back.
-            Outcome::Refused | Outcome::Failed(Failure::Unreachable) => {
-                let patience = journey.deadline.is_none_or(|deadline| Instant::now() < deadline);
-                detours < MAX_DETOURS && patience
-            }
-            Outcome::Failed(Failure::Broken) | Outcome::Served => {
-                journey.failures += 1;
-                journey.tried.extend(life);
-                journey.failures < MAX_TRIES && self.0.budget.lock().spend(self.0.started.elapsed())
-            }
-        };
-        if !allowed {
-            return Err(fault);
-        }
-        self.0.metrics.retried();
-        journey.last_fault = Some(fault);
-        Ok(())
     }
 
     /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken in whole.
@@ -391,6 +288,12 @@ impl Gateway {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        // An error has no proper end of a stream.
+        let dialect = if parts.status.is_success() {
+            route.dialect
+        } else {
+            Dialect::Plain
+        };
         let is_small = length(&parts.headers).is_some_and(|length| length <= WHOLE_ANSWER_BYTES);
         let body = if is_small && !is_events {
             match body.collect().await {
@@ -415,8 +318,7 @@ impl Gateway {
             GatewayBody::passing(Passing {
                 body,
                 lease: Some(lease),
-                events: is_events.then(EventStream::default),
-                ends_with_done: route.ends_with_done && parts.status.is_success(),
+                events: is_events.then(|| EventStream::new(dialect)),
                 record: record.clone(),
             })
         };
@@ -432,27 +334,32 @@ fn wrong_method(method: &Method, path: &str, allowed: &'static str) -> Fault {
     }
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn no_such_route() -> Fault {
+    Fault::new(
+        ErrorCode::NotFound,
+        "there is no such route; GET /v1/models lists the models",
+    )
 }
 
-/// The instant at which the client wants no answer any more.
-fn deadline(headers: &HeaderMap, now: Instant) -> Result<Option<Instant>, Fault> {
-    let Some(value) = headers.get(DEADLINE_HEADER) else {
-        return Ok(None);
-    };
-    let millis = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok())
-        .filter(|&millis| millis > 0);
-    match millis.and_then(|millis| now.checked_add(Duration::from_millis(millis))) {
-        Some(deadline) => Ok(Some(deadline)),
-        None => Err(Fault::field(
-            "X-Deadline-Ms",
-            "the header X-Deadline-Ms must be a number of milliseconds above 0",
-        )),
+/// The model a request names, in JSON or in a form.
+fn named_model<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Option<Cow<'a, str>>, PeekError> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if content_type
+        .get(..10)
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
+    {
+        return multipart::model(content_type, body)
+            .map(|model| check_model(model.into()))
+            .transpose();
     }
+    Ok(peek(body)?.model)
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The request as it goes on: the client's bytes, without what was meant for us.

@@ -11,14 +11,22 @@
 mod answer;
 mod attempt;
 mod budget;
+mod dialect;
+mod explain;
 mod front;
 mod gateway;
+mod journey;
 mod metrics;
+mod models;
+mod multipart;
+mod options;
 mod peek;
 mod reply;
+mod route;
 mod sse;
 
 pub use answer::GatewayBody;
+pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_router};
 pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
 pub use metrics::GatewayMetrics;

@@ -48,21 +48,24 @@ pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
         return Err(PeekError::NotJson("it is a list".to_owned()));
     }
     let peek: Peek<'_> = serde_json::from_slice(body).map_err(|_| explain(body))?;
-    match &peek.model {
-        Some(model)
-            if model.is_empty()
-                || model.len() > MAX_MODEL_NAME_BYTES
-                || model.chars().any(char::is_control) =>
-        {
-            let reason =
-                format!("it must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters");
-            Err(PeekError::Field {
-                field: "model",
-                reason,
-            })
-        }
-        _ => Ok(peek),
+    let Peek { model, stream } = peek;
+    Ok(Peek {
+        model: model.map(check_model).transpose()?,
+        stream,
+    })
+}
+
+/// Whether a model's name can be one.
+pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError> {
+    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control) {
+        let reason =
+            format!("it must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters");
+        return Err(PeekError::Field {
+            field: "model",
+            reason,
+        });
     }
+    Ok(model)
 }
 
 /// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its content.

@@ -9,11 +9,11 @@ use http::{
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_server::{ApiError, BodyError};
-use pool_registry_types::{ErrorCode, OpenAiError, headers};
+use pool_registry_types::{ErrorCode, headers};
 use serde::Serialize;
 use stream_proxy::ForwardError;
 
-use crate::{answer::GatewayBody, peek::PeekError};
+use crate::{answer::GatewayBody, dialect::Dialect, peek::PeekError};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -48,9 +48,9 @@ impl Fault {
     }
 
     /// The answer.
-    pub(crate) fn into_response(self) -> Response<GatewayBody> {
+    pub(crate) fn into_response(self, dialect: Dialect) -> Response<GatewayBody> {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = json(status, &OpenAiError::new(self.code, self.message, self.param));
+        let mut response = json(status, &dialect.error_body(self.code, &self.message, self.param));
         if let Some(after) = self.retry_after {
             // Whole seconds in the one header (RFC 9110, 10.2.3), rounded up: too early is in vain.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);

@@ -6,14 +6,12 @@
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
-use pool_registry_types::{ErrorCode, OpenAiError};
 use thiserror::Error;
+
+use crate::dialect::{Dialect, Event};
 
 /// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
-
-/// How OpenAI's completions streams end.
-const DONE: &[u8] = b"[DONE]";
 
 /// The engine sent an event that is longer than any engine's.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -21,28 +19,23 @@ const DONE: &[u8] = b"[DONE]";
 pub(crate) struct TooLong;
 
 /// Cuts a stream at the ends of events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventStream {
+    dialect: Dialect,
     /// The beginning of an event whose end has not come.
     held: BytesMut,
-    last: LastEvent,
-}
-
-/// What the last whole event was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum LastEvent {
-    /// There was none.
-    #[default]
-    None,
-    /// The stream's regular end, `data: [DONE]`.
-    Done,
-    /// The engine's own report of an error.
-    Error,
-    /// Anything else.
-    Other,
+    last: Event,
 }
 
 impl EventStream {
+    pub(crate) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            held: BytesMut::new(),
+            last: Event::None,
+        }
+    }
+
     /// Takes what came and gives back what may go on: everything up to the end of the last whole event.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, TooLong> {
         let data = if self.held.is_empty() {
@@ -59,19 +52,19 @@ impl EventStream {
             self.held.extend_from_slice(&data[end..]);
         }
         if end > 0 {
-            self.last = classify(&data[..end]);
+            self.last = self.dialect.classify(last_event(&data[..end]));
         }
         Ok(data.slice(..end))
     }
 
-    /// What the last whole event was.
-    pub(crate) fn last(&self) -> LastEvent {
-        self.last
+    /// Whether the stream may end here: after its last event, and not in the middle of one.
+    pub(crate) fn is_over(&self) -> bool {
+        self.dialect == Dialect::Plain || (self.held.is_empty() && self.dialect.is_over(self.last))
     }
 
-    /// Whether the stream stands in the middle of an event.
-    pub(crate) fn is_partial(&self) -> bool {
-        !self.held.is_empty()
+    /// Which API the stream belongs to.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Gives up what waits for its rest: the stream has ended properly without it.
@@ -89,26 +82,13 @@ fn end_of_last_event(data: &[u8]) -> usize {
     after(b"\n\n").max(after(b"\n\r\n"))
 }
 
-/// What the last of the whole events in `events` is.
-fn classify(events: &[u8]) -> LastEvent {
+/// The last of several whole events, without the blank line after it.
+fn last_event(events: &[u8]) -> &[u8] {
     let events = events.trim_ascii_end();
     let start = memmem::rfind(events, b"\n\n")
         .max(memmem::rfind(events, b"\n\r\n"))
         .unwrap_or(0);
-    let event = events[start..].trim_ascii_start();
-    let data = event.strip_prefix(b"data:").map(<[u8]>::trim_ascii_start);
-    match data {
-        Some(DONE) => LastEvent::Done,
-        Some(data) if data.starts_with(br#"{"error""#) => LastEvent::Error,
-        _ if event.starts_with(b"event: error") || event.starts_with(b"error:") => LastEvent::Error,
-        _ => LastEvent::Other,
-    }
-}
-
-/// A whole event that tells the client why its stream ends here.
-pub(crate) fn error_event(code: ErrorCode, message: &str) -> Bytes {
-    let json = serde_json::to_string(&OpenAiError::new(code, message, None)).unwrap_or_default();
-    Bytes::from(format!("data: {json}\n\n"))
+    events[start..].trim_ascii_start()
 }
 
 #[cfg(test)]
@@ -116,60 +96,50 @@ mod tests {
     use super::*;
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
+    fn stream() -> EventStream {
+        EventStream::new(Dialect::Completions)
+    }
+
     #[test]
-    fn tells_how_a_stream_ended() {
-        for (text, last) in [
-            ("", LastEvent::None),
-            ("data: {\"x\":1}\n\n", LastEvent::Other),
-            ("data: {\"x\":1}\n\ndata: [DONE]\n\n", LastEvent::Done),
-            ("data: {\"x\":1}\r\n\r\ndata: [DONE]\r\n\r\n", LastEvent::Done),
-            ("data:[DONE]\n\n", LastEvent::Done),
-            ("data: {\"content\":\"[DONE]\"}\n\n", LastEvent::Other),
-            (
-                "data: [DONE]\n\ndata: {\"error\":{\"code\":500}}\n\n",
-                LastEvent::Error,
-            ),
-            ("event: error\ndata: {}\n\n", LastEvent::Error),
-            (":\n\n", LastEvent::Other),
+    fn knows_whether_a_stream_may_end() {
+        for (text, is_over) in [
+            ("", false),
+            ("data: {\"x\":1}\n\n", false),
+            ("data: {\"x\":1}\n\ndata: [DONE]\n\n", true),
+            ("data: {\"x\":1}\r\n\r\ndata: [DONE]\r\n\r\n", true),
+            ("data: [DONE]\n\ndata: {\"error\":{\"code\":500}}\n\n", true),
+            ("data: [DONE]\n\ndata: half", false),
         ] {
-            let mut events = EventStream::default();
-            assert_eq!(events.push(Bytes::from(text)).unwrap(), text);
-            assert_eq!(events.last(), last, "{text:?}");
-            assert!(!events.is_partial());
+            let mut events = stream();
+            let whole = text.rfind("\n\n").map_or(text.len(), |end| end + 2);
+            let whole = if text.contains("\r\n") { text.len() } else { whole };
+            assert_eq!(events.push(Bytes::from(text)).unwrap(), text[..whole]);
+            assert_eq!(events.is_over(), is_over, "{text:?}");
         }
     }
 
     #[test]
     fn half_an_event_waits_for_its_rest() {
-        let mut events = EventStream::default();
+        let mut events = stream();
         assert_eq!(
             events.push(Bytes::from("data: 1\n\ndata: {\"cho")).unwrap(),
             "data: 1\n\n"
         );
-        assert!(events.is_partial());
+        assert!(!events.held.is_empty());
         assert_eq!(events.push(Bytes::from("ices\":1}\n")).unwrap(), "");
         assert_eq!(
             events.push(Bytes::from("\n")).unwrap(),
             "data: {\"choices\":1}\n\n"
         );
-        assert!(!events.is_partial());
+        assert!(events.held.is_empty());
     }
 
     #[test]
     fn an_endless_event_is_refused() {
-        let mut events = EventStream::default();
+        let mut events = stream();
         let half = Bytes::from(vec![b'x'; MAX_EVENT_BYTES]);
         assert_eq!(events.push(half.clone()).unwrap(), "");
         assert_eq!(events.push(half), Err(TooLong));
-    }
-
-    #[test]
-    fn an_error_event_is_whole() {
-        let event = error_event(ErrorCode::WorkerReset, "the engine \"broke\"\n\noff");
-        let text = std::str::from_utf8(&event).unwrap();
-        let json: serde_json::Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(json["error"]["code"], "WORKER_RESET");
-        assert_eq!(text.matches("\n\n").count(), 1);
     }
 
     proptest! {
@@ -184,7 +154,7 @@ mod tests {
         ) {
             let text: String = events.iter().map(|event| format!("{event}\n")).collect();
             let text = if crlf { text.replace('\n', "\r\n") } else { text };
-            let mut stream = EventStream::default();
+            let mut stream = super::tests::stream();
             let mut passed = Vec::new();
             let mut rest = text.as_bytes();
             let mut cuts = cuts.iter().cycle();
@@ -196,7 +166,7 @@ mod tests {
                 rest = later;
             }
             prop_assert_eq!(String::from_utf8(passed).unwrap(), text);
-            prop_assert!(!stream.is_partial());
+            prop_assert!(stream.held.is_empty());
         }
     }
 }

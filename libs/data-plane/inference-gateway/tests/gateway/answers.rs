@@ -124,6 +124,47 @@ async fn models_are_listed_and_found() {
 
 // spec: PLACE-5
 #[tokio::test]
+async fn one_model_is_described() {
+    let engines = engines([Script {
+        models: vec!["org/name:7b".into()],
+        ..Script::default()
+    }]);
+    let service = Service::over(&engines).await;
+    let (model, _) = text(service.send(Method::GET, "/v1/models/org/name:7b", &[], "").await).await;
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&model).unwrap()["id"],
+        "org/name:7b"
+    );
+    assert_eq!(
+        service
+            .send(Method::GET, "/v1/models/other", &[], "")
+            .await
+            .status(),
+        404
+    );
+}
+
+#[tokio::test]
+async fn other_routes_pass_when_their_body_names_a_model() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    let form = "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--XX--\r\n";
+    let form_type = ("content-type", "multipart/form-data; boundary=XX");
+    for (path, headers, body) in [
+        ("/v1/responses", &[][..], r#"{"model":"tiny","input":"x"}"#),
+        ("/v1/rerank", &[], r#"{"model":"tiny"}"#),
+        ("/v1/brand/new", &[], r#"{"model":"tiny"}"#),
+        ("/tokenize", &[], r#"{"content":"x"}"#),
+        ("/v1/audio/transcriptions", &[form_type], form),
+    ] {
+        // The stand-in does not know them; its answer, from an engine's place, is what shows the way.
+        let answer = service.send(Method::POST, path, headers, body).await;
+        assert_eq!(header(&answer, "x-llorch-node"), "node-1", "{path}");
+        text(answer).await;
+    }
+}
+
+#[tokio::test]
 async fn load_spreads_and_no_engine_gets_more_than_its_slots() {
     let slots = |slots| Script {
         slots,

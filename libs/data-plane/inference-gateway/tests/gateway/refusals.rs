@@ -68,7 +68,7 @@ async fn malformed_requests_name_what_is_wrong() {
             "INVALID_REQUEST",
             Some("X-Deadline-Ms"),
         ),
-        ("/v1/nothing", &[], r#"{"model":"tiny"}"#, 404, "NOT_FOUND", None),
+        ("/v1/nothing", &[], "{}", 404, "NOT_FOUND", None),
     ];
     for (path, headers, body, status, code, param) in cases {
         let answer = service.send(Method::POST, path, headers, body).await;
@@ -88,7 +88,11 @@ async fn malformed_requests_name_what_is_wrong() {
 async fn wrong_methods_are_told_the_right_one() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
-    for (method, path, allow) in [(Method::GET, CHAT, "POST"), (Method::POST, "/v1/models", "GET")] {
+    for (method, path, allow) in [
+        (Method::GET, CHAT, "POST"),
+        (Method::POST, "/v1/models", "GET"),
+        (Method::DELETE, "/v1/models/tiny", "GET"),
+    ] {
         let answer = service.send(method, path, &[], "").await;
         assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, allow));
         assert_eq!(error_of(&text(answer).await.0)["code"], "METHOD_NOT_ALLOWED");
@@ -210,4 +214,64 @@ async fn a_deadline_ends_waiting_and_streams() {
         !service.admission.snapshot().endpoints[0].quarantine.is_some(),
         "the client's limit says nothing about the engine"
     );
+}
+
+#[tokio::test]
+async fn each_api_is_told_in_its_own_words() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    let answer = service
+        .send(Method::POST, "/v1/messages", &[], r#"{"model":"nope"}"#)
+        .await;
+    assert_eq!(answer.status(), 404);
+    let json: serde_json::Value = serde_json::from_str(&text(answer).await.0).unwrap();
+    assert_eq!(
+        (json["type"].as_str(), json["error"]["type"].as_str()),
+        (Some("error"), Some("not_found_error"))
+    );
+    let answer = service
+        .send(Method::POST, "/v1/responses", &[], r#"{"model":"nope"}"#)
+        .await;
+    assert_eq!(error_of(&text(answer).await.0)["code"], "MODEL_NOT_AVAILABLE");
+}
+
+#[tokio::test]
+async fn a_pin_and_a_strategy_are_per_request() {
+    let engines = engines([Script::default(), Script::default()]);
+    let service = Service::over(&engines).await;
+    let body = r#"{"model":"tiny","session_id":"s"}"#;
+    let mut homes = Vec::new();
+    for _ in 0..4 {
+        let answer = service
+            .send(Method::POST, CHAT, &[("x-llorch-strategy", "session")], body)
+            .await;
+        homes.push(header(&answer, "x-llorch-replica").to_owned());
+        text(answer).await;
+    }
+    assert!(homes.iter().all(|home| *home == homes[0]), "{homes:?}");
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        let answer = service
+            .send(Method::POST, CHAT, &[("x-llorch-strategy", "round-robin")], body)
+            .await;
+        turns.push(header(&answer, "x-llorch-replica").to_owned());
+        text(answer).await;
+    }
+    assert!(
+        turns[0] != turns[1] && turns[0] == turns[2] && turns[1] == turns[3],
+        "{turns:?}"
+    );
+    let config = Config {
+        max_wait: Duration::from_millis(20),
+        ..Config::default()
+    };
+    let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
+    let elsewhere = service
+        .send(Method::POST, CHAT, &[("x-llorch-pin-node", "node-9")], body)
+        .await;
+    assert_eq!(elsewhere.status(), 503);
+    let here = service
+        .send(Method::POST, CHAT, &[("x-llorch-pin-node", "node-1")], body)
+        .await;
+    assert_eq!(here.status(), 200);
 }

@@ -1,0 +1,203 @@
+//! The APIs engines speak: how each one's streams end, and how each one tells an error.
+
+use bytes::Bytes;
+use memchr::memmem;
+use pool_registry_types::{ErrorCode, OpenAiError};
+use serde_json::json;
+
+/// How an API speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// OpenAI's completions and chat completions: streams end with `data: [DONE]`.
+    Completions,
+    /// OpenAI's responses: streams end with `response.completed`, `.incomplete` or `.failed`.
+    Responses,
+    /// Anthropic's messages: streams end with `message_stop`.
+    Messages,
+    /// Anything else: a stream is over when it is over.
+    Plain,
+}
+
+/// What an event means for its stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// There was none yet.
+    #[default]
+    None,
+    /// The stream's proper end.
+    End,
+    /// The engine's own report of an error.
+    Error,
+    /// Anything else.
+    Other,
+}
+
+impl Dialect {
+    /// What a whole event, without the blank line after it, means.
+    pub(crate) fn classify(self, event: &[u8]) -> Event {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .any(|name| memmem::find(event, name.as_bytes()).is_some())
+        };
+        let data = event
+            .strip_prefix(b"data:")
+            .map_or(event, <[u8]>::trim_ascii_start);
+        let is_error = data.starts_with(br#"{"error""#)
+            || event.starts_with(b"event: error")
+            || event.starts_with(b"error:");
+        let is_end = match self {
+            Self::Completions => data == b"[DONE]",
+            Self::Responses => {
+                names(&[
+                    r#""type":"response.completed""#,
+                    r#""type":"response.incomplete""#,
+                    r#""type":"response.failed""#,
+                ]) || names(&[
+                    "event: response.completed",
+                    "event: response.incomplete",
+                    "event: response.failed",
+                ]) || data == b"[DONE]"
+            }
+            Self::Messages => {
+                event.starts_with(b"event: message_stop") || names(&[r#""type":"message_stop""#])
+            }
+            Self::Plain => false,
+        };
+        match (is_end, is_error) {
+            (true, _) => Event::End,
+            (false, true) => Event::Error,
+            (false, false) => Event::Other,
+        }
+    }
+
+    /// Whether a stream whose last event was `last` came to its proper end.
+    pub(crate) fn is_over(self, last: Event) -> bool {
+        self == Self::Plain || matches!(last, Event::End | Event::Error)
+    }
+
+    /// A whole event that tells the client why its stream ends here.
+    pub(crate) fn error_event(self, code: ErrorCode, message: &str) -> Bytes {
+        let (name, json) = match self {
+            Self::Completions | Self::Plain => ("", self.error_body(code, message, None)),
+            Self::Responses => {
+                let json = json!({"type": "error", "code": code, "message": message, "param": null});
+                ("event: error\n", json)
+            }
+            Self::Messages => ("event: error\n", self.error_body(code, message, None)),
+        };
+        Bytes::from(format!("{name}data: {json}\n\n"))
+    }
+
+    /// The body of an error answer.
+    pub(crate) fn error_body(
+        self,
+        code: ErrorCode,
+        message: &str,
+        param: Option<&'static str>,
+    ) -> serde_json::Value {
+        let error = OpenAiError::new(code, message, param).error;
+        match self {
+            // https://docs.anthropic.com/en/api/errors
+            Self::Messages => {
+                let kind = match code.status() {
+                    401 => "authentication_error",
+                    403 => "permission_error",
+                    404 => "not_found_error",
+                    413 => "request_too_large",
+                    429 => "rate_limit_error",
+                    400..500 => "invalid_request_error",
+                    503 => "overloaded_error",
+                    _ => "api_error",
+                };
+                json!({"type": "error", "error": {"type": kind, "message": message, "code": code}})
+            }
+            Self::Completions | Self::Responses | Self::Plain => json!({"error": error}),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_api_ends_in_its_own_way() {
+        let cases = [
+            (Dialect::Completions, "data: [DONE]", Event::End),
+            (Dialect::Completions, "data:[DONE]", Event::End),
+            (
+                Dialect::Completions,
+                r#"data: {"content":"[DONE]"}"#,
+                Event::Other,
+            ),
+            (
+                Dialect::Completions,
+                r#"data: {"error":{"code":500}}"#,
+                Event::Error,
+            ),
+            (Dialect::Completions, "event: error\ndata: {}", Event::Error),
+            (Dialect::Completions, ":", Event::Other),
+            (
+                Dialect::Responses,
+                "event: response.completed\ndata: {}",
+                Event::End,
+            ),
+            (
+                Dialect::Responses,
+                r#"data: {"type":"response.failed"}"#,
+                Event::End,
+            ),
+            (
+                Dialect::Responses,
+                r#"data: {"type":"response.output_text.delta"}"#,
+                Event::Other,
+            ),
+            (
+                Dialect::Messages,
+                "event: message_stop\ndata: {\"type\":\"message_stop\"}",
+                Event::End,
+            ),
+            (
+                Dialect::Messages,
+                "event: content_block_delta\ndata: {}",
+                Event::Other,
+            ),
+            (
+                Dialect::Messages,
+                "event: error\ndata: {\"type\":\"error\"}",
+                Event::Error,
+            ),
+            (Dialect::Plain, "data: [DONE]", Event::Other),
+        ];
+        for (dialect, event, expected) in cases {
+            assert_eq!(
+                dialect.classify(event.as_bytes()),
+                expected,
+                "{dialect:?} {event}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_event_is_whole_and_in_the_apis_own_words() {
+        for (dialect, name, path) in [
+            (Dialect::Completions, None, "/error/code"),
+            (Dialect::Responses, Some("event: error"), "/code"),
+            (Dialect::Messages, Some("event: error"), "/error/code"),
+            (Dialect::Plain, None, "/error/code"),
+        ] {
+            let event = dialect.error_event(ErrorCode::WorkerReset, "the engine \"broke\"\n\noff");
+            let text = std::str::from_utf8(&event).unwrap();
+            assert_eq!(text.matches("\n\n").count(), 1, "{text}");
+            let (first, data) = text.trim_end().split_once("data: ").unwrap();
+            assert_eq!(first.trim_end(), name.unwrap_or_default());
+            let json: serde_json::Value = serde_json::from_str(data).unwrap();
+            assert_eq!(json.pointer(path).unwrap(), "WORKER_RESET", "{text}");
+            assert!(
+                dialect == Dialect::Plain || dialect.is_over(dialect.classify(text.trim_end().as_bytes())),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `POST /v2/placement/explain`: where a request would go, and why not elsewhere. Nothing is sent.
+
+use std::sync::Arc;
+
+use admission::{Admission, Wish};
+use axum::{Json, Router, extract::State, routing::post};
+use http_server::ApiJson;
+use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
+use pool_registry_types::{NodeId, PoolId, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+/// What would be asked.
+#[derive(Debug, Deserialize)]
+pub struct ExplainRequest {
+    /// The model.
+    pub model: String,
+    /// How to choose; the configured way when absent.
+    #[serde(default)]
+    pub strategy: Option<String>,
+    /// As the header `X-Session-Id`.
+    #[serde(default)]
+    pub session_id: Option<String>,
+    /// As the header `X-Llorch-Pin-Node`.
+    #[serde(default)]
+    pub pin_node: Option<NodeId>,
+    /// The prompt, for the strategy `prefix`.
+    #[serde(default)]
+    pub prompt: Option<String>,
+}
+
+/// What would become of it.
+#[derive(Debug, Serialize)]
+pub struct ExplainAnswer {
+    /// The strategy that was applied.
+    pub strategy: &'static str,
+    /// Why it would have to wait, or fail; absent when it would be served at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_place: Option<String>,
+    /// How many requests wait for the model already.
+    pub waiting: usize,
+    /// Every endpoint that may serve the model.
+    pub candidates: Vec<CandidateAnswer>,
+}
+
+/// One endpoint.
+#[derive(Debug, Serialize)]
+pub struct CandidateAnswer {
+    /// Its node.
+    pub node_id: NodeId,
+    /// Its pool.
+    pub pool_id: PoolId,
+    /// Its engine, where endpoints are single engines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_id: Option<ReplicaId>,
+    /// It would be chosen.
+    pub chosen: bool,
+    /// Why it would not even be considered; absent when it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<&'static str>,
+    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
+    pub score: [u64; 2],
+    /// Slots that are taken.
+    pub slots_used: u32,
+    /// Slots it has.
+    pub slots_total: u32,
+    /// Free memory of its devices in bytes; 0 when unknown.
+    pub vram_free_bytes: u64,
+}
+
+#[derive(Clone)]
+struct Explainer {
+    admission: Admission,
+    strategy: Strategy,
+}
+
+/// The route. `strategy` is what holds when a question names none.
+pub fn explain_router(admission: Admission, strategy: Strategy) -> Router {
+    Router::new()
+        .route("/v2/placement/explain", post(explain))
+        .with_state(Explainer { admission, strategy })
+}
+
+async fn explain(
+    State(explainer): State<Explainer>,
+    ApiJson(request): ApiJson<ExplainRequest>,
+) -> Result<Json<ExplainAnswer>, http_server::ApiError> {
+    let strategy = match &request.strategy {
+        Some(name) => name
+            .parse()
+            .map_err(|error| http_server::ApiError::invalid(format!("strategy: {error}")))?,
+        None => explainer.strategy,
+    };
+    let affinity = Affinity {
+        session: request.session_id.as_deref().map(session_key),
+        blocks: request.prompt.map_or_else(Vec::new, |prompt| {
+            prompt_blocks(&request.model, prompt.as_bytes())
+        }),
+    };
+    let wish = Arc::new(Wish {
+        strategy,
+        pin: request.pin_node,
+        affinity,
+    });
+    let explained = explainer.admission.explain(&request.model, &wish);
+    let candidates = explained.candidates.into_iter().map(|candidate| CandidateAnswer {
+        node_id: candidate.key.node,
+        pool_id: candidate.key.pool,
+        replica_id: candidate.key.replica,
+        chosen: candidate.chosen,
+        skipped: candidate.skip.map(Skip::as_str),
+        score: [candidate.rank.0, candidate.rank.1],
+        slots_used: candidate.slots_used,
+        slots_total: candidate.slots_total,
+        vram_free_bytes: candidate.vram_free_bytes,
+    });
+    Ok(Json(ExplainAnswer {
+        strategy: strategy.as_str(),
+        no_place: explained.no_place.as_ref().map(NoPlace::to_string),
+        waiting: explained.waiting,
+        candidates: candidates.collect(),
+    }))
+}

@@ -1,0 +1,79 @@
+//! What a request has been through: its tries, and whether there may be another.
+
+use std::{sync::Arc, time::Duration};
+
+use admission::{Failure, Lease, Outcome, Priority, Ticket, Wish};
+use routing_table::EndpointKey;
+use tokio::time::Instant;
+
+use crate::reply::Fault;
+
+/// The most tries of one request. Three replicas that all fail it point at the request.
+const MAX_TRIES: u32 = 3;
+/// The most endpoints one request finds unreachable or busy before it gives up; each one costs a millisecond.
+const MAX_DETOURS: u32 = 16;
+
+/// One request on its way to an answer.
+#[derive(Debug)]
+pub(crate) struct Journey {
+    pub(crate) model: String,
+    pub(crate) wish: Arc<Wish>,
+    pub(crate) priority: Priority,
+    pub(crate) deadline: Option<Instant>,
+    /// Its place in the order of arrival, once it has one.
+    pub(crate) ticket: Option<Ticket>,
+    /// Lives of endpoints that failed it.
+    pub(crate) tried: Vec<(EndpointKey, u64)>,
+    pub(crate) attempts: u32,
+    failures: u32,
+    pub(crate) queued: Duration,
+    pub(crate) last_fault: Option<Fault>,
+}
+
+impl Journey {
+    pub(crate) fn new(model: String, wish: Arc<Wish>, priority: Priority, deadline: Option<Instant>) -> Self {
+        Self {
+            model,
+            wish,
+            priority,
+            deadline,
+            ticket: None,
+            tried: Vec::new(),
+            attempts: 0,
+            failures: 0,
+            queued: Duration::ZERO,
+            last_fault: None,
+        }
+    }
+
+    /// A slot was found.
+    pub(crate) fn found(&mut self, lease: &Lease, waited: Duration) {
+        self.queued += waited;
+        self.ticket = Some(lease.ticket());
+        self.attempts += 1;
+    }
+
+    /// A try came to nothing. Whether there may be another; `spend` takes one retry from the common budget.
+    pub(crate) fn may_try_again(
+        &mut self,
+        life: Option<(EndpointKey, u64)>,
+        outcome: Outcome,
+        spend: impl FnOnce() -> bool,
+    ) -> bool {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return false;
+        }
+        match outcome {
+            // Nothing was spent upstream: going elsewhere is free, and the quarantine, or the pause after a
+            // refusal, keeps it from coming back at once.
+            Outcome::Refused | Outcome::Failed(Failure::Unreachable) => {
+                self.attempts - self.failures < MAX_DETOURS
+            }
+            Outcome::Failed(Failure::Broken) | Outcome::Served => {
+                self.failures += 1;
+                self.tried.extend(life);
+                self.failures < MAX_TRIES && spend()
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the body.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use admission::{Priority, Wish};
+use http::{HeaderMap, HeaderName};
+use placement::{Affinity, Strategy, prompt_blocks, session_key};
+use pool_registry_types::NodeId;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::reply::Fault;
+
+/// The client's own deadline, in milliseconds from now.
+pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
+/// `interactive` or `batch`.
+pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
+/// The conversation a request belongs to.
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("x-session-id");
+/// How to choose among free endpoints, for this request.
+pub(crate) const STRATEGY: HeaderName = HeaderName::from_static("x-llorch-strategy");
+/// Only this node will do.
+pub(crate) const PIN_NODE: HeaderName = HeaderName::from_static("x-llorch-pin-node");
+
+/// What the headers say.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) priority: Priority,
+    strategy: Strategy,
+    pin: Option<NodeId>,
+    session: Option<u64>,
+}
+
+impl Options {
+    /// Reads the headers; `strategy` is what holds when they name none.
+    pub(crate) fn read(headers: &HeaderMap, strategy: Strategy, now: Instant) -> Result<Self, Fault> {
+        Ok(Self {
+            deadline: deadline(headers, now)?,
+            priority: parse(headers, &PRIORITY, "X-Priority")?.unwrap_or_default(),
+            strategy: parse(headers, &STRATEGY, "X-Llorch-Strategy")?.unwrap_or(strategy),
+            pin: parse(headers, &PIN_NODE, "X-Llorch-Pin-Node")?,
+            session: headers
+                .get(SESSION)
+                .and_then(|id| id.to_str().ok())
+                .map(session_key),
+        })
+    }
+
+    /// Where the request would like to go. The body is read again only for strategies that look into it.
+    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<Wish> {
+        let mut affinity = Affinity {
+            session: self.session,
+            blocks: Vec::new(),
+        };
+        if matches!(self.strategy, Strategy::Session | Strategy::Prefix)
+            && let Ok(seen) = serde_json::from_slice::<Related<'_>>(body)
+        {
+            if affinity.session.is_none() {
+                let id = seen.session_id.or(seen.prompt_cache_key).or(seen.user);
+                affinity.session = id.map(|id| session_key(id.get()));
+            }
+            if self.strategy == Strategy::Prefix
+                && let Some(prompt) = seen.messages.or(seen.prompt).or(seen.input)
+            {
+                affinity.blocks = prompt_blocks(model, prompt.get().as_bytes());
+            }
+        }
+        Arc::new(Wish {
+            strategy: self.strategy,
+            pin: self.pin,
+            affinity,
+        })
+    }
+}
+
+/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine judges them.
+#[derive(Deserialize)]
+struct Related<'a> {
+    #[serde(borrow)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+fn parse<T>(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<Option<T>, Fault>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let text = value
+        .to_str()
+        .map_err(|_| Fault::field(shown, format!("the header {shown} must be plain text")))?;
+    text.trim()
+        .parse()
+        .map(Some)
+        .map_err(|error: T::Err| Fault::field(shown, format!("the header {shown} {error}")))
+}
+
+/// The instant at which the client wants no answer any more.
+fn deadline(headers: &HeaderMap, now: Instant) -> Result<Option<Instant>, Fault> {
+    let Some(value) = headers.get(DEADLINE) else {
+        return Ok(None);
+    };
+    let millis = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .filter(|&millis| millis > 0);
+    match millis.and_then(|millis| now.checked_add(Duration::from_millis(millis))) {
+        Some(deadline) => Ok(Some(deadline)),
+        None => Err(Fault::field(
+            "X-Deadline-Ms",
+            "the header X-Deadline-Ms must be a number of milliseconds above 0",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn read(pairs: &[(HeaderName, &str)]) -> Result<Options, Fault> {
+        let headers = pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        Options::read(&headers, Strategy::LeastLoaded, Instant::now())
+    }
+
+    #[test]
+    fn nothing_said_means_the_defaults() {
+        let options = read(&[]).unwrap();
+        assert_eq!(
+            (options.deadline, options.priority),
+            (None, Priority::Interactive)
+        );
+        assert_eq!(*options.wish("m", b"{}"), Wish::default());
+    }
+
+    #[test]
+    fn a_bad_header_is_named() {
+        for (name, value, shown) in [
+            (DEADLINE, "soon", "X-Deadline-Ms"),
+            (DEADLINE, "0", "X-Deadline-Ms"),
+            (DEADLINE, "99999999999999999999", "X-Deadline-Ms"),
+            (PRIORITY, "high", "X-Priority"),
+            (STRATEGY, "fastest", "X-Llorch-Strategy"),
+            (PIN_NODE, "a b", "X-Llorch-Pin-Node"),
+        ] {
+            let fault = read(&[(name, value)]).unwrap_err();
+            assert_eq!(fault.param, Some(shown));
+            assert!(
+                fault.message.contains(shown) && fault.message.contains("must be"),
+                "{}",
+                fault.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_session_comes_from_the_header_or_the_body() {
+        let session = |pairs: &[(HeaderName, &str)], body: &str| {
+            let pairs = [pairs, &[(STRATEGY, "session")]].concat();
+            read(&pairs).unwrap().wish("m", body.as_bytes()).affinity.session
+        };
+        let a = session(&[(SESSION, "a")], r#"{"user":"u"}"#);
+        assert_eq!(a, session(&[(SESSION, "a")], "{}"));
+        let in_body = session(&[], r#"{"session_id":"a","user":"u"}"#);
+        assert!(in_body.is_some() && in_body == session(&[], r#"{"x":[1],"session_id":"a"}"#));
+        assert_ne!(
+            session(&[], r#"{"prompt_cache_key":"k"}"#),
+            session(&[], r#"{"user":"u"}"#)
+        );
+        assert_eq!(session(&[], "not even json"), None);
+    }
+
+    #[test]
+    fn a_prompt_is_hashed_only_for_those_who_ask() {
+        let body = format!(r#"{{"messages":[{{"content":"{}"}}]}}"#, "x".repeat(1000));
+        let blocks = |strategy: &str| {
+            read(&[(STRATEGY, strategy)])
+                .unwrap()
+                .wish("m", body.as_bytes())
+                .affinity
+                .blocks
+                .len()
+        };
+        assert_eq!(
+            (blocks("least-loaded"), blocks("session"), blocks("prefix")),
+            (0, 0, 3)
+        );
+    }
+}
