@@ -27,6 +27,7 @@ fn touched(world: &mut World) -> Vec<String> {
     touched.iter().map(ToString::to_string).collect()
 }
 
+// spec: LIVE-8
 #[test]
 fn a_restart_forgets_nobody() {
     let mut before = World::with_nodes(&["a", "b"]);

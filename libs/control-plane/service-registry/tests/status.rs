@@ -10,6 +10,7 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
+// spec: LIVE-1
 #[test]
 fn offline_at_the_deadline_and_not_before() {
     let mut world = World::with_nodes(&["a", "b"]);
@@ -36,6 +37,7 @@ fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
     assert_eq!(world.transitions(), ["a online>offline", "a offline>online"]);
 }
 
+// spec: LIVE-4
 #[test]
 fn who_was_silent_is_back_with_its_full_state() {
     let mut world = World::with_nodes(&["a"]);
@@ -57,6 +59,7 @@ fn who_was_silent_is_back_with_its_full_state() {
     assert!(world.routable("a"));
 }
 
+// spec: LIVE-2
 #[test]
 fn a_late_heartbeat_gives_no_credit() {
     let mut world = World::new();
@@ -74,6 +77,7 @@ fn a_late_heartbeat_gives_no_credit() {
     assert_eq!(world.status("a"), NodeStatus::Online);
 }
 
+// spec: LIVE-5
 #[test]
 fn two_failed_probes_in_a_row_and_one_success() {
     let mut world = World::with_nodes(&["a"]);
@@ -95,6 +99,7 @@ fn two_failed_probes_in_a_row_and_one_success() {
     );
 }
 
+// spec: LIVE-5
 #[test]
 fn no_fact_overwrites_another() {
     let mut world = World::with_nodes(&["a"]);
@@ -135,6 +140,7 @@ fn a_probe_of_another_life_says_nothing() {
     });
 }
 
+// spec: LIVE-9
 #[test]
 fn a_drain_and_its_undo() {
     let node = Target::Node(id("a"));
@@ -187,6 +193,7 @@ fn a_drain_of_what_is_not_there_is_refused() {
     }
 }
 
+// spec: LIVE-9
 #[test]
 fn a_drain_outlives_the_lives_of_its_node() {
     let drained = |world: &World| world.availability("a") == Availability::Draining;

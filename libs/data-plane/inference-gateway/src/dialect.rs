@@ -121,6 +121,7 @@ impl Dialect {
 mod tests {
     use super::*;
 
+    // spec: PATH-16
     #[test]
     fn each_api_ends_in_its_own_way() {
         let cases = [
@@ -179,6 +180,7 @@ mod tests {
         }
     }
 
+    // spec: PATH-16
     #[test]
     fn an_error_event_is_whole_and_in_the_apis_own_words() {
         for (dialect, name, path) in [

@@ -151,6 +151,7 @@ mod tests {
         assert_eq!(*options.wish("m", b"{}"), Wish::default());
     }
 
+    // spec: PATH-17
     #[test]
     fn a_bad_header_is_named() {
         for (name, value, shown) in [

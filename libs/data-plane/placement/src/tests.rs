@@ -194,6 +194,7 @@ fn explains_every_candidate() {
     );
 }
 
+// spec: PLACE-7
 #[test]
 fn weighted_fills_every_endpoint_to_the_same_part() {
     let table = RoutingTable::new(
@@ -211,6 +212,7 @@ fn weighted_fills_every_endpoint_to_the_same_part() {
     assert_eq!(loads, [used(1), used(4)]);
 }
 
+// spec: PLACE-8
 #[test]
 fn a_session_stays_at_home_spills_when_it_is_full_and_returns() {
     let table = RoutingTable::new(1, (0..8).map(|n| ready(&format!("n{n}"), 0)).collect());
@@ -244,6 +246,7 @@ fn a_session_stays_at_home_spills_when_it_is_full_and_returns() {
     assert_eq!(homes.len(), 8, "sessions spread over all");
 }
 
+// spec: PLACE-9
 #[test]
 fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
     let table = RoutingTable::new(1, (0..3).map(|n| ready(&format!("n{n}"), 0)).collect());
@@ -284,6 +287,7 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
     assert_eq!(spread, [0, 1, 2, 0, 1, 2]);
 }
 
+// spec: PLACE-10
 #[test]
 fn a_pinned_request_goes_nowhere_else() {
     let table = RoutingTable::new(1, vec![ready("a", 9 * GIB), ready("b", 0)]);

@@ -88,6 +88,7 @@ fn fleet(endpoints: Vec<(u8, u32, u8)>, report: u64) -> Arc<RoutingTable> {
 proptest! {
     /// No endpoint is above its slots by our doing, nobody waits beside a slot that would do, the line keeps its
     /// order, and when all is given back nothing is left taken.
+    // spec: ADM-11
     #[test]
     fn invariants(steps in steps()) {
         let mut core: Core<Ticket> = Core::new(Config { queue_limit: 8, max_wait: S, warm_up: Duration::ZERO });

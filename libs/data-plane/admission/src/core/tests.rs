@@ -92,6 +92,7 @@ pub(super) fn take(core: &mut Core<u32>, now: Duration) -> Grant {
     granted(core.arrive(&ask("m"), now, || unreachable!("does not wait")))
 }
 
+// spec: ADM-1
 #[test]
 fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
     let mut core = core(vec![idle("a", 1)]);
@@ -105,6 +106,7 @@ fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
     assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [2]);
 }
 
+// spec: ADM-1
 #[test]
 fn nobody_overtakes() {
     let mut core = core(vec![idle("a", 1)]);
@@ -128,6 +130,7 @@ fn who_leaves_the_line_is_not_woken() {
     assert_eq!(core.release(&first, Ending::Served, MS, 0.0)[0].0, 2);
 }
 
+// spec: ADM-2
 #[test]
 fn a_full_line_is_told_when_to_come_back() {
     let mut core = core(vec![idle("a", 2)]);
@@ -147,6 +150,7 @@ fn a_full_line_is_told_when_to_come_back() {
     drop(held);
 }
 
+// spec: ADM-5
 #[test]
 fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
     let mut core = core(vec![idle("a", 1)]);
@@ -168,6 +172,7 @@ fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
     );
 }
 
+// spec: ADM-5
 #[test]
 fn a_model_whose_nodes_are_away_is_waited_for() {
     let away = Endpoint {
@@ -257,6 +262,7 @@ fn a_probe_passes_when_its_answer_begins() {
     take(&mut core, 3 * S);
 }
 
+// spec: ADM-10
 #[test]
 fn a_new_life_starts_fresh() {
     let mut core = core(vec![idle("a", 1)]);
@@ -287,6 +293,7 @@ fn slots_are_remembered_while_an_endpoint_is_away() {
     assert_eq!(core.release(&held, Ending::Served, S, 0.0)[0].0, 1);
 }
 
+// spec: ADM-9
 #[test]
 fn load_of_others_counts_until_it_is_old() {
     let mut core = core(vec![idle("a", 4)]);
@@ -301,6 +308,7 @@ fn load_of_others_counts_until_it_is_old() {
     );
 }
 
+// spec: ADM-9
 #[test]
 fn a_report_that_counts_our_finished_requests_is_seen_through() {
     let mut core = core(vec![idle("a", 2)]);
@@ -313,6 +321,7 @@ fn a_report_that_counts_our_finished_requests_is_seen_through() {
     take(&mut core, S);
 }
 
+// spec: ADM-8
 #[test]
 fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
     let mut core = core(vec![idle("a", 4)]);
@@ -323,6 +332,7 @@ fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
     assert_eq!(core.tick(core.next_wakeup().unwrap())[0].0, 1);
 }
 
+// spec: ADM-12
 #[test]
 fn batch_work_waits_for_people_but_not_for_ever() {
     let mut core = core(vec![idle("a", 1)]);
@@ -346,6 +356,7 @@ fn batch_work_waits_for_people_but_not_for_ever() {
     assert_eq!(order, [0, 1, 2, 3, 100, 4, 5, 6, 7, 101, 8, 9, 102]);
 }
 
+// spec: ADM-12
 #[test]
 fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
     let mut core = core(vec![idle("a", 1)]);
@@ -366,6 +377,7 @@ fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
     assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 10);
 }
 
+// spec: PLACE-10
 #[test]
 fn who_waits_for_one_node_stands_in_nobodys_way() {
     let mut core = core(vec![idle("a", 1), idle("b", 1)]);
@@ -396,6 +408,7 @@ fn who_waits_for_one_node_stands_in_nobodys_way() {
     assert_eq!(core.release(&on_a, Ending::Served, MS, 0.0)[0].0, 1);
 }
 
+// spec: PLACE-9
 #[test]
 fn prompts_return_to_where_they_were_read() {
     let mut core = core(vec![idle("a", 4), idle("b", 4), idle("c", 4)]);
@@ -438,6 +451,7 @@ fn prompts_return_to_where_they_were_read() {
     assert_eq!(node(&first), node(&again));
 }
 
+// spec: PLACE-11
 #[test]
 fn explains_without_changing_anything() {
     let draining = Endpoint {

@@ -144,6 +144,7 @@ async fn one_model_is_described() {
     );
 }
 
+// spec: PATH-15
 #[tokio::test]
 async fn other_routes_pass_when_their_body_names_a_model() {
     let engines = engines([Script::default()]);
@@ -164,6 +165,7 @@ async fn other_routes_pass_when_their_body_names_a_model() {
     }
 }
 
+// spec: PLACE-5
 #[tokio::test]
 async fn load_spreads_and_no_engine_gets_more_than_its_slots() {
     let slots = |slots| Script {

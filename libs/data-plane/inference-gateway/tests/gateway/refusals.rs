@@ -216,6 +216,7 @@ async fn a_deadline_ends_waiting_and_streams() {
     );
 }
 
+// spec: PATH-16
 #[tokio::test]
 async fn each_api_is_told_in_its_own_words() {
     let engines = engines([Script::default()]);
