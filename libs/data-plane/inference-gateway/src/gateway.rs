@@ -28,7 +28,7 @@ use crate::{
     attempt::{Attempt, judge, told_load},
     budget::RetryBudget,
     dialect::Dialect,
-    journey::Journey,
+    journey::{Journey, Patience},
     metrics::{Record, Result as Outcomes},
     models, multipart,
     options::{self, Options},
@@ -178,6 +178,7 @@ impl Gateway {
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
         let mut journey = Journey::new(model, wish, priority, deadline);
+        journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
         self.0.budget.lock().earn();
         loop {
@@ -230,7 +231,11 @@ impl Gateway {
             tried: &journey.tried,
             ticket: journey.ticket,
         };
-        match self.0.admission.acquire(ask, journey.deadline).await {
+        let acquired = match journey.patience {
+            Some(Patience(most)) => self.0.admission.acquire_within(ask, journey.deadline, most).await,
+            None => self.0.admission.acquire(ask, journey.deadline).await,
+        };
+        match acquired {
             Ok(lease) => {
                 journey.found(&lease, asked.elapsed());
                 Ok(lease)

@@ -13,6 +13,11 @@ const MAX_TRIES: u32 = 3;
 /// The most endpoints one request finds unreachable or busy before it gives up; each one costs a millisecond.
 const MAX_DETOURS: u32 = 16;
 
+/// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
+/// requests that come from within the process: a task that nobody sits and waits for has more patience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(pub Duration);
+
 /// One request on its way to an answer.
 #[derive(Debug)]
 pub(crate) struct Journey {
@@ -20,6 +25,7 @@ pub(crate) struct Journey {
     pub(crate) wish: Arc<Wish>,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) patience: Option<Patience>,
     /// Its place in the order of arrival, once it has one.
     pub(crate) ticket: Option<Ticket>,
     /// Lives of endpoints that failed it.
@@ -37,6 +43,7 @@ impl Journey {
             wish,
             priority,
             deadline,
+            patience: None,
             ticket: None,
             tried: Vec::new(),
             attempts: 0,

@@ -29,4 +29,5 @@ pub use answer::GatewayBody;
 pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_router};
 pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
+pub use journey::Patience;
 pub use metrics::GatewayMetrics;
