@@ -1,0 +1,179 @@
+//! What every store must do, whatever it is made of.
+//!
+//! ```
+//! registry_store::conformance::check(|| Box::new(registry_store::MemoryStore::default()));
+//! ```
+
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a suite of tests fails by panicking"
+)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest};
+use service_registry::{KnownDrain, KnownLife, KnownNode};
+
+use crate::{Change, RegistryStore, StoredNode};
+
+/// Enough to take more than one page of any file.
+const MANY: usize = 300;
+
+/// Checks what `empty` makes: each time a store of its own with nothing in it.
+pub fn check(empty: impl Fn() -> Box<dyn RegistryStore>) {
+    a_new_store_is_empty(&*empty());
+    what_is_put_is_loaded(&*empty());
+    the_last_put_counts(&*empty());
+    what_is_removed_is_gone(&*empty());
+    changes_take_effect_in_order(&*empty());
+    changes_may_be_repeated(&*empty());
+    many_nodes_come_and_go(&*empty());
+    threads_do_not_lose_each_others_changes(&*empty());
+}
+
+/// A node with one pool, drained for two hours from `now`, to be forgotten in twenty.
+#[must_use]
+pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let node_id = id(node_id);
+    let pool_id = PoolId::new("pool-0").expect("a good id");
+    let registration = RegisterRequest {
+        node_id: node_id.clone(),
+        machine_id: MachineId::new("machine-a").expect("a good id"),
+        address: HttpUrl::new("http://192.168.1.100:9200").expect("a good URL"),
+        pools: vec![pool_id.clone()],
+        capabilities: Default::default(),
+        version: Some("0.1.0".to_owned()),
+        incarnation: Some(1_763_884_800_123),
+    };
+    let pool = PoolStatus {
+        pool_id: pool_id.clone(),
+        ready: true,
+        draining: false,
+        slots_free: 4,
+        slots_total: 4,
+        vram_free_bytes: 0,
+        engine: None,
+        engine_version: Some("b10434".to_owned()),
+        models_available: Some(vec!["tiny".to_owned(), "\u{1f999}".to_owned()]),
+        replicas: None,
+        last_error: None,
+        device_mask: None,
+    };
+    let known = KnownNode {
+        node_id,
+        life: Some(KnownLife {
+            registration,
+            pools: vec![pool],
+            reported: true,
+        }),
+        forget_in: Some(hours(20)),
+        drain: Some(KnownDrain { left: Some(hours(2)) }),
+        pool_drains: vec![(pool_id, KnownDrain { left: None })],
+    };
+    StoredNode::new(known, now)
+}
+
+fn id(node_id: &str) -> NodeId {
+    NodeId::new(node_id).expect("a good id")
+}
+
+fn put(node: &StoredNode) -> Change {
+    Change::Put(Arc::new(node.clone()))
+}
+
+fn apply(store: &dyn RegistryStore, changes: &[Change]) {
+    store.apply(changes).expect("a healthy store takes changes");
+}
+
+fn load(store: &dyn RegistryStore) -> Vec<StoredNode> {
+    store.load().expect("a healthy store can be read")
+}
+
+fn a_new_store_is_empty(store: &dyn RegistryStore) {
+    assert_eq!(load(store), []);
+    apply(store, &[]);
+    assert_eq!(load(store), []);
+}
+
+fn what_is_put_is_loaded(store: &dyn RegistryStore) {
+    let [a, b] = ["a", "b"].map(|name| node(name, UNIX_EPOCH));
+    // Only what operators want of it is known.
+    let mut gone = node("c", UNIX_EPOCH).known(UNIX_EPOCH);
+    gone.life = None;
+    let gone = StoredNode::new(gone, UNIX_EPOCH);
+    apply(store, &[put(&gone), put(&b), put(&a)]);
+    assert_eq!(
+        load(store),
+        [a.clone(), b.clone(), gone.clone()],
+        "sorted by node"
+    );
+    assert_eq!(load(store), [a, b, gone], "reading changes nothing");
+}
+
+fn the_last_put_counts(store: &dyn RegistryStore) {
+    let first = node("a", UNIX_EPOCH);
+    let second = node("a", UNIX_EPOCH + Duration::from_secs(1));
+    apply(store, &[put(&first)]);
+    apply(store, &[put(&second)]);
+    assert_eq!(load(store), [second]);
+}
+
+fn what_is_removed_is_gone(store: &dyn RegistryStore) {
+    let [a, b] = ["a", "b"].map(|name| node(name, UNIX_EPOCH));
+    apply(store, &[put(&a), put(&b)]);
+    apply(
+        store,
+        &[Change::Remove(id("a")), Change::Remove(id("never-there"))],
+    );
+    assert_eq!(load(store), [b]);
+}
+
+fn changes_take_effect_in_order(store: &dyn RegistryStore) {
+    let a = node("a", UNIX_EPOCH);
+    apply(store, &[put(&a), Change::Remove(id("a"))]);
+    assert_eq!(load(store), []);
+    apply(store, &[Change::Remove(id("a")), put(&a)]);
+    assert_eq!(load(store), [a]);
+}
+
+fn changes_may_be_repeated(store: &dyn RegistryStore) {
+    let a = node("a", UNIX_EPOCH);
+    let changes = [put(&a), Change::Remove(id("b"))];
+    apply(store, &changes);
+    apply(store, &changes);
+    assert_eq!(load(store), [a]);
+}
+
+fn many_nodes_come_and_go(store: &dyn RegistryStore) {
+    let mut nodes: Vec<StoredNode> = (0..MANY)
+        .map(|i| node(&format!("node-{i:04}"), UNIX_EPOCH))
+        .collect();
+    apply(store, &nodes.iter().map(put).collect::<Vec<_>>());
+    assert_eq!(load(store), nodes);
+    let gone = nodes.split_off(1);
+    let removals: Vec<Change> = gone
+        .iter()
+        .map(|node| Change::Remove(node.node_id().clone()))
+        .collect();
+    apply(store, &removals);
+    assert_eq!(load(store), nodes);
+}
+
+fn threads_do_not_lose_each_others_changes(store: &dyn RegistryStore) {
+    let names: Vec<String> = (0..4).map(|i| format!("node-{i}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| apply(store, &[put(&node(name, UNIX_EPOCH))]));
+        }
+    });
+    let found: Vec<String> = load(store)
+        .iter()
+        .map(|node| node.node_id().to_string())
+        .collect();
+    assert_eq!(found, names);
+}

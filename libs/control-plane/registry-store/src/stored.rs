@@ -1,0 +1,159 @@
+//! A node as it is kept: what the registry knows of it, with times of the calendar.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use pool_registry_types::{NodeId, PoolId, PoolStatus, RegisterRequest};
+use serde::{Deserialize, Serialize};
+use service_registry::{KnownDrain, KnownLife, KnownNode};
+
+/// A node as it is kept.
+///
+/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is set meanwhile
+/// moves them; liveness does not depend on them.
+///
+/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredNode {
+    node_id: NodeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<StoredLife>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forget_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drain: Option<StoredDrain>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pool_drains: BTreeMap<PoolId, StoredDrain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredLife {
+    registration: RegisterRequest,
+    pools: Vec<PoolStatus>,
+    reported: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredDrain {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline_ms: Option<u64>,
+}
+
+impl StoredNode {
+    /// What the registry knows at `now`.
+    #[must_use]
+    pub fn new(known: KnownNode, now: SystemTime) -> Self {
+        let drain = |drain: KnownDrain| StoredDrain {
+            deadline_ms: drain.left.map(|left| calendar(left, now)),
+        };
+        Self {
+            node_id: known.node_id,
+            life: known.life.map(|life| StoredLife {
+                registration: life.registration,
+                pools: life.pools,
+                reported: life.reported,
+            }),
+            forget_at_ms: known.forget_in.map(|left| calendar(left, now)),
+            drain: known.drain.map(drain),
+            pool_drains: known
+                .pool_drains
+                .into_iter()
+                .map(|(pool, of_pool)| (pool, drain(of_pool)))
+                .collect(),
+        }
+    }
+
+    /// Which node it is.
+    #[must_use]
+    pub fn node_id(&self) -> &NodeId {
+        &self.node_id
+    }
+
+    /// What the registry is to know at `now`. Of times that have passed nothing is left.
+    #[must_use]
+    pub fn known(&self, now: SystemTime) -> KnownNode {
+        let drain = |drain: &StoredDrain| KnownDrain {
+            left: drain.deadline_ms.map(|at| left(at, now)),
+        };
+        KnownNode {
+            node_id: self.node_id.clone(),
+            life: self.life.as_ref().map(|life| KnownLife {
+                registration: life.registration.clone(),
+                pools: life.pools.clone(),
+                reported: life.reported,
+            }),
+            forget_in: self.forget_at_ms.map(|at| left(at, now)),
+            drain: self.drain.as_ref().map(drain),
+            pool_drains: self
+                .pool_drains
+                .iter()
+                .map(|(pool, of_pool)| (pool.clone(), drain(of_pool)))
+                .collect(),
+        }
+    }
+
+    /// A record that is about another node than the one it registers would be taken for both.
+    pub(crate) fn is_of(&self, node_id: &str) -> bool {
+        let registers = self.life.as_ref().map(|life| &life.registration.node_id);
+        self.node_id.as_str() == node_id && registers.is_none_or(|id| *id == self.node_id)
+    }
+}
+
+/// When `left` is over, in milliseconds since 1970.
+fn calendar(left: Duration, now: SystemTime) -> u64 {
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much time is left until `at_ms`.
+fn left(at_ms: u64, now: SystemTime) -> Duration {
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(at_ms).saturating_sub(since_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::node;
+
+    #[test]
+    fn time_goes_on_while_nobody_runs() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_763_884_800);
+        let stored = node("a", now);
+        let hour = Duration::from_secs(3600);
+        let before = stored.known(now);
+        assert_eq!(StoredNode::new(before.clone(), now), stored);
+        let after = stored.known(now + hour);
+        assert_eq!(before.life, after.life);
+        let lefts = |known: &KnownNode| [known.forget_in, known.drain.unwrap().left];
+        assert_eq!(lefts(&before), [Some(20 * hour), Some(2 * hour)]);
+        assert_eq!(lefts(&after), [Some(19 * hour), Some(hour)]);
+        assert_eq!(lefts(&stored.known(now + 20 * hour)), [Some(Duration::ZERO); 2]);
+        // A clock that goes back gives time.
+        assert_eq!(
+            lefts(&stored.known(now - hour)),
+            [Some(21 * hour), Some(3 * hour)]
+        );
+    }
+
+    #[test]
+    fn times_without_end_stay_in_range() {
+        let now = UNIX_EPOCH + Duration::from_secs(1);
+        let mut known = node("a", now).known(now);
+        known.forget_in = Some(Duration::MAX);
+        let stored = StoredNode::new(known, now);
+        assert_eq!(stored.forget_at_ms, Some(u64::MAX));
+        assert!(stored.known(now).forget_in.is_some());
+    }
+
+    #[test]
+    fn a_record_with_more_or_less_in_it_is_understood() {
+        let least: StoredNode = serde_json::from_str(r#"{"node_id":"a","of_a_later_version":1}"#).unwrap();
+        assert!(least.is_of("a") && !least.is_of("b"));
+        let now = UNIX_EPOCH;
+        let text = serde_json::to_string(&node("a", now)).unwrap();
+        assert_eq!(serde_json::from_str::<StoredNode>(&text).unwrap(), node("a", now));
+    }
+}
