@@ -32,6 +32,7 @@ pub use amd::AmdSource;
 pub use file::FileSource;
 pub use host::{HostResources, hostname};
 pub use inventory::Inventory;
+pub use mask::cuda_visible_devices;
 pub use nvml::NvmlSource;
 pub use problem::{ErrorText, GpuError, GpuProblem};
 pub use reading::{GpuReading, MigReading, Snapshot};

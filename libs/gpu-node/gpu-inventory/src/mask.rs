@@ -4,6 +4,33 @@ use std::collections::BTreeMap;
 
 use crate::GpuReading;
 
+/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others: `None` when it
+/// may see all. Empty hides every device.
+///
+/// Indices are those of the driver, which orders devices by their PCI bus; CUDA does so only where
+/// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.
+///
+/// # Errors
+/// The first name in the mask that is no name of a device.
+pub fn cuda_visible_devices(mask: Option<&str>) -> Result<Option<String>, &str> {
+    let mut devices: Vec<String> = Vec::new();
+    let mut all = false;
+    for text in mask.unwrap_or("all").split(',').map(str::trim) {
+        match parse(text) {
+            Name::All => all = true,
+            Name::Nothing => {}
+            Name::Index(index) => devices.push(index.to_string()),
+            // CUDA knows the prefix in capitals only.
+            Name::Uuid(uuid) => devices.push(match uuid.split_at_checked(3) {
+                Some((prefix, rest)) => prefix.to_ascii_uppercase() + rest,
+                None => uuid.to_owned(),
+            }),
+            Name::Unknown => return Err(text),
+        }
+    }
+    Ok((!all).then(|| devices.join(",")))
+}
+
 /// One name of a mask.
 #[derive(Debug, PartialEq, Eq)]
 enum Name<'m> {
@@ -153,6 +180,23 @@ mod tests {
             ),
         ] {
             assert_eq!(free(&machine(), mask), (expected, unknown.to_vec()), "{mask:?}");
+        }
+    }
+
+    #[test]
+    fn a_mask_as_cuda_says_it() {
+        for (mask, expected) in [
+            (None, Ok(None)),
+            (Some("all"), Ok(None)),
+            (Some("GPU1"), Ok(Some("1"))),
+            (Some("gpu0, cuda:2,3"), Ok(Some("0,2,3"))),
+            (Some("gpu-1b,MIG-aa"), Ok(Some("GPU-1b,MIG-aa"))),
+            (Some(""), Ok(Some(""))),
+            (Some("cpu"), Ok(Some(""))),
+            (Some("0,card0"), Err("card0")),
+        ] {
+            let devices = cuda_visible_devices(mask);
+            assert_eq!(devices.as_ref().map(Option::as_deref), expected.as_ref().copied(), "{mask:?}");
         }
     }
 

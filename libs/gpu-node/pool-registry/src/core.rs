@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{Handoff, MAX_POOLS, PoolId, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, PoolId, ReplicaId};
 use thiserror::Error;
 
 use crate::{
+    absent::Absent,
     claim::ClaimError,
     probe::ProbeOutcome,
     replica::{Replica, Retired},
@@ -64,6 +65,7 @@ pub(crate) struct Pool {
     pub(crate) draining: bool,
     pub(crate) vram_free_bytes: u64,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
+    pub(crate) absent: Absent,
 }
 
 /// A slot that was given: what its holder needs to know, and what gives it back.
@@ -151,7 +153,7 @@ impl Core {
     }
 
     /// A pool that nobody configured lives as long as something of it does, or an operator drains it.
-    fn forget_if_empty(&mut self, pool_id: &PoolId) {
+    pub(crate) fn forget_if_empty(&mut self, pool_id: &PoolId) {
         let still_leased = self
             .retired
             .iter()
@@ -159,6 +161,7 @@ impl Core {
         if let Some(pool) = self.pools.get(pool_id)
             && !(pool.configured || pool.draining || still_leased)
             && pool.replicas.is_empty()
+            && pool.absent.is_empty()
         {
             self.pools.remove(pool_id);
         }
@@ -317,6 +320,18 @@ impl Core {
             self.forget_if_empty(pool_id);
         }
         last.into()
+    }
+
+    /// The leases of the engine at `url`, those of its earlier lives included.
+    pub(crate) fn in_flight_at(&self, url: &HttpUrl) -> u64 {
+        let live = (self.pools.values())
+            .flat_map(|pool| pool.replicas.values())
+            .filter(|replica| replica.handoff.url == *url)
+            .map(|replica| replica.claimed);
+        let retired = (self.retired.iter())
+            .filter(|retired| retired.handoff.url == *url)
+            .map(|retired| retired.claimed);
+        live.chain(retired).map(u64::from).sum()
     }
 
     /// Whether `pool` takes no new requests.

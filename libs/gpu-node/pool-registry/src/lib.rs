@@ -15,6 +15,7 @@
 //! The private module `core` decides, without a clock and without I/O; [`PoolRegistry`] puts it behind a lock and tells
 //! those who wait. Nothing here blocks, logs or spawns.
 
+mod absent;
 mod claim;
 mod core;
 mod lease;

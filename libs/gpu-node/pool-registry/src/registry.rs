@@ -189,6 +189,20 @@ impl PoolRegistry {
         self.shared.core.lock().in_flight
     }
 
+    /// How many leases of the engine at `url` are held, those of its earlier lives included.
+    #[must_use]
+    pub fn in_flight_at(&self, url: &HttpUrl) -> u64 {
+        self.shared.core.lock().in_flight_at(url)
+    }
+
+    /// Says why a replica has no handoff though it should have one, or that there is nothing to say any more.
+    ///
+    /// It is reported as a replica that is not ready, as long as no handoff announces it.
+    pub fn set_absent(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<String>) {
+        let news = self.shared.core.lock().set_absent(pool_id, replica_id, reason);
+        self.tell(news);
+    }
+
     /// Waits until no lease is held. New claims are not kept away: drain first.
     pub async fn idle(&self) {
         loop {

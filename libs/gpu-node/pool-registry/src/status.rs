@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pool_registry_types::{MAX_MODELS, MAX_SLOTS, PoolId, PoolStatus, ReplicaStatus};
 
 use crate::{
+    absent,
     core::{Core, MAX_REPLICAS, NO_ENGINE, Pool},
     replica::Replica,
 };
@@ -69,6 +70,7 @@ impl Core {
             last_error: (!ready).then(|| {
                 first
                     .and_then(Replica::not_ready)
+                    .or_else(|| pool.absent.values().next())
                     .map_or(NO_ENGINE, |reason| reason)
                     .to_owned()
             }),
@@ -108,6 +110,11 @@ impl Core {
                         "its handoff is gone; it is kept until its last request ends".to_owned(),
                     ),
                 });
+            }
+        }
+        for (replica_id, reason) in &pool.absent {
+            if statuses.iter().all(|status| status.replica_id != *replica_id) {
+                statuses.push(absent::status(replica_id, reason));
             }
         }
         statuses.truncate(MAX_REPLICAS);

@@ -1,5 +1,6 @@
 //! The registry from outside: only its public functions are used.
 
+mod absent;
 mod events;
 mod model;
 mod routing;

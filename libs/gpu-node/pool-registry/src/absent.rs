@@ -1,0 +1,51 @@
+//! Engines that should be there and are not, and why: told by whoever starts them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use pool_registry_types::{MAX_POOLS, PoolId, ReplicaId, ReplicaStatus};
+
+use crate::{
+    core::{Core, MAX_REPLICAS, News},
+    probe::usable_reason,
+};
+
+/// Why each engine that is absent is so.
+pub(crate) type Absent = BTreeMap<ReplicaId, Arc<str>>;
+
+impl Core {
+    pub(crate) fn set_absent(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        reason: Option<String>,
+    ) -> News {
+        let Some(reason) = reason else {
+            let pool = self.pools.get_mut(pool_id);
+            let was_there = pool.is_some_and(|pool| pool.absent.remove(replica_id).is_some());
+            self.forget_if_empty(pool_id);
+            return was_there.into();
+        };
+        if !self.pools.contains_key(pool_id) && self.pools.len() >= MAX_POOLS {
+            return News::No;
+        }
+        let absent = &mut self.pools.entry(pool_id.clone()).or_default().absent;
+        if absent.len() >= MAX_REPLICAS && !absent.contains_key(replica_id) {
+            return News::No;
+        }
+        let reason: Arc<str> = usable_reason(&reason).into();
+        let before = absent.insert(replica_id.clone(), reason.clone());
+        (before != Some(reason)).into()
+    }
+}
+
+/// What a heartbeat says of an engine that is absent.
+pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>) -> ReplicaStatus {
+    ReplicaStatus {
+        replica_id: replica_id.clone(),
+        ready: false,
+        slots_free: 0,
+        slots_total: 0,
+        models: None,
+        last_error: Some(reason.as_ref().to_owned()),
+    }
+}

@@ -1,0 +1,69 @@
+//! Engines that are not there, and who still uses one that went.
+
+use super::support::{handoff, pool, replica, status, url};
+use crate::PoolRegistry;
+
+#[test]
+fn why_an_engine_is_absent_is_reported_until_it_is_there() {
+    let registry = PoolRegistry::new(Vec::new());
+    let mut changes = registry.subscribe();
+    let mut changed = || {
+        let changed = changes.has_changed().unwrap();
+        changes.mark_unchanged();
+        changed
+    };
+    let absent = |reason: Option<&str>| {
+        registry.set_absent(&pool("p"), &replica("r1"), reason.map(str::to_owned));
+    };
+    absent(Some("no model"));
+    assert!(changed());
+    absent(Some("no model"));
+    assert!(!changed(), "the same is no news");
+    let shown = status(&registry, "p");
+    assert_eq!(
+        (shown.ready, shown.last_error.as_deref()),
+        (false, Some("no model"))
+    );
+    let replicas = shown.replicas.unwrap();
+    assert_eq!((replicas.len(), replicas[0].slots_total), (1, 0));
+
+    // One that is there is not spoilt by one that is not.
+    registry.upsert(handoff("p", "r0", 1, 4)).unwrap();
+    let shown = status(&registry, "p");
+    assert_eq!(
+        (shown.ready, shown.last_error, shown.slots_total),
+        (true, None, 4)
+    );
+    assert_eq!(shown.replicas.unwrap()[1].last_error.as_deref(), Some("no model"));
+
+    registry.upsert(handoff("p", "r1", 2, 4)).unwrap();
+    let replicas = status(&registry, "p").replicas.unwrap();
+    assert_eq!((replicas.len(), replicas[1].last_error.clone()), (2, None));
+
+    registry.remove(&pool("p"), &replica("r0"));
+    registry.remove(&pool("p"), &replica("r1"));
+    assert!(!status(&registry, "p").ready);
+    absent(None);
+    assert!(registry.statuses().is_empty(), "nothing of the pool is left");
+}
+
+#[test]
+fn requests_of_an_engine_are_counted_also_after_it_was_retired() {
+    let registry = PoolRegistry::new(Vec::new());
+    registry.upsert(handoff("p", "r0", 1, 4)).unwrap();
+    let first = registry.claim(&pool("p"), None).unwrap();
+    let second = registry.claim(&pool("p"), None).unwrap();
+    registry.upsert(handoff("p", "r0", 2, 4)).unwrap();
+    let third = registry.claim(&pool("p"), None).unwrap();
+    assert_eq!(
+        (registry.in_flight_at(&url(1)), registry.in_flight_at(&url(2))),
+        (2, 1)
+    );
+    drop((first, third));
+    assert_eq!(
+        (registry.in_flight_at(&url(1)), registry.in_flight_at(&url(2))),
+        (1, 0)
+    );
+    drop(second);
+    assert_eq!(registry.in_flight_at(&url(1)), 0);
+}
