@@ -10,6 +10,7 @@
 )]
 
 mod arguments;
+mod bench;
 mod checks;
 pub mod clock;
 pub mod cluster;

@@ -80,20 +80,42 @@ impl Binaries {
     /// # Errors
     /// When cargo fails.
     pub fn build() -> Result<Self> {
-        let mut command = cargo(&["build", "--quiet", "-p", "orchestratord", "-p", "pool-managerd"]);
-        command.arg("--message-format=json-render-diagnostics");
-        if !cfg!(debug_assertions) {
-            command.arg("--release");
+        Self::from_messages(&build(
+            &DAEMONS,
+            if cfg!(debug_assertions) {
+                &[]
+            } else {
+                &["--release"]
+            },
+        )?)
+    }
+
+    /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the symbols a
+    /// profiler needs when asked for.
+    ///
+    /// # Errors
+    /// When they are not there or cannot be built.
+    pub(crate) fn optimized(symbols: bool) -> Result<Self> {
+        if let Some(directory) = std::env::var_os(BIN_DIR_VARIABLE) {
+            return Self::in_directory(Path::new(&directory));
         }
-        let output = command
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        ensure!(output.status.success(), "the daemons do not build");
-        let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+        let with_symbols = [
+            "--release",
+            "--config",
+            "profile.release.debug=\"line-tables-only\"",
+            "--config",
+            "build.rustflags=[\"-Cforce-frame-pointers=yes\"]",
+        ];
+        Self::from_messages(&build(
+            &DAEMONS,
+            if symbols { &with_symbols } else { &["--release"] },
+        )?)
+    }
+
+    fn from_messages(messages: &str) -> Result<Self> {
         Ok(Self {
-            orchestratord: executable(&messages, "orchestratord")?,
-            pool_managerd: executable(&messages, "pool-managerd")?,
+            orchestratord: executable(messages, "orchestratord")?,
+            pool_managerd: executable(messages, "pool-managerd")?,
         })
     }
 
@@ -104,8 +126,29 @@ impl Binaries {
     }
 }
 
+/// The packages of the two daemons.
+const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
+
+/// Builds packages and gives back what cargo tells about them, for [`executable`].
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build(packages: &[&str], options: &[&str]) -> Result<String> {
+    let mut command = cargo(&["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args(options);
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "{} do not build", packages.join(", "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Where cargo's messages say that the binary `name` is.
-fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

@@ -33,7 +33,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn new(name: &str, program: &Path, directory: &Path, logs: &Path, group: Group) -> Self {
+    pub(crate) fn new(name: &str, program: &Path, directory: &Path, logs: &Path, group: Group) -> Self {
         Self {
             name: name.to_owned(),
             program: program.to_owned(),
@@ -99,6 +99,15 @@ impl Daemon {
         self.process
             .as_mut()
             .with_context(|| format!("{} does not run", self.name))
+    }
+
+    /// Its process alone, for whoever needs nothing else of it.
+    ///
+    /// # Errors
+    /// When it was never started or was killed.
+    pub(crate) fn into_process(self) -> Result<Process> {
+        let name = self.name;
+        self.process.with_context(|| format!("{name} does not run"))
     }
 
     /// The log of the last start.

@@ -1,5 +1,6 @@
 //! The commands of `cargo xtask`.
 
+mod bench;
 mod ci;
 mod demo;
 mod test;
@@ -24,7 +25,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: [Command; 9] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -48,6 +49,12 @@ const COMMANDS: [Command; 8] = [
         summary: "everything that must be green",
         usage: ci::USAGE,
         run: ci::run,
+    },
+    Command {
+        name: "bench",
+        summary: "measure the gateway beside others, or placement alone",
+        usage: bench::USAGE,
+        run: bench::run,
     },
     Command {
         name: "trace",

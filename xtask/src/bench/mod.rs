@@ -1,0 +1,16 @@
+//! What the gateway costs: side by side with others, on the same engines, in the same minutes.
+//!
+//! Everything runs on this machine, so that numbers of two machines, or of two days, say nothing; the ratios of
+//! one run do. Each round starts every contender anew and takes them in another order, so that drift hits all.
+
+mod contender;
+mod engines;
+mod gateway;
+mod measurement;
+mod peers;
+mod processes;
+mod profile;
+mod scenario;
+mod table;
+
+pub(crate) use gateway::{Options, run};

@@ -1,0 +1,92 @@
+//! What is asked of every contender.
+
+use crate::http::chat_body;
+
+/// The tokens of a streamed answer.
+const STREAM_TOKENS: u32 = 64;
+/// Its events: the role, the tokens, the finish reason, `[DONE]`.
+const STREAM_EVENTS: u32 = STREAM_TOKENS + 3;
+/// The tokens of an unstreamed answer: a body of about 400 bytes.
+const WHOLE_TOKENS: u32 = 16;
+
+/// One kind of load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scenario {
+    /// In a word, for options and file names.
+    pub(super) name: &'static str,
+    /// For people.
+    pub(super) title: &'static str,
+    pub(super) connections: u32,
+    pub(super) streamed: bool,
+    /// What the engines are told, see `fake-engine --help`.
+    pub(super) engine: &'static str,
+    /// Whether the first half second does not count. Where the burst of new connections is part of the question,
+    /// it does.
+    pub(super) warm_up: bool,
+}
+
+const FAST: &str = "first_ms=0,token_ms=0";
+
+/// What is measured, in this order.
+pub(super) const SCENARIOS: [Scenario; 3] = [
+    Scenario {
+        name: "unstreamed",
+        title: "Unstreamed, 32 connections",
+        connections: 32,
+        streamed: false,
+        engine: FAST,
+        warm_up: true,
+    },
+    Scenario {
+        name: "streamed",
+        title: "Streamed, 64 chunks an answer, 32 connections",
+        connections: 32,
+        streamed: true,
+        engine: FAST,
+        warm_up: true,
+    },
+    Scenario {
+        name: "live",
+        title: "256 live streams: 20 ms to the first token, 10 ms between tokens, all begun at once",
+        connections: 256,
+        streamed: true,
+        engine: "first_ms=20,token_ms=10",
+        warm_up: false,
+    },
+];
+
+/// Tokens the engines are ready to answer.
+pub(super) const ENGINE_TOKENS: u32 = STREAM_TOKENS;
+/// Slots of each engine: alone it could serve every scenario, so that slots never limit.
+pub(super) const ENGINE_SLOTS: u32 = 256;
+/// The directive for engines that answer at once.
+pub(super) const ENGINE_FAST: &str = FAST;
+
+impl Scenario {
+    /// The options of `load-gen` for it.
+    pub(super) fn load(&self, seconds: f64) -> Vec<String> {
+        let tokens = if self.streamed {
+            STREAM_TOKENS
+        } else {
+            WHOLE_TOKENS
+        };
+        let mut options = vec![
+            "--connections".to_owned(),
+            self.connections.to_string(),
+            "--body".to_owned(),
+            chat_body(tokens, self.streamed).to_string(),
+            "--seconds".to_owned(),
+            seconds.to_string(),
+            "--warm-up".to_owned(),
+            if self.warm_up { "0.5" } else { "0" }.to_owned(),
+        ];
+        if self.streamed {
+            options.extend([
+                "--stream".to_owned(),
+                "--events".to_owned(),
+                STREAM_EVENTS.to_string(),
+            ]);
+        }
+        options
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask bench`.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    arguments::Arguments,
+    bench::{self, Options},
+    workspace::cargo,
+};
+
+pub(super) const USAGE: &str = "\
+cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES] [--scenarios NAMES]
+                          [--no-install] [--profile]
+cargo xtask bench placement [FILTER]
+
+gateway: this project in HOME and in CLOUD beside nginx, haproxy, sglang-router, vllm-router and no gateway at
+all, on the same stand-in engines. Prints a report in Markdown and keeps it in target/bench/gateway.md. What is
+missing is installed when that is possible (Debian packages as root, routers in target/bench/venv), else skipped.
+Takes about five minutes; leave the machine alone meanwhile.
+
+  --quick            one round of a second each, and nothing is installed: shows that it works, not how fast
+  --rounds N         how often each is measured (3)
+  --seconds S        how long each is measured (3)
+  --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, home, cloud
+  --scenarios NAMES  by commas: unstreamed, streamed, live
+  --no-install       skip what is not there
+  --profile          builds with symbols and samples HOME and CLOUD by perf, into target/bench/profile-*.data;
+                     best alone: --profile --only home --rounds 1 --seconds 10
+  $LLORCH_BIN_DIR    names a directory with daemons to measure, instead of building them
+
+placement: how long one choice takes, for each strategy and number of replicas. FILTER is a part of a name.";
+
+/// Enough for a median.
+const ROUNDS: usize = 3;
+/// Long enough for tens of thousands of answers; with three rounds of seven the whole takes five minutes.
+const SECONDS: f64 = 3.0;
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    match arguments.positional().as_deref() {
+        Some("gateway") => gateway(arguments),
+        Some("placement") => placement(arguments),
+        Some(other) => bail!("{other}: neither gateway nor placement"),
+        None => bail!("of what? usage: {USAGE}"),
+    }
+}
+
+fn gateway(mut arguments: Arguments) -> Result<()> {
+    let quick = arguments.flag("--quick");
+    let (rounds, seconds) = if quick { (1, 1.0) } else { (ROUNDS, SECONDS) };
+    let options = Options {
+        rounds: arguments.value("--rounds")?.unwrap_or(rounds),
+        seconds: arguments.value("--seconds")?.unwrap_or(seconds),
+        only: names(arguments.value("--only")?),
+        scenarios: names(arguments.value("--scenarios")?),
+        install: !arguments.flag("--no-install") && !quick,
+        profile: arguments.flag("--profile"),
+    };
+    arguments.finish()?;
+    ensure!(options.rounds > 0, "--rounds 0: nothing would be measured");
+    ensure!(
+        options.seconds > 0.0 && options.seconds.is_finite(),
+        "--seconds {}: nothing would be measured",
+        options.seconds
+    );
+    println!("{}", bench::run(options)?);
+    Ok(())
+}
+
+fn placement(mut arguments: Arguments) -> Result<()> {
+    let filter = arguments.positional();
+    arguments.finish()?;
+    let mut command = cargo(&["bench", "--quiet", "--package", "placement", "--bench", "choose"]);
+    if let Some(filter) = filter {
+        command.args(["--", &filter]);
+    }
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+fn names(list: Option<String>) -> Vec<String> {
+    let list = list.unwrap_or_default();
+    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_before_anything_is_built() {
+        let run = |words: &[&str]| {
+            run(Arguments::new(
+                words.iter().map(|&word| word.to_owned()).collect(),
+            ))
+            .unwrap_err()
+            .to_string()
+        };
+        assert!(run(&[]).contains("usage"));
+        assert!(run(&["speed"]).contains("speed"));
+        assert!(run(&["gateway", "--wat"]).contains("--wat"));
+        assert!(run(&["gateway", "--rounds", "0"]).contains("--rounds 0"));
+        assert!(run(&["gateway", "--seconds", "-1"]).contains("--seconds -1"));
+    }
+}
