@@ -16,6 +16,7 @@ use crate::{
     Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Ticket, Wish,
     line::{Line, Waiter},
     slot::Slot,
+    turns::Turns,
 };
 
 /// The shortest wait a refused client is told: less would only be a busy loop.
@@ -32,6 +33,8 @@ pub(crate) struct Grant {
     pub(crate) index: u32,
     pub(crate) ticket: Ticket,
     pub(crate) since: Duration,
+    /// It is the one request that is let through after a quarantine.
+    pub(crate) is_probe: bool,
 }
 
 impl Grant {
@@ -58,7 +61,11 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) enum Arrival {
     Granted(Grant),
-    Waiting(Ticket),
+    /// It waits; `known` tells whether anybody serves the model, available or not.
+    Waiting {
+        ticket: Ticket,
+        known: bool,
+    },
     Refused(Refusal),
 }
 
@@ -125,7 +132,7 @@ pub(crate) struct Core<W> {
     departed: HashMap<EndpointKey, Slot>,
     lines: HashMap<String, Line<W>>,
     last_ticket: u64,
-    turn: u64,
+    turns: Turns,
     prefixes: PrefixIndex,
     /// When time alone changes the load of some slot next.
     next_change: Option<Duration>,
@@ -141,7 +148,7 @@ impl<W> Core<W> {
             departed: HashMap::new(),
             lines: HashMap::new(),
             last_ticket: 0,
-            turn: 0,
+            turns: Turns::default(),
             prefixes: PrefixIndex::new(),
             next_change: None,
         }
@@ -161,7 +168,7 @@ impl<W> Core<W> {
             .is_none_or(|line| line.is_next(ask.priority, ticket));
         if first {
             match self.place(ask.model, ask.wish, ask.tried) {
-                Ok(index) => return Arrival::Granted(self.claim(index, ticket, ask.wish, now)),
+                Ok(index) => return Arrival::Granted(self.claim(ask.model, index, ticket, ask.wish, now)),
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
                     return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model));
                 }
@@ -184,7 +191,8 @@ impl<W> Core<W> {
                 tried: ask.tried.to_vec(),
             },
         );
-        Arrival::Waiting(ticket)
+        let known = !self.table.candidates(ask.model).is_empty();
+        Arrival::Waiting { ticket, known }
     }
 
     /// A waiting request leaves the line; true when it still stood there.
@@ -199,12 +207,13 @@ impl<W> Core<W> {
         left
     }
 
-    /// Why a request that has waited long enough is not served.
-    pub(crate) fn verdict(&mut self, model: &str, wish: &Wish, now: Duration) -> Refusal {
+    /// Why a request that has waited long enough is not served. A model that was `known` when it came is one that
+    /// somebody will serve again.
+    pub(crate) fn verdict(&mut self, model: &str, wish: &Wish, known: bool, now: Duration) -> Refusal {
         self.refresh(now);
         let reason = match self.place(model, wish, &[]) {
-            Err(NoPlace::UnknownModel) => RefusalReason::UnknownModel,
-            Err(NoPlace::NoneRoutable) => RefusalReason::NoneRoutable,
+            Err(NoPlace::UnknownModel) if !known => RefusalReason::UnknownModel,
+            Err(NoPlace::UnknownModel | NoPlace::NoneRoutable) => RefusalReason::NoneRoutable,
             Err(NoPlace::Full) | Ok(_) => RefusalReason::QueueFull,
         };
         self.refusal(reason, model)
@@ -233,18 +242,15 @@ impl<W> Core<W> {
                     .remove(&endpoint.key)
                     .or_else(|| self.departed.remove(&endpoint.key));
                 match kept {
-                    // A new life has none of the old one's connections and deserves none of its mistrust.
-                    Some(mut slot) if slot.incarnation == endpoint.incarnation => {
-                        slot.reported(endpoint, now);
-                        slot
-                    }
-                    _ => Slot::new(endpoint, now),
+                    Some(slot) => slot.carry_over(endpoint, now),
+                    None => Slot::new(endpoint, now),
                 }
             })
             .collect();
         let departing = known.into_iter().filter(|(_, slot)| slot.own > 0);
         self.departed
             .extend(departing.map(|(key, slot)| (key.clone(), slot)));
+        self.turns.keep(&self.table);
         self.reload_all(now);
         self.wake(None, now)
     }
@@ -264,21 +270,21 @@ impl<W> Core<W> {
         let apply = |slot: &mut Slot| {
             slot.release(held);
             match ending {
-                Ending::Served => slot.health.succeeded(),
+                Ending::Served => slot.health.succeeded(grant.is_probe),
                 Ending::Failed(failure) => {
-                    slot.health.failed(failure, now, jitter);
+                    slot.health.failed(failure, grant.is_probe, now, jitter);
                 }
                 Ending::Refused => {
                     slot.refused(endpoint.slots_total, now);
                     // It answered, if only to refuse: it is not dead.
-                    slot.health.succeeded();
+                    slot.health.answered(grant.is_probe);
                 }
-                Ending::Untold => slot.health.told_nothing(now),
+                Ending::Untold => slot.health.told_nothing(grant.is_probe, now),
             }
         };
         let Some(index) = self.locate(grant, endpoint) else {
             if let Some(slot) = self.departed.get_mut(&endpoint.key) {
-                if slot.incarnation == endpoint.incarnation {
+                if slot.counts(endpoint.incarnation) {
                     apply(slot);
                 }
                 if slot.own == 0 {
@@ -303,8 +309,7 @@ impl<W> Core<W> {
             if let Some((free, total)) = load {
                 slot.observed(free, total, now);
             }
-            // Its answer has begun: as a probe it has passed.
-            slot.health.succeeded();
+            slot.health.answered(grant.is_probe);
         }
         self.reload(index, now);
     }
@@ -397,7 +402,7 @@ impl<W> Core<W> {
             model,
             strategy: wish.strategy,
             tried,
-            turn: self.turn,
+            turn: self.turns.of(model),
             pin,
             session,
             prefix,
@@ -433,11 +438,9 @@ impl<W> Core<W> {
                 .all(|index| tried.contains(index))
     }
 
-    fn claim(&mut self, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
-        self.turn += 1;
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.claim();
-        }
+    fn claim(&mut self, model: &str, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
+        self.turns.next(model);
+        let is_probe = self.slots.get_mut(index as usize).is_some_and(Slot::claim);
         if wish.strategy == Strategy::Prefix
             && let Some(summary) = self.table.summaries().get(index as usize)
         {
@@ -449,6 +452,7 @@ impl<W> Core<W> {
             index,
             ticket,
             since: now,
+            is_probe,
         }
     }
 
@@ -464,7 +468,10 @@ impl<W> Core<W> {
                 .ok()?;
             u32::try_from(place).ok()?
         };
-        (self.slots.get(index as usize)?.incarnation == endpoint.incarnation).then_some(index)
+        self.slots
+            .get(index as usize)?
+            .counts(endpoint.incarnation)
+            .then_some(index)
     }
 
     fn reload(&mut self, index: u32, now: Duration) {
@@ -507,7 +514,7 @@ impl<W> Core<W> {
                 let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.serve(ticket)) else {
                     break;
                 };
-                let grant = self.claim(place, ticket, &waiter.wish, now);
+                let grant = self.claim(&model, place, ticket, &waiter.wish, now);
                 granted.push((waiter.wake, grant));
             }
             if self.lines.get(&model).is_some_and(|line| line.is_empty()) {

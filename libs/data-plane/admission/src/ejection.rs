@@ -88,24 +88,33 @@ impl Health {
         })
     }
 
-    /// A request goes there; after a quarantine it is the probe.
-    pub(crate) fn sent(&mut self) {
+    /// A request goes there; true when it is the probe after a quarantine.
+    pub(crate) fn sent(&mut self) -> bool {
         if let Trust::Quarantined { ban, .. } = self.0 {
             self.0 = Trust::Probing { ban };
+            return true;
+        }
+        false
+    }
+
+    /// An answer has begun. A probe has passed by that; what was failing in the middle of its answers has not
+    /// shown anything yet.
+    pub(crate) fn answered(&mut self, is_probe: bool) {
+        if is_probe && matches!(self.0, Trust::Probing { .. }) {
+            self.0 = Trust::Trusted { failures: 0 };
         }
     }
 
-    /// It answered. One probe re-admits.
-    pub(crate) fn succeeded(&mut self) {
-        match self.0 {
-            Trust::Trusted { .. } | Trust::Probing { .. } => self.0 = Trust::Trusted { failures: 0 },
-            // An answer to a request sent before the quarantine proves nothing about now.
-            Trust::Quarantined { .. } => {}
+    /// It answered to the end. One probe re-admits; an answer to a request sent before the quarantine proves
+    /// nothing about now.
+    pub(crate) fn succeeded(&mut self, is_probe: bool) {
+        if matches!(self.0, Trust::Trusted { .. }) || is_probe {
+            self.0 = Trust::Trusted { failures: 0 };
         }
     }
 
     /// It failed; true when this ends its trust. `jitter` is a random number from -1 to 1.
-    pub(crate) fn failed(&mut self, failure: Failure, now: Duration, jitter: f64) -> bool {
+    pub(crate) fn failed(&mut self, failure: Failure, is_probe: bool, now: Duration, jitter: f64) -> bool {
         let backoff = match (self.0, failure) {
             (Trust::Trusted { failures }, Failure::Broken) if failures + 1 < FAILURES_IN_A_ROW => {
                 self.0 = Trust::Trusted {
@@ -114,9 +123,9 @@ impl Health {
                 return false;
             }
             (Trust::Trusted { .. }, _) => FIRST_BACKOFF,
+            (Trust::Probing { ban }, _) if is_probe => (ban.backoff * 2).min(LONGEST_BACKOFF),
             // A request sent before the quarantine: known already.
-            (Trust::Quarantined { .. }, _) => return false,
-            (Trust::Probing { ban }, _) => (ban.backoff * 2).min(LONGEST_BACKOFF),
+            (Trust::Quarantined { .. } | Trust::Probing { .. }, _) => return false,
         };
         let until = now + backoff.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0));
         self.0 = Trust::Quarantined {
@@ -129,9 +138,11 @@ impl Health {
         true
     }
 
-    /// The probe ended without telling anything (its client left): the next request is the probe.
-    pub(crate) fn told_nothing(&mut self, now: Duration) {
-        if let Trust::Probing { ban } = self.0 {
+    /// A request ended without telling anything (its client left): if it was the probe, the next one is.
+    pub(crate) fn told_nothing(&mut self, is_probe: bool, now: Duration) {
+        if let Trust::Probing { ban } = self.0
+            && is_probe
+        {
             self.0 = Trust::Quarantined { until: now, ban };
         }
     }
@@ -147,17 +158,17 @@ mod tests {
     #[test]
     fn a_refused_connection_ejects_at_once_others_at_the_third_in_a_row() {
         let mut health = Health::default();
-        assert!(health.failed(Failure::Unreachable, S, 0.0));
+        assert!(health.failed(Failure::Unreachable, true, S, 0.0));
         assert_eq!(health.quarantined_until(), Some(2 * S));
 
         let mut health = Health::default();
-        assert!(!health.failed(Failure::Broken, S, 0.0));
-        assert!(!health.failed(Failure::Broken, S, 0.0));
-        health.succeeded();
-        assert!(!health.failed(Failure::Broken, S, 0.0));
-        assert!(!health.failed(Failure::Broken, S, 0.0));
+        assert!(!health.failed(Failure::Broken, true, S, 0.0));
+        assert!(!health.failed(Failure::Broken, true, S, 0.0));
+        health.succeeded(true);
+        assert!(!health.failed(Failure::Broken, true, S, 0.0));
+        assert!(!health.failed(Failure::Broken, true, S, 0.0));
         assert!(health.admits(S));
-        assert!(health.failed(Failure::Broken, S, 0.0));
+        assert!(health.failed(Failure::Broken, true, S, 0.0));
         assert!(!health.admits(S));
     }
 
@@ -165,14 +176,14 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_and_one_success_is_enough() {
         let mut health = Health::default();
-        health.failed(Failure::Unreachable, S, 0.0);
+        health.failed(Failure::Unreachable, true, S, 0.0);
         assert!(!health.admits(S) && health.admits(2 * S));
         health.sent();
         assert!(!health.admits(100 * S), "a probe is out");
-        health.told_nothing(3 * S);
+        health.told_nothing(true, 3 * S);
         assert!(health.admits(3 * S), "the probe told nothing");
         health.sent();
-        health.succeeded();
+        health.succeeded(true);
         assert_eq!(health.quarantine(3 * S), None);
     }
 
@@ -183,7 +194,7 @@ mod tests {
         let mut now = S;
         let mut waits = Vec::new();
         for _ in 0..8 {
-            health.failed(Failure::Unreachable, now, 0.0);
+            health.failed(Failure::Unreachable, true, now, 0.0);
             let until = health.quarantined_until().unwrap();
             waits.push((until - now).as_secs());
             now = until;
@@ -196,7 +207,7 @@ mod tests {
     fn jitter_stays_within_its_part() {
         for (jitter, millis) in [(-1.0, 800), (0.0, 1000), (1.0, 1200), (9.0, 1200)] {
             let mut health = Health::default();
-            health.failed(Failure::Unreachable, Duration::ZERO, jitter);
+            health.failed(Failure::Unreachable, false, Duration::ZERO, jitter);
             assert_eq!(health.quarantined_until(), Some(Duration::from_millis(millis)));
         }
     }
@@ -204,10 +215,26 @@ mod tests {
     #[test]
     fn late_news_of_an_earlier_time_change_nothing() {
         let mut health = Health::default();
-        health.failed(Failure::Unreachable, S, 0.0);
-        let before = health;
-        health.succeeded();
-        assert!(!health.failed(Failure::Unreachable, 2 * S, 0.0));
-        assert_eq!(health, before);
+        health.failed(Failure::Unreachable, false, S, 0.0);
+        for is_probe_out in [false, true] {
+            if is_probe_out {
+                assert!(health.sent());
+            }
+            let before = health;
+            health.answered(false);
+            health.succeeded(false);
+            health.told_nothing(false, 2 * S);
+            assert!(!health.failed(Failure::Unreachable, false, 2 * S, 0.0));
+            assert_eq!(health, before);
+        }
+    }
+
+    #[test]
+    fn answers_that_begin_well_and_break_are_failures_in_a_row() {
+        let mut health = Health::default();
+        for failure in 1..=3 {
+            health.answered(false);
+            assert_eq!(health.failed(Failure::Broken, false, S, 0.0), failure == 3);
+        }
     }
 }

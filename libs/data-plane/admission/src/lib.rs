@@ -17,6 +17,7 @@ mod ejection;
 mod line;
 mod runtime;
 mod slot;
+mod turns;
 
 pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
 pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};

@@ -25,13 +25,26 @@ struct Shared {
     core: Mutex<Core<Wake>>,
     origin: Instant,
     config: Config,
-    /// Somebody began to wait: time may matter to them.
-    waiting: Notify,
+    /// Something is to happen earlier than the task that watches the clock thinks.
+    clock_moved: Notify,
 }
 
 impl Shared {
     fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// Changes the state, and tells the task that watches the clock when it has to look earlier than it thinks.
+    fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
+        let mut core = self.core.lock();
+        let before = core.next_wakeup();
+        let decided = event(&mut core, self.now());
+        let after = core.next_wakeup();
+        drop(core);
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.clock_moved.notify_one();
+        }
+        decided
     }
 }
 
@@ -54,7 +67,7 @@ impl Admission {
             core,
             origin: Instant::now(),
             config,
-            waiting: Notify::new(),
+            clock_moved: Notify::new(),
         }))
     }
 
@@ -79,7 +92,7 @@ impl Admission {
                     self.change(|core, now| core.replace_table(table, now));
                 }
                 () = timer => self.change(|core, now| core.tick(now)),
-                () = self.0.waiting.notified() => {}
+                () = self.0.clock_moved.notified() => {}
             }
         }
     }
@@ -106,24 +119,26 @@ impl Admission {
         patience: Duration,
     ) -> Result<Lease, Refusal> {
         let mut receiver = None;
-        let arrival = {
-            let mut core = self.0.core.lock();
-            core.arrive(&ask, self.0.now(), || {
+        let arrival = self.0.decide(|core, now| {
+            core.arrive(&ask, now, || {
                 let (sender, woken) = oneshot::channel();
                 receiver = Some(woken);
                 sender
             })
-        };
-        let ticket = match arrival {
+        });
+        let (ticket, known) = match arrival {
             Arrival::Granted(grant) => return Ok(self.lease(grant)),
             Arrival::Refused(refusal) => return Err(refusal),
-            Arrival::Waiting(ticket) => ticket,
+            Arrival::Waiting { ticket, known } => (ticket, known),
         };
         let Some(woken) = receiver else {
             // The core says "waiting" only after it took a sender.
-            return Err(self.0.core.lock().verdict(ask.model, ask.wish, self.0.now()));
+            return Err(self
+                .0
+                .core
+                .lock()
+                .verdict(ask.model, ask.wish, known, self.0.now()));
         };
-        self.0.waiting.notify_one();
         let place = Place {
             admission: self,
             model: ask.model,
@@ -133,10 +148,10 @@ impl Admission {
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         tokio::select! {
             biased;
-            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, ask.wish, self.0.now())),
+            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, ask.wish, known, self.0.now())),
             () = sleep_until(until) => {
                 drop(place);
-                let mut refusal = self.0.core.lock().verdict(ask.model, ask.wish, self.0.now());
+                let mut refusal = self.0.core.lock().verdict(ask.model, ask.wish, known, self.0.now());
                 if deadline.is_some_and(|deadline| deadline <= patience) {
                     refusal = Refusal { reason: RefusalReason::Deadline, retry_after: None };
                 }
@@ -185,7 +200,7 @@ impl Admission {
 
     /// Changes the state, then wakes those who got a slot by it.
     fn change(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> Vec<(Wake, Grant)>) {
-        let granted = event(&mut self.0.core.lock(), self.0.now());
+        let granted = self.0.decide(event);
         for (wake, grant) in granted {
             // Who has just left drops the lease, and the slot goes to the next.
             drop(wake.send(self.lease(grant)));
@@ -245,8 +260,9 @@ impl Lease {
 
     /// The endpoint's answer has begun; `load` is its `(free, total)` slots where it told them.
     pub fn answered(&self, load: Option<(u32, u32)>) {
-        let shared = &self.admission.0;
-        shared.core.lock().answered(&self.grant, load, shared.now());
+        self.admission
+            .0
+            .decide(|core, now| core.answered(&self.grant, load, now));
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use placement::Load;
-use routing_table::Endpoint;
+use pool_registry_types::HttpUrl;
+use routing_table::{Endpoint, Hop};
 
 use crate::ejection::Health;
 
@@ -18,7 +19,10 @@ const SERVICE_TIME_WEIGHT: f64 = 0.1;
 /// The data path's knowledge of one life of an endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slot {
-    pub(crate) incarnation: u64,
+    /// The lives whose requests count here: the present one, and earlier ones of the same engine.
+    lives: Vec<u64>,
+    /// Where a direct endpoint's engine listens: the engine itself, whatever its handoff file goes through.
+    engine: Option<HttpUrl>,
     report: u64,
     /// Requests of ours that hold a slot.
     pub(crate) own: u32,
@@ -35,7 +39,8 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(endpoint: &Endpoint, now: Duration) -> Self {
         let mut slot = Self {
-            incarnation: endpoint.incarnation,
+            lives: vec![endpoint.incarnation],
+            engine: (endpoint.hop == Hop::Engine).then(|| endpoint.target.clone()),
             report: 0,
             own: 0,
             own_peak: 0,
@@ -46,6 +51,30 @@ impl Slot {
         };
         slot.reported(endpoint, now);
         slot
+    }
+
+    /// Whether requests sent to that life of the endpoint are counted here.
+    pub(crate) fn counts(&self, incarnation: u64) -> bool {
+        self.lives.contains(&incarnation)
+    }
+
+    /// What becomes of the slot when `endpoint` is what the table says now.
+    ///
+    /// A new life of a node has none of the old one's connections and deserves none of its mistrust. An engine whose
+    /// handoff was written anew is still the same process, and still busy with what it was sent before.
+    pub(crate) fn carry_over(mut self, endpoint: &Endpoint, now: Duration) -> Self {
+        if self.lives.last() == Some(&endpoint.incarnation) {
+            self.reported(endpoint, now);
+            return self;
+        }
+        let mut fresh = Self::new(endpoint, now);
+        if self.own > 0 && fresh.engine.is_some() && fresh.engine == self.engine {
+            fresh.own = self.own;
+            fresh.own_peak = self.own;
+            fresh.lives = self.lives;
+            fresh.lives.push(endpoint.incarnation);
+        }
+        fresh
     }
 
     /// Takes in what the endpoint last reported, once.
@@ -73,13 +102,9 @@ impl Slot {
         );
     }
 
-    /// It refused a request of ours for want of a slot.
+    /// It refused a request of ours, which is released already, for want of a slot.
     pub(crate) fn refused(&mut self, slots_total: u32, now: Duration) {
-        self.believe(
-            slots_total.saturating_sub(self.own.saturating_sub(1)),
-            now,
-            BUSY_PAUSE,
-        );
+        self.believe(slots_total.saturating_sub(self.own), now, BUSY_PAUSE);
     }
 
     fn believe(&mut self, foreign: u32, now: Duration, ttl: Duration) {
@@ -87,10 +112,11 @@ impl Slot {
         self.foreign_until = if foreign == 0 { Duration::ZERO } else { now + ttl };
     }
 
-    pub(crate) fn claim(&mut self) {
+    /// A request of ours goes there; true when it is the probe after a quarantine.
+    pub(crate) fn claim(&mut self) -> bool {
         self.own += 1;
         self.own_peak = self.own_peak.max(self.own);
-        self.health.sent();
+        self.health.sent()
     }
 
     /// A request of ours ended after `held`.

@@ -179,3 +179,23 @@ async fn a_caller_may_bring_its_own_patience() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
+    with_slots(1, async |admission, _tables| {
+        for _ in 0..2 {
+            let lease = admission.acquire(ask(), None).await.unwrap();
+            lease.ended(Outcome::Failed(Failure::Broken));
+        }
+        let last = admission.acquire(ask(), None).await.unwrap();
+        let start = Instant::now();
+        let (lease, ()) = tokio::join!(admission.acquire(ask(), None), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            last.ended(Outcome::Failed(Failure::Broken));
+            drop(last);
+        });
+        assert!(lease.is_ok());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    })
+    .await;
+}

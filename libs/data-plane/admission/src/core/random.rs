@@ -115,7 +115,7 @@ proptest! {
                             prop_assert!(overtaken.is_none(), "overtook {overtaken:?}");
                             held.push(grant);
                         }
-                        Arrival::Waiting(given) => {
+                        Arrival::Waiting { ticket: given, .. } => {
                             prop_assert_eq!(given, *ticket);
                             waiting.push(asked);
                         }

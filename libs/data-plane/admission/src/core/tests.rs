@@ -79,7 +79,7 @@ fn refused(arrival: Arrival) -> Refusal {
 
 pub(super) fn waits(arrival: Arrival) -> Ticket {
     match arrival {
-        Arrival::Waiting(ticket) => ticket,
+        Arrival::Waiting { ticket, .. } => ticket,
         other => panic!("{other:?}"),
     }
 }
@@ -182,7 +182,7 @@ fn a_model_whose_nodes_are_away_is_waited_for() {
     let mut core = core(vec![away]);
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(
-        core.verdict("m", &ANYWHERE, S).reason,
+        core.verdict("m", &ANYWHERE, true, S).reason,
         RefusalReason::NoneRoutable
     );
     assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
@@ -481,4 +481,101 @@ fn explains_without_changing_anything() {
         Some(NoPlace::UnknownModel)
     );
     assert_eq!(core.snapshot(MS), before);
+}
+
+// spec: PLACE-10
+#[test]
+fn two_models_that_alternate_each_go_round_all_their_endpoints() {
+    let with = |name: &str, model: &str| Endpoint {
+        models: Some([model.to_owned()].into()),
+        ..idle(name, 8)
+    };
+    let mut core = core(vec![
+        with("a", "x"),
+        with("b", "x"),
+        with("c", "y"),
+        with("d", "y"),
+    ]);
+    let wish: Arc<Wish> = Arc::new(Wish {
+        strategy: placement::Strategy::RoundRobin,
+        ..Wish::default()
+    });
+    let mut seen = String::new();
+    for _ in 0..2 {
+        for model in ["x", "y"] {
+            seen.push_str(node(&granted(core.arrive(
+                &Ask {
+                    wish: &wish,
+                    ..ask(model)
+                },
+                MS,
+                || 0,
+            ))));
+        }
+    }
+    assert_eq!(seen, "acbd");
+}
+
+#[test]
+fn an_endpoint_whose_answers_all_break_is_ejected() {
+    let mut core = core(vec![idle("a", 1)]);
+    for _ in 0..3 {
+        let grant = take(&mut core, MS);
+        core.answered(&grant, None, MS);
+        core.release(&grant, Ending::Failed(Failure::Broken), MS, 0.0);
+    }
+    assert!(core.snapshot(MS).endpoints[0].quarantine.is_some());
+}
+
+#[test]
+fn a_refusal_fills_the_endpoint_and_not_more() {
+    let mut core = core(vec![idle("a", 4)]);
+    let grants: Vec<_> = (0..3).map(|_| take(&mut core, MS)).collect();
+    core.release(&grants[0], Ending::Refused, MS, 0.0);
+    let status = core.snapshot(MS).endpoints[0].clone();
+    assert_eq!((status.in_flight, status.foreign), (2, 2));
+}
+
+#[test]
+fn an_engine_whose_handoff_is_written_anew_is_still_as_busy() {
+    let engine = |life| Endpoint {
+        incarnation: life,
+        hop: Hop::Engine,
+        ..idle("a", 1)
+    };
+    let mut core = core(vec![engine(1)]);
+    let held = take(&mut core, MS);
+    core.replace_table(table(vec![]), MS);
+    core.replace_table(table(vec![engine(2)]), MS);
+    waits(core.arrive(&ask("m"), MS, || 7));
+    assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 7);
+}
+
+#[test]
+fn only_the_probe_speaks_for_itself() {
+    let quarantined = |core: &Core<u32>| core.snapshot(2 * S).endpoints[0].quarantine.is_some();
+    let mut core = core(vec![idle("a", 4)]);
+    let (old, older) = (take(&mut core, MS), take(&mut core, MS));
+    let failed = take(&mut core, MS);
+    core.release(&failed, Ending::Failed(Failure::Unreachable), MS, 0.0);
+    let probe = take(&mut core, 2 * S);
+    // Streams begun before the quarantine end, one well and one not, while the probe is still out.
+    core.release(&old, Ending::Served, 2 * S, 0.0);
+    assert!(quarantined(&core));
+    core.release(&older, Ending::Failed(Failure::Broken), 2 * S, 0.0);
+    core.answered(&probe, None, 2 * S);
+    assert!(!quarantined(&core));
+}
+
+#[test]
+fn a_model_that_was_known_is_unavailable_not_unheard_of() {
+    let mut core = core(vec![]);
+    assert_eq!(
+        core.verdict("m", &ANYWHERE, true, S).reason,
+        RefusalReason::NoneRoutable
+    );
+    assert_eq!(
+        core.verdict("m", &ANYWHERE, false, S).reason,
+        RefusalReason::UnknownModel
+    );
 }
