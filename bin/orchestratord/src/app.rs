@@ -9,6 +9,7 @@ use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fall
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::LocalNode;
 use registry_runtime::RegistryHandle;
+use registry_store::FileStore;
 use routing_table::RoutingTable;
 use service_runtime::{Readiness, Shutdown, Tasks, signals};
 use stream_proxy::StreamProxy;
@@ -26,7 +27,10 @@ pub(crate) fn main(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(run(config))
+    let result = runtime.block_on(run(config));
+    // Not dropped: that would wait for a disk that hangs.
+    runtime.shutdown_timeout(JOIN_TIMEOUT);
+    result
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
@@ -115,9 +119,11 @@ fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Resul
                 _local: Some(local),
             })
         }
-        Profile::Cloud { registry, .. } => {
-            let built = registry_runtime::build(registry, Vec::new());
+        Profile::Cloud { registry, state_dir } => {
+            let store = FileStore::open(&state_dir)?;
+            let built = registry_runtime::build(registry, Arc::new(store))?;
             tasks.spawn("registry", built.task.run(parts.clone()));
+            tasks.spawn("registry-keeper", built.keeper.run());
             if let Some(prober) = built.prober {
                 tasks.spawn("node-probe", prober.run(parts.clone()));
             }

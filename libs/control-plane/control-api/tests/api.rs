@@ -255,7 +255,11 @@ async fn every_listed_route_exists_and_takes_no_other_method() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stopped_registry_says_so() {
-    let parts = registry_runtime::build(registry_runtime::Config::default(), Vec::new());
+    let parts = registry_runtime::build(
+        registry_runtime::Config::default(),
+        std::sync::Arc::new(registry_store::MemoryStore::default()),
+    )
+    .unwrap();
     drop(parts.task);
     let table = parts.handle.table();
     let router = ControlApi::new(Some(parts.handle), table).router();

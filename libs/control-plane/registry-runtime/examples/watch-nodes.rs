@@ -4,10 +4,11 @@
 
 #![allow(clippy::print_stdout, reason = "an example speaks to its terminal")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest};
 use registry_runtime::{Config, build};
+use registry_store::MemoryStore;
 use service_runtime::{Shutdown, Tasks};
 
 #[tokio::main(flavor = "current_thread")]
@@ -22,8 +23,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
-    let parts = build(config, Vec::new());
+    // One that lasts no longer than the process.
+    let parts = build(config, Arc::new(MemoryStore::default()))?;
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
+    tasks.spawn("registry-keeper", parts.keeper.run());
 
     let node_id = NodeId::new("gpu-node-1")?;
     let registration = RegisterRequest {

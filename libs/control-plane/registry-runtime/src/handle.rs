@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
 use routing_table::RoutingTable;
-use service_registry::{
-    Config, HeartbeatOutcome, KnownNode, NodesSnapshot, RegisterOutcome, RegistryError, Target,
-};
+use service_registry::{Config, HeartbeatOutcome, NodesSnapshot, RegisterOutcome, RegistryError, Target};
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -35,7 +33,6 @@ pub(crate) enum Command {
     Drain(Target, Option<Duration>, Answer<()>),
     Undrain(Target, Answer<()>),
     Probed(NodeId, Option<u64>, Result<(), String>),
-    Known(oneshot::Sender<Vec<KnownNode>>),
 }
 
 /// The registry, for whoever has something to tell it or to see in it. Cheap to clone.
@@ -106,16 +103,6 @@ impl RegistryHandle {
         result: Result<(), String>,
     ) -> Result<(), CallError> {
         self.send(Command::Probed(node_id, incarnation, result)).await
-    }
-
-    /// Everything worth keeping for the next process.
-    ///
-    /// # Errors
-    /// When the registry has stopped.
-    pub async fn known(&self) -> Result<Vec<KnownNode>, CallError> {
-        let (answer, answered) = oneshot::channel();
-        self.send(Command::Known(answer)).await?;
-        answered.await.map_err(|_| CallError::Stopped)
     }
 
     /// All nodes, as last published.

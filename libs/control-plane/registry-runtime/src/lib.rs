@@ -1,16 +1,19 @@
 //! The task, the timers and the node probes around the pure `service-registry`.
 //!
-//! [`build`] gives three parts and starts nothing:
+//! [`build`] takes up what a store has kept, gives four parts, and starts nothing:
 //!
 //! * [`RegistryHandle`], the front: clone it wherever nodes, operators or probes have something to say. It also has
 //!   the two views, published by `watch`: the [`NodesSnapshot`](service_registry::NodesSnapshot) for people and the
 //!   [`RoutingTable`](routing_table::RoutingTable) for the data path.
 //! * [`RegistryTask`], the one owner of the registry. It wakes at each node's own deadline, never to sweep, logs what
 //!   changed, and publishes **before** it answers: who gets the answer to a heartbeat sees it in both views.
-//! * [`Prober`], which tries to reach every node about once a second.
+//! * [`Prober`], which tries to reach every node about once a second, those known from before at once.
+//! * [`Keeper`], which writes what changed to the store, behind everybody's back.
 
 mod config;
 mod handle;
+mod keeper;
+mod kept;
 mod log;
 mod probe;
 mod prober;
@@ -18,10 +21,15 @@ mod task;
 
 pub use config::{Config, ProberConfig};
 pub use handle::{CallError, RegistryHandle};
+pub use keeper::Keeper;
 pub use prober::Prober;
 pub use task::RegistryTask;
 
-use service_registry::KnownNode;
+use std::sync::Arc;
+
+use registry_store::{RegistryStore, StoreError};
+
+use kept::Kept;
 
 /// What [`build`] gives.
 #[derive(Debug)]
@@ -32,15 +40,25 @@ pub struct Parts {
     pub task: RegistryTask,
     /// To be run by a task of its own; `None` when switched off.
     pub prober: Option<Prober>,
+    /// To be run by a task of its own, that ends after the registry's task, when the last change is kept.
+    pub keeper: Keeper,
 }
 
-/// Builds the registry and what surrounds it. `known` are the nodes that an earlier process knew.
+/// Builds the registry and what surrounds it, with the nodes that the store knows from before.
 ///
-/// Its clock is tokio's, which a test can pause. Let time pass there by sleeping: `tokio::time::advance` over more
-/// than [`STALL`](service_registry::STALL) looks like a process that did not run, and is treated as one.
-#[must_use]
-pub fn build(config: Config, known: Vec<KnownNode>) -> Parts {
-    let (handle, task) = task::pair(&config, known);
+/// Reads the store, which blocks for as long as that takes.
+///
+/// # Errors
+/// When the store cannot be read. To go on without it would route to what operators have drained.
+pub fn build(config: Config, store: Arc<dyn RegistryStore>) -> Result<Parts, StoreError> {
+    let stored = Kept::from_store(store.load()?);
+    let (handle, task, kept) = task::pair(&config, stored.clone());
     let prober = config.prober.map(|config| Prober::new(handle.clone(), config));
-    Parts { handle, task, prober }
+    let keeper = Keeper::new(store, stored, kept);
+    Ok(Parts {
+        handle,
+        task,
+        prober,
+        keeper,
+    })
 }

@@ -1,18 +1,23 @@
 //! The one owner of the registry.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use registry_store::StoredNode;
 use routing_table::RoutingTable;
-use service_registry::{HeartbeatOutcome, KnownNode, NodesSnapshot, Registry, RegistryError};
+use service_registry::{HeartbeatOutcome, NodesSnapshot, Registry, RegistryError};
 use service_runtime::Shutdown;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
 use crate::{
     Config, RegistryHandle,
     handle::{Answer, Command},
+    kept::Kept,
     log,
 };
 
@@ -34,16 +39,24 @@ pub struct RegistryTask {
     commands: mpsc::Receiver<Command>,
     nodes: watch::Sender<Arc<NodesSnapshot>>,
     table: watch::Sender<Arc<RoutingTable>>,
+    kept: watch::Sender<Kept>,
 }
 
-pub(crate) fn pair(config: &Config, known: Vec<KnownNode>) -> (RegistryHandle, RegistryTask) {
+/// The front, the task, and what the store should have. It has what is `kept`.
+pub(crate) fn pair(config: &Config, kept: Kept) -> (RegistryHandle, RegistryTask, watch::Receiver<Kept>) {
     let origin = Instant::now();
+    let started = SystemTime::now();
     let mut registry = Registry::new(config.registry.clone());
-    let count = known.len();
-    registry.restore(known, Duration::ZERO);
-    if count > 0 {
-        tracing::info!(nodes = count, "Nodes known from before; probing them");
+    registry.restore(kept.known(started), Duration::ZERO);
+    if !kept.is_empty() {
+        let drained = kept.drained();
+        tracing::info!(
+            nodes = kept.len(),
+            drained,
+            "Nodes known from before; probing them"
+        );
     }
+    let (kept, kept_seen) = watch::channel(kept);
     // Status changes of restored nodes are no news.
     let _ = registry.take_deltas();
     let (to_task, commands) = mpsc::channel(MAX_WAITING);
@@ -56,7 +69,7 @@ pub(crate) fn pair(config: &Config, known: Vec<KnownNode>) -> (RegistryHandle, R
         nodes: nodes_seen,
         table: table_seen,
     };
-    let task = RegistryTask {
+    let mut task = RegistryTask {
         published: registry.revision(),
         registry,
         versions: 0,
@@ -65,8 +78,11 @@ pub(crate) fn pair(config: &Config, known: Vec<KnownNode>) -> (RegistryHandle, R
         commands,
         nodes,
         table,
+        kept,
     };
-    (handle, task)
+    // What the store had and the registry did not take up.
+    task.keep(started);
+    (handle, task, kept_seen)
 }
 
 /// An answer that waits until its effect can be seen.
@@ -112,6 +128,7 @@ impl RegistryTask {
             log::delta(&delta);
         }
         self.publish();
+        self.keep(SystemTime::now());
         for reply in replies {
             reply();
         }
@@ -126,6 +143,23 @@ impl RegistryTask {
         self.nodes.send_replace(Arc::new(self.registry.snapshot()));
         self.table
             .send_replace(Arc::new(self.registry.routing_table(self.versions)));
+    }
+
+    /// Tells the keeper what the store should have; it writes in its own time.
+    fn keep(&mut self, now: SystemTime) {
+        let touched = self.registry.take_touched();
+        if touched.is_empty() {
+            return;
+        }
+        let registry = &self.registry;
+        self.kept.send_if_modified(|kept| {
+            touched.into_iter().fold(false, |modified, node_id| {
+                let node = registry
+                    .known_node(&node_id)
+                    .map(|known| StoredNode::new(known, now));
+                kept.set(node_id, node) || modified
+            })
+        });
     }
 
     fn apply(&mut self, command: Command, now: Duration) -> Option<Reply> {
@@ -154,7 +188,6 @@ impl RegistryTask {
                 registry.probe(&node_id, incarnation, result, now);
                 None
             }
-            Command::Known(answer) => later_plain(answer, registry.known()),
         }
     }
 }
@@ -163,10 +196,6 @@ fn later<T: Send + 'static>(answer: Answer<T>, result: Result<T, RegistryError>)
     if let Err(error) = &result {
         log::refusal(error);
     }
-    later_plain(answer, result)
-}
-
-fn later_plain<T: Send + 'static>(answer: oneshot::Sender<T>, value: T) -> Option<Reply> {
     // The asker may have gone; then nobody needs to know.
-    Some(Box::new(move || drop(answer.send(value))))
+    Some(Box::new(move || drop(answer.send(result))))
 }

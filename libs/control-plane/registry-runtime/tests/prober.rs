@@ -120,7 +120,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 // spec: LIVE-5
 #[tokio::test]
 async fn a_silent_death_and_a_return() {
-    let running = start(eager(), Vec::new());
+    let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
     join(&running, "a", &agent.address).await;
     let port = agent.address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
@@ -158,7 +158,7 @@ async fn any_http_answer_is_a_sign_of_life_and_nothing_else_is() {
         (Some(""), false),
         (None, false),
     ] {
-        let running = start(eager(), Vec::new());
+        let running = start(eager());
         let agent = Agent::start(answer).await;
         // It begins as found dead, so that either end is a change to wait for.
         join(&running, "a", &agent.address).await;
@@ -196,7 +196,7 @@ async fn any_http_answer_is_a_sign_of_life_and_nothing_else_is() {
 
 #[tokio::test]
 async fn hanging_nodes_do_not_keep_others_from_being_probed() {
-    let running = start(eager(), Vec::new());
+    let running = start(eager());
     let hanging = Agent::start(None).await;
     for i in 0..8 {
         join(&running, &format!("hanging-{i}"), &hanging.address).await;
@@ -213,7 +213,7 @@ async fn hanging_nodes_do_not_keep_others_from_being_probed() {
 
 #[tokio::test]
 async fn a_node_that_left_is_probed_no_more_and_one_that_returned_is() {
-    let running = start(eager(), Vec::new());
+    let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
     join(&running, "a", &agent.address).await;
     running.handle.deregister(id("a")).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_node_that_left_is_probed_no_more_and_one_that_returned_is() {
 
 #[tokio::test]
 async fn the_prober_ends_with_the_shutdown() {
-    let running = start(eager(), Vec::new());
+    let running = start(eager());
     let hanging = Agent::start(None).await;
     join(&running, "a", &hanging.address).await;
     running.shutdown.request();

@@ -4,9 +4,9 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use common::{Running, beat, id, register, start, without_prober};
+use common::{Running, beat, id, log::Log, register, start, without_prober};
 use futures_util::future::join_all;
 use pool_registry_types::NodeStatus;
 use registry_runtime::{CallError, Config};
@@ -32,7 +32,7 @@ async fn until(running: &Running, node: &str, wanted: NodeStatus) {
 // spec: LIVE-10
 #[tokio::test(start_paused = true)]
 async fn who_has_the_answer_sees_its_effect() {
-    let running = start(without_prober(), Vec::new());
+    let running = start(without_prober());
     let table = running.handle.table();
     running.handle.register(register("a")).await.unwrap();
     assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
@@ -57,7 +57,7 @@ async fn offline_at_the_deadline_whatever_the_check_interval() {
             stale_check_interval,
             ..without_prober()
         };
-        let running = start(config, Vec::new());
+        let running = start(config);
         running.handle.register(register("a")).await.unwrap();
         tokio::time::advance(Duration::from_millis(3210)).await;
         running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
@@ -74,7 +74,7 @@ async fn offline_at_the_deadline_whatever_the_check_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_at_once_is_published_once() {
-    let running = start(without_prober(), Vec::new());
+    let running = start(without_prober());
     let handle = &running.handle;
     // Few enough that tokio does not make the sender pause in between.
     let names: Vec<String> = (0..40).map(|i| format!("node-{i}")).collect();
@@ -92,7 +92,7 @@ async fn what_comes_at_once_is_published_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_changes_nothing_publishes_nothing() {
-    let running = start(without_prober(), Vec::new());
+    let running = start(without_prober());
     let mut table = running.handle.table();
     table.mark_unchanged();
     let refused = running.handle.heartbeat(id("a"), beat(1)).await;
@@ -107,7 +107,7 @@ async fn what_changes_nothing_publishes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_the_task_and_answers_no_more() {
-    let running = start(without_prober(), Vec::new());
+    let running = start(without_prober());
     running.handle.register(register("a")).await.unwrap();
     running.shutdown.request();
     running.tasks.join(Duration::from_secs(1)).await.unwrap();
@@ -115,65 +115,15 @@ async fn a_stop_ends_the_task_and_answers_no_more() {
         running.handle.register(register("b")).await,
         Err(CallError::Stopped)
     );
-    assert_eq!(running.handle.known().await, Err(CallError::Stopped));
     // The last views stay: routing does not end before the process does.
     assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
 }
 
 // spec: LIVE-8
 #[tokio::test(start_paused = true)]
-async fn known_nodes_come_back() {
-    let first = start(without_prober(), Vec::new());
-    first.handle.register(register("a")).await.unwrap();
-    first.handle.heartbeat(id("a"), beat(4)).await.unwrap();
-    let known = first.handle.known().await.unwrap();
-    let second = start(without_prober(), known);
-    assert_eq!(status(&second, "a"), Some(NodeStatus::Online));
-    second.handle.probed(id("a"), Some(1), Ok(())).await.unwrap();
-    let table = second
-        .handle
-        .table()
-        .wait_for(|table| table.endpoints()[0].availability == routing_table::Availability::Ready)
-        .await
-        .map(|table| Arc::clone(&table));
-    assert!(table.is_ok());
-}
-
-/// Collects what is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<tokio::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.try_lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.try_lock().unwrap())).unwrap()
-    }
-}
-
-// spec: LIVE-11
-#[tokio::test(start_paused = true)]
 async fn the_log_tells_changes_and_only_changes() {
-    let log = Log::default();
-    let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .finish(),
-    );
-    let running = start(without_prober(), Vec::new());
+    let (log, _guard) = Log::of_this_thread();
+    let running = start(without_prober());
     let handle = &running.handle;
     let lines = |level: &str| -> Vec<String> {
         log.take()

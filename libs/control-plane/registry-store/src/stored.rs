@@ -71,6 +71,12 @@ impl StoredNode {
         &self.node_id
     }
 
+    /// An operator drains it or one of its pools.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some() || !self.pool_drains.is_empty()
+    }
+
     /// What the registry is to know at `now`. Of times that have passed nothing is left.
     #[must_use]
     pub fn known(&self, now: SystemTime) -> KnownNode {

@@ -12,6 +12,7 @@ use control_api::ControlApi;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use registry_runtime::{Config, RegistryHandle, build};
+use registry_store::MemoryStore;
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use tower::ServiceExt as _;
@@ -37,8 +38,9 @@ impl Api {
                 prober: None,
                 ..Config::default()
             },
-            Vec::new(),
-        );
+            std::sync::Arc::new(MemoryStore::default()),
+        )
+        .unwrap();
         Tasks::new(shutdown.clone()).spawn("registry", parts.task.run(shutdown.clone()));
         let api = ControlApi::new(Some(parts.handle.clone()), parts.handle.table());
         Self {

@@ -7,11 +7,15 @@
     reason = "shared by several tests; each uses a part of it, and none is an interface"
 )]
 
+pub mod log;
+
+use std::sync::Arc;
+
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest,
 };
 use registry_runtime::{Config, RegistryHandle, build};
-use service_registry::KnownNode;
+use registry_store::{MemoryStore, RegistryStore};
 use service_runtime::{Shutdown, Tasks};
 
 pub struct Running {
@@ -26,11 +30,16 @@ impl Drop for Running {
     }
 }
 
-pub fn start(config: Config, known: Vec<KnownNode>) -> Running {
+pub fn start(config: Config) -> Running {
+    start_with(config, Arc::new(MemoryStore::default()))
+}
+
+pub fn start_with(config: Config, store: Arc<dyn RegistryStore>) -> Running {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
-    let parts = build(config, known);
+    let parts = build(config, store).unwrap();
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
+    tasks.spawn("registry-keeper", parts.keeper.run());
     if let Some(prober) = parts.prober {
         tasks.spawn("node-prober", prober.run(shutdown.clone()));
     }
