@@ -1,0 +1,314 @@
+//! What a client asks for, checked field by field, and the request to an engine that it becomes.
+
+use std::{fmt, num::NonZeroU32, time::Duration};
+
+use admission::Priority;
+use bytes::Bytes;
+use http_server::ApiError;
+use pool_registry_types::{ErrorCode, MAX_MODEL_NAME_BYTES, NodeId, SessionId, TaskId};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::task::millis;
+
+/// The longest deadline. Beyond a day it is a mistake in the unit.
+const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The body of `POST /v2/tasks`. Unknown fields are ignored.
+#[derive(Deserialize)]
+pub(crate) struct TaskRequest {
+    pub(crate) task_id: Option<TaskId>,
+    session_id: Option<SessionId>,
+    workload: Workload,
+    model_ref: String,
+    prompt: Option<String>,
+    messages: Option<Vec<Box<RawValue>>>,
+    inputs: Option<Inputs>,
+    max_tokens: Option<NonZeroU32>,
+    priority: Option<WirePriority>,
+    deadline_ms: Option<u64>,
+    seed: Option<i64>,
+    placement: Option<PlacementHint>,
+}
+
+/// Which kind of work it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Workload {
+    Completion,
+    Chat,
+    Embedding,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WirePriority {
+    Interactive,
+    Batch,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PlacementHint {
+    mode: Option<Mode>,
+    node_id: Option<NodeId>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Pin,
+    Prefer,
+    Auto,
+}
+
+/// One text or several, as embeddings take them.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Inputs {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Inputs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Inputs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Inputs, E> {
+                Ok(Inputs::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Inputs, A::Error> {
+                let mut all = Vec::new();
+                while let Some(text) = texts.next_element()? {
+                    all.push(text);
+                }
+                Ok(Inputs::Many(all))
+            }
+        }
+
+        deserializer.deserialize_any(Texts)
+    }
+}
+
+/// Where a task may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placement {
+    Auto,
+    /// There and nowhere else.
+    Pin(NodeId),
+    /// There when it has a free slot, otherwise anywhere.
+    Prefer(NodeId),
+}
+
+/// A request to an engine, ready to be sent.
+pub(crate) struct Job {
+    pub(crate) model: String,
+    pub(crate) path: &'static str,
+    pub(crate) body: Bytes,
+    pub(crate) priority: Priority,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) placement: Placement,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl fmt::Debug for Job {
+    /// Without the body: prompts are never logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("model", &self.model)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What tells two requests apart: the SHA-256 of all that matters of one.
+pub(crate) type Fingerprint = [u8; 32];
+
+impl Job {
+    /// Equal for requests that ask for the same, however they are written.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut hash = Sha256::new();
+        let deadline = self.deadline.map(millis);
+        let session = self.session.as_ref().map(SessionId::as_str);
+        // The debug form of a pair of options cannot be confused with another, unlike texts side by side.
+        let marks = format!(
+            "{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
+            self.path, self.priority, session, self.placement, deadline
+        );
+        hash.update(marks.as_bytes());
+        hash.update(&self.body);
+        hash.finalize().into()
+    }
+}
+
+/// The body that the engine gets.
+#[derive(Serialize)]
+struct EngineBody<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    input: EngineInput<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum EngineInput<'a> {
+    Prompt(&'a str),
+    Messages(&'a [Box<RawValue>]),
+    Input(&'a Inputs),
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl TaskRequest {
+    /// Checks what no type can, and makes the request to the engine.
+    pub(crate) fn into_job(self) -> Result<Job, ApiError> {
+        check_model(&self.model_ref)?;
+        let deadline = self.deadline_ms.map(check_deadline).transpose()?;
+        let (path, input) = self.input()?;
+        let streams = self.workload != Workload::Embedding;
+        let body = EngineBody {
+            model: &self.model_ref,
+            input,
+            max_tokens: self.max_tokens,
+            seed: self.seed,
+            stream: streams.then_some(true),
+            stream_options: streams.then_some(StreamOptions { include_usage: true }),
+        };
+        let body = serde_json::to_vec(&body).map_err(|error| {
+            tracing::error!(%error, "a checked task does not make a request");
+            ApiError::new(ErrorCode::Internal, "the task could not be made into a request")
+        })?;
+        Ok(Job {
+            path,
+            body: body.into(),
+            priority: match self.priority {
+                Some(WirePriority::Batch) => Priority::Batch,
+                Some(WirePriority::Interactive) | None => Priority::Interactive,
+            },
+            placement: placement(self.placement)?,
+            session: self.session_id,
+            deadline,
+            model: self.model_ref,
+        })
+    }
+
+    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is refused.
+    fn input(&self) -> Result<(&'static str, EngineInput<'_>), ApiError> {
+        let given = [
+            ("prompt", self.prompt.is_some()),
+            ("messages", self.messages.is_some()),
+            ("inputs", self.inputs.is_some()),
+        ];
+        let (workload, wanted) = match self.workload {
+            Workload::Completion => ("completion", "prompt"),
+            Workload::Chat => ("chat", "messages"),
+            Workload::Embedding => ("embedding", "inputs"),
+        };
+        if let Some((other, _)) = given.iter().find(|(name, given)| *given && *name != wanted) {
+            return Err(ApiError::invalid(format!(
+                "{other}: a {workload} takes `{wanted}` instead"
+            )));
+        }
+        let input = match (&self.prompt, &self.messages, &self.inputs) {
+            (Some(prompt), None, None) => ("/v1/completions", EngineInput::Prompt(prompt)),
+            (None, Some(messages), None) => {
+                check_messages(messages)?;
+                ("/v1/chat/completions", EngineInput::Messages(messages))
+            }
+            (None, None, Some(inputs)) => {
+                if matches!(inputs, Inputs::Many(texts) if texts.is_empty()) {
+                    return Err(ApiError::invalid("inputs: there must be at least one"));
+                }
+                ("/v1/embeddings", EngineInput::Input(inputs))
+            }
+            _ => {
+                let message = format!("{wanted}: is missing; a {workload} needs it");
+                return Err(ApiError::invalid(message));
+            }
+        };
+        Ok(input)
+    }
+}
+
+fn check_model(model: &str) -> Result<(), ApiError> {
+    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control) {
+        let message = format!(
+            "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+        );
+        return Err(ApiError::invalid(message));
+    }
+    Ok(())
+}
+
+fn check_deadline(ms: u64) -> Result<Duration, ApiError> {
+    let deadline = Duration::from_millis(ms);
+    if deadline.is_zero() || deadline > MAX_DEADLINE {
+        let message = format!(
+            "deadline_ms: must be 1 to {} milliseconds from now, not {ms}",
+            MAX_DEADLINE.as_millis()
+        );
+        return Err(ApiError::invalid(message));
+    }
+    Ok(deadline)
+}
+
+/// A message goes to the engine as it is, so only that it is one is looked at.
+fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(rename = "role")]
+        _role: String,
+    }
+
+    if messages.is_empty() {
+        return Err(ApiError::invalid("messages: there must be at least one"));
+    }
+    for (index, message) in messages.iter().enumerate() {
+        // A list would be read as the fields in order.
+        let is_object = message.get().starts_with('{');
+        if !is_object || serde_json::from_str::<Message>(message.get()).is_err() {
+            let message = format!("messages[{index}]: must be an object with a `role` that is a string");
+            return Err(ApiError::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+fn placement(hint: Option<PlacementHint>) -> Result<Placement, ApiError> {
+    let Some(hint) = hint else {
+        return Ok(Placement::Auto);
+    };
+    let node = hint
+        .node_id
+        .ok_or_else(|| ApiError::invalid("placement.node_id: is missing; the modes pin and prefer need it"));
+    match hint.mode {
+        None | Some(Mode::Auto) => Ok(Placement::Auto),
+        Some(Mode::Pin) => node.map(Placement::Pin),
+        Some(Mode::Prefer) => node.map(Placement::Prefer),
+    }
+}
+
+#[cfg(test)]
+mod tests;
