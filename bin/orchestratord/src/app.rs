@@ -13,6 +13,7 @@ use registry_store::FileStore;
 use routing_table::RoutingTable;
 use service_runtime::{Readiness, Shutdown, Tasks, signals};
 use stream_proxy::StreamProxy;
+use task_api::{TaskApi, TaskConfig};
 use telemetry::Metrics;
 use tokio::sync::watch;
 
@@ -20,6 +21,9 @@ use crate::config::{Config, Profile};
 
 /// How long tasks get to end once nothing is left to do.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long before the drain deadline tasks are told that it is over: their readers need a moment to hear of it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the control plane until it is told to stop.
 pub(crate) fn main(config: Config) -> anyhow::Result<()> {
@@ -73,11 +77,25 @@ async fn run(config: Config) -> anyhow::Result<()> {
         gateway_metrics,
     );
 
+    let task_api = TaskApi::new(
+        TaskConfig::default(),
+        gateway.clone(),
+        admission.clone(),
+        tables.clone(),
+        tasks.clone(),
+    );
+    let old_tasks = parts.clone();
+    tasks.spawn(
+        "old-tasks",
+        task_api.clone().sweep(async move { old_tasks.requested().await }),
+    );
+
     let readiness = Readiness::new();
     let control = ControlApi::new(registry, tables)
         .with_quarantine(move |endpoint| quarantine(&admission, endpoint))
         .router()
         .merge(explain)
+        .merge(task_api.clone().router())
         .merge(service_routes(
             readiness.clone(),
             Arc::new(move || metrics.render()),
@@ -90,6 +108,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Stopping {
         readiness,
         server,
+        task_api,
         tasks,
         parts,
     }
@@ -154,6 +173,7 @@ fn quarantine(admission: &Admission, endpoint: &routing_table::EndpointKey) -> O
 struct Stopping {
     readiness: Readiness,
     server: ServerHandle,
+    task_api: TaskApi,
     tasks: Tasks,
     parts: Shutdown,
 }
@@ -169,7 +189,10 @@ impl Stopping {
             "waiting for running requests"
         );
         // 2. What runs may finish. The registry goes on meanwhile: retries need it.
-        let cut = self.server.close(drain_timeout).await;
+        let (cut, ()) = tokio::join!(
+            self.server.close(drain_timeout),
+            self.task_api.close(drain_timeout.saturating_sub(LAST_WORDS)),
+        );
         if cut > 0 {
             tracing::warn!(
                 cut,
