@@ -31,11 +31,33 @@ pub(crate) fn judge(result: Result<Response<ProxyBody>, ForwardError>, hop: Hop)
     if hop == Hop::Node && response.headers().contains_key(headers::REFUSAL) {
         return judge_refusal(response.headers());
     }
+    if hop == Hop::Node && told_load(response.headers()).is_none() {
+        tracing::warn!(
+            status = response.status().as_u16(),
+            "an answer did not come from a node's data path: check that the node's address leads to its pool-managerd \
+             and that both have the same LLORCH_API_TOKEN"
+        );
+        return Attempt::Failed {
+            outcome: Outcome::Failed(Failure::Broken),
+            fault: Fault::new(
+                ErrorCode::NodeUnavailable,
+                "the node that serves this model cannot be reached",
+            ),
+        };
+    }
     match response.status() {
         // The engine's own queue is full: busy is not failure.
         StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
             outcome: Outcome::Refused,
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
+        },
+        // Nobody asked for another protocol.
+        StatusCode::SWITCHING_PROTOCOLS => Attempt::Failed {
+            outcome: Outcome::Failed(Failure::Broken),
+            fault: Fault::new(
+                ErrorCode::PoolUnavailable,
+                "the engine does not speak HTTP as it should",
+            ),
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
             outcome: Outcome::Failed(Failure::Broken),
@@ -60,7 +82,9 @@ fn judge_error(error: &ForwardError) -> Attempt {
             Outcome::Failed(Failure::Unreachable)
         }
         ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
-        ForwardError::Deadline { .. } | ForwardError::Uri { .. } => return Attempt::GivenUp(fault),
+        ForwardError::Deadline { .. } | ForwardError::Uri { .. } | ForwardError::Local(_) => {
+            return Attempt::GivenUp(fault);
+        }
     };
     Attempt::Failed { outcome, fault }
 }
@@ -71,24 +95,45 @@ fn judge_refusal(headers: &HeaderMap) -> Attempt {
         .get(headers::REFUSAL)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let is = |code: ErrorCode| refusal == code.as_str();
-    if is(ErrorCode::PoolBusy) || is(ErrorCode::PoolDraining) || is(ErrorCode::ShuttingDown) {
-        let fault = Fault::new(
+    let code = ErrorCode::ALL
+        .iter()
+        .copied()
+        .find(|code| code.as_str() == refusal);
+    let elsewhere = |code, message| Attempt::Failed {
+        outcome: Outcome::Refused,
+        fault: Fault::new(code, message),
+    };
+    let broken = |code, message| Attempt::Failed {
+        outcome: Outcome::Failed(Failure::Broken),
+        fault: Fault::new(code, message),
+    };
+    match code {
+        Some(ErrorCode::PoolBusy) => elsewhere(ErrorCode::QueueFull, "every slot for this model is taken"),
+        // Its handoffs have changed and its next heartbeat will say so.
+        Some(
+            ErrorCode::PoolDraining
+            | ErrorCode::ShuttingDown
+            | ErrorCode::ModelNotAvailable
+            | ErrorCode::NotFound,
+        ) => elsewhere(
             ErrorCode::PoolUnavailable,
             "the node that serves this model takes no new requests",
-        );
-        return Attempt::Failed {
-            outcome: Outcome::Refused,
-            fault,
-        };
-    }
-    let fault = Fault::new(
-        ErrorCode::PoolUnavailable,
-        "the node cannot serve this model just now",
-    );
-    Attempt::Failed {
-        outcome: Outcome::Failed(Failure::Broken),
-        fault,
+        ),
+        // The request's own fault, on every node.
+        Some(code @ (ErrorCode::InvalidRequest | ErrorCode::PayloadTooLarge | ErrorCode::RequestTimeout)) => {
+            Attempt::GivenUp(Fault::new(code, "the node does not take this request"))
+        }
+        Some(ErrorCode::DeadlineExceeded) => broken(
+            ErrorCode::DeadlineExceeded,
+            "the engine did not begin to answer within the time limit",
+        ),
+        Some(ErrorCode::WorkerReset) => {
+            broken(ErrorCode::WorkerReset, "the engine broke off before it answered")
+        }
+        _ => broken(
+            ErrorCode::PoolUnavailable,
+            "the node cannot serve this model just now",
+        ),
     }
 }
 

@@ -33,37 +33,29 @@ pub(crate) enum Event {
 }
 
 impl Dialect {
-    /// What a whole event, without the blank line after it, means.
+    /// What a whole event, without the blank line after it, means; nothing when it is only a comment.
     pub(crate) fn classify(self, event: &[u8]) -> Event {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .any(|name| memmem::find(event, name.as_bytes()).is_some())
+        let (name, data) = fields(event);
+        if name.is_empty() && data.is_empty() {
+            return Event::None;
+        }
+        let kind = |kind: &str| {
+            // The first field of these objects; a model's own words come later and escaped.
+            let head = &data[..data.len().min(TYPE_WITHIN)];
+            name == kind.as_bytes() || memmem::find(head, format!(r#""type":"{kind}""#).as_bytes()).is_some()
         };
-        let data = event
-            .strip_prefix(b"data:")
-            .map_or(event, <[u8]>::trim_ascii_start);
-        let is_error = data.starts_with(br#"{"error""#)
-            || event.starts_with(b"event: error")
-            || event.starts_with(b"error:");
         let is_end = match self {
             Self::Completions => data == b"[DONE]",
             Self::Responses => {
-                names(&[
-                    r#""type":"response.completed""#,
-                    r#""type":"response.incomplete""#,
-                    r#""type":"response.failed""#,
-                ]) || names(&[
-                    "event: response.completed",
-                    "event: response.incomplete",
-                    "event: response.failed",
-                ]) || data == b"[DONE]"
+                ["response.completed", "response.incomplete", "response.failed"]
+                    .into_iter()
+                    .any(kind)
+                    || data == b"[DONE]"
             }
-            Self::Messages => {
-                event.starts_with(b"event: message_stop") || names(&[r#""type":"message_stop""#])
-            }
+            Self::Messages => kind("message_stop"),
             Self::Plain => false,
         };
+        let is_error = name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
         match (is_end, is_error) {
             (true, _) => Event::End,
             (false, true) => Event::Error,
@@ -117,6 +109,29 @@ impl Dialect {
     }
 }
 
+/// The `type` of an event's object stands within its first bytes.
+const TYPE_WITHIN: usize = 64;
+
+/// The name of an event and its first line of data (HTML standard, 9.2.6).
+fn fields(event: &[u8]) -> (&[u8], &[u8]) {
+    let (mut name, mut data): (&[u8], &[u8]) = (b"", b"");
+    for line in event.split(|byte| *byte == b'\n') {
+        if let Some(value) = line.strip_prefix(b"event:") {
+            name = value.trim_ascii();
+        } else if let Some(value) = line.strip_prefix(b"data:")
+            && data.is_empty()
+        {
+            data = value.trim_ascii();
+        } else if let Some(value) = line.strip_prefix(b"error:")
+            && data.is_empty()
+        {
+            // llama-server's own way of telling an error.
+            data = value.trim_ascii();
+        }
+    }
+    (name, data)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +153,15 @@ mod tests {
                 Event::Error,
             ),
             (Dialect::Completions, "event: error\ndata: {}", Event::Error),
-            (Dialect::Completions, ":", Event::Other),
+            (Dialect::Completions, ":", Event::None),
+            (Dialect::Completions, ": ping", Event::None),
+            (Dialect::Completions, "id: 7\r\ndata: [DONE]\r", Event::End),
+            (Dialect::Completions, "error: {\"code\":500}", Event::Error),
+            (
+                Dialect::Responses,
+                r#"data: {"type":"response.output_text.delta","delta":"event: response.completed"}"#,
+                Event::Other,
+            ),
             (
                 Dialect::Responses,
                 "event: response.completed\ndata: {}",

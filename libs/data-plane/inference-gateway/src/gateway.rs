@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
 use routing_table::{Hop, RoutingTable};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     attempt::{Attempt, judge, told_load},
     budget::RetryBudget,
     dialect::Dialect,
-    journey::{Journey, Patience},
+    journey::Journey,
     metrics::{Record, Result as Outcomes},
     models, multipart,
     options::{self, Options},
@@ -144,7 +144,7 @@ impl Gateway {
             }
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
-            (_, &Method::POST, _) => {
+            (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
                 let route = route.unwrap_or(route::OTHER);
                 let record = self.0.metrics.begin(route.path);
                 let result = self.infer(route, request, &record).await;
@@ -200,11 +200,11 @@ impl Gateway {
                     lease.ended(outcome);
                     (outcome, fault)
                 }
-                Attempt::GivenUp(fault) => return Err(fault),
+                Attempt::GivenUp(fault) => return Err(journey.ends_with(fault)),
             };
             let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
             if !journey.may_try_again(life, outcome, spend) {
-                return Err(fault);
+                return Err(journey.ends_with(fault));
             }
             self.0.metrics.retried();
             journey.last_fault = Some(fault);
@@ -231,19 +231,25 @@ impl Gateway {
             tried: &journey.tried,
             ticket: journey.ticket,
         };
-        let acquired = match journey.patience {
-            Some(Patience(most)) => self.0.admission.acquire_within(ask, journey.deadline, most).await,
-            None => self.0.admission.acquire(ask, journey.deadline).await,
-        };
-        match acquired {
+        let patience = journey.patience_left(self.0.admission.max_wait());
+        match self
+            .0
+            .admission
+            .acquire_within(ask, journey.deadline, patience)
+            .await
+        {
             Ok(lease) => {
                 journey.found(&lease, asked.elapsed());
                 Ok(lease)
             }
-            Err(refusal) => Err(match journey.last_fault.take() {
-                Some(fault) if refusal.reason == RefusalReason::Exhausted => fault,
-                _ => reply::refused(&refusal, &journey.model),
-            }),
+            Err(refusal) => {
+                journey.queued += asked.elapsed();
+                let fault = match journey.last_fault.take() {
+                    Some(fault) if refusal.reason == RefusalReason::Exhausted => fault,
+                    _ => reply::refused(&refusal, &journey.model),
+                };
+                Err(journey.ends_with(fault))
+            }
         }
     }
 
@@ -300,6 +306,10 @@ impl Gateway {
             Dialect::Plain
         };
         let is_small = length(&parts.headers).is_some_and(|length| length <= WHOLE_ANSWER_BYTES);
+        if is_events {
+            // A stream may get an error event added; its length is nobody's promise.
+            parts.headers.remove(CONTENT_LENGTH);
+        }
         let body = if is_small && !is_events {
             match body.collect().await {
                 Ok(whole) => {
@@ -370,6 +380,8 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 /// The request as it goes on: the client's bytes, without what was meant for us.
 fn outbound(parts: Parts, body: Bytes) -> Outbound {
     let mut headers = parts.headers;
+    // First of all: a client's `Connection` header must not take away what we add.
+    strip_hop_by_hop(&mut headers);
     for name in &NOT_FORWARDED {
         headers.remove(name);
     }
@@ -422,4 +434,25 @@ fn own_headers(answer: &mut HeaderMap, lease: &Lease, journey: &Journey) {
     answer.insert(headers::ATTEMPTS, HeaderValue::from(journey.attempts));
     let queued = u64::try_from(journey.queued.as_millis()).unwrap_or(u64::MAX);
     answer.insert(headers::QUEUE_MS, HeaderValue::from(queued));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_connection_header_takes_away_its_own_headers_only() {
+        let (mut parts, ()) = Request::post("/v1/completions")
+            .header("connection", "x-request-id, x-mine")
+            .header("x-request-id", "theirs")
+            .header("x-mine", "1")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let ours = RequestId::random();
+        parts.extensions.insert(ours.clone());
+        let outbound = outbound(parts, Bytes::new());
+        assert_eq!(outbound.headers.len(), 1, "{:?}", outbound.headers);
+        assert_eq!(outbound.headers[headers::REQUEST_ID], ours.as_str());
+    }
 }

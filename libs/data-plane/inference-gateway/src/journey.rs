@@ -10,8 +10,9 @@ use crate::reply::Fault;
 
 /// The most tries of one request. Three replicas that all fail it point at the request.
 const MAX_TRIES: u32 = 3;
-/// The most endpoints one request finds unreachable or busy before it gives up; each one costs a millisecond.
-const MAX_DETOURS: u32 = 16;
+/// The most endpoints one request finds unreachable or busy before it gives up. A refused connection costs a
+/// millisecond, one that is not answered a second.
+const MAX_DETOURS: u32 = 8;
 
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.
@@ -50,6 +51,22 @@ impl Journey {
             failures: 0,
             queued: Duration::ZERO,
             last_fault: None,
+        }
+    }
+
+    /// How much longer it may wait, in all its tries together; `longest` when it has no patience of its own.
+    pub(crate) fn patience_left(&self, longest: Duration) -> Duration {
+        self.patience
+            .map_or(longest, |Patience(longest)| longest)
+            .saturating_sub(self.queued)
+    }
+
+    /// What its client is told when `fault` ends it.
+    pub(crate) fn ends_with(&self, fault: Fault) -> Fault {
+        let queued = u64::try_from(self.queued.as_millis()).unwrap_or(u64::MAX);
+        Fault {
+            spent: Some((self.attempts, queued)),
+            ..fault
         }
     }
 

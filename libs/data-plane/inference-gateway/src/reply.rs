@@ -27,6 +27,8 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<Duration>,
     /// The methods that the route has.
     pub(crate) allow: Option<HeaderValue>,
+    /// How many endpoints were tried, and how long the request waited, in milliseconds.
+    pub(crate) spent: Option<(u32, u64)>,
 }
 
 impl Fault {
@@ -37,6 +39,7 @@ impl Fault {
             param: None,
             retry_after: None,
             allow: None,
+            spent: None,
         }
     }
 
@@ -61,6 +64,14 @@ impl Fault {
             response
                 .headers_mut()
                 .insert(headers::BACKOFF_MS, HeaderValue::from(millis));
+        }
+        if let Some((attempts, queued)) = self.spent {
+            response
+                .headers_mut()
+                .insert(headers::ATTEMPTS, HeaderValue::from(attempts));
+            response
+                .headers_mut()
+                .insert(headers::QUEUE_MS, HeaderValue::from(queued));
         }
         if let Some(allow) = self.allow {
             response.headers_mut().insert(ALLOW, allow);
@@ -132,6 +143,13 @@ pub(crate) fn failed(error: &ForwardError) -> Fault {
             ErrorCode::DeadlineExceeded,
             "the request's deadline passed before the engine answered",
         ),
+        ForwardError::Local(source) => {
+            tracing::warn!(%source, "no connection can be opened: raise the limit of open files (ulimit -n)");
+            (
+                ErrorCode::PoolUnavailable,
+                "this gateway cannot open more connections just now",
+            )
+        }
         ForwardError::Uri { .. } => (ErrorCode::InvalidRequest, "the path and query are not valid"),
     };
     Fault::new(code, message)

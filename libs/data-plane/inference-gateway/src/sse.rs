@@ -38,13 +38,16 @@ impl EventStream {
 
     /// Takes what came and gives back what may go on: everything up to the end of the last whole event.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, TooLong> {
+        // The end of an event may begin in what is held, so look a little back, but never at all of it again.
+        let mut looked_at = 0;
         let data = if self.held.is_empty() {
             data
         } else {
+            looked_at = self.held.len().saturating_sub(LONGEST_END - 1);
             self.held.extend_from_slice(&data);
             std::mem::take(&mut self.held).freeze()
         };
-        let end = end_of_last_event(&data);
+        let end = end_of_last_event(&data, looked_at);
         if data.len() - end > MAX_EVENT_BYTES {
             return Err(TooLong);
         }
@@ -52,14 +55,31 @@ impl EventStream {
             self.held.extend_from_slice(&data[end..]);
         }
         if end > 0 {
-            self.last = self.dialect.classify(last_event(&data[..end]));
+            self.note(&data[..end]);
         }
         Ok(data.slice(..end))
     }
 
-    /// Whether the stream may end here: after its last event, and not in the middle of one.
+    /// Remembers what the last of several whole events means. Comments mean nothing, and an end stays one.
+    fn note(&mut self, mut events: &[u8]) {
+        while !events.is_empty() {
+            let (before, last) = split_last_event(events);
+            match self.dialect.classify(last) {
+                Event::None => events = before,
+                Event::Other if self.last == Event::End => return,
+                meaning => {
+                    self.last = meaning;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether the stream may end here: after its last event, and not in the middle of one. An end whose last line
+    /// break is missing is an end all the same.
     pub(crate) fn is_over(&self) -> bool {
-        self.dialect == Dialect::Plain || (self.held.is_empty() && self.dialect.is_over(self.last))
+        let over = |event| self.dialect.is_over(event);
+        over(self.last) && self.held.is_empty() || over(self.dialect.classify(self.held.trim_ascii()))
     }
 
     /// Which API the stream belongs to.
@@ -73,22 +93,26 @@ impl EventStream {
     }
 }
 
-/// The place after the last blank line, which is what ends an event (HTML standard, 9.2.6).
-fn end_of_last_event(data: &[u8]) -> usize {
+/// The longest thing that ends an event: the end of its last line and a blank line.
+const LONGEST_END: usize = 3;
+
+/// The place after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when there is none.
+fn end_of_last_event(data: &[u8], from: usize) -> usize {
     if data.ends_with(b"\n\n") {
         return data.len();
     }
-    let after = |pattern: &[u8]| memmem::rfind(data, pattern).map_or(0, |at| at + pattern.len());
+    let after =
+        |pattern: &[u8]| memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len());
     after(b"\n\n").max(after(b"\n\r\n"))
 }
 
-/// The last of several whole events, without the blank line after it.
-fn last_event(events: &[u8]) -> &[u8] {
+/// The last of several whole events, without the blank line after it, and those before it.
+fn split_last_event(events: &[u8]) -> (&[u8], &[u8]) {
     let events = events.trim_ascii_end();
     let start = memmem::rfind(events, b"\n\n")
         .max(memmem::rfind(events, b"\n\r\n"))
         .unwrap_or(0);
-    events[start..].trim_ascii_start()
+    (&events[..start], events[start..].trim_ascii_start())
 }
 
 #[cfg(test)]
@@ -109,9 +133,12 @@ mod tests {
             ("data: {\"x\":1}\r\n\r\ndata: [DONE]\r\n\r\n", true),
             ("data: [DONE]\n\ndata: {\"error\":{\"code\":500}}\n\n", true),
             ("data: [DONE]\n\ndata: half", false),
+            ("data: [DONE]\n\n:\n\n", true),
+            ("data: [DONE]\n", true),
+            ("id: 7\ndata: [DONE]\n\n", true),
         ] {
             let mut events = stream();
-            let whole = text.rfind("\n\n").map_or(text.len(), |end| end + 2);
+            let whole = text.rfind("\n\n").map_or(0, |end| end + 2);
             let whole = if text.contains("\r\n") { text.len() } else { whole };
             assert_eq!(events.push(Bytes::from(text)).unwrap(), text[..whole]);
             assert_eq!(events.is_over(), is_over, "{text:?}");

@@ -67,6 +67,10 @@ pub enum ForwardError {
         /// What the system said.
         source: io::Error,
     },
+    /// This process itself lacks what a connection needs (file descriptors, ports, memory). Says nothing about the
+    /// upstream.
+    #[error("no connection can be opened from here")]
+    Local(#[source] io::Error),
     /// No connection within the limit: the request cannot have reached the upstream.
     #[error("{target} did not accept a connection within {} ms", limit.as_millis())]
     ConnectTimeout {
@@ -122,8 +126,8 @@ impl StreamProxy {
 
     /// Sends `request` to `target` and returns its answer once the first byte of the body is there.
     ///
-    /// The answer's hop-by-hop headers are gone. A request that meets an idle connection which the upstream has
-    /// just closed is sent once more, on a new connection.
+    /// The answer's hop-by-hop headers are gone. A request that meets an idle connection which the upstream is just
+    /// closing is sent once more, on a new connection; one that an upstream has worked on is not.
     ///
     /// # Errors
     /// See [`ForwardError`]. No error means that the upstream answered; what it answered, an HTTP error status
@@ -144,9 +148,11 @@ impl StreamProxy {
             home: &home,
         };
         if let Some(idle) = home.take() {
+            let sent = Instant::now();
             match exchange.run(idle).await {
                 // Closed by the other side while it lay idle: nobody's failure, and no byte was answered.
-                Err(ForwardError::Reset { source, .. }) if is_stale(&source) => {}
+                Err(ForwardError::Reset { source, .. })
+                    if sent.elapsed() < STALE_WINDOW && is_stale(&source) => {}
                 answered => return answered,
             }
         }
@@ -162,6 +168,26 @@ impl StreamProxy {
         }
     }
 }
+
+/// Who is to blame for a connection that did not come about.
+fn connect_error(source: io::Error, target: HttpUrl) -> ForwardError {
+    use rustix::io::Errno;
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    match source.raw_os_error() {
+        Some(code) if ours.iter().any(|errno| errno.raw_os_error() == code) => ForwardError::Local(source),
+        _ => ForwardError::Connect { target, source },
+    }
+}
+
+/// For how long after it was sent a request on a reused connection may fail because the connection was being
+/// closed by the other side: a few round trips. Later the upstream has had the request in its hands.
+const STALE_WINDOW: Duration = Duration::from_millis(20);
 
 /// Whether a request on a reused connection failed because the connection had been closed.
 fn is_stale(error: &hyper::Error) -> bool {
@@ -208,10 +234,7 @@ impl Exchange<'_> {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
         match timeout(limit, Link::connect(self.target)).await {
-            Ok(connected) => connected.map_err(|source| ForwardError::Connect {
-                target: target(),
-                source,
-            }),
+            Ok(connected) => connected.map_err(|source| connect_error(source, target())),
             Err(_) if limit < self.clocks.connect => Err(ForwardError::Deadline { target: target() }),
             Err(_) => Err(ForwardError::ConnectTimeout {
                 target: target(),

@@ -444,3 +444,34 @@ async fn many_at_once_each_get_their_own_answer() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn a_request_that_an_upstream_has_worked_on_is_not_sent_again() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (url, request) = (upstream.url(), request("{}"));
+    let (second, ()) = tokio::join!(
+        async {
+            text(
+                proxy
+                    .forward(&url, &request, Clocks::default())
+                    .await
+                    .unwrap()
+                    .into_body(),
+            )
+            .await;
+            proxy.forward(&url, &request, Clocks::default()).await
+        },
+        async {
+            let mut stream = upstream.accept().await;
+            read_request(&mut stream, "{}").await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+                .await
+                .unwrap();
+            // It takes its time over the second request, and dies of it.
+            read_request(&mut stream, "{}").await;
+            tokio::time::sleep(SHORT).await;
+        }
+    );
+    assert!(matches!(second, Err(ForwardError::Reset { .. })), "{second:?}");
+}

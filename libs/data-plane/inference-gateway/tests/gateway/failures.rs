@@ -1,8 +1,11 @@
 //! Engines that fail, before and after the first byte.
 
-use fake_engine::{FakeEngine, Fault, Script};
+use std::sync::Arc;
 
-use crate::harness::{Service, engines, error_of, events, header, table, text};
+use fake_engine::{FakeEngine, Fault, Script};
+use routing_table::{Endpoint, Hop, RoutingTable};
+
+use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text};
 
 fn failing(fault: Fault) -> Script {
     Script {
@@ -208,5 +211,43 @@ async fn a_silent_engine_is_replaced_when_its_time_is_up() {
     assert_eq!(
         (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
         (200, "r1")
+    );
+}
+
+#[tokio::test]
+async fn whatever_else_listens_at_a_nodes_address_is_not_its_data_path() {
+    let engines = engines([Script::default()]);
+    let stranger = Endpoint {
+        hop: Hop::Node,
+        ..endpoint(&engines[0], "r0")
+    };
+    let table = Arc::new(RoutingTable::new(1, vec![stranger]));
+    let service = Service::with(Default::default(), Default::default(), table).await;
+    let answer = service.chat(false, "").await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");
+    for _ in 0..2 {
+        service.chat(false, "").await;
+    }
+    assert!(service.admission.snapshot().endpoints[0].quarantine.is_some());
+}
+
+#[tokio::test]
+async fn an_engine_that_breaks_every_stream_is_ejected() {
+    let engines = engines([failing(Fault::Cut(2)), Script::default()]);
+    let service = Service::over(&engines).await;
+    for _ in 0..3 {
+        text(service.chat(true, "").await).await;
+    }
+    service
+        .until("it is ejected", |service| {
+            service.admission.snapshot().endpoints[0].quarantine.is_some()
+        })
+        .await;
+    assert!(
+        text(service.chat(true, "").await)
+            .await
+            .0
+            .ends_with("data: [DONE]\n\n")
     );
 }
