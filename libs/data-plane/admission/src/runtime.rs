@@ -160,6 +160,12 @@ impl Admission {
         }
     }
 
+    /// The longest a request waits when its caller says nothing else.
+    #[must_use]
+    pub fn max_wait(&self) -> Duration {
+        self.0.config.max_wait
+    }
+
     /// How many requests stand before the holder of `ticket` in the line for `model`.
     #[must_use]
     pub fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {

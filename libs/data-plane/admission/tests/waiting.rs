@@ -148,7 +148,7 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
         );
         probe.ended(Outcome::Served);
         drop(probe);
-        assert!(!admission.snapshot().endpoints[0].quarantine.is_some());
+        assert!(admission.snapshot().endpoints[0].quarantine.is_none());
     })
     .await;
 }

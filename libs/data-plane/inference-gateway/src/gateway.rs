@@ -344,7 +344,7 @@ impl Gateway {
 fn wrong_method(method: &Method, path: &str, allowed: &'static str) -> Fault {
     let message = format!("{path} does not take {method}, but {allowed}");
     Fault {
-        allow: Some(HeaderValue::from_static(allowed)),
+        allow: Some(allowed),
         ..Fault::new(ErrorCode::MethodNotAllowed, message)
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     pub(crate) param: Option<&'static str>,
     pub(crate) retry_after: Option<Duration>,
     /// The methods that the route has.
-    pub(crate) allow: Option<HeaderValue>,
+    pub(crate) allow: Option<&'static str>,
     /// How many endpoints were tried, and how long the request waited, in milliseconds.
     pub(crate) spent: Option<(u32, u64)>,
 }
@@ -74,7 +74,9 @@ impl Fault {
                 .insert(headers::QUEUE_MS, HeaderValue::from(queued));
         }
         if let Some(allow) = self.allow {
-            response.headers_mut().insert(ALLOW, allow);
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
     }

@@ -15,6 +15,9 @@ use routing_table::RoutingTable;
 use service_runtime::{Shutdown, Tasks};
 use tokio::sync::watch;
 
+/// How often free VRAM is read for the routing table: it moves with models that come and go, not with requests.
+const VRAM_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What to watch.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -101,29 +104,39 @@ impl LocalNode {
         self.registry.statuses()
     }
 
-    /// The routing table of this node alone, kept up to date by a task.
+    /// The routing table of this node alone, kept up to date by a task: at once when something changes, and with
+    /// VRAM as it is every [`VRAM_INTERVAL`].
     pub fn routing_tables(
         &self,
         node_id: NodeId,
         tasks: &Tasks,
         shutdown: Shutdown,
     ) -> watch::Receiver<Arc<RoutingTable>> {
-        let registry = self.registry.clone();
-        let mut changes = registry.subscribe();
+        let node = self.clone();
+        let mut changes = self.registry.subscribe();
         let mut version = 1;
-        let (tables, receiver) = watch::channel(Arc::new(registry.routing_table(&node_id, version)));
+        let (tables, receiver) = watch::channel(Arc::new(self.registry.routing_table(&node_id, version)));
         tasks.spawn("local-routes", async move {
+            let mut vram = tokio::time::interval(VRAM_INTERVAL);
             loop {
                 tokio::select! {
                     biased;
                     () = shutdown.requested() => return,
                     changed = changes.changed() => if changed.is_err() { return },
+                    _ = vram.tick() => node.clone().refresh_vram().await,
                 }
                 version += 1;
-                tables.send_replace(Arc::new(registry.routing_table(&node_id, version)));
+                tables.send_replace(Arc::new(node.registry.routing_table(&node_id, version)));
             }
         });
         receiver
+    }
+
+    /// Asks the driver off the async threads.
+    async fn refresh_vram(self) {
+        if let Err(error) = tokio::task::spawn_blocking(move || self.statuses()).await {
+            tracing::error!(%error, "the GPUs cannot be read");
+        }
     }
 }
 
