@@ -327,7 +327,7 @@ fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
     let mut core = core(vec![idle("a", 4)]);
     let grant = take(&mut core, S);
     core.release(&grant, Ending::Refused, S, 0.0);
-    assert!(!core.snapshot(S).endpoints[0].quarantine.is_some());
+    assert!(core.snapshot(S).endpoints[0].quarantine.is_none());
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(core.tick(core.next_wakeup().unwrap())[0].0, 1);
 }

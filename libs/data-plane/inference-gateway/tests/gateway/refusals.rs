@@ -211,7 +211,7 @@ async fn a_deadline_ends_waiting_and_streams() {
         "DEADLINE_EXCEEDED"
     );
     assert!(
-        !service.admission.snapshot().endpoints[0].quarantine.is_some(),
+        service.admission.snapshot().endpoints[0].quarantine.is_none(),
         "the client's limit says nothing about the engine"
     );
 }
