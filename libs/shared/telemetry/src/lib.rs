@@ -15,6 +15,7 @@
 //! ```
 
 mod logs;
+mod lossy;
 mod metrics;
 
 pub use logs::{InitError, LogFormat, LogFormatError, init};

@@ -8,6 +8,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
+use crate::lossy::Lossy;
+
 /// The variable that overrides the default filter, in the syntax of `tracing_subscriber::EnvFilter`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
@@ -67,6 +69,8 @@ pub enum InitError {
 /// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter` when that
 /// is unset or empty.
 ///
+/// A line that cannot be written is dropped and counted in `llorch_log_lines_dropped`.
+///
 /// # Errors
 /// When a filter does not parse, or when logging is set up already.
 pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
@@ -92,7 +96,9 @@ fn subscriber(
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer);
+        // It would say on stderr that stderr cannot be written to, and panic over it.
+        .log_internal_errors(false)
+        .with_writer(Lossy(writer));
     match format {
         LogFormat::Text => Box::new(builder.with_ansi(ansi).finish()),
         LogFormat::Json => Box::new(

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
+use crate::lossy::LINES_DROPPED;
+
 /// The `Content-Type` of [`Metrics::render`].
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -20,7 +22,8 @@ impl Metrics {
     /// The `Content-Type` of [`render`](Self::render).
     pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-    /// A registry with one metric, `build_info`: which program this is, in which version.
+    /// A registry with what every process has: `build_info`, which program this is in which version, and
+    /// `llorch_log_lines_dropped`, the log lines that could not be written.
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         let mut registry = Registry::default();
@@ -28,6 +31,11 @@ impl Metrics {
             "build",
             "The program and its version",
             Info::new([("name", name), ("version", version)]),
+        );
+        registry.register(
+            "llorch_log_lines_dropped",
+            "Log lines that could not be written",
+            LINES_DROPPED.clone(),
         );
         Self {
             registry: Arc::new(Mutex::new(registry)),
