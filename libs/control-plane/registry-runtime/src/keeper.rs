@@ -4,13 +4,17 @@ use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
 
 use pool_registry_types::NodeId;
 use registry_store::{Change, RegistryStore};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::kept::{Kept, subject};
 
-/// From one write to the next at least. What changes meanwhile is written together, so that a fleet that flaps or
-/// joins at once costs ten writes a second at most.
-const PAUSE: Duration = Duration::from_millis(100);
+/// After a write there is a pause as long as the write took, so that even a fleet that flaps or joins at once leaves
+/// the disk half of its time, and what changes meanwhile is written together. This is the shortest pause: a disk without
+/// a sync to wait for need not be written a thousand times a second.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause: what changes in it is lost to a kill.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// After a failed write it is tried again with the next change, but no later than this: a disk that has space again
 /// should not have to wait for a change to hear of the last one.
@@ -45,8 +49,9 @@ impl Keeper {
     /// Runs until the registry's task has ended and its last change is written.
     pub async fn run(mut self) {
         while self.changed().await {
+            let began = Instant::now();
             self.write().await;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(began.elapsed().clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
         }
         self.write().await;
         if !self.unsure.is_empty() {

@@ -9,24 +9,16 @@
 
 mod common;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use common::{Running, beat, id, register_at, start};
+use common::{
+    PATIENCE, Running,
+    agent::{Agent, OK},
+    beat, id, register_at, start,
+};
 use pool_registry_types::NodeStatus;
 use registry_runtime::{Config, ProberConfig};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
-
-/// Long enough for any machine that is not stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
+use tokio::net::TcpListener;
 
 fn eager() -> Config {
     Config {
@@ -54,70 +46,6 @@ async fn join(running: &Running, node: &str, address: &str) {
     running.handle.heartbeat(id(node), beat(4)).await.unwrap();
 }
 
-/// Answers each connection with `answer` and counts them; hangs up when dropped.
-struct Agent {
-    address: String,
-    requests: Arc<AtomicUsize>,
-    task: tokio::task::AbortHandle,
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Agent {
-    async fn start(answer: Option<&'static str>) -> Self {
-        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), answer)
-    }
-
-    fn serve(listener: TcpListener, answer: Option<&'static str>) -> Self {
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counter = requests.clone();
-        let mut connections = tokio::task::JoinSet::new();
-        #[expect(clippy::disallowed_methods, reason = "aborted when the agent is dropped")]
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(answer_one(stream, answer, counter.clone()));
-            }
-        })
-        .abort_handle();
-        Self {
-            address,
-            requests,
-            task,
-        }
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-async fn answer_one(mut stream: TcpStream, answer: Option<&'static str>, requests: Arc<AtomicUsize>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    assert!(head.starts_with(b"GET /health HTTP/1.1\r\n"), "{head:?}");
-    requests.fetch_add(1, Ordering::SeqCst);
-    match answer {
-        Some(answer) => {
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-        // Accepts and never answers.
-        None => std::future::pending().await,
-    }
-}
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-
-// spec: LIVE-5
 #[tokio::test]
 async fn a_silent_death_and_a_return() {
     let running = start(eager());

@@ -7,9 +7,11 @@
     reason = "shared by several tests; each uses a part of it, and none is an interface"
 )]
 
+pub mod agent;
 pub mod log;
+pub mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest,
@@ -17,6 +19,9 @@ use pool_registry_types::{
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
 use service_runtime::{Shutdown, Tasks};
+
+/// Long enough for any machine that is not stuck.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Running {
     pub handle: RegistryHandle,
@@ -27,6 +32,19 @@ pub struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.request();
+    }
+}
+
+impl Running {
+    /// As a daemon stops: everything is written.
+    pub async fn stop(self) {
+        self.shutdown.request();
+        self.tasks.join(PATIENCE).await.unwrap();
+    }
+
+    /// As a daemon is killed: nothing more is written.
+    pub async fn kill(self) {
+        self.tasks.join(Duration::ZERO).await.unwrap_err();
     }
 }
 
