@@ -9,10 +9,11 @@
 //!
 //! Nothing authenticates anybody here; put a layer around the router before you listen beyond loopback.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use control_api::ControlApi;
 use http_server::{Limits, bind, with_fallbacks};
+use registry_store::MemoryStore;
 use service_runtime::{Shutdown, Tasks, signals};
 
 /// How long open requests may take once the service is asked to stop.
@@ -29,9 +30,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks = Tasks::new(shutdown.clone());
     signals(shutdown.clone(), &tasks)?;
 
-    // The registry: a handle for everybody, and two tasks to run.
-    let parts = registry_runtime::build(registry_runtime::Config::default(), Vec::new());
+    // The registry: a handle for everybody, and three tasks to run. With a `FileStore` it would survive a restart.
+    let store = Arc::new(MemoryStore::default());
+    let parts = registry_runtime::build(registry_runtime::Config::default(), store)?;
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
+    tasks.spawn("registry-keeper", parts.keeper.run());
     if let Some(prober) = parts.prober {
         tasks.spawn("node-prober", prober.run(shutdown.clone()));
     }
