@@ -427,14 +427,20 @@ impl<W> Core<W> {
             .collect()
     }
 
-    /// Whether every candidate was tried, so that waiting is in vain.
+    /// Whether every candidate that would do was tried, so that waiting is in vain.
     fn is_exhausted(&self, ask: &Ask<'_>) -> bool {
         let tried = self.tried_indices(ask.tried);
+        let would_do = |index: &&u32| {
+            let endpoint = self.table.endpoints().get(**index as usize);
+            let pin = ask.wish.pin.as_ref();
+            pin.is_none_or(|pin| endpoint.is_some_and(|endpoint| endpoint.key.node == *pin))
+        };
         !tried.is_empty()
             && self
                 .table
                 .candidates(ask.model)
                 .iter()
+                .filter(would_do)
                 .all(|index| tried.contains(index))
     }
 

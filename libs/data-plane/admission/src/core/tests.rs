@@ -229,6 +229,24 @@ fn a_retry_with_nowhere_left_to_go_does_not_wait() {
 }
 
 #[test]
+fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
+    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let pinned = Arc::new(Wish {
+        pin: Some(NodeId::new("a").unwrap()),
+        ..Wish::default()
+    });
+    let mut ask = ask("m");
+    ask.wish = &pinned;
+    let first = granted(core.arrive(&ask, MS, || 1));
+    core.release(&first, Ending::Failed(Failure::Broken), MS, 0.0);
+    let tried = [(first.endpoint().unwrap().key.clone(), 1)];
+    ask.tried = &tried;
+    ask.ticket = Some(first.ticket);
+    let refusal = refused(core.arrive(&ask, 2 * MS, || 2));
+    assert_eq!(refusal.reason, RefusalReason::Exhausted);
+}
+
+#[test]
 fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
     let mut core = core(vec![idle("a", 4)]);
     let grant = take(&mut core, S);
