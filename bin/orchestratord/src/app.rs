@@ -81,7 +81,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
         TaskConfig::default(),
         gateway.clone(),
         admission.clone(),
-        tables.clone(),
         tasks.clone(),
     );
     let old_tasks = parts.clone();

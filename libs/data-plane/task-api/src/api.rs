@@ -15,11 +15,10 @@ use admission::{Admission, Outlook};
 use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
-use pool_registry_types::{ErrorCode, NodeId, TaskId};
-use routing_table::RoutingTable;
+use pool_registry_types::{ErrorCode, TaskId};
 use service_runtime::Tasks;
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -28,7 +27,6 @@ use crate::{
     event::{EventId, Failure, Forecast},
     live::{CannotResume, Live, Reader},
     request::{Job, TaskRequest},
-    room::has_room,
     run::{Refused, Run},
     shelf::{Limits, Shelf},
     task::{Change, State, Task, millis},
@@ -46,7 +44,6 @@ pub(crate) struct Shared {
     pub(crate) config: TaskConfig,
     pub(crate) gateway: Gateway,
     admission: Admission,
-    tables: watch::Receiver<Arc<RoutingTable>>,
     tasks: Tasks,
     shelf: Mutex<Shelf<Arc<Live>>>,
     origin: Instant,
@@ -66,16 +63,10 @@ impl fmt::Debug for TaskApi {
 }
 
 impl TaskApi {
-    /// Runs tasks through `gateway`. `admission` and `tables` are those of the gateway: forecasts come from them.
+    /// Runs tasks through `gateway`. `admission` is the gateway's: forecasts come from it.
     /// Each run is a task of `tasks` named `task`.
     #[must_use]
-    pub fn new(
-        config: TaskConfig,
-        gateway: Gateway,
-        admission: Admission,
-        tables: watch::Receiver<Arc<RoutingTable>>,
-        tasks: Tasks,
-    ) -> Self {
+    pub fn new(config: TaskConfig, gateway: Gateway, admission: Admission, tasks: Tasks) -> Self {
         let shelf = Mutex::new(Shelf::new(Limits {
             tasks: config.max_tasks,
             bytes: config.max_bytes,
@@ -85,7 +76,6 @@ impl TaskApi {
             config,
             gateway,
             admission,
-            tables,
             tasks,
             shelf,
             origin: Instant::now(),
@@ -217,12 +207,6 @@ impl TaskApi {
 impl Shared {
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
-    }
-
-    /// Whether `node` has a free slot for `model`.
-    pub(crate) fn has_room(&self, node: &NodeId, model: &str) -> bool {
-        let table = self.tables.borrow().clone();
-        has_room(&table, &self.admission.snapshot(), node, model)
     }
 
     /// Tells a task what came of it; false when it wants no more.

@@ -22,7 +22,6 @@ mod event;
 mod live;
 mod log;
 mod request;
-mod room;
 mod routes;
 mod run;
 mod shelf;

@@ -20,6 +20,7 @@ const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The body of `POST /v2/tasks`. Unknown fields are ignored.
 #[derive(Deserialize)]
+#[serde(expecting = "a JSON object")]
 pub(crate) struct TaskRequest {
     pub(crate) task_id: Option<TaskId>,
     session_id: Option<SessionId>,

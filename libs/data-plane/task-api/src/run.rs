@@ -35,11 +35,18 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// A task on its way. Dropping it lets go of the engine and ends the task.
 pub(crate) struct Run {
     answering: Option<BoxFuture<'static, Response<GatewayBody>>>,
-    /// Where it may still be sent: to a node, or anywhere.
-    ways: VecDeque<Option<NodeId>>,
+    /// Where it may still be sent.
+    ways: VecDeque<Way>,
     job: Job,
     deadline: Instant,
     ending: Ending,
+}
+
+/// Where a request may go, and how long it may wait for it.
+struct Way {
+    /// Only this node will do.
+    pin: Option<NodeId>,
+    patience: Duration,
 }
 
 /// How a request ended at once.
@@ -50,17 +57,22 @@ pub(crate) struct Refused {
 
 impl Run {
     pub(crate) fn new(shared: Arc<Shared>, live: Arc<Live>, job: Job) -> Self {
-        let patience = job.deadline.unwrap_or(shared.config.max_duration);
-        let ways = match &job.placement {
-            Placement::Auto => [None].into(),
-            Placement::Pin(node) => [Some(node.clone())].into(),
-            Placement::Prefer(node) if shared.has_room(node, &job.model) => [Some(node.clone()), None].into(),
-            Placement::Prefer(_) => [None].into(),
+        let config = &shared.config;
+        let way = |pin: Option<&NodeId>, patience| Way {
+            pin: pin.cloned(),
+            patience,
         };
+        let ways = match &job.placement {
+            Placement::Auto => [way(None, config.max_wait)].into(),
+            Placement::Pin(node) => [way(Some(node), config.max_wait)].into(),
+            // It does not wait there: whoever can serve it at once is better.
+            Placement::Prefer(node) => [way(Some(node), Duration::ZERO), way(None, config.max_wait)].into(),
+        };
+        let limit = job.deadline.unwrap_or(config.max_duration);
         Self {
             answering: None,
             ways,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + limit,
             job,
             ending: Ending { shared, live },
         }
@@ -116,10 +128,9 @@ impl Run {
     }
 
     fn next_way(&mut self) -> Option<BoxFuture<'static, Response<GatewayBody>>> {
-        let pin = self.ways.pop_front()?;
-        let mut request = request(&self.job, &self.ending.live, pin.as_ref(), self.deadline);
-        let patience = Patience(self.ending.shared.config.max_wait);
-        request.extensions_mut().insert(patience);
+        let way = self.ways.pop_front()?;
+        let mut request = request(&self.job, &self.ending.live, way.pin.as_ref(), self.deadline);
+        request.extensions_mut().insert(Patience(way.patience));
         let gateway = self.ending.shared.gateway.clone();
         Some(async move { gateway.handle(request).await }.boxed())
     }

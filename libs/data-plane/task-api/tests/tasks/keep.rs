@@ -1,0 +1,109 @@
+//! What is kept, and what is forgotten.
+
+use std::time::Duration;
+
+use fake_engine::Script;
+use http::Method;
+use serde_json::json;
+use task_api::TaskConfig;
+
+use crate::harness::{Service, Settings, chat, code, endless, engines, with};
+
+async fn service(engines: &[fake_engine::FakeEngine], tasks: TaskConfig) -> Service {
+    let settings = Settings {
+        tasks,
+        ..Settings::default()
+    };
+    Service::with(engines, settings).await
+}
+
+async fn is_known(service: &Service, id: &str) -> bool {
+    service.call(Method::GET, &format!("/v2/tasks/{id}"), "").await.0 == 200
+}
+
+#[tokio::test]
+async fn the_first_that_ended_makes_room_and_what_runs_does_not() {
+    let engines = engines([Script::default()]);
+    let config = TaskConfig {
+        max_tasks: 3,
+        ..TaskConfig::default()
+    };
+    let service = service(&engines, config).await;
+    for id in ["a", "b"] {
+        service.submit(&chat(id)).await;
+        service.events(id).await;
+    }
+    engines[0].set(Script {
+        slots: 4,
+        ..endless()
+    });
+    for id in ["c", "d"] {
+        service.submit(&chat(id)).await;
+        service.until_state(id, "running").await;
+    }
+    assert!(!is_known(&service, "a").await && is_known(&service, "b").await);
+    service.submit(&chat("e")).await;
+    assert!(!is_known(&service, "b").await);
+    assert_eq!(service.refused(&chat("f")).await, (429, "QUEUE_FULL".to_owned()));
+    for id in ["c", "d", "e"] {
+        service.cancel(id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_forgotten_in_time() {
+    let engines = engines([Script::default()]);
+    let config = TaskConfig {
+        max_age: Duration::from_millis(20),
+        ..TaskConfig::default()
+    };
+    let service = service(&engines, config).await;
+    service.submit(&chat("t")).await;
+    service.events("t").await;
+    let forgotten = async {
+        while is_known(&service, "t").await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), forgotten)
+        .await
+        .expect("forgotten");
+    // The id is free again, for whatever it likes, and has its own events.
+    service.submit(&with(chat("t"), "max_tokens", json!(1))).await;
+    assert_eq!(service.events("t").await.last().unwrap().name, "end");
+}
+
+#[tokio::test]
+async fn an_answer_too_long_to_be_kept_ends() {
+    let engines = engines([Script {
+        tokens: 1_000_000,
+        ..Script::default()
+    }]);
+    let config = TaskConfig {
+        max_task_bytes: 64 * 1024,
+        ..TaskConfig::default()
+    };
+    let service = service(&engines, config).await;
+    service.submit(&chat("t")).await;
+    let events = service.events("t").await;
+    assert_eq!(code(&events), "PAYLOAD_TOO_LARGE");
+    engines[0].until(|stats| stats.running == 0).await;
+}
+
+#[tokio::test]
+async fn all_together_have_a_limit_too() {
+    let engines = engines([Script {
+        tokens: 1_000_000,
+        ..Script::default()
+    }]);
+    let config = TaskConfig {
+        max_bytes: 64 * 1024,
+        ..TaskConfig::default()
+    };
+    let service = service(&engines, config).await;
+    service.submit(&chat("t")).await;
+    assert_eq!(code(&service.events("t").await), "QUEUE_FULL");
+    let prompt = "x".repeat(64 * 1024);
+    let large = json!({"workload": "completion", "model_ref": "tiny", "prompt": prompt});
+    assert_eq!(service.refused(&large).await, (429, "QUEUE_FULL".to_owned()));
+}

@@ -1,0 +1,19 @@
+//! Tasks over real sockets, with stand-in engines that misbehave as each test tells them to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+
+mod harness;
+
+mod cancel;
+mod end;
+mod events;
+mod failures;
+mod keep;
+mod line;
+mod refusals;
+mod resume;
