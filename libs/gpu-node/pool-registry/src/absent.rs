@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pool_registry_types::{MAX_POOLS, PoolId, ReplicaId, ReplicaStatus};
 
-use crate::{
-    core::{Core, MAX_REPLICAS, News},
-    probe::usable_reason,
-};
+use crate::core::{Core, MAX_REPLICAS, News};
+
+/// The longest reason kept, in bytes: what happened, and the last lines of an engine's stderr.
+const MAX_REASON_BYTES: usize = 3 * 1024;
 
 /// Why each engine that is absent is so.
 pub(crate) type Absent = BTreeMap<ReplicaId, Arc<str>>;
@@ -32,10 +32,20 @@ impl Core {
         if absent.len() >= MAX_REPLICAS && !absent.contains_key(replica_id) {
             return News::No;
         }
-        let reason: Arc<str> = usable_reason(&reason).into();
+        let reason: Arc<str> = usable(&reason).into();
         let before = absent.insert(replica_id.clone(), reason.clone());
         (before != Some(reason)).into()
     }
+}
+
+/// Lines are kept: they are those of an engine's log.
+fn usable(reason: &str) -> String {
+    let mut text: String = reason
+        .chars()
+        .filter(|letter| *letter == '\n' || !letter.is_control())
+        .collect();
+    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
+    text
 }
 
 /// What a heartbeat says of an engine that is absent.

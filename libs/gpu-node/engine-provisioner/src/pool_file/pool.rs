@@ -1,0 +1,187 @@
+//! One `[[pool]]` of the pool file.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use pool_registry_types::{EngineKind, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolId};
+use toml::de::DeTable;
+
+use super::{Problems, fields::Fields};
+use crate::{
+    Launch, LlamaCpp, OnAgentStop, PoolSpec, RestartPolicy,
+    spec::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_READY_TIMEOUT, DEFAULT_STOP_GRACE, PORT_PLACEHOLDER},
+};
+
+/// The kind of engine whose command line we know how to make.
+const LLAMACPP: &str = "llamacpp";
+
+/// Anything longer is a mistake.
+const MAX_SECS: u32 = 86_400;
+/// No model has a longer context.
+const MAX_CONTEXT: u32 = 100_000_000;
+/// As many as a heartbeat can carry.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const MAX_REPLICAS: u32 = MAX_POOLS as u32;
+/// The longest device mask that a handoff carries, in bytes.
+const MAX_MASK_BYTES: usize = 256;
+
+/// Reads a pool. Without one, the problems say why.
+pub(super) fn read(table: &DeTable<'_>, at: usize, problems: &mut Problems) -> Option<PoolSpec> {
+    let mut fields = Fields::new(table, at, problems);
+    let pool = read_fields(&mut fields);
+    fields.finish();
+    pool
+}
+
+/// Everything is asked for before anything missing ends it, so that all problems come to light.
+fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
+    let pool_id = f.parsed::<PoolId>("id");
+    let pool_id = f.required("id", pool_id, "every pool has a name of its own");
+    let engine = f.parsed::<EngineKind>("engine");
+    let engine = f.required(
+        "engine",
+        engine,
+        "what answers there, for example \"llamacpp\" or \"vllm\"",
+    );
+    let slots = f.number("slots", &(1..=MAX_SLOTS));
+    let slots = f.required("slots", slots, "how many requests the engine serves at once");
+    let launch = launch(f, engine.as_ref());
+    let replicas = f.number("replicas", &(1..=MAX_REPLICAS));
+    let port = port(f, replicas.unwrap_or(1));
+    let env = f.map("env").unwrap_or_default();
+    if let Some(Launch::Command(argv)) = &launch
+        && port.is_none()
+        && !argv
+            .iter()
+            .chain(env.values())
+            .any(|text| text.contains(PORT_PLACEHOLDER))
+    {
+        f.problem(
+            "command",
+            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or `env`, or set `port`",
+        );
+    }
+    let models = models(f);
+    let device_mask = device_mask(f);
+    let restart = f.word(
+        "restart",
+        &[
+            ("always", RestartPolicy::Always),
+            ("on-failure", RestartPolicy::OnFailure),
+            ("never", RestartPolicy::Never),
+        ],
+    );
+    let on_agent_stop = f.word(
+        "on_agent_stop",
+        &[("stop", OnAgentStop::Stop), ("leave", OnAgentStop::Leave)],
+    );
+    let ready_timeout = seconds(f, "ready_timeout_secs", DEFAULT_READY_TIMEOUT, 1..=MAX_SECS);
+    let drain_timeout = seconds(f, "drain_timeout_secs", DEFAULT_DRAIN_TIMEOUT, 0..=MAX_SECS);
+    let stop_grace = seconds(f, "stop_grace_secs", DEFAULT_STOP_GRACE, 0..=MAX_SECS);
+    Some(PoolSpec {
+        pool_id: pool_id?,
+        engine: engine?,
+        launch: launch?,
+        slots: slots?,
+        models,
+        device_mask,
+        replicas: replicas.unwrap_or(1),
+        port,
+        env,
+        restart: restart.unwrap_or_default(),
+        ready_timeout,
+        drain_timeout,
+        stop_grace,
+        on_agent_stop: on_agent_stop.unwrap_or_default(),
+    })
+}
+
+/// Either a command, or what a `llama-server` needs.
+fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch> {
+    const ONLY_WITHOUT_COMMAND: [&str; 4] = ["binary", "model", "context", "args"];
+    let command = f.strings("command");
+    let binary = f.string("binary");
+    let model = f.string("model");
+    let context = f.number("context", &(1..=MAX_CONTEXT));
+    let args = f.strings("args").unwrap_or_default();
+    if f.has("command") {
+        for key in ONLY_WITHOUT_COMMAND {
+            if f.has(key) {
+                f.problem(key, format!("`{key}` and `command` exclude each other"));
+            }
+        }
+        let command = command?;
+        if command.first().is_none_or(String::is_empty) {
+            f.problem("command", "`command` must begin with a program");
+            return None;
+        }
+        return Some(Launch::Command(command));
+    }
+    if engine?.as_str() != LLAMACPP {
+        f.problem(
+            "command",
+            "`command` is missing: only for \"llamacpp\" it can be made from `binary` and `model`",
+        );
+        return None;
+    }
+    let binary = f.required("binary", binary, "the llama-server to start, or give a `command`");
+    let model = f.required("model", model, "the GGUF file to serve, or give a `command`");
+    let context = f.required("context", context, "how many tokens one request may use");
+    Some(Launch::LlamaCpp(LlamaCpp {
+        binary: binary?,
+        model: model?.into(),
+        context: context?,
+        args,
+    }))
+}
+
+/// A fixed port; 0 or none means that one is chosen.
+fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
+    let port = f.number("port", &(0..=u32::from(u16::MAX)))?;
+    let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
+    if replicas > 1 {
+        f.problem(
+            "port",
+            format!(
+                "{replicas} replicas cannot share port {port}: leave `port` out, and one is chosen for each"
+            ),
+        );
+    }
+    Some(port)
+}
+
+fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
+    let models = f.strings("models").unwrap_or_default();
+    let bad = |name: &String| {
+        name.is_empty() || name.len() > MAX_MODEL_NAME_BYTES || name.chars().any(char::is_control)
+    };
+    if models.len() > MAX_MODELS || models.iter().any(bad) {
+        f.problem(
+            "models",
+            format!("`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"),
+        );
+    }
+    models
+}
+
+fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
+    let mask = f.string("device_mask")?;
+    if mask.len() > MAX_MASK_BYTES {
+        f.problem("device_mask", "`device_mask` is too long");
+    } else if let Err(name) = gpu_inventory::cuda_visible_devices(Some(&mask)) {
+        f.problem(
+            "device_mask",
+            format!("`device_mask`: {name:?} is no device; write for example \"GPU0,GPU1\" or \"none\""),
+        );
+    }
+    Some(mask)
+}
+
+fn seconds(
+    f: &mut Fields<'_, '_>,
+    key: &'static str,
+    default: Duration,
+    range: RangeInclusive<u32>,
+) -> Duration {
+    let seconds = f.number(key, &range).map(u64::from);
+    seconds.map_or(default, Duration::from_secs)
+}

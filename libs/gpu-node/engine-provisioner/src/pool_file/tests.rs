@@ -1,0 +1,214 @@
+//! Tests of the pool file: what it means, and what is said of a wrong one.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Launch, OnAgentStop, RestartPolicy};
+
+const LLAMA: &str = r#"
+[[pool]]
+id = "chat"
+engine = "llamacpp"
+binary = "/opt/llama-server"
+model = "/models/tiny.gguf"
+context = 2048
+slots = 4
+device_mask = "GPU0,GPU1"
+models = ["tiny"]
+replicas = 2
+args = ["--metrics"]
+"#;
+
+fn wrong(text: &str) -> String {
+    PoolFile::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_llama_server_needs_no_command() {
+    let file = PoolFile::parse(LLAMA).unwrap();
+    let pool = &file.pools[0];
+    assert_eq!(pool.program(), "/opt/llama-server");
+    assert_eq!(
+        pool.arguments("8081").join(" "),
+        "--host 127.0.0.1 --port 8081 --model /models/tiny.gguf --parallel 4 --ctx-size 8192 --alias tiny --metrics"
+    );
+    let environment = pool.environment("8081");
+    assert_eq!(environment["CUDA_VISIBLE_DEVICES"], "0,1");
+    assert_eq!(environment["CUDA_DEVICE_ORDER"], "PCI_BUS_ID");
+    let replicas: Vec<String> = pool.replica_ids().map(|id| id.to_string()).collect();
+    assert_eq!(replicas, ["r0", "r1"]);
+    assert_eq!(
+        (pool.restart, pool.on_agent_stop),
+        (RestartPolicy::OnFailure, OnAgentStop::Stop)
+    );
+}
+
+#[test]
+fn a_command_is_taken_as_it_is() {
+    let file = PoolFile::parse(
+        r#"
+        [[pool]]
+        id = "v"
+        engine = "vllm"
+        command = ["vllm", "serve", "m", "--port={port}"]
+        slots = 0x10
+        port = 8_081
+        restart = "always"
+        on_agent_stop = "leave"
+        ready_timeout_secs = 5
+        drain_timeout_secs = 0
+        stop_grace_secs = 7
+        env = { HOST = "127.0.0.1:{port}", KEY = "s3cret" }
+        "#,
+    )
+    .unwrap();
+    let pool = &file.pools[0];
+    assert!(matches!(&pool.launch, Launch::Command(argv) if argv.len() == 4));
+    assert_eq!(pool.arguments("8081"), ["serve", "m", "--port=8081"]);
+    assert_eq!(pool.environment("8081")["HOST"], "127.0.0.1:8081");
+    assert!(!pool.environment("8081").contains_key("CUDA_VISIBLE_DEVICES"));
+    assert_eq!((pool.slots, pool.port, pool.replicas), (16, Some(8081), 1));
+    assert_eq!(pool.ready_timeout, Duration::from_secs(5));
+    assert_eq!(
+        (pool.drain_timeout, pool.stop_grace),
+        (Duration::ZERO, Duration::from_secs(7))
+    );
+    assert!(!format!("{file:?}").contains("s3cret"));
+}
+
+#[test]
+fn what_starts_an_engine_otherwise_has_another_fingerprint() {
+    let base = PoolFile::parse(LLAMA).unwrap().pools.remove(0);
+    for (old, new) in [
+        ("context = 2048", "context = 2049"),
+        ("tiny.gguf", "other.gguf"),
+        ("GPU0,GPU1", "GPU0"),
+        ("--metrics", "--no-metrics"),
+        ("slots = 4", "slots = 4\nenv = { A = \"1\" }"),
+    ] {
+        let changed = PoolFile::parse(&LLAMA.replace(old, new)).unwrap().pools.remove(0);
+        assert_ne!(base.fingerprint(), changed.fingerprint(), "{new}");
+    }
+    let patient = LLAMA.replace("slots = 4", "slots = 4\nstop_grace_secs = 99");
+    let patient = PoolFile::parse(&patient).unwrap().pools.remove(0);
+    assert_eq!(
+        base.fingerprint(),
+        patient.fingerprint(),
+        "how it is stopped does not matter"
+    );
+}
+
+#[test]
+fn every_problem_is_named_with_its_line_in_one_go() {
+    let problems = PoolFile::parse(
+        r#"colour = "red"
+[[pool]]
+id = "a b"
+engine = "llamacpp"
+slots = 0
+slotz = 4
+model = 7
+restart = "maybe"
+env = { A = 1 }
+
+[[pool]]
+engine = "vllm"
+command = ["vllm"]
+binary = "x"
+device_mask = "card0"
+port = 70000
+"#,
+    )
+    .unwrap_err();
+    let found: Vec<(usize, &str)> = problems
+        .iter()
+        .map(|problem| (problem.line, problem.what.as_str()))
+        .collect();
+    for (line, what) in [
+        (1, "unknown key `colour`"),
+        (3, "pool_id must be"),
+        (5, "`slots` must be a number from 1 to 65536, not 0"),
+        (6, "unknown key `slotz`; there are"),
+        (7, "`model` must be a text in quotes, not 7"),
+        (2, "`binary` is missing"),
+        (2, "`context` is missing"),
+        (
+            8,
+            "`restart` must be one of \"always\", \"on-failure\", \"never\"",
+        ),
+        (9, "`env`: \"A\" must be a name with a text"),
+        (11, "`id` is missing"),
+        (11, "`slots` is missing"),
+        (13, "put {port} into `command`"),
+        (14, "`binary` and `command` exclude each other"),
+        (15, "`device_mask`: \"card0\" is no device"),
+        (16, "`port` must be a number from 0 to 65535, not 70000"),
+    ] {
+        let named = found.iter().any(|(at, text)| *at == line && text.contains(what));
+        assert!(named, "line {line}: {what}: not in\n{problems}");
+    }
+    assert!(found.is_sorted_by_key(|(line, _)| *line));
+}
+
+#[test]
+fn one_of_a_kind() {
+    let pool = "[[pool]]\nid = \"a\"\nengine = \"x\"\ncommand = [\"x\"]\nslots = 1\nport = 9000\n";
+    let twice = wrong(&format!("{pool}{pool}"));
+    assert!(
+        twice.contains("line 7: a: the pool of line 1 has the same id"),
+        "{twice}"
+    );
+    assert!(
+        twice.contains("line 7: a: port 9000 is also that of pool a"),
+        "{twice}"
+    );
+    let shared = wrong(&format!("{pool}replicas = 2\n"));
+    assert!(
+        shared.contains("line 6: 2 replicas cannot share port 9000"),
+        "{shared}"
+    );
+}
+
+#[test]
+fn what_is_no_pool_file_at_all() {
+    for (text, expected) in [
+        ("", "line 1: no [[pool]]"),
+        ("pool = 1", "line 1: `pool` must be tables"),
+        ("pool = [1]", "line 1: `pool` must be tables"),
+        ("[[pool]]\nid = \"a\nengine = x\n", "line 2: "),
+        ("[[pool]]\nid = \"a\"\nid = \"b\"\n", "line 3: duplicate key"),
+        ("[[pool]]\nengine = \"vllm\"\n", "line 1: `command` is missing"),
+        (
+            "[[pool]]\ncommand = []\n",
+            "line 2: `command` must begin with a program",
+        ),
+    ] {
+        let message = wrong(text);
+        assert!(message.contains(expected), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("pools.toml");
+    let error = PoolFile::read(&missing).unwrap_err();
+    assert!(error.to_string().contains("pools.toml"), "{error}");
+    std::fs::write(&missing, LLAMA).unwrap();
+    assert_eq!(PoolFile::read(&missing).unwrap().pools.len(), 1);
+    std::fs::write(&missing, "x = 1").unwrap();
+    let error = PoolFile::read(&missing).unwrap_err().to_string();
+    assert!(
+        error.contains("pools.toml is wrong:\n  line 1: unknown key `x`"),
+        "{error}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[\\[pool\\]\\]\n)?(([a-z_]{2,8}|id|slots|port|env) ?= ?(\"[a-z{}/]*\"|-?[0-9]{1,12}|\\[[\"a,]*\\]|\\{[a= 1\"]*\\})\n){0,6}\\PC{0,10}") {
+        let _ = PoolFile::parse(&text);
+    }
+}

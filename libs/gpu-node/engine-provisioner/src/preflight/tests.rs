@@ -1,0 +1,118 @@
+//! Tests of what is looked at before a start.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use super::*;
+use crate::PoolFile;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let fixture = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fixture.file("engine", b"#!/bin/sh\n", 0o755);
+        fixture.file("model.gguf", b"GGUF\x03\0\0\0", 0o644);
+        fixture
+    }
+
+    fn file(&self, name: &str, content: &[u8], mode: u32) {
+        let path = self.dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn spec(&self, binary: &str, model: &str, more: &str) -> PoolSpec {
+        let dir = self.dir.path().display();
+        let text = format!(
+            "[[pool]]\nid = \"p\"\nengine = \"llamacpp\"\nbinary = \"{dir}/{binary}\"\nmodel = \"{dir}/{model}\"\n\
+             slots = 1\ncontext = 8\n{more}\n"
+        );
+        PoolFile::parse(&text).unwrap().pools.remove(0)
+    }
+}
+
+fn said(spec: &PoolSpec) -> String {
+    summary(&preflight(spec)).unwrap_or_default()
+}
+
+#[test]
+fn everything_that_is_missing_is_named_at_once() {
+    let fixture = Fixture::new();
+    assert_eq!(said(&fixture.spec("engine", "model.gguf", "")), "");
+    fixture.file("text", b"no program", 0o644);
+    fixture.file("empty.gguf", b"", 0o644);
+    fixture.file("other.gguf", b"PK\x03\x04", 0o644);
+    for (binary, model, expected) in [
+        ("nothing", "model.gguf", "there is no program"),
+        ("text", "model.gguf", "text cannot be executed"),
+        (".", "model.gguf", "cannot be executed"),
+        ("engine", "nothing.gguf", "there is no model file"),
+        ("engine", "empty.gguf", "empty.gguf is not a GGUF file"),
+        ("engine", "other.gguf", "other.gguf is not a GGUF file"),
+        ("engine", ".", "cannot be read"),
+    ] {
+        let said = said(&fixture.spec(binary, model, ""));
+        assert!(said.contains(expected), "{binary} {model}: {said}");
+    }
+    let both = said(&fixture.spec("nothing", "nothing.gguf", ""));
+    assert!(both.contains("no program") && both.contains("no model"), "{both}");
+}
+
+#[test]
+fn a_program_is_looked_for_in_the_path_that_the_engine_will_have() {
+    let fixture = Fixture::new();
+    let spec = |path: &str| {
+        let text = format!(
+            "[[pool]]\nid = \"p\"\nengine = \"x\"\ncommand = [\"engine\", \"{{port}}\"]\nslots = 1\nenv = {{ PATH = \"{path}\" }}\n"
+        );
+        PoolFile::parse(&text).unwrap().pools.remove(0)
+    };
+    assert_eq!(
+        said(&spec(&format!("/nowhere:{}", fixture.dir.path().display()))),
+        ""
+    );
+    assert!(said(&spec("/nowhere")).contains("there is no program engine"));
+}
+
+#[test]
+fn a_fixed_port_must_be_free() {
+    let fixture = Fixture::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let spec = fixture.spec("engine", "model.gguf", &format!("port = {port}"));
+    assert!(
+        said(&spec).contains(&format!("port {port} of 127.0.0.1 is taken")),
+        "{}",
+        said(&spec)
+    );
+    drop(listener);
+    assert_eq!(said(&spec), "");
+}
+
+#[test]
+fn a_model_needs_as_much_vram_as_it_is_large() {
+    let fixture = Fixture::new();
+    for (name, size) in [("m-00001-of-00002.gguf", 100), ("m-00002-of-00002.gguf", 20)] {
+        fixture.file(name, &vec![0; size], 0o644);
+    }
+    for (model, more, needed) in [
+        ("model.gguf", "", 8),
+        ("m-00001-of-00002.gguf", "", 120),
+        ("m-00002-of-00002.gguf", "", 20),
+        ("nothing.gguf", "", 0),
+        ("model.gguf", "device_mask = \"GPU0\"", 8),
+        ("model.gguf", "device_mask = \"none\"", 0),
+        ("model.gguf", "args = [\"-ngl\", \"10\"]", 0),
+        ("model.gguf", "args = [\"--n-gpu-layers=10\"]", 0),
+    ] {
+        assert_eq!(
+            vram_needed(&fixture.spec("engine", model, more)),
+            needed,
+            "{model} {more}"
+        );
+    }
+}

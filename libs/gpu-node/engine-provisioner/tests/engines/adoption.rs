@@ -1,0 +1,89 @@
+use engine_provisioner::Phase;
+
+use crate::node::{Home, gone, is_there, kill, pool};
+
+#[tokio::test]
+async fn an_engine_outlives_its_agent_and_is_adopted() {
+    let home = Home::new();
+    let node = home.start(&pool(""));
+    let before = node.one(Phase::Ready).await;
+    node.vanish().await;
+    let pid = before.pid.unwrap();
+    assert!(is_there(pid));
+    assert_eq!(home.handoffs(), ["p_r0.json"], "it serves on");
+
+    let node = home.start(&pool("stop_grace_secs = 9").replace("stop_grace_secs = 10\n", ""));
+    let after = node.one(Phase::Ready).await;
+    assert_eq!(
+        (after.pid, after.adopted, after.url),
+        (Some(pid), true, before.url)
+    );
+
+    // It is supervised like any other.
+    kill(pid);
+    let new = node
+        .until(|rows| rows[0].pid != Some(pid) && rows[0].phase == Phase::Ready)
+        .await;
+    assert_eq!((new[0].adopted, new[0].restarts), (false, 1));
+    node.stop().await;
+    assert!(home.handoffs().is_empty());
+}
+
+#[tokio::test]
+async fn an_adopted_engine_can_be_stopped() {
+    let home = Home::new();
+    let node = home.start(&pool(""));
+    let pid = node.one(Phase::Ready).await.pid.unwrap();
+    node.vanish().await;
+    let node = home.start(&pool(""));
+    node.one(Phase::Ready).await;
+    node.stop().await;
+    gone(pid).await;
+    assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_that_the_file_wants_otherwise_makes_room() {
+    let home = Home::new();
+    let node = home.start(&pool("replicas = 2"));
+    let before = node.ready(2).await;
+    node.vanish().await;
+
+    let node = home.start(&pool("env = { A = \"1\" }"));
+    let after = node.ready(1).await;
+    assert!(before.iter().all(|old| old.pid != after[0].pid));
+    for old in before.iter() {
+        gone(old.pid.unwrap()).await;
+    }
+    assert_eq!(home.handoffs(), ["p_r0.json"]);
+    assert_eq!(home.files("state/engines").len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_of_a_pool_that_is_gone_ends() {
+    let home = Home::new();
+    let node = home.start(&pool(""));
+    let pid = node.one(Phase::Ready).await.pid.unwrap();
+    node.vanish().await;
+    let node = home.start(&pool("").replace("id = \"p\"", "id = \"q\""));
+    node.ready(1).await;
+    gone(pid).await;
+    assert_eq!(home.handoffs(), ["q_r0.json"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_to_be_left_running_is() {
+    let home = Home::new();
+    let stays = pool("on_agent_stop = \"leave\"");
+    let goes = pool("").replace("id = \"p\"", "id = \"q\"");
+    let node = home.start(&format!("{stays}{goes}"));
+    let rows = node.ready(2).await;
+    node.stop().await;
+    assert!(is_there(rows[0].pid.unwrap()) && !is_there(rows[1].pid.unwrap()));
+    assert_eq!(home.handoffs(), ["p_r0.json"]);
+    let node = home.start(&pool(""));
+    assert_eq!(node.one(Phase::Ready).await.pid, rows[0].pid);
+    node.stop().await;
+}

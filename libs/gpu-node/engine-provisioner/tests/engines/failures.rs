@@ -1,0 +1,102 @@
+use engine_provisioner::Phase;
+
+use crate::node::{ENGINE, Home, gone, pool, shell};
+
+#[tokio::test]
+async fn an_engine_that_crashes_at_its_start_says_why_and_disturbs_nobody() {
+    let home = Home::new();
+    let works = pool("").replace("id = \"p\"", "id = \"works\"");
+    let crashes = shell("echo 'out of memory' >&2; exit 3", "restart = \"never\"");
+    let node = home.start(&format!("{works}{crashes}"));
+    let rows = node
+        .until(|rows| rows.len() == 2 && rows[0].phase == Phase::Failed && rows[1].phase == Phase::Ready)
+        .await;
+    let error = rows[0].last_error.as_deref().unwrap();
+    assert!(
+        error.starts_with("ended before it was ready: exit status: 3"),
+        "{error}"
+    );
+    assert!(error.ends_with("p_r0.err.log:\nout of memory"), "{error}");
+    assert_eq!(home.handoffs(), ["works_r0.json"]);
+    // The heartbeat says so too.
+    let replicas = node.replicas(|replicas| replicas.len() == 1).await;
+    assert!(
+        replicas[0]
+            .last_error
+            .as_deref()
+            .unwrap()
+            .contains("out of memory")
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_crashes_is_tried_again() {
+    let home = Home::new();
+    let script = format!(
+        "echo x >> {0}; [ $(wc -l < {0}) -ge 3 ] && exec \"$0\" \"$1\"; exit 1",
+        home.path("attempts").display()
+    );
+    let node = home.start(&shell(&script, ""));
+    let engine = node.one(Phase::Ready).await;
+    assert_eq!((engine.restarts, engine.last_error), (2, None));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_at_its_start_is_ended() {
+    let home = Home::new();
+    let script = format!("echo $$ > {}; exec sleep 100", home.path("pid").display());
+    let node = home.start(&shell(&script, "ready_timeout_secs = 1\nrestart = \"never\""));
+    let engine = node.one(Phase::Failed).await;
+    assert_eq!(engine.last_error.as_deref(), Some("not ready within 1 s"));
+    gone(crate::node::number_in(&home.path("pid")).await).await;
+    assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_ends_by_itself_with_0_is_left_alone() {
+    let home = Home::new();
+    let script = "trap 'kill $!; exit 0' USR1; \"$0\" \"$1\" & wait";
+    let node = home.start(&shell(script, ""));
+    let engine = node.one(Phase::Ready).await;
+    let pid = rustix::process::Pid::from_raw(engine.pid.unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    let engine = node.one(Phase::Stopped).await;
+    assert_eq!(
+        engine.last_error.as_deref(),
+        Some("ended by itself: exit status: 0")
+    );
+    assert!(home.handoffs().is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_before_anything_starts_and_waited_for() {
+    let home = Home::new();
+    let model = home.path("model.gguf");
+    let pool = format!(
+        "[[pool]]\nid = \"p\"\nengine = \"llamacpp\"\nbinary = \"{}\"\nmodel = \"{}\"\nslots = 1\ncontext = 1\n",
+        home.path("engine").display(),
+        model.display()
+    );
+    let node = home.start(&pool);
+    let engine = node.one(Phase::Backoff).await;
+    let error = engine.last_error.unwrap();
+    assert!(
+        error.contains("there is no program") && error.contains("there is no model file"),
+        "{error}"
+    );
+    assert_eq!((engine.pid, home.files("state/engine-logs").len()), (None, 0));
+    std::fs::write(&model, "GGUF").unwrap();
+    // Called as a llama-server is: --host 127.0.0.1 --port PORT …
+    let script = format!("#!/bin/sh\nexec {ENGINE} \"$4\"\n");
+    std::fs::write(home.path("script"), script).unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(home.path("script"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(home.path("script"), home.path("engine")).unwrap();
+    let engine = node.one(Phase::Ready).await;
+    assert_eq!((engine.last_error, engine.restarts), (None, 0));
+    node.stop().await;
+}
