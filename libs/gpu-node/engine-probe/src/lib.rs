@@ -6,8 +6,10 @@
 //!
 //! Engines differ in where they say that they are ready; `kind` is the table of that. What they answer is read
 //! with tolerance (`answer`): an answer that makes no sense says nothing, and never is an error of ours.
-//! `schedule` decides who is asked when, without a clock.
+//! `schedule` decides who is asked when, without a clock. [`Aftercare`] keeps the slot of a request that was given
+//! up until the engine has really stopped.
 
+mod aftercare;
 mod answer;
 mod kind;
 mod probe;
@@ -16,6 +18,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub use aftercare::{Abandoned, Aftercare, AftercareTask};
 pub use probe::{Ask, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use schedule::Timing;

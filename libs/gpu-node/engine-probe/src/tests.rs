@@ -4,4 +4,4 @@ mod answer;
 mod probe;
 mod prober;
 mod schedule;
-mod stand_in;
+pub(crate) mod stand_in;
