@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use control_api::{ControlApi, QuarantineView};
 use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
-use local_node::LocalNode;
+use local_node::{Abandoned, Aftercare, LocalNode};
 use registry_runtime::RegistryHandle;
 use registry_store::FileStore;
 use routing_table::RoutingTable;
@@ -53,9 +53,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let Endpoints {
         tables,
         registry,
-        _local,
+        local,
     } = endpoints(config.profile, &tasks, &parts)?;
     let admission = Admission::new(config.admission);
+    if let Some(local) = &local {
+        look_after(&admission, local.aftercare().clone());
+    }
     tasks.spawn("admission", admission.clone().run(tables.clone()));
     let proxy = StreamProxy::new();
     let idle_connections = parts.clone();
@@ -121,7 +124,7 @@ struct Endpoints {
     tables: watch::Receiver<Arc<RoutingTable>>,
     registry: Option<RegistryHandle>,
     /// Watches the handoff directory for as long as it is held.
-    _local: Option<LocalNode>,
+    local: Option<LocalNode>,
 }
 
 fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Endpoints> {
@@ -134,7 +137,7 @@ fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Resul
             Ok(Endpoints {
                 tables,
                 registry: None,
-                _local: Some(local),
+                local: Some(local),
             })
         }
         Profile::Cloud { registry, state_dir } => {
@@ -148,10 +151,28 @@ fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Resul
             Ok(Endpoints {
                 tables: built.handle.table(),
                 registry: Some(built.handle),
-                _local: None,
+                local: None,
             })
         }
     }
+}
+
+/// Engines of this machine keep the slots of requests that were given up until they have stopped.
+fn look_after(admission: &Admission, aftercare: Aftercare) {
+    let counts = admission.clone();
+    admission.set_aftercare(move |lease| {
+        let Some(endpoint) = lease.endpoint().cloned() else {
+            return;
+        };
+        let Some(engine) = endpoint.engine else { return };
+        let counts = counts.clone();
+        aftercare.take(Abandoned {
+            engine,
+            url: endpoint.target,
+            held: Box::new(move || counts.in_flight_at(&endpoint.key)),
+            slot: Box::new(lease),
+        });
+    });
 }
 
 /// What the data path holds against an endpoint, for people.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use routing_table::{Endpoint, EndpointKey, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, Hop, RoutingTable};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::{Instant, sleep_until},
@@ -21,10 +21,14 @@ use crate::{
 
 type Wake = oneshot::Sender<Lease>;
 
+type AftercareHook = Box<dyn Fn(Lease) + Send + Sync>;
+
 struct Shared {
     core: Mutex<Core<Wake>>,
     origin: Instant,
     config: Config,
+    /// What happens to leases on engines that may go on after they were given up.
+    aftercare: OnceLock<AftercareHook>,
     /// Something is to happen earlier than the task that watches the clock thinks.
     clock_moved: Notify,
 }
@@ -67,6 +71,7 @@ impl Admission {
             core,
             origin: Instant::now(),
             config,
+            aftercare: OnceLock::new(),
             clock_moved: Notify::new(),
         }))
     }
@@ -160,6 +165,18 @@ impl Admission {
         }
     }
 
+    /// Says who looks after leases on engines ([`Hop::Engine`]) whose request was given up before its end: the
+    /// engine may go on with it. Dropping the lease gives the slot back. The first word counts.
+    pub fn set_aftercare(&self, take: impl Fn(Lease) + Send + Sync + 'static) {
+        let _ = self.0.aftercare.set(Box::new(take));
+    }
+
+    /// How many requests of ours hold a slot of an endpoint.
+    #[must_use]
+    pub fn in_flight_at(&self, endpoint: &EndpointKey) -> u32 {
+        self.0.core.lock().in_flight_at(endpoint)
+    }
+
     /// The longest a request waits when its caller says nothing else.
     #[must_use]
     pub fn max_wait(&self) -> Duration {
@@ -201,6 +218,7 @@ impl Admission {
             admission: self.clone(),
             grant,
             outcome: OnceLock::new(),
+            in_aftercare: false,
         }
     }
 
@@ -243,6 +261,7 @@ pub struct Lease {
     admission: Admission,
     grant: Grant,
     outcome: OnceLock<Outcome>,
+    in_aftercare: bool,
 }
 
 impl Lease {
@@ -272,6 +291,18 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// Whether the engine may still be at it: nobody read its answer to the end.
+    fn may_run_on(&self) -> bool {
+        let is_unfinished = matches!(self.outcome.get(), None | Some(Outcome::Failed(Failure::Broken)));
+        is_unfinished
+            && !self.in_aftercare
+            && self
+                .endpoint()
+                .is_some_and(|endpoint| endpoint.hop == Hop::Engine)
+    }
+}
+
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.endpoint().map(|endpoint| &endpoint.key);
@@ -284,6 +315,18 @@ impl fmt::Debug for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.may_run_on()
+            && let Some(take) = self.admission.0.aftercare.get()
+        {
+            let (admission, grant, outcome) =
+                (self.admission.clone(), self.grant.clone(), self.outcome.clone());
+            return take(Self {
+                admission,
+                grant,
+                outcome,
+                in_aftercare: true,
+            });
+        }
         let ending = match self.outcome.get() {
             Some(Outcome::Served) => Ending::Served,
             Some(Outcome::Failed(failure)) => Ending::Failed(*failure),

@@ -199,3 +199,23 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_whose_request_was_given_up_stays_taken_until_its_engine_is_done() {
+    with_slots(1, async |admission, _tables| {
+        let (abandoned, mut in_care) = tokio::sync::mpsc::unbounded_channel();
+        admission.set_aftercare(move |lease| drop(abandoned.send(lease)));
+        drop(admission.acquire(ask(), None).await.unwrap());
+        let lease = in_care.recv().await.unwrap();
+        let key = lease.endpoint().unwrap().key.clone();
+        assert_eq!(admission.in_flight_at(&key), 1);
+        drop(lease);
+        assert_eq!(admission.in_flight_at(&key), 0);
+        // What was read to its end needs no care.
+        let served = admission.acquire(ask(), None).await.unwrap();
+        served.ended(Outcome::Served);
+        drop(served);
+        assert!(in_care.is_empty());
+    })
+    .await;
+}

@@ -7,6 +7,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use engine_probe::Prober;
+pub use engine_probe::{Abandoned, Aftercare};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::PoolRegistry;
@@ -46,6 +47,7 @@ impl Config {
 pub struct LocalNode {
     registry: PoolRegistry,
     inventory: Arc<Inventory>,
+    aftercare: Aftercare,
     _watcher: Arc<HandoffWatcher>,
 }
 
@@ -74,7 +76,10 @@ impl LocalNode {
             "engine-probe",
             Prober::new(registry.clone()).run(shutdown.clone()),
         );
+        let (aftercare, task) = Aftercare::new();
+        tasks.spawn("aftercare", task.run(shutdown.clone()));
         Ok(Self {
+            aftercare,
             registry,
             inventory: Arc::new(Inventory::detect()),
             _watcher: Arc::new(watcher),
@@ -85,6 +90,12 @@ impl LocalNode {
     #[must_use]
     pub fn registry(&self) -> &PoolRegistry {
         &self.registry
+    }
+
+    /// Who looks after slots whose requests were given up.
+    #[must_use]
+    pub fn aftercare(&self) -> &Aftercare {
+        &self.aftercare
     }
 
     /// Its hardware. Asks the driver: blocks for up to its time limit.
