@@ -83,8 +83,12 @@ struct Connection {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, state: Arc<ConnectionState>, limits: &Limits) -> Self {
+        let ended = incoming.is_end_stream();
+        if ended {
+            state.on_request_read();
+        }
         Self {
-            ended: incoming.is_end_stream(),
+            ended,
             source: Source::Connection(Connection {
                 incoming,
                 state,
@@ -179,15 +183,17 @@ impl Body for RequestBody {
                 ready!(connection.poll_piece(cx))
             }
         };
-        let Some(piece) = piece else {
-            this.ended = true;
-            return Poll::Ready(None);
-        };
-        let piece = piece.and_then(|frame| this.take(frame));
+        let piece = piece.map(|piece| piece.and_then(|frame| this.take(frame)));
         if let Source::Connection(connection) = &this.source {
-            this.ended = piece.is_ok() && connection.incoming.is_end_stream();
+            this.ended = match &piece {
+                None => true,
+                Some(piece) => piece.is_ok() && connection.incoming.is_end_stream(),
+            };
+            if this.ended {
+                connection.state.on_request_read();
+            }
         }
-        Poll::Ready(Some(piece))
+        Poll::Ready(piece)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -43,9 +43,10 @@ pub(crate) async fn serve_connection<Io, S>(
     let mut timer = Timer::new(Arc::clone(&state), Arc::clone(&limits));
     let io = TokioIo::new(ObservedIo::new(io, Arc::clone(&state)));
     let builder = builder(&limits);
+    let answered = Arc::clone(&state);
     let answer = service_fn(move |request| {
-        state.on_request(Instant::now());
-        answer(service.clone(), request, peer, Arc::clone(&state), &limits)
+        answered.on_request(Instant::now());
+        answer(service.clone(), request, peer, Arc::clone(&answered), &limits)
     });
     let mut connection = pin!(builder.serve_connection(io, answer));
     let mut draining = false;
@@ -60,6 +61,7 @@ pub(crate) async fn serve_connection<Io, S>(
         }
         match connection.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(End::Closed(result)),
+            Poll::Pending if state.client_gone() => Poll::Ready(End::ClientGone),
             // Asked last, because what just happened moves the deadline.
             Poll::Pending => timer.poll_overdue(cx).map(End::Overdue),
         }
@@ -71,6 +73,7 @@ pub(crate) async fn serve_connection<Io, S>(
         End::Closed(Err(error)) => {
             tracing::debug!(peer = %peer.0, error = &error as &dyn std::error::Error, "a connection broke off");
         }
+        End::ClientGone => tracing::debug!(peer = %peer.0, "a client left before its answer ended"),
         End::Overdue(overdue) => tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress"),
         End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
     }
@@ -79,6 +82,8 @@ pub(crate) async fn serve_connection<Io, S>(
 /// How a connection ended.
 enum End {
     Closed(hyper::Result<()>),
+    /// While its request was being served.
+    ClientGone,
     Overdue(Overdue),
     Killed,
 }
@@ -124,8 +129,8 @@ impl Timer {
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // No timer: the deadlines are ours. No half-close: a client that closes has lost interest, and hyper then
-    // drops the response.
+    // No timer: the deadlines are ours. No half-close: a client that closes its sending side has lost interest, as
+    // inference engines see it too, and hyper then drops the response.
     builder
         .max_buf_size(limits.max_header_bytes.max(Limits::MIN_BUFFER_BYTES))
         .max_header_size(limits.max_header_bytes)

@@ -10,7 +10,10 @@
 //! | send many or long headers | 431 above [`MAX_HEADERS`] or [`Limits::max_header_bytes`] |
 //! | send a large body | 413 above [`Limits::max_body_bytes`], before reading when it is announced |
 //! | open many connections | 503 above [`Limits::max_connections`] |
-//! | leave | the response future or body is dropped at once |
+//! | leave, or close its sending side | the response future or body is dropped at once |
+//!
+//! A client that leaves is noticed while its answer is awaited or streams, also when it has sent (part of) its next
+//! request by then, up to 64 KiB. It is not noticed while a handler holds the rest of a body without reading it.
 //!
 //! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
 //! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error

@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -14,19 +15,33 @@ use tokio::{
 
 use crate::phase::{ConnectionState, Phase};
 
-/// How much is thrown away at a time while lingering.
-const DISCARD_BYTES: usize = 4096;
+/// How much is thrown away at a time while lingering, and read at a time ahead of hyper.
+const PIECE_BYTES: usize = 4096;
+
+/// How much is read ahead of hyper at most: any request that a client can reasonably have pipelined. From whoever
+/// sends more in advance nothing is read any more, and so its leaving is seen only when hyper reads on.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Wraps a socket and keeps a [`ConnectionState`] up to date. It has no timer: the connection's loop looks at the
-/// state whenever it has nothing to do. A read or a write that succeeds costs an atomic load.
+/// state whenever it has nothing to do. A read or a write that succeeds costs an atomic load or two.
+///
+/// A client's end is seen by reading, and while a request is served hyper reads only as long as it holds nothing
+/// of the next one: a stray line break after a body, and a client that leaves is not noticed. Then this reads
+/// ahead in hyper's place. hyper flushes at each of its rounds, so that is when it happens.
 pub(crate) struct ObservedIo<Io> {
     io: Io,
     state: Arc<ConnectionState>,
+    /// Read, and not yet given to hyper. Almost always empty, and then without an allocation.
+    ahead: BytesMut,
 }
 
 impl<Io> ObservedIo<Io> {
     pub(crate) fn new(io: Io, state: Arc<ConnectionState>) -> Self {
-        Self { io, state }
+        Self {
+            io,
+            state,
+            ahead: BytesMut::new(),
+        }
     }
 
     fn observe_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -38,6 +53,23 @@ impl<Io> ObservedIo<Io> {
     }
 }
 
+impl<Io: AsyncRead + Unpin> ObservedIo<Io> {
+    /// Reads on while there is room; the task is woken when there is more, or when the client ends.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.ahead.len() < READ_AHEAD_BYTES {
+            let mut piece = [0; PIECE_BYTES];
+            let mut piece = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.io).poll_read(cx, &mut piece) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
+                    self.ahead.extend_from_slice(piece.filled());
+                }
+                Poll::Ready(_) => return self.state.on_client_gone(),
+            }
+        }
+    }
+}
+
 impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -45,9 +77,17 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let result = if self.ahead.is_empty() {
+            Pin::new(&mut self.io).poll_read(cx, buf)
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before {
             self.state.on_bytes(Instant::now);
+        } else if result.is_pending() {
+            self.state.on_read_pending();
         }
         result
     }
@@ -72,8 +112,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
         self.io.is_write_vectored()
     }
 
-    /// Not observed: flushing a socket does nothing, so it is no sign of progress.
+    /// No sign of progress: flushing a socket does nothing. But hyper comes by.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.state.nobody_reads() {
+            self.poll_ahead(cx);
+        }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
@@ -87,7 +130,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
             self.state.on_close(Instant::now());
         }
         loop {
-            let mut discarded = [0; DISCARD_BYTES];
+            let mut discarded = [0; PIECE_BYTES];
             let mut discarded = ReadBuf::new(&mut discarded);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut discarded))?;
             if discarded.filled().is_empty() {

@@ -81,6 +81,12 @@ pub(crate) struct ConnectionState {
     write_stuck: AtomicU64,
     /// A request body was dropped before its end, so the client may still be sending.
     body_left_unread: AtomicBool,
+    /// The current request was read to its end.
+    request_read: AtomicBool,
+    /// The last read found nothing: whoever asked is woken when there is something.
+    read_pending: AtomicBool,
+    /// The client closed its side while a request was being served.
+    client_gone: AtomicBool,
 }
 
 impl ConnectionState {
@@ -91,6 +97,9 @@ impl ConnectionState {
             packed: AtomicU64::new(Phase::FirstByte as u64),
             write_stuck: AtomicU64::new(NOT_STUCK),
             body_left_unread: AtomicBool::new(false),
+            request_read: AtomicBool::new(false),
+            read_pending: AtomicBool::new(false),
+            client_gone: AtomicBool::new(false),
         }
     }
 
@@ -118,6 +127,7 @@ impl ConnectionState {
 
     /// Some bytes were read. `now` is asked for only when the phase changes.
     pub(crate) fn on_bytes(&self, now: impl FnOnce() -> Instant) {
+        self.read_pending.store(false, Ordering::Relaxed);
         let phase = self.phase();
         let next = phase.after_bytes();
         if next != phase {
@@ -125,14 +135,46 @@ impl ConnectionState {
         }
     }
 
+    /// There was nothing to read.
+    pub(crate) fn on_read_pending(&self) {
+        self.read_pending.store(true, Ordering::Relaxed);
+    }
+
     /// A whole header was read.
     pub(crate) fn on_request(&self, now: Instant) {
+        self.request_read.store(false, Ordering::Relaxed);
         self.set(Phase::Request, now);
+    }
+
+    /// The current request was read to its end.
+    pub(crate) fn on_request_read(&self) {
+        self.request_read.store(true, Ordering::Relaxed);
     }
 
     /// A response was handed over to the last byte, or given up.
     pub(crate) fn on_response_end(&self, now: Instant) {
-        self.set(Phase::Idle, now);
+        // hyper looks for the end of the connection while a request is served, unless it holds something of the
+        // next one already.
+        let next_began = !self.read_pending.load(Ordering::Relaxed);
+        self.set(if next_began { Phase::Header } else { Phase::Idle }, now);
+    }
+
+    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see the client
+    /// leave.
+    pub(crate) fn nobody_reads(&self) -> bool {
+        self.phase() == Phase::Request
+            && (self.body_left_unread()
+                || self.request_read.load(Ordering::Relaxed) && !self.read_pending.load(Ordering::Relaxed))
+    }
+
+    /// The client closed its side while a request was being served.
+    pub(crate) fn on_client_gone(&self) {
+        self.client_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client closed its side while a request was being served.
+    pub(crate) fn client_gone(&self) -> bool {
+        self.client_gone.load(Ordering::Relaxed)
     }
 
     /// Our side is being closed.
@@ -152,8 +194,9 @@ impl ConnectionState {
         if self.write_stuck.load(Ordering::Relaxed) != NOT_STUCK {
             self.write_stuck.store(NOT_STUCK, Ordering::Relaxed);
             // hyper is done with a response's body before the socket has taken the end of it.
-            if self.phase() == Phase::Idle {
-                self.set(Phase::Idle, now());
+            let phase = self.phase();
+            if matches!(phase, Phase::Idle | Phase::Header) {
+                self.set(phase, now());
             }
         }
     }
@@ -187,8 +230,8 @@ impl ConnectionState {
             }
         };
         match (read, write) {
-            // Idle time begins when the last byte is on its way.
-            (Some(_), Some(write)) if phase == Phase::Idle => Some(write),
+            // The time of the next request begins when the last byte of this answer is on its way.
+            (Some(_), Some(write)) if matches!(phase, Phase::Idle | Phase::Header) => Some(write),
             (Some(read), Some(write)) => Some(if write.0 < read.0 { write } else { read }),
             (read, write) => read.or(write),
         }
@@ -261,6 +304,10 @@ mod tests {
         case.state.on_bytes(|| case.at(500));
         assert_eq!(case.deadline(), None);
 
+        case.state.on_request_read();
+        assert!(case.state.nobody_reads());
+        case.state.on_read_pending();
+        assert!(!case.state.nobody_reads());
         case.state.on_response_end(case.at(600));
         assert_eq!(case.deadline(), Some((675, Overdue::Read(Phase::Idle))));
         case.state.on_bytes(|| case.at(674));
@@ -293,6 +340,7 @@ mod tests {
         let case = Case::new();
         case.state.on_request(case.at(0));
         case.state.on_write_stuck(|| case.at(1));
+        case.state.on_read_pending();
         case.state.on_response_end(case.at(2));
         assert_eq!(case.deadline(), Some((31, Overdue::Write)));
         case.state.on_written(|| case.at(20));
@@ -302,6 +350,19 @@ mod tests {
         assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
         case.state.on_written(|| case.at(41));
         assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
+    }
+
+    #[test]
+    fn the_beginning_of_the_next_request_has_the_time_of_a_header() {
+        let case = Case::new();
+        case.state.on_request(case.at(0));
+        case.state.on_request_read();
+        case.state.on_bytes(|| case.at(1));
+        case.state.on_write_stuck(|| case.at(1));
+        case.state.on_response_end(case.at(2));
+        assert_eq!(case.deadline(), Some((31, Overdue::Write)));
+        case.state.on_written(|| case.at(20));
+        assert_eq!(case.deadline(), Some((30, Overdue::Read(Phase::Header))));
     }
 
     #[test]

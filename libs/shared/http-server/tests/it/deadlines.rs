@@ -107,6 +107,23 @@ async fn the_second_request_has_its_own_header_deadline() {
     assert_elapsed(start, LIMITS.header);
 }
 
+// spec: DOOR-1
+#[tokio::test(start_paused = true)]
+async fn half_a_pipelined_header_has_the_header_deadline() {
+    for (request, rest) in [
+        ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", "GET / HTTP/1.1\r\n"),
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}", "GET"),
+    ] {
+        let server = Server::start(LIMITS, reading());
+        let mut client = server.connect();
+        let start = Instant::now();
+        client.send(format!("{request}{rest}")).await;
+        assert_eq!(client.reply().await.status, 200);
+        assert_eq!(client.until_closed().await, b"");
+        assert_elapsed(start, LIMITS.header);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_may_take_its_time() {
     let server = Server::start(

@@ -131,6 +131,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
         self.io.write_all(bytes.as_ref()).await
     }
 
+    /// Closes the sending side.
+    pub(crate) async fn half_close(&mut self) {
+        self.io.shutdown().await.unwrap();
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
         self.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
         self.reply().await
