@@ -33,6 +33,7 @@ async fn drain(running: &Running, node: &str) {
     running.handle.drain(Target::Node(id(node)), None).await.unwrap();
 }
 
+// spec: KEEP-1
 #[tokio::test(start_paused = true)]
 async fn everything_that_matters_is_kept() {
     let (store, running) = running();
@@ -56,6 +57,7 @@ async fn what_comes_at_once_is_written_once() {
     assert_eq!(store.times(), 1);
 }
 
+// spec: KEEP-6
 #[tokio::test(start_paused = true)]
 async fn slots_that_come_and_go_are_not_written() {
     let (store, running) = running();
@@ -72,6 +74,7 @@ async fn slots_that_come_and_go_are_not_written() {
     assert_eq!(store.times(), before);
 }
 
+// spec: KEEP-7
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_keeps_nobody_waiting() {
     let (store, running) = running();
@@ -91,6 +94,7 @@ async fn a_store_that_hangs_keeps_nobody_waiting() {
     assert_eq!(store.has(), ["a", "b", "c"]);
 }
 
+// spec: KEEP-7
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_said_once_and_made_good() {
     let (log, _guard) = Log::of_this_thread();
@@ -152,6 +156,7 @@ async fn the_warning_names_the_cause() {
     }
 }
 
+// spec: KEEP-7
 #[tokio::test(start_paused = true)]
 async fn a_write_that_failed_and_arrived_is_settled() {
     let (store, running) = running();
@@ -168,6 +173,7 @@ async fn a_write_that_failed_and_arrived_is_settled() {
     assert_eq!(last, Some(vec![Change::Remove(id("a"))]));
 }
 
+// spec: KEEP-5
 #[tokio::test(start_paused = true)]
 async fn who_is_forgotten_leaves_the_store() {
     let (store, running) = running();

@@ -46,6 +46,7 @@ async fn join(running: &Running, node: &str, address: &str) {
     running.handle.heartbeat(id(node), beat(4)).await.unwrap();
 }
 
+// spec: LIVE-5
 #[tokio::test]
 async fn a_silent_death_and_a_return() {
     let running = start(eager());

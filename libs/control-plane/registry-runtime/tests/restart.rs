@@ -63,6 +63,7 @@ async fn killed() -> Arc<Fickle> {
     store
 }
 
+// spec: LIVE-8, KEEP-1
 #[tokio::test(start_paused = true)]
 async fn nobody_is_offline_before_a_full_timeout() {
     let running = start_with(without_prober(), killed().await);
@@ -86,6 +87,7 @@ async fn nobody_is_offline_before_a_full_timeout() {
     assert_eq!(status(&seen, "a"), NodeStatus::Online);
 }
 
+// spec: KEEP-3
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_a_known_life_needs_no_registration() {
     let running = start_with(without_prober(), killed().await);
@@ -105,6 +107,7 @@ async fn a_heartbeat_of_a_known_life_needs_no_registration() {
     );
 }
 
+// spec: LIVE-9, KEEP-1
 #[tokio::test(start_paused = true)]
 async fn a_drain_holds_until_it_is_taken_back() {
     let store = killed().await;
@@ -122,6 +125,7 @@ async fn a_drain_holds_until_it_is_taken_back() {
     assert_eq!(availability(&running, "b"), Some(Availability::Ready));
 }
 
+// spec: KEEP-6
 #[tokio::test(start_paused = true)]
 async fn a_start_without_news_writes_nothing() {
     let store = killed().await;
@@ -136,6 +140,7 @@ async fn a_start_without_news_writes_nothing() {
 }
 
 /// On the real clock, with real sockets and a real file.
+// spec: KEEP-2
 #[tokio::test]
 async fn the_first_probe_makes_a_known_node_routable() {
     let directory = tempfile::tempdir().unwrap();
@@ -173,6 +178,7 @@ async fn the_first_probe_makes_a_known_node_routable() {
     after.stop().await;
 }
 
+// spec: KEEP-9
 #[tokio::test]
 async fn a_store_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     let directory = tempfile::tempdir().unwrap();

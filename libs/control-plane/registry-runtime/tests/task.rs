@@ -119,7 +119,7 @@ async fn a_stop_ends_the_task_and_answers_no_more() {
     assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
 }
 
-// spec: LIVE-8
+// spec: LIVE-11
 #[tokio::test(start_paused = true)]
 async fn the_log_tells_changes_and_only_changes() {
     let (log, _guard) = Log::of_this_thread();

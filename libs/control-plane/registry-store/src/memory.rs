@@ -35,6 +35,7 @@ impl RegistryStore for MemoryStore {
 mod tests {
     use super::*;
 
+    // spec: KEEP-11
     #[test]
     fn it_conforms() {
         crate::conformance::check(|| Box::new(MemoryStore::default()));

@@ -59,6 +59,7 @@ fn a_restart_forgets_nobody() {
     assert_eq!(world.status("b"), NodeStatus::Offline);
 }
 
+// spec: KEEP-3
 #[test]
 fn a_known_life_reports_without_registering_again() {
     let mut world = restarted(World::with_nodes(&["a"]).registry.known());
@@ -79,6 +80,7 @@ fn who_registered_before_the_store_was_read_is_left_alone() {
     world.unchanged(|world| world.registry.restore(known, world.now));
 }
 
+// spec: KEEP-2
 #[test]
 fn slots_that_were_taken_count_as_free() {
     let mut busy = pool("pool-0");
@@ -137,6 +139,7 @@ fn a_held_node_is_believed() {
     }
 }
 
+// spec: KEEP-5
 #[test]
 fn a_restart_prolongs_no_absence() {
     let mut before = World::with_nodes(&["a"]);
@@ -162,6 +165,7 @@ fn a_restart_prolongs_no_absence() {
     assert_eq!(restarted(known).registry.known(), []);
 }
 
+// spec: KEEP-4
 #[test]
 fn a_drain_survives_while_its_node_is_away() {
     let mut before = World::with_nodes(&["a"]);
@@ -185,6 +189,7 @@ fn a_drain_survives_while_its_node_is_away() {
     assert!(world.routable("a"));
 }
 
+// spec: KEEP-6
 #[test]
 fn only_what_a_store_would_keep_is_told() {
     let mut world = World::new();

@@ -73,5 +73,3 @@ async fn answer_one(mut stream: TcpStream, answer: Option<&'static str>, request
 
 /// What a healthy agent says.
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-
-// spec: LIVE-5

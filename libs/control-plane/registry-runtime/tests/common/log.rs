@@ -39,5 +39,3 @@ impl Log {
         String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
     }
 }
-
-// spec: LIVE-11

@@ -154,6 +154,7 @@ impl StorageBackend for Disk {
     }
 }
 
+// spec: KEEP-7
 #[test]
 fn a_disk_that_was_full_is_taken_up_again() {
     let disk = Disk::default();

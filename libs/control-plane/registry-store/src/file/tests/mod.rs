@@ -46,6 +46,7 @@ fn refusal(directory: &Path) -> StoreError {
     }
 }
 
+// spec: KEEP-11
 #[test]
 fn it_conforms() {
     let directory = tempfile::tempdir().unwrap();
@@ -66,6 +67,7 @@ fn it_keeps_what_it_has_over_restarts() {
     }
 }
 
+// spec: KEEP-10
 #[test]
 fn it_makes_a_directory_for_nobody_else() {
     let above = tempfile::tempdir().unwrap();
@@ -90,6 +92,7 @@ fn a_relative_directory_will_do() {
     assert!(create::directory(Path::new("Cargo.toml")).is_err());
 }
 
+// spec: KEEP-9
 #[test]
 fn one_process_at_a_time_has_it() {
     let (directory, file) = kept();
@@ -110,6 +113,7 @@ fn one_process_at_a_time_has_it() {
     );
 }
 
+// spec: KEEP-9
 #[test]
 fn of_two_that_begin_together_one_has_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -126,6 +130,7 @@ fn of_two_that_begin_together_one_has_it() {
     }
 }
 
+// spec: KEEP-9
 #[test]
 fn what_is_not_ours_is_named_and_left_alone() {
     for content in [&b""[..], b"x", b"[node]\nname = \"a\"\n", &[0; 100_000]] {
@@ -164,6 +169,7 @@ fn tamper(file: &Path, work: impl FnOnce(&redb::WriteTransaction)) {
     transaction.commit().unwrap();
 }
 
+// spec: KEEP-9
 #[test]
 fn a_later_schema_is_refused() {
     let (directory, file) = kept();
@@ -184,6 +190,7 @@ fn a_later_schema_is_refused() {
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
 }
 
+// spec: KEEP-9
 #[test]
 fn a_record_that_is_not_understood_is_not_skipped() {
     let good = serde_json::to_vec(&conformance::node("a", UNIX_EPOCH)).unwrap();
