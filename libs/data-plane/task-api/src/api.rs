@@ -155,9 +155,11 @@ impl TaskApi {
                 message: failure.message.clone().into(),
                 retry_after,
             };
-            // Nothing has come of it, so the same id may be tried again.
+            // Nothing has come of it, so the same id may be tried again. Who came upon the task meanwhile hears why.
             live.end(failure.into(), self.0.now());
-            self.0.shelf.lock().remove(&live.id);
+            drop(run);
+            let mut shelf = self.0.shelf.lock();
+            shelf.remove(&live.id, |kept| Arc::ptr_eq(kept, &live));
             return Err(error);
         }
         self.0.tasks.spawn_isolated("task", run.drive());

@@ -11,9 +11,9 @@
 //! | `GET /v2/tasks/{task_id}/events` | `started`, `token`…, `metrics`, `end`, or `error` |
 //! | `POST /v2/tasks/{task_id}/cancel` | 204; no token after it |
 //!
-//! The decisions are pure: [`log`] (append, read from anywhere), [`task`] (one life, exactly one end), [`shelf`]
-//! (what is kept and what is forgotten). [`live`] puts a lock and wake-ups around one task, [`run`] sends it through
-//! the gateway, and [`answer`] and [`sse`] read what comes back.
+//! The decisions are pure: `log` (append, read from anywhere), `task` (one life, exactly one end), `shelf`
+//! (what is kept and what is forgotten). `live` puts a lock and wake-ups around one task, `run` sends it through
+//! the gateway, and `answer` and `sse` read what comes back.
 
 mod answer;
 mod api;

@@ -65,7 +65,7 @@ impl<T> Shelf<T> {
     /// Takes in a task that takes `bytes`. One of the same id would be replaced: look first.
     pub(crate) fn put(&mut self, id: TaskId, value: T, bytes: usize, now: Duration) -> Result<(), Full> {
         self.expire(now);
-        self.remove(&id);
+        self.remove(&id, |_| true);
         while self.kept.len() >= self.limits.tasks || self.bytes + bytes > self.limits.bytes {
             self.drop_oldest()?;
         }
@@ -92,6 +92,8 @@ impl<T> Shelf<T> {
     }
 
     /// A task has ended and takes `bytes` from now on.
+    ///
+    /// It stays even when that is more than there is room for: its client has not had a chance to hear of the end.
     pub(crate) fn end(&mut self, id: &TaskId, bytes: usize, now: Duration) {
         let Some(kept) = self.kept.get_mut(id).filter(|kept| kept.ended.is_none()) else {
             return;
@@ -102,10 +104,14 @@ impl<T> Shelf<T> {
         self.bytes = self.bytes - kept.bytes + bytes;
         kept.bytes = bytes;
         self.ended.insert(ended, id.clone());
-        while self.bytes > self.limits.bytes && self.drop_oldest().is_ok() {}
+        while self.bytes > self.limits.bytes && self.ended.len() > 1 && self.drop_oldest().is_ok() {}
     }
 
-    pub(crate) fn remove(&mut self, id: &TaskId) {
+    /// Forgets a task, if it is the one that is meant.
+    pub(crate) fn remove(&mut self, id: &TaskId, is_meant: impl FnOnce(&T) -> bool) {
+        if !self.kept.get(id).is_some_and(|kept| is_meant(&kept.value)) {
+            return;
+        }
         if let Some(kept) = self.kept.remove(id) {
             self.bytes -= kept.bytes;
             if let Some(ended) = kept.ended {

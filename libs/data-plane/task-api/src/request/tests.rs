@@ -63,6 +63,7 @@ fn messages_go_to_the_engine_byte_for_byte() {
     assert!(body.contains(message), "{body}");
 }
 
+// spec: TASK-8
 #[test]
 fn the_rest_is_optional_and_unknown_fields_are_ignored() {
     let job = job(&with(chat(), "of_a_later_version", json!(1))).unwrap();
@@ -99,6 +100,7 @@ fn where_and_when() {
     );
 }
 
+// spec: TASK-8
 #[test]
 fn what_is_wrong_is_named() {
     let placed = |placement: Value| with(chat(), "placement", placement);

@@ -60,6 +60,32 @@ fn bytes_make_room_too_but_never_of_what_runs() {
     assert_eq!(shelf.bytes, 30);
 }
 
+#[test]
+fn who_ends_too_large_is_still_heard() {
+    let mut shelf = shelf(10, 100);
+    for number in 1..=2 {
+        shelf.put(id(number), number, 10, S).unwrap();
+        shelf.end(&id(number), 200, S);
+    }
+    assert_eq!(shelf.get(&id(1), S), None);
+    assert_eq!(shelf.get(&id(2), S), Some(&2));
+    assert_eq!(shelf.bytes, 200);
+    shelf.put(id(3), 3, 10, S).unwrap();
+    assert_eq!(shelf.get(&id(2), S), None);
+    assert_eq!(shelf.bytes, 10);
+}
+
+#[test]
+fn only_the_one_that_is_meant_is_removed() {
+    let mut shelf = shelf(10, 100);
+    shelf.put(id(1), 1, 10, S).unwrap();
+    shelf.remove(&id(1), |kept| *kept == 2);
+    assert_eq!(shelf.get(&id(1), S), Some(&1));
+    shelf.remove(&id(1), |kept| *kept == 1);
+    assert_eq!(shelf.get(&id(1), S), None);
+    assert_eq!(shelf.bytes, 0);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put(usize, usize),
@@ -81,6 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    // spec: TASK-9
     #[test]
     fn sums_are_right_and_what_runs_stays(steps in prop::collection::vec(step(), 0..80)) {
         let mut shelf = shelf(5, 100);
@@ -104,7 +131,7 @@ proptest! {
                     running.remove(&number);
                 }
                 Step::Remove(number) => {
-                    shelf.remove(&id(number));
+                    shelf.remove(&id(number), |kept| *kept == number);
                     running.remove(&number);
                 }
                 Step::Wait(seconds) => {

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::harness::{Service, chat, code, endless, engines, tokens, until};
 use fake_engine::Script;
 
+// spec: TASK-4
 #[tokio::test]
 async fn no_token_follows_a_cancel_and_the_engine_stops() {
     let engines = engines([endless()]);
@@ -32,6 +33,7 @@ async fn no_token_follows_a_cancel_and_the_engine_stops() {
     assert_eq!(service.show("t").await["error"]["code"], "CANCELLED");
 }
 
+// spec: TASK-4
 #[tokio::test]
 async fn a_task_that_waits_leaves_the_line() {
     let engines = engines([endless()]);

@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 
 use crate::harness::{Service, chat, code, endless, engines, until};
 
+// spec: TASK-10
 #[tokio::test]
 async fn a_task_that_is_read_may_finish() {
     let engines = engines([Script {
@@ -26,6 +27,7 @@ async fn a_task_that_is_read_may_finish() {
     );
 }
 
+// spec: TASK-10
 #[tokio::test]
 async fn one_that_nobody_reads_ends_at_once() {
     let engines = engines([endless()]);
@@ -52,6 +54,7 @@ async fn one_that_nobody_reads_ends_at_once() {
     until("the engine stopped", || engines[0].stats().running == 0).await;
 }
 
+// spec: TASK-10
 #[tokio::test]
 async fn at_the_limit_readers_are_told() {
     let engines = engines([endless()]);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{Service, chat, engines, names, tokens, with};
 use fake_engine::Script;
 
+// spec: TASK-1
 #[tokio::test]
 async fn a_chat_from_its_start_to_its_end() {
     let engines = engines([Script::default()]);
@@ -44,6 +45,7 @@ async fn a_chat_from_its_start_to_its_end() {
     assert_eq!(service.events("t-1").await, events);
 }
 
+// spec: TASK-1
 #[tokio::test]
 async fn completions_and_embeddings() {
     let engines = engines([Script {
@@ -75,6 +77,7 @@ async fn completions_and_embeddings() {
     assert_eq!(paths, ["/v1/completions", "/v1/embeddings"]);
 }
 
+// spec: TASK-6
 #[tokio::test]
 async fn the_engine_sees_a_request_like_any_other() {
     let engines = engines([Script::default()]);
@@ -107,6 +110,7 @@ async fn a_task_without_an_id_gets_one() {
     assert_eq!(events.last().unwrap().name, "end");
 }
 
+// spec: TASK-5
 #[tokio::test]
 async fn the_same_task_twice_is_one() {
     let engines = engines([Script::default()]);

@@ -15,6 +15,7 @@ fn faulty(fault: Fault) -> Script {
     }
 }
 
+// spec: TASK-1
 #[tokio::test]
 async fn a_broken_stream_ends_with_an_error_after_its_last_token() {
     for fault in [Fault::Cut(3), Fault::EndEarly(3)] {
@@ -29,6 +30,7 @@ async fn a_broken_stream_ends_with_an_error_after_its_last_token() {
     }
 }
 
+// spec: TASK-6
 #[tokio::test]
 async fn an_engine_that_fails_before_it_starts_is_replaced() {
     let engines = engines([faulty(Fault::Refuse(503)), Script::default()]);
@@ -55,6 +57,7 @@ async fn an_engines_own_refusal_is_told() {
     assert_eq!(events[0].data["message"], "refused by script");
 }
 
+// spec: TASK-6
 #[tokio::test]
 async fn a_deadline_ends_a_task_wherever_it_is() {
     let engines = engines([endless()]);

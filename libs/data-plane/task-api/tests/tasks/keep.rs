@@ -21,6 +21,7 @@ async fn is_known(service: &Service, id: &str) -> bool {
     service.call(Method::GET, &format!("/v2/tasks/{id}"), "").await.0 == 200
 }
 
+// spec: TASK-9
 #[tokio::test]
 async fn the_first_that_ended_makes_room_and_what_runs_does_not() {
     let engines = engines([Script::default()]);
@@ -50,6 +51,7 @@ async fn the_first_that_ended_makes_room_and_what_runs_does_not() {
     }
 }
 
+// spec: TASK-9
 #[tokio::test]
 async fn a_task_is_forgotten_in_time() {
     let engines = engines([Script::default()]);
@@ -73,6 +75,7 @@ async fn a_task_is_forgotten_in_time() {
     assert_eq!(service.events("t").await.last().unwrap().name, "end");
 }
 
+// spec: TASK-9
 #[tokio::test]
 async fn an_answer_too_long_to_be_kept_ends() {
     let engines = engines([Script {

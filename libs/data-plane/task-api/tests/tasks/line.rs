@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Service, Settings, chat, endless, engines, single, until, with};
 
+// spec: TASK-6
 #[tokio::test]
 async fn a_task_that_waits_knows_its_place() {
     let engines = engines([endless()]);
@@ -71,6 +72,7 @@ async fn a_task_waits_longer_than_a_client_would() {
     assert_eq!(engines[0].stats().peak, 1);
 }
 
+// spec: TASK-6
 #[tokio::test]
 async fn people_go_before_batch_work() {
     let engines = engines([endless()]);
@@ -100,6 +102,7 @@ fn placed(id: &str, mode: &str, node: &str) -> Value {
     with(chat(id), "placement", json!({"mode": mode, "node_id": node}))
 }
 
+// spec: TASK-6
 #[tokio::test]
 async fn a_pinned_task_waits_for_its_node() {
     let engines = engines([endless(), endless()]);

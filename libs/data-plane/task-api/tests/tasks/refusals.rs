@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 
 use crate::harness::{Service, Settings, chat, endless, engines, with};
 
+// spec: TASK-8
 #[tokio::test]
 async fn what_is_wrong_is_named() {
     let engines = engines([Script::default()]);
@@ -92,6 +93,7 @@ async fn too_large_a_task_is_refused() {
     );
 }
 
+// spec: TASK-7
 #[tokio::test]
 async fn what_the_gateway_refuses_at_once_is_refused_and_its_id_is_free() {
     let engines = engines([endless()]);

@@ -40,6 +40,7 @@ async fn read_brokenly(service: &Service, id: &str, seed: u64) -> (Vec<Event>, u
     }
 }
 
+// spec: TASK-2
 #[tokio::test]
 async fn no_token_is_lost_or_doubled_wherever_connections_break() {
     let engines = engines([Script {
@@ -65,6 +66,7 @@ async fn no_token_is_lost_or_doubled_wherever_connections_break() {
     assert_eq!(engines[0].stats().requests, 1);
 }
 
+// spec: TASK-3
 #[tokio::test]
 async fn who_has_read_to_the_end_gets_nothing_more() {
     let engines = engines([Script::default()]);
@@ -77,6 +79,7 @@ async fn who_has_read_to_the_end_gets_nothing_more() {
     assert_eq!(answer.status(), 204);
 }
 
+// spec: TASK-3
 #[tokio::test]
 async fn an_id_that_does_not_belong_is_refused() {
     let engines = engines([endless()]);
