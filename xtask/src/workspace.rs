@@ -60,6 +60,8 @@ impl Binaries {
     /// # Errors
     /// When one is missing.
     pub fn in_directory(directory: &Path) -> Result<Self> {
+        // The daemons run in directories of their own.
+        let directory = std::path::absolute(directory).context("the current directory is gone")?;
         let find = |name: &str| {
             let path = directory.join(name);
             ensure!(

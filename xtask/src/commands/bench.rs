@@ -20,9 +20,9 @@ Takes about five minutes; leave the machine alone meanwhile.
 
   --quick            one round of a second each, and nothing is installed: shows that it works, not how fast
   --rounds N         how often each is measured (3)
-  --seconds S        how long each is measured (3)
+  --seconds S        how long each is measured (2.5)
   --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, home, cloud
-  --scenarios NAMES  by commas: unstreamed, streamed, live
+  --scenarios NAMES  by commas: unstreamed, streamed, burst, live
   --no-install       skip what is not there
   --profile          builds with symbols and samples HOME and CLOUD by perf, into target/bench/profile-*.data;
                      best alone: --profile --only home --rounds 1 --seconds 10
@@ -32,8 +32,8 @@ placement: how long one choice takes, for each strategy and number of replicas. 
 
 /// Enough for a median.
 const ROUNDS: usize = 3;
-/// Long enough for tens of thousands of answers; with three rounds of seven the whole takes five minutes.
-const SECONDS: f64 = 3.0;
+/// Long enough for tens of thousands of answers; the whole takes five minutes.
+const SECONDS: f64 = 2.5;
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     match arguments.positional().as_deref() {

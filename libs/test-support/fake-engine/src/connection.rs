@@ -142,6 +142,7 @@ impl Connection {
         self.output.extend_from_slice(STREAM_HEAD);
         self.pause(plan.first_token_delay).await?;
         self.output.extend_from_slice(&frames.first);
+        self.written(plan).await?;
         for n in 0..=tokens {
             if n > 0 && n < tokens {
                 self.pause(plan.token_delay).await?;
@@ -165,11 +166,10 @@ impl Connection {
             if n < tokens {
                 self.output.extend_from_slice(frames.word(n));
             }
-            if self.output.len() >= BATCH {
-                self.flush().await?;
-            }
+            self.written(plan).await?;
         }
         self.output.extend_from_slice(&frames.last);
+        self.written(plan).await?;
         if asked.stream_options.is_some_and(|options| options.include_usage) {
             self.output.extend_from_slice(&prepared.usage_frame(tokens));
         }
@@ -216,6 +216,14 @@ impl Connection {
         self.output.extend_from_slice(bytes);
         self.flush().await?;
         Ok(Next::Keep)
+    }
+
+    /// After each piece of a stream: on its way, or kept for a larger write.
+    async fn written(&mut self, plan: Plan) -> io::Result<()> {
+        if plan.burst && self.output.len() < BATCH {
+            return Ok(());
+        }
+        self.flush().await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -45,6 +45,8 @@ pub struct Script {
     pub first_token_delay: Duration,
     /// How long it takes from token to token.
     pub token_delay: Duration,
+    /// Whether tokens without a delay between them are written together. Real engines write each by itself.
+    pub burst: bool,
     /// How it misbehaves.
     pub fault: Option<Fault>,
 }
@@ -61,6 +63,7 @@ impl Default for Script {
             head_delay: Duration::ZERO,
             first_token_delay: Duration::ZERO,
             token_delay: Duration::ZERO,
+            burst: true,
             fault: None,
         }
     }
@@ -69,7 +72,7 @@ impl Default for Script {
 /// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass unseen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, status=N, silent, cut=N, stall=N, end=N"
+    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, status=N, silent, cut=N, stall=N, end=N"
 )]
 pub struct DirectiveError(String);
 
@@ -80,6 +83,7 @@ pub(crate) struct Plan {
     pub(crate) head_delay: Duration,
     pub(crate) first_token_delay: Duration,
     pub(crate) token_delay: Duration,
+    pub(crate) burst: bool,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -94,12 +98,14 @@ impl Script {
             head_delay,
             first_token_delay,
             token_delay,
+            burst,
             fault,
         } = self.plan().with(directives)?;
         self.tokens = tokens;
         self.head_delay = head_delay;
         self.first_token_delay = first_token_delay;
         self.token_delay = token_delay;
+        self.burst = burst;
         self.fault = fault;
         Ok(self)
     }
@@ -110,6 +116,7 @@ impl Script {
             head_delay: self.head_delay,
             first_token_delay: self.first_token_delay,
             token_delay: self.token_delay,
+            burst: self.burst,
             fault: self.fault,
         }
     }
@@ -142,6 +149,7 @@ impl Plan {
             "head_ms" => self.head_delay = time,
             "first_ms" => self.first_token_delay = time,
             "token_ms" => self.token_delay = time,
+            "burst" if number <= 1 => self.burst = number == 1,
             "status" => self.fault = Some(Fault::Refuse(u16::try_from(number).ok()?)),
             "cut" => self.fault = Some(Fault::Cut(number)),
             "stall" => self.fault = Some(Fault::Stall(number)),
@@ -181,10 +189,13 @@ mod tests {
 
     #[test]
     fn directives_can_change_the_whole_script() {
-        let script = Script::default().with("first_ms=20,token_ms=10,cut=2").unwrap();
+        let script = Script::default()
+            .with("first_ms=20,token_ms=10,burst=0,cut=2")
+            .unwrap();
         let expected = Script {
             first_token_delay: Duration::from_millis(20),
             token_delay: Duration::from_millis(10),
+            burst: false,
             fault: Some(Fault::Cut(2)),
             ..Script::default()
         };
@@ -194,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_told() {
-        for bad in ["cutt=3", "cut", "cut=x", "status=99999", "tokens=-1"] {
+        for bad in ["cutt=3", "cut", "cut=x", "status=99999", "tokens=-1", "burst=2"] {
             let error = Script::default().plan().with(bad).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }
