@@ -212,3 +212,15 @@ proptest! {
         let _ = PoolFile::parse(&text);
     }
 }
+
+#[test]
+fn the_files_that_are_shown_are_right() {
+    let example = include_str!("../../examples/pools.toml");
+    assert_eq!(PoolFile::parse(example).unwrap().pools.len(), 2);
+    let readme = include_str!("../../README.md");
+    let shown = readme
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    assert_eq!(PoolFile::parse(shown.unwrap()).unwrap().pools.len(), 2);
+}

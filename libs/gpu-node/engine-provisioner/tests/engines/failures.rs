@@ -1,6 +1,9 @@
-use engine_provisioner::Phase;
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::node::{ENGINE, Home, gone, pool, shell};
+use engine_provisioner::Phase;
+use rustix::process::{Signal, kill_process};
+
+use crate::node::{ENGINE, Home, gone, number_in, pool, raw, shell};
 
 #[tokio::test]
 async fn an_engine_that_crashes_at_its_start_says_why_and_disturbs_nobody() {
@@ -50,7 +53,7 @@ async fn an_engine_that_hangs_at_its_start_is_ended() {
     let node = home.start(&shell(&script, "ready_timeout_secs = 1\nrestart = \"never\""));
     let engine = node.one(Phase::Failed).await;
     assert_eq!(engine.last_error.as_deref(), Some("not ready within 1 s"));
-    gone(crate::node::number_in(&home.path("pid")).await).await;
+    gone(number_in(&home.path("pid")).await).await;
     assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
     node.stop().await;
 }
@@ -61,8 +64,7 @@ async fn an_engine_that_ends_by_itself_with_0_is_left_alone() {
     let script = "trap 'kill $!; exit 0' USR1; \"$0\" \"$1\" & wait";
     let node = home.start(&shell(script, ""));
     let engine = node.one(Phase::Ready).await;
-    let pid = rustix::process::Pid::from_raw(engine.pid.unwrap() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    kill_process(raw(engine.pid.unwrap()), Signal::USR1).unwrap();
     let engine = node.one(Phase::Stopped).await;
     assert_eq!(
         engine.last_error.as_deref(),
@@ -93,7 +95,6 @@ async fn what_is_missing_is_named_before_anything_starts_and_waited_for() {
     // Called as a llama-server is: --host 127.0.0.1 --port PORT …
     let script = format!("#!/bin/sh\nexec {ENGINE} \"$4\"\n");
     std::fs::write(home.path("script"), script).unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(home.path("script"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::rename(home.path("script"), home.path("engine")).unwrap();
     let engine = node.one(Phase::Ready).await;

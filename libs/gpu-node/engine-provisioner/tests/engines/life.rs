@@ -1,7 +1,7 @@
 use engine_provisioner::Phase;
 use pool_registry_types::{Handoff, ReplicaId};
 
-use crate::node::{Home, gone, is_there, kill, number_in, pool, pool_p, shell};
+use crate::node::{Home, gone, is_there, kill, number_in, pool, pool_p, shell, until};
 
 #[tokio::test]
 async fn an_engine_is_announced_when_it_is_ready_and_gone_after_a_stop() {
@@ -133,9 +133,9 @@ async fn what_an_engine_writes_is_kept_in_bounds() {
     ));
     node.one(Phase::Ready).await;
     let full = home.path("state/engine-logs/p_r0.err.log.1");
-    crate::node::until("the full log was put aside", || full.exists()).await;
+    until("the full log was put aside", || full.exists()).await;
     let log = home.path("state/engine-logs/p_r0.err.log");
-    crate::node::until("the log is empty", || std::fs::metadata(&log).unwrap().len() == 0).await;
+    until("the log is empty", || std::fs::metadata(&log).unwrap().len() == 0).await;
     let out = std::fs::read_to_string(home.path("state/engine-logs/p_r0.out.log")).unwrap();
     assert_eq!(out, "out\n");
     node.stop().await;

@@ -63,7 +63,8 @@ impl Drop for Home {
         for record in records.flatten() {
             let bytes = std::fs::read(record.path()).unwrap_or_default();
             let record: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            if let Some(group) = record["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)) {
+            let pid = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            if let Some(group) = pid.and_then(Pid::from_raw) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
         }
@@ -190,7 +191,7 @@ pub(crate) fn kill(pid: u32) {
     kill_process(raw(pid), Signal::KILL).unwrap();
 }
 
-fn raw(pid: u32) -> Pid {
+pub(crate) fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
