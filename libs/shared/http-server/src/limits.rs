@@ -32,6 +32,15 @@ pub struct Limits {
 impl Limits {
     /// hyper's smallest buffer; a smaller [`max_header_bytes`](Self::max_header_bytes) still bounds the header.
     pub(crate) const MIN_BUFFER_BYTES: usize = 8192;
+
+    /// The same with no more connections than half of `descriptors`, the files the process may open: the other
+    /// half is for what is done on behalf of the connections, above all the connections to engines.
+    #[must_use]
+    pub fn within_descriptors(mut self, descriptors: u64) -> Self {
+        let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
+        self.max_connections = self.max_connections.min(half.max(1));
+        self
+    }
 }
 
 impl Default for Limits {
@@ -48,5 +57,19 @@ impl Default for Limits {
             max_header_bytes: 64 * 1024,
             max_body_bytes: 32 * 1024 * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: DOOR-12
+    #[test]
+    fn half_of_the_descriptors_are_for_connections() {
+        let connections = |descriptors| Limits::default().within_descriptors(descriptors).max_connections;
+        assert_eq!(connections(1024), 512);
+        assert_eq!(connections(0), 1);
+        assert_eq!(connections(u64::MAX), Limits::default().max_connections);
     }
 }

@@ -29,13 +29,15 @@
 //! # }
 //! ```
 
+mod descriptors;
 pub mod env;
 mod readiness;
 mod shutdown;
 mod signals;
 mod tasks;
 
+pub use descriptors::raise_descriptor_limit;
 pub use readiness::{Latch, Readiness};
 pub use shutdown::Shutdown;
 pub use signals::{EXIT_SECOND_SIGNAL, signals};
-pub use tasks::{StillRunning, Tasks};
+pub use tasks::{StillRunning, TaskPanicked, Tasks};

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -29,6 +29,8 @@ struct TaskSet {
     live: Mutex<Live>,
     /// Told whenever the last live task ends.
     empty: Notify,
+    /// The first task that panicked and was not isolated.
+    panicked: OnceLock<&'static str>,
 }
 
 #[derive(Default)]
@@ -61,6 +63,7 @@ impl Tasks {
                 shutdown,
                 live: Mutex::new(Live::default()),
                 empty: Notify::new(),
+                panicked: OnceLock::new(),
             }),
         }
     }
@@ -161,6 +164,17 @@ impl Tasks {
         })
     }
 
+    /// Whether all went well so far: a process in which it did not exits with an error, though it stopped in order.
+    ///
+    /// # Errors
+    /// When a task panicked that was not isolated; the error names the first.
+    pub fn outcome(&self) -> Result<(), TaskPanicked> {
+        self.set
+            .panicked
+            .get()
+            .map_or(Ok(()), |&task| Err(TaskPanicked { task }))
+    }
+
     async fn wait_until_empty(&self) {
         loop {
             // Listening begins before looking, so that the last task cannot end in between unheard.
@@ -187,6 +201,8 @@ impl TaskSet {
             let message = panic_message(payload.as_ref());
             tracing::error!(task = name, panic = message, "a task panicked");
             if on_panic == OnPanic::RequestShutdown {
+                // The first one is the cause; later ones may be its consequences.
+                let _ = self.panicked.set(name);
                 self.shutdown.request();
             }
         }
@@ -233,6 +249,14 @@ impl Drop for Entry {
             self.set.empty.notify_waiters();
         }
     }
+}
+
+/// A task panicked without which the process is not what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task {task} panicked")]
+pub struct TaskPanicked {
+    /// Its name.
+    pub task: &'static str,
 }
 
 /// Tasks that did not end in time and were aborted.

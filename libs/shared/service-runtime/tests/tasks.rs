@@ -70,10 +70,16 @@ async fn a_panic_stops_the_process_unless_it_is_isolated() {
     tasks.spawn_isolated("connection", async { panic!("one client only") });
     tasks.join(DEADLINE).await.unwrap();
     assert!(!shutdown.is_requested());
+    assert_eq!(tasks.outcome(), Ok(()));
 
     tasks.spawn("heart", async { panic!("everybody") });
     shutdown.requested().await;
     tasks.join(DEADLINE).await.unwrap();
+    // It is remembered, so that the process does not end as if all were well.
+    tasks.spawn("lung", async { panic!("later") });
+    tasks.join(DEADLINE).await.unwrap();
+    let error = tasks.outcome().unwrap_err();
+    assert_eq!(error.to_string(), "the task heart panicked");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ impl Case {
         };
         match timeout(SOON, dropped).await {
             Ok(told) => assert!(told.is_err()),
-            Err(_) => panic!("not noticed: {self:?}"),
+            Err(_) => unreachable!("not noticed: {self:?}"),
         }
     }
 }
