@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use engine_provisioner::{Prepared, Provisioner};
 use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig};
 use node_registration::{NodeRegistration, RegistrationHandle};
 use pool_registry::PoolRegistry;
-use service_runtime::{Readiness, Shutdown, Tasks, signals};
+use service_runtime::{Readiness, Shutdown, Tasks, raise_descriptor_limit, signals};
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
 
@@ -36,13 +37,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let parts = Shutdown::new();
     let tasks = Tasks::new(stop.clone());
     signals(stop.clone(), &tasks).context("listen for signals")?;
-    let bound = http_server::bind(config.addr, Limits::default())
+    let limits = Limits::default().within_descriptors(raise_descriptor_limit());
+    let bound = http_server::bind(config.addr, limits)
         .with_context(|| format!("listen on {}, as POOL_MANAGERD_ADDR says", config.addr))?;
     let addr = bound.local_addr();
 
-    let node = match &config.cloud {
-        Some(cloud) => Some(watch(cloud, &config, &tasks, &parts)?),
-        None => None,
+    let (node, engines) = match &config.cloud {
+        Some(cloud) => {
+            let (node, engines) = watch(cloud, &config, &tasks, &parts)?;
+            (Some(node), engines)
+        }
+        None => (None, None),
     };
     let registry = node.as_ref().map_or_else(
         || PoolRegistry::new(config.pools.clone()),
@@ -84,21 +89,35 @@ async fn run(config: Config) -> anyhow::Result<()> {
         registry,
         registration,
         server,
-        tasks,
+        engines,
+        tasks: tasks.clone(),
         parts,
     }
     .run(config.drain_timeout)
     .await;
-    Ok(())
+    // Stopped in order, but not always because somebody asked.
+    Ok(tasks.outcome()?)
 }
 
-fn watch(cloud: &Cloud, config: &Config, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<LocalNode> {
+fn watch(
+    cloud: &Cloud,
+    config: &Config,
+    tasks: &Tasks,
+    parts: &Shutdown,
+) -> anyhow::Result<(LocalNode, Option<Provisioner>)> {
     std::fs::create_dir_all(&cloud.state_dir).with_context(|| {
         format!(
             "create {}, as POOL_MANAGERD_STATE_DIR says",
             cloud.state_dir.display()
         )
     })?;
+    // Before the watcher, which would believe the handoffs of engines that are gone.
+    let prepared = (cloud.pools_file.clone())
+        .map(|file| {
+            let directories = engine_provisioner::Config::new(&cloud.runtime_dir, &cloud.state_dir);
+            Prepared::new(directories, file).context("prepare the engines of the pool file")
+        })
+        .transpose()?;
     let watched = local_node::Config {
         runtime_dir: cloud.runtime_dir.clone(),
         watch_interval: cloud.watch_interval,
@@ -106,7 +125,12 @@ fn watch(cloud: &Cloud, config: &Config, tasks: &Tasks, parts: &Shutdown) -> any
     };
     let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;
     tracing::info!(dir = %cloud.runtime_dir.display(), "Handoff watcher started");
-    Ok(node)
+    let engines = prepared.map(|prepared| {
+        let memory = node.clone();
+        let free_vram = Arc::new(move |mask: Option<&str>| memory.vram_free_for(mask));
+        prepared.start(node.registry().clone(), free_vram, tasks, parts)
+    });
+    Ok((node, engines))
 }
 
 fn register(
@@ -142,6 +166,7 @@ struct Stopping {
     registry: PoolRegistry,
     registration: Option<RegistrationHandle>,
     server: ServerHandle,
+    engines: Option<Provisioner>,
     tasks: Tasks,
     parts: Shutdown,
 }
@@ -175,13 +200,17 @@ impl Stopping {
             match tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT)).await {
                 Ok(Ok(())) => tracing::info!("deregistered"),
                 Ok(Err(error)) => {
-                    tracing::info!(%error, "not deregistered; the control plane will notice by itself")
+                    tracing::info!(%error, "not deregistered; the control plane will notice by itself");
                 }
                 Err(error) => tracing::error!(%error, "the registration thread failed"),
             }
         }
-        // 4. The doors close, then everything behind them ends.
+        // 4. The doors close, so that nobody is with an engine any more, and the engines end.
         self.server.close(JOIN_TIMEOUT).await;
+        if let Some(engines) = self.engines {
+            engines.stop_all().await;
+        }
+        // 5. Everything else ends.
         self.parts.request();
         if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
             tracing::warn!(%still_running, "tasks did not end in time");

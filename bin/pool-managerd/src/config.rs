@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bearer_auth::{ApiToken, AuthPolicy};
+use engine_provisioner::PoolFile;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
@@ -40,6 +41,7 @@ API and an in-memory registry only. Settings come from the environment:
   POOL_MANAGERD_RUNTIME_DIR              where engines announce themselves        [.runtime/engines]
   POOL_MANAGERD_WATCH_INTERVAL_MS        full scan, in case an event was lost     [1000]
   POOL_MANAGERD_STATE_DIR                what it remembers across restarts        [.runtime/state]
+  POOL_MANAGERD_POOLS_FILE               engines to start and supervise; CLOUD    (none)
   POOL_MANAGERD_DRAIN_TIMEOUT_SECS       how long a stop waits for streams        [120]
   POOL_MANAGERD_LOG_FORMAT               text or json                             [text]
   RUST_LOG                               log filter                               [info]
@@ -58,6 +60,7 @@ struct Raw {
     llorch_api_token: Option<String>,
     pool_managerd_require_auth: Option<String>,
     pool_managerd_pools: Option<String>,
+    pool_managerd_pools_file: Option<String>,
     pool_managerd_heartbeat_interval_secs: Option<String>,
     orchestratord_register_on_startup: Option<String>,
     pool_managerd_runtime_dir: Option<String>,
@@ -85,6 +88,8 @@ pub(crate) struct Cloud {
     pub(crate) runtime_dir: PathBuf,
     pub(crate) watch_interval: Duration,
     pub(crate) state_dir: PathBuf,
+    /// The engines to start; `None` when others start them.
+    pub(crate) pools_file: Option<PoolFile>,
     /// `None` when it was told not to register.
     pub(crate) registration: Option<node_registration::Config>,
 }
@@ -112,9 +117,9 @@ impl Config {
         );
         let auth = AuthPolicy::new(token.clone(), require)
             .inspect_err(|error| p.add("POOL_MANAGERD_REQUIRE_AUTH", error.to_string()));
-        let pools = p
-            .list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools)
-            .unwrap_or_else(default_pools);
+        let pools_file = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
+        let pools = p.list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools);
+        let pools = shown_pools(pools, pools_file.as_ref());
         let heartbeat_interval = p.seconds(
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
             raw.pool_managerd_heartbeat_interval_secs,
@@ -189,6 +194,7 @@ impl Config {
             runtime_dir,
             watch_interval,
             state_dir,
+            pools_file,
             registration,
         });
         match (problems.is_empty(), auth) {
@@ -205,8 +211,34 @@ impl Config {
     }
 }
 
-fn default_pools() -> Vec<PoolId> {
-    PoolId::new("pool-0").into_iter().collect()
+/// The engines this node is to start. Read now, so that a mistake in the file is told like any other.
+fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFile> {
+    const NAME: &str = "POOL_MANAGERD_POOLS_FILE";
+    let path = path?;
+    if !is_cloud {
+        problems.add(NAME, "works only with POOL_MANAGERD_CLOUD_PROFILE=true");
+    }
+    PoolFile::read(path.as_ref())
+        .map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            problems.add(NAME, format!("{error}{}", cause.unwrap_or_default()));
+        })
+        .ok()
+}
+
+/// The pools that were named and those of the pool file; without either, the usual one.
+fn shown_pools(named: Option<Vec<PoolId>>, file: Option<&PoolFile>) -> Vec<PoolId> {
+    let of_file = file.into_iter().flat_map(|file| &file.pools);
+    let mut pools: Vec<PoolId> = named.into_iter().flatten().collect();
+    for spec in of_file {
+        if !pools.contains(&spec.pool_id) {
+            pools.push(spec.pool_id.clone());
+        }
+    }
+    if pools.is_empty() {
+        pools.extend(PoolId::new("pool-0"));
+    }
+    pools
 }
 
 /// The node's id: as set, or the hostname.
@@ -318,6 +350,50 @@ mod tests {
     }
 
     #[test]
+    fn the_pool_file_is_read_with_the_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pools.toml");
+        let path = path.to_str().unwrap();
+        let cloud = |more: &[(&str, &str)]| {
+            let base = [
+                ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
+                ("ORCHESTRATORD_REGISTER_ON_STARTUP", "false"),
+                ("POOL_MANAGERD_NODE_ID", "gpu-1"),
+                ("POOL_MANAGERD_POOLS_FILE", path),
+            ];
+            config(&[&base, more].concat())
+        };
+        assert!(
+            cloud(&[])
+                .unwrap_err()
+                .contains("POOL_MANAGERD_POOLS_FILE cannot read the pool file")
+        );
+        std::fs::write(path, "[[pool]]\nid = \"a\"\nport = \"x\"\n").unwrap();
+        let problems = cloud(&[]).unwrap_err();
+        assert!(problems.contains("line 3: `port` must be"), "{problems}");
+        std::fs::write(
+            path,
+            "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n",
+        )
+        .unwrap();
+        let pools = |config: &Config| config.pools.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let alone = cloud(&[]).unwrap();
+        assert_eq!(
+            (
+                pools(&alone),
+                alone.cloud.unwrap().pools_file.unwrap().pools.len()
+            ),
+            (vec!["a".to_owned()], 1)
+        );
+        assert_eq!(
+            pools(&cloud(&[("POOL_MANAGERD_POOLS", "b,a")]).unwrap()),
+            ["b", "a"]
+        );
+        let home = config(&[("POOL_MANAGERD_POOLS_FILE", path)]).unwrap_err();
+        assert!(home.contains("POOL_MANAGERD_CLOUD_PROFILE=true"), "{home}");
+    }
+
+    #[test]
     fn help_names_every_variable() {
         for name in [
             "POOL_MANAGERD_ADDR",
@@ -329,6 +405,7 @@ mod tests {
             "LLORCH_API_TOKEN",
             "POOL_MANAGERD_REQUIRE_AUTH",
             "POOL_MANAGERD_POOLS",
+            "POOL_MANAGERD_POOLS_FILE",
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
             "ORCHESTRATORD_REGISTER_ON_STARTUP",
             "POOL_MANAGERD_RUNTIME_DIR",

@@ -19,6 +19,13 @@ const SECOND_TERM_GRACE: Duration = Duration::from_secs(1);
 /// What SIGKILL does not end in this time hangs in the kernel, mostly in a driver.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it may take at most to stop an engine of `spec` that can be stopped at all.
+pub(crate) fn stop_limit(spec: &PoolSpec) -> Duration {
+    [spec.stop_grace, SECOND_TERM_GRACE, KILL_PATIENCE]
+        .into_iter()
+        .fold(spec.drain_timeout, Duration::saturating_add)
+}
+
 /// What happened to the engine, or what somebody wants of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {

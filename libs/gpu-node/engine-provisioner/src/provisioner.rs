@@ -1,6 +1,6 @@
 //! The engines of a node as their owner holds them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use pool_registry::PoolRegistry;
 use pool_registry_types::{PoolId, ReplicaId};
@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use crate::{
     ChangeError, DirectoryError, EngineStatus, FreeVram, OnAgentStop, PoolFile, PoolSpec,
     adoption::{self, Found, Survivor, in_directory},
+    core::stop_limit,
     engine::{Begin, EngineHandle, Wish, supervise},
     handoffs::Handoffs,
     logs, replace,
@@ -266,25 +267,31 @@ impl Provisioner {
         result.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// Stops every engine but those that are to be left running, and returns when they have ended. Restarts and
-    /// reloads that are under way are broken off.
+    /// Stops every engine but those that are to be left running, and returns when they have ended, or do not end
+    /// within the times their pools give them. Restarts and reloads that are under way are broken off.
     pub async fn stop_all(&self) {
         self.crew.stopping.request();
         let mut left = Vec::new();
+        let mut limit = Duration::ZERO;
         for (pool_id, pool) in self.pools.iter() {
             let pool = pool.lock().await;
             if pool.spec.on_agent_stop == OnAgentStop::Leave {
                 left.push(pool_id.clone());
                 continue;
             }
+            limit = limit.max(stop_limit(&pool.spec));
             let wishes = pool.replicas.values().map(|engine| engine.wish(Wish::Stop));
             futures_util::future::join_all(wishes).await;
         }
         let stopped = |rows: &Arc<[EngineStatus]>| {
             (rows.iter()).all(|row| row.phase.is_at_rest() || left.contains(&row.pool_id))
         };
-        // The board lives as long as this does.
-        let _ = self.status().wait_for(stopped).await;
+        let mut rows = self.status();
+        if tokio::time::timeout(limit, rows.wait_for(stopped)).await.is_err() {
+            tracing::warn!(
+                "engines do not end, not even by SIGKILL; look for processes that hang in a driver"
+            );
+        }
     }
 
     fn pool(&self, pool_id: &PoolId) -> Result<&Arc<Mutex<Pool>>, UnknownPool> {

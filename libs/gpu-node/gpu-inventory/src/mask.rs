@@ -196,7 +196,11 @@ mod tests {
             (Some("0,card0"), Err("card0")),
         ] {
             let devices = cuda_visible_devices(mask);
-            assert_eq!(devices.as_ref().map(Option::as_deref), expected.as_ref().copied(), "{mask:?}");
+            assert_eq!(
+                devices.as_ref().map(Option::as_deref),
+                expected.as_ref().copied(),
+                "{mask:?}"
+            );
         }
     }
 

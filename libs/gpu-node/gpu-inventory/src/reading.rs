@@ -90,4 +90,41 @@ impl Snapshot {
     pub fn vram_free_for<'m>(&self, mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
         mask::free(&self.gpus, mask)
     }
+
+    /// The same, but `None` when it is not known: there is no GPU, one does not say how much is free, or these
+    /// figures may be old.
+    #[must_use]
+    pub fn vram_surely_free_for(&self, mask: Option<&str>) -> Option<u64> {
+        let known = |gpu: &GpuReading| gpu.vram_free_bytes.is_some();
+        let sure = self.problem.is_none() && !self.gpus.is_empty() && self.gpus.iter().all(known);
+        sure.then(|| self.vram_free_for(mask).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_is_surely_free() {
+        let gpu = |index: u32, free: Option<u64>| GpuReading {
+            index,
+            vram_free_bytes: free,
+            ..GpuReading::default()
+        };
+        let snapshot = |gpus| Snapshot { gpus, problem: None };
+        let sure = snapshot(vec![gpu(0, Some(5)), gpu(1, Some(7))]);
+        assert_eq!(sure.vram_surely_free_for(None), Some(12));
+        assert_eq!(sure.vram_surely_free_for(Some("GPU1")), Some(7));
+        assert_eq!(snapshot(Vec::new()).vram_surely_free_for(None), None);
+        let unknown = snapshot(vec![gpu(0, Some(5)), gpu(1, None)]);
+        assert_eq!(unknown.vram_surely_free_for(None), None);
+        let late = Snapshot {
+            problem: Some(GpuError::Late(Duration::from_secs(1))),
+            ..sure
+        };
+        assert_eq!(late.vram_surely_free_for(None), None);
+    }
 }

@@ -104,6 +104,13 @@ impl LocalNode {
         self.inventory.capabilities()
     }
 
+    /// Free VRAM in bytes of the devices that `mask` names; `None` when nobody knows. Asks the driver: blocks for up
+    /// to its time limit.
+    #[must_use]
+    pub fn vram_free_for(&self, mask: Option<&str>) -> Option<u64> {
+        self.inventory.read().vram_surely_free_for(mask)
+    }
+
     /// Its pools for a heartbeat, with VRAM as it is now. Asks the driver: blocks for up to its time limit.
     #[must_use]
     pub fn statuses(&self) -> Vec<PoolStatus> {
