@@ -3,21 +3,26 @@
 //! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken; the core
 //! only keeps it and hands it back with the [`Grant`].
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use placement::{Load, NoPlace, PrefixIndex, PrefixMatch, Question, Rank, Skip, Strategy};
+use placement::{Load, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Quarantine, Refusal, RefusalReason, Ticket, Wish,
+    Ask, Config, Failure, Refusal, RefusalReason, Ticket, Wish,
     line::{Line, Waiter},
     slot::Slot,
     turns::Turns,
 };
+
+mod outlook;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use view::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
 
 /// The shortest wait a refused client is told: less would only be a busy loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -67,58 +72,6 @@ pub(crate) enum Arrival {
         known: bool,
     },
     Refused(Refusal),
-}
-
-/// One endpoint, as `GET`s and metrics show it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EndpointStatus {
-    /// Which.
-    pub key: EndpointKey,
-    /// Requests of ours that hold a slot there.
-    pub in_flight: u32,
-    /// Slots that others hold, as far as is known.
-    pub foreign: u32,
-    /// Its failures have put it in quarantine.
-    pub quarantine: Option<Quarantine>,
-}
-
-/// One candidate for a request, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExplainedCandidate {
-    /// Which endpoint.
-    pub key: EndpointKey,
-    /// Where it stands by the strategy, part by part; the lowest is chosen.
-    pub rank: Rank,
-    /// Slots that are taken, by us or by others.
-    pub slots_used: u32,
-    /// Slots it has.
-    pub slots_total: u32,
-    /// Free memory of its devices in bytes; 0 when unknown.
-    pub vram_free_bytes: u64,
-    /// Why it cannot be chosen; `None` when it can.
-    pub skip: Option<Skip>,
-    /// It would be chosen.
-    pub chosen: bool,
-}
-
-/// What would happen to a request now, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    /// Every endpoint that may serve the model.
-    pub candidates: Vec<ExplainedCandidate>,
-    /// Why none would be chosen; `None` when one would.
-    pub no_place: Option<NoPlace>,
-    /// How many requests wait for the model already.
-    pub waiting: usize,
-}
-
-/// The state of all lines and slots at one moment.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
-    /// Every endpoint of the table.
-    pub endpoints: Vec<EndpointStatus>,
-    /// Waiting requests by model; models without any are left out.
-    pub waiting: BTreeMap<String, usize>,
 }
 
 pub(crate) struct Core<W> {
@@ -217,11 +170,6 @@ impl<W> Core<W> {
             Err(NoPlace::Full) | Ok(_) => RefusalReason::QueueFull,
         };
         self.refusal(reason, model)
-    }
-
-    /// How many stand before a waiting request.
-    pub(crate) fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
-        self.lines.get(model).map_or(0, |line| line.ahead_of(ticket))
     }
 
     /// The control plane has a new table.
@@ -323,74 +271,6 @@ impl<W> Core<W> {
     /// When time alone changes something for those who wait; `None` while nobody waits.
     pub(crate) fn next_wakeup(&self) -> Option<Duration> {
         self.next_change.filter(|_| !self.lines.is_empty())
-    }
-
-    pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
-        let endpoints = self
-            .table
-            .endpoints()
-            .iter()
-            .zip(&self.slots)
-            .map(|(endpoint, slot)| EndpointStatus {
-                key: endpoint.key.clone(),
-                in_flight: slot.own,
-                foreign: slot.foreign(now),
-                quarantine: slot.health.quarantine(now),
-            });
-        Snapshot {
-            endpoints: endpoints.collect(),
-            waiting: self
-                .lines
-                .iter()
-                .map(|(model, line)| (model.clone(), line.len()))
-                .collect(),
-        }
-    }
-
-    /// How many requests of ours hold a slot of an endpoint.
-    pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> u32 {
-        let place = self
-            .table
-            .endpoints()
-            .binary_search_by(|endpoint| endpoint.key.cmp(key))
-            .ok();
-        let slot = place
-            .and_then(|index| self.slots.get(index))
-            .or_else(|| self.departed.get(key));
-        slot.map_or(0, |slot| slot.own)
-    }
-
-    /// The quarantine of an endpoint, if it is in one.
-    pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
-        let index = self
-            .table
-            .endpoints()
-            .binary_search_by(|endpoint| endpoint.key.cmp(key))
-            .ok()?;
-        self.slots.get(index)?.health.quarantine(now)
-    }
-
-    /// What would happen to a request now, and why; nothing changes by asking.
-    pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
-        self.refresh(now);
-        let prefix = self.seen_before(wish);
-        let question = self.question(model, wish, &[], prefix.as_ref());
-        let chosen = placement::choose(&self.table, &self.loads, &question);
-        let candidates =
-            placement::explain(&self.table, &self.loads, &question).map(|candidate| ExplainedCandidate {
-                key: candidate.endpoint.key.clone(),
-                rank: candidate.rank,
-                slots_used: candidate.load.used,
-                slots_total: candidate.endpoint.slots_total,
-                vram_free_bytes: candidate.endpoint.vram_free_bytes,
-                skip: candidate.skip,
-                chosen: chosen == Ok(candidate.index),
-            });
-        Explanation {
-            candidates: candidates.collect(),
-            no_place: chosen.err(),
-            waiting: self.lines.get(model).map_or(0, Line::len),
-        }
     }
 
     fn place(&self, model: &str, wish: &Wish, tried: &[(EndpointKey, u64)]) -> Result<u32, NoPlace> {
@@ -601,9 +481,3 @@ impl<W> Core<W> {
         (per_second > 0.0).then_some(per_second)
     }
 }
-
-mod outlook;
-#[cfg(test)]
-mod random;
-#[cfg(test)]
-mod tests;

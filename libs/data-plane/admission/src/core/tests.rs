@@ -7,6 +7,7 @@ use routing_table::{Availability, Hop};
 
 use super::*;
 use crate::Priority;
+use placement::Skip;
 
 const MS: Duration = Duration::from_millis(1);
 pub(super) const S: Duration = Duration::from_secs(1);

@@ -1,0 +1,136 @@
+//! What people and metrics see of slots and lines.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use placement::{NoPlace, Rank, Skip};
+use routing_table::EndpointKey;
+
+use super::Core;
+use crate::{Quarantine, Ticket, Wish, line::Line};
+
+/// One endpoint, as `GET`s and metrics show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointStatus {
+    /// Which.
+    pub key: EndpointKey,
+    /// Requests of ours that hold a slot there.
+    pub in_flight: u32,
+    /// Slots that others hold, as far as is known.
+    pub foreign: u32,
+    /// Its failures have put it in quarantine.
+    pub quarantine: Option<Quarantine>,
+}
+
+/// One candidate for a request, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainedCandidate {
+    /// Which endpoint.
+    pub key: EndpointKey,
+    /// Where it stands by the strategy, part by part; the lowest is chosen.
+    pub rank: Rank,
+    /// Slots that are taken, by us or by others.
+    pub slots_used: u32,
+    /// Slots it has.
+    pub slots_total: u32,
+    /// Free memory of its devices in bytes; 0 when unknown.
+    pub vram_free_bytes: u64,
+    /// Why it cannot be chosen; `None` when it can.
+    pub skip: Option<Skip>,
+    /// It would be chosen.
+    pub chosen: bool,
+}
+
+/// What would happen to a request now, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Every endpoint that may serve the model.
+    pub candidates: Vec<ExplainedCandidate>,
+    /// Why none would be chosen; `None` when one would.
+    pub no_place: Option<NoPlace>,
+    /// How many requests wait for the model already.
+    pub waiting: usize,
+}
+
+/// The state of all lines and slots at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Every endpoint of the table.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Waiting requests by model; models without any are left out.
+    pub waiting: BTreeMap<String, usize>,
+}
+
+impl<W> Core<W> {
+    /// How many stand before a waiting request.
+    pub(crate) fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
+        self.lines.get(model).map_or(0, |line| line.ahead_of(ticket))
+    }
+
+    pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
+        let endpoints = self
+            .table
+            .endpoints()
+            .iter()
+            .zip(&self.slots)
+            .map(|(endpoint, slot)| EndpointStatus {
+                key: endpoint.key.clone(),
+                in_flight: slot.own,
+                foreign: slot.foreign(now),
+                quarantine: slot.health.quarantine(now),
+            });
+        Snapshot {
+            endpoints: endpoints.collect(),
+            waiting: self
+                .lines
+                .iter()
+                .map(|(model, line)| (model.clone(), line.len()))
+                .collect(),
+        }
+    }
+
+    /// How many requests of ours hold a slot of an endpoint.
+    pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> u32 {
+        let place = self
+            .table
+            .endpoints()
+            .binary_search_by(|endpoint| endpoint.key.cmp(key))
+            .ok();
+        let slot = place
+            .and_then(|index| self.slots.get(index))
+            .or_else(|| self.departed.get(key));
+        slot.map_or(0, |slot| slot.own)
+    }
+
+    /// The quarantine of an endpoint, if it is in one.
+    pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
+        let index = self
+            .table
+            .endpoints()
+            .binary_search_by(|endpoint| endpoint.key.cmp(key))
+            .ok()?;
+        self.slots.get(index)?.health.quarantine(now)
+    }
+
+    /// What would happen to a request now, and why; nothing changes by asking.
+    pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
+        self.refresh(now);
+        let prefix = self.seen_before(wish);
+        let question = self.question(model, wish, &[], prefix.as_ref());
+        let chosen = placement::choose(&self.table, &self.loads, &question);
+        let candidates =
+            placement::explain(&self.table, &self.loads, &question).map(|candidate| ExplainedCandidate {
+                key: candidate.endpoint.key.clone(),
+                rank: candidate.rank,
+                slots_used: candidate.load.used,
+                slots_total: candidate.endpoint.slots_total,
+                vram_free_bytes: candidate.endpoint.vram_free_bytes,
+                skip: candidate.skip,
+                chosen: chosen == Ok(candidate.index),
+            });
+        Explanation {
+            candidates: candidates.collect(),
+            no_place: chosen.err(),
+            waiting: self.lines.get(model).map_or(0, Line::len),
+        }
+    }
+}
