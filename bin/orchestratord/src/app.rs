@@ -11,7 +11,7 @@ use local_node::{Abandoned, Aftercare, LocalNode};
 use registry_runtime::RegistryHandle;
 use registry_store::FileStore;
 use routing_table::RoutingTable;
-use service_runtime::{Readiness, Shutdown, Tasks, signals};
+use service_runtime::{Readiness, Shutdown, Tasks, raise_descriptor_limit, signals};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
 use telemetry::Metrics;
@@ -46,7 +46,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let parts = Shutdown::new();
     let tasks = Tasks::new(stop.clone());
     signals(stop.clone(), &tasks).context("listen for signals")?;
-    let bound = http_server::bind(config.addr, Limits::default())
+    let limits = Limits::default().within_descriptors(raise_descriptor_limit());
+    let bound = http_server::bind(config.addr, limits)
         .with_context(|| format!("listen on {}, as ORCHESTRATORD_ADDR says", config.addr))?;
     let addr = bound.local_addr();
 
@@ -111,12 +112,13 @@ async fn run(config: Config) -> anyhow::Result<()> {
         readiness,
         server,
         task_api,
-        tasks,
+        tasks: tasks.clone(),
         parts,
     }
-    .run(config.drain_timeout)
+    .run(config.shutdown_grace, config.drain_timeout)
     .await;
-    Ok(())
+    // Stopped in order, but not always because somebody asked.
+    Ok(tasks.outcome()?)
 }
 
 /// Where endpoints come from.
@@ -199,16 +201,18 @@ struct Stopping {
 }
 
 impl Stopping {
-    async fn run(self, drain_timeout: Duration) {
-        // 1. Whoever asks is told to go elsewhere; no new connections, no new requests on old ones.
+    async fn run(self, grace: Duration, drain_timeout: Duration) {
+        // 1. Whoever asks is told to go elsewhere, and has the time to do so.
         self.readiness.stopping();
+        tokio::time::sleep(grace).await;
+        // 2. No new connections, no new requests on old ones.
         let open = self.server.connections();
         tracing::info!(
             open,
             deadline_secs = drain_timeout.as_secs(),
             "waiting for running requests"
         );
-        // 2. What runs may finish. The registry goes on meanwhile: retries need it.
+        // 3. What runs may finish. The registry goes on meanwhile: retries need it.
         let (cut, ()) = tokio::join!(
             self.server.close(drain_timeout),
             self.task_api.close(drain_timeout.saturating_sub(LAST_WORDS)),
@@ -219,7 +223,7 @@ impl Stopping {
                 "the drain deadline passed; requests that still ran were cut off"
             );
         }
-        // 3. Then everything behind the doors ends.
+        // 4. Then everything behind the doors ends.
         self.parts.request();
         if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
             tracing::warn!(%still_running, "tasks did not end in time");

@@ -36,15 +36,16 @@ Settings come from the environment:
   ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS  upper bound for noticing; exact otherwise  [10]
   ORCHESTRATORD_RUNTIME_DIR                where engines announce themselves (HOME)   [.runtime/engines]
   ORCHESTRATORD_STATE_DIR                  what it remembers across restarts (CLOUD)  [.runtime/state]
-  ORCHESTRATORD_PLACEMENT                  how to choose an endpoint; see README        [least-loaded]
+  ORCHESTRATORD_PLACEMENT                  how to choose an endpoint; see README      [least-loaded]
   ORCHESTRATORD_QUEUE_LIMIT                requests that may wait for one model       [256]
   ORCHESTRATORD_QUEUE_WAIT_MS              the longest a request waits for a slot     [5000]
   ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS      the longest an engine may think            [120000]
   ORCHESTRATORD_DRAIN_TIMEOUT_SECS         how long a stop waits for streams          [120]
+  ORCHESTRATORD_SHUTDOWN_GRACE_MS          how long a stop serves on as not ready     [0]
   ORCHESTRATORD_LOG_FORMAT                 text or json                               [text]
   RUST_LOG                                 log filter                                 [info]
 
-SIGTERM or SIGINT: no new requests, running ones finish, then it exits 0. A second signal exits at once.
+SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.
 Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
 
 #[derive(Default, Deserialize)]
@@ -62,6 +63,7 @@ struct Raw {
     orchestratord_queue_wait_ms: Option<String>,
     orchestratord_first_byte_timeout_ms: Option<String>,
     orchestratord_drain_timeout_secs: Option<String>,
+    orchestratord_shutdown_grace_ms: Option<String>,
     orchestratord_log_format: Option<String>,
 }
 
@@ -74,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
     pub(crate) drain_timeout: Duration,
+    /// How long new requests are still taken after the first signal, so that balancers can look elsewhere.
+    pub(crate) shutdown_grace: Duration,
     pub(crate) log_format: LogFormat,
 }
 
@@ -170,6 +174,12 @@ impl Config {
             Duration::from_secs(120),
             0..=86_400,
         );
+        let shutdown_grace = p.millis(
+            "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
+            raw.orchestratord_shutdown_grace_ms,
+            Duration::ZERO,
+            0..=600_000,
+        );
         let log_format = p.parse(
             "ORCHESTRATORD_LOG_FORMAT",
             raw.orchestratord_log_format,
@@ -191,6 +201,7 @@ impl Config {
                 admission,
                 gateway,
                 drain_timeout,
+                shutdown_grace,
                 log_format,
             }),
             _ => Err(problems),
@@ -265,6 +276,7 @@ mod tests {
             ("ORCHESTRATORD_QUEUE_WAIT_MS", "x"),
             ("ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS", "0"),
             ("ORCHESTRATORD_DRAIN_TIMEOUT_SECS", "x"),
+            ("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600001"),
             ("ORCHESTRATORD_LOG_FORMAT", "xml"),
         ];
         let problems = config(&bad).unwrap_err();
@@ -283,5 +295,35 @@ mod tests {
         );
         let config = config(&[("LLORCH_API_TOKEN", "canary-4711-long")]).unwrap();
         assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    #[test]
+    fn help_names_every_variable() {
+        let names = [
+            "ORCHESTRATORD_ADDR",
+            "ORCHESTRATORD_CLOUD_PROFILE",
+            "LLORCH_API_TOKEN",
+            "ORCHESTRATORD_REQUIRE_AUTH",
+            "ORCHESTRATORD_NODE_TIMEOUT_MS",
+            "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
+            "ORCHESTRATORD_RUNTIME_DIR",
+            "ORCHESTRATORD_STATE_DIR",
+            "ORCHESTRATORD_PLACEMENT",
+            "ORCHESTRATORD_QUEUE_LIMIT",
+            "ORCHESTRATORD_QUEUE_WAIT_MS",
+            "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
+            "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
+            "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
+            "ORCHESTRATORD_LOG_FORMAT",
+            "RUST_LOG",
+        ];
+        let rows: Vec<&str> = HELP.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(rows.len(), names.len());
+        for (name, row) in names.iter().zip(&rows) {
+            assert!(row.starts_with(&format!("  {name} ")), "{name}: {row}");
+            // The last column begins in the same place everywhere.
+            let last = row.rfind(" [").or_else(|| row.rfind(" ("));
+            assert_eq!(last, rows[0].rfind(" ["), "{row}");
+        }
     }
 }

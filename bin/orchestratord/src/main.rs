@@ -3,16 +3,14 @@
 mod app;
 mod config;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use config::{Config, HELP};
 use service_runtime::env::{EXIT_BAD_CONFIGURATION, Environment};
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a binary owns its terminal"
-)]
 fn main() -> ExitCode {
     match std::env::args_os()
         .nth(1)
@@ -22,30 +20,23 @@ fn main() -> ExitCode {
     {
         None => {}
         Some("--help" | "-h") => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
+            return say(HELP);
         }
         Some("--version" | "-V") => {
-            println!("orchestratord {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return say(concat!("orchestratord ", env!("CARGO_PKG_VERSION")));
         }
         Some(other) => {
-            eprintln!(
-                "orchestratord: unknown argument {other:?}; settings come from the environment, see --help"
-            );
-            return ExitCode::from(EXIT_BAD_CONFIGURATION);
+            return refuse(&format!(
+                "unknown argument {other:?}; settings come from the environment, see --help"
+            ));
         }
     }
     let config = match Config::from_environment(Environment::from_process(&config::PREFIXES)) {
         Ok(config) => config,
-        Err(problems) => {
-            eprintln!("orchestratord: bad settings\n{problems}");
-            return ExitCode::from(EXIT_BAD_CONFIGURATION);
-        }
+        Err(problems) => return refuse(&format!("bad settings\n{problems}")),
     };
     if let Err(error) = telemetry::init(config.log_format, "info") {
-        eprintln!("orchestratord: {error}");
-        return ExitCode::from(EXIT_BAD_CONFIGURATION);
+        return refuse(&error.to_string());
     }
     match app::main(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,4 +45,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what was asked for. `println!` would panic when nobody reads it any more.
+fn say(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says why nothing is started; the exit code says it also when nobody reads.
+fn refuse(reason: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "orchestratord: {reason}");
+    ExitCode::from(EXIT_BAD_CONFIGURATION)
 }
