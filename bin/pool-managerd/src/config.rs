@@ -334,7 +334,7 @@ mod tests {
         ])
         .unwrap_err();
         for name in [
-            "POOL_MANAGERD_ADDR ",
+            "POOL_MANAGERD_ADDR:",
             "POOL_MANAGERD_NODE_ID",
             "POOL_MANAGERD_POOLS",
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
@@ -366,7 +366,7 @@ mod tests {
         assert!(
             cloud(&[])
                 .unwrap_err()
-                .contains("POOL_MANAGERD_POOLS_FILE cannot read the pool file")
+                .contains("POOL_MANAGERD_POOLS_FILE: cannot read the pool file")
         );
         std::fs::write(path, "[[pool]]\nid = \"a\"\nport = \"x\"\n").unwrap();
         let problems = cloud(&[]).unwrap_err();

@@ -258,25 +258,25 @@ impl Engine {
     fn tell(&self, before: Phase, error_before: Option<&Arc<str>>) {
         let (phase, error) = (self.machine.phase(), self.machine.last_error());
         self.publish_status();
-        if phase == before && error == error_before {
-            return;
-        }
         let pid = self
             .running
             .as_ref()
             .map(|running| running.process.identity().pid);
         let (pool_id, replica_id) = (&self.spec.pool_id, &self.replica_id);
-        let phase = phase.as_str();
         // The lines of its log are in its log.
-        let first_line = |error: &Arc<str>| error.lines().next().unwrap_or_default().to_owned();
-        match error {
-            Some(error) if error_before != Some(error) && phase == "failed" => {
-                tracing::warn!(%pool_id, %replica_id, phase, error = first_line(error), "Engine given up; mend the cause, then restart the pool");
+        let error = error.and_then(|error| error.lines().next());
+        let is_news = error.is_some() && error != error_before.and_then(|error| error.lines().next());
+        match (phase, error.unwrap_or_default()) {
+            (Phase::Failed, error) if before != Phase::Failed => {
+                tracing::warn!(%pool_id, %replica_id, error, "Engine given up; mend the cause, then restart the pool");
             }
-            Some(error) if error_before != Some(error) => {
-                tracing::warn!(%pool_id, %replica_id, phase, error = first_line(error), "Engine not running");
+            (_, error) if is_news => {
+                tracing::warn!(%pool_id, %replica_id, phase = phase.as_str(), error, "Engine does not run");
             }
-            _ => tracing::info!(%pool_id, %replica_id, phase, pid, "Engine"),
+            _ if phase != before => {
+                tracing::info!(%pool_id, %replica_id, pid, "Engine {}", phase.as_str());
+            }
+            _ => {}
         }
     }
 

@@ -123,7 +123,7 @@ impl LocalNode {
     }
 
     /// The routing table of this node alone, kept up to date by a task: at once when something changes, and with
-    /// VRAM as it is every [`VRAM_INTERVAL`].
+    /// VRAM as it is every few seconds.
     pub fn routing_tables(
         &self,
         node_id: NodeId,
