@@ -1,8 +1,10 @@
 //! Many requests at once, half of them streamed, and what became of each.
 
 use std::{
+    str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -18,6 +20,10 @@ pub(crate) struct Outcome {
     /// Who answered, by the answer's own header.
     pub(crate) node: String,
     pub(crate) status: u16,
+    /// How long it waited for a slot, by the answer's own header.
+    pub(crate) queued: Duration,
+    /// How many endpoints it was sent to.
+    pub(crate) attempts: u32,
     pub(crate) text: String,
     /// How it ended; an unstreamed answer that was read to its end is done.
     pub(crate) end: End,
@@ -88,59 +94,64 @@ impl Load {
             if number >= self.requests {
                 return outcomes;
             }
-            outcomes.push(if number.is_multiple_of(2) {
-                self.stream()
-            } else {
-                self.whole()
-            });
+            outcomes.push(ask(&self.client, number.is_multiple_of(2)));
             self.finished.fetch_add(1, Ordering::AcqRel);
         }
     }
-
-    fn stream(&self) -> Outcome {
-        match self.client.chat_stream(WORDS) {
-            Ok(stream) => {
-                let streamed = stream.finish();
-                Outcome {
-                    streamed: true,
-                    node: streamed.header("x-llorch-node").to_owned(),
-                    status: streamed.status,
-                    text: streamed.text(),
-                    end: streamed.end,
-                }
-            }
-            Err(error) => lost(true, &error),
-        }
-    }
-
-    fn whole(&self) -> Outcome {
-        match self.client.chat(WORDS) {
-            Ok(answer) => Outcome {
-                streamed: false,
-                node: answer.header("x-llorch-node").to_owned(),
-                status: answer.status,
-                text: answer.text().unwrap_or_else(|error| error.to_string()),
-                end: End::Done,
-            },
-            Err(error) => lost(false, &error),
-        }
-    }
 }
 
-fn lost(streamed: bool, error: &anyhow::Error) -> Outcome {
-    Outcome {
+/// Sends one request, and waits for its end.
+pub(crate) fn ask(client: &Client, streamed: bool) -> Outcome {
+    let outcome = if streamed { stream(client) } else { whole(client) };
+    outcome.unwrap_or_else(|error| Outcome {
         streamed,
         node: String::new(),
         status: 0,
+        queued: Duration::ZERO,
+        attempts: 0,
         text: String::new(),
         end: End::Silent(format!("{error:#}")),
-    }
+    })
+}
+
+fn stream(client: &Client) -> Result<Outcome> {
+    let streamed = client.chat_stream(WORDS)?.finish();
+    Ok(Outcome {
+        streamed: true,
+        node: streamed.header("x-llorch-node").to_owned(),
+        status: streamed.status,
+        queued: Duration::from_millis(number(streamed.header("x-llorch-queue-ms"))),
+        attempts: number(streamed.header("x-llorch-attempts")),
+        text: streamed.text(),
+        end: streamed.end,
+    })
+}
+
+fn whole(client: &Client) -> Result<Outcome> {
+    let answer = client.chat(WORDS)?;
+    Ok(Outcome {
+        streamed: false,
+        node: answer.header("x-llorch-node").to_owned(),
+        status: answer.status,
+        queued: Duration::from_millis(number(answer.header("x-llorch-queue-ms"))),
+        attempts: number(answer.header("x-llorch-attempts")),
+        text: answer.text().unwrap_or_else(|error| error.to_string()),
+        end: End::Done,
+    })
+}
+
+/// The number in a header; 0 when there is none.
+fn number<N: FromStr + Default>(header: &str) -> N {
+    header.parse().unwrap_or_default()
 }
 
 /// How many of the outcomes each of the nodes answered.
-pub(crate) fn shares(outcomes: &[Outcome], nodes: &[&str]) -> Vec<usize> {
-    nodes
-        .iter()
-        .map(|node| outcomes.iter().filter(|outcome| outcome.node == *node).count())
-        .collect()
+pub(crate) fn shares<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>, nodes: &[&str]) -> Vec<usize> {
+    let mut shares = vec![0; nodes.len()];
+    for outcome in outcomes {
+        if let Some(place) = nodes.iter().position(|node| outcome.node == *node) {
+            shares[place] += 1;
+        }
+    }
+    shares
 }

@@ -3,6 +3,7 @@
 //! Each test has a cluster of its own, made of processes on this machine. What the tiny model answers is known
 //! word by word, so a lost, doubled or foreign token fails a test.
 
+mod affinity;
 mod auth;
 mod by_hand;
 mod engine;
@@ -11,4 +12,5 @@ mod home;
 mod load;
 mod nodes;
 mod openai_client;
+mod queue;
 mod restarts;
