@@ -175,6 +175,7 @@ mod tests {
         }
     }
 
+    // spec: PROV-11
     #[test]
     fn an_engine_that_still_runs_keeps_its_handoff_and_the_others_lose_theirs() {
         let fixture = Fixture::new();

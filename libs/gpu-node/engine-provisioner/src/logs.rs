@@ -165,6 +165,7 @@ mod tests {
         assert!(words.ends_with("the end") && words.len() < 2 * TAIL_BYTES);
     }
 
+    // spec: PROV-13
     #[test]
     fn a_full_file_is_emptied_under_the_hands_of_its_writer() {
         let dir = tempfile::tempdir().unwrap();

@@ -170,6 +170,7 @@ mod tests {
     use super::*;
     use crate::PoolFile;
 
+    // spec: PROV-14
     #[test]
     fn an_engine_inherits_no_secret_of_the_agent() {
         let text = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";

@@ -121,6 +121,7 @@ mod tests {
         Record::new(&spec, replica, ourselves, url).unwrap()
     }
 
+    // spec: PROV-11
     #[test]
     fn only_what_still_runs_is_remembered() {
         let dir = tempfile::tempdir().unwrap();

@@ -89,6 +89,7 @@ impl fmt::Debug for Promise {
 mod tests {
     use super::*;
 
+    // spec: PROV-8
     #[test]
     fn what_is_promised_is_not_free() {
         let vram = Vram::new(Arc::new(|mask| match mask {

@@ -137,6 +137,7 @@ fn policies() -> impl Strategy<Value = RestartPolicy> {
 }
 
 proptest! {
+    // spec: PROV-2, PROV-3, PROV-6
     #[test]
     fn whatever_happens(restart in policies(), on_trial in any::<bool>(), moves in moves()) {
         let policy = Policy {

@@ -64,6 +64,7 @@ fn clean() -> Event {
 
 const GONE: [Effect; 2] = [Effect::Retract, Effect::Forget];
 
+// spec: PROV-4
 #[test]
 fn a_stop_drains_then_asks_twice_then_kills() {
     let mut script = Script::ready(RestartPolicy::Always);
@@ -81,6 +82,7 @@ fn a_stop_drains_then_asks_twice_then_kills() {
     assert_eq!(script.machine.deadline(), None);
 }
 
+// spec: PROV-4
 #[test]
 fn a_drain_has_a_deadline() {
     let mut script = Script::ready(RestartPolicy::Always);
@@ -102,6 +104,7 @@ fn a_tick_before_the_deadline_does_nothing() {
     script.on(Event::Tick, Phase::Starting, &[]);
 }
 
+// spec: PROV-6
 #[test]
 fn what_follows_the_end_of_a_ready_engine() {
     for (restart, event, phase) in [
@@ -118,6 +121,7 @@ fn what_follows_the_end_of_a_ready_engine() {
     }
 }
 
+// spec: PROV-6
 #[test]
 fn an_engine_that_crashes_at_every_start_is_given_up_after_ten() {
     let mut script = Script::new(RestartPolicy::OnFailure);
@@ -169,6 +173,7 @@ fn one_that_was_long_ready_starts_again_at_once() {
     }
 }
 
+// spec: PROV-7
 #[test]
 fn one_that_is_not_ready_in_time_is_ended_and_tried_again() {
     let mut script = Script::new(RestartPolicy::OnFailure);

@@ -25,6 +25,7 @@ fn wrong(text: &str) -> String {
     PoolFile::parse(text).unwrap_err().to_string()
 }
 
+// spec: PROV-15
 #[test]
 fn a_llama_server_needs_no_command() {
     let file = PoolFile::parse(LLAMA).unwrap();
@@ -45,6 +46,7 @@ fn a_llama_server_needs_no_command() {
     );
 }
 
+// spec: PROV-14
 #[test]
 fn a_command_is_taken_as_it_is() {
     let file = PoolFile::parse(
@@ -100,6 +102,7 @@ fn what_starts_an_engine_otherwise_has_another_fingerprint() {
     );
 }
 
+// spec: PROV-1
 #[test]
 fn every_problem_is_named_with_its_line_in_one_go() {
     let problems = PoolFile::parse(

@@ -39,6 +39,7 @@ fn said(spec: &PoolSpec) -> String {
     summary(&preflight(spec)).unwrap_or_default()
 }
 
+// spec: PROV-8
 #[test]
 fn everything_that_is_missing_is_named_at_once() {
     let fixture = Fixture::new();
@@ -78,6 +79,7 @@ fn a_program_is_looked_for_in_the_path_that_the_engine_will_have() {
     assert!(said(&spec("/nowhere")).contains("there is no program engine"));
 }
 
+// spec: PROV-8
 #[test]
 fn a_fixed_port_must_be_free() {
     let fixture = Fixture::new();

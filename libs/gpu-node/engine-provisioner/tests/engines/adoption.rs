@@ -2,6 +2,7 @@ use engine_provisioner::Phase;
 
 use crate::node::{Home, gone, is_there, kill, pool};
 
+// spec: PROV-10
 #[tokio::test]
 async fn an_engine_outlives_its_agent_and_is_adopted() {
     let home = Home::new();
@@ -42,6 +43,7 @@ async fn an_adopted_engine_can_be_stopped() {
     assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
 }
 
+// spec: PROV-11
 #[tokio::test]
 async fn an_engine_that_the_file_wants_otherwise_makes_room() {
     let home = Home::new();
@@ -60,6 +62,7 @@ async fn an_engine_that_the_file_wants_otherwise_makes_room() {
     node.stop().await;
 }
 
+// spec: PROV-11
 #[tokio::test]
 async fn an_engine_of_a_pool_that_is_gone_ends() {
     let home = Home::new();

@@ -5,6 +5,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::node::{ENGINE, Home, gone, number_in, pool, raw, shell};
 
+// spec: PROV-9
 #[tokio::test]
 async fn an_engine_that_crashes_at_its_start_says_why_and_disturbs_nobody() {
     let home = Home::new();
@@ -46,6 +47,7 @@ async fn an_engine_that_crashes_is_tried_again() {
     node.stop().await;
 }
 
+// spec: PROV-7
 #[tokio::test]
 async fn an_engine_that_hangs_at_its_start_is_ended() {
     let home = Home::new();
@@ -74,6 +76,7 @@ async fn an_engine_that_ends_by_itself_with_0_is_left_alone() {
     node.stop().await;
 }
 
+// spec: PROV-8
 #[tokio::test]
 async fn what_is_missing_is_named_before_anything_starts_and_waited_for() {
     let home = Home::new();

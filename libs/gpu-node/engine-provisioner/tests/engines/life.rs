@@ -3,6 +3,7 @@ use pool_registry_types::{Handoff, ReplicaId};
 
 use crate::node::{Home, gone, is_there, kill, number_in, pool, pool_p, shell, until};
 
+// spec: PROV-2
 #[tokio::test]
 async fn an_engine_is_announced_when_it_is_ready_and_gone_after_a_stop() {
     let home = Home::new();
@@ -21,6 +22,7 @@ async fn an_engine_is_announced_when_it_is_ready_and_gone_after_a_stop() {
     assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
 }
 
+// spec: PROV-6, PROV-9
 #[tokio::test]
 async fn a_crash_takes_only_the_engine_that_crashed() {
     let home = Home::new();
@@ -37,6 +39,7 @@ async fn a_crash_takes_only_the_engine_that_crashed() {
     node.stop().await;
 }
 
+// spec: PROV-3
 #[tokio::test]
 async fn the_handoff_of_an_engine_that_goes_goes_first() {
     let home = Home::new();
@@ -53,6 +56,7 @@ async fn the_handoff_of_an_engine_that_goes_goes_first() {
     assert_eq!(std::fs::read_to_string(home.path("seen")).unwrap(), "");
 }
 
+// spec: PROV-4
 #[tokio::test]
 async fn a_stop_waits_for_running_requests() {
     let home = Home::new();
@@ -87,6 +91,7 @@ async fn a_drain_ends_at_its_deadline() {
     drop(lease);
 }
 
+// spec: PROV-4, PROV-5
 #[tokio::test]
 async fn whoever_ignores_sigterm_is_killed_with_all_its_children() {
     let home = Home::new();
@@ -123,6 +128,7 @@ async fn a_restart_begins_afresh() {
     node.stop().await;
 }
 
+// spec: PROV-13
 #[tokio::test]
 async fn what_an_engine_writes_is_kept_in_bounds() {
     let home = Home::new();

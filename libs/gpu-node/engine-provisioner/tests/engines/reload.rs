@@ -6,6 +6,7 @@ fn spec(text: &str) -> PoolSpec {
     PoolFile::parse(text).unwrap().pools.remove(0)
 }
 
+// spec: PROV-12
 #[tokio::test]
 async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
     let home = Home::new();
@@ -39,6 +40,7 @@ async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
     node.stop().await;
 }
 
+// spec: PROV-12
 #[tokio::test]
 async fn a_reload_that_fails_changes_nothing() {
     let home = Home::new();
@@ -63,6 +65,7 @@ async fn a_reload_that_fails_changes_nothing() {
     node.stop().await;
 }
 
+// spec: PROV-12
 #[tokio::test]
 async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back() {
     let home = Home::new();
