@@ -155,7 +155,10 @@ impl Engine {
                     }
                 },
                 event = ended(self.running.as_mut()) => event,
-                event = happened(self.awaited.as_mut()) => event,
+                event = happened(self.awaited.as_mut()) => {
+                    self.awaited = None;
+                    event
+                }
                 () = passed(self.machine.deadline()) => Event::Tick,
             };
             self.handle(event).await;
@@ -181,10 +184,7 @@ impl Engine {
         match effect {
             Effect::Spawn => return self.spawn().await.err().map(Event::Refused),
             Effect::Probe => self.await_readiness(),
-            Effect::Announce => {
-                self.awaited = None;
-                self.announce();
-            }
+            Effect::Announce => self.announce(),
             Effect::Retract => self.retract(),
             Effect::AwaitQuiet => {
                 let registry = self.shared.registry.clone();
