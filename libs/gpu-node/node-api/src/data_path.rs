@@ -1,34 +1,40 @@
 //! The guarded way to an engine.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
-use axum::{body::Body as ControlBody, response::IntoResponse};
-use bytes::Bytes;
+use axum::body::Body as ControlBody;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{AUTHORIZATION, EXPECT},
+    request::Parts,
     uri::PathAndQuery,
 };
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::Either;
-use http_server::{ApiError, HttpService, RequestBody};
-use pool_registry::{PoolRegistry, PoolSlots, SlotLease};
+use http_server::{ApiError, HttpService, RequestBody, RequestId};
+use pool_registry::{ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, headers};
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy};
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
+
+use crate::{
+    engine_body::EngineBody,
+    refusal::{NoAnswer, Refusal, tell},
+};
 
 const PREFIX: &str = "/v2/pools/";
 const ENGINE: &str = "/engine/";
 
+/// Begins the names of the headers in which this project speaks to itself.
+const OUR_PREFIX: &str = "x-llorch-";
+
+/// How many engines of a pool one request is tried on. A refusal of the connection costs nothing, but an engine
+/// whose machine is gone costs a second, and the control plane has other nodes.
+const MAX_ENGINES_TRIED: usize = 3;
+
 /// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
 /// generating after the client has left.
-const NOT_FORWARDED: [HeaderName; 4] = [
+const NOT_FORWARDED: [HeaderName; 3] = [
     AUTHORIZATION,
     EXPECT,
-    headers::MODEL,
     HeaderName::from_static("x-conversation-id"),
 ];
 
@@ -87,6 +93,14 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
     type Body = NodeBody;
 
     async fn respond(self, request: Request<RequestBody>) -> Response<NodeBody> {
+        // They would make a tunnel or an echo of this process or of an engine.
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            let error = ApiError::new(
+                ErrorCode::MethodNotAllowed,
+                "this server takes neither CONNECT nor TRACE",
+            );
+            return Refusal::from(error).into_response().map(Either::Right);
+        }
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             return self.inner.respond(request).await.map(Either::Right);
         };
@@ -109,35 +123,6 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
     (!pool.contains('/')).then_some((pool, path))
 }
 
-/// An error, and the pool's slots where there is a pool.
-struct Refusal {
-    error: ApiError,
-    slots: Option<PoolSlots>,
-}
-
-impl From<ApiError> for Refusal {
-    fn from(error: ApiError) -> Self {
-        Self { error, slots: None }
-    }
-}
-
-impl Refusal {
-    fn into_response(self) -> Response<ControlBody> {
-        let code = HeaderValue::from_static(self.error.code.as_str());
-        let mut response = self.error.into_response();
-        response.headers_mut().insert(headers::REFUSAL, code);
-        if let Some(slots) = self.slots {
-            tell(response.headers_mut(), slots);
-        }
-        response
-    }
-}
-
-fn tell(answer: &mut HeaderMap, slots: PoolSlots) {
-    answer.insert(headers::SLOTS_FREE, HeaderValue::from(slots.free));
-    answer.insert(headers::SLOTS_TOTAL, HeaderValue::from(slots.total));
-}
-
 impl Shared {
     async fn serve(
         &self,
@@ -145,123 +130,119 @@ impl Shared {
         after: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<EngineBody>, Refusal> {
-        let (parts, body) = request.into_parts();
-        let model = match parts
-            .headers
-            .get(headers::MODEL)
-            .map(|model| std::str::from_utf8(model.as_bytes()))
-        {
-            Some(Err(_)) => return Err(ApiError::invalid("the header X-Llorch-Model must be UTF-8").into()),
-            Some(Ok(model)) => Some(model),
-            None => None,
-        };
-        let lease = self.registry.claim(pool, model).map_err(|error| Refusal {
-            slots: self.registry.pool_slots(pool),
-            error: ApiError::new(error.code(), format!("pool {pool}: {error}")),
-        })?;
-        let path = parts
-            .uri
-            .path_and_query()
-            .and_then(|whole| whole.as_str().get(after..));
-        let path: PathAndQuery = path
-            .and_then(|path| path.parse().ok())
-            .ok_or_else(|| ApiError::invalid("the path after /engine/ is not valid"))?;
-        let body = body
-            .read_all(self.config.max_body_bytes)
-            .await
-            .map_err(ApiError::from)?;
-        let mut forwarded = parts.headers;
-        for name in &NOT_FORWARDED {
-            forwarded.remove(name);
-        }
+        let (mut parts, body) = request.into_parts();
+        let model = model_of(&mut parts.headers)?;
+        let model = model.as_deref();
+        // Before the body is read: who comes in vain shall know at once. And without a slot: a body that takes its
+        // time must not keep others waiting.
+        self.registry
+            .check_room(pool, model)
+            .map_err(|error| self.no_slot(pool, &error))?;
         let outbound = Outbound {
+            path: engine_path_of(&parts, after)?,
+            headers: forwarded(parts.headers, parts.extensions.get()),
             method: parts.method,
-            path,
-            headers: forwarded,
-            body,
+            body: body
+                .read_all(self.config.max_body_bytes)
+                .await
+                .map_err(ApiError::from)?,
         };
+        let mut lease = self
+            .registry
+            .claim(pool, model)
+            .map_err(|error| self.no_slot(pool, &error))?;
+        let mut tried = Vec::new();
+        loop {
+            let why = match self.ask(&lease, &outbound).await {
+                Ok(answer) => return Ok(answered(answer, lease)),
+                Err(why) => why,
+            };
+            why.log(&lease);
+            if !why.is_unreachable() {
+                return Err(Refusal::no_answer(&lease, &why));
+            }
+            lease.unreachable();
+            tried.push(lease.replica_id().clone());
+            lease = match self.registry.claim_excluding(pool, model, &tried) {
+                Ok(other) if tried.len() < MAX_ENGINES_TRIED => other,
+                // That it may be served soon is worth more to know than that one engine is gone.
+                Err(error @ (ClaimError::Busy | ClaimError::Draining)) => {
+                    drop(lease);
+                    return Err(self.no_slot(pool, &error));
+                }
+                _ => return Err(Refusal::no_answer(&lease, &why)),
+            };
+        }
+    }
+
+    async fn ask(&self, lease: &SlotLease, outbound: &Outbound) -> Result<Response<ProxyBody>, NoAnswer> {
         let answer = self
             .proxy
-            .forward(lease.url(), &outbound, self.config.clocks)
-            .await;
-        let (mut parts, body) = match answer {
-            Ok(answer) => answer.into_parts(),
-            Err(error) => {
-                return Err(Refusal {
-                    slots: Some(lease.pool_slots()),
-                    error: failed(&lease, &error),
-                });
-            }
-        };
-        tell(&mut parts.headers, lease.pool_slots());
-        if let Ok(replica) = HeaderValue::from_str(lease.replica_id().as_str()) {
-            parts.headers.insert(headers::REPLICA, replica);
+            .forward(lease.url(), outbound, self.config.clocks)
+            .await
+            .map_err(NoAnswer::Failed)?;
+        if answer.status().is_informational() {
+            return Err(NoAnswer::SwitchedProtocols);
         }
-        Ok(Response::from_parts(
-            parts,
-            EngineBody {
-                body,
-                lease: Some(lease),
-            },
-        ))
+        Ok(answer)
+    }
+
+    fn no_slot(&self, pool: &PoolId, error: &ClaimError) -> Refusal {
+        Refusal::no_slot(pool, error, self.registry.pool_slots(pool))
     }
 }
 
-/// What the control plane is told when the engine did not answer.
-fn failed(lease: &SlotLease, error: &ForwardError) -> ApiError {
-    let engine = format!("engine {}/{}", lease.pool_id(), lease.replica_id());
-    tracing::info!(
-        pool_id = %lease.pool_id(),
-        replica_id = %lease.replica_id(),
-        error = error as &dyn std::error::Error,
-        "an engine did not answer"
-    );
-    match error {
-        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
-            lease.unreachable();
-            ApiError::new(ErrorCode::PoolUnavailable, format!("{engine} cannot be reached"))
-        }
-        ForwardError::Reset { .. } => ApiError::new(
-            ErrorCode::WorkerReset,
-            format!("{engine} broke off before it answered"),
-        ),
-        ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => ApiError::new(
-            ErrorCode::DeadlineExceeded,
-            format!("{engine} did not begin to answer in time"),
-        ),
-        ForwardError::Uri { .. } => ApiError::invalid("the path after /engine/ is not valid"),
-    }
+/// The model the control plane says it is about. It is for this hop, so it goes no further.
+fn model_of(headers: &mut HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(model) = headers.remove(headers::MODEL) else {
+        return Ok(None);
+    };
+    let model = std::str::from_utf8(model.as_bytes())
+        .map_err(|_| ApiError::invalid("the header X-Llorch-Model must be UTF-8"))?;
+    Ok(Some(model.to_owned()))
 }
 
-/// An engine's answer on its way through; the slot comes back with its end, or when the reader leaves.
-#[derive(Debug)]
-pub struct EngineBody {
-    body: ProxyBody,
-    lease: Option<SlotLease>,
+/// The path that is the engine's: what begins at `after`.
+fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError> {
+    parts
+        .uri
+        .path_and_query()
+        .and_then(|whole| whole.as_str().get(after..))
+        .and_then(|path| path.parse().ok())
+        .ok_or_else(|| ApiError::invalid("the path after /engine/ is not valid"))
 }
 
-impl Body for EngineBody {
-    type Data = Bytes;
-    type Error = StreamError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
-            self.lease = None;
-        }
-        Poll::Ready(frame)
+/// The headers that go on to the engine. What a client's `Connection` names ends here, except for the request's
+/// name, which is ours.
+fn forwarded(mut headers: HeaderMap, id: Option<&RequestId>) -> HeaderMap {
+    strip_hop_by_hop(&mut headers);
+    for name in &NOT_FORWARDED {
+        headers.remove(name);
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    if let Some(id) = id {
+        headers.insert(headers::REQUEST_ID, id.header_value());
     }
+    headers
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+/// The engine's answer with what this node says of itself.
+fn answered(answer: Response<ProxyBody>, lease: SlotLease) -> Response<EngineBody> {
+    let (mut parts, body) = answer.into_parts();
+    // The control plane believes these, and an engine has no business with them.
+    let claimed: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OUR_PREFIX))
+        .cloned()
+        .collect();
+    for name in &claimed {
+        parts.headers.remove(name);
     }
+    tell(&mut parts.headers, lease.pool_slots());
+    if let Ok(replica) = HeaderValue::from_str(lease.replica_id().as_str()) {
+        parts.headers.insert(headers::REPLICA, replica);
+    }
+    Response::from_parts(parts, EngineBody::new(body, lease))
 }
 
 #[cfg(test)]

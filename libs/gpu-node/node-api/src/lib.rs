@@ -7,12 +7,15 @@
 //! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
 //!
 //! Engines listen on loopback and have no idea of limits; this is the only way to them from outside. A request
-//! claims a slot first, so that no engine ever sees more at once than it has slots for. Who comes in vain is told
+//! claims a slot before it goes on, so that no engine ever sees more at once than it has slots for; it is tried on
+//! another engine of the pool when nobody listens at the first. Who comes in vain is told
 //! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because waiting is the control plane's business. Every
 //! answer carries the pool's free and total slots, so that the control plane's view is corrected in passing.
 
 mod data_path;
+mod engine_body;
 mod pools;
+mod refusal;
 
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
 pub use pools::router;

@@ -18,6 +18,9 @@ pub(crate) const MAX_REPLICAS: usize = MAX_POOLS;
 /// What a pool without a single replica says of itself.
 pub(crate) const NO_ENGINE: &str = "no engine has been announced";
 
+/// Why nobody else takes a request, when those that could have been excluded.
+const EXCLUDED: &str = "every engine that could serve it has been tried";
+
 /// What to drain or to put back to work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DrainTarget {
@@ -224,13 +227,14 @@ impl Core {
             .saturating_sub(by_earlier_lives)
     }
 
-    /// Gives a slot of the replica with the most free ones, of equals the first by id.
-    pub(crate) fn claim(&mut self, pool_id: &PoolId, model: Option<&str>) -> Result<Claimed, ClaimError> {
-        let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
-        if self.draining || pool.draining {
-            return Err(ClaimError::Draining);
-        }
-        let chosen = self.choose(pool, model)?.clone();
+    /// Gives a slot of the replica with the most free ones that is none of `excluded`, of equals the first by id.
+    pub(crate) fn claim(
+        &mut self,
+        pool_id: &PoolId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<Claimed, ClaimError> {
+        let chosen = self.candidate(pool_id, model, excluded)?.clone();
         let replica = self
             .pools
             .get_mut(pool_id)
@@ -245,7 +249,26 @@ impl Core {
         })
     }
 
-    fn choose<'a>(&self, pool: &'a Pool, model: Option<&str>) -> Result<&'a ReplicaId, ClaimError> {
+    /// The replica a claim would get now.
+    pub(crate) fn candidate(
+        &self,
+        pool_id: &PoolId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<&ReplicaId, ClaimError> {
+        let pool = self.pools.get(pool_id).ok_or(ClaimError::UnknownPool)?;
+        if self.is_draining(pool) {
+            return Err(ClaimError::Draining);
+        }
+        self.choose(pool, model, excluded)
+    }
+
+    fn choose<'a>(
+        &self,
+        pool: &'a Pool,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<&'a ReplicaId, ClaimError> {
         let named = model.is_some_and(|model| pool.replicas.values().any(|replica| replica.names(model)));
         let serves = |replica: &Replica| match model {
             None => true,
@@ -254,6 +277,12 @@ impl Core {
         let mut why_not = ClaimError::ModelNotAvailable;
         let mut best: Option<(u32, &ReplicaId)> = None;
         for (id, replica) in pool.replicas.iter().filter(|(_, replica)| serves(replica)) {
+            if excluded.contains(id) {
+                if why_not == ClaimError::ModelNotAvailable {
+                    why_not = ClaimError::NotReady(EXCLUDED.into());
+                }
+                continue;
+            }
             if let Some(reason) = replica.not_ready() {
                 if why_not == ClaimError::ModelNotAvailable {
                     why_not = ClaimError::NotReady(reason.clone());

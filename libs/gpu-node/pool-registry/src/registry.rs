@@ -126,8 +126,29 @@ impl PoolRegistry {
     /// # Errors
     /// When no replica can take the request now; the error says why.
     pub fn claim(&self, pool_id: &PoolId, model: Option<&str>) -> Result<SlotLease, ClaimError> {
-        let claimed = self.shared.core.lock().claim(pool_id, model)?;
+        self.claim_excluding(pool_id, model, &[])
+    }
+
+    /// As [`claim`](Self::claim), of a replica that is none of `excluded`: for another try of a request.
+    ///
+    /// # Errors
+    /// When no other replica can take the request now; the error says why.
+    pub fn claim_excluding(
+        &self,
+        pool_id: &PoolId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<SlotLease, ClaimError> {
+        let claimed = self.shared.core.lock().claim(pool_id, model, excluded)?;
         Ok(SlotLease::new(self.clone(), claimed.handoff, claimed.generation))
+    }
+
+    /// Whether [`claim`](Self::claim) would succeed at this moment, for whoever has something to do before it.
+    ///
+    /// # Errors
+    /// When it would not; the error says why.
+    pub fn check_room(&self, pool_id: &PoolId, model: Option<&str>) -> Result<(), ClaimError> {
+        self.shared.core.lock().candidate(pool_id, model, &[]).map(|_| ())
     }
 
     pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {

@@ -44,6 +44,39 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
     );
 }
 
+// spec: SLOT-8
+#[test]
+fn another_try_goes_to_another_engine() {
+    let registry = one_engine(2);
+    registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
+    let claim = |excluded: &[&str]| {
+        let excluded: Vec<_> = excluded.iter().map(|id| replica(id)).collect();
+        registry
+            .claim_excluding(&pool("p"), None, &excluded)
+            .map(|lease| lease.replica_id().clone())
+    };
+    assert_eq!(claim(&[]), Ok(replica("r0")));
+    assert_eq!(claim(&["r0"]), Ok(replica("r1")));
+    assert!(matches!(claim(&["r0", "r1"]), Err(ClaimError::NotReady(_))));
+    let _taken = registry
+        .claim_excluding(&pool("p"), None, &[replica("r0")])
+        .unwrap();
+    assert_eq!(claim(&["r0"]), Err(ClaimError::Busy));
+    assert_eq!(registry.in_flight(), 1);
+}
+
+// spec: SLOT-9
+#[test]
+fn room_is_looked_for_without_taking_it() {
+    let registry = one_engine(1);
+    assert_eq!(registry.check_room(&pool("p"), None), Ok(()));
+    assert_eq!(registry.in_flight(), 0);
+    let _taken = registry.claim(&pool("p"), None).unwrap();
+    assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Busy));
+    registry.drain_all();
+    assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Draining));
+}
+
 // spec: SLOT-2
 #[test]
 fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {

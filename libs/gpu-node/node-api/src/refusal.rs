@@ -1,0 +1,122 @@
+//! What the control plane is told when there is no engine's answer.
+
+use axum::{body::Body as ControlBody, response::IntoResponse as _};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::ALLOW};
+use http_server::ApiError;
+use pool_registry::{ClaimError, PoolSlots, SlotLease};
+use pool_registry_types::{ErrorCode, PoolId, headers};
+use stream_proxy::ForwardError;
+
+/// What engines may be asked for with.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// An error, and the pool's slots where there is a pool.
+pub(crate) struct Refusal {
+    error: ApiError,
+    slots: Option<PoolSlots>,
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self { error, slots: None }
+    }
+}
+
+impl Refusal {
+    /// There is no slot to be had.
+    pub(crate) fn no_slot(pool: &PoolId, error: &ClaimError, slots: Option<PoolSlots>) -> Self {
+        Self {
+            error: ApiError::new(error.code(), format!("pool {pool}: {error}")),
+            slots,
+        }
+    }
+
+    /// The engine of `lease` did not answer, or not as HTTP knows it.
+    pub(crate) fn no_answer(lease: &SlotLease, why: &NoAnswer) -> Self {
+        Self {
+            error: why.error(&format!("engine {}/{}", lease.pool_id(), lease.replica_id())),
+            slots: Some(lease.pool_slots()),
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<ControlBody> {
+        let code = HeaderValue::from_static(self.error.code.as_str());
+        let mut response = self.error.into_response();
+        response.headers_mut().insert(headers::REFUSAL, code);
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, METHODS);
+        }
+        if let Some(slots) = self.slots {
+            tell(response.headers_mut(), slots);
+        }
+        response
+    }
+}
+
+/// Says how many slots the pool has and how many are free.
+pub(crate) fn tell(answer: &mut HeaderMap, slots: PoolSlots) {
+    answer.insert(headers::SLOTS_FREE, HeaderValue::from(slots.free));
+    answer.insert(headers::SLOTS_TOTAL, HeaderValue::from(slots.total));
+}
+
+/// What happened instead of an answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    Failed(ForwardError),
+    /// It answered 101: what follows is another protocol, which was not asked for.
+    SwitchedProtocols,
+}
+
+impl NoAnswer {
+    /// Nobody listens: the request cannot have reached the engine, so another one may be given it.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. })
+        )
+    }
+
+    /// Says it in the log.
+    pub(crate) fn log(&self, lease: &SlotLease) {
+        let error = match self {
+            Self::Failed(error) => Some(error as &dyn std::error::Error),
+            Self::SwitchedProtocols => None,
+        };
+        tracing::info!(
+            pool_id = %lease.pool_id(),
+            replica_id = %lease.replica_id(),
+            error,
+            switched_protocols = error.is_none(),
+            "an engine did not answer"
+        );
+    }
+
+    fn error(&self, engine: &str) -> ApiError {
+        let (code, message) = match self {
+            Self::Failed(ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. }) => {
+                (ErrorCode::PoolUnavailable, format!("{engine} cannot be reached"))
+            }
+            Self::Failed(ForwardError::Local(_)) => (
+                ErrorCode::PoolUnavailable,
+                "this node cannot open more connections".to_owned(),
+            ),
+            Self::Failed(ForwardError::Reset { .. }) => (
+                ErrorCode::WorkerReset,
+                format!("{engine} broke off before it answered"),
+            ),
+            Self::SwitchedProtocols => (
+                ErrorCode::WorkerReset,
+                format!("{engine} switched to a protocol that nobody asked for"),
+            ),
+            Self::Failed(ForwardError::FirstByte { .. } | ForwardError::Deadline { .. }) => (
+                ErrorCode::DeadlineExceeded,
+                format!("{engine} did not begin to answer in time"),
+            ),
+            Self::Failed(ForwardError::Uri { .. }) => (
+                ErrorCode::InvalidRequest,
+                "the path after /engine/ is not valid".to_owned(),
+            ),
+        };
+        ApiError::new(code, message)
+    }
+}
