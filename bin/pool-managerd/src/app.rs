@@ -70,7 +70,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let service = DataPath::new(
         registry.clone(),
         proxy,
-        DataPathConfig::default(),
+        DataPathConfig {
+            clocks: config.clocks,
+            ..DataPathConfig::default()
+        },
         with_fallbacks(control),
     );
     let server = bound

@@ -7,6 +7,7 @@ use engine_provisioner::PoolFile;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
+use stream_proxy::Clocks;
 use telemetry::LogFormat;
 
 /// The variables that concern us.
@@ -42,6 +43,7 @@ API and an in-memory registry only. Settings come from the environment:
   POOL_MANAGERD_WATCH_INTERVAL_MS        full scan, in case an event was lost     [1000]
   POOL_MANAGERD_STATE_DIR                what it remembers across restarts        [.runtime/state]
   POOL_MANAGERD_POOLS_FILE               engines to start and supervise; CLOUD    (none)
+  POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS    the longest an engine may think          [120000]
   POOL_MANAGERD_DRAIN_TIMEOUT_SECS       how long a stop waits for streams        [120]
   POOL_MANAGERD_LOG_FORMAT               text or json                             [text]
   RUST_LOG                               log filter                               [info]
@@ -66,6 +68,7 @@ struct Raw {
     pool_managerd_runtime_dir: Option<String>,
     pool_managerd_watch_interval_ms: Option<String>,
     pool_managerd_state_dir: Option<String>,
+    pool_managerd_first_byte_timeout_ms: Option<String>,
     pool_managerd_drain_timeout_secs: Option<String>,
     pool_managerd_log_format: Option<String>,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) addr: SocketAddr,
     pub(crate) auth: AuthPolicy,
     pub(crate) pools: Vec<PoolId>,
+    /// Time limits towards the engines.
+    pub(crate) clocks: Clocks,
     pub(crate) drain_timeout: Duration,
     pub(crate) log_format: LogFormat,
     /// `None` in the HOME profile.
@@ -145,6 +150,13 @@ impl Config {
             raw.pool_managerd_state_dir
                 .unwrap_or_else(|| ".runtime/state".to_owned()),
         );
+        let mut clocks = Clocks::default();
+        clocks.first_byte = p.millis(
+            "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
+            raw.pool_managerd_first_byte_timeout_ms,
+            clocks.first_byte,
+            1..=86_400_000,
+        );
         let drain_timeout = p.seconds(
             "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
             raw.pool_managerd_drain_timeout_secs,
@@ -202,6 +214,7 @@ impl Config {
                 addr,
                 auth,
                 pools,
+                clocks,
                 drain_timeout,
                 log_format,
                 cloud,
@@ -292,6 +305,7 @@ mod tests {
         assert_eq!(config.addr.to_string(), "127.0.0.1:9200");
         assert_eq!(config.pools, [PoolId::new("pool-0").unwrap()]);
         assert!(!config.auth.has_token());
+        assert_eq!(config.clocks, Clocks::default());
     }
 
     // spec: CLOUD-12002
@@ -303,8 +317,10 @@ mod tests {
             ("POOL_MANAGERD_ADDRESS", "http://10.0.0.7:9200"),
             ("ORCHESTRATORD_URL", "http://a:8080,http://b:8080"),
             ("LLORCH_API_TOKEN", "a-long-enough-token"),
+            ("POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS", "300000"),
         ])
         .unwrap();
+        assert_eq!(config.clocks.first_byte, Duration::from_secs(300));
         let cloud = config.cloud.unwrap();
         assert_eq!(cloud.runtime_dir, PathBuf::from(".runtime/engines"));
         assert_eq!(cloud.watch_interval, Duration::from_secs(1));
@@ -328,6 +344,7 @@ mod tests {
             ("POOL_MANAGERD_POOLS", "pool-0,,x/y"),
             ("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "0"),
             ("POOL_MANAGERD_WATCH_INTERVAL_MS", "soon"),
+            ("POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS", "0"),
             ("POOL_MANAGERD_LOG_FORMAT", "xml"),
             ("POOL_MANAGERD_REQUIRE_AUTH", "1"),
             ("ORCHESTRATORD_REGISTER_ON_STARTUP", "maybe"),
@@ -339,6 +356,7 @@ mod tests {
             "POOL_MANAGERD_POOLS",
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
             "POOL_MANAGERD_WATCH_INTERVAL_MS",
+            "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
             "POOL_MANAGERD_LOG_FORMAT",
             "POOL_MANAGERD_REQUIRE_AUTH",
             "ORCHESTRATORD_REGISTER_ON_STARTUP",
@@ -411,6 +429,7 @@ mod tests {
             "POOL_MANAGERD_RUNTIME_DIR",
             "POOL_MANAGERD_WATCH_INTERVAL_MS",
             "POOL_MANAGERD_STATE_DIR",
+            "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
             "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
             "POOL_MANAGERD_LOG_FORMAT",
             "RUST_LOG",
