@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::{body::Body, response::IntoResponse as _};
 use bearer_auth::AuthPolicy;
 use http::{
-    HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderMap, HeaderName, Request, Response,
+    header::{HOST, ORIGIN},
 };
 use http_body_util::Either;
 use pool_registry_types::{ErrorCode, OpenAiError};
@@ -17,6 +17,10 @@ use crate::{ApiError, HttpService, PeerAddr, RequestBody};
 const OPEN_PATH: &str = "/health";
 
 /// A service behind an [`AuthPolicy`]. `/health` is open.
+///
+/// Without a token, loopback peers are served, with one exception: a browser on this machine that shows a page of
+/// another origin gets 403. A reverse proxy on this machine makes every peer a loopback peer, and a name that an
+/// attacker resolves to this machine makes a page's origin our own: with either about, set a token.
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
     policy: Arc<AuthPolicy>,
@@ -39,35 +43,69 @@ impl<S: HttpService> HttpService for Authenticated<S> {
 
     async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
         let path = request.uri().path();
-        if path != OPEN_PATH {
-            let allowed = match request.extensions().get::<PeerAddr>() {
-                Some(PeerAddr(peer)) => self
-                    .policy
-                    .authorize(peer.ip(), request.headers())
-                    .map_err(|error| error.to_string()),
-                None => Err("the peer is unknown".to_owned()),
-            };
-            if let Err(reason) = allowed {
-                return refuse(path, reason).map(Either::Right);
-            }
+        if path != OPEN_PATH
+            && let Err(refusal) = self.check(&request)
+        {
+            return refuse(path, refusal).map(Either::Right);
         }
         self.inner.respond(request).await.map(Either::Left)
     }
 }
 
-/// 401 in the shape of the routes that were asked for: OpenAI's below `/v1`, else the envelope.
-fn refuse(path: &str, reason: String) -> Response<Body> {
-    if path != "/v1" && !path.starts_with("/v1/") {
-        return ApiError::new(ErrorCode::Unauthorized, reason).into_response();
+/// A code and a sentence.
+type Refused = (ErrorCode, String);
+
+impl<S> Authenticated<S> {
+    fn check(&self, request: &Request<RequestBody>) -> Result<(), Refused> {
+        let unauthorized = |reason: String| (ErrorCode::Unauthorized, reason);
+        let Some(PeerAddr(peer)) = request.extensions().get() else {
+            return Err(unauthorized("the peer is unknown".to_owned()));
+        };
+        self.policy
+            .authorize(peer.ip(), request.headers())
+            .map_err(|error| unauthorized(error.to_string()))?;
+        // Whoever presents the token may be a page of anywhere: somebody gave it the token.
+        if self.policy.has_token() || is_our_own(request.headers()) {
+            return Ok(());
+        }
+        let reason = "no token is set on this server, so pages of other origins are not served";
+        Err((ErrorCode::Forbidden, reason.to_owned()))
     }
-    let error = OpenAiError::new(ErrorCode::Unauthorized, reason, None);
-    let mut response = Response::new(Body::from(serde_json::to_vec(&error).unwrap_or_default()));
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+}
+
+/// Whether a request is from no web page, or from one that this server served.
+///
+/// A browser is a loopback peer, whatever the page it shows: with a body of `text/plain` any page could send what
+/// routes here take for JSON. But the browser says in `Origin` whose page it is.
+fn is_our_own(headers: &HeaderMap) -> bool {
+    let host = only(headers, &HOST);
+    headers.get_all(ORIGIN).iter().all(|origin| {
+        let authority = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"))
+            .map(|(_scheme, authority)| authority);
+        // Both leave the scheme's own port out.
+        matches!((authority, host), (Some(from), Some(to)) if from.eq_ignore_ascii_case(to))
+    })
+}
+
+/// The value of a header that is there once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// The refusal in the shape of the routes that were asked for: OpenAI's below `/v1`, else the envelope.
+fn refuse(path: &str, (code, reason): Refused) -> Response<Body> {
+    let envelope = ApiError::new(code, reason.clone()).into_response();
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return envelope;
+    }
+    let error = OpenAiError::new(code, reason, None);
+    // Status and headers are the same.
+    envelope.map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()))
 }

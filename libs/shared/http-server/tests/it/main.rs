@@ -8,6 +8,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod auth;
 mod client_gone;
 mod control_routes;
 mod deadlines;
