@@ -11,5 +11,6 @@ mod harness;
 
 mod answers;
 mod cancel;
+mod disconnects;
 mod failures;
 mod refusals;
