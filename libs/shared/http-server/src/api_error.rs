@@ -10,7 +10,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use pool_registry_types::{ErrorCode, ErrorEnvelope};
+use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError};
 use thiserror::Error;
 
 use crate::BodyError;
@@ -47,6 +47,18 @@ impl ApiError {
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// The response in the shape of the routes that were asked for: OpenAI's below `/v1`, else the `/v2` envelope.
+    #[must_use]
+    pub fn into_response_for(self, path: &str) -> Response {
+        if path != "/v1" && !path.starts_with("/v1/") {
+            return self.into_response();
+        }
+        let error = OpenAiError::new(self.code, self.message.clone(), None);
+        // Status and headers are the same.
+        self.into_response()
+            .map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()))
     }
 
     /// The status of its response.

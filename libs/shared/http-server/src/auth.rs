@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, response::IntoResponse as _};
+use axum::body::Body;
 use bearer_auth::AuthPolicy;
 use http::{
     HeaderMap, HeaderName, Request, Response,
     header::{HOST, ORIGIN},
 };
 use http_body_util::Either;
-use pool_registry_types::{ErrorCode, OpenAiError};
+use pool_registry_types::ErrorCode;
 
 use crate::{ApiError, HttpService, PeerAddr, RequestBody};
 
@@ -46,18 +46,15 @@ impl<S: HttpService> HttpService for Authenticated<S> {
         if path != OPEN_PATH
             && let Err(refusal) = self.check(&request)
         {
-            return refuse(path, refusal).map(Either::Right);
+            return refusal.into_response_for(path).map(Either::Right);
         }
         self.inner.respond(request).await.map(Either::Left)
     }
 }
 
-/// A code and a sentence.
-type Refused = (ErrorCode, String);
-
 impl<S> Authenticated<S> {
-    fn check(&self, request: &Request<RequestBody>) -> Result<(), Refused> {
-        let unauthorized = |reason: String| (ErrorCode::Unauthorized, reason);
+    fn check(&self, request: &Request<RequestBody>) -> Result<(), ApiError> {
+        let unauthorized = |reason: String| ApiError::new(ErrorCode::Unauthorized, reason);
         let Some(PeerAddr(peer)) = request.extensions().get() else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
@@ -69,7 +66,7 @@ impl<S> Authenticated<S> {
             return Ok(());
         }
         let reason = "no token is set on this server, so pages of other origins are not served";
-        Err((ErrorCode::Forbidden, reason.to_owned()))
+        Err(ApiError::new(ErrorCode::Forbidden, reason))
     }
 }
 
@@ -97,15 +94,4 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
         (Some(value), None) => value.to_str().ok(),
         _ => None,
     }
-}
-
-/// The refusal in the shape of the routes that were asked for: OpenAI's below `/v1`, else the envelope.
-fn refuse(path: &str, (code, reason): Refused) -> Response<Body> {
-    let envelope = ApiError::new(code, reason.clone()).into_response();
-    if path != "/v1" && !path.starts_with("/v1/") {
-        return envelope;
-    }
-    let error = OpenAiError::new(code, reason, None);
-    // Status and headers are the same.
-    envelope.map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()))
 }

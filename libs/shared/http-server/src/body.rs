@@ -30,9 +30,9 @@ pub enum BodyError {
         limit: u64,
     },
     /// The client stalled; 408.
-    #[error("the client sent nothing of the body for {after:?}")]
+    #[error("the client sent too little of the body: it was waited for {after:?}")]
     TooSlow {
-        /// How long it was waited for.
+        /// How long it was waited for: for the next piece, or for all so far.
         after: Duration,
     },
     /// The client broke off, or sent something that is not a body; 400, if anybody is there to read it.
@@ -74,9 +74,14 @@ enum Source {
 struct Connection {
     incoming: Incoming,
     state: Arc<ConnectionState>,
+    /// The longest wait for a piece.
     progress: Duration,
+    bytes_per_sec: u32,
+    received: u64,
     /// Since when somebody has been waiting for the next piece.
     waiting: Option<Instant>,
+    /// How long the pieces so far were waited for.
+    waited: Duration,
     /// Made when there is a first wait: most bodies come with their header.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -93,7 +98,10 @@ impl RequestBody {
                 incoming,
                 state,
                 progress: limits.body_progress,
+                bytes_per_sec: limits.body_bytes_per_sec.max(1),
+                received: 0,
                 waiting: None,
+                waited: Duration::ZERO,
                 sleep: None,
             }),
             remaining: limits.max_body_bytes,
@@ -125,27 +133,51 @@ impl Connection {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.waiting = None;
-                Poll::Ready(frame.map(|result| result.map_err(|error| BodyError::Broken(error.into()))))
+                if let Some(since) = self.waiting.take() {
+                    self.waited += since.elapsed();
+                }
+                Poll::Ready(frame.map(|result| match result {
+                    Ok(frame) => {
+                        self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                        Ok(frame)
+                    }
+                    Err(error) => Err(BodyError::Broken(error.into())),
+                }))
             }
             Poll::Pending => {
-                ready!(self.poll_deadline(cx));
-                Poll::Ready(Some(Err(BodyError::TooSlow { after: self.progress })))
+                let after = ready!(self.poll_deadline(cx));
+                Poll::Ready(Some(Err(BodyError::TooSlow { after })))
             }
         }
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = *self.waiting.get_or_insert_with(Instant::now) + self.progress;
+    /// Ready with how long it was waited for when that is too long.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let on_the_whole = self.progress + self.received_worth();
+        let left = on_the_whole.saturating_sub(self.waited);
+        let (deadline, after) = if left < self.progress {
+            (since + left, on_the_whole)
+        } else {
+            (since + self.progress, self.progress)
+        };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < sleep.deadline() {
+            sleep.as_mut().reset(deadline);
+        }
         loop {
             ready!(sleep.as_mut().poll(cx));
             if deadline <= Instant::now() {
-                return Poll::Ready(());
+                return Poll::Ready(after);
             }
             // It was set for an earlier piece.
             sleep.as_mut().reset(deadline);
         }
+    }
+
+    /// How long what has come may have taken.
+    fn received_worth(&self) -> Duration {
+        Duration::from_millis(self.received.saturating_mul(1000) / u64::from(self.bytes_per_sec))
     }
 }
 

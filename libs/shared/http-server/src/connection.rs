@@ -8,10 +8,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use axum::body::Body as ControlBody;
 use http::{
-    HeaderValue, Request, Response,
-    header::{CONNECTION, Entry},
+    HeaderValue, Request, Response, Version,
+    header::{CONNECTION, Entry, HOST},
 };
+use http_body_util::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use pool_registry_types::headers;
@@ -21,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
+    ApiError, HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
     control::{Stage, Watcher},
     observed_io::ObservedIo,
     phase::{ConnectionState, Overdue},
@@ -138,6 +140,22 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
+/// The service's body, or one of our own.
+type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
+
+/// What is wrong with a request before anybody looks at what it asks for.
+///
+/// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first, removes the
+/// second, and closes after the answer, so that nothing can hide behind it.
+fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
+    // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
+    match request.headers().get_all(HOST).iter().count() {
+        0 if request.version() >= Version::HTTP_11 => Some(ApiError::invalid("the Host header is missing")),
+        0 | 1 => None,
+        _ => Some(ApiError::invalid("there is more than one Host header")),
+    }
+}
+
 /// Builds our view of the request, has it answered, and names it in the response.
 fn answer<S: HttpService>(
     service: S,
@@ -145,7 +163,7 @@ fn answer<S: HttpService>(
     peer: PeerAddr,
     state: Arc<ConnectionState>,
     limits: &Limits,
-) -> impl Future<Output = Result<Response<TrackedBody<S::Body>>, Infallible>> + use<S> {
+) -> impl Future<Output = Result<Response<AnswerBody<S>>, Infallible>> + use<S> {
     let id = RequestId::from_headers(request.headers());
     let mut request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&state), limits));
     // Whoever passes the request on passes the id on, and never an invalid one.
@@ -155,11 +173,17 @@ fn answer<S: HttpService>(
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(id.clone());
     async move {
-        let mut response = service.respond(request).await;
+        let (mut response, close) = match malformed(&request) {
+            None => (service.respond(request).await.map(Either::Left), false),
+            Some(error) => {
+                let response = error.into_response_for(request.uri().path());
+                (response.map(Either::Right), true)
+            }
+        };
         if let Entry::Vacant(vacant) = response.headers_mut().entry(headers::REQUEST_ID) {
             vacant.insert(id.header_value());
         }
-        if state.body_left_unread() {
+        if close || state.body_left_unread() {
             // The client learns that it cannot send its next request here.
             response
                 .headers_mut()

@@ -6,6 +6,8 @@
 //! | send half a header | closed after [`Limits::header`] |
 //! | keep an idle connection | closed after [`Limits::idle`] |
 //! | stall in the middle of a body | 408 after [`Limits::body_progress`] |
+//! | send a body byte by byte | 408 when it is slower than [`Limits::body_bytes_per_sec`] on the whole |
+//! | send no `Host`, or two | 400 |
 //! | not read the answer | closed after [`Limits::write_progress`] |
 //! | send many or long headers | 431 above [`MAX_HEADERS`] or [`Limits::max_header_bytes`] |
 //! | send a large body | 413 above [`Limits::max_body_bytes`], before reading when it is announced |
@@ -14,6 +16,9 @@
 //!
 //! A client that leaves is noticed while its answer is awaited or streams, also when it has sent (part of) its next
 //! request by then, up to 64 KiB. It is not noticed while a handler holds the rest of a body without reading it.
+//!
+//! Not bounded: what all buffered bodies take together. That is [`Limits::max_connections`] times
+//! [`Limits::max_body_bytes`] at worst; whoever reads bodies whole keeps the second small or the routes behind a token.
 //!
 //! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
 //! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error

@@ -20,6 +20,10 @@ pub struct Limits {
     pub idle: Duration,
     /// The longest wait for the next piece of a request body, counted only while somebody waits for it.
     pub body_progress: Duration,
+    /// The least a body must come with, in bytes a second, when it takes longer in all than
+    /// [`body_progress`](Self::body_progress): who waits for a whole body waits for that and for its size at this rate.
+    /// A byte now and then is progress, but no reason to hold a connection for ever.
+    pub body_bytes_per_sec: u32,
     /// The longest time during which not one byte of a response can be sent. Holding a slot for a reader that is
     /// gone costs more than cutting a reader that slept for half a minute.
     pub write_progress: Duration,
@@ -44,7 +48,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 4096 connections; 10 s for the first byte, the header and each piece of a body; 75 s idle; 30 s for a
+    /// 4096 connections; 10 s for the first byte, the header and each piece of a body, which must come with 1 KiB a second on the whole; 75 s idle; 30 s for a
     /// stuck write; 64 KiB of header; 32 MiB of body, which is room for a prompt with a few images.
     fn default() -> Self {
         Self {
@@ -53,6 +57,7 @@ impl Default for Limits {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_progress: Duration::from_secs(10),
+            body_bytes_per_sec: 1024,
             write_progress: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
             max_body_bytes: 32 * 1024 * 1024,

@@ -257,6 +257,7 @@ mod tests {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         body_progress: Duration::from_secs(1),
+        body_bytes_per_sec: 1,
         write_progress: Duration::from_secs(30),
         max_header_bytes: 1,
         max_body_bytes: 1,

@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     header: Duration::from_secs(10),
     idle: Duration::from_secs(75),
     body_progress: Duration::from_secs(12),
+    body_bytes_per_sec: 1000,
     write_progress: Duration::from_secs(30),
     max_header_bytes: 64 * 1024,
     max_body_bytes: 1024 * 1024,
@@ -25,7 +26,7 @@ const LIMITS: Limits = Limits {
 /// Reads the body and says how long it was, or what was wrong with it.
 fn reading() -> impl HttpService {
     Answering(
-        async |request: Request<RequestBody>| match request.into_body().read_all(1024).await {
+        async |request: Request<RequestBody>| match request.into_body().read_all(1024 * 1024).await {
             Ok(body) => Response::new(full(body.len().to_string())),
             Err(error) => {
                 let response = ApiError::from(error).into_response();
@@ -160,14 +161,34 @@ async fn a_slow_body_that_makes_progress_is_read() {
     let server = Server::start(LIMITS, reading());
     let mut client = server.connect();
     client
-        .send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n")
+        .send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 60000\r\n\r\n")
         .await;
-    for byte in *b"12345" {
+    for _ in 0..5 {
         sleep(LIMITS.body_progress - Duration::from_millis(10)).await;
-        client.send([byte]).await;
+        client.send([b'x'; 12_000]).await;
     }
-    assert_eq!(client.reply().await.text(), "5");
+    assert_eq!(client.reply().await.text(), "60000");
     assert_eq!(client.post("/", "again").await.text(), "5");
+}
+
+// spec: DOOR-13
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_answered_408() {
+    let server = Server::start(LIMITS, reading());
+    let mut client = server.connect();
+    let start = Instant::now();
+    client
+        .send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 60000\r\n\r\n")
+        .await;
+    // Four seconds' worth, and from then on nearly nothing.
+    client.send([b'x'; 4000]).await;
+    for _ in 0..15 {
+        sleep(Duration::from_secs(1)).await;
+        client.send(b"x").await;
+    }
+    let (status, code, _) = client.reply().await.error();
+    assert_eq!((status, code.as_str()), (408, "REQUEST_TIMEOUT"));
+    assert_elapsed(start, LIMITS.body_progress + Duration::from_millis(4015));
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,6 +130,52 @@ async fn nonsense_is_a_bad_request() {
     assert!(!server.shutdown.is_requested());
 }
 
+// spec: DOOR-14
+#[tokio::test]
+async fn one_host_exactly() {
+    let server = Server::start(Limits::default(), hello());
+    for (headers, path) in [
+        ("", "/v2/x"),
+        ("host: a\r\nhost: a\r\n", "/v1/x"),
+        ("host: a\r\nhost: b\r\n", "/"),
+    ] {
+        let mut client = server.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\n{headers}\r\n")).await;
+        let reply = client.reply().await;
+        assert_eq!(
+            (reply.status, reply.error().1.as_str()),
+            (400, "INVALID_REQUEST"),
+            "{headers:?}"
+        );
+        assert_eq!(reply.json()["error"]["type"].is_string(), path == "/v1/x");
+        assert!(reply.headers.contains_key("x-request-id"));
+        client.until_closed().await;
+    }
+    // HTTP/1.0 knows no Host.
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.reply().await.text(), "hello");
+}
+
+// spec: DOOR-14
+#[tokio::test]
+async fn two_lengths_are_the_end_of_the_connection() {
+    let server = Server::start(Limits::default(), counting());
+    let mut client = server.connect();
+    client
+        .send(
+            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 20\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+             GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n",
+        )
+        .await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.text(), reply.headers["connection"].as_str()),
+        ("0", "close")
+    );
+    assert_eq!(client.until_closed().await, b"");
+}
+
 // spec: DOOR-7
 #[tokio::test]
 async fn a_connection_too_many_is_refused_and_room_is_used_again() {
