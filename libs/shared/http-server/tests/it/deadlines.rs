@@ -165,7 +165,7 @@ async fn a_slow_body_that_makes_progress_is_read() {
         .await;
     for _ in 0..5 {
         sleep(LIMITS.body_progress - Duration::from_millis(10)).await;
-        client.send([b'x'; 12_000]).await;
+        client.send(vec![b'x'; 12_000]).await;
     }
     assert_eq!(client.reply().await.text(), "60000");
     assert_eq!(client.post("/", "again").await.text(), "5");
@@ -181,7 +181,7 @@ async fn a_body_that_trickles_is_answered_408() {
         .send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 60000\r\n\r\n")
         .await;
     // Four seconds' worth, and from then on nearly nothing.
-    client.send([b'x'; 4000]).await;
+    client.send(vec![b'x'; 4000]).await;
     for _ in 0..15 {
         sleep(Duration::from_secs(1)).await;
         client.send(b"x").await;
