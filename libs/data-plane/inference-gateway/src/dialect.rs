@@ -1,5 +1,7 @@
 //! The APIs engines speak: how each one's streams end, and how each one tells an error.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use memchr::memmem;
 use pool_registry_types::{ErrorCode, OpenAiError};
@@ -33,6 +35,15 @@ pub(crate) enum Event {
 }
 
 impl Dialect {
+    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them passes. Said of a
+    /// comment, of an end or of an error it would be wrong, so it is said of nothing that looks like one.
+    pub(crate) fn is_ordinary(self, events: &[u8]) -> bool {
+        self == Self::Completions
+            && events.starts_with(b"data: {")
+            && events.ends_with(b"}\n\n")
+            && ERROR.find(events).is_none()
+    }
+
     /// What a whole event, without the blank line after it, means; nothing when it is only a comment.
     pub(crate) fn classify(self, event: &[u8]) -> Event {
         let (name, data) = fields(event);
@@ -108,6 +119,9 @@ impl Dialect {
         }
     }
 }
+
+/// What every event that tells an error has in it.
+static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
 
 /// The `type` of an event's object stands within its first bytes.
 const TYPE_WITHIN: usize = 64;
@@ -204,6 +218,24 @@ mod tests {
     }
 
     // spec: PATH-16
+    #[test]
+    fn the_quick_look_says_only_what_the_long_one_says() {
+        let token = "data: {\"choices\":[{\"delta\":{\"content\":\" one\"}}]}\n\n";
+        assert!(Dialect::Completions.is_ordinary(token.as_bytes()));
+        for events in [
+            "data: [DONE]\n\n",
+            ":\n\n",
+            "data: {\"error\":{\"code\":500}}\n\n",
+            "event: error\ndata: {}\n\n",
+            "data: {\"x\":1}\n\ndata: [DONE]\n\n",
+            "data: {\"x\":1}\n\n:\n\n",
+            "data: {\"x\":1}\n\nerror: {\"code\":500}\n\n",
+        ] {
+            assert!(!Dialect::Completions.is_ordinary(events.as_bytes()), "{events}");
+        }
+        assert!(!Dialect::Responses.is_ordinary(token.as_bytes()));
+    }
+
     #[test]
     fn an_error_event_is_whole_and_in_the_apis_own_words() {
         for (dialect, name, path) in [

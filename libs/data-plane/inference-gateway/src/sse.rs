@@ -62,6 +62,12 @@ impl EventStream {
 
     /// Remembers what the last of several whole events means. Comments mean nothing, and an end stays one.
     fn note(&mut self, mut events: &[u8]) {
+        if self.dialect.is_ordinary(events) {
+            if self.last != Event::End {
+                self.last = Event::Other;
+            }
+            return;
+        }
         while !events.is_empty() {
             let (before, last) = split_last_event(events);
             match self.dialect.classify(last) {
