@@ -74,6 +74,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             clocks: config.clocks,
             ..DataPathConfig::default()
         },
+        node.as_ref().map(|node| node.aftercare().clone()),
         with_fallbacks(control),
     );
     let server = bound

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body as ControlBody;
+use engine_probe::Aftercare;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{AUTHORIZATION, EXPECT},
@@ -18,6 +19,7 @@ use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
 use crate::{
     engine_body::EngineBody,
     refusal::{NoAnswer, Refusal, tell},
+    slot::Slot,
 };
 
 const PREFIX: &str = "/v2/pools/";
@@ -69,20 +71,30 @@ struct Shared {
     registry: PoolRegistry,
     proxy: StreamProxy,
     config: DataPathConfig,
+    /// `None`: a slot comes back at once when its request is given up.
+    aftercare: Option<Aftercare>,
 }
 
 /// The body of a node's answer: an engine's, or one of our own.
 pub type NodeBody = Either<EngineBody, ControlBody>;
 
 impl<S> DataPath<S> {
-    /// The way to the engines of `registry`, before `inner`.
+    /// The way to the engines of `registry`, before `inner`. `aftercare` keeps the slot of a request that was given
+    /// up until its engine has stopped.
     #[must_use]
-    pub fn new(registry: PoolRegistry, proxy: StreamProxy, config: DataPathConfig, inner: S) -> Self {
+    pub fn new(
+        registry: PoolRegistry,
+        proxy: StreamProxy,
+        config: DataPathConfig,
+        aftercare: Option<Aftercare>,
+        inner: S,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 registry,
                 proxy,
                 config,
+                aftercare,
             }),
             inner,
         }
@@ -147,32 +159,39 @@ impl Shared {
                 .await
                 .map_err(ApiError::from)?,
         };
-        let mut lease = self
+        let mut slot = self
             .registry
             .claim(pool, model)
+            .map(|lease| self.slot(lease))
             .map_err(|error| self.no_slot(pool, &error))?;
         let mut tried = Vec::new();
         loop {
-            let why = match self.ask(&lease, &outbound).await {
-                Ok(answer) => return Ok(answered(answer, lease)),
+            let why = match self.ask(slot.lease(), &outbound).await {
+                Ok(answer) => return Ok(answered(answer, slot)),
                 Err(why) => why,
             };
-            why.log(&lease);
+            let lease = slot.lease();
+            why.log(lease);
             if !why.is_unreachable() {
-                return Err(Refusal::no_answer(&lease, &why));
+                return Err(Refusal::no_answer(lease, &why));
             }
             lease.unreachable();
             tried.push(lease.replica_id().clone());
-            lease = match self.registry.claim_excluding(pool, model, &tried) {
-                Ok(other) if tried.len() < MAX_ENGINES_TRIED => other,
+            let refusal = Refusal::no_answer(lease, &why);
+            slot.done();
+            slot = match self.registry.claim_excluding(pool, model, &tried) {
+                Ok(other) if tried.len() < MAX_ENGINES_TRIED => self.slot(other),
                 // That it may be served soon is worth more to know than that one engine is gone.
                 Err(error @ (ClaimError::Busy | ClaimError::Draining)) => {
-                    drop(lease);
                     return Err(self.no_slot(pool, &error));
                 }
-                _ => return Err(Refusal::no_answer(&lease, &why)),
+                _ => return Err(refusal),
             };
         }
+    }
+
+    fn slot(&self, lease: SlotLease) -> Slot {
+        Slot::new(lease, self.registry.clone(), self.aftercare.clone())
     }
 
     async fn ask(&self, lease: &SlotLease, outbound: &Outbound) -> Result<Response<ProxyBody>, NoAnswer> {
@@ -226,7 +245,7 @@ fn forwarded(mut headers: HeaderMap, id: Option<&RequestId>) -> HeaderMap {
 }
 
 /// The engine's answer with what this node says of itself.
-fn answered(answer: Response<ProxyBody>, lease: SlotLease) -> Response<EngineBody> {
+fn answered(answer: Response<ProxyBody>, slot: Slot) -> Response<EngineBody> {
     let (mut parts, body) = answer.into_parts();
     // The control plane believes these, and an engine has no business with them.
     let claimed: Vec<HeaderName> = parts
@@ -238,11 +257,11 @@ fn answered(answer: Response<ProxyBody>, lease: SlotLease) -> Response<EngineBod
     for name in &claimed {
         parts.headers.remove(name);
     }
-    tell(&mut parts.headers, lease.pool_slots());
-    if let Ok(replica) = HeaderValue::from_str(lease.replica_id().as_str()) {
+    tell(&mut parts.headers, slot.lease().pool_slots());
+    if let Ok(replica) = HeaderValue::from_str(slot.lease().replica_id().as_str()) {
         parts.headers.insert(headers::REPLICA, replica);
     }
-    Response::from_parts(parts, EngineBody::new(body, lease))
+    Response::from_parts(parts, EngineBody::new(body, slot))
 }
 
 #[cfg(test)]

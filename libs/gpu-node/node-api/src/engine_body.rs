@@ -7,21 +7,23 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use pool_registry::SlotLease;
 use stream_proxy::{ProxyBody, StreamError};
 
-/// An engine's answer on its way through; the slot comes back with its end, or when the reader leaves.
+use crate::slot::Slot;
+
+/// An engine's answer on its way through; the slot comes back with its end, or, when the reader leaves before,
+/// when the engine has stopped.
 #[derive(Debug)]
 pub struct EngineBody {
     body: ProxyBody,
-    lease: Option<SlotLease>,
+    slot: Option<Slot>,
 }
 
 impl EngineBody {
-    pub(crate) fn new(body: ProxyBody, lease: SlotLease) -> Self {
+    pub(crate) fn new(body: ProxyBody, slot: Slot) -> Self {
         Self {
             body,
-            lease: Some(lease),
+            slot: Some(slot),
         }
     }
 }
@@ -35,8 +37,15 @@ impl Body for EngineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
-            self.lease = None;
+        match &frame {
+            // It broke off: the engine may still be at it.
+            Some(Err(_)) => self.slot = None,
+            Some(Ok(_)) if !self.body.is_end_stream() => {}
+            Some(Ok(_)) | None => {
+                if let Some(slot) = self.slot.take() {
+                    slot.done();
+                }
+            }
         }
         Poll::Ready(frame)
     }

@@ -16,6 +16,7 @@ mod data_path;
 mod engine_body;
 mod pools;
 mod refusal;
+mod slot;
 
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
 pub use pools::router;

@@ -1,0 +1,172 @@
+//! What neither a client nor an engine can do to a node, and what it does about an engine that is gone.
+
+use fake_engine::{FakeEngine, Script};
+use http_body_util::BodyExt as _;
+use tokio::{io::AsyncReadExt as _, time::timeout};
+
+use crate::support::{CHAT, Node, PATIENCE, engine_that_says, handoff_of, header, slots};
+
+#[tokio::test]
+async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
+    let gone = FakeEngine::start(Script::default()).unwrap();
+    let healthy = FakeEngine::start(Script::default()).unwrap();
+    let node = Node::over(&[&gone, &healthy]);
+    gone.stop();
+    for _ in 0..10 {
+        let answer = node.chat("").await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (200, "r1")
+        );
+        answer.into_body().collect().await.unwrap();
+    }
+    assert_eq!(healthy.stats().requests, 10);
+    let replicas = node.registry.statuses().remove(0).replicas.unwrap();
+    assert_eq!(
+        replicas.iter().map(|r| r.ready).collect::<Vec<_>>(),
+        [false, true]
+    );
+    node.registry.idle().await;
+}
+
+#[tokio::test]
+async fn when_the_others_are_full_that_is_the_answer() {
+    let gone = FakeEngine::start(Script {
+        slots: 4,
+        ..Script::default()
+    })
+    .unwrap();
+    let full = FakeEngine::start(Script {
+        slots: 1,
+        ..Script::default()
+    })
+    .unwrap();
+    let node = Node::over(&[&gone, &full]);
+    gone.stop();
+    let held = node.chat("tokens=100000,token_ms=1").await;
+    assert_eq!(held.status(), 200);
+    let refused = node.chat("").await;
+    assert_eq!(header(&refused, "x-llorch-refusal"), "POOL_BUSY");
+}
+
+#[tokio::test]
+async fn a_slot_is_not_taken_before_the_body_is_there() {
+    let engine = FakeEngine::start(Script {
+        slots: 2,
+        ..Script::default()
+    })
+    .unwrap();
+    let node = Node::over(&[&engine]);
+    let slow =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n{{");
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut stream = node.raw(&slow).await;
+        // "100 Continue": the node is reading the body.
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        waiting.push(stream);
+    }
+    assert_eq!(node.registry.in_flight(), 0);
+    let held = [
+        node.chat("tokens=100000,token_ms=1").await,
+        node.chat("tokens=100000,token_ms=1").await,
+    ];
+    assert_eq!(held.map(|answer| answer.status().as_u16()), [200, 200]);
+}
+
+#[tokio::test]
+async fn a_full_pool_refuses_before_it_reads_the_body() {
+    let engine = FakeEngine::start(Script {
+        slots: 1,
+        ..Script::default()
+    })
+    .unwrap();
+    let node = Node::over(&[&engine]);
+    let held = node.chat("tokens=100000,token_ms=1").await;
+    let mut stream = node
+        .raw(&format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{{"
+        ))
+        .await;
+    let mut status = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut status))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_engine_cannot_speak_for_the_node() {
+    let node = Node::over(&[]);
+    let url = engine_that_says(
+        "HTTP/1.1 200 OK\r\nx-llorch-refusal: POOL_BUSY\r\nx-llorch-slots-free: 99\r\nx-llorch-node: other\r\n\
+         x-llorch-anything: 1\r\nx-request-id: kept\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+    )
+    .await;
+    node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
+    let answer = node.chat("").await;
+    assert_eq!((answer.status().as_u16(), slots(&answer)), (200, ("1", "2")));
+    for name in ["x-llorch-refusal", "x-llorch-node", "x-llorch-anything"] {
+        assert_eq!(header(&answer, name), "", "{name}");
+    }
+    assert_eq!(header(&answer, "x-llorch-replica"), "r0");
+}
+
+#[tokio::test]
+async fn an_engine_that_wants_another_protocol_is_broken() {
+    let node = Node::over(&[]);
+    let url =
+        engine_that_says("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+            .await;
+    node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
+    let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+        (502, "WORKER_RESET")
+    );
+    node.registry.idle().await;
+}
+
+#[tokio::test]
+async fn methods_that_are_not_for_engines() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let node = Node::over(&[&engine]);
+    for request in [
+        format!("TRACE {CHAT} HTTP/1.1\r\nhost: h\r\n\r\n"),
+        format!("CONNECT {CHAT} HTTP/1.1\r\nhost: h\r\n\r\n"),
+        "CONNECT example.org:80 HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(),
+    ] {
+        let mut status = [0; 12];
+        node.raw(&request).await.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 405", "{request}");
+    }
+    assert_eq!(engine.stats().requests, 0);
+}
+
+#[tokio::test]
+async fn a_client_cannot_take_headers_away_with_its_connection() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let node = Node::over(&[]);
+    node.registry.upsert(handoff_of(&engine.url(), "r0", 2)).unwrap();
+    for (model, status) in [("unheard-of", "404"), ("tiny", "200")] {
+        let mut stream = node
+            .raw(&format!(
+                "POST {CHAT} HTTP/1.1\r\nhost: h\r\nconnection: close, x-llorch-model, x-request-id, x-mine\r\n\
+                 x-llorch-model: {model}\r\nx-request-id: r-7\r\nx-mine: 1\r\ncontent-length: 2\r\n\r\n{{}}"
+            ))
+            .await;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{model}: {answer}"
+        );
+    }
+    let seen = engine.records().pop().unwrap();
+    assert_eq!(
+        (seen.header("x-request-id"), seen.header("x-mine")),
+        (Some("r-7"), None)
+    );
+}
