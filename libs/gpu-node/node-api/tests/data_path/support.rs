@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake_engine::{FakeEngine, Fault, Script};
+use fake_engine::FakeEngine;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
@@ -15,7 +15,6 @@ use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::timeout,
 };
 
 /// Far beyond what anything here takes; a test that gets here has failed.
