@@ -4,8 +4,10 @@
 //! word by word, so a lost, doubled or foreign token fails a test.
 
 mod affinity;
+mod aftercare;
 mod auth;
 mod by_hand;
+mod disconnects;
 mod engine;
 mod handoff;
 mod home;

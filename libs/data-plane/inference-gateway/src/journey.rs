@@ -10,9 +10,12 @@ use crate::reply::Fault;
 
 /// The most tries of one request. Three replicas that all fail it point at the request.
 const MAX_TRIES: u32 = 3;
-/// The most endpoints one request finds unreachable or busy before it gives up. A refused connection costs a
-/// millisecond, one that is not answered a second.
-const MAX_DETOURS: u32 = 8;
+/// The most endpoints one request finds unreachable before it gives up. A refused connection costs a millisecond,
+/// one that is not answered a second.
+const MAX_UNREACHABLE: u32 = 8;
+/// The most often one request is told that an endpoint is busy after all. Each time that endpoint is left alone for a
+/// quarter of a second, so that the request's patience ends before this; it only bounds the unforeseen.
+const MAX_REFUSALS: u32 = 1000;
 
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.
@@ -33,6 +36,8 @@ pub(crate) struct Journey {
     pub(crate) tried: Vec<(EndpointKey, u64)>,
     pub(crate) attempts: u32,
     failures: u32,
+    unreachable: u32,
+    refusals: u32,
     pub(crate) queued: Duration,
     pub(crate) last_fault: Option<Fault>,
 }
@@ -49,6 +54,8 @@ impl Journey {
             tried: Vec::new(),
             attempts: 0,
             failures: 0,
+            unreachable: 0,
+            refusals: 0,
             queued: Duration::ZERO,
             last_fault: None,
         }
@@ -88,10 +95,16 @@ impl Journey {
             return false;
         }
         match outcome {
-            // Nothing was spent upstream: going elsewhere is free, and the quarantine, or the pause after a
-            // refusal, keeps it from coming back at once.
-            Outcome::Refused | Outcome::Failed(Failure::Unreachable) => {
-                self.attempts - self.failures < MAX_DETOURS
+            // Nothing was spent upstream: going elsewhere is free, and the quarantine keeps it from coming back.
+            Outcome::Failed(Failure::Unreachable) => {
+                self.unreachable += 1;
+                self.unreachable < MAX_UNREACHABLE
+            }
+            // Somebody else was faster, or the slot was not free yet after all. It stands in line again, at its old
+            // place, for as long as it would have waited anyway.
+            Outcome::Refused => {
+                self.refusals += 1;
+                self.refusals < MAX_REFUSALS
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
                 self.failures += 1;
