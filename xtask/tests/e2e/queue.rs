@@ -74,7 +74,7 @@ fn tell_nodes(client: &Client, verb: &str) -> Result<()> {
 }
 
 /// How many wait, as the control plane says.
-fn waiting(client: &Client) -> usize {
+pub(crate) fn waiting(client: &Client) -> usize {
     let answer = client.post("/v2/placement/explain", &json!({"model": "tiny"}));
     let waiting = answer
         .and_then(|answer| answer.json())
