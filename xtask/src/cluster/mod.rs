@@ -24,6 +24,7 @@ mod daemon;
 mod engine;
 mod node;
 mod orchestrator;
+mod supervised;
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -41,6 +42,7 @@ pub use self::{
     engine::Engine,
     node::{Node, handoff, write_handoff},
     orchestrator::Orchestrator,
+    supervised::EngineProcess,
 };
 
 /// How many lines of each log a failed test shows.
@@ -212,6 +214,12 @@ impl Cluster {
         Engine::start(self, slots, extra)
     }
 
+    /// Every engine process of this cluster, whoever started it, in order of process ids.
+    #[must_use]
+    pub fn engine_processes(&self) -> Vec<EngineProcess> {
+        supervised::engine_processes(self.directory())
+    }
+
     fn next_engine(&self) -> u32 {
         self.engines.fetch_add(1, Ordering::Relaxed)
     }
@@ -232,6 +240,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.show_logs();
+        }
+        // Engines that a node has started outlive it, and would outlive the test.
+        for engine in self.engine_processes() {
+            engine.kill();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Daemon, Engine, free_port};
+use super::{Daemon, Engine, free_port, supervised};
 use crate::{http::Client, process::Log};
 
 const ADDR: &str = "POOL_MANAGERD_ADDR";
@@ -108,16 +108,23 @@ impl Node {
         write_handoff(self.daemon.directory(), &handoff(pool, replica, engine)).map(|_| ())
     }
 
+    /// Where the announced engine of a replica listens; `None` while none is announced.
+    #[must_use]
+    pub fn announced_port(&self, pool: &str, replica: &str) -> Option<u16> {
+        supervised::announced_port(&self.handoff_path(pool, replica))
+    }
+
+    fn handoff_path(&self, pool: &str, replica: &str) -> PathBuf {
+        let name = format!("{pool}_{replica}.json");
+        self.daemon.directory().join(RUNTIME_DIR).join(name)
+    }
+
     /// Takes an announcement back.
     ///
     /// # Errors
     /// When there is none.
     pub fn remove_handoff(&self, pool: &str, replica: &str) -> Result<()> {
-        let path = self
-            .daemon
-            .directory()
-            .join(RUNTIME_DIR)
-            .join(format!("{pool}_{replica}.json"));
+        let path = self.handoff_path(pool, replica);
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 }

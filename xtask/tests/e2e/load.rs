@@ -19,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) streamed: bool,
     /// Who answered, by the answer's own header.
     pub(crate) node: String,
+    /// Which of the pool's engines answered, by the answer's own header.
+    pub(crate) replica: String,
     pub(crate) status: u16,
     /// How long it waited for a slot, by the answer's own header.
     pub(crate) queued: Duration,
@@ -106,6 +108,7 @@ pub(crate) fn ask(client: &Client, streamed: bool) -> Outcome {
     outcome.unwrap_or_else(|error| Outcome {
         streamed,
         node: String::new(),
+        replica: String::new(),
         status: 0,
         queued: Duration::ZERO,
         attempts: 0,
@@ -119,6 +122,7 @@ fn stream(client: &Client) -> Result<Outcome> {
     Ok(Outcome {
         streamed: true,
         node: streamed.header("x-llorch-node").to_owned(),
+        replica: streamed.header("x-llorch-replica").to_owned(),
         status: streamed.status,
         queued: Duration::from_millis(number(streamed.header("x-llorch-queue-ms"))),
         attempts: number(streamed.header("x-llorch-attempts")),
@@ -132,6 +136,7 @@ fn whole(client: &Client) -> Result<Outcome> {
     Ok(Outcome {
         streamed: false,
         node: answer.header("x-llorch-node").to_owned(),
+        replica: answer.header("x-llorch-replica").to_owned(),
         status: answer.status,
         queued: Duration::from_millis(number(answer.header("x-llorch-queue-ms"))),
         attempts: number(answer.header("x-llorch-attempts")),

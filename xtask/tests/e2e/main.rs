@@ -14,5 +14,6 @@ mod home;
 mod load;
 mod nodes;
 mod openai_client;
+mod provisioning;
 mod queue;
 mod restarts;
