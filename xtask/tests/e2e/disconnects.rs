@@ -17,9 +17,12 @@ use xtask::{
     http::chat_body,
 };
 
-use crate::{load::Load, queue::waiting};
+use crate::{
+    load::Load,
+    queue::{DEFERS, waiting},
+};
 
-const DISCONNECTS: u64 = 400;
+const DISCONNECTS: u64 = 200;
 /// Each client's fate follows from this and its number.
 const SEED: u64 = 0x00d1_5c04;
 /// Three times as many as there are slots: most requests wait.
@@ -34,7 +37,7 @@ const WHOLE_WORDS: u32 = 40;
 /// Sends a request and leaves: after a time, whatever has happened, or after so many bytes of the answer.
 fn ask_and_leave(address: &str, number: u64) -> Result<()> {
     let mut rng = Rng::with_seed(SEED.wrapping_add(number));
-    let stream = rng.u8(0..4) > 0;
+    let stream = rng.u8(0..8) > 0;
     let body = chat_body(if stream { STREAMED_WORDS } else { WHOLE_WORDS }, stream).to_string();
     let mut connection = TcpStream::connect(address)?;
     write!(
@@ -72,13 +75,13 @@ fn taken_slots(orchestrator: &Orchestrator) -> Option<Value> {
     Some(answer["candidates"][0]["slots_used"].take())
 }
 
-// spec: PATH-7, ADM-4, SLOT-2
+// spec: PATH-7, ADM-4, SLOT-1, SLOT-2
 #[test]
 fn clients_that_leave_at_any_moment_leak_no_slot() -> Result<()> {
     Cluster::test("disconnects", |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         let node = cluster.node("node-a", &orchestrator, &[])?;
-        let engine = cluster.engine(SLOTS)?;
+        let mut engine = cluster.engine_with(SLOTS, &["--verbose"])?;
         node.write_handoff("pool-0", "r0", &engine)?;
         wait_for("a ready node", SOON, || orchestrator.ready_nodes() == 1)?;
 
@@ -114,6 +117,8 @@ fn clients_that_leave_at_any_moment_leak_no_slot() -> Result<()> {
         wait_for(&what("the control plane to have all slots back"), SOON, || {
             taken_slots(&orchestrator).is_some_and(|taken| taken == 0)
         })?;
+        let log = engine.server()?.process().log().clone();
+        assert_eq!(log.line_with(&[DEFERS]), None, "seed {SEED}");
         // As many at once as there are slots, and all of them are served.
         for outcome in Load::new(orchestrator.client(), 40, 4).run(|_| Ok(()))? {
             assert!(outcome.is_complete(), "{outcome:?}; seed {SEED}");

@@ -25,7 +25,7 @@ const PATIENCE_MS: &str = "100000";
 /// Asked more often than once a second, an engine does not notice clients that are gone.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 /// What an engine with `--verbose` logs when it makes a request wait.
-const DEFERS: &str = "no slot is available, defer task";
+pub(crate) const DEFERS: &str = "no slot is available, defer task";
 
 /// One request of many, and when it came.
 struct Asked {
