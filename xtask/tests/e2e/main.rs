@@ -7,6 +7,7 @@ mod affinity;
 mod aftercare;
 mod auth;
 mod by_hand;
+mod bytes;
 mod disconnects;
 mod engine;
 mod handoff;
