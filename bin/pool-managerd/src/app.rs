@@ -6,14 +6,18 @@ use anyhow::Context as _;
 use engine_provisioner::{Prepared, Provisioner};
 use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
-use node_api::{DataPath, DataPathConfig};
+use node_api::{DataPath, DataPathConfig, Drains, Engines};
 use node_registration::{NodeRegistration, RegistrationHandle};
 use pool_registry::PoolRegistry;
+use pool_registry_types::PoolId;
 use service_runtime::{Readiness, Shutdown, Tasks, raise_descriptor_limit, signals};
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
 
-use crate::config::{Cloud, Config};
+use crate::{
+    config::{Cloud, Config},
+    engines::PoolFileEngines,
+};
 
 /// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
 const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,9 +46,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("listen on {}, as POOL_MANAGERD_ADDR says", config.addr))?;
     let addr = bound.local_addr();
 
+    let drains = drains(config.cloud.as_ref())?;
     let (node, engines) = match &config.cloud {
         Some(cloud) => {
-            let (node, engines) = watch(cloud, &config, &tasks, &parts)?;
+            let (node, engines) = watch(cloud, &config, drains.pools(), &tasks, &parts)?;
             (Some(node), engines)
         }
         None => (None, None),
@@ -55,7 +60,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     );
     let readiness = Readiness::new();
     let metrics = Metrics::new("pool-managerd", env!("CARGO_PKG_VERSION"));
-    let control = node_api::router(registry.clone()).merge(service_routes(
+    let pools_path = config.cloud.as_ref().and_then(|cloud| cloud.pools_path.clone());
+    let changes = engines.clone().zip(pools_path).map(|(provisioner, path)| {
+        let engines: Arc<dyn Engines> = Arc::new(PoolFileEngines { provisioner, path });
+        engines
+    });
+    let control = node_api::router(registry.clone(), Arc::new(drains), changes).merge(service_routes(
         readiness.clone(),
         Arc::new(move || metrics.render()),
     ));
@@ -103,18 +113,28 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(tasks.outcome()?)
 }
 
-fn watch(
-    cloud: &Cloud,
-    config: &Config,
-    tasks: &Tasks,
-    parts: &Shutdown,
-) -> anyhow::Result<(LocalNode, Option<Provisioner>)> {
+/// What an operator has drained in an earlier life. The HOME profile keeps nothing.
+fn drains(cloud: Option<&Cloud>) -> anyhow::Result<Drains> {
+    let Some(cloud) = cloud else {
+        return Ok(Drains::in_memory());
+    };
     std::fs::create_dir_all(&cloud.state_dir).with_context(|| {
         format!(
             "create {}, as POOL_MANAGERD_STATE_DIR says",
             cloud.state_dir.display()
         )
     })?;
+    Drains::load(&cloud.state_dir)
+        .with_context(|| format!("read the drained pools in {}", cloud.state_dir.display()))
+}
+
+fn watch(
+    cloud: &Cloud,
+    config: &Config,
+    drained: Vec<PoolId>,
+    tasks: &Tasks,
+    parts: &Shutdown,
+) -> anyhow::Result<(LocalNode, Option<Provisioner>)> {
     // Before the watcher, which would believe the handoffs of engines that are gone.
     let prepared = (cloud.pools_file.clone())
         .map(|file| {
@@ -126,6 +146,7 @@ fn watch(
         runtime_dir: cloud.runtime_dir.clone(),
         watch_interval: cloud.watch_interval,
         pools: config.pools.clone(),
+        drained,
     };
     let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;
     tracing::info!(dir = %cloud.runtime_dir.display(), "Handoff watcher started");

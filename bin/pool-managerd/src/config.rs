@@ -95,6 +95,8 @@ pub(crate) struct Cloud {
     pub(crate) state_dir: PathBuf,
     /// The engines to start; `None` when others start them.
     pub(crate) pools_file: Option<PoolFile>,
+    /// Where that was read, for a reload.
+    pub(crate) pools_path: Option<PathBuf>,
     /// `None` when it was told not to register.
     pub(crate) registration: Option<node_registration::Config>,
 }
@@ -122,6 +124,7 @@ impl Config {
         );
         let auth = AuthPolicy::new(token.clone(), require)
             .inspect_err(|error| p.add("POOL_MANAGERD_REQUIRE_AUTH", error.to_string()));
+        let pools_path = raw.pool_managerd_pools_file.clone().map(PathBuf::from);
         let pools_file = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
         let pools = p.list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools);
         let pools = shown_pools(pools, pools_file.as_ref());
@@ -207,6 +210,7 @@ impl Config {
             watch_interval,
             state_dir,
             pools_file,
+            pools_path,
             registration,
         });
         match (problems.is_empty(), auth) {

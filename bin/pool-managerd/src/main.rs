@@ -2,6 +2,7 @@
 
 mod app;
 mod config;
+mod engines;
 
 use std::{
     io::{self, Write as _},

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use xtask::{
     clock::{now, wait_for, wait_for_some},
     cluster::{Cluster, EngineProcess, Node, Orchestrator},
+    gguf::TinyModel,
     http::{Client, End, chain},
 };
 
@@ -235,6 +236,83 @@ fn an_agent_that_is_told_to_stop_leaves_no_engine_behind() -> Result<()> {
         for (pool, replica) in REPLICAS {
             assert_eq!(node.announced_port(pool, replica), None);
         }
+        Ok(())
+    })
+}
+
+// spec: PROV-12, PROV-18
+#[test]
+fn a_reload_to_another_model_under_load_fails_no_request() -> Result<()> {
+    Cluster::test("prov-reload", |cluster| {
+        let file = two_pools(cluster);
+        let (orchestrator, node) = start(cluster, &file)?;
+        let before = processes(cluster, &node);
+        // Other weights, and the same words, so that every answer can be checked.
+        let model = cluster.directory().join("second.gguf");
+        let second = TinyModel {
+            seed: 2,
+            ..TinyModel::default()
+        };
+        second.write(&model)?;
+        let old = format!("{:?}", cluster.model());
+        let file = file.replacen(&old, &format!("{model:?}"), 1);
+        std::fs::write(cluster.directory().join("pools.toml"), file)?;
+
+        let outcomes = Load::new(orchestrator.client(), 200, 6).run(|load| {
+            wait_for("the load to run", SOON, || load.finished() >= 20)?;
+            let asked = now();
+            let answer = node.client().post("/v2/pools/chat/reload", &json!({}))?;
+            println!("reloaded after {} ms", asked.elapsed().as_millis());
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            assert!(load.finished() < 200, "the load was over before the reload was");
+            Ok(())
+        })?;
+        for outcome in &outcomes {
+            assert!(outcome.is_complete(), "{outcome:?}");
+        }
+        let after = processes(cluster, &node);
+        for name in REPLICAS {
+            let same = before.get(&name) == after.get(&name);
+            assert_eq!(same, name.0 == "other", "{before:?} {after:?}");
+        }
+        assert_eq!(cluster.engine_processes().len(), REPLICAS.len());
+        Ok(())
+    })
+}
+
+// spec: PROV-16, PROV-17
+#[test]
+fn a_drain_shows_what_still_runs_and_outlives_the_agent() -> Result<()> {
+    Cluster::test("prov-drain", |cluster| {
+        let (orchestrator, mut node) = start(cluster, &two_pools(cluster))?;
+        let (client, agent) = (orchestrator.client(), node.client());
+        let tell = |verb: &str| agent.post(&format!("/v2/pools/chat/{verb}"), &json!({}))?.json();
+        let mut stream = client.chat_stream(WORDS)?;
+        stream.next_text()?;
+        let view = tell("drain")?;
+        assert_eq!(
+            (&view["draining"], &view["requests_running"]),
+            (&json!(true), &json!(1))
+        );
+        assert_eq!(stream.finish().end, End::Done);
+        wait_for("the stream to be counted as ended", SOON, || {
+            agent
+                .get_json("/v2/pools/chat")
+                .is_ok_and(|view| view["requests_running"] == 0)
+        })?;
+
+        node.kill();
+        node.restart()?;
+        wait_for("its engines", SOON, || {
+            agent
+                .get_json("/v2/pools/chat")
+                .is_ok_and(|view| view["ready"] == true)
+        })?;
+        let direct = "/v2/pools/chat/engine/v1/models";
+        assert_eq!(agent.get(direct)?.header("x-llorch-refusal"), "POOL_DRAINING");
+        assert_other_answers(&client)?;
+        assert_eq!(tell("undrain")?["draining"], false);
+        assert_eq!(agent.get(direct)?.status, 200);
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use engine_probe::Prober;
 pub use engine_probe::{Abandoned, Aftercare};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
-use pool_registry::PoolRegistry;
+use pool_registry::{DrainTarget, PoolRegistry, UnknownPool};
 use pool_registry_types::{Capabilities, Handoff, NodeId, PoolId, PoolStatus};
 use routing_table::RoutingTable;
 use service_runtime::{Shutdown, Tasks};
@@ -28,6 +28,8 @@ pub struct Config {
     pub watch_interval: Duration,
     /// Pools that are shown before any engine announces itself.
     pub pools: Vec<PoolId>,
+    /// Pools that take no requests from the start. They are shown like `pools`.
+    pub drained: Vec<PoolId>,
 }
 
 impl Config {
@@ -38,6 +40,7 @@ impl Config {
             runtime_dir: runtime_dir.into(),
             watch_interval: DEFAULT_POLL_INTERVAL,
             pools: Vec::new(),
+            drained: Vec::new(),
         }
     }
 }
@@ -65,7 +68,7 @@ impl LocalNode {
     /// # Errors
     /// When the watcher's thread cannot be started.
     pub fn start(config: Config, tasks: &Tasks, shutdown: &Shutdown) -> io::Result<Self> {
-        let registry = PoolRegistry::new(config.pools);
+        let registry = registry(config.pools, config.drained);
         let watched = handoff_watcher::Config {
             poll_interval: config.watch_interval,
             ..handoff_watcher::Config::new(config.runtime_dir)
@@ -156,6 +159,17 @@ impl LocalNode {
             tracing::error!(%error, "the GPUs cannot be read");
         }
     }
+}
+
+/// Drained before any handoff is read, so that no request slips in between.
+fn registry(mut pools: Vec<PoolId>, drained: Vec<PoolId>) -> PoolRegistry {
+    pools.extend(drained.iter().cloned());
+    let registry = PoolRegistry::new(pools);
+    for pool in drained {
+        // All of them are known, since a line ago.
+        let _: Result<(), UnknownPool> = registry.drain(&DrainTarget::Pool(pool));
+    }
+    registry
 }
 
 /// What the directory says becomes what the registry knows.

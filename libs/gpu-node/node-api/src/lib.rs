@@ -3,7 +3,9 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /v2/pools` | every pool as the heartbeat tells it |
-//! | `GET /v2/pools/{id}` | one of them |
+//! | `GET /v2/pools/{id}` | one of them, with the requests that still run |
+//! | `POST /v2/pools/{id}/drain`, `/undrain` | no new requests, running ones finish; remembered across restarts |
+//! | `POST /v2/pools/{id}/restart`, `/reload` | its engines afresh, answered when they are; where this node starts them |
 //! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
 //!
 //! Engines listen on loopback and have no idea of limits; this is the only way to them from outside. A request
@@ -12,11 +14,14 @@
 //! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because waiting is the control plane's business. Every
 //! answer carries the pool's free and total slots, so that the control plane's view is corrected in passing.
 
+mod control;
 mod data_path;
+mod drains;
 mod engine_body;
 mod pools;
 mod refusal;
 mod slot;
 
+pub use control::{Change, Engines, router};
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
-pub use pools::router;
+pub use drains::{DrainError, Drains};

@@ -363,6 +363,17 @@ impl Core {
         live.chain(retired).map(u64::from).sum()
     }
 
+    /// The leases of a pool, those of its retired replicas included.
+    pub(crate) fn in_flight_of(&self, pool_id: &PoolId) -> u64 {
+        let live = (self.pools.get(pool_id).into_iter())
+            .flat_map(|pool| pool.replicas.values())
+            .map(|replica| replica.claimed);
+        let retired = (self.retired.iter())
+            .filter(|retired| retired.handoff.pool_id == *pool_id)
+            .map(|retired| retired.claimed);
+        live.chain(retired).map(u64::from).sum()
+    }
+
     /// Whether `pool` takes no new requests.
     pub(crate) fn is_draining(&self, pool: &Pool) -> bool {
         self.draining || pool.draining

@@ -216,6 +216,12 @@ impl PoolRegistry {
         self.shared.core.lock().in_flight_at(url)
     }
 
+    /// How many leases of a pool are held, those of engines whose handoff is gone included.
+    #[must_use]
+    pub fn in_flight_of(&self, pool_id: &PoolId) -> u64 {
+        self.shared.core.lock().in_flight_of(pool_id)
+    }
+
     /// Says why a replica has no handoff though it should have one, or that there is nothing to say any more.
     ///
     /// It is reported as a replica that is not ready, as long as no handoff announces it.

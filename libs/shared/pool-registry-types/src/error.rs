@@ -61,6 +61,10 @@ codes! {
     TaskIdConflict => "TASK_ID_CONFLICT", 409, false;
     /// The client has cancelled it; told in events, where there is no status.
     Cancelled => "CANCELLED", 409, false;
+    /// Somebody else starts the engines of this pool.
+    EnginesNotOurs => "ENGINES_NOT_OURS", 409, false;
+    /// The new engines did not come up, or nothing says what they are to be; the old ones stay.
+    ReloadFailed => "RELOAD_FAILED", 409, false;
     /// The body is over its limit.
     PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
     /// Every slot is taken and the line is full, or waiting took too long.

@@ -1,6 +1,6 @@
 //! A node over engines, and what can be sent to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fake_engine::FakeEngine;
@@ -66,7 +66,7 @@ impl Node {
         }
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let control = http_server::with_fallbacks(node_api::router(registry.clone()));
+        let control = http_server::with_fallbacks(node_api::router(registry.clone(), Arc::default(), None));
         let config = DataPathConfig {
             max_body_bytes: 10_000,
             ..DataPathConfig::default()

@@ -1,0 +1,55 @@
+//! The engines of the pool file, as the API of the node changes them.
+
+use std::{error::Error as _, path::PathBuf};
+
+use engine_provisioner::{ChangeError, PoolFile, Provisioner};
+use http_server::ApiError;
+use node_api::{Change, Engines};
+use pool_registry_types::{ErrorCode, PoolId};
+
+/// Engines, and the file that says how they are to be.
+#[derive(Debug)]
+pub(crate) struct PoolFileEngines {
+    pub(crate) provisioner: Provisioner,
+    pub(crate) path: PathBuf,
+}
+
+impl Engines for PoolFileEngines {
+    fn restart(&self, pool: PoolId) -> Change {
+        let provisioner = self.provisioner.clone();
+        Box::pin(async move { provisioner.restart(&pool).await.map_err(|error| answer(&error)) })
+    }
+
+    fn reload(&self, pool: PoolId) -> Change {
+        let (provisioner, path) = (self.provisioner.clone(), self.path.clone());
+        Box::pin(async move {
+            let file = tokio::task::spawn_blocking(move || PoolFile::read(&path))
+                .await
+                .map_err(|error| failed(error.to_string()))?
+                .map_err(|error| {
+                    let cause = error.source().map(|cause| format!(": {cause}"));
+                    failed(format!("{error}{}", cause.unwrap_or_default()))
+                })?;
+            let spec = file.pools.into_iter().find(|spec| spec.pool_id == pool);
+            let spec = spec.ok_or_else(|| {
+                failed(format!(
+                    "the pool file names no pool {pool} any more; restart the agent to end its engines"
+                ))
+            })?;
+            provisioner.reload(spec).await.map_err(|error| answer(&error))
+        })
+    }
+}
+
+fn failed(message: String) -> ApiError {
+    ApiError::new(ErrorCode::ReloadFailed, message)
+}
+
+fn answer(error: &ChangeError) -> ApiError {
+    let code = match error {
+        ChangeError::UnknownPool(_) => ErrorCode::EnginesNotOurs,
+        ChangeError::NotReady { .. } => ErrorCode::ReloadFailed,
+        ChangeError::Stopping => ErrorCode::ShuttingDown,
+    };
+    ApiError::new(code, error.to_string())
+}
