@@ -32,6 +32,10 @@ const OUR_PREFIX: &str = "x-llorch-";
 /// whose machine is gone costs a second, and the control plane has other nodes.
 const MAX_ENGINES_TRIED: usize = 3;
 
+/// How many engines of a pool may break off under one request before it is given back: one that dies is chance, two
+/// in a row point at the request.
+const MAX_RESETS: usize = 1;
+
 /// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
 /// generating after the client has left.
 const NOT_FORWARDED: [HeaderName; 3] = [
@@ -165,6 +169,7 @@ impl Shared {
             .map(|lease| self.slot(lease))
             .map_err(|error| self.no_slot(pool, &error))?;
         let mut tried = Vec::new();
+        let mut resets = 0;
         loop {
             let why = match self.ask(slot.lease(), &outbound).await {
                 Ok(answer) => return Ok(answered(answer, slot)),
@@ -172,13 +177,17 @@ impl Shared {
             };
             let lease = slot.lease();
             why.log(lease);
-            if !why.is_unreachable() {
-                return Err(Refusal::no_answer(lease, &why));
-            }
-            lease.unreachable();
-            tried.push(lease.replica_id().clone());
             let refusal = Refusal::no_answer(lease, &why);
-            slot.done();
+            resets += usize::from(why.is_reset());
+            let may_go_elsewhere = why.is_unreachable() || (why.is_reset() && resets <= MAX_RESETS);
+            if !may_go_elsewhere {
+                return Err(refusal);
+            }
+            tried.push(lease.replica_id().clone());
+            if why.is_unreachable() {
+                lease.unreachable();
+                slot.done();
+            }
             slot = match self.registry.claim_excluding(pool, model, &tried) {
                 Ok(other) if tried.len() < MAX_ENGINES_TRIED => self.slot(other),
                 // That it may be served soon is worth more to know than that one engine is gone.

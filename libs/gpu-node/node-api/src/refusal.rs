@@ -76,6 +76,12 @@ impl NoAnswer {
         )
     }
 
+    /// The engine broke off before the first byte of its answer: it may have begun with the request, but nobody has
+    /// seen anything of it.
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(self, Self::Failed(ForwardError::Reset { .. }))
+    }
+
     /// Says it in the log.
     pub(crate) fn log(&self, lease: &SlotLease) {
         let error = match self {

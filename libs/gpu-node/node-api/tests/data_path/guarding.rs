@@ -1,6 +1,6 @@
 //! What neither a client nor an engine can do to a node, and what it does about an engine that is gone.
 
-use fake_engine::{FakeEngine, Script};
+use fake_engine::{FakeEngine, Fault, Script};
 use http_body_util::BodyExt as _;
 use tokio::{io::AsyncReadExt as _, time::timeout};
 
@@ -27,6 +27,37 @@ async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
         [false, true]
     );
     node.registry.idle().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_before_its_first_byte_is_made_up_for_once() {
+    let silent = || {
+        FakeEngine::start(Script {
+            fault: Some(Fault::Silent),
+            ..Script::default()
+        })
+        .unwrap()
+    };
+    let (doomed, healthy) = (silent(), FakeEngine::start(Script::default()).unwrap());
+    let node = Node::over(&[&doomed, &healthy]);
+    let (answer, ()) = tokio::join!(node.chat(""), async {
+        doomed.until(|stats| stats.running == 1).await;
+        doomed.stop();
+    });
+    let replica = header(&answer, "x-llorch-replica");
+    assert_eq!((answer.status().as_u16(), replica), (200, "r1"));
+
+    // Two that die under it, and a third is not risked.
+    let (first, second, third) = (silent(), silent(), FakeEngine::start(Script::default()).unwrap());
+    let node = Node::over(&[&first, &second, &third]);
+    let (answer, ()) = tokio::join!(node.chat(""), async {
+        first.until(|stats| stats.running == 1).await;
+        first.stop();
+        second.until(|stats| stats.running == 1).await;
+        second.stop();
+    });
+    assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
+    assert_eq!(third.stats().requests, 0);
 }
 
 #[tokio::test]
