@@ -72,7 +72,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new("orchestratord", env!("CARGO_PKG_VERSION"));
     let gateway_metrics = GatewayMetrics::default();
     metrics.register(|registry| gateway_metrics.register(registry));
-    let explain = explain_router(admission.clone(), config.gateway.strategy);
+    let explain = explain_router(admission.clone(), &config.gateway);
     let gateway = Gateway::new(
         config.gateway,
         admission.clone(),

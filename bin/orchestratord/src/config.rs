@@ -1,10 +1,10 @@
 //! The settings of `orchestratord`: from the environment, checked all together.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use admission::Config as AdmissionConfig;
 use bearer_auth::{ApiToken, AuthPolicy};
-use inference_gateway::GatewayConfig;
+use inference_gateway::{Aliases, GatewayConfig};
 use placement::Strategy;
 use pool_registry_types::NodeId;
 use serde::Deserialize;
@@ -36,6 +36,7 @@ Settings come from the environment:
   ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS  upper bound for noticing; exact otherwise  [10]
   ORCHESTRATORD_RUNTIME_DIR                where engines announce themselves (HOME)   [.runtime/engines]
   ORCHESTRATORD_STATE_DIR                  what it remembers across restarts (CLOUD)  [.runtime/state]
+  ORCHESTRATORD_ALIASES_FILE               other names for models (TOML)              (none)
   ORCHESTRATORD_PLACEMENT                  how to choose an endpoint; see README      [least-loaded]
   ORCHESTRATORD_QUEUE_LIMIT                requests that may wait for one model       [256]
   ORCHESTRATORD_QUEUE_WAIT_MS              the longest a request waits for a slot     [5000]
@@ -58,6 +59,7 @@ struct Raw {
     orchestratord_stale_check_interval_secs: Option<String>,
     orchestratord_runtime_dir: Option<String>,
     orchestratord_state_dir: Option<String>,
+    orchestratord_aliases_file: Option<String>,
     orchestratord_placement: Option<String>,
     orchestratord_queue_limit: Option<String>,
     orchestratord_queue_wait_ms: Option<String>,
@@ -159,6 +161,7 @@ impl Config {
         admission.warm_up = if is_cloud { CLOUD_WARM_UP } else { Duration::ZERO };
         let mut gateway = GatewayConfig {
             strategy,
+            aliases: aliases(p, raw.orchestratord_aliases_file),
             ..GatewayConfig::default()
         };
         gateway.node_token = token.as_ref().map(ApiToken::header_value);
@@ -207,6 +210,24 @@ impl Config {
             _ => Err(problems),
         }
     }
+}
+
+/// Other names for models. Read now, so that a mistake in the file is told like any other.
+fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
+    const NAME: &str = "ORCHESTRATORD_ALIASES_FILE";
+    let Some(path) = path else {
+        return Aliases::default();
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.add(NAME, format!("cannot read the alias file {path}: {error}"));
+            return Aliases::default();
+        }
+    };
+    Aliases::parse(&text)
+        .inspect_err(|wrong| problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}")))
+        .unwrap_or_default()
 }
 
 /// What this machine is called as a node. In HOME it is only a name in answers, so any will do.
@@ -262,6 +283,34 @@ mod tests {
         assert!(config.auth.has_token());
     }
 
+    // spec: CONF-6, PATH-18
+    #[test]
+    fn aliases_come_from_a_file_whose_mistakes_are_told_at_their_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("aliases.toml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            config(&[("ORCHESTRATORD_ALIASES_FILE", path.to_str().unwrap())])
+        };
+        let aliases = with("[aliases]\n\"gpt-4o\" = \"tiny\"\n")
+            .unwrap()
+            .gateway
+            .aliases;
+        assert_eq!(aliases.target("gpt-4o"), Some("tiny"));
+        for (text, expected) in [
+            ("[aliases]\na = \"a\"\n", "line 2: `a` stands for itself"),
+            ("[alias]\n", "line 1: unknown key `alias`"),
+        ] {
+            let problems = with(text).unwrap_err();
+            assert!(
+                problems.contains("ORCHESTRATORD_ALIASES_FILE") && problems.contains(expected),
+                "{problems}"
+            );
+        }
+        let missing = config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
+        assert!(missing.contains("cannot read the alias file"), "{missing}");
+    }
+
     // spec: CONF-1
     #[test]
     fn every_bad_variable_is_reported_in_one_go() {
@@ -308,6 +357,7 @@ mod tests {
             "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
             "ORCHESTRATORD_RUNTIME_DIR",
             "ORCHESTRATORD_STATE_DIR",
+            "ORCHESTRATORD_ALIASES_FILE",
             "ORCHESTRATORD_PLACEMENT",
             "ORCHESTRATORD_QUEUE_LIMIT",
             "ORCHESTRATORD_QUEUE_WAIT_MS",

@@ -85,8 +85,14 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Sends a body in all ways, and asserts that the engine got just that.
-fn assert_arrives(address: &str, engine: &FakeEngine, name: &str, body: &[u8]) -> Result<()> {
+/// Sends a body in all ways, and asserts that the engine got what was expected.
+fn assert_arrives(
+    address: &str,
+    engine: &FakeEngine,
+    name: &str,
+    body: &[u8],
+    expected: &[u8],
+) -> Result<()> {
     for strategy in ["least-loaded", "session", "prefix"] {
         for chunk in [None, Some(body.len().div_ceil(3))] {
             let answer = send(address, strategy, body, chunk)?;
@@ -99,7 +105,7 @@ fn assert_arrives(address: &str, engine: &FakeEngine, name: &str, body: &[u8]) -
             } = engine.records().pop().context("nothing has arrived")?;
             assert_eq!(
                 (path.as_str(), body_len, body_sha256),
-                ("/v1/completions", body.len(), sha256(body)),
+                ("/v1/completions", expected.len(), sha256(expected)),
                 "{name}, {strategy}, chunks of {chunk:?}"
             );
         }
@@ -107,11 +113,14 @@ fn assert_arrives(address: &str, engine: &FakeEngine, name: &str, body: &[u8]) -
     Ok(())
 }
 
-// spec: PATH-1
+// spec: PATH-1, PATH-18
 #[test]
 fn a_body_arrives_as_it_was_sent_through_both_hops() -> Result<()> {
     Cluster::test("bytes", |cluster| {
-        let orchestrator = cluster.orchestrator(&[])?;
+        let aliases = cluster.directory().join("aliases.toml");
+        std::fs::write(&aliases, "[aliases]\n\"gpt-4o\" = \"tiny\"\n")?;
+        let aliases = aliases.to_str().context("no path")?;
+        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_ALIASES_FILE", aliases)])?;
         let mut node = cluster.node("node-a", &orchestrator, &[])?;
         let engine = FakeEngine::start(Script::default())?;
         let handoff = json!({
@@ -124,9 +133,19 @@ fn a_body_arrives_as_it_was_sent_through_both_hops() -> Result<()> {
         let url = orchestrator.url();
         let address = url.strip_prefix("http://").context("no address")?;
         for (name, body) in ODD {
-            assert_arrives(address, &engine, name, body.as_bytes())?;
+            assert_arrives(address, &engine, name, body.as_bytes(), body.as_bytes())?;
         }
+        let alias = "\n{ \"x\":{\"model\":\"gpt-4o\"},\t\"model\" :\"gpt\\u002d4o\" , \"y\":1.0e3 }\n";
+        let model = alias.replace("\"gpt\\u002d4o\"", "\"tiny\"");
+        assert_ne!(alias, model);
+        assert_arrives(address, &engine, "an alias", alias.as_bytes(), model.as_bytes())?;
         let long = format!(r#"{{"prompt":"{}", "model":"tiny"}}"#, "\\u00e9 ".repeat(300_000));
-        assert_arrives(address, &engine, "two megabytes", long.as_bytes())
+        assert_arrives(
+            address,
+            &engine,
+            "two megabytes",
+            long.as_bytes(),
+            long.as_bytes(),
+        )
     })
 }

@@ -9,6 +9,8 @@ use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
+use crate::{Aliases, GatewayConfig};
+
 /// What would be asked.
 #[derive(Debug, Deserialize)]
 pub struct ExplainRequest {
@@ -71,13 +73,19 @@ pub struct CandidateAnswer {
 struct Explainer {
     admission: Admission,
     strategy: Strategy,
+    aliases: Arc<Aliases>,
 }
 
-/// The route. `strategy` is what holds when a question names none.
-pub fn explain_router(admission: Admission, strategy: Strategy) -> Router {
+/// The route. A gateway's settings hold where a question says nothing else.
+pub fn explain_router(admission: Admission, config: &GatewayConfig) -> Router {
+    let explainer = Explainer {
+        admission,
+        strategy: config.strategy,
+        aliases: Arc::new(config.aliases.clone()),
+    };
     Router::new()
         .route("/v2/placement/explain", post(explain))
-        .with_state(Explainer { admission, strategy })
+        .with_state(explainer)
 }
 
 async fn explain(
@@ -90,18 +98,19 @@ async fn explain(
             .map_err(|error| http_server::ApiError::invalid(format!("strategy: {error}")))?,
         None => explainer.strategy,
     };
+    let model = explainer.aliases.target(&request.model).unwrap_or(&request.model);
     let affinity = Affinity {
         session: request.session_id.as_deref().map(session_key),
-        blocks: request.prompt.map_or_else(Vec::new, |prompt| {
-            prompt_blocks(&request.model, prompt.as_bytes())
-        }),
+        blocks: request
+            .prompt
+            .map_or_else(Vec::new, |prompt| prompt_blocks(model, prompt.as_bytes())),
     };
     let wish = Arc::new(Wish {
         strategy,
         pin: request.pin_node,
         affinity,
     });
-    let explained = explainer.admission.explain(&request.model, &wish);
+    let explained = explainer.admission.explain(model, &wish);
     let candidates = explained.candidates.into_iter().map(|candidate| CandidateAnswer {
         node_id: candidate.key.node,
         pool_id: candidate.key.pool,

@@ -1,7 +1,6 @@
 //! The way of a request.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -23,16 +22,16 @@ use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    GatewayMetrics,
+    Aliases, GatewayMetrics,
     answer::{GatewayBody, Passing},
     attempt::{Attempt, judge, told_load},
     budget::RetryBudget,
     dialect::Dialect,
     journey::Journey,
     metrics::{Record, Result as Outcomes},
-    models, multipart,
+    models,
+    named::{Meant, meant, named_model},
     options::{self, Options},
-    peek::{PeekError, check_model, peek},
     reply::{self, Fault},
     route::{self, Route},
     sse::EventStream,
@@ -60,6 +59,8 @@ const NOT_FORWARDED: [HeaderName; 9] = [
 pub struct GatewayConfig {
     /// How to choose among free endpoints.
     pub strategy: Strategy,
+    /// Other names for models.
+    pub aliases: Aliases,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits for each try.
@@ -69,10 +70,11 @@ pub struct GatewayConfig {
 }
 
 impl Default for GatewayConfig {
-    /// Least-loaded, 32 MiB (a dozen images inline), the proxy's clocks, no token.
+    /// Least-loaded, no aliases, 32 MiB (a dozen images inline), the proxy's clocks, no token.
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
+            aliases: Aliases::default(),
             max_body_bytes: 32 * 1024 * 1024,
             clocks: Clocks::default(),
             node_token: None,
@@ -129,6 +131,12 @@ impl Gateway {
         route::is_ours(path)
     }
 
+    /// The model that requests for `name` go to: `name` itself, unless it is an alias.
+    #[must_use]
+    pub fn model_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.0.config.aliases.target(name).unwrap_or(name)
+    }
+
     /// Answers one request. Dropping the future, or the answer's body, cancels it up to the engine.
     pub async fn handle(&self, request: Request<RequestBody>) -> Response<GatewayBody> {
         let path = request.uri().path();
@@ -136,12 +144,17 @@ impl Gateway {
         let dialect = route.map_or(Dialect::Plain, |route| route.dialect);
         let one_model = path.strip_prefix("/v1/models/");
         let result = match (route, request.method(), path) {
-            (None, &Method::GET, "/v1/models") => {
-                Ok(models::list(&self.0.tables.borrow(), self.0.started_unix))
-            }
-            (None, &Method::GET, _) if let Some(id) = one_model => {
-                models::one(&self.0.tables.borrow(), id, self.0.started_unix)
-            }
+            (None, &Method::GET, "/v1/models") => Ok(models::list(
+                &self.0.tables.borrow(),
+                &self.0.config.aliases,
+                self.0.started_unix,
+            )),
+            (None, &Method::GET, _) if let Some(id) = one_model => models::one(
+                &self.0.tables.borrow(),
+                &self.0.config.aliases,
+                id,
+                self.0.started_unix,
+            ),
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
@@ -165,7 +178,7 @@ impl Gateway {
         request: Request<RequestBody>,
         record: &Record,
     ) -> Result<Response<GatewayBody>, Fault> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let options = Options::read(&parts.headers, self.0.config.strategy, Instant::now())?;
         let body = body.read_all(self.0.config.max_body_bytes).await?;
         let model = match named_model(&parts.headers, &body) {
@@ -175,9 +188,11 @@ impl Gateway {
             Ok(None) => self.only_model()?,
             Err(error) => return Err(error.into()),
         };
+        let Meant { model, alias, body } = meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
         let mut journey = Journey::new(model, wish, priority, deadline);
+        journey.alias = alias;
         journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
         self.0.budget.lock().earn();
@@ -246,7 +261,7 @@ impl Gateway {
                 journey.queued += asked.elapsed();
                 let fault = match journey.last_fault.take() {
                     Some(fault) if refusal.reason == RefusalReason::Exhausted => fault,
-                    _ => reply::refused(&refusal, &journey.model),
+                    _ => reply::refused(&refusal, &journey.model, journey.alias.as_deref()),
                 };
                 Err(journey.ends_with(fault))
             }
@@ -354,23 +369,6 @@ fn no_such_route() -> Fault {
         ErrorCode::NotFound,
         "there is no such route; GET /v1/models lists the models",
     )
-}
-
-/// The model a request names, in JSON or in a form.
-fn named_model<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Option<Cow<'a, str>>, PeekError> {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    if content_type
-        .get(..10)
-        .is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
-    {
-        return multipart::model(content_type, body)
-            .map(|model| check_model(model.into()))
-            .transpose();
-    }
-    Ok(peek(body)?.model)
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

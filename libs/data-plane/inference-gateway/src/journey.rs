@@ -26,6 +26,8 @@ pub struct Patience(pub Duration);
 #[derive(Debug)]
 pub(crate) struct Journey {
     pub(crate) model: String,
+    /// What its client called the model, where that is another name.
+    pub(crate) alias: Option<String>,
     pub(crate) wish: Arc<Wish>,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Instant>,
@@ -46,6 +48,7 @@ impl Journey {
     pub(crate) fn new(model: String, wish: Arc<Wish>, priority: Priority, deadline: Option<Instant>) -> Self {
         Self {
             model,
+            alias: None,
             wish,
             priority,
             deadline,

@@ -5,9 +5,11 @@
 //! byte of the answer is there, a failing endpoint is replaced by another one, within the request's deadline and
 //! a budget (`budget`); after it, a broken stream ends in a well-formed error event (`sse`), never in silence.
 //!
-//! Bytes are sacred: the body goes to the engine exactly as the client sent it. Hop-by-hop headers and the
+//! Bytes are sacred: the body goes to the engine exactly as the client sent it, except that a model's name takes the
+//! place of an alias ([`Aliases`]). Hop-by-hop headers and the
 //! client's `Authorization` stop here. Prompts and completions never reach a log.
 
+mod aliases;
 mod answer;
 mod attempt;
 mod budget;
@@ -19,12 +21,14 @@ mod journey;
 mod metrics;
 mod models;
 mod multipart;
+mod named;
 mod options;
 mod peek;
 mod reply;
 mod route;
 mod sse;
 
+pub use aliases::{AliasProblem, AliasProblems, Aliases};
 pub use answer::GatewayBody;
 pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_router};
 pub use front::Front;

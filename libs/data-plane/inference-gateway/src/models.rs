@@ -6,6 +6,7 @@ use routing_table::{Availability, RoutingTable};
 use serde::Serialize;
 
 use crate::{
+    Aliases,
     answer::GatewayBody,
     reply::{Fault, json},
 };
@@ -45,24 +46,34 @@ fn is_ready(table: &RoutingTable, model: &str) -> bool {
         .any(|endpoint| endpoint.availability == Availability::Ready)
 }
 
-/// The models that somebody can serve now. `created` is a time in seconds since 1970 that OpenAI's shape asks for.
-pub(crate) fn list(table: &RoutingTable, created: u64) -> Response<GatewayBody> {
-    let mut names: Vec<&str> = table.models().filter(|model| is_ready(table, model)).collect();
+/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since 1970 that OpenAI's shape asks for.
+pub(crate) fn list(table: &RoutingTable, aliases: &Aliases, created: u64) -> Response<GatewayBody> {
+    // An alias hides the model of its name.
+    let models = table.models().filter(|model| aliases.target(model).is_none());
+    let named = models.map(|model| (model, model)).chain(aliases.iter());
+    let mut names: Vec<&str> = named
+        .filter(|(_, model)| is_ready(table, model))
+        .map(|(name, _)| name)
+        .collect();
     names.sort_unstable();
     let data = names.into_iter().map(|id| Model::new(id, created)).collect();
     json(StatusCode::OK, &ModelList { object: "list", data })
 }
 
 /// One of them.
-pub(crate) fn one(table: &RoutingTable, id: &str, created: u64) -> Result<Response<GatewayBody>, Fault> {
-    match table.models().find(|model| *model == id) {
-        Some(id) if is_ready(table, id) => Ok(json(StatusCode::OK, &Model::new(id, created))),
-        _ => {
-            let message = format!("no node serves the model {id:?}; GET /v1/models lists those there are");
-            Err(Fault {
-                param: Some("model"),
-                ..Fault::new(ErrorCode::ModelNotAvailable, message)
-            })
-        }
+pub(crate) fn one(
+    table: &RoutingTable,
+    aliases: &Aliases,
+    id: &str,
+    created: u64,
+) -> Result<Response<GatewayBody>, Fault> {
+    let model = aliases.target(id).unwrap_or(id);
+    if table.models().any(|known| known == model) && is_ready(table, model) {
+        return Ok(json(StatusCode::OK, &Model::new(id, created)));
     }
+    let message = format!("no node serves the model {id:?}; GET /v1/models lists those there are");
+    Err(Fault {
+        param: Some("model"),
+        ..Fault::new(ErrorCode::ModelNotAvailable, message)
+    })
 }

@@ -107,8 +107,8 @@ impl From<BodyError> for Fault {
     }
 }
 
-/// What a client is told when no slot could be had for `model`.
-pub(crate) fn refused(refusal: &Refusal, model: &str) -> Fault {
+/// What a client is told when no slot could be had for `model`, which it may have called by an alias.
+pub(crate) fn refused(refusal: &Refusal, model: &str, alias: Option<&str>) -> Fault {
     let code = match refusal.reason {
         RefusalReason::UnknownModel => ErrorCode::ModelNotAvailable,
         RefusalReason::NoneRoutable | RefusalReason::Exhausted => ErrorCode::PoolUnavailable,
@@ -118,7 +118,8 @@ pub(crate) fn refused(refusal: &Refusal, model: &str) -> Fault {
     let param = (refusal.reason == RefusalReason::UnknownModel).then_some("model");
     let message = match refusal.reason {
         RefusalReason::UnknownModel => {
-            format!("no node serves the model {model:?}; GET /v1/models lists those there are")
+            let called = alias.map_or_else(String::new, |alias| format!(", for which {alias:?} stands"));
+            format!("no node serves the model {model:?}{called}; GET /v1/models lists those there are")
         }
         _ => refusal.to_string(),
     };

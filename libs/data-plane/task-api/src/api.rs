@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use admission::{Admission, Outlook};
+use admission::{Admission, Outlook, Priority};
 use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
@@ -146,7 +146,7 @@ impl TaskApi {
         if !is_new {
             return Ok(live);
         }
-        let outlook = self.0.admission.outlook(&job.model, job.priority);
+        let outlook = self.0.outlook(&job.model, job.priority);
         live.expect(forecast(outlook, outlook.ahead));
         let mut run = Run::new(Arc::clone(&self.0), Arc::clone(&live), job);
         if let Err(Refused { failure, retry_after }) = run.begin().await {
@@ -199,7 +199,7 @@ impl TaskApi {
     /// later stands behind it.
     pub(crate) fn forecast(&self, live: &Live) -> Option<Forecast> {
         let was = live.look(|task| (task.state() == State::Queued).then(|| task.forecast()))?;
-        let outlook = self.0.admission.outlook(&live.model, live.priority);
+        let outlook = self.0.outlook(&live.model, live.priority);
         // The task itself is one of those before a newcomer.
         let position = was.queue_position.min(outlook.ahead.saturating_sub(1));
         Some(forecast(outlook, position))
@@ -207,6 +207,10 @@ impl TaskApi {
 }
 
 impl Shared {
+    fn outlook(&self, model: &str, priority: Priority) -> Outlook {
+        self.admission.outlook(self.gateway.model_of(model), priority)
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
     }

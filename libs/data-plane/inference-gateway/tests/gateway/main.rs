@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod aliases;
 mod answers;
 mod cancel;
 mod disconnects;
