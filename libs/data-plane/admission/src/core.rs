@@ -15,6 +15,8 @@ use crate::{
     turns::Turns,
 };
 
+#[cfg(test)]
+mod interleavings;
 mod outlook;
 #[cfg(test)]
 mod random;
