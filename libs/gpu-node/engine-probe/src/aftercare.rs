@@ -178,7 +178,8 @@ async fn look(url: HttpUrl, after: Duration) -> (HttpUrl, Look) {
         Ok((StatusCode::OK, body)) => busy_slots(&body).map_or(Look::Over, Look::Busy),
         // It was told not to tell (`--no-slots`), or is loading and so has nothing running.
         Ok(_) => Look::Over,
-        Err(GetError::Forward(ForwardError::Connect { .. } | ForwardError::Reset { .. })) => Look::Over,
+        // Nobody listens: the process is gone. Anything else may be a bad moment.
+        Err(GetError::Forward(ForwardError::Connect { .. })) => Look::Over,
         Err(_) => Look::Unanswered,
     };
     (url, found)
@@ -265,18 +266,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
-        let busy = Arc::new(AtomicU32::new(3));
-        let shown = busy.clone();
-        let engine = StandIn::start(move |_| showing(shown.load(Ordering::SeqCst) as usize));
+        let (busy, looks) = (Arc::new(AtomicU32::new(3)), Arc::new(AtomicU32::new(0)));
+        let (shown, looked) = (busy.clone(), looks.clone());
+        let engine = StandIn::start(move |_| {
+            looked.fetch_add(1, Ordering::SeqCst);
+            showing(shown.load(Ordering::SeqCst) as usize)
+        });
         with_aftercare(async |aftercare| {
             // Three requests run; two of them were given up.
             let slots = Slots(Arc::new(AtomicU32::new(3)));
             aftercare.take(slots.abandon("llamacpp", engine.url()));
             aftercare.take(slots.abandon("llamacpp", engine.url()));
-            let looks = engine.paths().len() + 3;
-            while engine.paths().len() < looks {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            // Not by asking the stand-in: it answers nobody while it reads a request, and this thread sends them.
+            let seen = looks.load(Ordering::SeqCst);
+            let more = tokio::time::timeout(LIMIT, async {
+                while looks.load(Ordering::SeqCst) < seen + 3 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+            more.await.expect("it goes on looking");
             assert_eq!(slots.0.load(Ordering::SeqCst), 3, "the engine goes on with them");
             busy.store(2, Ordering::SeqCst);
             slots.until(2).await;
