@@ -34,7 +34,7 @@ mod waiting;
 
 pub use adoption::DirectoryError;
 pub use pool_file::{PoolFile, PoolFileError, Problem, Problems};
-pub use preflight::{PreflightError, preflight};
+pub use preflight::{Finding, PreflightError, check, preflight};
 pub use provisioner::{Config, Prepared, Provisioner, UnknownPool};
 pub use replace::ChangeError;
 pub use spec::{Launch, LlamaCpp, OnAgentStop, PoolSpec, RestartPolicy};

@@ -5,12 +5,14 @@ use std::{
     io::{self, Read as _},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use pool_registry_types::PoolId;
 use rustix::fs::Access;
 use thiserror::Error;
 
-use crate::{Launch, PoolSpec};
+use crate::{FreeVram, Launch, PoolFile, PoolSpec, vram::Vram};
 
 /// What every GGUF file begins with.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
@@ -23,13 +25,13 @@ const OFFLOAD_ARGUMENTS: [&str; 3] = ["-ngl", "--gpu-layers", "--n-gpu-layers"];
 #[non_exhaustive]
 pub enum PreflightError {
     /// The program is not there.
-    #[error("there is no program {program}; install it, or mend `binary` or `command`")]
+    #[error("there is no program {program}")]
     ProgramMissing {
         /// As the pool file names it.
         program: String,
     },
     /// The program is there and cannot be run.
-    #[error("{} cannot be executed; it needs to be a program, and `chmod +x`", .0.display())]
+    #[error("{} cannot be executed", .0.display())]
     ProgramNotExecutable(PathBuf),
     /// The model is not there.
     #[error("there is no model file {}", .0.display())]
@@ -41,7 +43,7 @@ pub enum PreflightError {
     #[error("the model file {} is not a GGUF file", .0.display())]
     ModelNotGguf(PathBuf),
     /// Somebody listens there already.
-    #[error("port {port} of 127.0.0.1 is taken: {source}; end what listens there, or leave `port` out")]
+    #[error("port {port} of 127.0.0.1 is taken: {source}")]
     PortTaken {
         /// The fixed port.
         port: u16,
@@ -49,10 +51,7 @@ pub enum PreflightError {
         source: io::Error,
     },
     /// The model alone is larger than what is free on its devices.
-    #[error(
-        "the model needs {} MiB of VRAM and {} MiB are free; free some, or set `device_mask`, or offload in part by `args = [\"-ngl\", …]`",
-        .needed / MIB, .free / MIB
-    )]
+    #[error("the model needs {} MiB of VRAM and {} MiB are free", .needed / MIB, .free / MIB)]
     NotEnoughVram {
         /// The size of the model in bytes.
         needed: u64,
@@ -62,6 +61,60 @@ pub enum PreflightError {
 }
 
 const MIB: u64 = 1024 * 1024;
+
+impl PreflightError {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::ProgramMissing { .. } => "install it, or mend `binary` or `command`",
+            Self::ProgramNotExecutable(_) => "name a program, or make it one by `chmod +x`",
+            Self::ModelMissing(_) => "put it there, or mend `model`",
+            Self::ModelUnreadable(..) => "let the user of the agent read it, or mend `model`",
+            Self::ModelNotGguf(_) => "convert it, fetch it again, or mend `model`",
+            Self::PortTaken { .. } => "end what listens there, or leave `port` out",
+            Self::NotEnoughVram { .. } => {
+                "free some, or set `device_mask`, or offload in part by `args = [\"-ngl\", …]`"
+            }
+        }
+    }
+}
+
+/// Something that would keep the engines of a pool from starting.
+#[derive(Debug)]
+pub struct Finding {
+    /// Whose engines.
+    pub pool_id: PoolId,
+    /// What it is, and how to mend it.
+    pub error: PreflightError,
+}
+
+/// Looks at everything the engines of `file` need, VRAM for all of them together included, and starts nothing. Does
+/// file I/O, and asks for the VRAM.
+#[must_use]
+pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
+    let vram = Vram::new(free_vram);
+    // Held to the end, so that each engine is counted beside those before it.
+    let mut promises = Vec::new();
+    let mut findings = Vec::new();
+    for spec in &file.pools {
+        let mut errors = preflight(spec);
+        for _ in 0..spec.replicas {
+            match vram.promise(spec.device_mask.as_deref(), vram_needed(spec)) {
+                Ok(promise) => promises.push(promise),
+                Err(error) => {
+                    errors.push(error);
+                    break;
+                }
+            }
+        }
+        findings.extend(errors.into_iter().map(|error| Finding {
+            pool_id: spec.pool_id.clone(),
+            error,
+        }));
+    }
+    findings
+}
 
 /// Looks at everything an engine of `spec` needs but VRAM. Does file I/O.
 #[must_use]
@@ -77,7 +130,9 @@ pub fn preflight(spec: &PoolSpec) -> Vec<PreflightError> {
 
 /// The errors as one text; `None` when there are none.
 pub(crate) fn summary(errors: &[PreflightError]) -> Option<String> {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = (errors.iter())
+        .map(|error| format!("{error}; {}", error.mend()))
+        .collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 

@@ -89,7 +89,7 @@ fn start(shared: &Shared, spec: &PoolSpec, replica_id: &ReplicaId) -> Result<Run
     }
     let promise = (shared.vram)
         .promise(spec.device_mask.as_deref(), vram_needed(spec))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{error}; {}", error.mend()))?;
     let port = match spec.port {
         Some(port) => port,
         None => free_port().map_err(|error| format!("no port of 127.0.0.1 is free: {error}"))?,

@@ -118,3 +118,36 @@ fn a_model_needs_as_much_vram_as_it_is_large() {
         );
     }
 }
+
+// spec: PROV-8
+#[test]
+fn a_check_looks_at_all_engines_of_a_file_together() {
+    let fixture = Fixture::new();
+    let dir = fixture.dir.path().display();
+    let pool = |id: &str, model: &str, replicas: u32| {
+        format!(
+            "[[pool]]\nid = \"{id}\"\nengine = \"llamacpp\"\nbinary = \"{dir}/engine\"\nmodel = \"{dir}/{model}\"\n\
+             slots = 1\ncontext = 8\nreplicas = {replicas}\n"
+        )
+    };
+    let text = pool("a", "model.gguf", 2) + &pool("b", "nothing.gguf", 1) + &pool("c", "model.gguf", 1);
+    let file = PoolFile::parse(&text).unwrap();
+    let found = |free: u64| -> Vec<(String, String, &str)> {
+        let findings = check(&file, Arc::new(move |_| Some(free)));
+        let line = |finding: Finding| {
+            let what = finding.error.to_string();
+            (finding.pool_id.to_string(), what, finding.error.mend())
+        };
+        findings.into_iter().map(line).collect()
+    };
+    // Each needs the eight bytes of its model.
+    let enough = found(24);
+    assert_eq!(enough.len(), 1, "{enough:?}");
+    assert_eq!(enough[0].0, "b");
+    assert!(enough[0].1.starts_with("there is no model file"), "{enough:?}");
+    assert!(enough[0].2.contains("mend `model`"), "{enough:?}");
+    let too_little = found(23);
+    assert_eq!(too_little.len(), 2, "{too_little:?}");
+    assert_eq!(too_little[1].0, "c");
+    assert!(too_little[1].1.contains("VRAM"), "{too_little:?}");
+}
