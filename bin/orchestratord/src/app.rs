@@ -5,50 +5,26 @@ use std::{sync::Arc, time::Duration};
 use admission::{Admission, Failure};
 use anyhow::Context as _;
 use control_api::{ControlApi, QuarantineView};
-use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
+use daemon::Daemon;
+use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::{Abandoned, Aftercare, LocalNode};
 use registry_runtime::RegistryHandle;
 use registry_store::FileStore;
 use routing_table::RoutingTable;
-use service_runtime::{Readiness, Shutdown, Tasks, raise_descriptor_limit, signals};
-use stream_proxy::StreamProxy;
+use service_runtime::{Readiness, Shutdown, Tasks};
 use task_api::{TaskApi, TaskConfig};
-use telemetry::Metrics;
 use tokio::sync::watch;
 
 use crate::config::{Config, Profile};
-
-/// How long tasks get to end once nothing is left to do.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long before the drain deadline tasks are told that it is over: their readers need a moment to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the control plane until it is told to stop.
-pub(crate) fn main(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let result = runtime.block_on(run(config));
-    // Not dropped: that would wait for a disk that hangs.
-    runtime.shutdown_timeout(JOIN_TIMEOUT);
-    result
-}
-
-async fn run(config: Config) -> anyhow::Result<()> {
-    let is_cloud = matches!(config.profile, Profile::Cloud { .. });
-    tracing::info!("Configuration loaded. Cloud profile: {is_cloud}");
-    tracing::info!("{}", config.auth.describe());
-    // Asked to stop by a signal; the parts stop by their own token, in the order below.
-    let stop = Shutdown::new();
-    let parts = Shutdown::new();
-    let tasks = Tasks::new(stop.clone());
-    signals(stop.clone(), &tasks).context("listen for signals")?;
-    let limits = Limits::default().within_descriptors(raise_descriptor_limit());
-    let bound = http_server::bind(config.addr, limits)
-        .with_context(|| format!("listen on {}, as ORCHESTRATORD_ADDR says", config.addr))?;
+pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
+    let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
+    let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();
 
     let Endpoints {
@@ -61,15 +37,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         look_after(&admission, local.aftercare().clone());
     }
     tasks.spawn("admission", admission.clone().run(tables.clone()));
-    let proxy = StreamProxy::new();
-    let idle_connections = parts.clone();
-    tasks.spawn(
-        "idle-connections",
-        proxy
-            .clone()
-            .sweep(async move { idle_connections.requested().await }),
-    );
-    let metrics = Metrics::new("orchestratord", env!("CARGO_PKG_VERSION"));
+    let proxy = daemon.proxy();
+    let metrics = daemon.metrics();
     let gateway_metrics = GatewayMetrics::default();
     metrics.register(|registry| gateway_metrics.register(registry));
     let explain = explain_router(admission.clone(), &config.gateway);
@@ -103,22 +72,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
             readiness.clone(),
             Arc::new(move || metrics.render()),
         ));
-    let service = Authenticated::new(config.auth, Front::new(gateway, with_fallbacks(control)));
+    let service = Authenticated::new(config.settings.auth, Front::new(gateway, with_fallbacks(control)));
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
-    tracing::info!("orchestratord listening on {addr}");
+    daemon.listening(addr);
 
-    stop.requested().await;
+    daemon.stop.requested().await;
     Stopping {
         readiness,
         server,
         task_api,
-        tasks: tasks.clone(),
-        parts,
+        daemon,
     }
-    .run(config.shutdown_grace, config.drain_timeout)
+    .run(config.shutdown_grace, config.settings.drain_timeout)
     .await;
-    // Stopped in order, but not always because somebody asked.
-    Ok(tasks.outcome()?)
+    Ok(())
 }
 
 /// Where endpoints come from.
@@ -196,8 +163,7 @@ struct Stopping {
     readiness: Readiness,
     server: ServerHandle,
     task_api: TaskApi,
-    tasks: Tasks,
-    parts: Shutdown,
+    daemon: Daemon,
 }
 
 impl Stopping {
@@ -224,10 +190,6 @@ impl Stopping {
             );
         }
         // 4. Then everything behind the doors ends.
-        self.parts.request();
-        if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
-            tracing::warn!(%still_running, "tasks did not end in time");
-        }
-        tracing::info!("orchestratord stopped");
+        self.daemon.end().await;
     }
 }

@@ -1,25 +1,34 @@
 //! The settings of `orchestratord`: from the environment, checked all together.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use admission::Config as AdmissionConfig;
-use bearer_auth::{ApiToken, AuthPolicy};
+use bearer_auth::ApiToken;
+use daemon::{Program, Settings};
 use inference_gateway::{Aliases, GatewayConfig};
 use placement::Strategy;
 use pool_registry_types::NodeId;
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
-use telemetry::LogFormat;
 
-/// The variables that concern us.
-pub(crate) const PREFIXES: [&str; 2] = ["ORCHESTRATORD_", "LLORCH_API_TOKEN"];
+/// Who we are.
+pub(crate) const PROGRAM: Program = Program {
+    name: "orchestratord",
+    version: env!("CARGO_PKG_VERSION"),
+    help: HELP,
+    prefix: "ORCHESTRATORD_",
+    variables: &[],
+};
+
+/// Where it listens, on loopback, when nothing is set.
+const DEFAULT_PORT: u16 = 8080;
 
 /// How long after the start a model that nobody serves yet is waited for: nodes that knew the process before us
 /// report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
 /// What `--help` prints.
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 orchestratord, the control plane
 
 Usage: orchestratord [--help | --version]
@@ -49,38 +58,33 @@ Settings come from the environment:
 SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.
 Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
 
+/// What only the control plane can be told; [`Settings`] are the others.
 #[derive(Default, Deserialize)]
 struct Raw {
-    orchestratord_addr: Option<String>,
-    orchestratord_cloud_profile: Option<String>,
-    llorch_api_token: Option<String>,
-    orchestratord_require_auth: Option<String>,
     orchestratord_node_timeout_ms: Option<String>,
     orchestratord_stale_check_interval_secs: Option<String>,
-    orchestratord_runtime_dir: Option<String>,
-    orchestratord_state_dir: Option<String>,
     orchestratord_aliases_file: Option<String>,
     orchestratord_placement: Option<String>,
     orchestratord_queue_limit: Option<String>,
     orchestratord_queue_wait_ms: Option<String>,
-    orchestratord_first_byte_timeout_ms: Option<String>,
-    orchestratord_drain_timeout_secs: Option<String>,
     orchestratord_shutdown_grace_ms: Option<String>,
-    orchestratord_log_format: Option<String>,
 }
 
 /// Settings that are right.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) addr: SocketAddr,
-    pub(crate) auth: AuthPolicy,
+    pub(crate) settings: Settings,
     pub(crate) profile: Profile,
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
-    pub(crate) drain_timeout: Duration,
     /// How long new requests are still taken after the first signal, so that balancers can look elsewhere.
     pub(crate) shutdown_grace: Duration,
-    pub(crate) log_format: LogFormat,
+}
+
+impl AsRef<Settings> for Config {
+    fn as_ref(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 /// Where endpoints come from.
@@ -98,26 +102,9 @@ pub(crate) enum Profile {
 impl Config {
     pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
         let mut problems = Problems::default();
+        let settings = Settings::read(&environment, &PROGRAM, DEFAULT_PORT, &mut problems);
         let raw: Raw = environment.into_raw(&mut problems);
         let p = &mut problems;
-        let addr = p.socket_addr(
-            "ORCHESTRATORD_ADDR",
-            raw.orchestratord_addr,
-            SocketAddr::from(([127, 0, 0, 1], 8080)),
-        );
-        let is_cloud = p.flag(
-            "ORCHESTRATORD_CLOUD_PROFILE",
-            raw.orchestratord_cloud_profile,
-            false,
-        );
-        let token = p.secret("LLORCH_API_TOKEN", raw.llorch_api_token, ApiToken::new);
-        let require = p.flag(
-            "ORCHESTRATORD_REQUIRE_AUTH",
-            raw.orchestratord_require_auth,
-            false,
-        );
-        let auth = AuthPolicy::new(token.clone(), require)
-            .inspect_err(|error| p.add("ORCHESTRATORD_REQUIRE_AUTH", error.to_string()));
         let mut registry = registry_runtime::Config::default();
         registry.registry.node_timeout = p.millis(
             "ORCHESTRATORD_NODE_TIMEOUT_MS",
@@ -131,14 +118,6 @@ impl Config {
             registry.stale_check_interval,
             1..=3600,
         );
-        let runtime_dir = raw
-            .orchestratord_runtime_dir
-            .unwrap_or_else(|| ".runtime/engines".to_owned())
-            .into();
-        let state_dir = raw
-            .orchestratord_state_dir
-            .unwrap_or_else(|| ".runtime/state".to_owned())
-            .into();
         let strategy = p.parse(
             "ORCHESTRATORD_PLACEMENT",
             raw.orchestratord_placement,
@@ -158,57 +137,42 @@ impl Config {
             admission.max_wait,
             0..=86_400_000,
         );
-        admission.warm_up = if is_cloud { CLOUD_WARM_UP } else { Duration::ZERO };
+        admission.warm_up = if settings.is_cloud {
+            CLOUD_WARM_UP
+        } else {
+            Duration::ZERO
+        };
         let mut gateway = GatewayConfig {
             strategy,
             aliases: aliases(p, raw.orchestratord_aliases_file),
             ..GatewayConfig::default()
         };
-        gateway.node_token = token.as_ref().map(ApiToken::header_value);
-        gateway.clocks.first_byte = p.millis(
-            "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
-            raw.orchestratord_first_byte_timeout_ms,
-            gateway.clocks.first_byte,
-            1..=86_400_000,
-        );
-        let drain_timeout = p.seconds(
-            "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
-            raw.orchestratord_drain_timeout_secs,
-            Duration::from_secs(120),
-            0..=86_400,
-        );
+        gateway.node_token = settings.token.as_ref().map(ApiToken::header_value);
+        gateway.clocks.first_byte = settings.first_byte_timeout;
         let shutdown_grace = p.millis(
             "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
             raw.orchestratord_shutdown_grace_ms,
             Duration::ZERO,
             0..=600_000,
         );
-        let log_format = p.parse(
-            "ORCHESTRATORD_LOG_FORMAT",
-            raw.orchestratord_log_format,
-            LogFormat::Text,
-        );
-        let profile = if is_cloud {
-            Profile::Cloud { registry, state_dir }
+        let profile = if settings.is_cloud {
+            Profile::Cloud {
+                registry,
+                state_dir: settings.state_dir.clone(),
+            }
         } else {
             Profile::Home {
-                runtime_dir,
+                runtime_dir: settings.runtime_dir.clone(),
                 node_id: this_machine(),
             }
         };
-        match (problems.is_empty(), auth) {
-            (true, Ok(auth)) => Ok(Self {
-                addr,
-                auth,
-                profile,
-                admission,
-                gateway,
-                drain_timeout,
-                shutdown_grace,
-                log_format,
-            }),
-            _ => Err(problems),
-        }
+        problems.finish().map(|()| Self {
+            settings,
+            profile,
+            admission,
+            gateway,
+            shutdown_grace,
+        })
     }
 }
 
@@ -251,7 +215,7 @@ mod tests {
     #[test]
     fn home_is_the_default_and_needs_nothing() {
         let config = config(&[]).unwrap();
-        assert_eq!(config.addr.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.settings.addr.to_string(), "127.0.0.1:8080");
         let Profile::Home { runtime_dir, .. } = config.profile else {
             panic!("{:?}", config.profile)
         };
@@ -280,7 +244,7 @@ mod tests {
                 .node_token
                 .is_some_and(|token| token.is_sensitive())
         );
-        assert!(config.auth.has_token());
+        assert!(config.settings.auth.has_token());
     }
 
     // spec: CONF-6, PATH-18
@@ -332,18 +296,6 @@ mod tests {
         for (name, _) in bad {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }
-    }
-
-    // spec: AUTH-4
-    #[test]
-    fn a_secret_is_never_repeated() {
-        let problems = config(&[("LLORCH_API_TOKEN", "bad canary-4711\n")]).unwrap_err();
-        assert!(
-            problems.contains("LLORCH_API_TOKEN") && !problems.contains("canary"),
-            "{problems}"
-        );
-        let config = config(&[("LLORCH_API_TOKEN", "canary-4711-long")]).unwrap();
-        assert!(!format!("{config:?}").contains("canary"));
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use daemon::{Daemon, JOIN_TIMEOUT, Settings};
 use engine_provisioner::{Prepared, Provisioner};
-use http_server::{Authenticated, Limits, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines};
 use node_registration::{NodeRegistration, RegistrationHandle};
 use pool_registry::PoolRegistry;
 use pool_registry_types::PoolId;
-use service_runtime::{Readiness, Shutdown, Tasks, raise_descriptor_limit, signals};
-use stream_proxy::StreamProxy;
-use telemetry::Metrics;
+use service_runtime::{Readiness, Shutdown, Tasks};
+use stream_proxy::Clocks;
 
 use crate::{
     config::{Cloud, Config},
@@ -21,32 +21,14 @@ use crate::{
 
 /// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
 const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long tasks get to end once nothing is left to do.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is told to stop.
-pub(crate) fn main(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    runtime.block_on(run(config))
-}
-
-async fn run(config: Config) -> anyhow::Result<()> {
-    tracing::info!("Configuration loaded. Cloud profile: {}", config.cloud.is_some());
-    tracing::info!("{}", config.auth.describe());
-    // Asked to stop by a signal; the parts stop by their own token, in the order below.
-    let stop = Shutdown::new();
-    let parts = Shutdown::new();
-    let tasks = Tasks::new(stop.clone());
-    signals(stop.clone(), &tasks).context("listen for signals")?;
-    let limits = Limits::default().within_descriptors(raise_descriptor_limit());
-    let bound = http_server::bind(config.addr, limits)
-        .with_context(|| format!("listen on {}, as POOL_MANAGERD_ADDR says", config.addr))?;
+pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
+    let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
+    let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();
 
-    let drains = drains(config.cloud.as_ref())?;
+    let drains = drains(&config.settings)?;
     let (node, engines) = match &config.cloud {
         Some(cloud) => {
             let (node, engines) = watch(cloud, &config, drains.pools(), &tasks, &parts)?;
@@ -59,7 +41,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         |node| node.registry().clone(),
     );
     let readiness = Readiness::new();
-    let metrics = Metrics::new("pool-managerd", env!("CARGO_PKG_VERSION"));
+    let metrics = daemon.metrics();
     let pools_path = config.cloud.as_ref().and_then(|cloud| cloud.pools_path.clone());
     let changes = engines.clone().zip(pools_path).map(|(provisioner, path)| {
         let engines: Arc<dyn Engines> = Arc::new(PoolFileEngines { provisioner, path });
@@ -69,63 +51,57 @@ async fn run(config: Config) -> anyhow::Result<()> {
         readiness.clone(),
         Arc::new(move || metrics.render()),
     ));
-    let proxy = StreamProxy::new();
-    let idle_connections = parts.clone();
-    tasks.spawn(
-        "idle-connections",
-        proxy
-            .clone()
-            .sweep(async move { idle_connections.requested().await }),
-    );
+    let clocks = Clocks {
+        first_byte: config.settings.first_byte_timeout,
+        ..Clocks::default()
+    };
     let service = DataPath::new(
         registry.clone(),
-        proxy,
+        daemon.proxy(),
         DataPathConfig {
-            clocks: config.clocks,
+            clocks,
             ..DataPathConfig::default()
         },
         node.as_ref().map(|node| node.aftercare().clone()),
         with_fallbacks(control),
     );
     let server = bound
-        .serve(Authenticated::new(config.auth, service), &tasks, parts.clone())
+        .serve(
+            Authenticated::new(config.settings.auth, service),
+            &tasks,
+            parts.clone(),
+        )
         .context("serve")?;
-    tracing::info!("pool-managerd listening on {addr}");
+    daemon.listening(addr);
 
     // Last, so that whoever hears of us can reach us.
     let registration = match (config.cloud.and_then(|cloud| cloud.registration), &node) {
         (Some(registration), Some(node)) => Some(register(registration, node, &tasks, parts.clone())?),
         _ => None,
     };
-    stop.requested().await;
+    daemon.stop.requested().await;
     Stopping {
         readiness,
         registry,
         registration,
         server,
         engines,
-        tasks: tasks.clone(),
-        parts,
+        daemon,
     }
-    .run(config.drain_timeout)
+    .run(config.settings.drain_timeout)
     .await;
-    // Stopped in order, but not always because somebody asked.
-    Ok(tasks.outcome()?)
+    Ok(())
 }
 
 /// What an operator has drained in an earlier life. The HOME profile keeps nothing.
-fn drains(cloud: Option<&Cloud>) -> anyhow::Result<Drains> {
-    let Some(cloud) = cloud else {
+fn drains(settings: &Settings) -> anyhow::Result<Drains> {
+    if !settings.is_cloud {
         return Ok(Drains::in_memory());
-    };
-    std::fs::create_dir_all(&cloud.state_dir).with_context(|| {
-        format!(
-            "create {}, as POOL_MANAGERD_STATE_DIR says",
-            cloud.state_dir.display()
-        )
-    })?;
-    Drains::load(&cloud.state_dir)
-        .with_context(|| format!("read the drained pools in {}", cloud.state_dir.display()))
+    }
+    let dir = &settings.state_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("create {}, as POOL_MANAGERD_STATE_DIR says", dir.display()))?;
+    Drains::load(dir).with_context(|| format!("read the drained pools in {}", dir.display()))
 }
 
 fn watch(
@@ -138,18 +114,19 @@ fn watch(
     // Before the watcher, which would believe the handoffs of engines that are gone.
     let prepared = (cloud.pools_file.clone())
         .map(|file| {
-            let directories = engine_provisioner::Config::new(&cloud.runtime_dir, &cloud.state_dir);
+            let directories =
+                engine_provisioner::Config::new(&config.settings.runtime_dir, &config.settings.state_dir);
             Prepared::new(directories, file).context("prepare the engines of the pool file")
         })
         .transpose()?;
     let watched = local_node::Config {
-        runtime_dir: cloud.runtime_dir.clone(),
+        runtime_dir: config.settings.runtime_dir.clone(),
         watch_interval: cloud.watch_interval,
         pools: config.pools.clone(),
         drained,
     };
     let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;
-    tracing::info!(dir = %cloud.runtime_dir.display(), "Handoff watcher started");
+    tracing::info!(dir = %config.settings.runtime_dir.display(), "Handoff watcher started");
     let engines = prepared.map(|prepared| {
         let memory = node.clone();
         let free_vram = Arc::new(move |mask: Option<&str>| memory.vram_free_for(mask));
@@ -192,8 +169,7 @@ struct Stopping {
     registration: Option<RegistrationHandle>,
     server: ServerHandle,
     engines: Option<Provisioner>,
-    tasks: Tasks,
-    parts: Shutdown,
+    daemon: Daemon,
 }
 
 impl Stopping {
@@ -236,10 +212,6 @@ impl Stopping {
             engines.stop_all().await;
         }
         // 5. Everything else ends.
-        self.parts.request();
-        if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {
-            tracing::warn!(%still_running, "tasks did not end in time");
-        }
-        tracing::info!("pool-managerd stopped");
+        self.daemon.end().await;
     }
 }

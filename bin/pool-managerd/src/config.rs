@@ -1,25 +1,27 @@
 //! The settings of `pool-managerd`: from the environment, checked all together.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use bearer_auth::{ApiToken, AuthPolicy};
+use daemon::{Program, Settings};
 use engine_provisioner::PoolFile;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
-use stream_proxy::Clocks;
-use telemetry::LogFormat;
 
-/// The variables that concern us.
-pub(crate) const PREFIXES: [&str; 4] = [
-    "POOL_MANAGERD_",
-    "ORCHESTRATORD_URL",
-    "ORCHESTRATORD_REGISTER_ON_STARTUP",
-    "LLORCH_API_TOKEN",
-];
+/// Who we are.
+pub(crate) const PROGRAM: Program = Program {
+    name: "pool-managerd",
+    version: env!("CARGO_PKG_VERSION"),
+    help: HELP,
+    prefix: "POOL_MANAGERD_",
+    variables: &["ORCHESTRATORD_URL", "ORCHESTRATORD_REGISTER_ON_STARTUP"],
+};
+
+/// Where it listens, on loopback, when nothing is set.
+const DEFAULT_PORT: u16 = 9200;
 
 /// What `--help` prints.
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 pool-managerd, the agent of a GPU node
 
 Usage: pool-managerd [--help | --version]
@@ -51,48 +53,39 @@ API and an in-memory registry only. Settings come from the environment:
 SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.
 Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
 
+/// What only the agent can be told; [`Settings`] are the others.
 #[derive(Default, Deserialize)]
 struct Raw {
-    pool_managerd_addr: Option<String>,
-    pool_managerd_cloud_profile: Option<String>,
     pool_managerd_node_id: Option<String>,
     pool_managerd_machine_id: Option<String>,
     pool_managerd_address: Option<String>,
     orchestratord_url: Option<String>,
-    llorch_api_token: Option<String>,
-    pool_managerd_require_auth: Option<String>,
     pool_managerd_pools: Option<String>,
     pool_managerd_pools_file: Option<String>,
     pool_managerd_heartbeat_interval_secs: Option<String>,
     orchestratord_register_on_startup: Option<String>,
-    pool_managerd_runtime_dir: Option<String>,
     pool_managerd_watch_interval_ms: Option<String>,
-    pool_managerd_state_dir: Option<String>,
-    pool_managerd_first_byte_timeout_ms: Option<String>,
-    pool_managerd_drain_timeout_secs: Option<String>,
-    pool_managerd_log_format: Option<String>,
 }
 
 /// Settings that are right.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) addr: SocketAddr,
-    pub(crate) auth: AuthPolicy,
+    pub(crate) settings: Settings,
     pub(crate) pools: Vec<PoolId>,
-    /// Time limits towards the engines.
-    pub(crate) clocks: Clocks,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) log_format: LogFormat,
     /// `None` in the HOME profile.
     pub(crate) cloud: Option<Cloud>,
+}
+
+impl AsRef<Settings> for Config {
+    fn as_ref(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 /// What the CLOUD profile needs.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    pub(crate) runtime_dir: PathBuf,
     pub(crate) watch_interval: Duration,
-    pub(crate) state_dir: PathBuf,
     /// The engines to start; `None` when others start them.
     pub(crate) pools_file: Option<PoolFile>,
     /// Where that was read, for a reload.
@@ -104,26 +97,10 @@ pub(crate) struct Cloud {
 impl Config {
     pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
         let mut problems = Problems::default();
+        let settings = Settings::read(&environment, &PROGRAM, DEFAULT_PORT, &mut problems);
         let raw: Raw = environment.into_raw(&mut problems);
         let p = &mut problems;
-        let addr = p.socket_addr(
-            "POOL_MANAGERD_ADDR",
-            raw.pool_managerd_addr,
-            SocketAddr::from(([127, 0, 0, 1], 9200)),
-        );
-        let is_cloud = p.flag(
-            "POOL_MANAGERD_CLOUD_PROFILE",
-            raw.pool_managerd_cloud_profile,
-            false,
-        );
-        let token = p.secret("LLORCH_API_TOKEN", raw.llorch_api_token, ApiToken::new);
-        let require = p.flag(
-            "POOL_MANAGERD_REQUIRE_AUTH",
-            raw.pool_managerd_require_auth,
-            false,
-        );
-        let auth = AuthPolicy::new(token.clone(), require)
-            .inspect_err(|error| p.add("POOL_MANAGERD_REQUIRE_AUTH", error.to_string()));
+        let is_cloud = settings.is_cloud;
         let pools_path = raw.pool_managerd_pools_file.clone().map(PathBuf::from);
         let pools_file = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
         let pools = p.list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools);
@@ -139,37 +116,11 @@ impl Config {
             raw.orchestratord_register_on_startup,
             true,
         );
-        let runtime_dir = raw
-            .pool_managerd_runtime_dir
-            .unwrap_or_else(|| ".runtime/engines".to_owned())
-            .into();
         let watch_interval = p.millis(
             "POOL_MANAGERD_WATCH_INTERVAL_MS",
             raw.pool_managerd_watch_interval_ms,
             Duration::from_secs(1),
             10..=3_600_000,
-        );
-        let state_dir = PathBuf::from(
-            raw.pool_managerd_state_dir
-                .unwrap_or_else(|| ".runtime/state".to_owned()),
-        );
-        let mut clocks = Clocks::default();
-        clocks.first_byte = p.millis(
-            "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
-            raw.pool_managerd_first_byte_timeout_ms,
-            clocks.first_byte,
-            1..=86_400_000,
-        );
-        let drain_timeout = p.seconds(
-            "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
-            raw.pool_managerd_drain_timeout_secs,
-            Duration::from_secs(120),
-            0..=86_400,
-        );
-        let log_format = p.parse(
-            "POOL_MANAGERD_LOG_FORMAT",
-            raw.pool_managerd_log_format,
-            LogFormat::Text,
         );
         // Looked at in every profile: a typing error must not wait for the day the profile changes.
         let joins = is_cloud && register;
@@ -191,13 +142,13 @@ impl Config {
                 // A node id is of the form of a machine id.
                 let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok());
                 machine_id.map(|machine_id| {
-                    let incarnation_file = Some(state_dir.join(format!("{node_id}.incarnation")));
+                    let incarnation_file = Some(settings.state_dir.join(format!("{node_id}.incarnation")));
                     node_registration::Config {
                         orchestrators,
                         pools: pools.clone(),
                         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
                         heartbeat_interval,
-                        token,
+                        token: settings.token.clone(),
                         incarnation_file,
                         ..node_registration::Config::new(node_id, machine_id, address, first)
                     }
@@ -206,25 +157,16 @@ impl Config {
             _ => None,
         };
         let cloud = is_cloud.then_some(Cloud {
-            runtime_dir,
             watch_interval,
-            state_dir,
             pools_file,
             pools_path,
             registration,
         });
-        match (problems.is_empty(), auth) {
-            (true, Ok(auth)) => Ok(Self {
-                addr,
-                auth,
-                pools,
-                clocks,
-                drain_timeout,
-                log_format,
-                cloud,
-            }),
-            _ => Err(problems),
-        }
+        problems.finish().map(|()| Self {
+            settings,
+            pools,
+            cloud,
+        })
     }
 }
 
@@ -306,10 +248,9 @@ mod tests {
     fn home_is_the_default_and_needs_nothing() {
         let config = config(&[]).unwrap();
         assert!(config.cloud.is_none());
-        assert_eq!(config.addr.to_string(), "127.0.0.1:9200");
+        assert_eq!(config.settings.addr.to_string(), "127.0.0.1:9200");
         assert_eq!(config.pools, [PoolId::new("pool-0").unwrap()]);
-        assert!(!config.auth.has_token());
-        assert_eq!(config.clocks, Clocks::default());
+        assert!(!config.settings.auth.has_token());
     }
 
     // spec: CLOUD-12002
@@ -324,9 +265,8 @@ mod tests {
             ("POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS", "300000"),
         ])
         .unwrap();
-        assert_eq!(config.clocks.first_byte, Duration::from_secs(300));
+        assert_eq!(config.settings.first_byte_timeout, Duration::from_secs(300));
         let cloud = config.cloud.unwrap();
-        assert_eq!(cloud.runtime_dir, PathBuf::from(".runtime/engines"));
         assert_eq!(cloud.watch_interval, Duration::from_secs(1));
         let registration = cloud.registration.unwrap();
         assert_eq!(
@@ -335,7 +275,7 @@ mod tests {
         );
         assert_eq!(registration.orchestrators.len(), 2);
         assert_eq!(registration.heartbeat_interval, Duration::from_secs(10));
-        assert!(registration.token.is_some() && config.auth.has_token());
+        assert!(registration.token.is_some() && config.settings.auth.has_token());
     }
 
     // spec: CONF-1

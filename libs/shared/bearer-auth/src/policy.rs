@@ -46,6 +46,15 @@ enum Rule {
     LoopbackOnly,
 }
 
+impl Default for AuthPolicy {
+    /// Loopback peers only.
+    fn default() -> Self {
+        Self {
+            rule: Rule::LoopbackOnly,
+        }
+    }
+}
+
 impl AuthPolicy {
     /// With a token, everybody must present it, loopback peers too. Without one, loopback peers are served and
     /// nobody else. `require` refuses to start that second way.

@@ -92,7 +92,14 @@ impl Environment {
         for name in &self.not_unicode {
             problems.add(name.clone(), "must be valid UTF-8 text");
         }
-        envy::from_iter(self.values).unwrap_or_else(|error| {
+        self.raw_after("", problems)
+    }
+
+    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their variables are after
+    /// `prefix`. What is not Unicode is left for `into_raw` to tell.
+    pub fn raw_after<T: DeserializeOwned + Default>(&self, prefix: &str, problems: &mut Problems) -> T {
+        let values = self.values.clone().into_iter();
+        envy::prefixed(prefix).from_iter(values).unwrap_or_else(|error| {
             // Only a field that is not an `Option<String>` gets here.
             problems.add("the environment", format!("cannot be read: {error}"));
             T::default()
@@ -159,7 +166,7 @@ impl Problems {
 
     /// Any type that reads itself from text, for example an id or a URL. Its error is what the report says, so
     /// it should read like "must be …, not …".
-    pub fn optional<T>(&mut self, name: &'static str, raw: Option<String>) -> Option<T>
+    pub fn optional<T>(&mut self, name: &str, raw: Option<String>) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -170,7 +177,7 @@ impl Problems {
     }
 
     /// As [`optional`](Self::optional), with the default for an unset variable.
-    pub fn parse<T>(&mut self, name: &'static str, raw: Option<String>, default: T) -> T
+    pub fn parse<T>(&mut self, name: &str, raw: Option<String>, default: T) -> T
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -179,7 +186,7 @@ impl Problems {
     }
 
     /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must be set".
-    pub fn required<T>(&mut self, name: &'static str, raw: Option<String>, why: &str) -> Option<T>
+    pub fn required<T>(&mut self, name: &str, raw: Option<String>, why: &str) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -193,7 +200,7 @@ impl Problems {
     /// A secret: `parse` gets the text, and its error must not repeat it.
     pub fn secret<T, E: fmt::Display>(
         &mut self,
-        name: &'static str,
+        name: &str,
         raw: Option<String>,
         parse: impl FnOnce(String) -> Result<T, E>,
     ) -> Option<T> {
@@ -207,7 +214,7 @@ impl Problems {
     }
 
     /// Yes or no: `true`, `false`, `1` or `0`.
-    pub fn flag(&mut self, name: &'static str, raw: Option<String>, default: bool) -> bool {
+    pub fn flag(&mut self, name: &str, raw: Option<String>, default: bool) -> bool {
         self.optional_with(name, raw, |text| match text {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
@@ -217,12 +224,7 @@ impl Problems {
     }
 
     /// An IP address and a port.
-    pub fn socket_addr(
-        &mut self,
-        name: &'static str,
-        raw: Option<String>,
-        default: SocketAddr,
-    ) -> SocketAddr {
+    pub fn socket_addr(&mut self, name: &str, raw: Option<String>, default: SocketAddr) -> SocketAddr {
         self.optional_with(name, raw, |text| {
             text.parse::<SocketAddr>().map_err(|_| {
                 format!(
@@ -237,7 +239,7 @@ impl Problems {
     /// A whole number within `range`.
     pub fn integer(
         &mut self,
-        name: &'static str,
+        name: &str,
         raw: Option<String>,
         default: u64,
         range: RangeInclusive<u64>,
@@ -257,7 +259,7 @@ impl Problems {
     /// A whole number of seconds within `range`.
     pub fn seconds(
         &mut self,
-        name: &'static str,
+        name: &str,
         raw: Option<String>,
         default: Duration,
         range: RangeInclusive<u64>,
@@ -268,7 +270,7 @@ impl Problems {
     /// A whole number of milliseconds within `range`.
     pub fn millis(
         &mut self,
-        name: &'static str,
+        name: &str,
         raw: Option<String>,
         default: Duration,
         range: RangeInclusive<u64>,
@@ -279,7 +281,7 @@ impl Problems {
 
     /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when the variable
     /// is unset.
-    pub fn list<T>(&mut self, name: &'static str, raw: Option<String>) -> Option<Vec<T>>
+    pub fn list<T>(&mut self, name: &str, raw: Option<String>) -> Option<Vec<T>>
     where
         T: FromStr,
         T::Err: fmt::Display,
@@ -301,7 +303,7 @@ impl Problems {
 
     fn optional_with<T>(
         &mut self,
-        name: &'static str,
+        name: &str,
         raw: Option<String>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {

@@ -44,6 +44,21 @@ fn empty_is_unset_and_names_are_exact() {
     problems.finish().unwrap();
 }
 
+#[test]
+fn a_part_is_named_by_what_follows_its_prefix() {
+    let mut problems = Problems::default();
+    let environment = Environment::from_pairs([("X_DEMO_A", "a"), ("DEMO_B", "b")]);
+    let part: Raw = environment.raw_after("X_", &mut problems);
+    assert_eq!(
+        part,
+        Raw {
+            demo_a: some("a"),
+            demo_b: None
+        }
+    );
+    problems.finish().unwrap();
+}
+
 // spec: CONF-4
 #[test]
 fn a_value_that_is_not_unicode_is_reported_by_name() {

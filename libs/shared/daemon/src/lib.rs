@@ -1,0 +1,50 @@
+//! What our daemons have in common: arguments, common settings, runtime, listener, the beginning and the end.
+//!
+//! A binary says who it is ([`Program`]), turns the environment into its configuration, of which the common
+//! [`Settings`] are a part, and builds and stops its parts around a [`Daemon`]. Everything else is here:
+//!
+//! ```no_run
+//! use daemon::{Daemon, Program, Settings, StartError};
+//! use service_runtime::env::{Environment, Problems};
+//!
+//! const PROGRAM: Program = Program {
+//!     name: "demo",
+//!     version: env!("CARGO_PKG_VERSION"),
+//!     help: "demo, a daemon that waits to be stopped",
+//!     prefix: "DEMO_",
+//!     variables: &[],
+//! };
+//!
+//! struct Config(Settings);
+//!
+//! impl AsRef<Settings> for Config {
+//!     fn as_ref(&self) -> &Settings {
+//!         &self.0
+//!     }
+//! }
+//!
+//! fn configuration(environment: Environment) -> Result<Config, Problems> {
+//!     let mut problems = Problems::default();
+//!     let settings = Settings::read(&environment, &PROGRAM, 8080, &mut problems);
+//!     problems.finish().map(|()| Config(settings))
+//! }
+//!
+//! async fn run(config: Config, daemon: Daemon) -> Result<(), StartError> {
+//!     let _listener = daemon.bind(&config.0)?;
+//!     daemon.stop.requested().await;
+//!     daemon.end().await;
+//!     Ok(())
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     daemon::main(&PROGRAM, configuration, run)
+//! }
+//! ```
+
+mod program;
+mod running;
+mod settings;
+
+pub use program::{Program, main};
+pub use running::{Daemon, JOIN_TIMEOUT, StartError};
+pub use settings::Settings;

@@ -1,0 +1,125 @@
+//! A daemon as a program: arguments, exit codes, and the runtime that everything runs in.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use service_runtime::env::{EXIT_BAD_CONFIGURATION, Environment, Problems};
+
+use crate::{
+    Settings,
+    running::{Daemon, JOIN_TIMEOUT, StartError},
+};
+
+/// Who a daemon is.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// The name of its binary, as logs and metrics say it.
+    pub name: &'static str,
+    /// Its version; `env!("CARGO_PKG_VERSION")` of the binary, not of a library.
+    pub version: &'static str,
+    /// What `--help` prints.
+    pub help: &'static str,
+    /// What the names of its own variables begin with, as in `"DEMO_"`.
+    pub prefix: &'static str,
+    /// Variables of others that concern it as well, by full name.
+    pub variables: &'static [&'static str],
+}
+
+impl Program {
+    /// The variables that concern it, as they are now.
+    fn environment(&self) -> Environment {
+        let prefixes: Vec<&str> = [self.prefix, Settings::TOKEN]
+            .into_iter()
+            .chain(self.variables.iter().copied())
+            .collect();
+        Environment::from_process(&prefixes)
+    }
+
+    /// Says why nothing is started; the exit code says it also when nobody reads.
+    fn refuse(&self, reason: &str) -> ExitCode {
+        let _ = writeln!(io::stderr(), "{}: {reason}", self.name);
+        ExitCode::from(EXIT_BAD_CONFIGURATION)
+    }
+}
+
+/// Says what was asked for. `println!` would panic when nobody reads it any more.
+fn say(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it returns.
+///
+/// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when [`Daemon::stop`] asks, and
+/// calls [`Daemon::end`] last. The exit code is 0 when it has stopped in order, 1 when it failed or one of its tasks
+/// panicked, 64 when an argument or a setting is bad. An error is logged in its alternate form, with its causes in
+/// `anyhow`'s.
+pub fn main<C, E>(
+    program: &'static Program,
+    configure: impl FnOnce(Environment) -> Result<C, Problems>,
+    run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
+) -> ExitCode
+where
+    C: AsRef<Settings>,
+    E: Display + From<StartError>,
+{
+    match std::env::args_os()
+        .nth(1)
+        .as_ref()
+        .map(|argument| argument.to_string_lossy())
+        .as_deref()
+    {
+        None => {}
+        Some("--help" | "-h") => return say(program.help),
+        Some("--version" | "-V") => return say(&format!("{} {}", program.name, program.version)),
+        Some(other) => {
+            return program.refuse(&format!(
+                "unknown argument {other:?}; settings come from the environment, see --help"
+            ));
+        }
+    }
+    let config = match configure(program.environment()) {
+        Ok(config) => config,
+        Err(problems) => return program.refuse(&format!("bad settings\n{problems}")),
+    };
+    if let Err(error) = telemetry::init(config.as_ref().log_format, "info") {
+        return program.refuse(&error.to_string());
+    }
+    match live(program, config, run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live<C, E>(
+    program: &'static Program,
+    config: C,
+    run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
+) -> Result<(), E>
+where
+    C: AsRef<Settings>,
+    E: Display + From<StartError>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    let result = runtime.block_on(async {
+        let daemon = Daemon::start(program, config.as_ref())?;
+        let tasks = daemon.tasks.clone();
+        run(config, daemon).await?;
+        // Stopped in order, but not always because somebody asked.
+        tasks.outcome().map_err(StartError::from).map_err(E::from)
+    });
+    // Not dropped: that would wait for a disk that hangs.
+    runtime.shutdown_timeout(JOIN_TIMEOUT);
+    result
+}

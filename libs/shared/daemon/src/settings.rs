@@ -1,0 +1,176 @@
+//! The settings that every daemon has, under its own prefix.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bearer_auth::{ApiToken, AuthPolicy};
+use serde::Deserialize;
+use service_runtime::env::{Environment, Problems};
+use stream_proxy::Clocks;
+use telemetry::LogFormat;
+
+use crate::Program;
+
+/// How long a stop waits for running requests: a long answer takes a minute or two.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
+
+/// Under the daemon's prefix.
+#[derive(Default, Deserialize)]
+struct Raw {
+    addr: Option<String>,
+    cloud_profile: Option<String>,
+    require_auth: Option<String>,
+    runtime_dir: Option<String>,
+    state_dir: Option<String>,
+    first_byte_timeout_ms: Option<String>,
+    drain_timeout_secs: Option<String>,
+    log_format: Option<String>,
+}
+
+/// The same for all daemons of an installation.
+#[derive(Default, Deserialize)]
+struct Shared {
+    llorch_api_token: Option<String>,
+}
+
+/// Settings that are right.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// CLOUD, not HOME.
+    pub is_cloud: bool,
+    /// What it presents to others, and they to it.
+    pub token: Option<ApiToken>,
+    /// Who may come in.
+    pub auth: AuthPolicy,
+    /// Where engines announce themselves.
+    pub runtime_dir: PathBuf,
+    /// What is remembered across restarts.
+    pub state_dir: PathBuf,
+    /// The longest an engine may think.
+    pub first_byte_timeout: Duration,
+    /// How long a stop waits for running requests.
+    pub drain_timeout: Duration,
+    /// How logs are written.
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// The variable of the token, the same for every daemon.
+    pub(crate) const TOKEN: &str = "LLORCH_API_TOKEN";
+
+    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting it listens on
+    /// `port` of loopback.
+    pub fn read(environment: &Environment, program: &Program, port: u16, problems: &mut Problems) -> Self {
+        let raw: Raw = environment.raw_after(program.prefix, problems);
+        let shared: Shared = environment.raw_after("", problems);
+        let named = |name| Self::variable(program, name);
+        let p = problems;
+        let token = p.secret(Self::TOKEN, shared.llorch_api_token, ApiToken::new);
+        let is_required = p.flag(&named("REQUIRE_AUTH"), raw.require_auth, false);
+        let auth = AuthPolicy::new(token.clone(), is_required)
+            .inspect_err(|error| p.add(named("REQUIRE_AUTH"), error.to_string()));
+        Self {
+            addr: p.socket_addr(&named("ADDR"), raw.addr, SocketAddr::from(([127, 0, 0, 1], port))),
+            is_cloud: p.flag(&named("CLOUD_PROFILE"), raw.cloud_profile, false),
+            token,
+            auth: auth.unwrap_or_default(),
+            runtime_dir: raw
+                .runtime_dir
+                .map_or_else(|| ".runtime/engines".into(), PathBuf::from),
+            state_dir: raw
+                .state_dir
+                .map_or_else(|| ".runtime/state".into(), PathBuf::from),
+            first_byte_timeout: p.millis(
+                &named("FIRST_BYTE_TIMEOUT_MS"),
+                raw.first_byte_timeout_ms,
+                Clocks::default().first_byte,
+                1..=86_400_000,
+            ),
+            drain_timeout: p.seconds(
+                &named("DRAIN_TIMEOUT_SECS"),
+                raw.drain_timeout_secs,
+                DEFAULT_DRAIN,
+                0..=86_400,
+            ),
+            log_format: p.parse(&named("LOG_FORMAT"), raw.log_format, LogFormat::Text),
+        }
+    }
+
+    /// The full name of the common setting `name`.
+    pub(crate) fn variable(program: &Program, name: &str) -> String {
+        format!("{}{name}", program.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: Program = Program {
+        name: "demo",
+        version: "0.0.0",
+        help: "",
+        prefix: "DEMO_",
+        variables: &[],
+    };
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        let mut problems = Problems::default();
+        let settings = Settings::read(&environment, &PROGRAM, 7000, &mut problems);
+        problems
+            .finish()
+            .map_or_else(|problems| Err(problems.to_string()), |()| Ok(settings))
+    }
+
+    // spec: CONF-2, CLOUD-12002
+    #[test]
+    fn nothing_needs_to_be_set() {
+        let settings = read(&[("OTHER_ADDR", "nonsense")]).unwrap();
+        assert_eq!(settings.addr.to_string(), "127.0.0.1:7000");
+        assert!(!settings.is_cloud && !settings.auth.has_token() && settings.token.is_none());
+        assert_eq!(settings.runtime_dir, PathBuf::from(".runtime/engines"));
+        assert_eq!(settings.state_dir, PathBuf::from(".runtime/state"));
+        assert_eq!(settings.first_byte_timeout, Duration::from_secs(120));
+        assert_eq!(settings.drain_timeout, Duration::from_secs(120));
+    }
+
+    // spec: AUTH-4
+    #[test]
+    fn the_token_is_one_for_all_and_is_never_repeated() {
+        let settings = read(&[
+            ("LLORCH_API_TOKEN", "canary-4711-long"),
+            ("DEMO_REQUIRE_AUTH", "1"),
+        ])
+        .unwrap();
+        assert!(settings.auth.has_token() && settings.token.is_some());
+        assert!(!format!("{settings:?}").contains("canary"));
+        let problems = read(&[("LLORCH_API_TOKEN", "bad canary-4711\n")]).unwrap_err();
+        assert!(
+            problems.contains("LLORCH_API_TOKEN") && !problems.contains("canary"),
+            "{problems}"
+        );
+    }
+
+    // spec: CONF-1
+    #[test]
+    fn every_bad_one_is_named_in_full() {
+        let bad = [
+            ("DEMO_ADDR", "7000"),
+            ("DEMO_CLOUD_PROFILE", "yes"),
+            ("DEMO_REQUIRE_AUTH", "true"),
+            ("DEMO_FIRST_BYTE_TIMEOUT_MS", "0"),
+            ("DEMO_DRAIN_TIMEOUT_SECS", "x"),
+            ("DEMO_LOG_FORMAT", "xml"),
+        ];
+        let problems = read(&bad).unwrap_err();
+        for (name, _) in bad {
+            assert!(
+                problems.contains(&format!("{name}: ")),
+                "{name} is missing in:\n{problems}"
+            );
+        }
+        assert_eq!(problems.lines().count(), bad.len());
+    }
+}
