@@ -28,13 +28,15 @@ enum Layer {
 }
 
 /// Dependencies with owners. Tests may use them anywhere.
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 8] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
     ("subtle", &["bearer-auth"]),
     ("tracing-subscriber", &["telemetry"]),
     ("ureq", &["node-registration", "xtask"]),
     ("redb", &["registry-store"]),
+    ("sd-notify", &["service-runtime"]),
+    ("listenfd", &["service-runtime"]),
 ];
 
 /// Features of dependencies with owners.

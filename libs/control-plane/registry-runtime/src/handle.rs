@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Drain(Target, Option<Duration>, Answer<()>),
     Undrain(Target, Answer<()>),
     Probed(NodeId, Option<u64>, Result<(), String>),
+    Alive(Answer<()>),
 }
 
 /// The registry, for whoever has something to tell it or to see in it. Cheap to clone.
@@ -103,6 +104,14 @@ impl RegistryHandle {
         result: Result<(), String>,
     ) -> Result<(), CallError> {
         self.send(Command::Probed(node_id, incarnation, result)).await
+    }
+
+    /// Returns when the registry's task has taken a turn, which shows that it lives.
+    ///
+    /// # Errors
+    /// When the registry has stopped.
+    pub async fn alive(&self) -> Result<(), CallError> {
+        self.call(Command::Alive).await
     }
 
     /// All nodes, as last published.

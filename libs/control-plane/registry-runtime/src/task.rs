@@ -184,6 +184,7 @@ impl RegistryTask {
                 later(answer, registry.drain(&target, deadline, now))
             }
             Command::Undrain(target, answer) => later(answer, registry.undrain(&target, now)),
+            Command::Alive(answer) => later(answer, Ok(())),
             Command::Probed(node_id, incarnation, result) => {
                 registry.probe(&node_id, incarnation, result, now);
                 None

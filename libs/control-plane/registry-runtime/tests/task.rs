@@ -109,8 +109,10 @@ async fn what_changes_nothing_publishes_nothing() {
 async fn a_stop_ends_the_task_and_answers_no_more() {
     let running = start(without_prober());
     running.handle.register(register("a")).await.unwrap();
+    assert_eq!(running.handle.alive().await, Ok(()));
     running.shutdown.request();
     running.tasks.join(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(running.handle.alive().await, Err(CallError::Stopped));
     assert_eq!(
         running.handle.register(register("b")).await,
         Err(CallError::Stopped)

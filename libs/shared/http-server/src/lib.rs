@@ -52,5 +52,5 @@ pub use limits::{Limits, MAX_HEADERS};
 pub use listener::{Listener, TcpListener};
 pub use request_id::RequestId;
 pub use routes::{method_not_allowed, not_found, service_routes, with_fallbacks};
-pub use server::{BoundServer, ServerHandle, bind, serve_on};
+pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
 pub use service::{BoxError, HttpService, PeerAddr, ResponseBody};

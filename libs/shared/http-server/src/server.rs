@@ -20,7 +20,15 @@ use crate::{
 /// # Errors
 /// When the address cannot be bound.
 pub fn bind(addr: SocketAddr, limits: Limits) -> io::Result<BoundServer> {
-    let listener = listen(addr)?;
+    adopt(listen(addr)?, limits)
+}
+
+/// Takes a socket that somebody else has bound and listens on, for example the service manager.
+///
+/// # Errors
+/// When it cannot be used: it is closed, or no socket.
+pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<BoundServer> {
+    listener.set_nonblocking(true)?;
     let local_addr = listener.local_addr()?;
     Ok(BoundServer {
         listener,

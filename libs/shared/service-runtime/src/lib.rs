@@ -31,12 +31,14 @@
 
 mod descriptors;
 pub mod env;
+mod manager;
 mod readiness;
 mod shutdown;
 mod signals;
 mod tasks;
 
 pub use descriptors::raise_descriptor_limit;
+pub use manager::{ServiceManager, SocketError, inherited_listener};
 pub use readiness::{Latch, Readiness};
 pub use shutdown::Shutdown;
 pub use signals::{EXIT_SECOND_SIGNAL, signals};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Extension, Router, routing::get};
-use http_server::{ApiJson, BoundServer, Limits, PeerAddr, ServerHandle, bind};
+use http_server::{ApiJson, BoundServer, Limits, PeerAddr, ServerHandle, adopt, bind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
@@ -56,6 +56,22 @@ async fn connections_wait_until_the_server_serves() {
     assert!(TcpStream::connect(addr).await.is_err());
     // The port is free for the next life at once.
     bind(addr, Limits::default()).unwrap();
+}
+
+// spec: STOP-10
+#[tokio::test]
+async fn a_socket_of_somebody_else_outlives_the_server() {
+    let socket = std::net::TcpListener::bind(ANY_PORT).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let server = || adopt(socket.try_clone().unwrap(), Limits::default()).unwrap();
+    let first = serve(server());
+    connect(addr).await.get("/").await;
+    assert_eq!(first.close(PATIENCE).await, 0);
+    // Nobody serves; a restart looks like this from outside.
+    let waiting = TcpStream::connect(addr).await.unwrap();
+    let _second = serve(server());
+    let local = waiting.local_addr().unwrap();
+    assert_eq!(Client::new(waiting).get("/").await.text(), local.to_string());
 }
 
 #[tokio::test]
