@@ -70,7 +70,7 @@ impl ServiceManager {
         };
         tracing::debug!(?timeout, "the service manager watches");
         let beats = beats(tasks.clone(), timeout, progress, || {
-            tell(&[NotifyState::Watchdog])
+            tell(&[NotifyState::Watchdog]);
         });
         tasks.spawn("watchdog", async move {
             tokio::select! {
