@@ -62,6 +62,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         task_api.clone().sweep(async move { old_tasks.requested().await }),
     );
 
+    let (shown, watched) = (tables.clone(), registry.clone());
     let readiness = Readiness::new();
     let control = ControlApi::new(registry, tables)
         .with_quarantine(move |endpoint| quarantine(&admission, endpoint))
@@ -75,8 +76,23 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let service = Authenticated::new(config.settings.auth, Front::new(gateway, with_fallbacks(control)));
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
     daemon.listening(addr);
+    daemon.show(shown, |table| {
+        let (models, endpoints) = (table.models().count(), table.endpoints().len());
+        format!("models: {models}, endpoints: {endpoints}")
+    });
+    daemon.watched(move || {
+        let registry = watched.clone();
+        // In HOME there is no registry to wait for.
+        async move {
+            if let Some(registry) = registry {
+                // One that has stopped does so because everything does.
+                let _ = registry.alive().await;
+            }
+        }
+    });
 
-    daemon.stop.requested().await;
+    let within = config.shutdown_grace + config.settings.drain_timeout;
+    daemon.asked_to_stop(within).await;
     Stopping {
         readiness,
         server,

@@ -7,13 +7,18 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     process::{Child, ChildStderr, Command, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_orchestratord");
+
+/// Long for any machine; only a test that fails waits for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Daemon {
     child: Child,
@@ -100,4 +105,90 @@ fn nobody_reads_what_it_says() {
     assert_eq!(refused.unwrap().code(), Some(64));
     let help = Command::new(DAEMON).arg("--help").stdout(full()).status();
     assert_eq!(help.unwrap().code(), Some(1));
+}
+
+// spec: STOP-9, STOP-10
+#[test]
+fn a_restart_under_a_service_manager_refuses_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let notify = directory.path().join("notify");
+    let messages = UnixDatagram::bind(&notify).unwrap();
+    messages.set_read_timeout(Some(PATIENCE)).unwrap();
+    let message_with = |expected: &str| {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = messages.recv(&mut buffer).unwrap();
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if message.contains(expected) {
+                return message;
+            }
+        }
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    let start = || {
+        Command::new("sh")
+            .args([
+                "-c",
+                "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\"",
+            ])
+            .arg(DAEMON)
+            .env("NOTIFY_SOCKET", &notify)
+            .env("WATCHDOG_USEC", "300000")
+            .env("ORCHESTRATORD_CLOUD_PROFILE", "true")
+            .env("ORCHESTRATORD_STATE_DIR", directory.path())
+            .env("ORCHESTRATORD_DRAIN_TIMEOUT_SECS", "100")
+            .stdin(OwnedFd::from(socket.try_clone().unwrap()))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let health = |mut stream: TcpStream| {
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply.lines().next().unwrap().to_owned()
+    };
+
+    let early = TcpStream::connect(addr).unwrap();
+    let mut first = start();
+    message_with("READY=1");
+    assert_eq!(health(early), "HTTP/1.1 200 OK");
+    message_with("STATUS=models: 0, endpoints: 0");
+    // Its sign of life comes through the registry.
+    message_with("WATCHDOG=1");
+    kill_process(Pid::from_child(&first), Signal::TERM).unwrap();
+    // The drain, and the time that everything gets to end.
+    assert!(message_with("STOPPING=1").contains("EXTEND_TIMEOUT_USEC=110000000"));
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+
+    let between = TcpStream::connect(addr).unwrap();
+    let mut second = start();
+    assert_eq!(health(between), "HTTP/1.1 200 OK");
+    kill_process(Pid::from_child(&second), Signal::TERM).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+}
+
+// spec: STOP-10
+#[test]
+fn an_address_that_is_not_the_sockets_is_refused() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 exec \"$0\""])
+        .arg(DAEMON)
+        .env("ORCHESTRATORD_ADDR", "127.0.0.1:1")
+        .stdin(OwnedFd::from(socket.try_clone().unwrap()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    for part in [
+        "ORCHESTRATORD_ADDR",
+        "127.0.0.1:1",
+        &socket.local_addr().unwrap().to_string(),
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
 }

@@ -10,7 +10,7 @@ use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines};
 use node_registration::{NodeRegistration, RegistrationHandle};
 use pool_registry::PoolRegistry;
-use pool_registry_types::PoolId;
+use pool_registry_types::{PoolId, PoolStatus};
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
 
@@ -73,13 +73,23 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         )
         .context("serve")?;
     daemon.listening(addr);
+    let shown = registry.clone();
+    daemon.show(registry.subscribe(), move |_| status_line(&shown.statuses()));
+    let watched = registry.clone();
+    daemon.watched(move || {
+        let registry = watched.clone();
+        // Every request needs its lock.
+        async move { drop(registry.statuses()) }
+    });
 
     // Last, so that whoever hears of us can reach us.
     let registration = match (config.cloud.and_then(|cloud| cloud.registration), &node) {
         (Some(registration), Some(node)) => Some(register(registration, node, &tasks, parts.clone())?),
         _ => None,
     };
-    daemon.stop.requested().await;
+    daemon
+        .asked_to_stop(config.settings.drain_timeout + DEREGISTER_TIMEOUT + JOIN_TIMEOUT)
+        .await;
     Stopping {
         readiness,
         registry,
@@ -91,6 +101,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     .run(config.settings.drain_timeout)
     .await;
     Ok(())
+}
+
+/// The pools in a line, for people.
+fn status_line(pools: &[PoolStatus]) -> String {
+    let ready = pools.iter().filter(|pool| pool.ready).count();
+    let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
+    format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
 }
 
 /// What an operator has drained in an earlier life. The HOME profile keeps nothing.
@@ -209,6 +226,7 @@ impl Stopping {
         // 4. The doors close, so that nobody is with an engine any more, and the engines end.
         self.server.close(JOIN_TIMEOUT).await;
         if let Some(engines) = self.engines {
+            self.daemon.stops_within(engines.stop_limit().await);
             engines.stop_all().await;
         }
         // 5. Everything else ends.

@@ -13,6 +13,9 @@ use crate::PoolSpec;
 /// What the agent knows and an engine must not.
 const SECRETS_OF_THE_AGENT: [&str; 1] = ["LLORCH_API_TOKEN"];
 
+/// What the agent's service manager told the agent. An engine that believed it meant itself would speak for the agent.
+const WORDS_OF_THE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
 /// How often an adopted process is looked at. It is not our child, so nobody tells us when it ends; the probes
 /// and the refused connections of its requests tell of it no later.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -158,7 +161,7 @@ fn command(spec: &PoolSpec, port: u16) -> Command {
         .args(spec.arguments(&port))
         .stdin(Stdio::null())
         .process_group(0);
-    for name in SECRETS_OF_THE_AGENT {
+    for name in SECRETS_OF_THE_AGENT.iter().chain(&WORDS_OF_THE_MANAGER) {
         command.env_remove(name);
     }
     command.envs(spec.environment(&port));
@@ -181,6 +184,7 @@ mod tests {
             changes.contains(&("LLORCH_API_TOKEN".as_ref(), None)),
             "{changes:?}"
         );
+        assert!(changes.contains(&("NOTIFY_SOCKET".as_ref(), None)), "{changes:?}");
         assert!(
             changes.contains(&("A".as_ref(), Some("1".as_ref()))),
             "{changes:?}"

@@ -267,19 +267,30 @@ impl Provisioner {
         result.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
+    /// How long [`stop_all`](Self::stop_all) may take at most.
+    pub async fn stop_limit(&self) -> Duration {
+        let mut limit = Duration::ZERO;
+        for pool in self.pools.values() {
+            let pool = pool.lock().await;
+            if pool.spec.on_agent_stop != OnAgentStop::Leave {
+                limit = limit.max(stop_limit(&pool.spec));
+            }
+        }
+        limit
+    }
+
     /// Stops every engine but those that are to be left running, and returns when they have ended, or do not end
     /// within the times their pools give them. Restarts and reloads that are under way are broken off.
     pub async fn stop_all(&self) {
         self.crew.stopping.request();
         let mut left = Vec::new();
-        let mut limit = Duration::ZERO;
+        let limit = self.stop_limit().await;
         for (pool_id, pool) in self.pools.iter() {
             let pool = pool.lock().await;
             if pool.spec.on_agent_stop == OnAgentStop::Leave {
                 left.push(pool_id.clone());
                 continue;
             }
-            limit = limit.max(stop_limit(&pool.spec));
             let wishes = pool.replicas.values().map(|engine| engine.wish(Wish::Stop));
             futures_util::future::join_all(wishes).await;
         }

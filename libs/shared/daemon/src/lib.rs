@@ -31,7 +31,7 @@
 //!
 //! async fn run(config: Config, daemon: Daemon) -> Result<(), StartError> {
 //!     let _listener = daemon.bind(&config.0)?;
-//!     daemon.stop.requested().await;
+//!     daemon.asked_to_stop(std::time::Duration::ZERO).await;
 //!     daemon.end().await;
 //!     Ok(())
 //! }

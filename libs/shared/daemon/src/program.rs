@@ -3,10 +3,14 @@
 use std::{
     fmt::Display,
     io::{self, Write as _},
+    net::{SocketAddr, TcpListener},
     process::ExitCode,
 };
 
-use service_runtime::env::{EXIT_BAD_CONFIGURATION, Environment, Problems};
+use service_runtime::{
+    env::{EXIT_BAD_CONFIGURATION, Environment, Problems},
+    inherited_listener,
+};
 
 use crate::{
     Settings,
@@ -38,6 +42,20 @@ impl Program {
         Environment::from_process(&prefixes)
     }
 
+    /// A socket that was handed over has its address already; a setting that says another one is a mistake, and
+    /// whoever made it should not look for the daemon where it is not.
+    fn settle_address(&self, environment: &mut Environment, addr: SocketAddr) -> Result<(), String> {
+        let variable = Settings::variable(self, "ADDR");
+        environment
+            .settle(&variable, addr.to_string(), |before| before.parse() == Ok(addr))
+            .map_err(|before| {
+                format!(
+                    "{variable} is {before:?}, but the service manager handed over a socket that listens on {addr}: \
+                     change ListenStream= of the socket unit, or leave {variable} unset"
+                )
+            })
+    }
+
     /// Says why nothing is started; the exit code says it also when nobody reads.
     fn refuse(&self, reason: &str) -> ExitCode {
         let _ = writeln!(io::stderr(), "{}: {reason}", self.name);
@@ -55,8 +73,8 @@ fn say(text: &str) -> ExitCode {
 
 /// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it returns.
 ///
-/// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when [`Daemon::stop`] asks, and
-/// calls [`Daemon::end`] last. The exit code is 0 when it has stopped in order, 1 when it failed or one of its tasks
+/// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when
+/// [`Daemon::asked_to_stop`] returns, and calls [`Daemon::end`] last. The exit code is 0 when it has stopped in order, 1 when it failed or one of its tasks
 /// panicked, 64 when an argument or a setting is bad. An error is logged in its alternate form, with its causes in
 /// `anyhow`'s.
 pub fn main<C, E>(
@@ -83,14 +101,25 @@ where
             ));
         }
     }
-    let config = match configure(program.environment()) {
+    let mut environment = program.environment();
+    // Now, while there are no threads.
+    let listener = match inherited_listener() {
+        Ok(listener) => listener,
+        Err(error) => return program.refuse(&error.to_string()),
+    };
+    if let Some(addr) = listener.as_ref().and_then(|listener| listener.local_addr().ok())
+        && let Err(reason) = program.settle_address(&mut environment, addr)
+    {
+        return program.refuse(&reason);
+    }
+    let config = match configure(environment) {
         Ok(config) => config,
         Err(problems) => return program.refuse(&format!("bad settings\n{problems}")),
     };
     if let Err(error) = telemetry::init(config.as_ref().log_format, "info") {
         return program.refuse(&error.to_string());
     }
-    match live(program, config, run) {
+    match live(program, config, listener, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
@@ -102,6 +131,7 @@ where
 fn live<C, E>(
     program: &'static Program,
     config: C,
+    listener: Option<TcpListener>,
     run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
 ) -> Result<(), E>
 where
@@ -113,7 +143,7 @@ where
         .build()
         .map_err(StartError::Runtime)?;
     let result = runtime.block_on(async {
-        let daemon = Daemon::start(program, config.as_ref())?;
+        let daemon = Daemon::start(program, config.as_ref(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
         // Stopped in order, but not always because somebody asked.

@@ -1,16 +1,24 @@
 //! A daemon that runs: what it is built around, from its first log line to its last.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use http_server::{BoundServer, Limits};
-use service_runtime::{Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals};
+use service_runtime::{ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals};
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
+use tokio::sync::watch;
 
 use crate::{Program, Settings};
 
 /// How long tasks get to end once nothing is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the line for `systemctl status` changes at most; nobody reads faster.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a daemon could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +55,17 @@ pub struct Daemon {
     pub parts: Shutdown,
     /// Every task of the process.
     pub tasks: Tasks,
+    /// What the service manager has bound for us.
+    listener: Option<TcpListener>,
 }
 
 impl Daemon {
     /// Must be called within the runtime.
-    pub(crate) fn start(program: &'static Program, settings: &Settings) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        program: &'static Program,
+        settings: &Settings,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
         tracing::info!("{}", settings.auth.describe());
         let stop = Shutdown::new();
@@ -62,10 +76,11 @@ impl Daemon {
             stop,
             parts: Shutdown::new(),
             tasks,
+            listener,
         })
     }
 
-    /// Takes the address that the settings name; connections wait in the kernel until the server serves. As many
+    /// Takes the socket of the service manager, or else the address that the settings name; connections wait in the kernel until the server serves. As many
     /// are accepted as the system's limit of open files allows.
     ///
     /// # Errors
@@ -73,7 +88,13 @@ impl Daemon {
     pub fn bind(&self, settings: &Settings) -> Result<BoundServer, StartError> {
         let limits = Limits::default().within_descriptors(raise_descriptor_limit());
         let addr = settings.addr;
-        http_server::bind(addr, limits).map_err(|source| StartError::Listen {
+        let bound = match &self.listener {
+            Some(listener) => listener
+                .try_clone()
+                .and_then(|listener| http_server::adopt(listener, limits)),
+            None => http_server::bind(addr, limits),
+        };
+        bound.map_err(|source| StartError::Listen {
             addr,
             variable: Settings::variable(self.program, "ADDR"),
             source,
@@ -95,9 +116,57 @@ impl Daemon {
         Metrics::new(self.program.name, self.program.version)
     }
 
-    /// Says where it listens: people and scripts wait for this line.
+    /// Says where it listens: people and scripts wait for this line, and the service manager for the word.
     pub fn listening(&self, addr: SocketAddr) {
         tracing::info!("{} listening on {addr}", self.program.name);
+        ServiceManager.ready();
+    }
+
+    /// Under a watchdog, gives signs of life as long as tasks run and `progress` returns; see
+    /// [`ServiceManager::beat`].
+    pub fn watched<F>(&self, progress: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        ServiceManager.beat(&self.tasks, self.parts.clone(), progress);
+    }
+
+    /// Keeps the service manager's line about us up to date with `state`.
+    pub fn show<T: Send + Sync + 'static>(
+        &self,
+        mut state: watch::Receiver<T>,
+        line: impl Fn(&T) -> String + Send + Sync + 'static,
+    ) {
+        let parts = self.parts.clone();
+        self.tasks.spawn("status-line", async move {
+            let shown = async {
+                loop {
+                    let line = line(&state.borrow_and_update());
+                    ServiceManager.status(&line);
+                    tokio::time::sleep(STATUS_INTERVAL).await;
+                    if state.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = parts.requested() => {}
+                () = shown => {}
+            }
+        });
+    }
+
+    /// Returns when somebody has asked for a stop. The service manager is told that it may take as long as `within`,
+    /// and the time that everything gets to end after that.
+    pub async fn asked_to_stop(&self, within: Duration) {
+        self.stop.requested().await;
+        ServiceManager.status("stopping: running requests finish");
+        self.stops_within(within);
+    }
+
+    /// The stop under way may take as long as `within` from now on, and the time that everything gets to end after that.
+    pub fn stops_within(&self, within: Duration) {
+        ServiceManager.stopping(within + 2 * JOIN_TIMEOUT);
     }
 
     /// The last step of a stop: everything behind the doors ends. Who does not end in time is named and left behind.

@@ -1,6 +1,6 @@
 //! The settings that every daemon has, under its own prefix.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use bearer_auth::{ApiToken, AuthPolicy};
 use serde::Deserialize;
@@ -30,6 +30,38 @@ struct Raw {
 #[derive(Default, Deserialize)]
 struct Shared {
     llorch_api_token: Option<String>,
+}
+
+/// When a token must be set, or nothing is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequireAuth {
+    Never,
+    /// When another machine could ask.
+    BeyondLoopback,
+    Always,
+}
+
+impl RequireAuth {
+    fn at(self, addr: SocketAddr) -> bool {
+        match self {
+            Self::Never => false,
+            Self::BeyondLoopback => !addr.ip().is_loopback(),
+            Self::Always => true,
+        }
+    }
+}
+
+impl FromStr for RequireAuth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "false" | "0" => Ok(Self::Never),
+            "beyond-loopback" => Ok(Self::BeyondLoopback),
+            "true" | "1" => Ok(Self::Always),
+            other => Err(format!("must be true, false or beyond-loopback, not {other:?}")),
+        }
+    }
 }
 
 /// Settings that are right.
@@ -67,11 +99,17 @@ impl Settings {
         let named = |name| Self::variable(program, name);
         let p = problems;
         let token = p.secret(Self::TOKEN, shared.llorch_api_token, ApiToken::new);
-        let is_required = p.flag(&named("REQUIRE_AUTH"), raw.require_auth, false);
-        let auth = AuthPolicy::new(token.clone(), is_required)
-            .inspect_err(|error| p.add(named("REQUIRE_AUTH"), error.to_string()));
+        let addr = p.socket_addr(&named("ADDR"), raw.addr, SocketAddr::from(([127, 0, 0, 1], port)));
+        let required = p.parse(&named("REQUIRE_AUTH"), raw.require_auth, RequireAuth::Never);
+        let auth = AuthPolicy::new(token.clone(), required.at(addr)).inspect_err(|error| {
+            let because = match required {
+                RequireAuth::BeyondLoopback => format!(" (it listens on {addr}, beyond loopback)"),
+                RequireAuth::Never | RequireAuth::Always => String::new(),
+            };
+            p.add(named("REQUIRE_AUTH"), format!("{error}{because}"));
+        });
         Self {
-            addr: p.socket_addr(&named("ADDR"), raw.addr, SocketAddr::from(([127, 0, 0, 1], port))),
+            addr,
             is_cloud: p.flag(&named("CLOUD_PROFILE"), raw.cloud_profile, false),
             token,
             auth: auth.unwrap_or_default(),
@@ -151,6 +189,21 @@ mod tests {
             problems.contains("LLORCH_API_TOKEN") && !problems.contains("canary"),
             "{problems}"
         );
+    }
+
+    // spec: AUTH-7
+    #[test]
+    fn a_token_can_be_required_beyond_loopback_only() {
+        let at = |addr| read(&[("DEMO_REQUIRE_AUTH", "beyond-loopback"), ("DEMO_ADDR", addr)]);
+        assert!(!at("127.0.0.1:7000").unwrap().auth.has_token());
+        assert!(at("[::1]:7000").is_ok());
+        for addr in ["0.0.0.0:7000", "[::]:7000", "192.168.1.10:7000"] {
+            let problems = at(addr).unwrap_err();
+            assert!(
+                problems.contains("DEMO_REQUIRE_AUTH") && problems.contains(addr),
+                "{problems}"
+            );
+        }
     }
 
     // spec: CONF-1

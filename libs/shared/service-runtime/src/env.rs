@@ -85,6 +85,22 @@ impl Environment {
         environment
     }
 
+    /// Sets `name` to what is already certain, whatever the settings say.
+    ///
+    /// # Errors
+    /// With the value it was set to, when that is another one for `same`.
+    pub fn settle(
+        &mut self,
+        name: &str,
+        value: String,
+        same: impl FnOnce(&str) -> bool,
+    ) -> Result<(), String> {
+        match self.values.insert(name.to_owned(), value) {
+            Some(before) if !same(before.trim()) => Err(before),
+            _ => Ok(()),
+        }
+    }
+
     /// Fills a struct of `Option<String>` fields, each named as its variable in lower case.
     ///
     /// A variable that is not Unicode is noted in `problems` and left out.
