@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use pool_registry_types::{Capabilities, NodeId, PoolId, PoolStatus, RegisterRequest};
+use pool_registry_types::{Capabilities, EngineLoad, NodeId, PoolId, PoolStatus, RegisterRequest};
 
 use crate::{
     FORGET_AFTER, Registry,
@@ -193,6 +193,7 @@ fn all_free(status: &PoolStatus) -> PoolStatus {
     status.vram_free_bytes = 0;
     for replica in status.replicas.iter_mut().flatten() {
         replica.slots_free = replica.slots_total;
+        replica.load = EngineLoad::default();
     }
     status
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    Capabilities, EngineLoad, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
 };
 
 use crate::{PROBES_TO_UNREACHABLE, RegistryError, intent::Intent};
@@ -295,6 +295,7 @@ fn lasting(status: &PoolStatus) -> PoolStatus {
     status.vram_free_bytes = 0;
     for replica in status.replicas.iter_mut().flatten() {
         replica.slots_free = 0;
+        replica.load = EngineLoad::default();
     }
     status
 }

@@ -87,12 +87,9 @@ fn slots_that_were_taken_count_as_free() {
     busy.slots_free = 0;
     busy.vram_free_bytes = 7;
     busy.replicas = Some(vec![ReplicaStatus {
-        replica_id: ReplicaId::new("r0").unwrap(),
         ready: true,
-        slots_free: 0,
         slots_total: 4,
-        models: None,
-        last_error: None,
+        ..ReplicaStatus::new(ReplicaId::new("r0").unwrap())
     }]);
     let mut before = World::new();
     before.register("a").unwrap();

@@ -250,12 +250,14 @@ fn an_offline_node_is_forgotten_after_a_day() {
 #[test]
 fn only_what_a_reader_wants_to_know_is_a_change() {
     let replica = |slots_free, ready| pool_registry_types::ReplicaStatus {
-        replica_id: pool_registry_types::ReplicaId::new("r0").unwrap(),
         ready,
         slots_free,
         slots_total: 4,
-        models: None,
-        last_error: None,
+        load: pool_registry_types::EngineLoad {
+            running: Some(4 - slots_free),
+            ..Default::default()
+        },
+        ..pool_registry_types::ReplicaStatus::new(pool_registry_types::ReplicaId::new("r0").unwrap())
     };
     type Edit = fn(&mut pool_registry_types::PoolStatus);
     let quiet: [Edit; 2] = [|p| p.slots_free = 0, |p| p.vram_free_bytes = 9];

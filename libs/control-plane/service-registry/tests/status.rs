@@ -268,12 +268,11 @@ fn why_a_pool_is_not_ready() {
 #[test]
 fn models_are_what_the_pool_or_a_replica_names() {
     let replica = |models: Option<&[&str]>| ReplicaStatus {
-        replica_id: ReplicaId::new("r").unwrap(),
         ready: true,
         slots_free: 1,
         slots_total: 1,
         models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
-        last_error: None,
+        ..ReplicaStatus::new(ReplicaId::new("r").unwrap())
     };
     let mut world = World::with_nodes(&["a"]);
     for (pool_says, replicas_say, expected) in [

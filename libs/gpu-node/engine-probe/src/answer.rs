@@ -33,12 +33,6 @@ fn names_of(entry: &Value) -> impl Iterator<Item = &str> {
         .filter_map(Value::as_str)
 }
 
-/// The version, where the answer to the readiness question tells it.
-pub(crate) fn version(body: &[u8]) -> Option<String> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    answer.get("version")?.as_str().map(str::to_owned)
-}
-
 /// What an engine says about its own trouble: `{"error":{"message":…}}`, `{"error":…}`, or nothing.
 pub(crate) fn complaint(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;

@@ -5,36 +5,57 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, uri::PathAndQuery};
 use pool_registry::ProbeOutcome;
-use pool_registry_types::{EngineKind, HttpUrl};
+use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 use stream_proxy::GetError;
 
 use crate::{
-    answer::{complaint, models, version},
+    answer::{complaint, models},
+    figures,
     kind::{MODELS, readiness_path},
 };
 
 /// The most of an answer's body that is read, in bytes. A thousand models need a fraction of it.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// What to ask an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Whether it takes requests.
-    Readiness,
-    /// Also which models it serves, when it takes requests.
-    Models,
+/// What to ask an engine, beyond whether it takes requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Which models it serves.
+    pub models: bool,
+    /// What stays as it is while it runs: its version and its slots.
+    pub traits: bool,
+    /// What it does now.
+    pub load: bool,
+}
+
+impl Ask {
+    /// Only whether it takes requests.
+    pub const READINESS: Self = Self {
+        models: false,
+        traits: false,
+        load: false,
+    };
+
+    /// Everything it can be asked.
+    pub const ALL: Self = Self {
+        models: true,
+        traits: true,
+        load: true,
+    };
 }
 
 /// Asks the engine at `url`, each question at most `limit` long.
 ///
-/// Whatever goes wrong is part of the outcome: the engine did not say that it is ready.
+/// Whatever goes wrong is part of the outcome: the engine did not say that it is ready. What it does not say beyond
+/// that is missing from the outcome, and no fault.
 pub async fn probe(kind: &EngineKind, url: &HttpUrl, ask: Ask, limit: Duration) -> ProbeOutcome {
+    let engine = Engine { kind, url, limit };
     let mut path = readiness_path(kind);
-    let mut answer = get(url, path, limit).await;
+    let mut answer = engine.get(path).await;
     // An engine too old to know the path is not for that reason unwell.
     if path != MODELS && matches!(answer, Ok((StatusCode::NOT_FOUND, _))) {
         path = MODELS;
-        answer = get(url, path, limit).await;
+        answer = engine.get(path).await;
     }
     let body = match answer {
         Ok((status, body)) if takes_requests(status) => body,
@@ -44,21 +65,120 @@ pub async fn probe(kind: &EngineKind, url: &HttpUrl, ask: Ask, limit: Duration) 
     let mut outcome = ProbeOutcome::ready();
     if path == MODELS {
         outcome.models = models(kind, &body);
-        return outcome;
+    } else if ask.models {
+        outcome.models = engine.body(MODELS).await.and_then(|body| models(kind, &body));
     }
-    outcome.engine_version = version(&body);
-    if ask == Ask::Models
-        && let Ok((status, body)) = get(url, MODELS, limit).await
-        && status.is_success()
-    {
-        outcome.models = models(kind, &body);
+    if ask.traits || ask.load {
+        engine.figures(ask, &body, &mut outcome).await;
     }
     outcome
 }
 
-/// A connection per question tells what a kept one cannot: that a new request would get through.
-async fn get(url: &HttpUrl, path: &'static str, limit: Duration) -> Result<(StatusCode, Bytes), GetError> {
-    stream_proxy::get(url, PathAndQuery::from_static(path), limit, MAX_BODY_BYTES).await
+/// One engine, and how long it has for one answer.
+struct Engine<'a> {
+    kind: &'a EngineKind,
+    url: &'a HttpUrl,
+    limit: Duration,
+}
+
+impl Engine<'_> {
+    /// A connection per question tells what a kept one cannot: that a new request would get through.
+    async fn get(&self, path: &'static str) -> Result<(StatusCode, Bytes), GetError> {
+        stream_proxy::get(
+            self.url,
+            PathAndQuery::from_static(path),
+            self.limit,
+            MAX_BODY_BYTES,
+        )
+        .await
+    }
+
+    /// The body of an answer that is one.
+    async fn body(&self, path: &'static str) -> Option<Bytes> {
+        let (status, body) = self.get(path).await.ok()?;
+        status.is_success().then_some(body)
+    }
+
+    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to the first question.
+    async fn figures(&self, ask: Ask, ready: &[u8], outcome: &mut ProbeOutcome) {
+        // What was asked and not told is not known any more.
+        let mut load = EngineLoad::default();
+        match self.kind.as_str() {
+            "llamacpp" => self.llama(ask, outcome, &mut load).await,
+            "vllm" => {
+                if ask.traits {
+                    outcome.engine_version = self.body("/version").await.and_then(|b| figures::version(&b));
+                }
+                if ask.load
+                    && let Some(body) = self.body("/metrics").await
+                {
+                    load = figures::vllm_metrics(&body);
+                }
+            }
+            "sglang" => self.sglang(ask, outcome, &mut load).await,
+            "ollama" => {
+                outcome.engine_version = figures::version(ready);
+                if ask.load {
+                    load.models_loaded = self
+                        .body("/api/ps")
+                        .await
+                        .and_then(|b| figures::ollama_loaded(&b));
+                }
+            }
+            "tgi" => {
+                if ask.traits
+                    && let Some(body) = self.body("/info").await
+                {
+                    (outcome.slots, outcome.engine_version) = figures::tgi_info(&body);
+                }
+                if ask.load
+                    && let Some(body) = self.body("/metrics").await
+                {
+                    load = figures::tgi_metrics(&body);
+                }
+            }
+            _ => {}
+        }
+        if ask.load {
+            outcome.load = Some(load);
+        }
+    }
+
+    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep. `/props` and
+    /// `/metrics` do neither.
+    async fn llama(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+        let Some(body) = self.body("/props").await else {
+            return;
+        };
+        let props = figures::props(&body);
+        let is_router = props.slots.is_none();
+        (outcome.slots, outcome.engine_version) = (props.slots, props.version);
+        if !ask.load {
+            return;
+        }
+        if props.has_metrics
+            && let Some(body) = self.body("/metrics").await
+        {
+            *load = figures::llama_metrics(&body);
+        }
+        load.sleeping = props.sleeping;
+        if is_router {
+            load.models_loaded = self.body("/models").await.and_then(|b| figures::llama_loaded(&b));
+        }
+    }
+
+    /// One answer tells everything, in versions that know the path.
+    async fn sglang(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+        let loads = self.body("/v1/loads?include=core").await;
+        if let Some(loads) = loads.and_then(|body| figures::sglang_loads(&body)) {
+            (outcome.slots, outcome.engine_version) = (loads.slots, loads.version);
+            *load = loads.load;
+        } else if ask.load
+            && let Some(body) = self.body("/metrics").await
+        {
+            *load = figures::sglang_metrics(&body);
+        }
+    }
 }
 
 /// An engine that wants a key from us is there, and takes requests of those who have it.

@@ -8,6 +8,7 @@ use tracing::debug;
 
 use crate::{
     probe::probe,
+    report::report,
     schedule::{Job, Schedule, Timing},
 };
 
@@ -71,11 +72,13 @@ impl Prober {
     fn take_in(&self, schedule: &mut Schedule, target: &ReplicaTarget, outcome: ProbeOutcome) {
         debug!(pool = %target.pool_id, replica = %target.replica_id, ?outcome, "probed");
         let drift = fastrand::f64().mul_add(2.0, -1.0);
-        schedule.finished(target, outcome.models.is_some(), Instant::now(), drift);
+        schedule.finished(target, &outcome, Instant::now(), drift);
         let ReplicaTarget {
             pool_id, replica_id, ..
         } = target;
-        self.registry
+        let changes = self
+            .registry
             .probed(pool_id, replica_id, target.generation, outcome);
+        report(pool_id, replica_id, &changes);
     }
 }

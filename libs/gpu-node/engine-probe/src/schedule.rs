@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pool_registry::ReplicaTarget;
+use pool_registry::{ProbeOutcome, ReplicaTarget};
 use pool_registry_types::{PoolId, ReplicaId};
 use tokio::time::Instant;
 
@@ -13,7 +13,10 @@ use crate::probe::Ask;
 pub struct Timing {
     /// Between two questions whether an engine takes requests.
     pub readiness: Duration,
-    /// Between two questions for its models, once they are known; until then they are part of every probe.
+    /// Between two questions what it does.
+    pub load: Duration,
+    /// Between two questions for its models, version and slots, once its models are known; until then they are part
+    /// of every probe.
     pub models: Duration,
     /// How long an engine has for one answer.
     pub timeout: Duration,
@@ -22,11 +25,14 @@ pub struct Timing {
 impl Default for Timing {
     /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once a second
     ///   can keep it from noticing that clients have gone.
+    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps llama-server from noticing
+    ///   within the same second that clients have gone.
     /// * 30 s for models: they change when an operator changes them.
     /// * 1 s for an answer: none of these questions waits for a token.
     fn default() -> Self {
         Self {
             readiness: Duration::from_secs(2),
+            load: Duration::from_secs(5),
             models: Duration::from_secs(30),
             timeout: Duration::from_secs(1),
         }
@@ -43,7 +49,9 @@ struct Entry {
     target: ReplicaTarget,
     next: Instant,
     models_due: Instant,
-    running: bool,
+    load_due: Instant,
+    /// What it is being asked.
+    running: Option<Ask>,
 }
 
 /// One probe to be made.
@@ -89,7 +97,8 @@ impl Schedule {
                     target: target.clone(),
                     next: now,
                     models_due: now,
-                    running: false,
+                    load_due: now,
+                    running: None,
                 });
                 (key, entry)
             })
@@ -98,42 +107,56 @@ impl Schedule {
 
     /// At most `most` probes that are due, the longest overdue first; they count as running from now on.
     pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Job> {
-        let is_due = |entry: &Entry| !entry.running && entry.next <= now;
+        let is_due = |entry: &Entry| entry.running.is_none() && entry.next <= now;
         let mut due: Vec<&mut Entry> = self.entries.values_mut().filter(|entry| is_due(entry)).collect();
         due.sort_by_key(|entry| entry.next);
         due.into_iter()
             .take(most)
             .map(|entry| {
-                entry.running = true;
-                let ask_models = !entry.target.declares_models && entry.models_due <= now;
+                let is_due = entry.models_due <= now;
+                let ask = Ask {
+                    models: is_due && !entry.target.declares_models,
+                    traits: is_due,
+                    load: entry.load_due <= now,
+                };
+                entry.running = Some(ask);
                 Job {
                     target: entry.target.clone(),
-                    ask: if ask_models { Ask::Models } else { Ask::Readiness },
+                    ask,
                 }
             })
             .collect()
     }
 
     /// A probe has ended; `drift` in -1..=1 moves the next one within its jitter.
-    pub(crate) fn finished(&mut self, target: &ReplicaTarget, models_told: bool, now: Instant, drift: f64) {
+    pub(crate) fn finished(
+        &mut self,
+        target: &ReplicaTarget,
+        outcome: &ProbeOutcome,
+        now: Instant,
+        drift: f64,
+    ) {
         let entry = self.entries.get_mut(&key(target));
         let Some(entry) = entry.filter(|entry| is_same(&entry.target, target)) else {
             return;
         };
-        entry.running = false;
+        let asked = entry.running.take().unwrap_or_default();
         entry.next = now
             + self
                 .timing
                 .readiness
                 .mul_f64(1.0 + JITTER * drift.clamp(-1.0, 1.0));
-        if models_told {
+        if asked.traits && outcome.ready && (outcome.models.is_some() || !asked.models) {
             entry.models_due = now + self.timing.models;
+        }
+        if outcome.load.is_some() {
+            entry.load_due = now + self.timing.load;
         }
     }
 
     /// When the next probe is due that is not running.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let idle = self.entries.values().filter(|entry| !entry.running);
+        let idle = self.entries.values().filter(|entry| entry.running.is_none());
         idle.map(|entry| entry.next).min()
     }
 }

@@ -1,6 +1,7 @@
 //! Answers of real engines, the schedule by hand, and a stand-in engine on a real socket.
 
 mod answer;
+mod figures;
 mod probe;
 mod prober;
 mod schedule;

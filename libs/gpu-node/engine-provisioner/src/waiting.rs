@@ -19,7 +19,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Returns when the engine at `url` says that it takes requests.
 pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> Event {
     let mut pause = ASK_EVERY;
-    while !probe(kind, url, Ask::Readiness, ANSWER_LIMIT).await.ready {
+    while !probe(kind, url, Ask::READINESS, ANSWER_LIMIT).await.ready {
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 8).min(ASK_SLOWLY);
     }

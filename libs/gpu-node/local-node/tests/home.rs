@@ -40,6 +40,7 @@ fn write(dir: &Path, name: &str, json: &str) {
 async fn handoffs_come_and_go() {
     let engine = FakeEngine::start(Script {
         models: vec!["m".into()],
+        slots: 5,
         ..Script::default()
     })
     .unwrap();

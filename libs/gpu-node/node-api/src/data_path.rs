@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body as ControlBody;
-use engine_probe::Aftercare;
+use engine_probe::{Aftercare, report};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{AUTHORIZATION, EXPECT},
@@ -185,7 +185,7 @@ impl Shared {
             }
             tried.push(lease.replica_id().clone());
             if why.is_unreachable() {
-                lease.unreachable();
+                report(lease.pool_id(), lease.replica_id(), &lease.unreachable());
                 slot.done();
             }
             slot = match self.registry.claim_excluding(pool, model, &tried) {

@@ -51,11 +51,7 @@ fn usable(reason: &str) -> String {
 /// What a heartbeat says of an engine that is absent.
 pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>) -> ReplicaStatus {
     ReplicaStatus {
-        replica_id: replica_id.clone(),
-        ready: false,
-        slots_free: 0,
-        slots_total: 0,
-        models: None,
         last_error: Some(reason.as_ref().to_owned()),
+        ..ReplicaStatus::new(replica_id.clone())
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     absent::Absent,
     claim::ClaimError,
-    probe::ProbeOutcome,
+    probe::{Change, ProbeOutcome},
     replica::{Replica, Retired},
 };
 
@@ -177,13 +177,19 @@ impl Core {
         replica_id: &ReplicaId,
         generation: u64,
         outcome: ProbeOutcome,
-    ) -> News {
-        self.pools
+    ) -> (News, Vec<Change>) {
+        let replica = self
+            .pools
             .get_mut(pool_id)
             .and_then(|pool| pool.replicas.get_mut(replica_id))
-            .filter(|replica| replica.generation == generation)
-            .is_some_and(|replica| replica.probed(outcome))
-            .into()
+            .filter(|replica| replica.generation == generation);
+        let Some(replica) = replica else {
+            return (News::No, Vec::new());
+        };
+        let models_before = replica.models().cloned();
+        let changes = replica.probed(outcome);
+        let models_changed = models_before.as_deref() != replica.models().map(|models| &**models);
+        ((models_changed || !changes.is_empty()).into(), changes)
     }
 
     /// Starts or ends draining.
@@ -221,8 +227,7 @@ impl Core {
             .map(|retired| retired.claimed)
             .sum();
         replica
-            .handoff
-            .slots
+            .slots()
             .saturating_sub(replica.claimed)
             .saturating_sub(by_earlier_lives)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, ReplicaId};
 
-use crate::{PoolRegistry, PoolSlots, ProbeOutcome};
+use crate::{Change, PoolRegistry, PoolSlots, ProbeOutcome};
 
 /// A claimed slot of one engine; dropping it gives the slot back.
 #[derive(Debug)]
@@ -49,15 +49,15 @@ impl SlotLease {
     }
 
     /// Nobody listens where the engine should: counts like a failed probe, so that a dead engine is out of the
-    /// way before the prober comes round.
-    pub fn unreachable(&self) {
+    /// way before the prober comes round. Says what that changed.
+    pub fn unreachable(&self) -> Vec<Change> {
         let outcome = ProbeOutcome::failed("the engine refuses connections");
         self.registry.probed(
             &self.handoff.pool_id,
             &self.handoff.replica_id,
             self.generation,
             outcome,
-        );
+        )
     }
 
     /// The slots of its pool just now, this one counted as taken; none when the pool is gone.

@@ -7,7 +7,8 @@
 //!
 //! * **Ready** is a replica from the moment it appears: whoever announced it is trusted, and
 //!   [probes](PoolRegistry::probed) verify it from then on. [`FAILURES_TO_DISTRUST`] failed ones in a row
-//!   make it not ready, one good one makes it ready again.
+//!   make it not ready, one good one makes it ready again. An engine that says it has fewer slots than its handoff
+//!   promises is given no more than it has; one that says it has more gets what was promised.
 //! * **Draining** is an intent of the operator, for a pool or the node: no new claims, running ones finish.
 //! * **Retired** is a replica whose handoff went or now names another engine: it takes no new work and is
 //!   forgotten with its last lease. One that comes back under the same name starts afresh.
@@ -31,7 +32,7 @@ mod tests;
 pub use claim::ClaimError;
 pub use core::{DrainTarget, UnknownPool, UpsertError};
 pub use lease::SlotLease;
-pub use probe::ProbeOutcome;
+pub use probe::{Change, ProbeOutcome};
 pub use registry::{PoolRegistry, ReplicaTarget};
 pub use replica::FAILURES_TO_DISTRUST;
 pub use status::PoolSlots;

@@ -1,6 +1,6 @@
 //! What a probe found out, cut down to what a heartbeat may say.
 
-use pool_registry_types::{MAX_MODEL_NAME_BYTES, MAX_MODELS};
+use pool_registry_types::{EngineLoad, MAX_MODEL_NAME_BYTES, MAX_MODELS};
 
 /// The longest version text a heartbeat carries, in bytes.
 const MAX_VERSION_BYTES: usize = 256;
@@ -18,6 +18,34 @@ pub struct ProbeOutcome {
     pub reason: Option<String>,
     /// Its version in its own words; `None` changes nothing.
     pub engine_version: Option<String>,
+    /// How many requests it serves at once, in its own words; `None` changes nothing.
+    pub slots: Option<u32>,
+    /// What it does; `None` when it was not asked, which changes nothing.
+    pub load: Option<EngineLoad>,
+}
+
+/// What a probe changed that an operator wants to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The replica takes no requests any more.
+    NotReady {
+        /// Why.
+        reason: String,
+    },
+    /// It takes requests again.
+    ReadyAgain,
+    /// The engine has fewer slots than its handoff promises, and gets no more requests than it has.
+    FewerSlots {
+        /// What the handoff says.
+        promised: u32,
+        /// What the engine says.
+        has: u32,
+    },
+    /// The engine has as many slots as promised again.
+    SlotsAsPromised {
+        /// What the handoff says.
+        promised: u32,
+    },
 }
 
 impl ProbeOutcome {
@@ -59,6 +87,14 @@ pub(crate) fn usable_models(mut models: Vec<String>) -> Vec<String> {
     models.dedup();
     models.truncate(MAX_MODELS);
     models
+}
+
+/// The same for a load: it says nothing that a heartbeat may not carry.
+pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
+    EngineLoad {
+        models_loaded: load.models_loaded.map(usable_models),
+        ..load
+    }
 }
 
 /// `text` without control characters, so that it cannot forge a log line, and no longer than a heartbeat allows.

@@ -8,7 +8,7 @@ use routing_table::RoutingTable;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    ClaimError, DrainTarget, PoolSlots, ProbeOutcome, SlotLease, UnknownPool, UpsertError,
+    Change, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, SlotLease, UnknownPool, UpsertError,
     core::{Core, News},
 };
 
@@ -73,14 +73,22 @@ impl PoolRegistry {
         self.tell(news);
     }
 
-    /// Takes in what a probe found of the life `generation` of a replica. About another life it is ignored.
-    pub fn probed(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64, outcome: ProbeOutcome) {
-        let news = self
+    /// Takes in what a probe found of the life `generation` of a replica, and says what an operator wants to know
+    /// of that, each change once. About another life it is ignored.
+    pub fn probed(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+        outcome: ProbeOutcome,
+    ) -> Vec<Change> {
+        let (news, changes) = self
             .shared
             .core
             .lock()
             .probed(pool_id, replica_id, generation, outcome);
         self.tell(news);
+        changes
     }
 
     /// No new claims; running ones finish. Idempotent.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::Handoff;
+use pool_registry_types::{EngineLoad, Handoff};
 
-use crate::probe::{ProbeOutcome, usable_models, usable_reason, usable_version};
+use crate::probe::{Change, ProbeOutcome, usable_load, usable_models, usable_reason, usable_version};
 
 /// This many failed probes in a row make a replica not ready. One may be a busy moment and two a coincidence;
 /// at a probe every two seconds a dead engine is known in six, and the data path finds it sooner.
@@ -27,6 +27,8 @@ pub(crate) struct Replica {
     declared_models: Option<Arc<[String]>>,
     probed_models: Option<Arc<[String]>>,
     probed_version: Option<Arc<str>>,
+    probed_slots: Option<u32>,
+    load: EngineLoad,
 }
 
 impl Replica {
@@ -43,6 +45,8 @@ impl Replica {
             not_ready: None,
             probed_models: None,
             probed_version: None,
+            probed_slots: None,
+            load: EngineLoad::default(),
         }
     }
 
@@ -52,7 +56,7 @@ impl Replica {
     }
 
     /// Takes a new handoff of the same engine, which is trusted like the first one. What the engine said of
-    /// its models stays until it is asked again. False when nothing changed.
+    /// its models and slots stays until it is asked again. False when nothing changed.
     pub(crate) fn announce_again(&mut self, handoff: Handoff) -> bool {
         if *self.handoff == handoff {
             return false;
@@ -66,41 +70,75 @@ impl Replica {
         true
     }
 
-    /// Takes in what a probe found. True when something changed that a heartbeat must say at once.
-    pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> bool {
+    /// Takes in what a probe found, and says what changed by it.
+    pub(crate) fn probed(&mut self, outcome: ProbeOutcome) -> Vec<Change> {
         if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
             self.probed_version = Some(version.into());
         }
-        let readiness_changed = if outcome.ready {
-            self.succeeded()
-        } else {
-            self.failed(outcome.reason.as_deref())
-        };
-        let models_before = self.models().cloned();
         if let Some(models) = outcome.models.map(usable_models)
             && self.probed_models.as_deref() != Some(&models[..])
         {
             self.probed_models = Some(models.into());
         }
-        readiness_changed || models_before.as_deref() != self.models().map(|models| &**models)
+        if let Some(load) = outcome.load {
+            self.load = usable_load(load);
+        }
+        let readiness = if outcome.ready {
+            self.succeeded()
+        } else {
+            self.failed(outcome.reason.as_deref())
+        };
+        let changes: Vec<_> = readiness
+            .into_iter()
+            .chain(self.has_slots(outcome.slots))
+            .collect();
+        self.report += u64::from(!changes.is_empty());
+        changes
     }
 
-    fn succeeded(&mut self) -> bool {
+    fn succeeded(&mut self) -> Option<Change> {
         self.failures_in_a_row = 0;
-        let changed = self.not_ready.take().is_some();
-        self.report += u64::from(changed);
-        changed
+        self.not_ready.take().map(|_| Change::ReadyAgain)
     }
 
-    fn failed(&mut self, reason: Option<&str>) -> bool {
+    fn failed(&mut self, reason: Option<&str>) -> Option<Change> {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         if self.failures_in_a_row < FAILURES_TO_DISTRUST {
-            return false;
+            return None;
         }
-        let was_ready = self.not_ready.is_none();
-        self.not_ready = Some(usable_reason(reason.unwrap_or("the engine is not ready")).into());
-        self.report += u64::from(was_ready);
-        was_ready
+        let reason = usable_reason(reason.unwrap_or("the engine is not ready"));
+        // Whatever it did, nobody knows any more.
+        self.load = EngineLoad::default();
+        let before = self.not_ready.replace(reason.as_str().into());
+        before.is_none().then_some(Change::NotReady { reason })
+    }
+
+    /// The engine's own count. None at all is not a count: such an engine would not have been announced.
+    fn has_slots(&mut self, slots: Option<u32>) -> Option<Change> {
+        let before = self.slots();
+        self.probed_slots = slots.filter(|slots| *slots > 0).or(self.probed_slots);
+        let (has, promised) = (self.slots(), self.handoff.slots);
+        (has != before).then_some(if has < promised {
+            Change::FewerSlots { promised, has }
+        } else {
+            Change::SlotsAsPromised { promised }
+        })
+    }
+
+    /// How many requests it is given at once: what its handoff promises, or less where the engine says so.
+    pub(crate) fn slots(&self) -> u32 {
+        let promised = self.handoff.slots;
+        self.probed_slots.map_or(promised, |has| has.min(promised))
+    }
+
+    /// What its handoff promises, where that is more than the engine has.
+    pub(crate) fn slots_promised(&self) -> Option<u32> {
+        Some(self.handoff.slots).filter(|promised| *promised != self.slots())
+    }
+
+    /// What the engine last said that it does.
+    pub(crate) fn load(&self) -> &EngineLoad {
+        &self.load
     }
 
     /// Why it takes no requests; `None` when it does.

@@ -39,7 +39,7 @@ impl Core {
                 Some(reason) => Availability::NotReady(reason.clone()),
                 None => Availability::Ready,
             },
-            slots_total: handoff.slots,
+            slots_total: replica.slots(),
             slots_free: self.free_slots(replica),
             report: replica.report,
             vram_free_bytes: pool.vram_free_bytes,

@@ -32,7 +32,7 @@ impl Core {
             .filter(|replica| replica.not_ready().is_none())
         {
             slots.free = slots.free.saturating_add(self.free_slots(replica));
-            slots.total = slots.total.saturating_add(replica.handoff.slots);
+            slots.total = slots.total.saturating_add(replica.slots());
         }
         // More than a heartbeat can say is no use to anybody, and refused by the control plane.
         PoolSlots {
@@ -64,7 +64,9 @@ impl Core {
             slots_total: slots.total,
             vram_free_bytes: pool.vram_free_bytes,
             engine: first.map(|replica| replica.handoff.engine.clone()),
-            engine_version: first.and_then(|replica| replica.engine_version().map(str::to_owned)),
+            engine_version: (pool.replicas.values())
+                .find_map(Replica::engine_version)
+                .map(str::to_owned),
             models_available: models(pool),
             replicas: Some(self.replica_statuses(id, pool)),
             last_error: (!ready).then(|| {
@@ -80,14 +82,16 @@ impl Core {
 
     fn replica_statuses(&self, id: &PoolId, pool: &Pool) -> Vec<ReplicaStatus> {
         let live = pool.replicas.values().map(|replica| ReplicaStatus {
-            replica_id: replica.handoff.replica_id.clone(),
             ready: replica.not_ready().is_none(),
             slots_free: replica
                 .not_ready()
                 .map_or_else(|| self.free_slots(replica), |_| 0),
-            slots_total: replica.handoff.slots,
+            slots_total: replica.slots(),
+            slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
             last_error: replica.not_ready().map(|reason| reason.as_ref().to_owned()),
+            load: replica.load().clone(),
+            replica_id: replica.handoff.replica_id.clone(),
         });
         let mut statuses: Vec<_> = live.collect();
         for retired in self
@@ -101,14 +105,11 @@ impl Core {
                 .all(|status| status.replica_id != handoff.replica_id)
             {
                 statuses.push(ReplicaStatus {
-                    replica_id: handoff.replica_id.clone(),
-                    ready: false,
-                    slots_free: 0,
                     slots_total: handoff.slots,
-                    models: None,
                     last_error: Some(
                         "its handoff is gone; it is kept until its last request ends".to_owned(),
                     ),
+                    ..ReplicaStatus::new(handoff.replica_id.clone())
                 });
             }
         }

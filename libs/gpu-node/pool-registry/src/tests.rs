@@ -3,6 +3,7 @@
 mod absent;
 mod events;
 mod model;
+mod probing;
 mod routing;
 mod stress;
 mod support;

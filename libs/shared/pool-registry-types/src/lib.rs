@@ -26,5 +26,7 @@ pub use node::{
     Ack, Capabilities, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
-pub use pool::{MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus, ReplicaStatus};
+pub use pool::{
+    EngineLoad, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus, ReplicaStatus,
+};
 pub use url::{HttpUrl, UrlError};

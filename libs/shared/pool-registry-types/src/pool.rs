@@ -131,12 +131,52 @@ pub struct ReplicaStatus {
     pub slots_free: u32,
     /// Slots it has.
     pub slots_total: u32,
+    /// The slots its handoff promises, where the engine says that it has fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots_promised: Option<u32>,
     /// The models it serves; absent while nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
     /// Why it is not ready, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What it does, in its own words and as of a few seconds ago.
+    #[serde(flatten)]
+    pub load: EngineLoad,
+}
+
+impl ReplicaStatus {
+    /// A replica of which nothing is known: not ready, without slots.
+    #[must_use]
+    pub fn new(replica_id: ReplicaId) -> Self {
+        Self {
+            replica_id,
+            ready: false,
+            slots_free: 0,
+            slots_total: 0,
+            slots_promised: None,
+            models: None,
+            last_error: None,
+            load: EngineLoad::default(),
+        }
+    }
+}
+
+/// What an engine says that it does. Each kind of engine tells a part of it; what it does not tell is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct EngineLoad {
+    /// Requests it computes, whoever sent them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
+    /// Requests that wait inside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u32>,
+    /// It has given its memory back until the next request comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleeping: Option<bool>,
+    /// Those of its models that are in memory, where it serves more than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models_loaded: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -162,8 +202,13 @@ struct UnvalidatedReplica {
     ready: bool,
     slots_free: u32,
     slots_total: u32,
+    slots_promised: Option<u32>,
     models: Option<Vec<String>>,
     last_error: Option<String>,
+    running: Option<u32>,
+    waiting: Option<u32>,
+    sleeping: Option<bool>,
+    models_loaded: Option<Vec<String>>,
 }
 
 /// Shortened at a character boundary: an error text is for people, and losing its end beats losing the heartbeat.
@@ -217,13 +262,43 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
     fn try_from(raw: UnvalidatedReplica) -> Result<Self, Invalid> {
         check_slots(raw.slots_free, raw.slots_total)?;
         check_models("models", raw.models.as_deref())?;
+        check_models("models_loaded", raw.models_loaded.as_deref())?;
         Ok(Self {
             replica_id: raw.replica_id,
             ready: raw.ready,
             slots_free: raw.slots_free,
             slots_total: raw.slots_total,
+            slots_promised: raw.slots_promised,
             models: raw.models,
             last_error: shorten(raw.last_error),
+            load: EngineLoad {
+                running: raw.running,
+                waiting: raw.waiting,
+                sleeping: raw.sleeping,
+                models_loaded: raw.models_loaded,
+            },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: WIRE-2
+    #[test]
+    fn what_an_engine_says_stands_beside_its_slots() {
+        let long = serde_json::json!({
+            "replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 2, "slots_promised": 4,
+            "running": 1, "waiting": 0, "sleeping": false, "models_loaded": ["tiny"],
+        });
+        let replica: ReplicaStatus = serde_json::from_value(long.clone()).unwrap();
+        assert_eq!(replica.slots_promised, Some(4));
+        assert_eq!(replica.load.running, Some(1));
+        assert_eq!(serde_json::to_value(&replica).unwrap(), long);
+        let short = serde_json::json!({"replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 2});
+        let replica: ReplicaStatus = serde_json::from_value(short.clone()).unwrap();
+        assert_eq!(replica.load, EngineLoad::default());
+        assert_eq!(serde_json::to_value(&replica).unwrap(), short);
     }
 }

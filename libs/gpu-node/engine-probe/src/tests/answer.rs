@@ -4,7 +4,7 @@ use pool_registry_types::EngineKind;
 use proptest::prelude::*;
 
 use crate::{
-    answer::{complaint, models, version},
+    answer::{complaint, models},
     kind::readiness_path,
 };
 
@@ -93,11 +93,7 @@ fn where_each_kind_says_that_it_is_ready() {
 }
 
 #[test]
-fn versions_and_complaints() {
-    assert_eq!(version(br#"{"version":"0.12.3"}"#).as_deref(), Some("0.12.3"));
-    for nothing in [&b""[..], b"{}", b"[]", br#"{"version":1}"#] {
-        assert_eq!(version(nothing), None);
-    }
+fn complaints_in_their_own_words() {
     let loading = br#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
     assert_eq!(complaint(loading).as_deref(), Some("Loading model"));
     let unhealthy = br#"{"error":"unhealthy","error_type":"healthcheck"}"#;
@@ -113,7 +109,6 @@ proptest! {
     fn no_answer_is_too_strange(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
         for text in [body, json] {
             models(&kind("ollama"), text.as_bytes());
-            version(text.as_bytes());
             complaint(text.as_bytes());
         }
     }

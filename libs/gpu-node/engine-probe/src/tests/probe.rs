@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pool_registry::ProbeOutcome;
-use pool_registry_types::{EngineKind, HttpUrl};
+use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 
 use super::stand_in::{Reply, StandIn, nobody};
 use crate::{
@@ -13,6 +13,10 @@ use crate::{
 
 /// Longer than any answer of a stand-in takes.
 const LONG: Duration = Duration::from_secs(20);
+const MODELS: Ask = Ask {
+    models: true,
+    ..Ask::READINESS
+};
 /// For those that never answer.
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -26,7 +30,7 @@ fn models(name: &str) -> Reply {
 
 async fn reason(reply: Reply, limit: Duration) -> String {
     let engine = StandIn::always(reply);
-    let outcome = ask("llamacpp", &engine.url(), Ask::Models, limit).await;
+    let outcome = ask("llamacpp", &engine.url(), MODELS, limit).await;
     assert!(!outcome.ready && outcome.models.is_none());
     outcome.reason.unwrap()
 }
@@ -38,9 +42,9 @@ async fn a_ready_engine_tells_its_models_when_asked() {
         "/v1/models" => models("tiny"),
         other => panic!("{other}"),
     });
-    let outcome = ask("llamacpp", &engine.url(), Ask::Models, LONG).await;
+    let outcome = ask("llamacpp", &engine.url(), MODELS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["tiny".into()]));
-    let outcome = ask("llamacpp", &engine.url(), Ask::Readiness, LONG).await;
+    let outcome = ask("llamacpp", &engine.url(), Ask::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready());
     assert_eq!(engine.paths(), ["/health", "/v1/models", "/health"]);
 }
@@ -48,7 +52,11 @@ async fn a_ready_engine_tells_its_models_when_asked() {
 #[tokio::test]
 async fn ollama_tells_its_version_with_its_readiness() {
     let engine = StandIn::always(Reply::Json(200, r#"{"version":"0.12.3"}"#.into()));
-    let outcome = ask("ollama", &engine.url(), Ask::Readiness, LONG).await;
+    let traits = Ask {
+        traits: true,
+        ..Ask::READINESS
+    };
+    let outcome = ask("ollama", &engine.url(), traits, LONG).await;
     assert_eq!(
         (outcome.ready, outcome.engine_version.as_deref()),
         (true, Some("0.12.3"))
@@ -56,11 +64,161 @@ async fn ollama_tells_its_version_with_its_readiness() {
     assert_eq!(engine.paths(), ["/api/version"]);
 }
 
+/// Answers each path with what was recorded, and 404 to any other.
+fn recorded(answers: &'static [(&'static str, &'static str)]) -> StandIn {
+    StandIn::start(move |path| {
+        let known = answers.iter().find(|(known, _)| *known == path);
+        known.map_or_else(
+            || Reply::Json(404, "{}".into()),
+            |(_, body)| Reply::Json(200, (*body).to_owned()),
+        )
+    })
+}
+
+// spec: PROBE-7
+#[tokio::test]
+async fn each_kind_is_asked_where_its_truth_is() {
+    for (kind, answers, slots, version, running, waiting) in [
+        (
+            "llamacpp",
+            &[
+                ("/health", r#"{"status":"ok"}"#),
+                ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
+                ("/props", include_str!("recorded/llama_props.json")),
+                ("/metrics", include_str!("recorded/llama_metrics.txt")),
+            ][..],
+            Some(3),
+            Some("b10434-7e4c0a9"),
+            Some(3),
+            Some(2),
+        ),
+        (
+            "vllm",
+            &[
+                ("/health", ""),
+                ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
+                ("/version", r#"{"version":"0.33.0"}"#),
+                ("/metrics", include_str!("recorded/vllm_metrics.txt")),
+            ],
+            None,
+            Some("0.33.0"),
+            Some(9),
+            Some(3),
+        ),
+        (
+            "sglang",
+            &[
+                ("/ready", ""),
+                ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
+                (
+                    "/v1/loads?include=core",
+                    include_str!("recorded/sglang_loads.json"),
+                ),
+            ],
+            Some(256),
+            Some("0.5.23"),
+            Some(13),
+            Some(3),
+        ),
+        (
+            "ollama",
+            &[
+                ("/api/version", r#"{"version":"0.12.3"}"#),
+                ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
+                ("/api/ps", include_str!("recorded/ollama_ps.json")),
+            ],
+            None,
+            Some("0.12.3"),
+            None,
+            None,
+        ),
+        (
+            "tgi",
+            &[
+                ("/health", ""),
+                ("/v1/models", r#"{"data":[{"id":"tiny"}]}"#),
+                ("/info", include_str!("recorded/tgi_info.json")),
+                ("/metrics", include_str!("recorded/tgi_metrics.txt")),
+            ],
+            Some(128),
+            Some("3.3.6"),
+            Some(6),
+            Some(1),
+        ),
+        (
+            "homemade",
+            &[("/v1/models", r#"{"data":[{"id":"tiny"}]}"#)],
+            None,
+            None,
+            None,
+            None,
+        ),
+    ] {
+        let engine = recorded(answers);
+        let outcome = ask(kind, &engine.url(), Ask::ALL, LONG).await;
+        assert!(outcome.ready, "{kind}: {outcome:?}");
+        assert_eq!(
+            outcome.models.as_deref(),
+            Some(&["tiny".to_owned()][..]),
+            "{kind}"
+        );
+        assert_eq!(outcome.slots, slots, "{kind}");
+        assert_eq!(outcome.engine_version.as_deref(), version, "{kind}");
+        let load = outcome.load.unwrap();
+        assert_eq!((load.running, load.waiting), (running, waiting), "{kind}");
+        let asked: Vec<&str> = answers.iter().map(|(path, _)| *path).collect();
+        assert_eq!(engine.paths(), asked, "{kind} was asked for nothing else");
+    }
+}
+
+// spec: PROBE-8
+#[tokio::test]
+async fn what_an_engine_does_not_tell_is_no_fault_and_not_made_up() {
+    for kind in ["llamacpp", "vllm", "sglang", "tgi"] {
+        let silent = StandIn::start(|path| match path {
+            "/health" | "/ready" => Reply::Json(200, "{}".into()),
+            _ => Reply::Json(501, r#"{"error":{"message":"not supported"}}"#.into()),
+        });
+        let outcome = ask(kind, &silent.url(), Ask::ALL, LONG).await;
+        let told_nothing = ProbeOutcome {
+            load: Some(EngineLoad::default()),
+            ..ProbeOutcome::ready()
+        };
+        assert_eq!(outcome, told_nothing, "{kind}");
+        assert!(
+            silent.paths().iter().all(|path| path != "/slots"),
+            "it wakes a server that sleeps"
+        );
+    }
+    let old = recorded(&[
+        ("/ready", ""),
+        ("/metrics", include_str!("recorded/sglang_metrics.txt")),
+    ]);
+    let outcome = ask("sglang", &old.url(), Ask::ALL, LONG).await;
+    assert_eq!(outcome.load.unwrap().running, Some(4));
+}
+
+// spec: PROBE-8
+#[tokio::test]
+async fn a_llama_server_that_was_told_not_to_count_is_not_asked_to() {
+    let engine = recorded(&[
+        ("/health", ""),
+        ("/v1/models", r#"{"data":[]}"#),
+        (
+            "/props",
+            r#"{"total_slots":2,"endpoint_metrics":false,"is_sleeping":true}"#,
+        ),
+    ]);
+    let load = ask("llamacpp", &engine.url(), Ask::ALL, LONG).await.load.unwrap();
+    assert_eq!((load.sleeping, load.running), (Some(true), None));
+    assert!(!engine.paths().contains(&"/metrics".to_owned()));
+}
+
 // spec: PROBE-3
 #[tokio::test]
 async fn an_unknown_engine_is_asked_for_its_models_alone() {
     let engine = StandIn::always(models("x"));
-    let outcome = ask("homemade", &engine.url(), Ask::Readiness, LONG).await;
+    let outcome = ask("homemade", &engine.url(), Ask::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
     assert_eq!(engine.paths(), ["/v1/models"]);
 }
@@ -71,7 +229,7 @@ async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
         "/v1/models" => models("x"),
         _ => Reply::Json(404, "{}".into()),
     });
-    let outcome = ask("sglang", &engine.url(), Ask::Readiness, LONG).await;
+    let outcome = ask("sglang", &engine.url(), Ask::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
     assert_eq!(engine.paths(), ["/ready", "/v1/models"]);
 }
@@ -80,7 +238,7 @@ async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
 async fn a_base_path_comes_first() {
     let engine = StandIn::always(Reply::Json(200, "{}".into()));
     let url = HttpUrl::new(&format!("{}/engine/a", engine.url())).unwrap();
-    assert!(ask("vllm", &url, Ask::Readiness, LONG).await.ready);
+    assert!(ask("vllm", &url, Ask::READINESS, LONG).await.ready);
     assert_eq!(engine.paths(), ["/engine/a/health"]);
 }
 
@@ -91,11 +249,11 @@ async fn an_engine_that_wants_a_key_is_ready_with_models_unknown() {
         _ => Reply::Json(401, r#"{"error":{"message":"Invalid API Key"}}"#.into()),
     });
     assert_eq!(
-        ask("vllm", &engine.url(), Ask::Models, LONG).await,
+        ask("vllm", &engine.url(), MODELS, LONG).await,
         ProbeOutcome::ready()
     );
     assert_eq!(
-        ask("homemade", &engine.url(), Ask::Models, LONG).await,
+        ask("homemade", &engine.url(), MODELS, LONG).await,
         ProbeOutcome::ready()
     );
 }
@@ -104,7 +262,7 @@ async fn an_engine_that_wants_a_key_is_ready_with_models_unknown() {
 async fn a_body_without_a_length_ends_with_the_connection() {
     let raw = "HTTP/1.1 200 OK\r\n\r\n{\"data\":[{\"id\":\"x\"}]}";
     let engine = StandIn::always(Reply::Raw(raw.into()));
-    let outcome = ask("homemade", &engine.url(), Ask::Models, LONG).await;
+    let outcome = ask("homemade", &engine.url(), MODELS, LONG).await;
     assert_eq!(outcome.models.unwrap(), ["x"]);
 }
 
@@ -127,7 +285,7 @@ async fn every_trouble_is_a_reason() {
     );
     let said = reason(Reply::Hang, SHORT).await;
     assert!(said.contains("deadline passed before"), "{said}");
-    let outcome = ask("llamacpp", &nobody(), Ask::Readiness, LONG).await;
+    let outcome = ask("llamacpp", &nobody(), Ask::READINESS, LONG).await;
     let said = outcome.reason.unwrap();
     assert!(said.contains("cannot connect to"), "{said}");
     assert!(said.contains("Connection refused"), "{said}");

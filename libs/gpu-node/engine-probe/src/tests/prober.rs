@@ -19,6 +19,7 @@ use crate::{MAX_CONCURRENT, Prober, Timing};
 /// Fast enough for tests, with more time than any stand-in that answers will need.
 const TIMING: Timing = Timing {
     readiness: Duration::from_millis(5),
+    load: Duration::from_millis(20),
     models: Duration::from_millis(50),
     timeout: Duration::from_secs(20),
 };
@@ -143,10 +144,46 @@ async fn declared_models_stand_and_are_not_asked_for() {
         ["mine", "tiny"]
     );
     assert!(
-        engine.paths().iter().all(|path| path == "/health"),
+        engine.paths().iter().all(|path| path != "/v1/models"),
         "{:?}",
         engine.paths()
     );
+}
+
+// spec: PROBE-10
+#[tokio::test]
+async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
+    let slots = Arc::new(AtomicU16::new(2));
+    let has = Arc::clone(&slots);
+    let engine = StandIn::start(move |path| match path {
+        "/props" => Reply::Json(
+            200,
+            format!(
+                r#"{{"total_slots":{},"build_info":"b1"}}"#,
+                has.load(Ordering::SeqCst)
+            ),
+        ),
+        "/metrics" => Reply::Json(200, "llamacpp:requests_processing 1\n".into()),
+        other => healthy(other),
+    });
+    let registry = PoolRegistry::new(vec![]);
+    let text = format!(
+        r#"{{"pool_id":"p","replica_id":"r","engine":"llamacpp","url":"{}","slots":4}}"#,
+        engine.url()
+    );
+    registry.upsert(serde_json::from_str(&text).unwrap()).unwrap();
+    let replica = |pool: &PoolStatus| pool.replicas.clone().unwrap().remove(0);
+    while_probing(&registry, TIMING, async {
+        until(&registry, |pool| pool.slots_total == 2).await;
+        let said = &registry.statuses()[0];
+        assert_eq!(replica(said).slots_promised, Some(4));
+        assert_eq!(said.engine_version.as_deref(), Some("b1"));
+        slots.store(9, Ordering::SeqCst);
+        until(&registry, |pool| pool.slots_total == 4).await;
+        assert_eq!(replica(&registry.statuses()[0]).slots_promised, None);
+    })
+    .await;
+    assert_eq!(replica(&registry.statuses()[0]).load.running, Some(1));
 }
 
 // spec: PROBE-6

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pool_registry::{PoolRegistry, ReplicaTarget};
+use pool_registry::{PoolRegistry, ProbeOutcome, ReplicaTarget};
+use pool_registry_types::EngineLoad;
 use tokio::time::Instant;
 
 use crate::{
@@ -11,6 +12,24 @@ use crate::{
 };
 
 const READINESS: Duration = Duration::from_secs(2);
+/// Of a replica whose handoff declares its models.
+const DECLARED: Ask = Ask {
+    models: false,
+    ..Ask::ALL
+};
+
+fn not_ready() -> ProbeOutcome {
+    ProbeOutcome::failed("gone")
+}
+
+/// It answers what it was asked.
+fn told(ask: Ask) -> ProbeOutcome {
+    ProbeOutcome {
+        models: ask.models.then(Vec::new),
+        load: ask.load.then(EngineLoad::default),
+        ..ProbeOutcome::ready()
+    }
+}
 
 fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
     let registry = PoolRegistry::new(vec![]);
@@ -31,7 +50,7 @@ fn job(target: &ReplicaTarget, ask: Ask) -> Job {
     }
 }
 
-// spec: PROBE-1
+// spec: PROBE-1, PROBE-9
 #[test]
 fn a_new_replica_is_asked_at_once_and_then_regularly() {
     let start = Instant::now();
@@ -39,24 +58,34 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.next(), Some(start));
-    assert_eq!(schedule.take_due(9, start), [job(&targets[0], Ask::Models)]);
+    assert_eq!(schedule.take_due(9, start), [job(&targets[0], Ask::ALL)]);
     assert_eq!(schedule.take_due(9, start), [], "it is being asked");
     assert_eq!(schedule.next(), None);
 
-    schedule.finished(&targets[0], false, start, 0.0);
+    schedule.finished(&targets[0], &not_ready(), start, 0.0);
     let second = start + READINESS;
     assert_eq!(schedule.next(), Some(second));
     assert_eq!(
         schedule.take_due(9, second),
-        [job(&targets[0], Ask::Models)],
-        "it has not told its models"
+        [job(&targets[0], Ask::ALL)],
+        "it has told nothing"
     );
-    schedule.finished(&targets[0], true, second, 0.0);
-    let third = second + READINESS;
-    assert_eq!(schedule.take_due(9, third), [job(&targets[0], Ask::Readiness)]);
-    schedule.finished(&targets[0], false, third, 0.0);
+    schedule.finished(&targets[0], &told(Ask::ALL), second, 0.0);
+    for probes in 1..15 {
+        let now = second + READINESS * probes;
+        let load = Ask {
+            load: probes % 3 == 0,
+            ..Ask::READINESS
+        };
+        assert_eq!(
+            schedule.take_due(9, now),
+            [job(&targets[0], load)],
+            "probe {probes}"
+        );
+        schedule.finished(&targets[0], &told(load), now, 0.0);
+    }
     let later = second + Timing::default().models;
-    assert_eq!(schedule.take_due(9, later), [job(&targets[0], Ask::Models)]);
+    assert_eq!(schedule.take_due(9, later), [job(&targets[0], Ask::ALL)]);
 }
 
 #[test]
@@ -65,7 +94,10 @@ fn declared_models_are_not_asked_for() {
     let targets = targets(&[("r0", true)]);
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
-    assert_eq!(schedule.take_due(9, start), [job(&targets[0], Ask::Readiness)]);
+    assert_eq!(schedule.take_due(9, start), [job(&targets[0], DECLARED)]);
+    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
+    let next = start + READINESS;
+    assert_eq!(schedule.take_due(9, next), [job(&targets[0], Ask::READINESS)]);
 }
 
 #[test]
@@ -75,12 +107,12 @@ fn no_more_than_asked_for_and_the_longest_overdue_first() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.take_due(2, start).len(), 2);
-    schedule.finished(&targets[0], false, start, 0.0);
+    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
     let later = start + READINESS;
-    assert_eq!(schedule.take_due(1, later), [job(&targets[2], Ask::Readiness)]);
+    assert_eq!(schedule.take_due(1, later), [job(&targets[2], DECLARED)]);
     assert_eq!(
         schedule.take_due(9, later),
-        [job(&targets[0], Ask::Readiness)],
+        [job(&targets[0], Ask::READINESS)],
         "r1 is still being asked"
     );
 }
@@ -97,10 +129,10 @@ fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
         ..old[0].clone()
     }];
     schedule.sync(&new, start);
-    schedule.finished(&old[0], true, start, 0.0);
-    assert_eq!(schedule.take_due(9, start), [job(&new[0], Ask::Models)]);
+    schedule.finished(&old[0], &told(Ask::ALL), start, 0.0);
+    assert_eq!(schedule.take_due(9, start), [job(&new[0], Ask::ALL)]);
     schedule.sync(&[], start);
-    schedule.finished(&new[0], true, start, 0.0);
+    schedule.finished(&new[0], &told(Ask::ALL), start, 0.0);
     assert_eq!(schedule.next(), None);
 }
 
@@ -112,7 +144,7 @@ fn jitter_stays_within_a_tenth() {
         let mut schedule = Schedule::new(Timing::default());
         schedule.sync(&targets, start);
         schedule.take_due(9, start);
-        schedule.finished(&targets[0], false, start, drift);
+        schedule.finished(&targets[0], &not_ready(), start, drift);
         assert_eq!(schedule.next(), Some(start + READINESS.mul_f64(expected)));
     }
 }

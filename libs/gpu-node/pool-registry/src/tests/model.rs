@@ -35,6 +35,7 @@ enum Step {
         which: prop::sample::Index,
         ready: bool,
         model: Option<u8>,
+        slots: Option<u32>,
     },
 }
 
@@ -47,8 +48,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..3_u8, model()).prop_map(|(pool, model)| Step::Claim { pool, model }),
         4 => any::<prop::sample::Index>().prop_map(|which| Step::Release { which }),
         1 => (prop::option::of(0..2_u8), any::<bool>()).prop_map(|(pool, on)| Step::Drain { pool, on }),
-        3 => (any::<prop::sample::Index>(), any::<bool>(), model())
-            .prop_map(|(which, ready, model)| Step::Probe { which, ready, model }),
+        3 => (any::<prop::sample::Index>(), any::<bool>(), model(), prop::option::of(0..5_u32))
+            .prop_map(|(which, ready, model, slots)| Step::Probe { which, ready, model, slots }),
     ]
 }
 
@@ -56,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     registry: PoolRegistry,
     handoffs: BTreeMap<(String, String), Handoff>,
+    /// What the engines of live replicas last said.
+    engine_slots: BTreeMap<(String, String), u32>,
     leases: Vec<SlotLease>,
 }
 
@@ -81,12 +84,19 @@ impl World {
                     handoff = with_models(handoff, &[&format!("m{model}")]);
                 }
                 self.registry.upsert(handoff.clone()).unwrap();
-                self.handoffs.insert((pool, replica), handoff);
+                let key = (pool, replica);
+                let url = handoff.url.clone();
+                let before = self.handoffs.insert(key.clone(), handoff);
+                if before.is_none_or(|before| before.url != url) {
+                    self.engine_slots.remove(&key);
+                }
             }
             Step::Remove { pool: p, replica: r } => {
                 let (p, r) = (format!("p{p}"), format!("r{r}"));
                 self.registry.remove(&pool(&p), &replica(&r));
-                self.handoffs.remove(&(p, r));
+                let key = (p, r);
+                self.handoffs.remove(&key);
+                self.engine_slots.remove(&key);
             }
             Step::Claim { pool: p, model } => {
                 self.claim(&format!("p{p}"), model.map(|m| format!("m{m}")).as_deref());
@@ -111,20 +121,39 @@ impl World {
                 };
                 assert_eq!(done.is_ok(), known);
             }
-            Step::Probe { which, ready, model } => {
+            Step::Probe {
+                which,
+                ready,
+                model,
+                slots,
+            } => {
                 let targets = self.registry.replicas();
                 if !targets.is_empty() {
                     let target = &targets[which.index(targets.len())];
                     let outcome = ProbeOutcome {
                         ready,
                         models: model.map(|m| vec![format!("m{m}")]),
+                        slots,
                         ..ProbeOutcome::default()
                     };
                     self.registry
                         .probed(&target.pool_id, &target.replica_id, target.generation, outcome);
+                    if let Some(slots) = slots.filter(|slots| *slots > 0) {
+                        let key = (target.pool_id.to_string(), target.replica_id.to_string());
+                        self.engine_slots.insert(key, slots);
+                    }
                 }
             }
         }
+    }
+
+    /// What a replica may be given at once.
+    fn slots(&self, pool: &str, replica: &str) -> u32 {
+        let key = (pool.to_owned(), replica.to_owned());
+        let promised = self.handoffs[&key].slots;
+        self.engine_slots
+            .get(&key)
+            .map_or(promised, |has| promised.min(*has))
     }
 
     fn claim(&mut self, id: &str, model: Option<&str>) {
@@ -139,11 +168,9 @@ impl World {
                 assert!(before.ready && !before.draining);
                 let handoff = &self.handoffs[&(id.to_owned(), lease.replica_id().to_string())];
                 assert_eq!(lease.url(), &handoff.url);
+                let (slots, url) = (self.slots(id, lease.replica_id().as_str()), handoff.url.clone());
                 self.leases.push(lease);
-                assert!(
-                    self.on_engine(&handoff.url) <= handoff.slots,
-                    "more requests than slots"
-                );
+                assert!(self.on_engine(&url) <= slots, "more requests than slots");
             }
             Err(ClaimError::UnknownPool) => assert!(before.is_none()),
             Err(ClaimError::Draining) => assert!(before.unwrap().draining),
@@ -167,10 +194,12 @@ impl World {
             let replicas = status.replicas.as_deref().unwrap();
             for said in replicas.iter().filter(|said| said.ready) {
                 let handoff = &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
-                assert_eq!(said.slots_total, handoff.slots);
+                let slots = self.slots(status.pool_id.as_str(), said.replica_id.as_str());
+                assert_eq!(said.slots_total, slots);
+                assert_eq!(said.slots_promised.unwrap_or(slots), handoff.slots);
                 assert_eq!(
                     said.slots_free,
-                    handoff.slots.saturating_sub(self.on_engine(&handoff.url))
+                    slots.saturating_sub(self.on_engine(&handoff.url))
                 );
             }
             let ready = || replicas.iter().filter(|said| said.ready);
@@ -202,7 +231,7 @@ proptest! {
     // spec: SLOT-1
     #[test]
     fn slots_are_conserved(steps in prop::collection::vec(step(), 1..80)) {
-        let mut world = World { registry: PoolRegistry::new(vec![pool("p0")]), handoffs: BTreeMap::new(), leases: vec![] };
+        let mut world = World { registry: PoolRegistry::new(vec![pool("p0")]), handoffs: BTreeMap::new(), engine_slots: BTreeMap::new(), leases: vec![] };
         for step in steps {
             world.take(step);
             world.check();
