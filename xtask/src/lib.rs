@@ -15,6 +15,7 @@ mod checks;
 pub mod clock;
 pub mod cluster;
 pub mod commands;
+mod deploy;
 pub mod engine;
 pub mod gguf;
 pub mod http;

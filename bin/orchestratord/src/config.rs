@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use admission::Config as AdmissionConfig;
 use bearer_auth::ApiToken;
-use daemon::{Program, Settings};
+use daemon::{Program, Setting, Settings, Unset};
 use inference_gateway::{Aliases, GatewayConfig};
 use placement::Strategy;
 use pool_registry_types::NodeId;
@@ -15,9 +15,11 @@ use service_runtime::env::{Environment, Problems};
 pub(crate) const PROGRAM: Program = Program {
     name: "orchestratord",
     version: env!("CARGO_PKG_VERSION"),
-    help: HELP,
+    title: "the control plane",
+    about: ABOUT,
+    settings: SETTINGS,
+    ending: ENDING,
     prefix: "ORCHESTRATORD_",
-    variables: &[],
 };
 
 /// Where it listens, on loopback, when nothing is set.
@@ -27,36 +29,120 @@ const DEFAULT_PORT: u16 = 8080;
 /// report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
-/// What `--help` prints.
-const HELP: &str = "\
-orchestratord, the control plane
-
-Usage: orchestratord [--help | --version]
-
+/// What `--help` says before the settings.
+const ABOUT: &str = "\
 One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) it watches the handoff
-directory of this machine and talks to the engines directly; in the CLOUD profile nodes join by themselves.
-Settings come from the environment:
+directory of this machine and talks to the engines directly; in the CLOUD profile nodes join by themselves.";
 
-  ORCHESTRATORD_ADDR                       where it listens                           [127.0.0.1:8080]
-  ORCHESTRATORD_CLOUD_PROFILE              nodes join over HTTP                       [false]
-  LLORCH_API_TOKEN                         the token everybody presents               (none: loopback only)
-  ORCHESTRATORD_REQUIRE_AUTH               refuse to start without a token            [false]
-  ORCHESTRATORD_NODE_TIMEOUT_MS            silence after which a node is offline      [30000]
-  ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS  upper bound for noticing; exact otherwise  [10]
-  ORCHESTRATORD_RUNTIME_DIR                where engines announce themselves (HOME)   [.runtime/engines]
-  ORCHESTRATORD_STATE_DIR                  what it remembers across restarts (CLOUD)  [.runtime/state]
-  ORCHESTRATORD_ALIASES_FILE               other names for models (TOML)              (none)
-  ORCHESTRATORD_PLACEMENT                  how to choose an endpoint; see README      [least-loaded]
-  ORCHESTRATORD_QUEUE_LIMIT                requests that may wait for one model       [256]
-  ORCHESTRATORD_QUEUE_WAIT_MS              the longest a request waits for a slot     [5000]
-  ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS      the longest an engine may think            [120000]
-  ORCHESTRATORD_DRAIN_TIMEOUT_SECS         how long a stop waits for streams          [120]
-  ORCHESTRATORD_SHUTDOWN_GRACE_MS          how long a stop serves on as not ready     [0]
-  ORCHESTRATORD_LOG_FORMAT                 text or json                               [text]
-  RUST_LOG                                 log filter                                 [info]
+/// What `--help` says after them.
+const ENDING: &str = "\
+SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.";
 
-SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.
-Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
+/// Every variable that is read, in the order in which people are told of them.
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "ORCHESTRATORD_ADDR",
+        unset: Unset::Value("127.0.0.1:8080"),
+        what: "where it listens",
+        more: "where it listens; under socket activation the socket unit decides, and this is left unset",
+    },
+    Setting {
+        name: "ORCHESTRATORD_CLOUD_PROFILE",
+        unset: Unset::Value("false"),
+        what: "nodes join over HTTP",
+        more: "",
+    },
+    Setting {
+        name: "LLORCH_API_TOKEN",
+        unset: Unset::Words("none: loopback only"),
+        what: "the token everybody presents",
+        more: "the token everybody presents, 8 to 1024 printable characters; presented to the nodes as well. None: loopback peers only, and no web page of another origin. A reverse proxy on the same machine makes every peer a loopback peer: set a token then",
+    },
+    Setting {
+        name: "ORCHESTRATORD_REQUIRE_AUTH",
+        unset: Unset::Value("false"),
+        what: "refuse to start without a token",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
+    },
+    Setting {
+        name: "ORCHESTRATORD_NODE_TIMEOUT_MS",
+        unset: Unset::Value("30000"),
+        what: "silence after which a node is offline",
+        more: "",
+    },
+    Setting {
+        name: "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
+        unset: Unset::Value("10"),
+        what: "upper bound for noticing; exact otherwise",
+        more: "upper bound for noticing; deadlines are exact whatever it is",
+    },
+    Setting {
+        name: "ORCHESTRATORD_RUNTIME_DIR",
+        unset: Unset::Value(".runtime/engines"),
+        what: "where engines announce themselves (HOME)",
+        more: "",
+    },
+    Setting {
+        name: "ORCHESTRATORD_STATE_DIR",
+        unset: Unset::Value(".runtime/state"),
+        what: "what it remembers across restarts (CLOUD)",
+        more: "nodes and drains, to be remembered across restarts (CLOUD); one process at a time",
+    },
+    Setting {
+        name: "ORCHESTRATORD_ALIASES_FILE",
+        unset: Unset::Words("none"),
+        what: "other names for models (TOML)",
+        more: "a file with [other names for models](#other-names-for-models)",
+    },
+    Setting {
+        name: "ORCHESTRATORD_PLACEMENT",
+        unset: Unset::Value("least-loaded"),
+        what: "how to choose an endpoint; see the README",
+        more: "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to choose](#steering-a-request) an endpoint",
+    },
+    Setting {
+        name: "ORCHESTRATORD_QUEUE_LIMIT",
+        unset: Unset::Value("256"),
+        what: "requests that may wait for one model",
+        more: "requests of each priority that may wait for one model",
+    },
+    Setting {
+        name: "ORCHESTRATORD_QUEUE_WAIT_MS",
+        unset: Unset::Value("5000"),
+        what: "the longest a request waits for a slot",
+        more: "",
+    },
+    Setting {
+        name: "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
+        unset: Unset::Value("120000"),
+        what: "the longest an engine may think",
+        more: "",
+    },
+    Setting {
+        name: "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
+        unset: Unset::Value("120"),
+        what: "how long a stop waits for streams",
+        more: "how long a stop waits for running requests",
+    },
+    Setting {
+        name: "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
+        unset: Unset::Value("0"),
+        what: "how long a stop serves on as not ready",
+        more: "how long a stop serves on while `/ready` says 503, so that a load balancer looks elsewhere first",
+    },
+    Setting {
+        name: "ORCHESTRATORD_LOG_FORMAT",
+        unset: Unset::Value("text"),
+        what: "text or json",
+        more: "",
+    },
+    Setting {
+        name: "RUST_LOG",
+        unset: Unset::Value("info"),
+        what: "log filter",
+        more: "",
+    },
+];
 
 /// What only the control plane can be told; [`Settings`] are the others.
 #[derive(Default, Deserialize)]
@@ -295,37 +381,6 @@ mod tests {
         let problems = config(&bad).unwrap_err();
         for (name, _) in bad {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
-        }
-    }
-
-    #[test]
-    fn help_names_every_variable() {
-        let names = [
-            "ORCHESTRATORD_ADDR",
-            "ORCHESTRATORD_CLOUD_PROFILE",
-            "LLORCH_API_TOKEN",
-            "ORCHESTRATORD_REQUIRE_AUTH",
-            "ORCHESTRATORD_NODE_TIMEOUT_MS",
-            "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
-            "ORCHESTRATORD_RUNTIME_DIR",
-            "ORCHESTRATORD_STATE_DIR",
-            "ORCHESTRATORD_ALIASES_FILE",
-            "ORCHESTRATORD_PLACEMENT",
-            "ORCHESTRATORD_QUEUE_LIMIT",
-            "ORCHESTRATORD_QUEUE_WAIT_MS",
-            "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
-            "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
-            "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
-            "ORCHESTRATORD_LOG_FORMAT",
-            "RUST_LOG",
-        ];
-        let rows: Vec<&str> = HELP.lines().filter(|line| line.starts_with("  ")).collect();
-        assert_eq!(rows.len(), names.len());
-        for (name, row) in names.iter().zip(&rows) {
-            assert!(row.starts_with(&format!("  {name} ")), "{name}: {row}");
-            // The last column begins in the same place everywhere.
-            let last = row.rfind(" [").or_else(|| row.rfind(" ("));
-            assert_eq!(last, rows[0].rfind(" ["), "{row}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use daemon::{Program, Settings};
+use daemon::{Program, Setting, Settings, Unset};
 use engine_provisioner::PoolFile;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use serde::Deserialize;
@@ -12,46 +12,143 @@ use service_runtime::env::{Environment, Problems};
 pub(crate) const PROGRAM: Program = Program {
     name: "pool-managerd",
     version: env!("CARGO_PKG_VERSION"),
-    help: HELP,
+    title: "the agent of a GPU node",
+    about: ABOUT,
+    settings: SETTINGS,
+    ending: ENDING,
     prefix: "POOL_MANAGERD_",
-    variables: &["ORCHESTRATORD_URL", "ORCHESTRATORD_REGISTER_ON_STARTUP"],
 };
 
 /// Where it listens, on loopback, when nothing is set.
 const DEFAULT_PORT: u16 = 9200;
 
-/// What `--help` prints.
-const HELP: &str = "\
-pool-managerd, the agent of a GPU node
-
-Usage: pool-managerd [--help | --version]
-
+/// What `--help` says before the settings.
+const ABOUT: &str = "\
 It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its engines, and in the
 CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the default) it is an HTTP
-API and an in-memory registry only. Settings come from the environment:
+API and an in-memory registry only.";
 
-  POOL_MANAGERD_ADDR                     where it listens                         [127.0.0.1:9200]
-  POOL_MANAGERD_CLOUD_PROFILE            watch engines and join a control plane   [false]
-  POOL_MANAGERD_NODE_ID                  who it is                                [hostname]
-  POOL_MANAGERD_MACHINE_ID               the machine it runs on                   [the node id]
-  POOL_MANAGERD_ADDRESS                  its URL as orchestratord reaches it      (required in CLOUD)
-  ORCHESTRATORD_URL                      the control plane; several by commas     (required in CLOUD)
-  LLORCH_API_TOKEN                       the token everybody presents             (none: loopback only)
-  POOL_MANAGERD_REQUIRE_AUTH             refuse to start without a token          [false]
-  POOL_MANAGERD_POOLS                    pools to show from the start, by commas  [pool-0]
-  POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS  how often it reports                     [10]
-  ORCHESTRATORD_REGISTER_ON_STARTUP      join the control plane                   [true]
-  POOL_MANAGERD_RUNTIME_DIR              where engines announce themselves        [.runtime/engines]
-  POOL_MANAGERD_WATCH_INTERVAL_MS        full scan, in case an event was lost     [1000]
-  POOL_MANAGERD_STATE_DIR                what it remembers across restarts        [.runtime/state]
-  POOL_MANAGERD_POOLS_FILE               engines to start and supervise; CLOUD    (none)
-  POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS    the longest an engine may think          [120000]
-  POOL_MANAGERD_DRAIN_TIMEOUT_SECS       how long a stop waits for streams        [120]
-  POOL_MANAGERD_LOG_FORMAT               text or json                             [text]
-  RUST_LOG                               log filter                               [info]
+/// What `--help` says after them.
+const ENDING: &str = "\
+SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.";
 
-SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.
-Exit codes: 0 stopped, 1 failed, 64 bad settings, 130 second signal.";
+/// Every variable that is read, in the order in which people are told of them.
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "POOL_MANAGERD_ADDR",
+        unset: Unset::Value("127.0.0.1:9200"),
+        what: "where it listens",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_CLOUD_PROFILE",
+        unset: Unset::Value("false"),
+        what: "watch engines and join a control plane",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_NODE_ID",
+        unset: Unset::Words("hostname"),
+        what: "who it is",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_MACHINE_ID",
+        unset: Unset::Words("the node id"),
+        what: "the machine it runs on",
+        more: "the machine it runs on: two machines cannot share a node id",
+    },
+    Setting {
+        name: "POOL_MANAGERD_ADDRESS",
+        unset: Unset::Words("required in CLOUD"),
+        what: "its URL as orchestratord reaches it",
+        more: "its URL as `orchestratord` reaches it",
+    },
+    Setting {
+        name: "ORCHESTRATORD_URL",
+        unset: Unset::Words("required in CLOUD"),
+        what: "the control plane; several by commas",
+        more: "the control plane; several by commas, tried in turn",
+    },
+    Setting {
+        name: "LLORCH_API_TOKEN",
+        unset: Unset::Words("none: loopback only"),
+        what: "the token everybody presents",
+        more: "the token everybody presents; presented to the control plane as well",
+    },
+    Setting {
+        name: "POOL_MANAGERD_REQUIRE_AUTH",
+        unset: Unset::Value("false"),
+        what: "refuse to start without a token",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
+    },
+    Setting {
+        name: "POOL_MANAGERD_POOLS",
+        unset: Unset::Value("pool-0"),
+        what: "pools to show from the start, by commas",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
+        unset: Unset::Value("10"),
+        what: "how often it reports",
+        more: "how often it reports; changes are reported at once",
+    },
+    Setting {
+        name: "ORCHESTRATORD_REGISTER_ON_STARTUP",
+        unset: Unset::Value("true"),
+        what: "join the control plane",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_RUNTIME_DIR",
+        unset: Unset::Value(".runtime/engines"),
+        what: "where engines announce themselves",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_WATCH_INTERVAL_MS",
+        unset: Unset::Value("1000"),
+        what: "full scan, in case an event was lost",
+        more: "",
+    },
+    Setting {
+        name: "POOL_MANAGERD_STATE_DIR",
+        unset: Unset::Value(".runtime/state"),
+        what: "what it remembers across restarts",
+        more: "keeps the incarnation, drained pools and the engines it started, with their logs, across restarts",
+    },
+    Setting {
+        name: "POOL_MANAGERD_POOLS_FILE",
+        unset: Unset::Words("none"),
+        what: "engines to start and supervise; CLOUD",
+        more: "engines to start and supervise (CLOUD): [an example](#run-two-models-on-this-machine)",
+    },
+    Setting {
+        name: "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
+        unset: Unset::Value("120000"),
+        what: "the longest an engine may think",
+        more: "the longest an engine may think; `orchestratord` has its own limit, and the shorter one counts",
+    },
+    Setting {
+        name: "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
+        unset: Unset::Value("120"),
+        what: "how long a stop waits for streams",
+        more: "how long a stop waits for running requests",
+    },
+    Setting {
+        name: "POOL_MANAGERD_LOG_FORMAT",
+        unset: Unset::Value("text"),
+        what: "text or json",
+        more: "",
+    },
+    Setting {
+        name: "RUST_LOG",
+        unset: Unset::Value("info"),
+        what: "log filter",
+        more: "",
+    },
+];
 
 /// What only the agent can be told; [`Settings`] are the others.
 #[derive(Default, Deserialize)]
@@ -353,32 +450,5 @@ mod tests {
         );
         let home = config(&[("POOL_MANAGERD_POOLS_FILE", path)]).unwrap_err();
         assert!(home.contains("POOL_MANAGERD_CLOUD_PROFILE=true"), "{home}");
-    }
-
-    #[test]
-    fn help_names_every_variable() {
-        for name in [
-            "POOL_MANAGERD_ADDR",
-            "POOL_MANAGERD_CLOUD_PROFILE",
-            "POOL_MANAGERD_NODE_ID",
-            "POOL_MANAGERD_MACHINE_ID",
-            "POOL_MANAGERD_ADDRESS",
-            "ORCHESTRATORD_URL",
-            "LLORCH_API_TOKEN",
-            "POOL_MANAGERD_REQUIRE_AUTH",
-            "POOL_MANAGERD_POOLS",
-            "POOL_MANAGERD_POOLS_FILE",
-            "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
-            "ORCHESTRATORD_REGISTER_ON_STARTUP",
-            "POOL_MANAGERD_RUNTIME_DIR",
-            "POOL_MANAGERD_WATCH_INTERVAL_MS",
-            "POOL_MANAGERD_STATE_DIR",
-            "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
-            "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
-            "POOL_MANAGERD_LOG_FORMAT",
-            "RUST_LOG",
-        ] {
-            assert!(HELP.contains(&format!("  {name} ")), "{name}");
-        }
     }
 }

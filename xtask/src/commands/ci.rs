@@ -42,6 +42,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
     add_tests(&mut report, false);
+    // After the tests, which build the daemons.
+    report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
+    report.check("deploy", || super::deploy_check::run(Arguments::new(Vec::new())));
     report.check("package", || {
         // The tests have built every crate already; this looks at what would be in the package.
         succeed(&mut cargo(&[

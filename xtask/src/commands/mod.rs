@@ -3,6 +3,8 @@
 mod bench;
 mod ci;
 mod demo;
+mod deploy_check;
+mod settings;
 mod test;
 mod tiny_model;
 
@@ -25,7 +27,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 9] = [
+const COMMANDS: [Command; 11] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -75,6 +77,18 @@ const COMMANDS: [Command; 9] = [
         run: |arguments| arguments.finish().and_then(|()| layers::check()),
     },
     Command {
+        name: "deploy-check",
+        summary: "check what is under ci/deploy",
+        usage: deploy_check::USAGE,
+        run: deploy_check::run,
+    },
+    Command {
+        name: "settings",
+        summary: "check, or write, the documents that list every setting",
+        usage: settings::USAGE,
+        run: settings::run,
+    },
+    Command {
         name: "tiny-model",
         summary: "write the tiny model to a file",
         usage: tiny_model::USAGE,
@@ -114,7 +128,7 @@ pub fn run(words: Vec<String>) -> ExitCode {
 fn overview() -> String {
     let mut text = "usage: cargo xtask <command> [--help]\n\n".to_owned();
     for Command { name, summary, .. } in &COMMANDS {
-        text.push_str(&format!("  {name:<11} {summary}\n"));
+        text.push_str(&format!("  {name:<12} {summary}\n"));
     }
     text
 }

@@ -4,15 +4,22 @@
 //! [`Settings`] are a part, and builds and stops its parts around a [`Daemon`]. Everything else is here:
 //!
 //! ```no_run
-//! use daemon::{Daemon, Program, Settings, StartError};
+//! use daemon::{Daemon, Program, Setting, Settings, StartError, Unset};
 //! use service_runtime::env::{Environment, Problems};
 //!
 //! const PROGRAM: Program = Program {
 //!     name: "demo",
 //!     version: env!("CARGO_PKG_VERSION"),
-//!     help: "demo, a daemon that waits to be stopped",
+//!     title: "a daemon that waits to be stopped",
+//!     about: "It does nothing else.",
+//!     settings: &[Setting {
+//!         name: "DEMO_ADDR",
+//!         unset: Unset::Value("127.0.0.1:8080"),
+//!         what: "where it listens",
+//!         more: "",
+//!     }],
+//!     ending: "",
 //!     prefix: "DEMO_",
-//!     variables: &[],
 //! };
 //!
 //! struct Config(Settings);
@@ -41,10 +48,12 @@
 //! }
 //! ```
 
+mod help;
 mod program;
 mod running;
 mod settings;
 
+pub use help::{Setting, Unset};
 pub use program::{Program, main};
 pub use running::{Daemon, JOIN_TIMEOUT, StartError};
 pub use settings::Settings;

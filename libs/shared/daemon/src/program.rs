@@ -8,12 +8,14 @@ use std::{
 };
 
 use service_runtime::{
+    EXIT_SECOND_SIGNAL,
     env::{EXIT_BAD_CONFIGURATION, Environment, Problems},
     inherited_listener,
 };
 
 use crate::{
-    Settings,
+    Setting, Settings,
+    help::{lines, rows},
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
 
@@ -24,22 +26,50 @@ pub struct Program {
     pub name: &'static str,
     /// Its version; `env!("CARGO_PKG_VERSION")` of the binary, not of a library.
     pub version: &'static str,
-    /// What `--help` prints.
-    pub help: &'static str,
+    /// What it is, after its name.
+    pub title: &'static str,
+    /// What `--help` says of what it does.
+    pub about: &'static str,
+    /// Every variable that it reads.
+    pub settings: &'static [Setting],
+    /// What `--help` says of its end.
+    pub ending: &'static str,
     /// What the names of its own variables begin with, as in `"DEMO_"`.
     pub prefix: &'static str,
-    /// Variables of others that concern it as well, by full name.
-    pub variables: &'static [&'static str],
 }
 
+/// The revision that a release was built from; see `ci/deploy/release`.
+const REVISION: Option<&str> = option_env!("LLORCH_REVISION");
+
 impl Program {
-    /// The variables that concern it, as they are now.
+    /// The variables that concern it, as they are now. Those that it does not tell of it does not see either, so
+    /// that none can be forgotten.
     fn environment(&self) -> Environment {
-        let prefixes: Vec<&str> = [self.prefix, Settings::TOKEN]
-            .into_iter()
-            .chain(self.variables.iter().copied())
-            .collect();
-        Environment::from_process(&prefixes)
+        let names: Vec<&str> = self.settings.iter().map(|setting| setting.name).collect();
+        Environment::from_process(&names)
+    }
+
+    /// What `--version` prints.
+    fn version_line(&self) -> String {
+        let revision = REVISION.map(|revision| format!(" ({revision})"));
+        format!("{} {}{}", self.name, self.version, revision.unwrap_or_default())
+    }
+
+    /// What `--help` prints.
+    fn help(&self) -> String {
+        let Self {
+            name,
+            title,
+            about,
+            ending,
+            ..
+        } = self;
+        let rows = rows(self.settings);
+        format!(
+            "{name}, {title}\n\nUsage: {name} [--help | --version | --settings]\n\n{about}\n\n\
+             Settings come from the environment; --settings prints them for programs:\n\n{rows}\n{ending}\n\
+             Exit codes: 0 stopped, 1 failed, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
+        )
     }
 
     /// A socket that was handed over has its address already; a setting that says another one is a mistake, and
@@ -93,8 +123,9 @@ where
         .as_deref()
     {
         None => {}
-        Some("--help" | "-h") => return say(program.help),
-        Some("--version" | "-V") => return say(&format!("{} {}", program.name, program.version)),
+        Some("--help" | "-h") => return say(&program.help()),
+        Some("--settings") => return say(&lines(program.settings)),
+        Some("--version" | "-V") => return say(&program.version_line()),
         Some(other) => {
             return program.refuse(&format!(
                 "unknown argument {other:?}; settings come from the environment, see --help"

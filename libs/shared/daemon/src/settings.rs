@@ -148,9 +148,11 @@ mod tests {
     const PROGRAM: Program = Program {
         name: "demo",
         version: "0.0.0",
-        help: "",
+        title: "",
+        about: "",
+        settings: &[],
+        ending: "",
         prefix: "DEMO_",
-        variables: &[],
     };
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {

@@ -1,0 +1,21 @@
+//! `cargo xtask settings`.
+
+use anyhow::Result;
+
+use crate::{arguments::Arguments, deploy::settings, workspace::Binaries};
+
+pub(super) const USAGE: &str = "\
+cargo xtask settings [--write]
+
+Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons read.
+
+  --write  writes them anew";
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let write = arguments.flag("--write");
+    arguments.finish()?;
+    let daemons = settings::daemons(&Binaries::get()?)?;
+    settings::documents(&daemons)?
+        .iter()
+        .try_for_each(|document| if write { document.write() } else { document.check() })
+}

@@ -1,0 +1,6 @@
+//! What is under `ci/deploy` and in the reference of settings: written from the code where that is possible, and
+//! checked against it everywhere else.
+
+pub(crate) mod names;
+pub(crate) mod settings;
+pub(crate) mod units;
