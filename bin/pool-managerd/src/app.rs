@@ -9,8 +9,8 @@ use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines};
 use node_registration::{NodeRegistration, RegistrationHandle};
-use pool_registry::PoolRegistry;
-use pool_registry_types::{PoolId, PoolStatus};
+use pool_registry::{DrainTarget, PoolRegistry};
+use pool_registry_types::PoolStatus;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let drains = drains(&config.settings)?;
     let (node, engines) = match &config.cloud {
         Some(cloud) => {
-            let (node, engines) = watch(cloud, &config, drains.pools(), &tasks, &parts)?;
+            let (node, engines) = watch(cloud, &config, drains.targets(), &tasks, &parts)?;
             (Some(node), engines)
         }
         None => (None, None),
@@ -124,7 +124,7 @@ fn drains(settings: &Settings) -> anyhow::Result<Drains> {
 fn watch(
     cloud: &Cloud,
     config: &Config,
-    drained: Vec<PoolId>,
+    drained: Vec<DrainTarget>,
     tasks: &Tasks,
     parts: &Shutdown,
 ) -> anyhow::Result<(LocalNode, Option<Provisioner>)> {

@@ -21,7 +21,6 @@ mod operators;
 mod routes;
 mod view;
 
-pub use operators::DrainRequest;
 pub use routes::{ControlApi, ROUTES};
 pub use view::{
     CatalogAnswer, DrainAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, PoolAnswer,

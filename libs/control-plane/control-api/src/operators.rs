@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json,
-    body::Body,
-    extract::{FromRequest, Request, State},
-};
-use http_server::{ApiError, ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
-use pool_registry_types::{Ack, NodeId, PoolId};
-use serde::Deserialize;
+use axum::{Json, extract::State};
+use http_server::{ApiError, ApiJson, ApiPath};
+use pool_registry_types::{Ack, DrainRequest, NodeId, PoolId};
 use service_registry::{RegistryError, Target};
 
 use crate::{ControlApi, NodeAnswer, NodesAnswer, errors::refused, routes::Registry};
@@ -39,40 +34,22 @@ pub(crate) async fn node(
     )))
 }
 
-/// The body of a drain; it may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct DrainRequest {
-    /// How long running requests may take to finish, in milliseconds from now; absent: as long as they like.
-    pub deadline_ms: Option<u64>,
-}
-
-impl<S: Sync> FromRequest<S> for DrainRequest {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = read_body(request, CONTROL_BODY_BYTES).await?;
-        if body.trim_ascii().is_empty() {
-            return Ok(Self::default());
-        }
-        let ApiJson::<Self>(drain) = ApiJson::from_request(Request::new(Body::from(body)), state).await?;
-        Ok(drain)
-    }
-}
+type DrainBody = Option<ApiJson<DrainRequest>>;
 
 pub(crate) async fn drain_node(
     registry: Registry,
     ApiPath(node_id): ApiPath<NodeId>,
-    drain: DrainRequest,
+    drain: DrainBody,
 ) -> Result<Json<Ack>, ApiError> {
-    begin_drain(registry, Target::Node(node_id), &drain).await
+    begin_drain(registry, Target::Node(node_id), drain).await
 }
 
 pub(crate) async fn drain_pool(
     registry: Registry,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
-    drain: DrainRequest,
+    drain: DrainBody,
 ) -> Result<Json<Ack>, ApiError> {
-    begin_drain(registry, Target::Pool(node_id, pool_id), &drain).await
+    begin_drain(registry, Target::Pool(node_id, pool_id), drain).await
 }
 
 pub(crate) async fn undrain_node(
@@ -92,10 +69,11 @@ pub(crate) async fn undrain_pool(
 async fn begin_drain(
     Registry(registry): Registry,
     target: Target,
-    drain: &DrainRequest,
+    drain: DrainBody,
 ) -> Result<Json<Ack>, ApiError> {
+    let deadline = drain.and_then(|ApiJson(drain)| drain.deadline_ms);
     registry
-        .drain(target, drain.deadline_ms.map(Duration::from_millis))
+        .drain(target, deadline.map(Duration::from_millis))
         .await
         .map_err(|error| refused(&error))?;
     Ok(Json(Ack { success: true }))

@@ -63,6 +63,7 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
         replicas: None,
         last_error: None,
         device_mask: None,
+        sleeping: false,
     };
     let known = KnownNode {
         node_id,

@@ -245,6 +245,7 @@ pub(crate) fn not_ready(status: &PoolStatus) -> Arc<PoolStatus> {
         slots_free: 0,
         replicas: None,
         last_error: None,
+        sleeping: false,
         ..status.clone()
     })
 }
@@ -276,6 +277,7 @@ fn placeholder(pool_id: PoolId) -> PoolStatus {
         replicas: None,
         last_error: None,
         device_mask: None,
+        sleeping: false,
     }
 }
 

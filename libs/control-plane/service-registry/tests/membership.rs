@@ -261,10 +261,11 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
     };
     type Edit = fn(&mut pool_registry_types::PoolStatus);
     let quiet: [Edit; 2] = [|p| p.slots_free = 0, |p| p.vram_free_bytes = 9];
-    let loud: [Edit; 6] = [
+    let loud: [Edit; 7] = [
         |p| p.ready = false,
         |p| p.draining = true,
         |p| p.slots_total = 9,
+        |p| p.sleeping = true,
         |p| p.models_available = None,
         |p| p.last_error = Some("x".to_owned()),
         |p| p.pool_id = pool_id("other"),

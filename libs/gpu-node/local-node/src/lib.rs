@@ -10,7 +10,7 @@ use engine_probe::Prober;
 pub use engine_probe::{Abandoned, Aftercare};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
-use pool_registry::{DrainTarget, PoolRegistry, UnknownPool};
+use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
 use pool_registry_types::{Capabilities, Handoff, NodeId, PoolId, PoolStatus};
 use routing_table::RoutingTable;
 use service_runtime::{Shutdown, Tasks};
@@ -28,8 +28,8 @@ pub struct Config {
     pub watch_interval: Duration,
     /// Pools that are shown before any engine announces itself.
     pub pools: Vec<PoolId>,
-    /// Pools that take no requests from the start. They are shown like `pools`.
-    pub drained: Vec<PoolId>,
+    /// What takes no requests from the start. Its pools are shown like `pools`.
+    pub drained: Vec<DrainTarget>,
 }
 
 impl Config {
@@ -162,12 +162,18 @@ impl LocalNode {
 }
 
 /// Drained before any handoff is read, so that no request slips in between.
-fn registry(mut pools: Vec<PoolId>, drained: Vec<PoolId>) -> PoolRegistry {
-    pools.extend(drained.iter().cloned());
+fn registry(mut pools: Vec<PoolId>, drained: Vec<DrainTarget>) -> PoolRegistry {
+    pools.extend(drained.iter().filter_map(|target| match target {
+        DrainTarget::Node => None,
+        DrainTarget::Pool(pool) | DrainTarget::Replica(pool, _) => Some(pool.clone()),
+    }));
     let registry = PoolRegistry::new(pools);
-    for pool in drained {
-        // All of them are known, since a line ago.
-        let _: Result<(), UnknownPool> = registry.drain(&DrainTarget::Pool(pool));
+    for target in drained {
+        match target {
+            DrainTarget::Replica(pool, replica) => registry.drain_before(&pool, replica),
+            // All of them are known, since a few lines ago.
+            target => drop::<Result<(), UnknownTarget>>(registry.drain(&target)),
+        }
     }
     registry
 }

@@ -1,20 +1,20 @@
 //! What an operator can do to a pool of this node.
 
-use std::{fmt::Debug, pin::Pin, sync::Arc};
+use std::{fmt::Debug, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     extract::State,
     routing::{get, post},
 };
-use http_server::{ApiError, ApiPath};
-use pool_registry::PoolRegistry;
-use pool_registry_types::{ErrorCode, PoolId};
+use http_server::{ApiError, ApiJson, ApiPath};
+use pool_registry::{DrainTarget, PoolRegistry};
+use pool_registry_types::{DrainRequest, ErrorCode, PoolId, ReplicaId};
 
 use crate::{
     Drains,
     drains::DrainError,
-    pools::{self, PoolView},
+    pools::{self, PoolView, Pools},
 };
 
 /// A change of a pool's engines that is under way.
@@ -39,61 +39,115 @@ struct Control {
 /// All control routes: the pools, and what can be done to them. Without `engines`, nothing can be restarted or
 /// reloaded here.
 pub fn router(registry: PoolRegistry, drains: Arc<Drains>, engines: Option<Arc<dyn Engines>>) -> Router {
-    let reads = Router::new()
-        .route("/v2/pools", get(pools::all))
-        .route("/v2/pools/{pool_id}", get(pools::one))
-        .with_state(registry.clone());
-    let changes = Router::new()
+    Router::new()
+        .route("/v2/pools", get(pools))
+        .route("/v2/pools/{pool_id}", get(pool))
         .route("/v2/pools/{pool_id}/drain", post(drain))
         .route("/v2/pools/{pool_id}/undrain", post(undrain))
+        .route(
+            "/v2/pools/{pool_id}/replicas/{replica_id}/drain",
+            post(drain_replica),
+        )
+        .route(
+            "/v2/pools/{pool_id}/replicas/{replica_id}/undrain",
+            post(undrain_replica),
+        )
         .route("/v2/pools/{pool_id}/restart", post(restart))
         .route("/v2/pools/{pool_id}/reload", post(reload))
         .with_state(Control {
             registry,
             drains,
             engines,
-        });
-    reads.merge(changes)
+        })
 }
 
 type Answer = Result<Json<PoolView>, ApiError>;
+type DrainBody = Option<ApiJson<DrainRequest>>;
 
-async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
-    control.set_draining(&pool, true)
+async fn pools(State(control): State<Control>) -> Json<Pools> {
+    Json(pools::views(&control.registry, &control.drains))
+}
+
+async fn pool(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
+    control.view(&pool)
+}
+
+async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, body: DrainBody) -> Answer {
+    control.drain(&pool, &DrainTarget::Pool(pool.clone()), body)
 }
 
 async fn undrain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
-    control.set_draining(&pool, false)
+    control.undrain(&pool, &DrainTarget::Pool(pool.clone()))
+}
+
+async fn drain_replica(
+    State(control): State<Control>,
+    ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
+    body: DrainBody,
+) -> Answer {
+    control.drain(&pool, &DrainTarget::Replica(pool.clone(), replica), body)
+}
+
+async fn undrain_replica(
+    State(control): State<Control>,
+    ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
+) -> Answer {
+    control.undrain(&pool, &DrainTarget::Replica(pool.clone(), replica))
 }
 
 async fn restart(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.engines(&pool)?.restart(pool.clone()).await?;
-    pools::view(&control.registry, &pool).map(Json)
+    control.view(&pool)
 }
 
 async fn reload(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.engines(&pool)?.reload(pool.clone()).await?;
-    pools::view(&control.registry, &pool).map(Json)
+    control.view(&pool)
 }
 
 impl Control {
-    fn set_draining(&self, pool: &PoolId, draining: bool) -> Answer {
-        match self.drains.set(&self.registry, pool, draining) {
+    fn view(&self, pool: &PoolId) -> Answer {
+        pools::view(&self.registry, &self.drains, pool).map(Json)
+    }
+
+    fn drain(&self, pool: &PoolId, target: &DrainTarget, body: DrainBody) -> Answer {
+        let deadline = body.and_then(|ApiJson(drain)| drain.deadline_ms);
+        let done = (self.drains).drain(&self.registry, target, deadline.map(Duration::from_millis));
+        self.answer(pool, target, true, done)
+    }
+
+    fn undrain(&self, pool: &PoolId, target: &DrainTarget) -> Answer {
+        let done = self.drains.undrain(&self.registry, target);
+        self.answer(pool, target, false, done)
+    }
+
+    fn answer(
+        &self,
+        pool: &PoolId,
+        target: &DrainTarget,
+        draining: bool,
+        done: Result<(), DrainError>,
+    ) -> Answer {
+        let replica_id = match target {
+            DrainTarget::Replica(_, replica) => Some(replica.as_str()),
+            _ => None,
+        };
+        match done {
             Ok(()) => {
-                tracing::info!(pool_id = %pool, draining, "Drain of a pool changed");
+                tracing::info!(pool_id = %pool, replica_id, draining, "Drain changed");
                 // A pool that nobody announces is forgotten when nobody drains it any more.
-                pools::view(&self.registry, pool).map(Json)
+                self.view(pool)
             }
-            Err(DrainError::UnknownPool(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
+            Err(DrainError::Unknown(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
             Err(error @ DrainError::NotRemembered { .. }) => {
-                tracing::warn!(pool_id = %pool, %error, "mend the state directory");
+                tracing::warn!(pool_id = %pool, replica_id, %error, "mend the state directory");
                 Err(ApiError::new(ErrorCode::Internal, error.to_string()))
             }
         }
     }
 
     fn engines(&self, pool: &PoolId) -> Result<&Arc<dyn Engines>, ApiError> {
-        pools::view(&self.registry, pool)?;
+        let Json(_known) = self.view(pool)?;
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
@@ -136,13 +190,62 @@ mod tests {
     #[tokio::test]
     async fn a_pool_is_drained_and_put_back_to_work() {
         let control = control(None);
-        for _ in 0..2 {
-            let Json(view) = drain(State(control.clone()), ApiPath(id("p"))).await.unwrap();
+        let soon = ApiJson(DrainRequest {
+            deadline_ms: Some(60_000),
+        });
+        for (body, has_deadline) in [(None, false), (Some(soon), true)] {
+            let Json(view) = drain(State(control.clone()), ApiPath(id("p")), body)
+                .await
+                .unwrap();
             assert!(view.status.draining && view.requests_running == 0);
+            let progress = view.drain.unwrap();
+            assert_eq!(progress.deadline_ms.is_some_and(|left| left > 0), has_deadline);
         }
         let Json(view) = undrain(State(control.clone()), ApiPath(id("p"))).await.unwrap();
-        assert!(!view.status.draining);
-        let unknown = drain(State(control), ApiPath(id("q"))).await.unwrap_err();
+        assert!(!view.status.draining && view.drain.is_none());
+        let unknown = drain(State(control), ApiPath(id("q")), None).await.unwrap_err();
+        assert_eq!(unknown.code, ErrorCode::NotFound);
+    }
+
+    // spec: PROV-22
+    #[tokio::test]
+    async fn a_replica_is_drained_and_put_back_to_work() {
+        let control = control(None);
+        for replica in ["r0", "r1"] {
+            let handoff = serde_json::json!({
+                "pool_id": "p", "replica_id": replica, "engine": "x", "slots": 2,
+                "url": format!("http://localhost:1{}", &replica[1..]),
+            });
+            control
+                .registry
+                .upsert(serde_json::from_value(handoff).unwrap())
+                .unwrap();
+        }
+        let _lease = control.registry.claim(&id("p"), None).unwrap();
+        let name = |replica: &str| ApiPath((id("p"), ReplicaId::new(replica).unwrap()));
+        let Json(view) = drain_replica(State(control.clone()), name("r0"), None)
+            .await
+            .unwrap();
+        let said = serde_json::to_value(&view).unwrap();
+        assert_eq!(
+            (&said["draining"], &said["requests_running"]),
+            (&false.into(), &1.into())
+        );
+        let replica = &said["replicas"][0];
+        assert_eq!(
+            (&replica["draining"], &replica["drain"]["requests_running"]),
+            (&true.into(), &1.into())
+        );
+        assert_eq!(
+            (
+                &said["replicas"][1]["drain"],
+                said["replicas"].as_array().unwrap().len()
+            ),
+            (&().into(), 2)
+        );
+        let Json(view) = undrain_replica(State(control.clone()), name("r0")).await.unwrap();
+        assert!(!view.replicas[0].status.draining);
+        let unknown = drain_replica(State(control), name("r9"), None).await.unwrap_err();
         assert_eq!(unknown.code, ErrorCode::NotFound);
     }
 

@@ -12,9 +12,10 @@ use http::{
 };
 use http_body_util::Either;
 use http_server::{ApiError, HttpService, RequestBody, RequestId};
-use pool_registry::{ClaimError, PoolRegistry, SlotLease};
-use pool_registry_types::{ErrorCode, PoolId, headers};
+use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
+use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
+use tokio::time::Instant;
 
 use crate::{
     engine_body::EngineBody,
@@ -163,12 +164,10 @@ impl Shared {
                 .await
                 .map_err(ApiError::from)?,
         };
-        let mut slot = self
-            .registry
-            .claim(pool, model)
-            .map(|lease| self.slot(lease))
-            .map_err(|error| self.no_slot(pool, &error))?;
+        // How long the node may take until its answer begins, asleep or awake.
+        let until = Instant::now() + self.config.clocks.first_byte;
         let mut tried = Vec::new();
+        let mut slot = self.find(pool, model, &mut tried, until).await?;
         let mut resets = 0;
         loop {
             let why = match self.ask(slot.lease(), &outbound).await {
@@ -188,19 +187,57 @@ impl Shared {
                 report(lease.pool_id(), lease.replica_id(), &lease.unreachable());
                 slot.done();
             }
-            slot = match self.registry.claim_excluding(pool, model, &tried) {
-                Ok(other) if tried.len() < MAX_ENGINES_TRIED => self.slot(other),
+            if tried.len() >= MAX_ENGINES_TRIED {
+                return Err(refusal);
+            }
+            slot = match self.find(pool, model, &mut tried, until).await {
+                Ok(other) => other,
                 // That it may be served soon is worth more to know than that one engine is gone.
-                Err(error @ (ClaimError::Busy | ClaimError::Draining)) => {
-                    return Err(self.no_slot(pool, &error));
-                }
-                _ => return Err(refusal),
+                Err(other) if other.is_momentary() => return Err(other),
+                Err(_) => return Err(refusal),
             };
+        }
+    }
+
+    /// A slot of an engine that is none of `tried`. When all that are awake are taken, one that sleeps is woken and
+    /// waited for. One that does not wake joins the `tried`.
+    async fn find(
+        &self,
+        pool: &PoolId,
+        model: Option<&str>,
+        tried: &mut Vec<ReplicaId>,
+        until: Instant,
+    ) -> Result<Slot, Refusal> {
+        let mut why_not_woken = None;
+        loop {
+            let slot = match self.registry.claim_or_wake(pool, model, tried) {
+                Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
+                Ok(Claim::Promised(slot)) => slot,
+                Err(ClaimError::NotReady(excluded)) => {
+                    let why = why_not_woken.unwrap_or(ClaimError::NotReady(excluded));
+                    return Err(self.no_slot(pool, &why));
+                }
+                Err(error) => return Err(self.no_slot(pool, &error)),
+            };
+            let replica = slot.replica_id().clone();
+            match tokio::time::timeout_at(until, slot.awake()).await {
+                Ok(Ok(lease)) => return Ok(self.slot(lease)),
+                Ok(Err(why @ ClaimError::NotReady(_))) => {
+                    tried.push(replica);
+                    why_not_woken = Some(why);
+                }
+                Ok(Err(error)) => return Err(self.no_slot(pool, &error)),
+                Err(_elapsed) => return Err(self.still_asleep(pool)),
+            }
         }
     }
 
     fn slot(&self, lease: SlotLease) -> Slot {
         Slot::new(lease, self.registry.clone(), self.aftercare.clone())
+    }
+
+    fn still_asleep(&self, pool: &PoolId) -> Refusal {
+        Refusal::asleep(pool, self.registry.pool_slots(pool))
     }
 
     async fn ask(&self, lease: &SlotLease, outbound: &Outbound) -> Result<Response<ProxyBody>, NoAnswer> {

@@ -5,6 +5,7 @@
 //! | `GET /v2/pools` | every pool as the heartbeat tells it |
 //! | `GET /v2/pools/{id}` | one of them, with the requests that still run |
 //! | `POST /v2/pools/{id}/drain`, `/undrain` | no new requests, running ones finish; remembered across restarts |
+//! | `POST /v2/pools/{id}/replicas/{id}/drain`, `/undrain` | the same of one of its engines |
 //! | `POST /v2/pools/{id}/restart`, `/reload` | its engines afresh, answered when they are; where this node starts them |
 //! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
 //!
@@ -24,4 +25,4 @@ mod slot;
 
 pub use control::{Change, Engines, router};
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
-pub use drains::{DrainError, Drains};
+pub use drains::{DrainError, DrainProgress, Drains};

@@ -1,14 +1,15 @@
 //! The node's pools, for people and for the control plane's operators.
 
-use axum::{Json, extract::State};
-use http_server::{ApiError, ApiPath};
+use http_server::ApiError;
 use pool_registry::PoolRegistry;
-use pool_registry_types::{ErrorCode, PoolId, PoolStatus};
+use pool_registry_types::{ErrorCode, PoolId, PoolStatus, ReplicaStatus};
 use serde::Serialize;
+
+use crate::{Drains, drains::DrainProgress};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Pools {
-    pools: Vec<PoolView>,
+    pub(crate) pools: Vec<PoolView>,
 }
 
 /// A pool as the heartbeat tells it, and what is left to do before it is drained.
@@ -16,37 +17,61 @@ pub(crate) struct Pools {
 pub(crate) struct PoolView {
     #[serde(flatten)]
     pub(crate) status: PoolStatus,
-    /// Requests that its engines serve, those included whose handoff is gone.
+    /// In the place of those of the status, which has none.
+    pub(crate) replicas: Vec<ReplicaView>,
+    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff is gone.
     pub(crate) requests_running: u64,
+    /// An operator drains it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain: Option<DrainProgress>,
+}
+
+/// The same of one replica.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaView {
+    #[serde(flatten)]
+    pub(crate) status: ReplicaStatus,
+    pub(crate) requests_running: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain: Option<DrainProgress>,
 }
 
 impl PoolView {
-    fn new(registry: &PoolRegistry, status: PoolStatus) -> Self {
+    fn new(registry: &PoolRegistry, drains: &Drains, mut status: PoolStatus) -> Self {
+        let id = &status.pool_id;
+        let replica = |replica: ReplicaStatus| {
+            let requests_running = registry.in_flight_of_replica(id, &replica.replica_id);
+            ReplicaView {
+                drain: drains.progress(id, Some(&replica.replica_id), requests_running),
+                requests_running,
+                status: replica,
+            }
+        };
+        let replicas = status.replicas.take().unwrap_or_default();
+        let requests_running = registry.in_flight_of(id);
         Self {
-            requests_running: registry.in_flight_of(&status.pool_id),
+            replicas: replicas.into_iter().map(replica).collect(),
+            drain: drains.progress(id, None, requests_running),
+            requests_running,
             status,
         }
     }
 }
 
 /// One pool.
-pub(crate) fn view(registry: &PoolRegistry, id: &PoolId) -> Result<PoolView, ApiError> {
+pub(crate) fn view(registry: &PoolRegistry, drains: &Drains, id: &PoolId) -> Result<PoolView, ApiError> {
     let found = registry.statuses().into_iter().find(|pool| pool.pool_id == *id);
     found
-        .map(|status| PoolView::new(registry, status))
+        .map(|status| PoolView::new(registry, drains, status))
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("this node has no pool {id}")))
 }
 
-pub(crate) async fn all(State(registry): State<PoolRegistry>) -> Json<Pools> {
+/// All of them.
+pub(crate) fn views(registry: &PoolRegistry, drains: &Drains) -> Pools {
     let statuses = registry.statuses().into_iter();
-    Json(Pools {
-        pools: statuses.map(|status| PoolView::new(&registry, status)).collect(),
-    })
-}
-
-pub(crate) async fn one(
-    State(registry): State<PoolRegistry>,
-    ApiPath(id): ApiPath<PoolId>,
-) -> Result<Json<PoolView>, ApiError> {
-    view(&registry, &id).map(Json)
+    Pools {
+        pools: statuses
+            .map(|status| PoolView::new(registry, drains, status))
+            .collect(),
+    }
 }

@@ -31,6 +31,22 @@ impl Refusal {
         }
     }
 
+    /// An engine was started for the request, and did not become ready in time. It may be for the next.
+    pub(crate) fn asleep(pool: &PoolId, slots: Option<PoolSlots>) -> Self {
+        Self {
+            error: ApiError::new(
+                ErrorCode::DeadlineExceeded,
+                format!("pool {pool}: its engine was asleep and did not wake in time"),
+            ),
+            slots,
+        }
+    }
+
+    /// Who comes again soon may be served.
+    pub(crate) fn is_momentary(&self) -> bool {
+        matches!(self.error.code, ErrorCode::PoolBusy | ErrorCode::PoolDraining)
+    }
+
     /// The engine of `lease` did not answer, or not as HTTP knows it.
     pub(crate) fn no_answer(lease: &SlotLease, why: &NoAnswer) -> Self {
         Self {

@@ -49,9 +49,10 @@ fn usable(reason: &str) -> String {
 }
 
 /// What a heartbeat says of an engine that is absent.
-pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>) -> ReplicaStatus {
+pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>, draining: bool) -> ReplicaStatus {
     ReplicaStatus {
         last_error: Some(reason.as_ref().to_owned()),
+        draining,
         ..ReplicaStatus::new(replica_id.clone())
     }
 }

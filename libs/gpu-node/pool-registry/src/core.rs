@@ -1,12 +1,16 @@
 //! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no clock.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, PoolId, ReplicaId};
 use thiserror::Error;
 
 use crate::{
     absent::Absent,
+    asleep::Sleepers,
     claim::ClaimError,
     probe::{Change, ProbeOutcome},
     replica::{Replica, Retired},
@@ -20,20 +24,6 @@ pub(crate) const NO_ENGINE: &str = "no engine has been announced";
 
 /// Why nobody else takes a request, when those that could have been excluded.
 const EXCLUDED: &str = "every engine that could serve it has been tried";
-
-/// What to drain or to put back to work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DrainTarget {
-    /// Every pool of the node, also those that appear later.
-    Node,
-    /// One pool.
-    Pool(PoolId),
-}
-
-/// The node has no such pool.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no pool {0} on this node")]
-pub struct UnknownPool(pub PoolId);
 
 /// Why a handoff was not taken in: a heartbeat could not carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -66,9 +56,14 @@ pub(crate) struct Pool {
     /// Named in the configuration: it is reported also without replicas.
     pub(crate) configured: bool,
     pub(crate) draining: bool,
+    /// Replicas that an operator drains, whether they are there or not.
+    pub(crate) drained: BTreeSet<ReplicaId>,
     pub(crate) vram_free_bytes: u64,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
     pub(crate) absent: Absent,
+    pub(crate) asleep: Sleepers,
+    /// How many claims there ever were.
+    pub(crate) claims: u64,
 }
 
 /// A slot that was given: what its holder needs to know, and what gives it back.
@@ -94,7 +89,7 @@ pub(crate) struct Core {
     pub(crate) retired: Vec<Retired>,
     pub(crate) draining: bool,
     pub(crate) in_flight: usize,
-    last_generation: u64,
+    pub(crate) last_generation: u64,
 }
 
 impl Core {
@@ -123,8 +118,13 @@ impl Core {
             None if full => return Err(UpsertError::TooManyReplicas),
             _ => {}
         }
-        self.last_generation += 1;
-        let fresh = Replica::new(handoff, self.last_generation);
+        let fresh = if let Some(sleeper) = pool.asleep.remove(&handoff.replica_id) {
+            // Who waited for it has it now.
+            Replica::woken(handoff, sleeper.generation, sleeper.claimed)
+        } else {
+            self.last_generation += 1;
+            Replica::new(handoff, self.last_generation)
+        };
         if let Some(old) = pool.replicas.insert(fresh.handoff.replica_id.clone(), fresh) {
             self.retire(old);
         }
@@ -163,8 +163,10 @@ impl Core {
             .any(|retired| retired.handoff.pool_id == *pool_id);
         if let Some(pool) = self.pools.get(pool_id)
             && !(pool.configured || pool.draining || still_leased)
+            && pool.drained.is_empty()
             && pool.replicas.is_empty()
             && pool.absent.is_empty()
+            && pool.asleep.is_empty()
         {
             self.pools.remove(pool_id);
         }
@@ -192,44 +194,18 @@ impl Core {
         ((models_changed || !changes.is_empty()).into(), changes)
     }
 
-    /// Starts or ends draining.
-    pub(crate) fn set_draining(&mut self, target: &DrainTarget, draining: bool) -> Result<News, UnknownPool> {
-        let flag = match target {
-            DrainTarget::Node => &mut self.draining,
-            DrainTarget::Pool(id) => match self.pools.get_mut(id) {
-                Some(pool) => &mut pool.draining,
-                None => return Err(UnknownPool(id.clone())),
-            },
-        };
-        if std::mem::replace(flag, draining) == draining {
-            return Ok(News::No);
-        }
-        let affected = self.pools.iter_mut().filter(|(id, _)| match target {
-            DrainTarget::Node => true,
-            DrainTarget::Pool(target) => target == *id,
-        });
-        for replica in affected.flat_map(|(_, pool)| pool.replicas.values_mut()) {
-            replica.report += 1;
-        }
-        if let DrainTarget::Pool(id) = target {
-            self.forget_if_empty(id);
-        }
-        Ok(News::AtOnce)
-    }
-
     /// The slots of `replica` that are free now. A life of the same engine that is already retired may still
     /// use some of them.
     pub(crate) fn free_slots(&self, replica: &Replica) -> u32 {
-        let by_earlier_lives: u32 = self
-            .retired
-            .iter()
+        replica.slots().saturating_sub(self.busy_slots(replica))
+    }
+
+    /// The slots of `replica` that are taken now, by earlier lives of the same engine too.
+    pub(crate) fn busy_slots(&self, replica: &Replica) -> u32 {
+        let earlier_lives = (self.retired.iter())
             .filter(|retired| retired.handoff.url == replica.handoff.url)
-            .map(|retired| retired.claimed)
-            .sum();
-        replica
-            .slots()
-            .saturating_sub(replica.claimed)
-            .saturating_sub(by_earlier_lives)
+            .map(|retired| retired.claimed);
+        earlier_lives.fold(replica.claimed, u32::saturating_add)
     }
 
     /// Gives a slot of the replica with the most free ones that is none of `excluded`, of equals the first by id.
@@ -240,11 +216,9 @@ impl Core {
         excluded: &[ReplicaId],
     ) -> Result<Claimed, ClaimError> {
         let chosen = self.candidate(pool_id, model, excluded)?.clone();
-        let replica = self
-            .pools
-            .get_mut(pool_id)
-            .and_then(|pool| pool.replicas.get_mut(&chosen))
-            .ok_or(ClaimError::UnknownPool)?;
+        let pool = self.pools.get_mut(pool_id).ok_or(ClaimError::UnknownPool)?;
+        pool.claims += 1;
+        let replica = (pool.replicas.get_mut(&chosen)).ok_or(ClaimError::UnknownPool)?;
         replica.claimed += 1;
         replica.report += 1;
         self.in_flight += 1;
@@ -274,7 +248,10 @@ impl Core {
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<&'a ReplicaId, ClaimError> {
-        let named = model.is_some_and(|model| pool.replicas.values().any(|replica| replica.names(model)));
+        let named = model.is_some_and(|model| {
+            pool.replicas.values().any(|replica| replica.names(model))
+                || pool.sleepers().any(|(_, sleeper)| sleeper.names(model))
+        });
         let serves = |replica: &Replica| match model {
             None => true,
             Some(model) => replica.names(model) || (!named && replica.models().is_none()),
@@ -288,8 +265,14 @@ impl Core {
                 }
                 continue;
             }
-            if let Some(reason) = replica.not_ready() {
+            if pool.drained.contains(id) {
                 if why_not == ClaimError::ModelNotAvailable {
+                    why_not = ClaimError::Draining;
+                }
+                continue;
+            }
+            if let Some(reason) = replica.not_ready() {
+                if matches!(why_not, ClaimError::ModelNotAvailable | ClaimError::Draining) {
                     why_not = ClaimError::NotReady(reason.clone());
                 }
                 continue;
@@ -301,7 +284,12 @@ impl Core {
                 best = Some((free, id));
             }
         }
-        if pool.replicas.is_empty() {
+        for (_, sleeper) in pool.sleepers().filter(|(id, _)| !pool.drained.contains(*id)) {
+            if model.is_none_or(|model| sleeper.names(model)) {
+                why_not = ClaimError::Busy;
+            }
+        }
+        if pool.replicas.is_empty() && pool.asleep.is_empty() {
             why_not = ClaimError::NotReady(NO_ENGINE.into());
         }
         best.map(|(_, id)| id).ok_or(why_not)
@@ -318,6 +306,9 @@ impl Core {
         let news = if let Some(replica) = live {
             replica.claimed = replica.claimed.saturating_sub(1);
             replica.report += 1;
+            News::No
+        } else if let Some(sleeper) = self.sleeper_of(pool_id, replica_id, generation) {
+            sleeper.claimed = sleeper.claimed.saturating_sub(1);
             News::No
         } else {
             self.release_retired(pool_id, generation)
@@ -368,19 +359,28 @@ impl Core {
         live.chain(retired).map(u64::from).sum()
     }
 
-    /// The leases of a pool, those of its retired replicas included.
+    /// The leases of a pool, those of its retired replicas and of those that sleep included.
     pub(crate) fn in_flight_of(&self, pool_id: &PoolId) -> u64 {
-        let live = (self.pools.get(pool_id).into_iter())
-            .flat_map(|pool| pool.replicas.values())
-            .map(|replica| replica.claimed);
-        let retired = (self.retired.iter())
-            .filter(|retired| retired.handoff.pool_id == *pool_id)
-            .map(|retired| retired.claimed);
-        live.chain(retired).map(u64::from).sum()
+        self.held(pool_id, |_| true)
     }
 
-    /// Whether `pool` takes no new requests.
-    pub(crate) fn is_draining(&self, pool: &Pool) -> bool {
-        self.draining || pool.draining
+    /// The same of one replica.
+    pub(crate) fn in_flight_of_replica(&self, pool_id: &PoolId, replica_id: &ReplicaId) -> u64 {
+        self.held(pool_id, |id| id == replica_id)
+    }
+
+    fn held(&self, pool_id: &PoolId, of: impl Fn(&ReplicaId) -> bool) -> u64 {
+        let pool = || self.pools.get(pool_id).into_iter();
+        let live = pool()
+            .flat_map(|pool| &pool.replicas)
+            .map(|(id, replica)| (id, replica.claimed));
+        let asleep = pool()
+            .flat_map(|pool| &pool.asleep)
+            .map(|(id, sleeper)| (id, sleeper.claimed));
+        let retired = (self.retired.iter())
+            .filter(|retired| retired.handoff.pool_id == *pool_id)
+            .map(|retired| (&retired.handoff.replica_id, retired.claimed));
+        let all = live.chain(asleep).chain(retired).filter(|(id, _)| of(id));
+        all.map(|(_, claimed)| u64::from(claimed)).sum()
     }
 }

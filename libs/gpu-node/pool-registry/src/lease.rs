@@ -24,6 +24,19 @@ impl SlotLease {
         }
     }
 
+    pub(crate) fn registry(&self) -> &PoolRegistry {
+        &self.registry
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The engine is there, announced as `handoff`.
+    pub(crate) fn listens_as(&mut self, handoff: Arc<Handoff>) {
+        self.handoff = handoff;
+    }
+
     /// Where the engine listens.
     #[must_use]
     pub fn url(&self) -> &HttpUrl {

@@ -9,7 +9,9 @@
 //!   [probes](PoolRegistry::probed) verify it from then on. [`FAILURES_TO_DISTRUST`] failed ones in a row
 //!   make it not ready, one good one makes it ready again. An engine that says it has fewer slots than its handoff
 //!   promises is given no more than it has; one that says it has more gets what was promised.
-//! * **Draining** is an intent of the operator, for a pool or the node: no new claims, running ones finish.
+//! * **Draining** is an intent of the operator, for a replica, a pool or the node: no new claims, running ones finish.
+//! * **Asleep** is a replica that is stopped until somebody needs it: its slots can be claimed, and who claims one
+//!   waits for it.
 //! * **Retired** is a replica whose handoff went or now names another engine: it takes no new work and is
 //!   forgotten with its last lease. One that comes back under the same name starts afresh.
 //!
@@ -17,8 +19,10 @@
 //! those who wait. Nothing here blocks, logs or spawns.
 
 mod absent;
+mod asleep;
 mod claim;
 mod core;
+mod drain;
 mod lease;
 mod probe;
 mod registry;
@@ -29,10 +33,12 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use asleep::{Claim, PromisedSlot};
 pub use claim::ClaimError;
-pub use core::{DrainTarget, UnknownPool, UpsertError};
+pub use core::UpsertError;
+pub use drain::{DrainTarget, UnknownTarget};
 pub use lease::SlotLease;
 pub use probe::{Change, ProbeOutcome};
-pub use registry::{PoolRegistry, ReplicaTarget};
+pub use registry::{PoolRegistry, ReplicaTarget, Usage};
 pub use replica::FAILURES_TO_DISTRUST;
 pub use status::PoolSlots;

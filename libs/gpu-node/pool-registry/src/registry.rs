@@ -8,8 +8,9 @@ use routing_table::RoutingTable;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, SlotLease, UnknownPool, UpsertError,
-    core::{Core, News},
+    Change, Claim, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, PromisedSlot, SlotLease, UnknownTarget,
+    UpsertError,
+    core::{Claimed, Core, News},
 };
 
 /// The pools and replicas of one node. Clones share the same state.
@@ -22,7 +23,18 @@ pub struct PoolRegistry {
 struct Shared {
     core: Mutex<Core>,
     version: watch::Sender<u64>,
+    /// Rises when something changed for those who wait for an engine that sleeps, or for whoever is to wake it.
+    sleepers: watch::Sender<u64>,
     idle: Notify,
+}
+
+/// How a pool is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Slots that were claimed, ever.
+    pub claims: u64,
+    /// Requests that run now.
+    pub running: u64,
 }
 
 /// A replica as whoever probes it needs to know it.
@@ -52,6 +64,7 @@ impl PoolRegistry {
             shared: Arc::new(Shared {
                 core: Mutex::new(Core::new(configured)),
                 version: watch::Sender::new(0),
+                sleepers: watch::Sender::new(0),
                 idle: Notify::new(),
             }),
         }
@@ -64,6 +77,7 @@ impl PoolRegistry {
     pub fn upsert(&self, handoff: Handoff) -> Result<(), UpsertError> {
         let news = self.shared.core.lock().upsert(handoff)?;
         self.tell(news);
+        self.tell_sleepers();
         Ok(())
     }
 
@@ -94,28 +108,35 @@ impl PoolRegistry {
     /// No new claims; running ones finish. Idempotent.
     ///
     /// # Errors
-    /// When the pool is not known.
-    pub fn drain(&self, target: &DrainTarget) -> Result<(), UnknownPool> {
+    /// When the pool or the replica is not known.
+    pub fn drain(&self, target: &DrainTarget) -> Result<(), UnknownTarget> {
         self.set_draining(target, true)
     }
 
-    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it. Idempotent.
+    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it, and a replica of a pool.
+    /// Idempotent.
     ///
     /// # Errors
-    /// When the pool is not known.
-    pub fn undrain(&self, target: &DrainTarget) -> Result<(), UnknownPool> {
+    /// When the pool or the replica is not known.
+    pub fn undrain(&self, target: &DrainTarget) -> Result<(), UnknownTarget> {
         self.set_draining(target, false)
     }
 
     /// Drains the node: no pool takes new claims, also none that appears later.
     pub fn drain_all(&self) {
         // The node itself is always known.
-        let _: Result<(), UnknownPool> = self.drain(&DrainTarget::Node);
+        let _: Result<(), UnknownTarget> = self.drain(&DrainTarget::Node);
     }
 
-    fn set_draining(&self, target: &DrainTarget, draining: bool) -> Result<(), UnknownPool> {
+    /// Drains a replica from the moment it appears.
+    pub fn drain_before(&self, pool_id: &PoolId, replica_id: ReplicaId) {
+        self.shared.core.lock().drain_before(pool_id, replica_id);
+    }
+
+    fn set_draining(&self, target: &DrainTarget, draining: bool) -> Result<(), UnknownTarget> {
         let news = self.shared.core.lock().set_draining(target, draining)?;
         self.tell(news);
+        self.tell_sleepers();
         Ok(())
     }
 
@@ -148,15 +169,48 @@ impl PoolRegistry {
         excluded: &[ReplicaId],
     ) -> Result<SlotLease, ClaimError> {
         let claimed = self.shared.core.lock().claim(pool_id, model, excluded)?;
-        Ok(SlotLease::new(self.clone(), claimed.handoff, claimed.generation))
+        Ok(self.lease(claimed))
     }
 
-    /// Whether [`claim`](Self::claim) would succeed at this moment, for whoever has something to do before it.
+    /// As [`claim_excluding`](Self::claim_excluding), or a promised slot of an engine that sleeps when none that is
+    /// awake can take the request. The engine is woken by it.
+    ///
+    /// # Errors
+    /// When no replica can take the request, not even after it was woken; the error says why.
+    pub fn claim_or_wake(
+        &self,
+        pool_id: &PoolId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> Result<Claim, ClaimError> {
+        let mut core = self.shared.core.lock();
+        let why_not = match core.claim(pool_id, model, excluded) {
+            Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
+            Err(why_not) => why_not,
+        };
+        let promised = core.claim_asleep(pool_id, model, excluded).ok_or(why_not)?;
+        drop(core);
+        self.tell_sleepers();
+        Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))
+    }
+
+    fn lease(&self, claimed: Claimed) -> SlotLease {
+        SlotLease::new(self.clone(), claimed.handoff, claimed.generation)
+    }
+
+    /// Whether [`claim_or_wake`](Self::claim_or_wake) would succeed at this moment, for whoever has something to do
+    /// before it.
     ///
     /// # Errors
     /// When it would not; the error says why.
     pub fn check_room(&self, pool_id: &PoolId, model: Option<&str>) -> Result<(), ClaimError> {
-        self.shared.core.lock().candidate(pool_id, model, &[]).map(|_| ())
+        let core = self.shared.core.lock();
+        let Err(why_not) = core.candidate(pool_id, model, &[]) else {
+            return Ok(());
+        };
+        let pool = core.pools.get(pool_id);
+        let sleeper = pool.and_then(|pool| core.sleeper_for(pool, model, &[]));
+        sleeper.map(|_| ()).ok_or(why_not)
     }
 
     pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {
@@ -177,7 +231,7 @@ impl PoolRegistry {
     #[must_use]
     pub fn pool_slots(&self, pool_id: &PoolId) -> Option<PoolSlots> {
         let core = self.shared.core.lock();
-        core.pools.get(pool_id).map(|pool| core.pool_slots(pool))
+        core.pools.get(pool_id).map(|pool| core.pool_slots(pool_id, pool))
     }
 
     /// A number that rises when something changed that a heartbeat must say at once: replicas, readiness,
@@ -230,6 +284,22 @@ impl PoolRegistry {
         self.shared.core.lock().in_flight_of(pool_id)
     }
 
+    /// How many leases of a replica are held, those of its earlier engines included.
+    #[must_use]
+    pub fn in_flight_of_replica(&self, pool_id: &PoolId, replica_id: &ReplicaId) -> u64 {
+        self.shared.core.lock().in_flight_of_replica(pool_id, replica_id)
+    }
+
+    /// How a pool is used, so that whoever asks twice knows whether it was in between.
+    #[must_use]
+    pub fn usage(&self, pool_id: &PoolId) -> Usage {
+        let core = self.shared.core.lock();
+        Usage {
+            claims: core.pools.get(pool_id).map_or(0, |pool| pool.claims),
+            running: core.in_flight_of(pool_id),
+        }
+    }
+
     /// Says why a replica has no handoff though it should have one, or that there is nothing to say any more.
     ///
     /// It is reported as a replica that is not ready, as long as no handoff announces it.
@@ -251,7 +321,20 @@ impl PoolRegistry {
         }
     }
 
-    fn tell(&self, news: News) {
+    /// Rises with everything that concerns engines that sleep.
+    pub(crate) fn sleepers(&self) -> watch::Receiver<u64> {
+        self.shared.sleepers.subscribe()
+    }
+
+    pub(crate) fn with_core<T>(&self, look: impl FnOnce(&mut Core) -> T) -> T {
+        look(&mut self.shared.core.lock())
+    }
+
+    pub(crate) fn tell_sleepers(&self) {
+        self.shared.sleepers.send_modify(|version| *version += 1);
+    }
+
+    pub(crate) fn tell(&self, news: News) {
         if news == News::AtOnce {
             self.shared.version.send_modify(|version| *version += 1);
         }

@@ -50,6 +50,14 @@ impl Replica {
         }
     }
 
+    /// One that slept, and for which `claimed` requests have waited.
+    pub(crate) fn woken(handoff: Handoff, generation: u64, claimed: u32) -> Self {
+        Self {
+            claimed,
+            ..Self::new(handoff, generation)
+        }
+    }
+
     /// Whether `handoff` is about the engine this replica already stands for.
     pub(crate) fn is_same_engine(&self, handoff: &Handoff) -> bool {
         self.handoff.url == handoff.url && self.handoff.engine == handoff.engine

@@ -35,7 +35,9 @@ impl Core {
             target: handoff.url.clone(),
             hop: Hop::Engine,
             availability: match replica.not_ready() {
-                _ if self.is_draining(pool) => Availability::Draining,
+                _ if self.is_draining(pool) || pool.drained.contains(&handoff.replica_id) => {
+                    Availability::Draining
+                }
                 Some(reason) => Availability::NotReady(reason.clone()),
                 None => Availability::Ready,
             },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pool_registry_types::{MAX_MODELS, MAX_SLOTS, PoolId, PoolStatus, ReplicaStatus};
+use pool_registry_types::{MAX_MODELS, MAX_SLOTS, PoolId, PoolStatus, ReplicaId, ReplicaStatus};
 
 use crate::{
     absent,
@@ -23,16 +23,36 @@ pub struct PoolSlots {
 }
 
 impl Core {
-    /// The slots of one pool.
-    pub(crate) fn pool_slots(&self, pool: &Pool) -> PoolSlots {
+    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that whoever sent it
+    /// does not think that it takes the slots of others.
+    pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> PoolSlots {
         let mut slots = PoolSlots::default();
-        for replica in pool
-            .replicas
-            .values()
-            .filter(|replica| replica.not_ready().is_none())
+        let mut add = |free: u32, total: u32| {
+            slots.free = slots.free.saturating_add(free);
+            slots.total = slots.total.saturating_add(total);
+        };
+        for (replica_id, replica) in &pool.replicas {
+            if replica.not_ready().is_none() && !pool.drained.contains(replica_id) {
+                add(self.free_slots(replica), replica.slots());
+            } else {
+                add(0, self.busy_slots(replica));
+            }
+        }
+        for (replica_id, sleeper) in pool.sleepers() {
+            if !pool.drained.contains(replica_id) {
+                add(sleeper.free_slots(), sleeper.handoff.slots);
+            }
+        }
+        for retired in self
+            .retired
+            .iter()
+            .filter(|retired| retired.handoff.pool_id == *id)
         {
-            slots.free = slots.free.saturating_add(self.free_slots(replica));
-            slots.total = slots.total.saturating_add(replica.slots());
+            // One that was announced anew has them counted already.
+            let is_live = |replica: &Replica| replica.handoff.url == retired.handoff.url;
+            if !pool.replicas.values().any(is_live) {
+                add(0, retired.claimed);
+            }
         }
         // More than a heartbeat can say is no use to anybody, and refused by the control plane.
         PoolSlots {
@@ -50,20 +70,19 @@ impl Core {
     }
 
     fn pool_status(&self, id: &PoolId, pool: &Pool) -> PoolStatus {
-        let ready = pool
-            .replicas
-            .values()
-            .any(|replica| replica.not_ready().is_none());
-        let slots = self.pool_slots(pool);
+        let awake = (pool.replicas.values()).any(|replica| replica.not_ready().is_none());
+        let asleep = pool.sleepers().next().map(|(_, sleeper)| &sleeper.handoff);
+        let ready = awake || asleep.is_some();
+        let slots = self.pool_slots(id, pool);
         let first = pool.replicas.values().next();
         PoolStatus {
             pool_id: id.clone(),
             ready,
-            draining: self.is_draining(pool),
+            draining: self.is_draining(pool) || pool.is_drained_one_by_one(),
             slots_free: slots.free,
             slots_total: slots.total,
             vram_free_bytes: pool.vram_free_bytes,
-            engine: first.map(|replica| replica.handoff.engine.clone()),
+            engine: (first.map(|replica| &replica.handoff).or(asleep)).map(|handoff| handoff.engine.clone()),
             engine_version: (pool.replicas.values())
                 .find_map(Replica::engine_version)
                 .map(str::to_owned),
@@ -77,23 +96,29 @@ impl Core {
                     .to_owned()
             }),
             device_mask: device_mask(pool),
+            sleeping: asleep.is_some() && !awake,
         }
     }
 
     fn replica_statuses(&self, id: &PoolId, pool: &Pool) -> Vec<ReplicaStatus> {
+        let is_drained = |replica_id: &ReplicaId| pool.drained.contains(replica_id);
         let live = pool.replicas.values().map(|replica| ReplicaStatus {
             ready: replica.not_ready().is_none(),
-            slots_free: replica
-                .not_ready()
-                .map_or_else(|| self.free_slots(replica), |_| 0),
+            slots_free: if replica.not_ready().is_none() && !is_drained(&replica.handoff.replica_id) {
+                self.free_slots(replica)
+            } else {
+                0
+            },
             slots_total: replica.slots(),
             slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
             last_error: replica.not_ready().map(|reason| reason.as_ref().to_owned()),
+            draining: is_drained(&replica.handoff.replica_id),
             load: replica.load().clone(),
             replica_id: replica.handoff.replica_id.clone(),
         });
-        let mut statuses: Vec<_> = live.collect();
+        let asleep = (pool.sleepers()).map(|(replica_id, sleeper)| sleeper.status(is_drained(replica_id)));
+        let mut statuses: Vec<_> = live.chain(asleep).collect();
         for retired in self
             .retired
             .iter()
@@ -109,15 +134,17 @@ impl Core {
                     last_error: Some(
                         "its handoff is gone; it is kept until its last request ends".to_owned(),
                     ),
+                    draining: is_drained(&handoff.replica_id),
                     ..ReplicaStatus::new(handoff.replica_id.clone())
                 });
             }
         }
         for (replica_id, reason) in &pool.absent {
             if statuses.iter().all(|status| status.replica_id != *replica_id) {
-                statuses.push(absent::status(replica_id, reason));
+                statuses.push(absent::status(replica_id, reason, is_drained(replica_id)));
             }
         }
+        statuses.sort_by(|a, b| a.replica_id.cmp(&b.replica_id));
         statuses.truncate(MAX_REPLICAS);
         statuses
     }
@@ -125,17 +152,22 @@ impl Core {
 
 /// The models of all replicas, ready or not: a model does not cease to exist while its engine restarts.
 fn models(pool: &Pool) -> Option<Vec<String>> {
-    let known = || pool.replicas.values().filter_map(Replica::models);
+    let known = || {
+        let live = (pool.replicas.values()).filter_map(|replica| replica.models().map(|models| &models[..]));
+        let asleep = (pool.sleepers()).filter_map(|(_, sleeper)| sleeper.handoff.models.as_deref());
+        live.chain(asleep)
+    };
     known().next()?;
-    let union: BTreeSet<&String> = known().flat_map(|models| models.iter()).collect();
+    let union: BTreeSet<&String> = known().flatten().collect();
     Some(union.into_iter().take(MAX_MODELS).cloned().collect())
 }
 
 fn device_mask(pool: &Pool) -> Option<String> {
-    let masks: BTreeSet<&str> = pool
-        .replicas
-        .values()
-        .filter_map(|replica| replica.handoff.device_mask.as_deref())
+    let live = pool.replicas.values().map(|replica| &replica.handoff);
+    let asleep = pool.sleepers().map(|(_, sleeper)| &sleeper.handoff);
+    let masks: BTreeSet<&str> = live
+        .chain(asleep)
+        .filter_map(|handoff| handoff.device_mask.as_deref())
         .collect();
     let mut text = masks.into_iter().collect::<Vec<_>>().join(",");
     text.truncate(text.floor_char_boundary(MAX_DEVICE_MASK_BYTES));

@@ -1,7 +1,10 @@
 //! Extractors for control routes whose refusals say which field is wrong.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Path, Request, path::ErrorKind, rejection::PathRejection},
+    extract::{
+        FromRequest, FromRequestParts, OptionalFromRequest, Path, Request, path::ErrorKind,
+        rejection::PathRejection,
+    },
     http::request::Parts,
 };
 use bytes::Bytes;
@@ -30,6 +33,19 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for ApiJson<
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = read_body(request, MAX).await?;
         parse(&body).map(Self)
+    }
+}
+
+/// `Option<ApiJson<T>>`: an empty body is none.
+impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for ApiJson<T, MAX> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Option<Self>, ApiError> {
+        let body = read_body(request, MAX).await?;
+        if body.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        parse(&body).map(Self).map(Some)
     }
 }
 

@@ -23,7 +23,7 @@ pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBod
 pub use handoff::Handoff;
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use node::{
-    Ack, Capabilities, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
+    Ack, Capabilities, DrainRequest, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
 pub use pool::{

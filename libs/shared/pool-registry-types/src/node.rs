@@ -197,6 +197,13 @@ pub struct Ack {
     pub success: bool,
 }
 
+/// The body of a drain; it may be left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRequest {
+    /// How long running requests may take to finish, in milliseconds from now; absent: as long as they like.
+    pub deadline_ms: Option<u64>,
+}
+
 /// Where a node stands, as the control plane sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -95,7 +95,7 @@ pub struct PoolStatus {
     pub draining: bool,
     /// Slots that a request could take now, over all ready replicas.
     pub slots_free: u32,
-    /// Slots of all ready replicas.
+    /// Slots of all ready replicas, and those that running requests still hold of others.
     pub slots_total: u32,
     /// Free memory of the pool's devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
@@ -117,6 +117,9 @@ pub struct PoolStatus {
     /// The devices it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mask: Option<String>,
+    /// None of its engines runs, and the first request starts one: its slots are promised.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sleeping: bool,
 }
 
 /// One engine of a pool.
@@ -140,9 +143,17 @@ pub struct ReplicaStatus {
     /// Why it is not ready, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// It alone takes no new requests; running ones finish.
+    #[serde(skip_serializing_if = "is_false")]
+    pub draining: bool,
     /// What it does, in its own words and as of a few seconds ago.
     #[serde(flatten)]
     pub load: EngineLoad,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl ReplicaStatus {
@@ -157,6 +168,7 @@ impl ReplicaStatus {
             slots_promised: None,
             models: None,
             last_error: None,
+            draining: false,
             load: EngineLoad::default(),
         }
     }
@@ -171,7 +183,7 @@ pub struct EngineLoad {
     /// Requests that wait inside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u32>,
-    /// It has given its memory back until the next request comes.
+    /// It has given its memory back until the next request comes, or does not run until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sleeping: Option<bool>,
     /// Those of its models that are in memory, where it serves more than that.
@@ -194,6 +206,8 @@ struct UnvalidatedPool {
     replicas: Option<Vec<ReplicaStatus>>,
     last_error: Option<String>,
     device_mask: Option<String>,
+    #[serde(default)]
+    sleeping: bool,
 }
 
 #[derive(Deserialize)]
@@ -205,6 +219,8 @@ struct UnvalidatedReplica {
     slots_promised: Option<u32>,
     models: Option<Vec<String>>,
     last_error: Option<String>,
+    #[serde(default)]
+    draining: bool,
     running: Option<u32>,
     waiting: Option<u32>,
     sleeping: Option<bool>,
@@ -252,6 +268,7 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             replicas: raw.replicas,
             last_error: shorten(raw.last_error),
             device_mask: raw.device_mask,
+            sleeping: raw.sleeping,
         })
     }
 }
@@ -271,6 +288,7 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
             slots_promised: raw.slots_promised,
             models: raw.models,
             last_error: shorten(raw.last_error),
+            draining: raw.draining,
             load: EngineLoad {
                 running: raw.running,
                 waiting: raw.waiting,

@@ -111,6 +111,7 @@ pub fn beat(slots_free: u32) -> HeartbeatRequest {
             replicas: None,
             last_error: None,
             device_mask: None,
+            sleeping: false,
         }],
         incarnation: Some(1),
         seq: None,

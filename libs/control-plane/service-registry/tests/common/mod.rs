@@ -55,6 +55,7 @@ pub fn pool(name: &str) -> PoolStatus {
         replicas: None,
         last_error: None,
         device_mask: None,
+        sleeping: false,
     }
 }
 

@@ -9,4 +9,5 @@
 
 mod forwarding;
 mod guarding;
+mod sleeping;
 mod support;

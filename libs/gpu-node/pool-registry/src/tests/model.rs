@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::support::{handoff, pool, replica, with_models};
 use crate::{ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease};
-use pool_registry_types::{Handoff, HttpUrl, PoolStatus};
+use pool_registry_types::{Handoff, HttpUrl, PoolStatus, ReplicaStatus};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -207,9 +207,19 @@ impl World {
                 status.slots_free,
                 ready().map(|said| said.slots_free).sum::<u32>()
             );
+            let serves = |url: &HttpUrl| {
+                let of = |said: &&ReplicaStatus| {
+                    let name = (status.pool_id.to_string(), said.replica_id.to_string());
+                    self.handoffs[&name].url == *url
+                };
+                ready().any(|said| of(&said))
+            };
+            let finishing = (self.leases.iter())
+                .filter(|lease| *lease.pool_id() == status.pool_id && !serves(lease.url()))
+                .count();
             assert_eq!(
                 status.slots_total,
-                ready().map(|said| said.slots_total).sum::<u32>()
+                ready().map(|said| said.slots_total).sum::<u32>() + u32::try_from(finishing).unwrap()
             );
             assert_eq!(status.ready, ready().count() > 0);
         }

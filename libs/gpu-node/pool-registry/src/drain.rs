@@ -1,0 +1,107 @@
+//! What takes no new requests because an operator wants it so.
+
+use pool_registry_types::{PoolId, ReplicaId};
+use thiserror::Error;
+
+use crate::core::{Core, News, Pool};
+
+/// What to drain or to put back to work.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainTarget {
+    /// Every pool of the node, also those that appear later.
+    Node,
+    /// One pool.
+    Pool(PoolId),
+    /// One replica of a pool, whatever engine it is.
+    Replica(PoolId, ReplicaId),
+}
+
+/// The node has no such pool, or the pool no such replica.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UnknownTarget {
+    /// No such pool.
+    #[error("there is no pool {0} on this node")]
+    Pool(PoolId),
+    /// No such replica.
+    #[error("pool {0} has no replica {1}")]
+    Replica(PoolId, ReplicaId),
+}
+
+impl Core {
+    /// Starts or ends draining.
+    pub(crate) fn set_draining(
+        &mut self,
+        target: &DrainTarget,
+        draining: bool,
+    ) -> Result<News, UnknownTarget> {
+        let changed = match target {
+            DrainTarget::Node => std::mem::replace(&mut self.draining, draining) != draining,
+            DrainTarget::Pool(id) => {
+                let pool = self.pool_to_drain(id)?;
+                std::mem::replace(&mut pool.draining, draining) != draining
+            }
+            DrainTarget::Replica(id, replica) => {
+                let retired = (self.retired.iter())
+                    .any(|retired| retired.handoff.pool_id == *id && retired.handoff.replica_id == *replica);
+                let pool = self.pool_to_drain(id)?;
+                if !(retired || pool.knows(replica)) {
+                    return Err(UnknownTarget::Replica(id.clone(), replica.clone()));
+                }
+                if draining {
+                    pool.drained.insert(replica.clone())
+                } else {
+                    pool.drained.remove(replica)
+                }
+            }
+        };
+        if !changed {
+            return Ok(News::No);
+        }
+        for (id, pool) in &mut self.pools {
+            for (replica_id, replica) in &mut pool.replicas {
+                let is_meant = match target {
+                    DrainTarget::Node => true,
+                    DrainTarget::Pool(target) => target == id,
+                    DrainTarget::Replica(target, replica) => target == id && replica == replica_id,
+                };
+                replica.report += u64::from(is_meant);
+            }
+        }
+        if let DrainTarget::Pool(id) | DrainTarget::Replica(id, _) = target {
+            self.forget_if_empty(id);
+        }
+        Ok(News::AtOnce)
+    }
+
+    /// Drains a replica that may come later.
+    pub(crate) fn drain_before(&mut self, pool_id: &PoolId, replica: ReplicaId) {
+        let pool = self.pools.entry(pool_id.clone()).or_default();
+        pool.drained.insert(replica);
+    }
+
+    fn pool_to_drain(&mut self, id: &PoolId) -> Result<&mut Pool, UnknownTarget> {
+        self.pools
+            .get_mut(id)
+            .ok_or_else(|| UnknownTarget::Pool(id.clone()))
+    }
+
+    /// Whether `pool` takes no new requests.
+    pub(crate) fn is_draining(&self, pool: &Pool) -> bool {
+        self.draining || pool.draining
+    }
+}
+
+impl Pool {
+    /// Every replica that there is drains by itself.
+    pub(crate) fn is_drained_one_by_one(&self) -> bool {
+        let there = || self.replicas.keys().chain(self.asleep.keys());
+        there().next().is_some() && there().all(|id| self.drained.contains(id))
+    }
+
+    fn knows(&self, replica: &ReplicaId) -> bool {
+        self.replicas.contains_key(replica)
+            || self.absent.contains_key(replica)
+            || self.asleep.contains_key(replica)
+            || self.drained.contains(replica)
+    }
+}
