@@ -82,7 +82,7 @@ fn judge_error(error: &ForwardError) -> Attempt {
             Outcome::Failed(Failure::Unreachable)
         }
         ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
-        ForwardError::Deadline { .. } | ForwardError::Uri { .. } | ForwardError::Local(_) => {
+        ForwardError::Deadline { .. } | ForwardError::Local(_) => {
             return Attempt::GivenUp(fault);
         }
     };

@@ -153,7 +153,6 @@ pub(crate) fn failed(error: &ForwardError) -> Fault {
                 "this gateway cannot open more connections just now",
             )
         }
-        ForwardError::Uri { .. } => (ErrorCode::InvalidRequest, "the path and query are not valid"),
     };
     Fault::new(code, message)
 }

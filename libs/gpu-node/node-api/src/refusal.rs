@@ -134,10 +134,6 @@ impl NoAnswer {
                 ErrorCode::DeadlineExceeded,
                 format!("{engine} did not begin to answer in time"),
             ),
-            Self::Failed(ForwardError::Uri { .. }) => (
-                ErrorCode::InvalidRequest,
-                "the path after /engine/ is not valid".to_owned(),
-            ),
         };
         ApiError::new(code, message)
     }

@@ -4,8 +4,8 @@
 //!
 //! * **As fast as the socket.** The upstream connection is not a task of its own: whoever reads the response
 //!   body drives it. One wake-up passes on everything the upstream has sent, in one frame, and nothing is
-//!   waited for, so a single token leaves at once and many travel together. (hyper's usual way, a spawned
-//!   connection that hands frames over a channel, costs two task switches and a flush for every chunk.)
+//!   waited for, so a single token leaves at once and many travel together. All chunks of a read are decoded in one
+//!   pass, and a stream that waits for its next token holds no buffer.
 //! * **Dropping is cancelling.** A response body dropped early closes the upstream socket, which is the only
 //!   cancel that inference engines understand. A body read to its end gives the connection back.
 //! * **Four clocks.** Connect, first byte, between frames, and the caller's own deadline; see [`Clocks`].
@@ -22,8 +22,12 @@ mod headers;
 mod link;
 mod pool;
 mod proxy;
+mod timer;
+mod wire;
 
 pub use body::{ProxyBody, StreamError};
 pub use get::{GetError, get};
 pub use headers::strip_hop_by_hop;
+pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
+pub use wire::NotHttp;

@@ -35,7 +35,7 @@ impl IdleStack {
     pub(crate) fn take(&self) -> Option<Link> {
         loop {
             let Idle { mut link, since } = self.0.lock().pop_back()?;
-            if since.elapsed() < MAX_IDLE && link.is_reusable() {
+            if since.elapsed() < MAX_IDLE && link.is_quiet() {
                 return Some(link);
             }
         }

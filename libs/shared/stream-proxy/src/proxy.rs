@@ -3,19 +3,17 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header::HOST, uri::PathAndQuery};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, Response, header::CONNECTION, uri::PathAndQuery};
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     ProxyBody,
-    body::Timer,
     headers::strip_hop_by_hop,
-    link::Link,
+    link::{BrokenAnswer, Link},
     pool::{IdleStack, MAX_IDLE, Stacks},
+    wire::{Head, encode_head},
 };
 
 /// How long a request may take, part by part.
@@ -84,8 +82,8 @@ pub enum ForwardError {
     Reset {
         /// Where to.
         target: HttpUrl,
-        /// What hyper said.
-        source: hyper::Error,
+        /// How.
+        source: BrokenAnswer,
     },
     /// No first byte within the limit.
     #[error("{target} sent no byte of its answer within {} s", limit.as_secs())]
@@ -100,14 +98,6 @@ pub enum ForwardError {
     Deadline {
         /// Where to.
         target: HttpUrl,
-    },
-    /// The target's base path and the request's path are no URI together. A bug of the caller.
-    #[error("{target} and {path} make no valid URI")]
-    Uri {
-        /// Where to.
-        target: HttpUrl,
-        /// The path asked for.
-        path: PathAndQuery,
     },
 }
 
@@ -138,25 +128,23 @@ impl StreamProxy {
         request: &Outbound,
         clocks: Clocks,
     ) -> Result<Response<ProxyBody>, ForwardError> {
-        let uri = uri(target, &request.path)?;
         let home = self.stacks.of(target);
         let exchange = Exchange {
             target,
             request,
-            uri,
             clocks,
             home: &home,
         };
         if let Some(idle) = home.take() {
             let sent = Instant::now();
             match exchange.run(idle).await {
-                // Closed by the other side while it lay idle: nobody's failure, and no byte was answered.
-                Err(ForwardError::Reset { source, .. })
-                    if sent.elapsed() < STALE_WINDOW && is_stale(&source) => {}
-                answered => return answered,
+                // Closed by the other side while it lay idle: nobody's failure.
+                Err(Unanswered { is_stale: true, .. }) if sent.elapsed() < STALE_WINDOW => {}
+                answered => return answered.map_err(|unanswered| unanswered.error),
             }
         }
-        exchange.run(exchange.connect().await?).await
+        let link = exchange.connect().await?;
+        exchange.run(link).await.map_err(|unanswered| unanswered.error)
     }
 
     /// Closes connections that have been idle too long, until `stop` is done. Without it they are closed when
@@ -189,38 +177,26 @@ fn connect_error(source: io::Error, target: HttpUrl) -> ForwardError {
 /// closed by the other side: a few round trips. Later the upstream has had the request in its hands.
 const STALE_WINDOW: Duration = Duration::from_millis(20);
 
-/// Whether a request on a reused connection failed because the connection had been closed.
-fn is_stale(error: &hyper::Error) -> bool {
-    let reset = |error: &hyper::Error| {
-        std::error::Error::source(error)
-            .and_then(|source| source.downcast_ref::<io::Error>())
-            .is_some_and(|io| {
-                matches!(
-                    io.kind(),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                )
-            })
-    };
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || reset(error)
+/// Why an exchange brought no answer.
+struct Unanswered {
+    error: ForwardError,
+    /// The other side ended the connection without a byte of an answer.
+    is_stale: bool,
 }
 
-fn uri(target: &HttpUrl, path: &PathAndQuery) -> Result<Uri, ForwardError> {
-    let joined = if target.base_path().is_empty() {
-        Ok(Uri::from(path.clone()))
-    } else {
-        [target.base_path(), path.as_str()].concat().parse()
-    };
-    joined.map_err(|_| ForwardError::Uri {
-        target: target.clone(),
-        path: path.clone(),
-    })
+impl From<ForwardError> for Unanswered {
+    fn from(error: ForwardError) -> Self {
+        Self {
+            error,
+            is_stale: false,
+        }
+    }
 }
 
 /// One request and the upstream it goes to.
 struct Exchange<'a> {
     target: &'a HttpUrl,
     request: &'a Outbound,
-    uri: Uri,
     clocks: Clocks,
     home: &'a Arc<IdleStack>,
 }
@@ -243,27 +219,40 @@ impl Exchange<'_> {
         }
     }
 
-    fn outbound(&self) -> Request<Full<Bytes>> {
-        let mut sent = Request::new(Full::new(self.request.body.clone()));
-        *sent.method_mut() = self.request.method.clone();
-        *sent.uri_mut() = self.uri.clone();
-        let headers = sent.headers_mut();
-        headers.clone_from(&self.request.headers);
-        strip_hop_by_hop(headers);
-        if let Ok(host) = HeaderValue::from_str(self.target.authority().as_str()) {
-            headers.insert(HOST, host);
-        }
-        sent
+    /// The head as it is sent.
+    fn head(&self) -> Vec<u8> {
+        let Outbound {
+            method,
+            path,
+            headers,
+            body,
+        } = self.request;
+        let stripped;
+        let headers = if headers.contains_key(CONNECTION) {
+            let mut named = headers.clone();
+            strip_hop_by_hop(&mut named);
+            stripped = named;
+            &stripped
+        } else {
+            headers
+        };
+        encode_head(
+            method,
+            self.target.base_path(),
+            path.as_str(),
+            self.target.authority().as_str(),
+            headers,
+            body.len(),
+        )
     }
 
-    async fn run(&self, mut link: Link) -> Result<Response<ProxyBody>, ForwardError> {
+    async fn run(&self, mut link: Link) -> Result<Response<ProxyBody>, Unanswered> {
         let start = Instant::now();
         let first_byte = start + self.clocks.first_byte;
         let limit = self
             .clocks
             .deadline
             .map_or(first_byte, |deadline| deadline.min(first_byte));
-        let mut timer = Timer::new(limit);
         let late = || {
             let target = self.target.clone();
             if limit == first_byte {
@@ -280,25 +269,20 @@ impl Exchange<'_> {
             source,
         };
 
-        let head: Option<hyper::Result<Response<Incoming>>> = {
-            let mut answer = pin!(link.send(self.outbound()));
-            poll_fn(|cx| {
-                // How a connection ended, the waiting answer tells.
-                let _ = link.drive(cx);
-                if let Poll::Ready(head) = answer.as_mut().poll(cx) {
-                    return Poll::Ready(Some(head));
-                }
-                timer.poll_until(limit, cx).map(|()| None)
-            })
-            .await
-        };
-        let (mut parts, incoming) = head.ok_or_else(late)?.map_err(reset)?.into_parts();
-        strip_hop_by_hop(&mut parts.headers);
+        link.send(self.head(), &self.request.body);
+        let head = poll_fn(|cx| match link.poll_head(&self.request.method, cx) {
+            Poll::Ready(head) => Poll::Ready(Some(head)),
+            Poll::Pending => link.poll_until(limit, cx).map(|()| None),
+        })
+        .await
+        .ok_or_else(late)?
+        .map_err(|source| Unanswered {
+            is_stale: source.is_end() && !link.has_answered(),
+            error: reset(source),
+        })?;
         let mut body = ProxyBody::new(
-            incoming,
             link,
             self.home.clone(),
-            timer,
             self.clocks.between_frames,
             self.clocks.deadline,
         );
@@ -306,6 +290,14 @@ impl Exchange<'_> {
             .await
             .ok_or_else(late)?
             .map_err(reset)?;
-        Ok(Response::from_parts(parts, body))
+        Ok(answer(head, body))
     }
+}
+
+fn answer(head: Head, body: ProxyBody) -> Response<ProxyBody> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.version_mut() = head.version;
+    *answer.headers_mut() = head.headers;
+    answer
 }

@@ -179,7 +179,7 @@ async fn a_reason_names_its_cause_once() {
         .unwrap_err()
         .with_causes();
     assert!(
-        said.contains("broke off before it answered: invalid HTTP"),
+        said.contains("broke off before it answered: the answer is not HTTP: "),
         "{said}"
     );
 
