@@ -136,7 +136,11 @@ impl Link {
     }
 
     /// Sends what is left of the request, and is ready with the answer's head to a request with this method.
-    pub(crate) fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, BrokenAnswer>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        method: &Method,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, BrokenAnswer>> {
         loop {
             // An upstream may answer before it has the whole request, so one is no condition for the other.
             self.poll_send(cx);
@@ -148,7 +152,11 @@ impl Link {
     }
 
     /// Reads a part of the body and adds it to `out`; ready with whether the body is over.
-    pub(crate) fn poll_body(&mut self, out: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<bool, BrokenAnswer>> {
+    pub(crate) fn poll_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, BrokenAnswer>> {
         if !self.ahead.is_empty() {
             out.append(&mut self.ahead);
             return Poll::Ready(Ok(self.body.is_over()));
@@ -203,7 +211,10 @@ impl Link {
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
                 Err(error) => return Poll::Ready(Err(BrokenAnswer::Io(error))),
                 Ok(()) if read.filled().is_empty() => {
-                    let why = self.write_error.take().map_or(BrokenAnswer::Closed, BrokenAnswer::Io);
+                    let why = self
+                        .write_error
+                        .take()
+                        .map_or(BrokenAnswer::Closed, BrokenAnswer::Io);
                     return Poll::Ready(Err(why));
                 }
                 Ok(()) => self.answered = true,

@@ -108,7 +108,11 @@ impl Chunk {
                 let (body, rest) = split(input, left);
                 out.extend_from_slice(body);
                 let left = left - body.len() as u64;
-                *self = if left == 0 { Self::DataEnd } else { Self::Data { left } };
+                *self = if left == 0 {
+                    Self::DataEnd
+                } else {
+                    Self::Data { left }
+                };
                 return Ok(rest);
             }
             Self::Size { size, digits } => match (byte, hex(byte)) {
@@ -163,7 +167,11 @@ mod tests {
     use super::*;
 
     /// Decodes `wire`, given in reads of the lengths named and then the rest.
-    fn decode(mut decoder: BodyDecoder, wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, Vec<u8>, bool), NotHttp> {
+    fn decode(
+        mut decoder: BodyDecoder,
+        wire: &[u8],
+        cuts: &[usize],
+    ) -> Result<(Vec<u8>, Vec<u8>, bool), NotHttp> {
         let (mut out, mut behind) = (Vec::new(), Vec::new());
         let mut wire = wire;
         let mut cuts = cuts.iter();
@@ -182,7 +190,12 @@ mod tests {
             ("3\r\nabc\r\n0\r\n\r\n", "abc", "", true),
             ("3\r\nabc\r\n0\r\n\r\nHTTP", "abc", "HTTP", true),
             ("03;x=\"y\"\r\nabc\r\n2 \r\nde\r\n0;z\r\n\r\n", "abcde", "", true),
-            ("A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n", "0123456789", "", true),
+            (
+                "A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+                "0123456789",
+                "",
+                true,
+            ),
             ("5\r\nab", "ab", "", false),
             ("1\r\na\r\n0\r\n", "a", "", false),
         ] {

@@ -89,7 +89,11 @@ mod tests {
         ] {
             let head = encode_head(&method, "", "/", "h", &headers, body_bytes);
             let line = format!("content-length: {body_bytes}\r\n");
-            assert_eq!(String::from_utf8(head).unwrap().contains(&line), told, "{method} {body_bytes}");
+            assert_eq!(
+                String::from_utf8(head).unwrap().contains(&line),
+                told,
+                "{method} {body_bytes}"
+            );
         }
     }
 }

@@ -97,7 +97,8 @@ fn framing(
     version: Version,
     headers: &HeaderMap,
 ) -> Result<BodyDecoder, NotHttp> {
-    let has_none = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_none =
+        status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_none || *method == Method::HEAD {
         return Ok(BodyDecoder::EMPTY);
     }
@@ -105,7 +106,11 @@ fn framing(
         if version == Version::HTTP_10 {
             return Err(NotHttp::TransferEncoding);
         }
-        let last = last.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let last = last
+            .as_bytes()
+            .rsplit(|byte| *byte == b',')
+            .next()
+            .unwrap_or_default();
         return Ok(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
             BodyDecoder::CHUNKED
         } else {
@@ -119,7 +124,10 @@ fn framing(
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, NotHttp> {
     let mut told = None;
     let all = headers.get_all(CONTENT_LENGTH);
-    for text in all.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+    for text in all
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+    {
         let length = number(text.trim_ascii()).ok_or(NotHttp::ContentLength)?;
         if told.is_some_and(|told| told != length) {
             return Err(NotHttp::ContentLength);
@@ -166,10 +174,22 @@ mod tests {
         use BodyDecoder::{Length, UntilClose};
         for (lines, body, keep_alive) in [
             ("200 OK\r\nContent-Length: 5", Length(5), true),
-            ("200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5", Length(5), true),
-            ("200 OK\r\nContent-Length: 5\r\nConnection: x, Close", Length(5), false),
+            (
+                "200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5",
+                Length(5),
+                true,
+            ),
+            (
+                "200 OK\r\nContent-Length: 5\r\nConnection: x, Close",
+                Length(5),
+                false,
+            ),
             ("200 OK\r\nTransfer-Encoding: Chunked", BodyDecoder::CHUNKED, true),
-            ("200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 5", BodyDecoder::CHUNKED, true),
+            (
+                "200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 5",
+                BodyDecoder::CHUNKED,
+                true,
+            ),
             ("200 OK\r\nTransfer-Encoding: chunked, gzip", UntilClose, false),
             ("200 OK", UntilClose, false),
             ("204 No Content\r\nContent-Length: 5", Length(0), true),
@@ -194,12 +214,21 @@ mod tests {
     #[test]
     fn a_head_that_contradicts_itself_is_refused() {
         for (text, error) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6", NotHttp::ContentLength),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
+                NotHttp::ContentLength,
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6", NotHttp::ContentLength),
             ("HTTP/1.1 200 OK\r\nContent-Length: +5", NotHttp::ContentLength),
             ("HTTP/1.1 200 OK\r\nContent-Length: ", NotHttp::ContentLength),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999", NotHttp::ContentLength),
-            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked", NotHttp::TransferEncoding),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
+                NotHttp::ContentLength,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
+                NotHttp::TransferEncoding,
+            ),
             ("HTTP/1.1 099 No", NotHttp::Head(httparse::Error::Status)),
             ("SSH-2.0-x", NotHttp::Head(httparse::Error::Version)),
         ] {
@@ -226,7 +255,11 @@ mod tests {
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD_BYTES));
         for (input, refused) in [(&endless[..100], false), (&endless, true)] {
             let answer = parse_head(input.as_bytes(), &Method::POST).map(|head| head.is_some());
-            let expected = if refused { Err(NotHttp::HeadTooLarge(MAX_HEAD_BYTES)) } else { Ok(false) };
+            let expected = if refused {
+                Err(NotHttp::HeadTooLarge(MAX_HEAD_BYTES))
+            } else {
+                Ok(false)
+            };
             assert_eq!(answer, expected);
         }
     }
