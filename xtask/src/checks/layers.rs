@@ -1,7 +1,7 @@
 //! The layer law: which crate may depend on which, and who owns a special dependency.
 //!
-//! `gpu-node`, `control-plane` and `data-plane` meet in `shared` and in the binaries, never in one another, so that
-//! each can be understood, tested and replaced alone. A dependency that shapes a design has one owner; everybody
+//! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries, never in one another, so
+//! that each can be understood, tested and replaced alone. A dependency that shapes a design has one owner; everybody
 //! else goes through the owner's interface.
 
 use std::{
@@ -22,6 +22,7 @@ enum Layer {
     GpuNode,
     ControlPlane,
     DataPlane,
+    Client,
     TestSupport,
     Binary,
     Xtask,
@@ -33,7 +34,7 @@ const OWNED: [(&str, &[&str]); 8] = [
     ("nvml-wrapper", &["gpu-inventory"]),
     ("subtle", &["bearer-auth"]),
     ("tracing-subscriber", &["telemetry"]),
-    ("ureq", &["node-registration", "xtask"]),
+    ("ureq", &["node-registration", "llorch-client", "xtask"]),
     ("redb", &["registry-store"]),
     ("sd-notify", &["service-runtime"]),
     ("listenfd", &["service-runtime"]),
@@ -48,12 +49,13 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
 
 /// Crates that must not reach an async runtime, not even through others of ours: pure cores, and the agent that is
 /// to be embedded anywhere.
-const WITHOUT_TOKIO: [&str; 5] = [
+const WITHOUT_TOKIO: [&str; 6] = [
     "pool-registry-types",
     "routing-table",
     "service-registry",
     "placement",
     "node-registration",
+    "llorch-client",
 ];
 
 /// A dependency as a manifest names it.
@@ -148,6 +150,7 @@ fn layer(root: &Path, manifest: &Path) -> Option<Layer> {
         ("libs", "gpu-node") => Some(Layer::GpuNode),
         ("libs", "control-plane") => Some(Layer::ControlPlane),
         ("libs", "data-plane") => Some(Layer::DataPlane),
+        ("libs", "client") => Some(Layer::Client),
         ("libs", "test-support") => Some(Layer::TestSupport),
         ("bin", _) => Some(Layer::Binary),
         ("xtask", _) => Some(Layer::Xtask),
@@ -278,12 +281,13 @@ mod tests {
             member("libs/gpu-node/b", &["c", "fake-engine"]),
             member("libs/control-plane/c", &["d (dev)"]),
             member("libs/data-plane/d", &["e"]),
+            member("libs/client/g", &["d", "a"]),
             member("bin/e", &[]),
             member("libs/test-support/fake-engine", &[]),
             member("tools/f", &[]),
         ];
         let problems = problems_of(&members);
-        assert_eq!(problems.lines().count(), 6, "{problems}");
+        assert_eq!(problems.lines().count(), 7, "{problems}");
         assert!(
             problems.contains("b (GpuNode) must not depend on c (ControlPlane)"),
             "{problems}"

@@ -1,0 +1,268 @@
+//! `drain` and `undrain`: take a node or a pool out of service, watch its requests finish, put it back.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use llorch_client::{
+    ClientError, Node, Target,
+    clock::{now, pause},
+};
+use pool_registry_types::{ErrorCode, NodeStatus};
+use serde_json::json;
+
+use super::App;
+use crate::{
+    args::Drain,
+    exit::{Exit, Failure, Outcome},
+    output::{count, note, time},
+    parting,
+};
+
+/// How often the control plane is asked how far it is.
+const POLL: Duration = Duration::from_millis(250);
+/// A report counts when it is this much younger than the drain: what was on its way to the node before it has arrived.
+const SETTLED: Duration = Duration::from_millis(250);
+/// So often in a row it may be away, as it is while it restarts: half a minute.
+const MOST_FAILURES: u32 = 120;
+
+impl App {
+    pub(super) fn drain(&self, drain: &Drain) -> Outcome {
+        let target = &drain.target;
+        self.client.drain(target, drain.deadline)?;
+        if drain.wait {
+            return self.wait(target);
+        }
+        if self.output.json {
+            return Ok(self.output.json(&shown(target, None))?);
+        }
+        Ok(self.output.line(&format!(
+            "{target} takes no new requests; running ones finish (--wait waits for them)"
+        ))?)
+    }
+
+    pub(super) fn undrain(&self, target: &Target) -> Outcome {
+        self.client.undrain(target)?;
+        if self.output.json {
+            return Ok(self
+                .output
+                .json(&json!({"target": target.to_string(), "draining": false}))?);
+        }
+        Ok(self.output.line(&format!("{target} takes requests again"))?)
+    }
+
+    fn wait(&self, target: &Target) -> Outcome {
+        parting::leave(format!(
+            "{target} goes on draining; `llorch undrain {target}` takes that back"
+        ));
+        let mut told = Told::new(target);
+        let mut failures = 0;
+        loop {
+            let state = match self.client.node(&target.node) {
+                Ok(answer) => judge(&answer.read()?, target),
+                // It has left, as it does when it is stopped: nothing runs there.
+                Err(error) if error.is(ErrorCode::UnknownNode) => State::Empty,
+                Err(error) if again(&error) && failures < MOST_FAILURES => {
+                    failures += 1;
+                    pause(POLL);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            failures = 0;
+            match state {
+                State::Busy { slots } => told.progress(slots, ""),
+                State::Unsure { slots } => told.progress(slots, "waiting for the node's next report"),
+                State::Empty => {
+                    told.end();
+                    let waited = told.began.elapsed();
+                    if self.output.json {
+                        return Ok(self.output.json(&shown(target, Some(waited)))?);
+                    }
+                    return Ok(self
+                        .output
+                        .line(&format!("{target} is empty after {}", time(waited)))?);
+                }
+                State::Over { slots } => {
+                    told.end();
+                    let requests = count(u64::from(slots), "request");
+                    let message = format!(
+                        "the deadline has passed and {requests} still run on {target}; drain again without --deadline to wait on"
+                    );
+                    return Err(Failure::Told(Exit::Late, message));
+                }
+                State::Undrained => {
+                    told.end();
+                    let message = format!("somebody has put {target} back into service meanwhile");
+                    return Err(Failure::Told(Exit::Failed, message));
+                }
+                State::Offline => {
+                    told.end();
+                    let message = format!(
+                        "{target} is offline: whether something still runs there cannot be told; look at the machine"
+                    );
+                    return Err(Failure::Told(Exit::Unavailable, message));
+                }
+                State::NoPool => {
+                    told.end();
+                    return Err(Failure::Told(
+                        Exit::NotFound,
+                        format!("there is no pool {target} any more"),
+                    ));
+                }
+            }
+            pause(POLL);
+        }
+    }
+}
+
+fn again(error: &ClientError) -> bool {
+    error.is_connection() || error.is(ErrorCode::ShuttingDown)
+}
+
+fn shown(target: &Target, waited: Option<Duration>) -> serde_json::Value {
+    let mut value = json!({"target": target.to_string(), "draining": true});
+    if let Some(waited) = waited {
+        value["empty"] = true.into();
+        value["waited_ms"] = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX).into();
+    }
+    value
+}
+
+/// How far a drain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Requests run.
+    Busy { slots: u32 },
+    /// The last report may be older than what still runs.
+    Unsure { slots: u32 },
+    /// Nothing runs.
+    Empty,
+    /// Requests run, and the deadline has passed.
+    Over { slots: u32 },
+    /// It does not drain any more.
+    Undrained,
+    /// Nobody knows.
+    Offline,
+    /// The pool is gone.
+    NoPool,
+}
+
+/// What a node's state says about the drain of `target`.
+fn judge(node: &Node, target: &Target) -> State {
+    let drain = match &target.pool {
+        None => node.drain,
+        Some(pool) => match node.pools.iter().find(|has| has.status.pool_id == *pool) {
+            Some(pool) => pool.drain,
+            None => return State::NoPool,
+        },
+    };
+    let Some(drain) = drain else {
+        return State::Undrained;
+    };
+    if node.status == NodeStatus::Offline {
+        return State::Offline;
+    }
+    let slots = drain.slots_busy;
+    let reported_after = drain.for_ms.saturating_sub(node.last_heartbeat_age_ms);
+    let settled = Duration::from_millis(reported_after) >= SETTLED;
+    match (slots, settled) {
+        (0, true) => State::Empty,
+        _ if drain.deadline_ms == Some(0) && settled => State::Over { slots },
+        (0, false) => State::Unsure { slots },
+        _ => State::Busy { slots },
+    }
+}
+
+/// Tells a person how far it is: a bar on a terminal, otherwise a line for each change.
+struct Told {
+    bar: ProgressBar,
+    by_line: bool,
+    target: String,
+    most: u32,
+    last: Option<u32>,
+    began: Instant,
+}
+
+impl Told {
+    fn new(target: &Target) -> Self {
+        let bar = ProgressBar::no_length();
+        let style =
+            ProgressStyle::with_template("{prefix} [{bar:30}] {pos} of {len} finished, {elapsed} {msg}");
+        bar.set_style(
+            style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        );
+        bar.set_prefix(format!("draining {target}"));
+        Self {
+            bar,
+            by_line: !io::stderr().is_terminal(),
+            target: target.to_string(),
+            most: 0,
+            last: None,
+            began: now(),
+        }
+    }
+
+    fn progress(&mut self, busy: u32, message: &'static str) {
+        // A report that came later may count more than the one before.
+        self.most = self.most.max(busy);
+        self.bar.set_length(u64::from(self.most));
+        self.bar.set_position(u64::from(self.most.saturating_sub(busy)));
+        self.bar.set_message(message);
+        if self.by_line && self.last != Some(busy) {
+            let requests = count(u64::from(busy), "request");
+            let wait = if message.is_empty() { "" } else { "; " };
+            note(&format!(
+                "draining {}: {requests} running{wait}{message}",
+                self.target
+            ));
+        }
+        self.last = Some(busy);
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(status: &str, heard_ms: u64, drain: &serde_json::Value) -> Node {
+        serde_json::from_value(json!({
+            "node_id":"gpu-1","address":"http://h:1","status":status,"last_heartbeat_age_ms":heard_ms,"drain":drain,
+            "pools":[{"pool_id":"p","ready":true,"draining":true,"slots_free":1,"slots_total":4,"drain":drain}],
+        }))
+        .unwrap()
+    }
+
+    // spec: CLI-7
+    #[test]
+    fn a_report_from_before_the_drain_proves_nothing() {
+        let drain = |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
+        let over = |busy: u32| json!({"for_ms":9000,"deadline_ms":0,"slots_busy":busy});
+        for (status, heard, drain, expected) in [
+            ("draining", 5000, drain(1000, 0), State::Unsure { slots: 0 }),
+            ("draining", 900, drain(1000, 0), State::Unsure { slots: 0 }),
+            ("draining", 700, drain(1000, 0), State::Empty),
+            ("draining", 5000, drain(1000, 2), State::Busy { slots: 2 }),
+            ("draining", 100, drain(1000, 2), State::Busy { slots: 2 }),
+            ("draining", 100, over(2), State::Over { slots: 2 }),
+            ("draining", 100, over(0), State::Empty),
+            ("offline", 60_000, drain(1000, 0), State::Offline),
+            ("online", 100, json!(null), State::Undrained),
+        ] {
+            for target in ["gpu-1", "gpu-1/p"] {
+                let state = judge(&node(status, heard, &drain), &target.parse().unwrap());
+                assert_eq!(state, expected, "{status} {heard} {drain} {target}");
+            }
+        }
+        let gone = judge(&node("draining", 1, &drain(1000, 0)), &"gpu-1/q".parse().unwrap());
+        assert_eq!(gone, State::NoPool);
+    }
+}

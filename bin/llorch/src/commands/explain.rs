@@ -1,0 +1,75 @@
+//! `explain`: where a request would go.
+
+use serde_json::{Value, json};
+
+use super::App;
+use crate::{
+    args::Explain,
+    exit::Outcome,
+    output::{Cell, Look, Table, count, gib},
+};
+
+impl App {
+    pub(super) fn explain(&self, explain: &Explain) -> Outcome {
+        let mut body = json!({ "model": explain.model });
+        let fields = [
+            ("strategy", explain.strategy.clone()),
+            ("session_id", explain.session.clone()),
+            ("pin_node", explain.pin_node.as_ref().map(ToString::to_string)),
+            ("prompt", explain.prompt.clone()),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                body[name] = Value::String(value);
+            }
+        }
+        let answer = self.client.explain(&body)?;
+        if self.output.json {
+            return Ok(self.output.json(&answer.raw)?);
+        }
+        let explained = answer.read()?;
+        let chosen = explained.candidates.iter().find(|candidate| candidate.chosen);
+        let verdict = match (chosen, &explained.no_place) {
+            (Some(candidate), _) => format!("to {}/{}", candidate.node_id, candidate.pool_id),
+            (None, Some(reason)) => format!("nowhere now: {reason}"),
+            (None, None) => "nowhere now".to_owned(),
+        };
+        self.output.line(&format!(
+            "{verdict} ({}, {} in line)",
+            explained.strategy,
+            count(explained.waiting, "request")
+        ))?;
+        if explained.candidates.is_empty() {
+            return Ok(());
+        }
+        self.output.line("")?;
+        let mut table = Table::new(&["NODE", "POOL", "USED", "SLOTS", "VRAM FREE", "SCORE", "VERDICT"]);
+        for candidate in &explained.candidates {
+            let (verdict, look) = match (&candidate.skipped, candidate.chosen) {
+                (_, true) => ("chosen", Look::Good),
+                (Some(reason), false) => (reason.as_str(), Look::Warn),
+                (None, false) => ("possible", Look::Plain),
+            };
+            let pool = match &candidate.replica_id {
+                Some(replica) => format!("{}/{replica}", candidate.pool_id),
+                None => candidate.pool_id.to_string(),
+            };
+            let score: Vec<String> = candidate.score.iter().map(u64::to_string).collect();
+            let vram = if candidate.vram_free_bytes == 0 {
+                "-".to_owned()
+            } else {
+                gib(candidate.vram_free_bytes)
+            };
+            table.row([
+                Cell::new(candidate.node_id.as_str()),
+                Cell::new(pool),
+                Cell::number(candidate.slots_used),
+                Cell::number(candidate.slots_total),
+                Cell::number(vram),
+                Cell::number(score.join(" ")),
+                Cell::new(verdict).looks(look),
+            ]);
+        }
+        Ok(self.output.table(&table)?)
+    }
+}

@@ -1,0 +1,74 @@
+//! `token`: make one, and ask whether the one that is set is accepted.
+
+use llorch_client::ClientError;
+use pool_registry_types::ErrorCode;
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde_json::json;
+
+use super::App;
+use crate::{
+    exit::{Exit, Failure, Outcome},
+    output::Output,
+};
+
+/// As many as nobody guesses: 256 bits.
+const RANDOM_BYTES: usize = 32;
+
+/// A new token. Printing it is what this is for; nothing else prints one.
+pub(crate) fn generate(output: Output) -> Outcome {
+    let mut bytes = [0_u8; RANDOM_BYTES];
+    let mut filled = 0;
+    while filled < RANDOM_BYTES {
+        let rest = bytes.get_mut(filled..).unwrap_or_default();
+        filled += getrandom(rest, GetRandomFlags::empty()).map_err(std::io::Error::from)?;
+    }
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if output.json {
+        output.json(&json!({ "token": token }))?;
+    } else {
+        output.line(&token)?;
+    }
+    Ok(())
+}
+
+impl App {
+    pub(super) fn check_token(&self) -> Outcome {
+        let url = self.client.url();
+        let from = self.config.token.as_ref().map(|(_, source)| source.to_string());
+        let answer = self.client.catalog();
+        let refused =
+            matches!(&answer, Err(error) if error.is(ErrorCode::Unauthorized) || error.status() == Some(401));
+        match answer {
+            // A route that is missing is asked for after the token.
+            Ok(_) | Err(ClientError::Refused { status: 404, .. }) => {}
+            Err(_) if refused => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (exit, text) = match (&from, refused) {
+            (Some(from), false) => (Exit::Ok, format!("accepted: {url} lets in the token from {from}")),
+            (None, false) => (
+                Exit::Ok,
+                format!("no token is set, and {url} asks for none from here"),
+            ),
+            (Some(from), true) => (
+                Exit::Unauthorized,
+                format!("refused: {url} wants another token than the one from {from}"),
+            ),
+            (None, true) => (
+                Exit::Unauthorized,
+                format!(
+                    "no token is set, and {url} wants one; set LLORCH_API_TOKEN, or `token` in the config file"
+                ),
+            ),
+        };
+        if self.output.json {
+            self.output
+                .json(&json!({"accepted": !refused, "token_from": from, "url": url}))?;
+            return if refused { Err(Failure::Said(exit)) } else { Ok(()) };
+        }
+        if refused {
+            return Err(Failure::Told(exit, text));
+        }
+        Ok(self.output.line(&text)?)
+    }
+}

@@ -1,0 +1,235 @@
+//! What `top` shows: a pure function of what is known and of the size of the screen.
+
+use console::{measure_text_width, truncate_str};
+use llorch_client::{Nodes, Status};
+use pool_registry_types::NodeStatus;
+
+use super::super::status::{errors_table, percentiles_table, summary};
+use crate::output::{Cell, Look, Table, millis, printable};
+
+/// Cells of a bar in a table.
+const BAR: usize = 10;
+/// The most errors that are shown.
+const ERRORS_SHOWN: usize = 5;
+/// What ends a line that is too long.
+const CUT: &str = "…";
+
+/// What is known.
+pub(super) struct View {
+    pub(super) url: String,
+    pub(super) status: Status,
+    pub(super) nodes: Option<Nodes>,
+    /// Why the rest is old.
+    pub(super) problem: Option<String>,
+}
+
+/// The lines of the screen: at most `height`, none wider than `width`.
+pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<String> {
+    let paint = |code: &str, text: &str| {
+        if color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    };
+    let status = &view.status;
+    let mut lines = summary(status, &view.url);
+    if let Some(title) = lines.first_mut() {
+        *title = ends(title, "q quits", width);
+        *title = paint("7", title);
+    }
+    if let Some(problem) = &view.problem {
+        lines.push(paint("31", &format!("old: {}", printable(problem))));
+    }
+    let mut section = |table: &Table| {
+        if !table.is_empty() {
+            lines.push(String::new());
+            lines.extend(table.lines(Some(width), color));
+        }
+    };
+    section(&percentiles_table(&status.traffic));
+    section(&models(status));
+    if let Some(nodes) = &view.nodes {
+        section(&node_table(nodes));
+    }
+    section(&errors_table(&status.recent_errors, ERRORS_SHOWN));
+
+    let height = usize::from(height);
+    if lines.len() > height {
+        let hidden = lines.len() - height.saturating_sub(1);
+        lines.truncate(height.saturating_sub(1));
+        lines.push(format!("{CUT} {hidden} lines more; make the window higher"));
+    }
+    lines
+        .iter()
+        .map(|line| truncate_str(line, usize::from(width), CUT).into_owned())
+        .collect()
+}
+
+/// `left` and `right` at the two ends of a line, when both fit.
+fn ends(left: &str, right: &str, width: u16) -> String {
+    let used = measure_text_width(left) + measure_text_width(right);
+    match usize::from(width).checked_sub(used) {
+        Some(gap) if gap > 0 => format!("{left}{}{right}", " ".repeat(gap)),
+        _ => left.to_owned(),
+    }
+}
+
+fn models(status: &Status) -> Table {
+    let mut table = Table::new(&[
+        "MODEL",
+        "SLOTS",
+        "BUSY",
+        "RUNNING",
+        "IN LINE",
+        "BATCH",
+        "ENDPOINTS",
+    ]);
+    for model in &status.models {
+        let busy = model.slots_total.saturating_sub(model.slots_free);
+        let waits = if model.queued_interactive > 0 {
+            Look::Warn
+        } else {
+            Look::Plain
+        };
+        table.row([
+            Cell::new(model.model.as_str()),
+            bar(busy, model.slots_total),
+            Cell::number(format!("{busy}/{}", model.slots_total)),
+            Cell::number(model.running),
+            Cell::number(model.queued_interactive).looks(waits),
+            Cell::number(model.queued_batch),
+            Cell::number(model.endpoints),
+        ]);
+    }
+    table
+}
+
+fn node_table(nodes: &Nodes) -> Table {
+    let mut table = Table::new(&["NODE", "STATUS", "SLOTS", "BUSY", "HEARD", "WHY"]);
+    for node in &nodes.nodes {
+        let look = match node.status {
+            NodeStatus::Online => Look::Good,
+            NodeStatus::Draining => Look::Warn,
+            NodeStatus::Unreachable | NodeStatus::Offline => Look::Bad,
+        };
+        let ready = || node.pools.iter().filter(|pool| pool.status.ready);
+        let total: u64 = ready().map(|pool| u64::from(pool.status.slots_total)).sum();
+        let free: u64 = ready().map(|pool| u64::from(pool.status.slots_free)).sum();
+        let not_ready = || {
+            let pools = node.pools.iter();
+            pools
+                .filter_map(|pool| pool.unavailable.as_ref().or(pool.status.last_error.as_ref()))
+                .next()
+                .cloned()
+        };
+        table.row([
+            Cell::new(node.node_id.as_str()),
+            Cell::new(node.status.as_str()).looks(look),
+            bar(total.saturating_sub(free), total),
+            Cell::number(format!("{}/{total}", total.saturating_sub(free))),
+            Cell::number(millis(node.last_heartbeat_age_ms as f64)),
+            Cell::new(node.status_reason.clone().or_else(not_ready).unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+/// How much of `total` is used.
+fn bar(used: u64, total: u64) -> Cell {
+    let filled = match total {
+        0 => 0,
+        total => (used.min(total) * BAR as u64).div_ceil(total),
+    };
+    let filled = usize::try_from(filled).unwrap_or(BAR).min(BAR);
+    let look = match (used, total) {
+        (_, 0) => Look::Dim,
+        (used, total) if used >= total => Look::Warn,
+        _ => Look::Good,
+    };
+    Cell::new(format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled))).looks(look)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn view() -> View {
+        let status = json!({
+            "version":"0.1.0","profile":"cloud","uptime_ms":11_520_000,
+            "nodes":{"online":1,"draining":0,"unreachable":0,"offline":1},"slots":{"total":4,"free":1},
+            "models":[{"model":"tiny","endpoints":1,"slots_total":4,"slots_free":1,"running":3,"queued_interactive":0,"queued_batch":2}],
+            "traffic":{"window_ms":10000,"requests_per_s":12.3,"errors_per_s":0,"tokens_per_s":410.04,
+                       "first_token_ms":{"p50":12.0,"p90":20.0,"p99":31.0},"inter_token_ms":{"p50":2.1,"p90":2.5,"p99":null},
+                       "queue_ms":{"p50":null,"p90":null,"p99":null}},
+            "recent_errors":[{"at":"2026-01-01T12:03:11.5Z","request_id":"r","code":"WORKER_RESET","message":"the engine went away",
+                              "model":"tiny","node_id":"gpu-2"}],
+        });
+        let nodes = json!({"nodes":[
+            {"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":900,
+             "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4}]},
+            {"node_id":"gpu-2","address":"http://h:2","status":"offline","status_reason":"silent for 30 s","last_heartbeat_age_ms":45_000},
+        ]});
+        View {
+            url: "http://127.0.0.1:8080".to_owned(),
+            status: serde_json::from_value(status).unwrap(),
+            nodes: Some(serde_json::from_value(nodes).unwrap()),
+            problem: None,
+        }
+    }
+
+    // spec: CLI-8
+    #[test]
+    fn eighty_columns_show_it_all() {
+        assert_eq!(
+            frame(&view(), 80, 40, false),
+            [
+                "llorch 0.1.0 (cloud) at http://127.0.0.1:8080, up 3 h 12 min             q quits",
+                "nodes    1 online, 1 offline",
+                "slots    1 of 4 free",
+                "traffic  12.3 requests/s, 0.0 errors/s, 410.0 tokens/s",
+                "",
+                "TIME               P50     P90    P99",
+                "first token      12 ms   20 ms  31 ms",
+                "between tokens  2.1 ms  2.5 ms      -",
+                "in line              -       -      -",
+                "",
+                "MODEL  SLOTS       BUSY  RUNNING  IN LINE  BATCH  ENDPOINTS",
+                "tiny   ████████░░   3/4        3        0      2          1",
+                "",
+                "NODE   STATUS   SLOTS       BUSY   HEARD  WHY",
+                "gpu-1  online   ████████░░   3/4  900 ms",
+                "gpu-2  offline  ░░░░░░░░░░   0/0  45.0 s  silent for 30 s",
+                "",
+                "AT        ERROR         MODEL  NODE   MESSAGE",
+                "12:03:11  WORKER_RESET  tiny   gpu-2  the engine went away",
+            ]
+        );
+    }
+
+    // spec: CLI-8
+    #[test]
+    fn no_screen_is_overrun() {
+        let mut view = view();
+        view.problem = Some("cannot reach http://127.0.0.1:8080: connection refused".to_owned());
+        view.status.models = (0..300)
+            .map(|n| llorch_client::ModelLoad {
+                model: format!("{}-{n}", "模型".repeat(30)),
+                ..llorch_client::ModelLoad::default()
+            })
+            .collect();
+        for (width, height) in [(80, 24), (40, 10), (10, 3), (1, 1), (300, 100)] {
+            for color in [false, true] {
+                let lines = frame(&view, width, height, color);
+                assert!(lines.len() <= usize::from(height), "{width}×{height}");
+                for line in lines {
+                    assert!(
+                        measure_text_width(&line) <= usize::from(width),
+                        "{width}: {line:?}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Which server and which token: from flags, then the environment, then the config file.
+
+use std::{
+    env, fmt,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use bearer_auth::ApiToken;
+use llorch_client::{Client, Settings};
+use pool_registry_types::HttpUrl;
+use toml::de::DeTable;
+
+use crate::{args::Global, exit::Failure};
+
+/// Where `orchestratord` listens when nobody says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+const URL_VARIABLE: &str = "LLORCH_URL";
+const TOKEN_VARIABLE: &str = "LLORCH_API_TOKEN";
+/// Bits of a file's mode that let others read it.
+const READ_BY_OTHERS: u32 = 0o044;
+/// A config or token file has some hundred bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Flag(&'static str),
+    Variable(&'static str),
+    File(PathBuf),
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) | Self::Variable(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}
+
+/// The settings that hold.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) url: HttpUrl,
+    pub(crate) token: Option<(ApiToken, Source)>,
+    /// What a person should know before.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads what there is.
+    pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+        let mut warnings = Vec::new();
+        let file = match config_path(global.config.as_deref()) {
+            Some((path, wanted)) => read_config(&path, wanted, &mut warnings)?.map(|file| (path, file)),
+            None => None,
+        };
+        let (path, file) = file.unwrap_or_default();
+        let url = match &global.url {
+            Some(url) => Some((url.clone(), Source::Flag("--url"))),
+            None => variable(URL_VARIABLE)?,
+        };
+        let url = url
+            .or_else(|| file.url.map(|url| (url, Source::File(path.clone()))))
+            .unwrap_or_else(|| (DEFAULT_URL.to_owned(), Source::Default));
+        let token = match (&global.token, &global.token_file) {
+            (Some(token), _) => Some((token.0.clone(), Source::Flag("--token"))),
+            (None, Some(path)) => Some((read_token(path, &mut warnings)?, Source::File(path.clone()))),
+            (None, None) => {
+                variable(TOKEN_VARIABLE)?.or_else(|| file.token.map(|token| (token, Source::File(path))))
+            }
+        };
+        Ok(Self {
+            url: parse_url(&url.0, &url.1)?,
+            token: token
+                .map(|(token, source)| parse_token(token, source))
+                .transpose()?,
+            warnings,
+        })
+    }
+
+    /// A client of the server.
+    pub(crate) fn client(&self) -> Client {
+        let mut settings = Settings::new(self.url.clone());
+        settings.token = self.token.as_ref().map(|(token, _)| token.clone());
+        Client::new(settings)
+    }
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &'static str) -> Result<Option<(String, Source)>, Failure> {
+    match env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some((value, Source::Variable(name)))),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("{name} is no text"))),
+    }
+}
+
+fn parse_url(url: &str, source: &Source) -> Result<HttpUrl, Failure> {
+    if url.contains('@') {
+        // It may be a password, so it is not repeated.
+        return Err(Failure::usage(format!(
+            "{source}: a user or password has no place in the URL"
+        )));
+    }
+    if url.starts_with("https://") {
+        return Err(Failure::usage(format!(
+            "{source}: https is not supported; use http over a network you trust, or through a tunnel"
+        )));
+    }
+    HttpUrl::new(url).map_err(|error| Failure::usage(format!("{source}: {error}")))
+}
+
+fn parse_token(token: String, source: Source) -> Result<(ApiToken, Source), Failure> {
+    match ApiToken::new(token) {
+        Ok(token) => Ok((token, source)),
+        Err(error) => Err(Failure::usage(format!("the token in {source} {error}"))),
+    }
+}
+
+/// The config file, and whether somebody asked for this one.
+fn config_path(asked: Option<&Path>) -> Option<(PathBuf, bool)> {
+    if let Some(path) = asked {
+        return Some((path.to_owned(), true));
+    }
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some((base.join("llorch/config.toml"), false))
+}
+
+/// The config file as it was written.
+#[derive(Default)]
+struct ConfigFile {
+    url: Option<String>,
+    token: Option<String>,
+}
+
+fn read_config(path: &Path, wanted: bool, warnings: &mut Vec<String>) -> Result<Option<ConfigFile>, Failure> {
+    let (text, mode) = match read_small(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !wanted => return Ok(None),
+        Err(error) => return Err(Failure::usage(format!("cannot read {}: {error}", path.display()))),
+    };
+    let file = parse_config(&text)
+        .map_err(|(line, what)| Failure::usage(format!("{}, line {line}: {what}", path.display())))?;
+    if file.token.is_some() {
+        warn_of_readers(path, mode, warnings);
+    }
+    Ok(Some(file))
+}
+
+/// A wrong file gives the number of the line and what is wrong there; never a value, which may be the token.
+fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
+    let line = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if let Some(error) = errors.first() {
+        return Err((
+            line(error.span().map_or(0, |span| span.start)),
+            "this is not TOML; write: url = \"http://…\"".to_owned(),
+        ));
+    }
+    let mut file = ConfigFile::default();
+    for (key, value) in table.get_ref() {
+        let at = line(key.span().start);
+        let field = match key.get_ref().as_ref() {
+            "url" => &mut file.url,
+            "token" => &mut file.token,
+            other => {
+                return Err((
+                    at,
+                    format!(
+                        "unknown key `{}`; there are `url` and `token`",
+                        other.escape_debug()
+                    ),
+                ));
+            }
+        };
+        let Some(text) = value.get_ref().as_str() else {
+            return Err((at, format!("`{}` must be a text in quotes", key.get_ref())));
+        };
+        *field = Some(text.to_owned());
+    }
+    Ok(file)
+}
+
+fn read_token(path: &Path, warnings: &mut Vec<String>) -> Result<String, Failure> {
+    let (token, mode) = read_small(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    warn_of_readers(path, mode, warnings);
+    Ok(token)
+}
+
+fn warn_of_readers(path: &Path, mode: u32, warnings: &mut Vec<String>) {
+    if mode & READ_BY_OTHERS != 0 {
+        let path = path.display();
+        warnings.push(format!(
+            "{path} holds a token and can be read by others; run: chmod 600 {path}"
+        ));
+    }
+}
+
+/// The text of a small file, and its mode.
+fn read_small(path: &Path) -> io::Result<(String, u32)> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::other("it is a directory"));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => io::Error::other("it is no text"),
+            _ => error,
+        })?;
+    Ok((text, metadata.permissions().mode()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-9f8e7d6c";
+
+    // spec: CLI-4
+    #[test]
+    fn a_wrong_config_file_is_told_by_its_line_and_never_by_a_value() {
+        for (text, line, what) in [
+            (
+                "url = \"http://h:1\"\ntokn = \"canary\"\n",
+                2,
+                "unknown key `tokn`",
+            ),
+            ("\n\ntoken = canary-9f8e7d6c\n", 3, "not TOML"),
+            ("token = \"canary-9f8e7d6c\nurl = \"x\"", 1, "not TOML"),
+            ("token = 12345678\n", 1, "`token` must be a text in quotes"),
+            ("[server]\nurl = \"x\"", 1, "unknown key `server`"),
+        ] {
+            let Err((at, told)) = parse_config(text) else {
+                panic!("accepted: {text}");
+            };
+            assert_eq!(at, line, "{text}: {told}");
+            assert!(told.contains(what), "{told}");
+            assert!(!told.contains("canary") && !told.contains("12345678"), "{told}");
+        }
+    }
+
+    // spec: CLI-3
+    #[test]
+    fn no_error_holds_a_secret() {
+        let source = Source::Flag("--url");
+        for url in [
+            format!("http://user:{CANARY}@h:1"),
+            format!("https://user:{CANARY}@h:1"),
+        ] {
+            let told = format!("{:?}", parse_url(&url, &source).unwrap_err());
+            assert!(!told.contains("canary") && told.contains("--url"), "{told}");
+        }
+        let refused =
+            parse_token(format!("{CANARY} {CANARY}"), Source::Variable(TOKEN_VARIABLE)).unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(
+            !told.contains("canary") && told.contains(TOKEN_VARIABLE),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The built program against a server that answers as written: what it prints, where, and how it ends.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+mod chat;
+mod config;
+mod ends;
+mod events;
+mod pages;
+mod support;
+mod tables;

@@ -1,0 +1,159 @@
+//! What is printed where nobody looks: plain tables, and JSON as the server said it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Ran, Server, json as answer, llorch, run};
+
+fn nodes() -> Value {
+    json!({"nodes":[
+        {"node_id":"gpu-1","machine_id":"m","address":"http://10.0.0.1:9200","status":"online","last_heartbeat_age_ms":967,
+         "incarnation":1,"version":"0.1.0","capabilities":{"gpus":[],"cpu_cores":2,"ram_total_bytes":1},"later":"field",
+         "pools":[{"pool_id":"pool-0","ready":true,"draining":false,"slots_free":3,"slots_total":4,"vram_free_bytes":0,
+                   "engine":"llamacpp","models_available":["tiny"],"quarantine":null}]},
+        {"node_id":"gpu-2","machine_id":"m","address":"http://10.0.0.2:9200","status":"offline","status_reason":"\u{1b}[2Jsilent",
+         "last_heartbeat_age_ms":45_000,"incarnation":null,"version":null,"pools":[]},
+    ]})
+}
+
+// spec: CLI-2
+#[test]
+fn tables_are_plain_and_json_is_what_the_server_said() {
+    let server = Server::json(200, &nodes());
+    let ran = run(&server.url(), &["nodes"]);
+    assert_eq!(
+        ran.out,
+        "NODE   STATUS   FREE  SLOTS  POOLS  GPUS   HEARD  VERSION  ADDRESS\n\
+         gpu-1  online      3      4      1     0  967 ms  0.1.0    http://10.0.0.1:9200\n\
+         gpu-2  offline     0      0      0     0  45.0 s  -        http://10.0.0.2:9200\n"
+    );
+    let ran = run(&server.url(), &["nodes", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), nodes());
+    assert_eq!(ran.out.lines().count(), 1);
+}
+
+// spec: CLI-2
+#[test]
+fn the_status_is_told_at_a_glance() {
+    let server = Server::json(
+        200,
+        &json!({"version":"0.1.0","profile":"cloud","uptime_ms":90_000,"now":"2026-01-01T00:00:00Z",
+            "nodes":{"online":2,"draining":1,"unreachable":0,"offline":0},"slots":{"total":8,"free":5},
+            "models":[{"model":"tiny","endpoints":2,"slots_total":8,"slots_free":5,"running":3,"queued_interactive":1,"queued_batch":0}],
+            "traffic":{"window_ms":10000,"requests_per_s":1.5,"errors_per_s":0.1,"tokens_per_s":30.5,
+                       "first_token_ms":{"p50":1.5,"p90":20.0,"p99":300.0},
+                       "inter_token_ms":{"p50":null,"p90":null,"p99":null},"queue_ms":{"p50":0.0,"p90":0.0,"p99":0.0}},
+            "recent_errors":[{"at":"2026-01-01T10:11:12.345Z","request_id":"r","code":"QUEUE_FULL",
+                              "message":"line\nbreak","model":"tiny","node_id":null}]}),
+    );
+    let ran = run(&server.url(), &["status"]);
+    let expected = format!(
+        "llorch 0.1.0 (cloud) at {}, up 1 min 30 s
+nodes    2 online, 1 draining
+slots    5 of 8 free
+traffic  1.5 requests/s, 0.1 errors/s, 30.5 tokens/s
+
+TIME               P50     P90     P99
+first token     1.5 ms   20 ms  300 ms
+between tokens       -       -       -
+in line         0.0 ms  0.0 ms  0.0 ms
+
+MODEL  ENDPOINTS  FREE  SLOTS  RUNNING  IN LINE  BATCH
+tiny           2     5      8        3        1      0
+
+AT        ERROR       MODEL  NODE  MESSAGE
+10:11:12  QUEUE_FULL  tiny   -     line break
+",
+        server.url()
+    );
+    assert_eq!((ran.out, ran.code), (expected, Some(0)));
+}
+
+// spec: CLI-2
+#[test]
+fn a_placement_is_explained() {
+    let server = Server::json(
+        200,
+        &json!({"strategy":"least-loaded","waiting":1,"candidates":[
+            {"node_id":"gpu-1","pool_id":"p","chosen":true,"score":[0,2],"slots_used":2,"slots_total":4,"vram_free_bytes":0},
+            {"node_id":"gpu-2","pool_id":"p","chosen":false,"skipped":"draining","score":[0,0],"slots_used":0,"slots_total":4,
+             "vram_free_bytes":0}]}),
+    );
+    let ran = run(
+        &server.url(),
+        &["explain", "tiny", "--pin-node", "gpu-1", "--session", "s"],
+    );
+    assert_eq!(
+        ran.out,
+        "to gpu-1/p (least-loaded, 1 request in line)\n\n\
+         NODE   POOL  USED  SLOTS  VRAM FREE  SCORE  VERDICT\n\
+         gpu-1  p        2      4          -    0 2  chosen\n\
+         gpu-2  p        0      4          -    0 0  draining\n"
+    );
+    let asked: Value = serde_json::from_str(&server.seen().body).unwrap();
+    assert_eq!(asked, json!({"model":"tiny","session_id":"s","pin_node":"gpu-1"}));
+}
+
+// spec: CLI-7
+#[test]
+fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
+    let node = |heard: u64, drained: u64, busy: u32| {
+        let drain = json!({"for_ms":drained,"deadline_ms":null,"slots_busy":busy});
+        answer(
+            200,
+            &json!({"node_id":"gpu-1","address":"http://h:1","status":"draining","last_heartbeat_age_ms":heard,"drain":drain,"pools":[]}),
+        )
+    };
+    let mut states = vec![
+        node(9000, 10, 0),
+        node(0, 500, 2),
+        node(100, 900, 1),
+        node(0, 1200, 0),
+    ]
+    .into_iter();
+    let server = Server::start(Box::new(move |seen| {
+        Answer::Text(if seen.line.starts_with("POST") {
+            answer(200, &json!({"success": true}))
+        } else {
+            states.next().unwrap()
+        })
+    }));
+    let ran = run(&server.url(), &["drain", "gpu-1", "--wait", "--deadline", "5m"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("gpu-1 is empty after "), "{ran:?}");
+    let told: Vec<&str> = ran.err.lines().collect();
+    assert_eq!(
+        told,
+        [
+            "draining gpu-1: 0 requests running; waiting for the node's next report",
+            "draining gpu-1: 2 requests running",
+            "draining gpu-1: 1 request running",
+        ]
+    );
+    let asked = server.seen();
+    assert_eq!(asked.line, "POST /v2/nodes/gpu-1/drain HTTP/1.1");
+    assert_eq!(asked.body, r#"{"deadline_ms":300000}"#);
+}
+
+// spec: CLI-7
+#[test]
+fn a_deadline_that_passes_first_is_an_exit_of_its_own() {
+    let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"draining","last_heartbeat_age_ms":0,
+        "pools":[{"pool_id":"p","ready":true,"draining":true,"slots_free":1,"slots_total":4,
+                  "drain":{"for_ms":9000,"deadline_ms":0,"slots_busy":3}}]});
+    let server = Server::json(200, &node);
+    let ran = run(&server.url(), &["drain", "gpu-1/p", "--wait", "--deadline", "1s"]);
+    assert_eq!(ran.code, Some(7), "{ran:?}");
+    assert!(ran.err.contains("3 requests still run on gpu-1/p"), "{ran:?}");
+    assert_eq!(server.seen().line, "POST /v2/pools/gpu-1/p/drain HTTP/1.1");
+}
+
+// spec: CLI-3
+#[test]
+fn a_generated_token_is_good_and_never_the_same() {
+    let generate = || -> Ran { llorch("", &["token", "generate"]).output().unwrap().into() };
+    let (first, second) = (generate(), generate());
+    assert_eq!((first.code, first.err.as_str()), (Some(0), ""));
+    assert_eq!(first.out.trim().len(), 64);
+    assert!(first.out.trim().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_ne!(first.out, second.out);
+}
