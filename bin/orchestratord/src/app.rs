@@ -9,6 +9,7 @@ use daemon::Daemon;
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::{Abandoned, Aftercare, LocalNode};
+use pool_registry_types::NodeId;
 use registry_runtime::RegistryHandle;
 use registry_store::FileStore;
 use routing_table::RoutingTable;
@@ -33,7 +34,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         local,
     } = endpoints(config.profile, &tasks, &parts)?;
     let admission = Admission::new(config.admission);
-    if let Some(local) = &local {
+    if let Some((_, local)) = &local {
         look_after(&admission, local.aftercare().clone());
     }
     tasks.spawn("admission", admission.clone().run(tables.clone()));
@@ -64,8 +65,12 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
 
     let (shown, watched) = (tables.clone(), registry.clone());
     let readiness = Readiness::new();
-    let control = ControlApi::new(registry, tables)
-        .with_quarantine(move |endpoint| quarantine(&admission, endpoint))
+    let mut control =
+        ControlApi::new(registry, tables).with_quarantine(move |endpoint| quarantine(&admission, endpoint));
+    if let Some((node_id, local)) = &local {
+        control = control.with_gpus(node_id.clone(), local.gpus());
+    }
+    let control = control
         .router()
         .merge(explain)
         .merge(task_api.clone().router())
@@ -109,7 +114,7 @@ struct Endpoints {
     tables: watch::Receiver<Arc<RoutingTable>>,
     registry: Option<RegistryHandle>,
     /// Watches the handoff directory for as long as it is held.
-    local: Option<LocalNode>,
+    local: Option<(NodeId, LocalNode)>,
 }
 
 fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Endpoints> {
@@ -118,11 +123,11 @@ fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Resul
             let local = LocalNode::start(local_node::Config::new(&runtime_dir), tasks, parts)
                 .context("start the handoff watcher")?;
             tracing::info!(dir = %runtime_dir.display(), "Handoff watcher started");
-            let tables = local.routing_tables(node_id, tasks, parts.clone());
+            let tables = local.routing_tables(node_id.clone(), tasks, parts.clone());
             Ok(Endpoints {
                 tables,
                 registry: None,
-                local: Some(local),
+                local: Some((node_id, local)),
             })
         }
         Profile::Cloud { registry, state_dir } => {

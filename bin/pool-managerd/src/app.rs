@@ -8,11 +8,12 @@ use engine_provisioner::{Prepared, Provisioner};
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines};
-use node_registration::{NodeRegistration, RegistrationHandle};
+use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
 use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::PoolStatus;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
+use tokio::sync::watch;
 
 use crate::{
     config::{Cloud, Config},
@@ -47,7 +48,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         let engines: Arc<dyn Engines> = Arc::new(PoolFileEngines { provisioner, path });
         engines
     });
-    let control = node_api::router(registry.clone(), Arc::new(drains), changes).merge(service_routes(
+    let gpus = node
+        .as_ref()
+        .map_or_else(|| watch::channel(Arc::default()).1, LocalNode::gpus);
+    let control = node_api::router(registry.clone(), gpus, Arc::new(drains), changes).merge(service_routes(
         readiness.clone(),
         Arc::new(move || metrics.render()),
     ));
@@ -158,10 +162,14 @@ fn register(
     tasks: &Tasks,
     parts: Shutdown,
 ) -> anyhow::Result<RegistrationHandle> {
-    let (statuses, capabilities) = (node.clone(), node.clone());
+    let (reported, capabilities) = (node.clone(), node.clone());
     let registration = NodeRegistration::start_with_capabilities(
         config,
-        move || statuses.statuses(),
+        move || {
+            let (pools, gpus) = reported.report();
+            let gpus = Some(gpus);
+            NodeReport { pools, gpus }
+        },
         move || capabilities.capabilities(),
     )
     .context("start the registration")?;

@@ -10,6 +10,7 @@ mod by_hand;
 mod bytes;
 mod disconnects;
 mod engine;
+mod gpus;
 mod handoff;
 mod home;
 mod load;

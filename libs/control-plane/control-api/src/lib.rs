@@ -10,7 +10,7 @@
 //! | `POST /v2/nodes/register`, `POST /v2/nodes/{id}/heartbeat`, `DELETE /v2/nodes/{id}` | nodes |
 //! | `GET /v2/nodes`, `GET /v2/nodes/{id}` | operators |
 //! | `POST /v2/nodes/{id}/drain`, `…/undrain`, `POST /v2/pools/{node}/{pool}/drain`, `…/undrain` | operators |
-//! | `GET /v2/pools`, `GET /v2/catalog/availability` | everybody, in every profile |
+//! | `GET /v2/gpus`, `GET /v2/pools`, `GET /v2/catalog/availability` | everybody, in every profile |
 //!
 //! Authentication is a layer around it. Merge it with other routers and then give the whole to
 //! [`http_server::with_fallbacks`].
@@ -23,6 +23,6 @@ mod view;
 
 pub use routes::{ControlApi, ROUTES};
 pub use view::{
-    CatalogAnswer, DrainAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, PoolAnswer,
-    PoolsAnswer, QuarantineLookup, QuarantineView,
+    CatalogAnswer, DrainAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer,
+    PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,
 };

@@ -10,6 +10,7 @@ use axum::{
 };
 use http::Method;
 use http_server::ApiError;
+use pool_registry_types::{GpuStatus, NodeId};
 use registry_runtime::RegistryHandle;
 use routing_table::{EndpointKey, RoutingTable};
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use crate::{
     errors::cloud_profile_disabled,
     nodes, operators,
-    view::{CatalogAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
+    view::{CatalogAnswer, GpusAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
 };
 
 /// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
@@ -31,6 +32,7 @@ pub static ROUTES: &[(Method, &str)] = &[
     (Method::POST, "/v2/nodes/{node_id}/undrain"),
     (Method::POST, "/v2/pools/{node_id}/{pool_id}/drain"),
     (Method::POST, "/v2/pools/{node_id}/{pool_id}/undrain"),
+    (Method::GET, "/v2/gpus"),
     (Method::GET, "/v2/pools"),
     (Method::GET, "/v2/catalog/availability"),
 ];
@@ -41,6 +43,8 @@ pub struct ControlApi {
     registry: Option<RegistryHandle>,
     table: watch::Receiver<Arc<RoutingTable>>,
     pub(crate) quarantine: Arc<QuarantineLookup>,
+    /// This machine's, where there is no registry that knows of any.
+    gpus: Option<(NodeId, watch::Receiver<Arc<[GpuStatus]>>)>,
 }
 
 impl ControlApi {
@@ -51,6 +55,7 @@ impl ControlApi {
             registry,
             table,
             quarantine: Arc::new(|_| None),
+            gpus: None,
         }
     }
 
@@ -61,6 +66,13 @@ impl ControlApi {
         lookup: impl Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync + 'static,
     ) -> Self {
         self.quarantine = Arc::new(lookup);
+        self
+    }
+
+    /// Shows the GPUs of this machine, which is `node_id`. For the HOME profile; in CLOUD nodes report theirs.
+    #[must_use]
+    pub fn with_gpus(mut self, node_id: NodeId, gpus: watch::Receiver<Arc<[GpuStatus]>>) -> Self {
+        self.gpus = Some((node_id, gpus));
         self
     }
 
@@ -81,6 +93,7 @@ impl ControlApi {
                 "/v2/pools/{node_id}/{pool_id}/undrain",
                 post(operators::undrain_pool),
             )
+            .route("/v2/gpus", get(gpus))
             .route("/v2/pools", get(pools))
             .route("/v2/catalog/availability", get(catalog))
             .with_state(self)
@@ -104,6 +117,16 @@ impl FromRequestParts<ControlApi> for Registry {
     async fn from_request_parts(_: &mut Parts, api: &ControlApi) -> Result<Self, ApiError> {
         api.registry.clone().map(Self).ok_or_else(cloud_profile_disabled)
     }
+}
+
+async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
+    let mut answer = api.registry.map_or_else(GpusAnswer::default, |registry| {
+        GpusAnswer::of_all(&registry.nodes().borrow())
+    });
+    if let Some((node_id, gpus)) = &api.gpus {
+        answer.add(node_id, &gpus.borrow());
+    }
+    Json(answer)
 }
 
 async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {

@@ -66,6 +66,27 @@ async fn the_short_form_works() {
     );
 }
 
+// spec: GPU-7
+#[tokio::test(start_paused = true)]
+async fn gpus_of_all_nodes() {
+    let api = Api::cloud();
+    api.join("b").await;
+    api.join("a").await;
+    assert_eq!(api.get("/v2/gpus").await, json!({"gpus": []}));
+    let gpus = json!([
+        {"device_id": 0, "name": "RTX 3090", "vram_free_bytes": 18_000_000_000_u64, "power_watts": 250},
+        {"device_id": 1, "name": "RTX 3090", "problem": "it needs a reset"},
+    ]);
+    let beat = json!({"timestamp": "t", "pools": [], "gpus": gpus});
+    assert_eq!(api.post("/v2/nodes/b/heartbeat", beat).await.0, 200);
+    assert_eq!(api.get("/v2/nodes/b").await["gpus"], gpus);
+    let mut listed = gpus.clone();
+    for index in [0, 1] {
+        listed[index]["node_id"] = json!("b");
+    }
+    assert_eq!(api.get("/v2/gpus").await, json!({"gpus": listed}));
+}
+
 #[tokio::test(start_paused = true)]
 async fn pools_and_the_catalog() {
     let api = Api::cloud();

@@ -44,6 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         pools: vec![],
         incarnation: Some(1),
         seq: Some(1),
+        gpus: None,
     };
     println!("{:?}", parts.handle.heartbeat(node_id, heartbeat).await?);
 

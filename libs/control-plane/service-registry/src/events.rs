@@ -159,6 +159,7 @@ impl Registry {
         node.observed.report = self.reports;
         node.observed.basis = Basis::Reported;
         node.observed.pools = pools;
+        node.observed.gpus = request.gpus.map(Arc::from);
         self.credit(node_id);
         self.refresh(node_id, Some("heartbeat received"));
         Ok(if changed {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, EngineLoad, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    Capabilities, EngineLoad, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    RegisterRequest,
 };
 
 use crate::{PROBES_TO_UNREACHABLE, RegistryError, intent::Intent};
@@ -53,6 +54,8 @@ pub(crate) struct Observed {
     pub(crate) report: u64,
     pub(crate) basis: Basis,
     pub(crate) pools: Vec<Pool>,
+    /// `None` while this life has not told.
+    pub(crate) gpus: Option<Arc<[GpuStatus]>>,
 }
 
 /// What trying to reach the node has shown.
@@ -93,6 +96,7 @@ impl Node {
                 report: 0,
                 basis: Basis::Awaited,
                 pools: expected(request, Vec::new())?,
+                gpus: None,
             },
             identity: Identity::from(request),
             evidence: Evidence::default(),
@@ -150,6 +154,7 @@ impl Node {
             .map(|pool| not_ready(&pool.status))
             .collect::<Vec<_>>();
         self.observed.pools = expected(request, kept)?;
+        self.observed.gpus = None;
         self.observed.seq = None;
         self.observed.basis = Basis::Awaited;
         self.evidence = Evidence::default();

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::{Capabilities, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus};
+use pool_registry_types::{
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
 
 use crate::{
@@ -56,6 +58,8 @@ pub struct NodeView {
     pub version: Option<Arc<str>>,
     /// Its hardware.
     pub capabilities: Arc<Capabilities>,
+    /// Its GPUs as it last reported them; `None` when it has not.
+    pub gpus: Option<Arc<[GpuStatus]>>,
     /// An operator drains it.
     pub drain: Option<Drain>,
     /// Its pools in the order it reports them.
@@ -109,6 +113,7 @@ impl Registry {
             incarnation: identity.incarnation,
             version: identity.version.clone(),
             capabilities: identity.capabilities.clone(),
+            gpus: node.observed.gpus.clone(),
             drain: intent.and_then(|intent| intent.node),
             pools: node
                 .observed

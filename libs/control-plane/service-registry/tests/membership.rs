@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{HttpUrl, NodeStatus, RegisterRequest};
+use pool_registry_types::{GpuStatus, HeartbeatRequest, HttpUrl, NodeStatus, RegisterRequest};
 use service_registry::{Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError};
 
 #[test]
@@ -128,7 +128,7 @@ fn a_new_life_counts_its_heartbeats_anew() {
     let mut world = World::new();
     world.register_as(register("a", "m", Some(1))).unwrap();
     world.beat_as("a", beat(Some(1), Some(900), vec![])).unwrap();
-    world.register_as(register("a", "m", Some(2))).unwrap();
+    world.register_as(register("a", "machine-a", Some(2))).unwrap();
     let first = world.beat_as("a", beat(Some(2), Some(0), vec![pool("pool-0")]));
     assert_eq!(first, Ok(HeartbeatOutcome::Changed));
 }
@@ -303,4 +303,30 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
             Ok(expected)
         );
     }
+}
+
+#[test]
+fn gpus_are_shown_as_last_reported_and_are_no_news() {
+    let mut world = World::with_nodes(&["a"]);
+    let report = |incarnation, gpus| HeartbeatRequest {
+        gpus,
+        ..beat(incarnation, None, vec![pool("pool-0")])
+    };
+    let gpus = |free| {
+        Some(vec![GpuStatus {
+            vram_free_bytes: Some(free),
+            ..GpuStatus::default()
+        }])
+    };
+    let shown = |world: &World| world.registry.snapshot().get(&id("a")).unwrap().gpus.clone();
+    for free in [7, 5] {
+        let outcome = world.beat_as("a", report(Some(1), gpus(free))).unwrap();
+        assert_eq!(outcome, HeartbeatOutcome::Unchanged);
+        assert_eq!(shown(&world).as_deref(), gpus(free).as_deref());
+    }
+    // A new life has not looked yet; an older agent never says.
+    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    assert_eq!(shown(&world), None);
+    world.beat_as("a", report(Some(2), None)).unwrap();
+    assert_eq!(shown(&world), None);
 }

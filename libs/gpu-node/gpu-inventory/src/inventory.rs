@@ -87,11 +87,16 @@ impl Inventory {
     }
 
     /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for masks. A name
-    /// that fits no device counts 0 and is logged once. For several masks, [`read`](Self::read) once and ask the
-    /// snapshot.
+    /// that fits no device counts 0 and is logged once. For several masks, [`read`](Self::read) once and ask
+    /// [`vram_free_in`](Self::vram_free_in).
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> u64 {
-        let snapshot = self.read();
+        self.vram_free_in(&self.read(), mask)
+    }
+
+    /// The same of a reading that was taken before.
+    #[must_use]
+    pub fn vram_free_in(&self, snapshot: &Snapshot, mask: Option<&str>) -> u64 {
         let (free, unknown) = snapshot.vram_free_for(mask);
         if snapshot.problem.is_some() {
             // Nobody knows which devices there are, and why has been said.
@@ -100,7 +105,11 @@ impl Inventory {
         let mut said = self.said.lock();
         for name in unknown {
             if said.is_new_name(name) {
-                warn!(device = ?name, gpus = snapshot.gpus.len(), "a device mask names no device of this machine that works");
+                warn!(
+                    device = ?name,
+                    gpus = snapshot.gpus.len(),
+                    "a device mask names no device of this machine that works; mend the mask of the pool or the GPU"
+                );
             }
         }
         free

@@ -1,6 +1,6 @@
 //! What was read of the GPUs at one moment.
 
-use pool_registry_types::Gpu;
+use pool_registry_types::{Gpu, GpuStatus, MAX_GPUS};
 use serde::Deserialize;
 
 use crate::{GpuError, GpuProblem, mask};
@@ -56,6 +56,28 @@ impl GpuReading {
             compute_capability: self.compute_capability.clone(),
         }
     }
+
+    /// It as a heartbeat describes it: also when it does not answer any more.
+    #[must_use]
+    pub fn to_status(&self) -> GpuStatus {
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        GpuStatus {
+            device_id: self.index,
+            name: self.name.clone(),
+            uuid: self.uuid.clone(),
+            driver_version: self.driver_version.clone(),
+            compute_capability: self.compute_capability.clone(),
+            vram_total_bytes: self.vram_total_bytes,
+            vram_used_bytes: self.vram_used_bytes,
+            vram_free_bytes: self.vram_free_bytes,
+            utilization_percent: self.utilization_percent,
+            temperature_celsius: self.temperature_celsius,
+            power_watts: self
+                .power_milliwatts
+                .map(|power| (power.saturating_add(500)) / 1000),
+            problem: (!problems.is_empty()).then(|| problems.join("; ")),
+        }
+    }
 }
 
 /// One MIG instance of a GPU.
@@ -80,6 +102,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The GPUs as a heartbeat describes them; no more than it may name.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<GpuStatus> {
+        let gpus = self.gpus.iter().take(MAX_GPUS);
+        gpus.map(GpuReading::to_status).collect()
+    }
+
     /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no device.
     ///
     /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and `cuda:0` name a

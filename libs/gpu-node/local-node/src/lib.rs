@@ -11,7 +11,7 @@ pub use engine_probe::{Abandoned, Aftercare};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
-use pool_registry_types::{Capabilities, Handoff, NodeId, PoolId, PoolStatus};
+use pool_registry_types::{Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus};
 use routing_table::RoutingTable;
 use service_runtime::{Shutdown, Tasks};
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ impl Config {
 pub struct LocalNode {
     registry: PoolRegistry,
     inventory: Arc<Inventory>,
+    /// As they were when it last looked.
+    gpus: watch::Sender<Arc<[GpuStatus]>>,
     aftercare: Aftercare,
     _watcher: Arc<HandoffWatcher>,
 }
@@ -85,6 +87,7 @@ impl LocalNode {
             aftercare,
             registry,
             inventory: Arc::new(Inventory::detect()),
+            gpus: watch::Sender::new(Arc::default()),
             _watcher: Arc::new(watcher),
         })
     }
@@ -114,19 +117,28 @@ impl LocalNode {
         self.inventory.read().vram_surely_free_for(mask)
     }
 
-    /// Its pools for a heartbeat, with VRAM as it is now. Asks the driver: blocks for up to its time limit.
+    /// Its GPUs as [`report`](Self::report) last saw them; none before.
     #[must_use]
-    pub fn statuses(&self) -> Vec<PoolStatus> {
+    pub fn gpus(&self) -> watch::Receiver<Arc<[GpuStatus]>> {
+        self.gpus.subscribe()
+    }
+
+    /// Its pools and GPUs for a heartbeat, from one look at the GPUs. Asks the driver: blocks for up to its time limit.
+    pub fn report(&self) -> (Vec<PoolStatus>, Vec<GpuStatus>) {
         let gpus = self.inventory.read();
         for pool in self.registry.statuses() {
-            let (free, _unknown) = gpus.vram_free_for(pool.device_mask.as_deref());
+            // What is wrong with its mask is said in its name.
+            let _of_pool = tracing::info_span!("vram", pool_id = %pool.pool_id).entered();
+            let free = self.inventory.vram_free_in(&gpus, pool.device_mask.as_deref());
             self.registry.set_vram_free(&pool.pool_id, free);
         }
-        self.registry.statuses()
+        let gpus = gpus.statuses();
+        self.gpus.send_replace(gpus.as_slice().into());
+        (self.registry.statuses(), gpus)
     }
 
     /// The routing table of this node alone, kept up to date by a task: at once when something changes, and with
-    /// VRAM as it is every few seconds.
+    /// VRAM as it is every few seconds. Whoever calls this needs no [`report`](Self::report).
     pub fn routing_tables(
         &self,
         node_id: NodeId,
@@ -155,7 +167,7 @@ impl LocalNode {
 
     /// Asks the driver off the async threads.
     async fn refresh_vram(self) {
-        if let Err(error) = tokio::task::spawn_blocking(move || self.statuses()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || self.report()).await {
             tracing::error!(%error, "the GPUs cannot be read");
         }
     }

@@ -9,7 +9,9 @@ use axum::{
 };
 use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry::{DrainTarget, PoolRegistry};
-use pool_registry_types::{DrainRequest, ErrorCode, PoolId, ReplicaId};
+use pool_registry_types::{DrainRequest, ErrorCode, GpuStatus, PoolId, ReplicaId};
+use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::{
     Drains,
@@ -36,10 +38,24 @@ struct Control {
     engines: Option<Arc<dyn Engines>>,
 }
 
-/// All control routes: the pools, and what can be done to them. Without `engines`, nothing can be restarted or
-/// reloaded here.
-pub fn router(registry: PoolRegistry, drains: Arc<Drains>, engines: Option<Arc<dyn Engines>>) -> Router {
-    Router::new()
+/// This node's GPUs as it last looked at them.
+pub type Gpus = watch::Receiver<Arc<[GpuStatus]>>;
+
+#[derive(Debug, Serialize)]
+struct GpusAnswer {
+    gpus: Arc<[GpuStatus]>,
+}
+
+/// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`, nothing can be
+/// restarted or reloaded here.
+pub fn router(
+    registry: PoolRegistry,
+    gpus: Gpus,
+    drains: Arc<Drains>,
+    engines: Option<Arc<dyn Engines>>,
+) -> Router {
+    let hardware = Router::new().route("/v2/gpus", get(all_gpus)).with_state(gpus);
+    let of_pools = Router::new()
         .route("/v2/pools", get(pools))
         .route("/v2/pools/{pool_id}", get(pool))
         .route("/v2/pools/{pool_id}/drain", post(drain))
@@ -58,7 +74,13 @@ pub fn router(registry: PoolRegistry, drains: Arc<Drains>, engines: Option<Arc<d
             registry,
             drains,
             engines,
-        })
+        });
+    hardware.merge(of_pools)
+}
+
+async fn all_gpus(State(gpus): State<Gpus>) -> Json<GpusAnswer> {
+    let gpus = gpus.borrow().clone();
+    Json(GpusAnswer { gpus })
 }
 
 type Answer = Result<Json<PoolView>, ApiError>;

@@ -2,6 +2,7 @@
 //!
 //! | route | answer |
 //! |---|---|
+//! | `GET /v2/gpus` | the GPUs as the last heartbeat told them |
 //! | `GET /v2/pools` | every pool as the heartbeat tells it |
 //! | `GET /v2/pools/{id}` | one of them, with the requests that still run |
 //! | `POST /v2/pools/{id}/drain`, `/undrain` | no new requests, running ones finish; remembered across restarts |
@@ -23,6 +24,6 @@ mod pools;
 mod refusal;
 mod slot;
 
-pub use control::{Change, Engines, router};
+pub use control::{Change, Engines, Gpus, router};
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
 pub use drains::{DrainError, DrainProgress, Drains};

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use pool_registry_types::{Capabilities, PoolStatus};
+use pool_registry_types::Capabilities;
 use thiserror::Error;
 use tracing::dispatcher;
 
@@ -14,6 +14,7 @@ use crate::{
     incarnation,
     journal::Journal,
     machine::Machine,
+    report::NodeReport,
     shared::{Left, Shared},
     status::{RegistrationState, RegistrationStatus},
     worker::{Source, Worker},
@@ -53,30 +54,30 @@ pub struct NodeRegistration;
 impl NodeRegistration {
     /// Starts the thread; it registers at once and keeps trying until it is stopped.
     ///
-    /// `pools` is asked on that thread for the full state of the node whenever a heartbeat is written. It
-    /// should be quick, for the heartbeat waits for it.
+    /// `report` is asked on that thread for the full state of the node whenever a heartbeat is written: a
+    /// [`NodeReport`], or its pools alone. It should be quick, for the heartbeat waits for it.
     ///
     /// # Errors
     /// When the configuration cannot work or the system gives no thread. That the control plane cannot be
     /// reached is not an error: see [`RegistrationHandle::status`].
-    pub fn start(
+    pub fn start<R: Into<NodeReport>>(
         config: Config,
-        pools: impl Fn() -> Vec<PoolStatus> + Send + 'static,
+        report: impl Fn() -> R + Send + 'static,
     ) -> Result<RegistrationHandle, StartError> {
-        Self::start_with_capabilities(config, pools, Capabilities::default)
+        Self::start_with_capabilities(config, report, Capabilities::default)
     }
 
     /// Like [`start`](Self::start), with the hardware of the node, which is asked for at each registration.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
-    pub fn start_with_capabilities(
+    pub fn start_with_capabilities<R: Into<NodeReport>>(
         config: Config,
-        pools: impl Fn() -> Vec<PoolStatus> + Send + 'static,
+        report: impl Fn() -> R + Send + 'static,
         capabilities: impl Fn() -> Capabilities + Send + 'static,
     ) -> Result<RegistrationHandle, StartError> {
         let source = Source {
-            pools: Box::new(pools),
+            report: Box::new(move || report().into()),
             capabilities: Box::new(capabilities),
         };
         let control_plane = HttpControlPlane::new(config.connect_timeout, config.token.clone());

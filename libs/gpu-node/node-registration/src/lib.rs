@@ -32,6 +32,7 @@ mod http;
 mod incarnation;
 mod journal;
 mod machine;
+mod report;
 mod shared;
 mod status;
 mod worker;
@@ -41,4 +42,5 @@ mod scripted;
 
 pub use config::{Config, DEFAULT_HEARTBEAT_INTERVAL};
 pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle, StartError};
+pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};

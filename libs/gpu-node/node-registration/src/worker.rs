@@ -5,19 +5,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, PoolStatus, RegisterRequest};
+use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, RegisterRequest};
 
 use crate::{
     config::Config,
     control_plane::{ControlPlane, RequestError},
     journal::Journal,
     machine::{Event, Failure, Input, Machine, Phase, Request, Send},
+    report::NodeReport,
     shared::Shared,
 };
 
 /// The node's state, asked for when a message is written, so that it is never stale.
 pub(crate) struct Source {
-    pub(crate) pools: Box<dyn Fn() -> Vec<PoolStatus> + std::marker::Send>,
+    pub(crate) report: Box<dyn Fn() -> NodeReport + std::marker::Send>,
     pub(crate) capabilities: Box<dyn Fn() -> Capabilities + std::marker::Send>,
 }
 
@@ -130,11 +131,13 @@ impl<C: ControlPlane> Worker<C> {
     }
 
     fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<Event, RequestError> {
+        let NodeReport { pools, gpus } = (self.source.report)();
         let request = HeartbeatRequest {
             timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            pools: (self.source.pools)(),
+            pools,
             incarnation: Some(self.incarnation),
             seq: Some(seq),
+            gpus,
         };
         let answer =
             self.control_plane

@@ -12,6 +12,7 @@
 //!   optional, so the short form of a message always works.
 
 mod error;
+mod gpu;
 mod handoff;
 pub mod headers;
 mod id;
@@ -20,10 +21,11 @@ mod pool;
 mod url;
 
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
+pub use gpu::{Gpu, GpuStatus, MAX_GPUS};
 pub use handoff::Handoff;
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use node::{
-    Ack, Capabilities, DrainRequest, Gpu, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
+    Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
 pub use pool::{

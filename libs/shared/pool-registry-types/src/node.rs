@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
+    Gpu, GpuStatus, HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
+    gpu::check_gpus,
     pool::{Invalid, MAX_POOLS, check_text},
 };
 
@@ -93,20 +94,6 @@ pub struct Capabilities {
     pub ram_total_bytes: u64,
 }
 
-/// One GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gpu {
-    /// Its index on the machine.
-    pub device_id: u32,
-    /// The vendor's name for it.
-    pub name: String,
-    /// Its memory in bytes.
-    pub vram_total_bytes: u64,
-    /// CUDA compute capability, for example `8.6`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compute_capability: Option<String>,
-}
-
 /// The answer to a registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterResponse {
@@ -138,6 +125,9 @@ pub struct HeartbeatRequest {
     /// Rises with each heartbeat of one incarnation, so that a late one changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+    /// Its GPUs as they are, in index order; absent when the node does not look at them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Vec<GpuStatus>>,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +136,7 @@ struct UnvalidatedHeartbeat {
     pools: Vec<PoolStatus>,
     incarnation: Option<u64>,
     seq: Option<u64>,
+    gpus: Option<Vec<GpuStatus>>,
 }
 
 impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
@@ -153,6 +144,7 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
 
     fn try_from(raw: UnvalidatedHeartbeat) -> Result<Self, Invalid> {
         check_text("timestamp", Some(&raw.timestamp))?;
+        check_gpus(raw.gpus.as_deref())?;
         if raw.pools.len() > MAX_POOLS {
             return Err(Invalid::new(
                 "pools",
@@ -171,12 +163,14 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
             pools,
             incarnation,
             seq,
+            gpus,
         } = raw;
         Ok(Self {
             timestamp,
             pools,
             incarnation,
             seq,
+            gpus,
         })
     }
 }
@@ -271,6 +265,45 @@ mod tests {
         });
         let request: HeartbeatRequest = parse(&long).unwrap();
         assert_eq!(serde_json::to_value(&request).unwrap(), long);
+    }
+
+    // spec: WIRE-2, WIRE-4
+    #[test]
+    fn a_heartbeat_may_tell_of_gpus() {
+        let beat = |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
+        let long = beat(serde_json::json!([
+            {"device_id":0,"name":"RTX 3090","uuid":"GPU-1","driver_version":"580.99.01","compute_capability":"8.6",
+             "vram_total_bytes":24_000_000_000_u64,"vram_used_bytes":6_000_000_000_u64,"vram_free_bytes":18_000_000_000_u64,
+             "utilization_percent":42,"temperature_celsius":55,"power_watts":250},
+            {"device_id":1,"name":"RTX 3090","problem":"it needs a reset"},
+        ]));
+        let request: HeartbeatRequest = parse(&long).unwrap();
+        assert_eq!(serde_json::to_value(&request).unwrap(), long);
+        for (bad, expected) in [
+            (
+                serde_json::json!([{"device_id":0}]),
+                "gpus[0]: missing field `name`",
+            ),
+            (
+                serde_json::json!([{"device_id":0,"name":"x"},{"device_id":"1","name":"x"}]),
+                "gpus[1].device_id",
+            ),
+            (
+                serde_json::json!([{"device_id":0,"name":"a\nb"}]),
+                "name must be at most 256 bytes without control characters",
+            ),
+            (
+                serde_json::json!([{"device_id":0,"name":"a","vram_free_bytes":-1}]),
+                "gpus[0].vram_free_bytes",
+            ),
+            (
+                serde_json::Value::from(vec![serde_json::json!({"device_id":0,"name":"a"}); 65]),
+                "gpus must be at most 64 GPUs, not 65",
+            ),
+        ] {
+            let error = parse::<HeartbeatRequest>(&beat(bad)).unwrap_err();
+            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        }
     }
 
     // spec: WIRE-4

@@ -228,7 +228,7 @@ struct UnvalidatedReplica {
 }
 
 /// Shortened at a character boundary: an error text is for people, and losing its end beats losing the heartbeat.
-fn shorten(text: Option<String>) -> Option<String> {
+pub(crate) fn shorten(text: Option<String>) -> Option<String> {
     text.map(|mut text| {
         if text.len() > MAX_ERROR_BYTES {
             text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));

@@ -1,8 +1,10 @@
 //! The answers of the API, as they go over the wire.
 
+mod gpus;
 mod nodes;
 mod pools;
 
+pub use gpus::{GpuAnswer, GpusAnswer};
 pub use nodes::{DrainAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer};
 pub use pools::{CatalogAnswer, ModelAnswer, PoolAnswer, PoolsAnswer};
 

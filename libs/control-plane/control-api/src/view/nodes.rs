@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_registry_types::{Capabilities, HttpUrl, MachineId, NodeId, NodeStatus, PoolStatus};
+use pool_registry_types::{Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolStatus};
 use routing_table::EndpointKey;
 use serde::Serialize;
 use service_registry::{Drain, NodeView, NodesSnapshot, PoolView};
@@ -44,6 +44,9 @@ pub struct NodeAnswer {
     pub version: Option<String>,
     /// Its hardware.
     pub capabilities: Capabilities,
+    /// Its GPUs as it last reported them; absent when it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Vec<GpuStatus>>,
     /// An operator drains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
@@ -107,6 +110,7 @@ impl NodeAnswer {
             incarnation: node.incarnation,
             version: node.version.as_deref().map(str::to_owned),
             capabilities: Capabilities::clone(&node.capabilities),
+            gpus: node.gpus.as_deref().map(<[GpuStatus]>::to_vec),
             drain: node.drain.map(|drain| DrainAnswer::new(drain, now, busy)),
             pools: node
                 .pools

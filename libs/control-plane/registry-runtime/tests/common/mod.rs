@@ -115,5 +115,6 @@ pub fn beat(slots_free: u32) -> HeartbeatRequest {
         }],
         incarnation: Some(1),
         seq: None,
+        gpus: None,
     }
 }

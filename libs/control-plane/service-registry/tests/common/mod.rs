@@ -65,6 +65,7 @@ pub fn beat(incarnation: Option<u64>, seq: Option<u64>, pools: Vec<PoolStatus>) 
         pools,
         incarnation,
         seq,
+        gpus: None,
     }
 }
 

@@ -81,6 +81,27 @@ fn capabilities_are_what_works() {
     assert_eq!(left.iter().map(|gpu| gpu.device_id).collect::<Vec<_>>(), [1]);
 }
 
+// spec: GPU-7
+#[test]
+fn a_heartbeat_tells_how_they_are() {
+    let machine = Nvidia::new();
+    machine.state(&format!(
+        "init 0\n{}{}",
+        gpu_line(0, 0, 1_000, 0),
+        gpu_line(1, 15, 0, 0)
+    ));
+    assert_eq!(
+        serde_json::to_value(inventory(machine.source()).read().statuses()).unwrap(),
+        serde_json::json!([
+            {"device_id": 0, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-0000", "driver_version": "580.99.01",
+             "compute_capability": "8.6", "vram_total_bytes": TOTAL, "vram_used_bytes": 1_000, "vram_free_bytes": TOTAL - 1_000,
+             "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250},
+            {"device_id": 1, "name": "NVIDIA GPU", "driver_version": "580.99.01",
+             "problem": "it does not answer any more and needs a reset, a reboot or new hardware"},
+        ])
+    );
+}
+
 // spec: GPU-1
 #[test]
 fn free_memory_is_read_anew() {

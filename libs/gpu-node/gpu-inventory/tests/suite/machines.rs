@@ -6,8 +6,9 @@
     reason = "the helpers of a test fail like the test"
 )]
 
-use std::{fs, path::Path, process::Command};
+use std::fs;
 
+use fake_nvml::{FakeNvml, Gpu};
 use gpu_inventory::{AmdSource, FileSource, NvmlSource};
 use tempfile::TempDir;
 
@@ -15,9 +16,7 @@ use tempfile::TempDir;
 pub(crate) const TOTAL: u64 = 24_000_000_000;
 
 /// A machine with two NVIDIA GPUs and a driver that says what the test wants.
-pub(crate) struct Nvidia {
-    folder: TempDir,
-}
+pub(crate) struct Nvidia(FakeNvml);
 
 impl Nvidia {
     pub(crate) fn new() -> Self {
@@ -26,40 +25,25 @@ impl Nvidia {
 
     /// With the fake library compiled with these arguments.
     pub(crate) fn compiled_with(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/fake_nvml.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-            .arg(folder.path().join("libnvidia-ml.so.1"))
-            .args(arguments)
-            .arg(source)
-            .arg("-ldl")
-            .output()
-            .expect("a C compiler, which Rust needs for linking, too");
-        assert!(
-            compiled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&compiled.stderr)
-        );
-        let machine = Self { folder };
-        machine.set_used([0, 0]);
-        machine
+        let driver = FakeNvml::compiled_with(arguments);
+        Self(driver.expect("a C compiler, which Rust needs for linking, too"))
     }
 
     pub(crate) fn source(&self) -> NvmlSource {
-        NvmlSource::with_library(self.folder.path().join("libnvidia-ml.so.1"))
+        NvmlSource::with_library(self.0.library())
     }
 
     /// Writes the state file; the file appears whole.
     pub(crate) fn state(&self, lines: &str) {
-        let temporary = self.folder.path().join("new");
-        fs::write(&temporary, lines).unwrap();
-        fs::rename(temporary, self.folder.path().join("state")).unwrap();
+        self.0.set_state(lines).unwrap();
     }
 
     pub(crate) fn set_used(&self, used: [u64; 2]) {
-        let lines = [0, 1].map(|i| gpu_line(i, 0, used[i], 0));
-        self.state(&format!("init 0\n{}", lines.concat()));
+        let gpus = [0, 1].map(|index| Gpu {
+            used_bytes: used[index],
+            ..Gpu::numbered(index)
+        });
+        self.0.set(&gpus).unwrap();
     }
 }
 

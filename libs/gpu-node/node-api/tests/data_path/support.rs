@@ -66,7 +66,12 @@ impl Node {
         }
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let control = http_server::with_fallbacks(node_api::router(registry.clone(), Arc::default(), None));
+        let control = http_server::with_fallbacks(node_api::router(
+            registry.clone(),
+            tokio::sync::watch::channel(Arc::default()).1,
+            Arc::default(),
+            None,
+        ));
         let config = DataPathConfig {
             max_body_bytes: 10_000,
             ..DataPathConfig::default()

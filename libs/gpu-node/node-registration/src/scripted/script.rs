@@ -184,7 +184,7 @@ pub(super) fn start_with(
     let (answers, answers_rx) = mpsc::channel();
     let log = Log::default();
     let source = Source {
-        pools: Box::new(source),
+        report: Box::new(move || source().into()),
         capabilities: Box::new(|| Capabilities {
             cpu_cores: 3,
             ..Capabilities::default()
