@@ -68,6 +68,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let mut control =
         ControlApi::new(registry, tables).with_quarantine(move |endpoint| quarantine(&admission, endpoint));
     if let Some((node_id, local)) = &local {
+        local.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
         control = control.with_gpus(node_id.clone(), local.gpus());
     }
     let control = control

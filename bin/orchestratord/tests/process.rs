@@ -79,7 +79,8 @@ fn line_with(log: &mut BufReader<ChildStderr>, part: &str) -> String {
 fn a_stop_serves_on_as_not_ready_for_the_grace() {
     // Longer than any test: the second signal ends it.
     let mut daemon = Daemon::start(&[("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600000")]);
-    assert_eq!(daemon.ready(), "HTTP/1.1 200 OK");
+    // Not before it has looked for engines.
+    while daemon.ready() != "HTTP/1.1 200 OK" {}
     daemon.terminate();
     line_with(&mut daemon.log, "stopping");
     // The signal's own task says so before the others hear of it.

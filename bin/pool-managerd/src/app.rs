@@ -42,6 +42,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         |node| node.registry().clone(),
     );
     let readiness = Readiness::new();
+    if let Some(node) = &node {
+        node.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
+    }
     let metrics = daemon.metrics();
     let pools_path = config.cloud.as_ref().and_then(|cloud| cloud.pools_path.clone());
     let changes = engines.clone().zip(pools_path).map(|(provisioner, path)| {
@@ -144,6 +147,7 @@ fn watch(
         runtime_dir: config.settings.runtime_dir.clone(),
         watch_interval: cloud.watch_interval,
         pools: config.pools.clone(),
+        only_pools: config.pools_are_listed.then(|| config.pools.clone()),
         drained,
     };
     let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;

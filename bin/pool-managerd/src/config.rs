@@ -85,8 +85,8 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "POOL_MANAGERD_POOLS",
         unset: Unset::Value("pool-0"),
-        what: "pools to show from the start, by commas",
-        more: "",
+        what: "the node's pools; when set, no others",
+        more: "pools to show from the start, by commas; when set, handoffs of other pools (but those of the pool file) are refused",
     },
     Setting {
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
@@ -169,6 +169,8 @@ struct Raw {
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     pub(crate) pools: Vec<PoolId>,
+    /// Somebody said which pools there are: no other may have engines.
+    pub(crate) pools_are_listed: bool,
     /// `None` in the HOME profile.
     pub(crate) cloud: Option<Cloud>,
 }
@@ -201,6 +203,7 @@ impl Config {
         let pools_path = raw.pool_managerd_pools_file.clone().map(PathBuf::from);
         let pools_file = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
         let pools = p.list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools);
+        let pools_are_listed = pools.is_some();
         let pools = shown_pools(pools, pools_file.as_ref());
         let heartbeat_interval = p.seconds(
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
@@ -262,6 +265,7 @@ impl Config {
         problems.finish().map(|()| Self {
             settings,
             pools,
+            pools_are_listed,
             cloud,
         })
     }

@@ -6,10 +6,12 @@
 mod affinity;
 mod aftercare;
 mod auth;
+mod bad_handoffs;
 mod by_hand;
 mod bytes;
 mod disconnects;
 mod engine;
+mod figures;
 mod gpus;
 mod handoff;
 mod home;

@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Event::Changed { old, new } => println!("changed   {} -> {}", describe(&old), describe(&new)),
         Event::Gone(handoff) => println!("gone      {}", describe(&handoff)),
         Event::Refused { path, reason } => println!("refused   {}: {reason}", path.display()),
+        Event::Mended { path } => println!("mended    {}", path.display()),
+        Event::Scanned => println!("that is what there is"),
     })?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     watcher.stop();

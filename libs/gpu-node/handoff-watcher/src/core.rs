@@ -72,6 +72,8 @@ pub(crate) struct Core {
     /// Files that want to announce something and do not yet, the earliest claim first.
     waiting: BTreeSet<(u64, OsString)>,
     claims: u64,
+    /// Files that are refused, as far as it was told.
+    refused: BTreeSet<OsString>,
 }
 
 /// What one batch of observations changes: each replica touched, with what it announced before.
@@ -101,25 +103,52 @@ impl Core {
             }
         }
         self.settle(&mut batch);
-        self.tell(batch)
+        let mended = self.mended();
+        self.tell(batch, mended)
     }
 
     /// Another poll is over: whatever is still unfinished has been so once more.
     pub(crate) fn polled(&mut self) -> Vec<Event> {
-        let mut refusals = Vec::new();
+        let mut lasting = Vec::new();
         for (name, file) in &mut self.files {
             if let Some(trouble) = file.trouble.as_mut().filter(|trouble| !trouble.said) {
                 trouble.polls += 1;
                 if trouble.polls >= POLLS_TO_REFUSE {
                     trouble.said = true;
-                    refusals.push(Event::Refused {
-                        path: self.dir.join(name),
-                        reason: trouble.reason.clone(),
-                    });
+                    lasting.push((name.clone(), trouble.reason.clone()));
                 }
             }
         }
-        refusals
+        lasting
+            .into_iter()
+            .map(|(name, reason)| self.refuse(&name, reason))
+            .collect()
+    }
+
+    fn refuse(&mut self, name: &OsStr, reason: Refusal) -> Event {
+        self.refused.insert(name.to_owned());
+        Event::Refused {
+            path: self.dir.join(name),
+            reason,
+        }
+    }
+
+    /// What was refused and is gone, or stands for itself again.
+    fn mended(&mut self) -> Vec<Event> {
+        let is_fine = |file: &File| file.trouble.is_none() && file.blocked.is_none();
+        let mended: Vec<_> = (self.refused.iter())
+            .filter(|name| self.files.get(*name).is_none_or(is_fine))
+            .cloned()
+            .collect();
+        mended
+            .into_iter()
+            .map(|name| {
+                self.refused.remove(&name);
+                Event::Mended {
+                    path: self.dir.join(name),
+                }
+            })
+            .collect()
     }
 
     fn forget(&mut self, name: &OsStr, batch: &mut Batch) {
@@ -161,18 +190,15 @@ impl Core {
             _ => 0,
         };
         let said = !reason.may_pass();
-        if said {
-            batch.refusals.push(Event::Refused {
-                path: self.dir.join(name),
-                reason: reason.clone(),
-            });
-        }
         file.trouble = Some(Trouble {
-            reason,
+            reason: reason.clone(),
             stamp,
             polls,
             said,
         });
+        if said {
+            batch.refusals.push(self.refuse(name, reason));
+        }
     }
 
     /// The file announces nothing any more; what it held is free for others.
@@ -241,13 +267,11 @@ impl Core {
         let Some(file) = self.files.get_mut(name) else {
             return;
         };
-        if let Some(reason) = blocked.as_ref().filter(|_| file.blocked != blocked) {
-            batch.refusals.push(Event::Refused {
-                path: self.dir.join(name),
-                reason: reason.clone(),
-            });
+        if std::mem::replace(&mut file.blocked, blocked.clone()) != blocked
+            && let Some(reason) = blocked
+        {
+            batch.refusals.push(self.refuse(name, reason));
         }
-        file.blocked = blocked;
     }
 
     /// What a replica's file announces now.
@@ -256,7 +280,7 @@ impl Core {
     }
 
     /// First what frees a URL, then what may take it.
-    fn tell(&self, batch: Batch) -> Vec<Event> {
+    fn tell(&self, batch: Batch, mended: Vec<Event>) -> Vec<Event> {
         let (mut gone, mut changed, mut appeared) = (Vec::new(), Vec::new(), Vec::new());
         for (key, before) in batch.before {
             match (before, self.announced(&key).cloned()) {
@@ -269,6 +293,7 @@ impl Core {
         gone.into_iter()
             .chain(changed)
             .chain(appeared)
+            .chain(mended)
             .chain(batch.refusals)
             .collect()
     }

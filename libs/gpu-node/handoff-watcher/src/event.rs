@@ -28,9 +28,17 @@ pub enum Event {
     Refused {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it; it replaces what was said of this file before.
         reason: Refusal,
     },
+    /// A file that was refused is gone, or a handoff now.
+    Mended {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first look at the directory is over: everything that was there has been told. Said once; a directory
+    /// that does not exist has nothing in it, one that cannot be listed is waited for.
+    Scanned,
 }
 
 /// Why a file is not taken for a handoff.
@@ -69,6 +77,9 @@ pub enum Refusal {
     /// A field is missing or wrong.
     #[error("{0}")]
     WrongField(String),
+    /// Whoever watches has no use for it.
+    #[error("{0}")]
+    Unwanted(String),
     /// Another file announces the same replica.
     #[error("{} announces the same replica", other.display())]
     SameReplica {

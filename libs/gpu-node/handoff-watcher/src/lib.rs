@@ -11,6 +11,7 @@
 //!   find it unfinished is it [refused](Event::Refused).
 //! * What is not a plain, small file of our own user or root is never read. What does not fit is refused once,
 //!   with the field and the reason, and disturbs no other file.
+//! * The first look at the directory [ends](Event::Scanned) with everything that was there told.
 //! * Of two files that claim the same replica or the same engine the first one known stays; the other is
 //!   refused, and taken up when the first goes.
 //!
@@ -31,4 +32,5 @@ mod watcher;
 pub use core::POLLS_TO_REFUSE;
 pub use event::{Event, Refusal};
 pub use read::MAX_FILE_BYTES;
+pub use scan::Rule;
 pub use watcher::{Config, DEFAULT_POLL_INTERVAL, HandoffWatcher};

@@ -8,19 +8,26 @@ use std::{
     time::SystemTime,
 };
 
+use pool_registry_types::Handoff;
+
 use crate::{
     core::{Observation, Seen},
     event::Refusal,
     read::{Stamp, admit, read},
 };
 
+/// Says why a handoff is of no use, although nothing is wrong with it. It is asked on the watcher's thread, so it
+/// should be quick.
+pub type Rule = Box<dyn Fn(&Handoff) -> Result<(), String> + Send>;
+
 /// Looks at files, and remembers their stamps so that an unchanged one is not read again.
-#[derive(Debug)]
 pub(crate) struct Scanner {
     dir: PathBuf,
     /// The user whose files are ours.
     ours: u32,
     known: HashMap<OsString, Known>,
+    /// What is to be refused although nothing is wrong with it.
+    rule: Option<Rule>,
     /// How many files were read: what the tests of not reading look at.
     pub(crate) reads: u64,
 }
@@ -39,8 +46,9 @@ pub(crate) fn is_candidate(name: &OsStr) -> bool {
 }
 
 impl Scanner {
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf, rule: Option<Rule>) -> Self {
         Self {
+            rule,
             dir,
             ours: rustix::process::geteuid().as_raw(),
             known: HashMap::new(),
@@ -104,7 +112,7 @@ impl Scanner {
         let found = match admit(&metadata, self.ours) {
             Ok(()) => {
                 self.reads += 1;
-                read(&path, self.ours)
+                read(&path, self.ours).and_then(|handoff| self.check(handoff))
             }
             Err(reason) => Err(reason),
         };
@@ -113,12 +121,19 @@ impl Scanner {
         Some(self.saw(name, Some(stamp), settled, found))
     }
 
+    fn check(&self, handoff: Handoff) -> Result<Handoff, Refusal> {
+        match self.rule.as_ref().map(|rule| rule(&handoff)) {
+            Some(Err(reason)) => Err(Refusal::Unwanted(reason)),
+            Some(Ok(())) | None => Ok(handoff),
+        }
+    }
+
     fn saw(
         &mut self,
         name: OsString,
         stamp: Option<Stamp>,
         settled: bool,
-        found: Result<pool_registry_types::Handoff, Refusal>,
+        found: Result<Handoff, Refusal>,
     ) -> Observation {
         self.known.insert(name.clone(), Known { stamp, settled });
         let seen = match found {

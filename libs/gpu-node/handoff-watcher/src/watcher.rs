@@ -15,7 +15,7 @@ use crate::{
     core::{Core, Observation},
     event::Event,
     inbox::{Hints, Inbox, Woken, now},
-    scan::Scanner,
+    scan::{Rule, Scanner},
 };
 
 /// How often every file is looked at when nobody says otherwise. Events are faster; this is for file systems
@@ -61,6 +61,18 @@ impl HandoffWatcher {
     /// # Errors
     /// When the directory is relative and there is no current directory, or no thread can be started.
     pub fn start(config: Config, on_event: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
+        Self::start_with_rule(config, None, on_event)
+    }
+
+    /// The same, with what is to be refused although nothing is wrong with it.
+    ///
+    /// # Errors
+    /// As [`HandoffWatcher::start`].
+    pub fn start_with_rule(
+        config: Config,
+        rule: Option<Rule>,
+        on_event: impl FnMut(Event) + Send + 'static,
+    ) -> io::Result<Self> {
         let Config {
             dir,
             poll_interval,
@@ -69,7 +81,8 @@ impl HandoffWatcher {
         let dir = std::path::absolute(dir)?;
         let inbox = Arc::new(Inbox::default());
         let connect = events.then(|| by_events(dir.clone(), Arc::clone(&inbox)));
-        Self::start_with(dir, poll_interval, inbox, connect, on_event)
+        let scanner = Scanner::new(dir.clone(), rule);
+        Self::start_with(dir, poll_interval, inbox, connect, scanner, on_event)
     }
 
     /// The same with another source of events.
@@ -78,17 +91,19 @@ impl HandoffWatcher {
         poll_interval: Duration,
         inbox: Arc<Inbox>,
         connect: Option<Connect>,
+        scanner: Scanner,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> io::Result<Self> {
         let poll_interval = poll_interval.max(MIN_POLL_INTERVAL);
         let loop_ = Loop {
             inbox: Arc::clone(&inbox),
             arm: connect.map(|connect| Arm::new(dir.clone(), poll_interval, connect)),
-            scanner: Scanner::new(dir.clone()),
+            scanner,
             core: Core::new(dir.clone()),
             dir,
             poll_interval,
             unlistable: false,
+            scanned: false,
             on_event,
         };
         let thread = thread::Builder::new()
@@ -132,6 +147,8 @@ struct Loop<F> {
     core: Core,
     /// The directory could not be listed, and that was said.
     unlistable: bool,
+    /// The directory has been listed once, and that was said.
+    scanned: bool,
     on_event: F,
 }
 
@@ -177,6 +194,9 @@ impl<F: FnMut(Event)> Loop<F> {
             Ok(observations) => {
                 self.unlistable = false;
                 self.observe(observations);
+                if !std::mem::replace(&mut self.scanned, true) {
+                    self.tell(vec![Event::Scanned]);
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.unlistable, true) {

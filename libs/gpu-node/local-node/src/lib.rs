@@ -4,6 +4,8 @@
 //! (`engine-probe`), their free VRAM is read (`gpu-inventory`). `pool-managerd` puts this behind HTTP and a
 //! registration; `orchestratord` in the HOME profile puts it behind the data path in the same process.
 
+mod rules;
+
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use engine_probe::Prober;
@@ -11,9 +13,9 @@ pub use engine_probe::{Abandoned, Aftercare};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
-use pool_registry_types::{Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus};
+use pool_registry_types::{Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus, ReplicaId};
 use routing_table::RoutingTable;
-use service_runtime::{Shutdown, Tasks};
+use service_runtime::{Latch, Shutdown, Tasks};
 use tokio::sync::watch;
 
 /// How often free VRAM is read for the routing table: it moves with models that come and go, not with requests.
@@ -28,6 +30,8 @@ pub struct Config {
     pub watch_interval: Duration,
     /// Pools that are shown before any engine announces itself.
     pub pools: Vec<PoolId>,
+    /// The only pools that may have engines; `None` when any may.
+    pub only_pools: Option<Vec<PoolId>>,
     /// What takes no requests from the start. Its pools are shown like `pools`.
     pub drained: Vec<DrainTarget>,
 }
@@ -40,6 +44,7 @@ impl Config {
             runtime_dir: runtime_dir.into(),
             watch_interval: DEFAULT_POLL_INTERVAL,
             pools: Vec::new(),
+            only_pools: None,
             drained: Vec::new(),
         }
     }
@@ -53,6 +58,7 @@ pub struct LocalNode {
     /// As they were when it last looked.
     gpus: watch::Sender<Arc<[GpuStatus]>>,
     aftercare: Aftercare,
+    scanned: watch::Receiver<bool>,
     _watcher: Arc<HandoffWatcher>,
 }
 
@@ -75,8 +81,15 @@ impl LocalNode {
             poll_interval: config.watch_interval,
             ..handoff_watcher::Config::new(config.runtime_dir)
         };
+        let (only, hostname) = (config.only_pools, gpu_inventory::hostname().ok());
+        let rule =
+            Box::new(move |handoff: &Handoff| rules::check(handoff, only.as_deref(), hostname.as_deref()));
         let applied = registry.clone();
-        let watcher = HandoffWatcher::start(watched, move |event| apply(&applied, event))?;
+        let (first_scan, scanned) = watch::channel(false);
+        let watcher = HandoffWatcher::start_with_rule(watched, Some(rule), move |event| match event {
+            Event::Scanned => drop(first_scan.send(true)),
+            event => apply(&applied, event),
+        })?;
         tasks.spawn(
             "engine-probe",
             Prober::new(registry.clone()).run(shutdown.clone()),
@@ -86,10 +99,24 @@ impl LocalNode {
         Ok(Self {
             aftercare,
             registry,
+            scanned,
             inventory: Arc::new(Inventory::detect()),
             gpus: watch::Sender::new(Arc::default()),
             _watcher: Arc::new(watcher),
         })
+    }
+
+    /// Holds `latch` until every handoff that was there at the start is known; for as long as the directory cannot be
+    /// listed.
+    pub fn hold_until_scanned(&self, latch: Latch, tasks: &Tasks, shutdown: Shutdown) {
+        let mut scanned = self.scanned.clone();
+        tasks.spawn("first-scan", async move {
+            tokio::select! {
+                () = shutdown.requested() => {}
+                // An error says that the watcher is gone: nothing is waited for any more.
+                _ = scanned.wait_for(|scanned| *scanned) => latch.release(),
+            }
+        });
     }
 
     /// Its pools.
@@ -197,6 +224,7 @@ fn apply(registry: &PoolRegistry, event: Event) {
         Event::Changed { old, new } => {
             if (&old.pool_id, &old.replica_id) != (&new.pool_id, &new.replica_id) {
                 registry.remove(&old.pool_id, &old.replica_id);
+                registry.set_refused(&usual_name(&old.pool_id, &old.replica_id), None);
             }
             upsert(registry, new);
         }
@@ -206,10 +234,17 @@ fn apply(registry: &PoolRegistry, event: Event) {
             } = handoff;
             tracing::info!(%pool_id, %replica_id, "Handoff removed, retiring the replica");
             registry.remove(&pool_id, &replica_id);
+            registry.set_refused(&usual_name(&pool_id, &replica_id), None);
         }
         Event::Refused { path, reason } => {
             tracing::warn!(path = %path.display(), %reason, "Handoff refused; mend or remove the file");
+            registry.set_refused(&path.to_string_lossy(), Some(&reason.to_string()));
         }
+        Event::Mended { path } => {
+            tracing::info!(path = %path.display(), "Handoff is not refused any more");
+            registry.set_refused(&path.to_string_lossy(), None);
+        }
+        Event::Scanned => {}
     }
 }
 
@@ -222,7 +257,14 @@ fn upsert(registry: &PoolRegistry, handoff: Handoff) {
         slots = handoff.slots,
         "Handoff detected, updating registry"
     );
+    let name = usual_name(&handoff.pool_id, &handoff.replica_id);
     if let Err(error) = registry.upsert(handoff) {
-        tracing::warn!(%error, "Handoff refused; remove engines this node cannot carry");
+        tracing::warn!(%error, file = name, "Handoff refused; remove engines this node cannot carry");
+        registry.set_refused(&name, Some(&error.to_string()));
     }
+}
+
+/// The file a replica is usually announced by: the watcher does not tell which one it was.
+fn usual_name(pool_id: &PoolId, replica_id: &ReplicaId) -> String {
+    format!("{pool_id}_{replica_id}.json")
 }

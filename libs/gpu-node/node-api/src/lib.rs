@@ -3,7 +3,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /v2/gpus` | the GPUs as the last heartbeat told them |
-//! | `GET /v2/pools` | every pool as the heartbeat tells it |
+//! | `GET /v2/pools` | every pool as the heartbeat tells it, and the handoffs that were refused |
 //! | `GET /v2/pools/{id}` | one of them, with the requests that still run |
 //! | `POST /v2/pools/{id}/drain`, `/undrain` | no new requests, running ones finish; remembered across restarts |
 //! | `POST /v2/pools/{id}/replicas/{id}/drain`, `/undrain` | the same of one of its engines |

@@ -1,7 +1,7 @@
 //! The node's pools, for people and for the control plane's operators.
 
 use http_server::ApiError;
-use pool_registry::PoolRegistry;
+use pool_registry::{PoolRegistry, RefusedHandoff};
 use pool_registry_types::{ErrorCode, PoolId, PoolStatus, ReplicaStatus};
 use serde::Serialize;
 
@@ -10,6 +10,20 @@ use crate::{Drains, drains::DrainProgress};
 #[derive(Debug, Serialize)]
 pub(crate) struct Pools {
     pub(crate) pools: Vec<PoolView>,
+    /// Handoffs that were not taken in.
+    refused: Vec<RefusedView>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedView {
+    file: String,
+    reason: String,
+}
+
+impl From<RefusedHandoff> for RefusedView {
+    fn from(RefusedHandoff { file, reason }: RefusedHandoff) -> Self {
+        Self { file, reason }
+    }
 }
 
 /// A pool as the heartbeat tells it, and what is left to do before it is drained.
@@ -73,5 +87,6 @@ pub(crate) fn views(registry: &PoolRegistry, drains: &Drains) -> Pools {
         pools: statuses
             .map(|status| PoolView::new(registry, drains, status))
             .collect(),
+        refused: registry.refused().into_iter().map(RefusedView::from).collect(),
     }
 }

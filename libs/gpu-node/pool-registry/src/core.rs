@@ -13,6 +13,7 @@ use crate::{
     asleep::Sleepers,
     claim::ClaimError,
     probe::{Change, ProbeOutcome},
+    refused::Refused,
     replica::{Replica, Retired},
 };
 
@@ -89,6 +90,7 @@ pub(crate) struct Core {
     pub(crate) retired: Vec<Retired>,
     pub(crate) draining: bool,
     pub(crate) in_flight: usize,
+    pub(crate) refused: Refused,
     pub(crate) last_generation: u64,
 }
 

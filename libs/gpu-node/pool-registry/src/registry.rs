@@ -8,8 +8,8 @@ use routing_table::RoutingTable;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, Claim, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, PromisedSlot, SlotLease, UnknownTarget,
-    UpsertError,
+    Change, Claim, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, PromisedSlot, RefusedHandoff, SlotLease,
+    UnknownTarget, UpsertError,
     core::{Claimed, Core, News},
 };
 
@@ -306,6 +306,17 @@ impl PoolRegistry {
     pub fn set_absent(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<String>) {
         let news = self.shared.core.lock().set_absent(pool_id, replica_id, reason);
         self.tell(news);
+    }
+
+    /// Says why a file is not taken for a handoff, or that there is nothing to say any more. It is for people only.
+    pub fn set_refused(&self, file: &str, reason: Option<&str>) {
+        self.shared.core.lock().set_refused(file, reason);
+    }
+
+    /// The handoffs that were not taken in, in order of their files.
+    #[must_use]
+    pub fn refused(&self) -> Vec<RefusedHandoff> {
+        self.shared.core.lock().refused()
     }
 
     /// Waits until no lease is held. New claims are not kept away: drain first.

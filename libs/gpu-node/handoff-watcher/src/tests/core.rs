@@ -41,6 +41,40 @@ fn refused(name: &str, reason: Refusal) -> Event {
     }
 }
 
+fn mended(name: &str) -> Event {
+    Event::Mended {
+        path: PathBuf::from("/d").join(name),
+    }
+}
+
+#[test]
+fn a_refusal_stands_until_the_file_is_a_handoff_or_gone() {
+    let mut core = core();
+    let wrong = Refusal::WrongField("slots".into());
+    assert_eq!(
+        core.observe(vec![bad("a", wrong.clone(), None)]),
+        [refused("a", wrong)]
+    );
+    assert_eq!(
+        core.observe(vec![bad("a", half(), None)]),
+        [],
+        "somebody is writing: it is not mended yet"
+    );
+    assert_eq!(
+        core.observe(vec![good("a", "r0", 1, 1)]),
+        [Event::Appeared(handoff("r0", 1, 1)), mended("a")]
+    );
+    core.observe(vec![bad("b", Refusal::SymbolicLink, None)]);
+    assert_eq!(core.observe(vec![gone("b")]), [mended("b")]);
+    let one = Refusal::SameReplica { other: "/d/a".into() };
+    core.observe(vec![bad("c", Refusal::SymbolicLink, None)]);
+    assert_eq!(
+        core.observe(vec![good("c", "r0", 2, 1)]),
+        [refused("c", one)],
+        "another reason takes the place of the first"
+    );
+}
+
 /// Two stamps that differ.
 fn stamps() -> [Stamp; 2] {
     let dir = tempfile::tempdir().unwrap();
@@ -115,7 +149,7 @@ fn a_half_written_file_keeps_its_last_state_and_is_refused_after_three_polls() {
     assert_eq!(core.polled(), [], "said once");
     assert_eq!(
         core.observe(vec![good("a", "r0", 1, 1)]),
-        [],
+        [mended("a")],
         "the same as before it broke"
     );
     assert_eq!(core.observe(vec![gone("a")]), [Event::Gone(handoff("r0", 1, 1))]);
@@ -196,7 +230,7 @@ fn of_two_files_for_one_replica_the_first_stays_and_the_second_follows() {
         old: handoff("r0", 1, 9),
         new: handoff("r0", 2, 1),
     };
-    assert_eq!(core.observe(vec![gone("z")]), [takeover]);
+    assert_eq!(core.observe(vec![gone("z")]), [takeover, mended("a")]);
 }
 
 // spec: HAND-12
@@ -214,7 +248,7 @@ fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
     };
     assert_eq!(
         core.observe(vec![good("a", "r0", 2, 1)]),
-        [moved, Event::Appeared(handoff("r1", 1, 1))],
+        [moved, Event::Appeared(handoff("r1", 1, 1)), mended("b")],
         "the url is free"
     );
 }
@@ -223,7 +257,7 @@ fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
 fn a_blocked_file_that_goes_is_forgotten() {
     let mut core = core();
     core.observe(vec![good("a", "r0", 1, 1), good("b", "r0", 1, 1)]);
-    assert_eq!(core.observe(vec![gone("b")]), []);
+    assert_eq!(core.observe(vec![gone("b")]), [mended("b")]);
     assert_eq!(core.observe(vec![gone("a")]), [Event::Gone(handoff("r0", 1, 1))]);
 }
 

@@ -22,7 +22,7 @@ fn only_changed_files_are_read_again() {
             &json(&format!("r{i}"), 1000 + i, 1),
         );
     }
-    let mut scanner = Scanner::new(dir.path().to_owned());
+    let mut scanner = Scanner::new(dir.path().to_owned(), None);
     // Seen long after they were written, their stamps can be trusted.
     let late = SystemTime::now() + Duration::from_secs(3600);
     assert_eq!(scanner.scan(late).unwrap().len(), 200);
@@ -47,7 +47,7 @@ fn only_changed_files_are_read_again() {
 fn a_file_just_written_is_read_again_because_its_stamp_may_lie() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "a.json", &json("r0", 1, 1));
-    let mut scanner = Scanner::new(dir.path().to_owned());
+    let mut scanner = Scanner::new(dir.path().to_owned(), None);
     scanner.scan(SystemTime::now()).unwrap();
     scanner.scan(SystemTime::now()).unwrap();
     assert_eq!(scanner.reads, 2);
@@ -57,7 +57,7 @@ fn a_file_just_written_is_read_again_because_its_stamp_may_lie() {
 fn a_missing_directory_is_empty_and_one_that_cannot_be_listed_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let engines = dir.path().join("engines");
-    let mut scanner = Scanner::new(engines.clone());
+    let mut scanner = Scanner::new(engines.clone(), None);
     let now = SystemTime::now();
     assert_eq!(scanner.scan(now).unwrap(), []);
     fs::create_dir(&engines).unwrap();

@@ -143,6 +143,13 @@ proptest! {
         let looks = || everything.iter().map(|name| look(name.clone(), directory.get(name))).collect::<Vec<_>>();
         observe(&mut core, looks());
         prop_assert_eq!(core.observe(looks()), vec![], "nothing changed, nothing told");
+        for (path, reason) in &told.standing {
+            let name = path.file_name().unwrap();
+            prop_assert!(directory.contains_key(name), "{:?} is gone, and so is what was wrong with it", name);
+            let is_blocked = matches!(reason, Refusal::SameReplica { .. } | Refusal::SameUrl { .. });
+            let is_good = matches!(directory[name], Content::Good { .. });
+            prop_assert!(!is_good || is_blocked, "{:?} is refused: {}", name, reason);
+        }
     }
 }
 
@@ -154,7 +161,7 @@ proptest! {
     fn a_real_directory_converges(steps in prop::collection::vec(step(4), 1..40)) {
         let dir = tempfile::tempdir().unwrap();
         let path = |file: u8| dir.path().join(name(file));
-        let mut scanner = Scanner::new(dir.path().to_owned());
+        let mut scanner = Scanner::new(dir.path().to_owned(), None);
         let (mut core, mut told, mut last_good) = (Core::new(dir.path().to_owned()), Replay::default(), LastGood::default());
         let mut observe = |core: &mut Core, observations: Vec<Observation>| {
             observations.iter().for_each(|observation| last_good.saw(observation));
@@ -173,7 +180,7 @@ proptest! {
         observe(&mut core, scanner.scan(SystemTime::now()).unwrap());
         // What is there in the end, read afresh: every good file must be known as it is.
         let late = SystemTime::now() + Duration::from_secs(3600);
-        let fresh = Scanner::new(dir.path().to_owned()).scan(late).unwrap();
+        let fresh = Scanner::new(dir.path().to_owned(), None).scan(late).unwrap();
         let before = last_good.0.clone();
         fresh.iter().for_each(|observation| last_good.saw(observation));
         prop_assert_eq!(&before, &last_good.0);

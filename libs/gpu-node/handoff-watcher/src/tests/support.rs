@@ -32,6 +32,9 @@ pub(crate) fn put(dir: &Path, name: &str, content: &str) {
 pub(crate) struct Replay {
     pub(crate) replicas: BTreeMap<(PoolId, ReplicaId), Handoff>,
     pub(crate) refused: Vec<(PathBuf, Refusal)>,
+    /// What is refused now.
+    pub(crate) standing: BTreeMap<PathBuf, Refusal>,
+    pub(crate) scanned: bool,
 }
 
 impl Replay {
@@ -44,7 +47,12 @@ impl Replay {
                     assert_eq!(self.set(&new.clone(), Some(new)), Some(old));
                 }
                 Event::Gone(old) => assert_eq!(self.set(&old, None), Some(old)),
-                Event::Refused { path, reason } => self.refused.push((path, reason)),
+                Event::Refused { path, reason } => {
+                    self.standing.insert(path.clone(), reason.clone());
+                    self.refused.push((path, reason));
+                }
+                Event::Mended { path } => assert!(self.standing.remove(&path).is_some(), "{path:?} was fine"),
+                Event::Scanned => assert!(!std::mem::replace(&mut self.scanned, true), "said once"),
             }
         }
         let urls: std::collections::HashSet<&HttpUrl> =

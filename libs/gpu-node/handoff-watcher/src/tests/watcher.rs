@@ -10,7 +10,9 @@ use std::{
 use notify::{EventKind, event::Flag};
 
 use super::support::{Replay, handoff, json, put};
-use crate::{Config, Event, HandoffWatcher, Refusal, inbox::Inbox};
+use pool_registry_types::Handoff;
+
+use crate::{Config, Event, HandoffWatcher, Refusal, inbox::Inbox, scan::Scanner};
 
 /// So long that no test passes because of a poll.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -38,8 +40,16 @@ fn watch(dir: &Path, poll_interval: Duration, events: bool) -> Watched {
 }
 
 impl Watched {
-    fn next(&self) -> Event {
+    fn any(&self) -> Event {
         self.events.recv_timeout(PATIENCE).expect("an event")
+    }
+
+    /// The next event about a file.
+    fn next(&self) -> Event {
+        match self.any() {
+            Event::Scanned => self.any(),
+            event => event,
+        }
     }
 }
 
@@ -174,6 +184,55 @@ fn a_half_written_file_keeps_its_state_then_is_refused_then_fixed() {
             new: handoff("first", 1, 2)
         }
     );
+    assert_eq!(watched.next(), Event::Mended { path });
+}
+
+// spec: HAND-15
+#[test]
+fn the_end_of_the_first_look_is_told_once_and_after_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "a.json", &json("r0", 1, 1));
+    put(dir.path(), "b.json", "{}");
+    let watched = watch(dir.path(), SOON, true);
+    assert!(matches!(watched.any(), Event::Appeared(_)));
+    assert!(matches!(watched.any(), Event::Refused { .. }));
+    assert_eq!(watched.any(), Event::Scanned);
+    put(dir.path(), "c.json", &json("r1", 2, 1));
+    assert!(matches!(watched.any(), Event::Appeared(_)), "it is said once");
+
+    let missing = watch(&dir.path().join("missing"), NEVER, true);
+    assert_eq!(missing.any(), Event::Scanned, "there is nothing to wait for");
+}
+
+// spec: HAND-16
+#[test]
+fn what_nobody_has_a_use_for_is_refused_like_any_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let rule = |handoff: &Handoff| match handoff.slots {
+        0..=4 => Ok(()),
+        more => Err(format!("slots must be at most 4 here, not {more}")),
+    };
+    let _watcher =
+        HandoffWatcher::start_with_rule(Config::new(dir.path()), Some(Box::new(rule)), move |event| {
+            drop(sender.send(event));
+        })
+        .unwrap();
+    let next = || receiver.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next(), Event::Scanned);
+    let path = dir.path().join("a.json");
+    put(dir.path(), "a.json", &json("r0", 1, 9));
+    let reason = Refusal::Unwanted("slots must be at most 4 here, not 9".to_owned());
+    let refused = Event::Refused {
+        path: path.clone(),
+        reason,
+    };
+    assert_eq!(next(), refused);
+    put(dir.path(), "a.json", &json("r0", 1, 4));
+    assert_eq!(next(), Event::Appeared(handoff("r0", 1, 4)));
+    assert_eq!(next(), Event::Mended { path: path.clone() });
+    put(dir.path(), "a.json", &json("r0", 1, 9));
+    assert_eq!(next(), refused, "the last good state stays");
 }
 
 // spec: HAND-13
@@ -233,8 +292,11 @@ fn an_overflow_is_answered_by_looking_at_everything() {
         NEVER,
         Arc::clone(&inbox),
         Some(silent),
+        Scanner::new(dir.path().to_owned(), None),
         move |event| {
-            drop(sender.send(event));
+            if event != Event::Scanned {
+                drop(sender.send(event));
+            }
         },
     );
     assert_eq!(
@@ -261,5 +323,6 @@ fn stopping_ends_the_thread_and_the_events() {
     watcher.stop();
     put(dir.path(), "a.json", &json("r0", 2, 1));
     // The callback went with its thread.
-    assert_eq!(receiver.recv(), Err(mpsc::RecvError));
+    let event = receiver.iter().find(|event| *event != Event::Scanned);
+    assert_eq!(event, None);
 }

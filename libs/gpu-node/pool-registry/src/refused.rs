@@ -1,0 +1,68 @@
+//! Handoffs that were not taken in, for people: whoever reads them says so.
+
+use std::collections::BTreeMap;
+
+use crate::{core::Core, probe::usable_reason};
+
+/// The most that are kept. Who has more has one cause for all of them.
+const MAX_REFUSED: usize = 256;
+/// The longest file name kept, in bytes: a path may have as many.
+const MAX_FILE_BYTES: usize = 4096;
+
+/// A handoff that was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedHandoff {
+    /// The file it is in.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Why each file is refused.
+pub(crate) type Refused = BTreeMap<String, String>;
+
+impl Core {
+    pub(crate) fn set_refused(&mut self, file: &str, reason: Option<&str>) {
+        let mut file: String = file.chars().filter(|letter| !letter.is_control()).collect();
+        file.truncate(file.floor_char_boundary(MAX_FILE_BYTES));
+        match reason {
+            None => {
+                self.refused.remove(&file);
+            }
+            Some(reason) if self.refused.len() < MAX_REFUSED || self.refused.contains_key(&file) => {
+                self.refused.insert(file, usable_reason(reason));
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(crate) fn refused(&self) -> Vec<RefusedHandoff> {
+        let all = self.refused.iter();
+        all.map(|(file, reason)| RefusedHandoff {
+            file: file.clone(),
+            reason: reason.clone(),
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_bounded_and_clean() {
+        let mut core = Core::default();
+        for number in 0..1000 {
+            core.set_refused(&format!("{number}.json"), Some("no\n\u{1b}[31m"));
+        }
+        assert_eq!(core.refused().len(), MAX_REFUSED);
+        assert_eq!(core.refused()[0].reason, "no[31m");
+        core.set_refused("0.json", Some("still"));
+        assert_eq!(core.refused()[0].reason, "still", "what is known may change");
+        for number in 0..1000 {
+            core.set_refused(&format!("{number}.json"), None);
+        }
+        assert_eq!(core.refused(), []);
+    }
+}
