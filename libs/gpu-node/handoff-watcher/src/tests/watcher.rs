@@ -230,7 +230,7 @@ fn what_nobody_has_a_use_for_is_refused_like_any_mistake() {
     assert_eq!(next(), refused);
     put(dir.path(), "a.json", &json("r0", 1, 4));
     assert_eq!(next(), Event::Appeared(handoff("r0", 1, 4)));
-    assert_eq!(next(), Event::Mended { path: path.clone() });
+    assert_eq!(next(), Event::Mended { path });
     put(dir.path(), "a.json", &json("r0", 1, 9));
     assert_eq!(next(), refused, "the last good state stays");
 }
