@@ -161,8 +161,21 @@ impl Client {
     /// # Errors
     /// When no answer begins.
     pub fn stream(&self, path: &str, body: &Value) -> Result<Stream> {
+        self.begin_stream("POST", path, Some(body))
+    }
+
+    /// GET of server-sent events.
+    ///
+    /// # Errors
+    /// When no answer begins.
+    pub fn follow(&self, path: &str) -> Result<Stream> {
+        let client = self.clone().with_header("accept", "text/event-stream");
+        client.begin_stream("GET", path, None)
+    }
+
+    fn begin_stream(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Stream> {
         let sent = now();
-        let response = self.request("POST", path, Some(body))?;
+        let response = self.request(method, path, body)?;
         let (head, body) = response.into_parts();
         Ok(Stream {
             status: head.status.as_u16(),

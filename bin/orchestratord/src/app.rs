@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Admission, Failure};
+use admission::Admission;
 use anyhow::Context as _;
-use control_api::{ControlApi, QuarantineView};
+use control_api::ControlApi;
 use daemon::Daemon;
+use event_log::EventLog;
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::{Abandoned, Aftercare, LocalNode};
@@ -17,7 +18,10 @@ use service_runtime::{Readiness, Shutdown, Tasks};
 use task_api::{TaskApi, TaskConfig};
 use tokio::sync::watch;
 
-use crate::config::{Config, Profile};
+use crate::{
+    config::{Config, Profile},
+    watching,
+};
 
 /// How long before the drain deadline tasks are told that it is over: their readers need a moment to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -28,12 +32,15 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();
 
+    let events = EventLog::new();
     let Endpoints {
         tables,
         registry,
         local,
-    } = endpoints(config.profile, &tasks, &parts)?;
+    } = endpoints(config.profile, &events, &tasks, &parts)?;
     let admission = Admission::new(config.admission);
+    let trust = events.clone();
+    admission.on_trust_change(move |change| trust.tell(watching::trust_news(&change)));
     if let Some((_, local)) = &local {
         look_after(&admission, local.aftercare().clone());
     }
@@ -48,7 +55,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         admission.clone(),
         tables.clone(),
         proxy,
-        gateway_metrics,
+        gateway_metrics.clone(),
     );
 
     let task_api = TaskApi::new(
@@ -65,8 +72,12 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
 
     let (shown, watched) = (tables.clone(), registry.clone());
     let readiness = Readiness::new();
-    let mut control =
-        ControlApi::new(registry, tables).with_quarantine(move |endpoint| quarantine(&admission, endpoint));
+    let (seen, trusted) = (tables.clone(), admission.clone());
+    let mut control = ControlApi::new(registry, tables)
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .with_events(events.clone())
+        .with_quarantine(move |endpoint| watching::quarantine(&trusted, endpoint))
+        .with_data_path(move || watching::data_path(&admission, &gateway_metrics, &seen.borrow().clone()));
     if let Some((node_id, local)) = &local {
         local.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
         control = control.with_gpus(node_id.clone(), local.gpus());
@@ -103,6 +114,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         readiness,
         server,
         task_api,
+        events,
         daemon,
     }
     .run(config.shutdown_grace, config.settings.drain_timeout)
@@ -118,13 +130,18 @@ struct Endpoints {
     local: Option<(NodeId, LocalNode)>,
 }
 
-fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Endpoints> {
+fn endpoints(
+    profile: Profile,
+    events: &EventLog,
+    tasks: &Tasks,
+    parts: &Shutdown,
+) -> anyhow::Result<Endpoints> {
     match profile {
         Profile::Home { runtime_dir, node_id } => {
             let local = LocalNode::start(local_node::Config::new(&runtime_dir), tasks, parts)
                 .context("start the handoff watcher")?;
             tracing::info!(dir = %runtime_dir.display(), "Handoff watcher started");
-            let tables = local.routing_tables(node_id.clone(), tasks, parts.clone());
+            let tables = local.routing_tables(node_id.clone(), events.clone(), tasks, parts.clone());
             Ok(Endpoints {
                 tables,
                 registry: None,
@@ -134,7 +151,7 @@ fn endpoints(profile: Profile, tasks: &Tasks, parts: &Shutdown) -> anyhow::Resul
         Profile::Cloud { registry, state_dir } => {
             let store = FileStore::open(&state_dir)?;
             let built = registry_runtime::build(registry, Arc::new(store))?;
-            tasks.spawn("registry", built.task.run(parts.clone()));
+            tasks.spawn("registry", built.task.telling(events.clone()).run(parts.clone()));
             tasks.spawn("registry-keeper", built.keeper.run());
             if let Some(prober) = built.prober {
                 tasks.spawn("node-probe", prober.run(parts.clone()));
@@ -166,25 +183,12 @@ fn look_after(admission: &Admission, aftercare: Aftercare) {
     });
 }
 
-/// What the data path holds against an endpoint, for people.
-fn quarantine(admission: &Admission, endpoint: &routing_table::EndpointKey) -> Option<QuarantineView> {
-    let quarantine = admission.quarantine_of(endpoint)?;
-    let reason = match quarantine.cause {
-        Failure::Unreachable => "connections were refused",
-        Failure::Broken => "requests failed in a row",
-    };
-    let retry_in_ms = u64::try_from(quarantine.retry_in.as_millis()).unwrap_or(u64::MAX);
-    Some(QuarantineView {
-        reason: reason.to_owned(),
-        retry_in_ms,
-    })
-}
-
 /// What is left to do after the first signal.
 struct Stopping {
     readiness: Readiness,
     server: ServerHandle,
     task_api: TaskApi,
+    events: EventLog,
     daemon: Daemon,
 }
 
@@ -200,7 +204,9 @@ impl Stopping {
             deadline_secs = drain_timeout.as_secs(),
             "waiting for running requests"
         );
-        // 3. What runs may finish. The registry goes on meanwhile: retries need it.
+        // 3. Who only watches has nothing to finish.
+        self.events.close();
+        // 4. What runs may finish. The registry goes on meanwhile: retries need it.
         let (cut, ()) = tokio::join!(
             self.server.close(drain_timeout),
             self.task_api.close(drain_timeout.saturating_sub(LAST_WORDS)),
@@ -211,7 +217,7 @@ impl Stopping {
                 "the drain deadline passed; requests that still ran were cut off"
             );
         }
-        // 4. Then everything behind the doors ends.
+        // 5. Then everything behind the doors ends.
         self.daemon.end().await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod config;
+mod watching;
 
 use std::process::ExitCode;
 

@@ -21,3 +21,4 @@ mod openai_client;
 mod provisioning;
 mod queue;
 mod restarts;
+mod watching;

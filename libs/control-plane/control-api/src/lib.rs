@@ -11,17 +11,25 @@
 //! | `GET /v2/nodes`, `GET /v2/nodes/{id}` | operators |
 //! | `POST /v2/nodes/{id}/drain`, `…/undrain`, `POST /v2/pools/{node}/{pool}/drain`, `…/undrain` | operators |
 //! | `GET /v2/gpus`, `GET /v2/pools`, `GET /v2/catalog/availability` | everybody, in every profile |
+//! | `GET /v2/status`, `GET /v2/events` | everybody who watches, in every profile |
 //!
 //! Authentication is a layer around it. Merge it with other routers and then give the whole to
 //! [`http_server::with_fallbacks`].
 
 mod errors;
+mod events;
 mod nodes;
 mod operators;
 mod routes;
+mod status;
 mod view;
 
+pub use events::EventsAnswer;
 pub use routes::{ControlApi, ROUTES};
+pub use status::{
+    DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer, RecentErrorAnswer,
+    SlotCounts, StatusAnswer, TrafficAnswer,
+};
 pub use view::{
     CatalogAnswer, DrainAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer,
     PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,

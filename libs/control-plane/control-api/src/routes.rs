@@ -8,16 +8,18 @@ use axum::{
     http::request::Parts,
     routing::{get, post},
 };
+use event_log::EventLog;
 use http::Method;
 use http_server::ApiError;
 use pool_registry_types::{GpuStatus, NodeId};
 use registry_runtime::RegistryHandle;
 use routing_table::{EndpointKey, RoutingTable};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     errors::cloud_profile_disabled,
-    nodes, operators,
+    events, nodes, operators,
+    status::{self, DataPathLookup, DataPathView},
     view::{CatalogAnswer, GpusAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
 };
 
@@ -35,16 +37,22 @@ pub static ROUTES: &[(Method, &str)] = &[
     (Method::GET, "/v2/gpus"),
     (Method::GET, "/v2/pools"),
     (Method::GET, "/v2/catalog/availability"),
+    (Method::GET, "/v2/status"),
+    (Method::GET, "/v2/events"),
 ];
 
 /// What the routes work on.
 #[derive(Clone)]
 pub struct ControlApi {
-    registry: Option<RegistryHandle>,
-    table: watch::Receiver<Arc<RoutingTable>>,
+    pub(crate) registry: Option<RegistryHandle>,
+    pub(crate) table: watch::Receiver<Arc<RoutingTable>>,
     pub(crate) quarantine: Arc<QuarantineLookup>,
     /// This machine's, where there is no registry that knows of any.
     gpus: Option<(NodeId, watch::Receiver<Arc<[GpuStatus]>>)>,
+    pub(crate) data_path: Arc<DataPathLookup>,
+    pub(crate) events: EventLog,
+    pub(crate) version: &'static str,
+    pub(crate) started: Instant,
 }
 
 impl ControlApi {
@@ -56,6 +64,10 @@ impl ControlApi {
             table,
             quarantine: Arc::new(|_| None),
             gpus: None,
+            data_path: Arc::new(DataPathView::default),
+            events: EventLog::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: Instant::now(),
         }
     }
 
@@ -73,6 +85,27 @@ impl ControlApi {
     #[must_use]
     pub fn with_gpus(mut self, node_id: NodeId, gpus: watch::Receiver<Arc<[GpuStatus]>>) -> Self {
         self.gpus = Some((node_id, gpus));
+        self
+    }
+
+    /// Shows what the data path tells of itself. `lookup` is called once per `GET /v2/status`.
+    #[must_use]
+    pub fn with_data_path(mut self, lookup: impl Fn() -> DataPathView + Send + Sync + 'static) -> Self {
+        self.data_path = Arc::new(lookup);
+        self
+    }
+
+    /// Shows what happened, as `events` tells it.
+    #[must_use]
+    pub fn with_events(mut self, events: EventLog) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Says which version of the control plane this is.
+    #[must_use]
+    pub fn with_version(mut self, version: &'static str) -> Self {
+        self.version = version;
         self
     }
 
@@ -96,6 +129,8 @@ impl ControlApi {
             .route("/v2/gpus", get(gpus))
             .route("/v2/pools", get(pools))
             .route("/v2/catalog/availability", get(catalog))
+            .route("/v2/status", get(status::status))
+            .route("/v2/events", get(events::events))
             .with_state(self)
     }
 }

@@ -15,6 +15,7 @@ mod handle;
 mod keeper;
 mod kept;
 mod log;
+mod news;
 mod probe;
 mod prober;
 mod task;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use event_log::EventLog;
 use registry_store::StoredNode;
 use routing_table::RoutingTable;
 use service_registry::{HeartbeatOutcome, NodesSnapshot, Registry, RegistryError};
@@ -19,6 +20,7 @@ use crate::{
     handle::{Answer, Command},
     kept::Kept,
     log,
+    news::Newsroom,
 };
 
 /// How many messages wait at most: more than all nodes send in an instant; who comes later waits with its answer.
@@ -40,6 +42,7 @@ pub struct RegistryTask {
     nodes: watch::Sender<Arc<NodesSnapshot>>,
     table: watch::Sender<Arc<RoutingTable>>,
     kept: watch::Sender<Kept>,
+    news: Newsroom,
 }
 
 /// The front, the task, and what the store should have. It has what is `kept`.
@@ -79,6 +82,7 @@ pub(crate) fn pair(config: &Config, kept: Kept) -> (RegistryHandle, RegistryTask
         nodes,
         table,
         kept,
+        news: Newsroom::new(EventLog::new()),
     };
     // What the store had and the registry did not take up.
     task.keep(started);
@@ -89,6 +93,13 @@ pub(crate) fn pair(config: &Config, kept: Kept) -> (RegistryHandle, RegistryTask
 type Reply = Box<dyn FnOnce() + Send>;
 
 impl RegistryTask {
+    /// Tells `events` what happens to nodes, for people.
+    #[must_use]
+    pub fn telling(mut self, events: EventLog) -> Self {
+        self.news = Newsroom::new(events);
+        self
+    }
+
     /// Runs until `shutdown` is requested or no handle is left. Calls under way then end with
     /// [`CallError::Stopped`](crate::CallError::Stopped).
     pub async fn run(mut self, shutdown: Shutdown) {
@@ -126,6 +137,7 @@ impl RegistryTask {
             .collect();
         for delta in self.registry.take_deltas() {
             log::delta(&delta);
+            self.news.delta(&delta);
         }
         self.publish();
         self.keep(SystemTime::now());

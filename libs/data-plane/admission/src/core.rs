@@ -9,7 +9,7 @@ use placement::{Load, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Refusal, RefusalReason, Ticket, Wish,
+    Ask, Config, Failure, Refusal, RefusalReason, Ticket, TrustChange, Wish,
     line::{Line, Waiter},
     slot::Slot,
     turns::Turns,
@@ -24,7 +24,7 @@ mod random;
 mod tests;
 mod view;
 
-pub use view::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
+pub use view::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waiting};
 
 /// The shortest wait a refused client is told: less would only be a busy loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -89,6 +89,8 @@ pub(crate) struct Core<W> {
     last_ticket: u64,
     turns: Turns,
     prefixes: PrefixIndex,
+    /// Changes of trust that nobody has been told yet.
+    trust_changes: Vec<TrustChange>,
     /// When time alone changes the load of some slot next.
     next_change: Option<Duration>,
 }
@@ -105,6 +107,7 @@ impl<W> Core<W> {
             last_ticket: 0,
             turns: Turns::default(),
             prefixes: PrefixIndex::new(),
+            trust_changes: Vec::new(),
             next_change: None,
         }
     }
@@ -191,10 +194,18 @@ impl<W> Core<W> {
                 let kept = known
                     .remove(&endpoint.key)
                     .or_else(|| self.departed.remove(&endpoint.key));
-                match kept {
-                    Some(slot) => slot.carry_over(endpoint, now),
-                    None => Slot::new(endpoint, now),
+                let Some(slot) = kept else {
+                    return Slot::new(endpoint, now);
+                };
+                let was_trusted = slot.health.lost_by().is_none();
+                let slot = slot.carry_over(endpoint, now);
+                if !was_trusted && slot.health.lost_by().is_none() {
+                    self.trust_changes.push(TrustChange {
+                        endpoint: endpoint.key.clone(),
+                        lost_by: None,
+                    });
                 }
+                slot
             })
             .collect();
         let departing = known.into_iter().filter(|(_, slot)| slot.own > 0);
@@ -244,7 +255,10 @@ impl<W> Core<W> {
             return Vec::new();
         };
         if let Some(slot) = self.slots.get_mut(index as usize) {
+            let before = slot.health.lost_by();
             apply(slot);
+            let after = slot.health.lost_by();
+            self.note_trust(endpoint, before, after);
         }
         self.reload(index, now);
         self.wake(Some(index), now)
@@ -252,16 +266,34 @@ impl<W> Core<W> {
 
     /// An answer has begun, maybe with the endpoint's `(free, total)` slots.
     pub(crate) fn answered(&mut self, grant: &Grant, load: Option<(u32, u32)>, now: Duration) {
-        let Some(index) = grant.endpoint().and_then(|endpoint| self.locate(grant, endpoint)) else {
+        let Some(endpoint) = grant.endpoint() else { return };
+        let Some(index) = self.locate(grant, endpoint) else {
             return;
         };
         if let Some(slot) = self.slots.get_mut(index as usize) {
             if let Some((free, total)) = load {
                 slot.observed(free, total, now);
             }
+            let before = slot.health.lost_by();
             slot.health.answered(grant.is_probe);
+            let after = slot.health.lost_by();
+            self.note_trust(endpoint, before, after);
         }
         self.reload(index, now);
+    }
+
+    fn note_trust(&mut self, endpoint: &Endpoint, before: Option<Failure>, after: Option<Failure>) {
+        if before.is_some() != after.is_some() {
+            self.trust_changes.push(TrustChange {
+                endpoint: endpoint.key.clone(),
+                lost_by: after,
+            });
+        }
+    }
+
+    /// What has changed in whom we trust since the last call.
+    pub(crate) fn take_trust_changes(&mut self) -> Vec<TrustChange> {
+        std::mem::take(&mut self.trust_changes)
     }
 
     /// Time has passed: quarantines and old reports end.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use routing_table::EndpointKey;
+
 /// How many failures in a row (other than a refused connection) end trust: two can be one bad moment.
 const FAILURES_IN_A_ROW: u32 = 3;
 /// The first quarantine: as long as an engine takes to come up again when it is supervised.
@@ -31,6 +33,15 @@ pub struct Quarantine {
     pub cause: Failure,
     /// Until a request may go there as a probe; zero while one is under way or due.
     pub retry_in: Duration,
+}
+
+/// Trust in an endpoint has ended, or is back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustChange {
+    /// Which endpoint.
+    pub endpoint: EndpointKey,
+    /// What ended trust; `None` when it is back.
+    pub lost_by: Option<Failure>,
 }
 
 /// Why an endpoint is not trusted, and for how long each time.
@@ -86,6 +97,14 @@ impl Health {
             cause: ban.cause,
             retry_in: until.saturating_sub(now),
         })
+    }
+
+    /// What ended its trust, if it is not trusted.
+    pub(crate) fn lost_by(&self) -> Option<Failure> {
+        match self.0 {
+            Trust::Trusted { .. } => None,
+            Trust::Quarantined { ban, .. } | Trust::Probing { ban } => Some(ban.cause),
+        }
     }
 
     /// A request goes there; true when it is the probe after a quarantine.

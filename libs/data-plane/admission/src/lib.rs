@@ -19,7 +19,7 @@ mod runtime;
 mod slot;
 mod turns;
 
-pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot};
+pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waiting};
 pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
-pub use ejection::{Failure, Quarantine};
+pub use ejection::{Failure, Quarantine, TrustChange};
 pub use runtime::{Admission, Lease, Outcome};

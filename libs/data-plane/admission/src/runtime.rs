@@ -15,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Ask, Config, Failure, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot, Ticket, Wish,
+    Ask, Config, Failure, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot, Ticket,
+    TrustChange, Wish,
     core::{Arrival, Core, Ending, Explanation, Grant},
 };
 
@@ -23,12 +24,16 @@ type Wake = oneshot::Sender<Lease>;
 
 type AftercareHook = Box<dyn Fn(Lease) + Send + Sync>;
 
+type TrustHook = Box<dyn Fn(TrustChange) + Send + Sync>;
+
 struct Shared {
     core: Mutex<Core<Wake>>,
     origin: Instant,
     config: Config,
     /// What happens to leases on engines that may go on after they were given up.
     aftercare: OnceLock<AftercareHook>,
+    /// Who is told when trust in an endpoint ends or is back.
+    trust: OnceLock<TrustHook>,
     /// Something is to happen earlier than the task that watches the clock thinks.
     clock_moved: Notify,
 }
@@ -44,7 +49,11 @@ impl Shared {
         let before = core.next_wakeup();
         let decided = event(&mut core, self.now());
         let after = core.next_wakeup();
+        let trust_changes = core.take_trust_changes();
         drop(core);
+        if let Some(tell) = self.trust.get() {
+            trust_changes.into_iter().for_each(tell);
+        }
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.clock_moved.notify_one();
         }
@@ -72,6 +81,7 @@ impl Admission {
             origin: Instant::now(),
             config,
             aftercare: OnceLock::new(),
+            trust: OnceLock::new(),
             clock_moved: Notify::new(),
         }))
     }
@@ -169,6 +179,12 @@ impl Admission {
     /// engine may go on with it. Dropping the lease gives the slot back. The first word counts.
     pub fn set_aftercare(&self, take: impl Fn(Lease) + Send + Sync + 'static) {
         let _ = self.0.aftercare.set(Box::new(take));
+    }
+
+    /// Says who is told when trust in an endpoint ends or is back: briefly, it happens on the way of a request. The
+    /// first word counts.
+    pub fn on_trust_change(&self, tell: impl Fn(TrustChange) + Send + Sync + 'static) {
+        let _ = self.0.trust.set(Box::new(tell));
     }
 
     /// How many requests of ours hold a slot of an endpoint.

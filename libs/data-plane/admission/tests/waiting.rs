@@ -131,10 +131,13 @@ async fn who_leaves_the_line_leaves_no_trace() {
     .await;
 }
 
-// spec: ADM-7
+// spec: ADM-7, SEE-8
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_ends_by_itself_for_who_waits() {
     with_slots(4, async |admission, _tables| {
+        let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let tell = told.clone();
+        admission.on_trust_change(move |change| tell.lock().push(change.lost_by));
         let lease = admission.acquire(ask(), None).await.unwrap();
         lease.ended(Outcome::Failed(Failure::Unreachable));
         drop(lease);
@@ -149,6 +152,7 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
         probe.ended(Outcome::Served);
         drop(probe);
         assert!(admission.snapshot().endpoints[0].quarantine.is_none());
+        assert_eq!(*told.lock(), [Some(Failure::Unreachable), None]);
     })
     .await;
 }

@@ -11,10 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pool_registry_types::ErrorCode;
 use stream_proxy::{ProxyBody, StreamError};
 
-use crate::{
-    metrics::{Record, Result},
-    sse::EventStream,
-};
+use crate::{record::Record, sse::EventStream};
 
 /// The body of an answer of the gateway.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ impl Passing {
         let cut_short = self.events.as_ref().is_some_and(|events| !events.is_over());
         if broken.is_none() && !cut_short {
             lease.ended(Outcome::Served);
-            self.record.set(Result::Served);
+            self.record.served();
             return self
                 .events
                 .as_mut()
@@ -86,7 +83,7 @@ impl Passing {
                 )
             }
         };
-        self.record.set(Result::Broken);
+        self.record.broke_off(code, message);
         let endpoint = lease
             .endpoint()
             .map(|endpoint| tracing::field::display(&endpoint.key));
@@ -100,10 +97,7 @@ impl Passing {
             .map(|events| events.dialect().error_event(code, message))
     }
 
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, StreamError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
             if self.lease.is_none() {
                 return Poll::Ready(None);
@@ -122,6 +116,7 @@ impl Passing {
                         }
                     };
                     if !whole.is_empty() {
+                        self.record.events(&whole);
                         return Poll::Ready(Some(Ok(Frame::data(whole))));
                     }
                 }
@@ -146,7 +141,7 @@ impl Body for GatewayBody {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, StreamError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         match &mut self.0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),

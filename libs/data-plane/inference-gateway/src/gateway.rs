@@ -28,10 +28,10 @@ use crate::{
     budget::RetryBudget,
     dialect::Dialect,
     journey::Journey,
-    metrics::{Record, Result as Outcomes},
     models,
     named::{Meant, meant, named_model},
     options::{self, Options},
+    record::Record,
     reply::{self, Fault},
     route::{self, Route},
     sse::EventStream,
@@ -159,10 +159,11 @@ impl Gateway {
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
                 let route = route.unwrap_or(route::OTHER);
-                let record = self.0.metrics.begin(route.path);
-                let result = self.infer(route, request, &record).await;
-                if result.is_err() {
-                    record.set(Outcomes::Refused);
+                let id = request.extensions().get().cloned();
+                let mut record = Record::begin(&self.0.metrics, route, id);
+                let result = self.infer(route, request, &mut record).await;
+                if let Err(fault) = &result {
+                    record.refused(fault, |model| self.0.tables.borrow().names(model));
                 }
                 result
             }
@@ -176,7 +177,7 @@ impl Gateway {
         &self,
         route: Route,
         request: Request<RequestBody>,
-        record: &Record,
+        record: &mut Record,
     ) -> Result<Response<GatewayBody>, Fault> {
         let (mut parts, body) = request.into_parts();
         let options = Options::read(&parts.headers, self.0.config.strategy, Instant::now())?;
@@ -189,6 +190,7 @@ impl Gateway {
             Err(error) => return Err(error.into()),
         };
         let Meant { model, alias, body } = meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
+        record.asked(&model);
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
         let mut journey = Journey::new(model, wish, priority, deadline);
@@ -198,6 +200,7 @@ impl Gateway {
         self.0.budget.lock().earn();
         loop {
             let lease = self.slot(&mut journey).await?;
+            record.placed(&lease, &journey);
             let life = lease
                 .endpoint()
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
@@ -221,7 +224,7 @@ impl Gateway {
             if !journey.may_try_again(life, outcome, spend) {
                 return Err(journey.ends_with(fault));
             }
-            self.0.metrics.retried();
+            record.retried();
             journey.last_fault = Some(fault);
         }
     }
@@ -301,7 +304,7 @@ impl Gateway {
         response: Response<ProxyBody>,
         outcome: Option<Outcome>,
         lease: Lease,
-        record: &Record,
+        record: &mut Record,
         journey: &Journey,
     ) -> Result<Response<GatewayBody>, Fault> {
         let (mut parts, body) = response.into_parts();
@@ -328,9 +331,11 @@ impl Gateway {
         let body = if is_small && !is_events {
             match body.collect().await {
                 Ok(whole) => {
+                    let whole = whole.to_bytes();
                     lease.ended(Outcome::Served);
-                    record.set(Outcomes::Served);
-                    GatewayBody::whole(whole.to_bytes())
+                    record.whole(&whole);
+                    record.served();
+                    GatewayBody::whole(whole)
                 }
                 Err(error) => {
                     lease.ended(Outcome::Failed(Failure::Broken));
@@ -345,11 +350,14 @@ impl Gateway {
                 }
             }
         } else {
+            if is_events {
+                record.streams();
+            }
             GatewayBody::passing(Passing {
                 body,
                 lease: Some(lease),
                 events: is_events.then(|| EventStream::new(dialect)),
-                record: record.clone(),
+                record: record.take(),
             })
         };
         Ok(Response::from_parts(parts, body))

@@ -24,9 +24,11 @@ mod multipart;
 mod named;
 mod options;
 mod peek;
+mod record;
 mod reply;
 mod route;
 mod sse;
+mod traffic;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases};
 pub use answer::GatewayBody;
@@ -35,3 +37,4 @@ pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
 pub use journey::Patience;
 pub use metrics::GatewayMetrics;
+pub use traffic::{Percentiles, RecentError, Traffic};

@@ -4,12 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use admission::Priority;
 use bytes::Bytes;
+use http_server::EventSource;
 use parking_lot::Mutex;
 use pool_registry_types::TaskId;
-use tokio::{
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     event::{EventId, Failure, Forecast},
@@ -19,11 +17,6 @@ use crate::{
 
 /// How much of a task a reader takes at a time: large enough to catch up fast, small enough to hold for each reader.
 const PORTION_BYTES: usize = 64 * 1024;
-/// After this long without an event a reader gets a comment, so that nothing on the way takes the connection for
-/// dead. Proxies wait a minute, some half of it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The comment.
-const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 
 /// A task and those who watch it.
 pub(crate) struct Live {
@@ -173,9 +166,10 @@ impl Reader {
             _left: Left(left),
         })
     }
+}
 
-    /// The next events, as they go over the wire; `None` after the last.
-    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+impl EventSource for Reader {
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Before looking: what is told from here on wakes us.
             self.told.mark_unchanged();
@@ -184,15 +178,13 @@ impl Reader {
                 Portion::End => return None,
                 Portion::Nothing => {}
             }
-            match timeout(KEEP_ALIVE, self.told.changed()).await {
-                Ok(Ok(())) => {}
-                // The sender lives in `live`.
-                Ok(Err(_)) => return None,
-                Err(_) => return Some(COMMENT),
-            }
+            // The sender lives in `live`.
+            self.told.changed().await.ok()?;
         }
     }
+}
 
+impl Reader {
     fn portion(&mut self) -> Portion {
         let task = self.live.task.lock();
         let events = task.log().after(self.seen, PORTION_BYTES);

@@ -1,37 +1,25 @@
 //! The router, its handlers, and the list of its routes.
 
-use std::convert::Infallible;
-
 use axum::{
     Json, Router,
-    body::Body,
     extract::State as AxumState,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use futures_util::stream;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION},
-};
-use http_server::{ApiError, ApiJson, ApiPath};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::LOCATION};
+use http_server::{ApiError, ApiJson, ApiPath, event_stream, last_event_id};
 use pool_registry_types::{ErrorCode, TaskId};
 
 use crate::{
     TaskApi,
     event::EventId,
-    live::{CannotResume, Reader},
+    live::CannotResume,
     request::TaskRequest,
     view::{Accepted, TaskView, events_path, task_path},
 };
 
 /// The largest task: a long conversation is a few hundred KiB, an image in it some MiB.
 pub const TASK_BODY_BYTES: usize = 8 * 1024 * 1024;
-
-/// Where a client says how far it has read (HTML standard, 9.2.4).
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx not to gather events.
-const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
 pub static ROUTES: &[(Method, &str)] = &[
@@ -91,9 +79,9 @@ async fn events(
     ApiPath(task_id): ApiPath<TaskId>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let last = last_event_id(&headers)?;
+    let last = last_event(&headers)?;
     match api.read(&task_id, last)? {
-        Ok(reader) => Ok(stream_of(reader)),
+        Ok(reader) => Ok(event_stream(reader)),
         // What the standard has for a client that would otherwise come again and again (HTML standard, 9.2.3).
         Err(CannotResume::ReadToTheEnd) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(CannotResume::OtherRun) => Err(ApiError::new(
@@ -109,30 +97,9 @@ async fn events(
     }
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else {
-        return Ok(None);
-    };
-    match value.to_str().map(str::trim) {
-        // What a client sends that has read nothing yet.
-        Ok("") => Ok(None),
-        Ok(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|error| ApiError::invalid(format!("Last-Event-ID: {error}"))),
-        Err(_) => Err(ApiError::invalid("Last-Event-ID: must be plain text")),
-    }
-}
-
-fn stream_of(reader: Reader) -> Response {
-    let events = stream::unfold(reader, async |mut reader| {
-        let events = reader.next().await?;
-        Some((Ok::<_, Infallible>(events), reader))
-    });
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (NO_BUFFERING, HeaderValue::from_static("no")),
-    ];
-    (headers, Body::from_stream(events)).into_response()
+fn last_event(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
+    last_event_id(headers)?
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| ApiError::invalid(format!("Last-Event-ID: {error}")))
 }

@@ -10,6 +10,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use engine_probe::Prober;
 pub use engine_probe::{Abandoned, Aftercare};
+use event_log::{EventLog, PoolChanges};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
@@ -166,9 +167,11 @@ impl LocalNode {
 
     /// The routing table of this node alone, kept up to date by a task: at once when something changes, and with
     /// VRAM as it is every few seconds. Whoever calls this needs no [`report`](Self::report).
+    /// What changes for people is told to `events`.
     pub fn routing_tables(
         &self,
         node_id: NodeId,
+        events: EventLog,
         tasks: &Tasks,
         shutdown: Shutdown,
     ) -> watch::Receiver<Arc<RoutingTable>> {
@@ -178,6 +181,7 @@ impl LocalNode {
         let (tables, receiver) = watch::channel(Arc::new(self.registry.routing_table(&node_id, version)));
         tasks.spawn("local-routes", async move {
             let mut vram = tokio::time::interval(VRAM_INTERVAL);
+            let mut pools = PoolChanges::default();
             loop {
                 tokio::select! {
                     biased;
@@ -186,6 +190,9 @@ impl LocalNode {
                     _ = vram.tick() => node.clone().refresh_vram().await,
                 }
                 version += 1;
+                for news in pools.reported(&node_id, &node.registry.statuses()) {
+                    events.tell(news);
+                }
                 tables.send_replace(Arc::new(node.registry.routing_table(&node_id, version)));
             }
         });

@@ -4,6 +4,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use event_log::EventLog;
 use fake_engine::{FakeEngine, Script};
 use local_node::{Config, LocalNode};
 use pool_registry_types::NodeId;
@@ -49,7 +50,12 @@ async fn handoffs_come_and_go() {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
     let node = LocalNode::start(Config::new(&runtime_dir), &tasks, &shutdown).unwrap();
-    let mut tables = node.routing_tables(NodeId::new("home").unwrap(), &tasks, shutdown.clone());
+    let mut tables = node.routing_tables(
+        NodeId::new("home").unwrap(),
+        EventLog::new(),
+        &tasks,
+        shutdown.clone(),
+    );
     assert_eq!(tables.borrow().endpoints().len(), 0);
 
     std::fs::create_dir_all(&runtime_dir).unwrap();

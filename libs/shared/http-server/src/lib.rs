@@ -22,7 +22,7 @@
 //!
 //! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
 //! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error
-//! envelope, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
+//! envelope, [`event_stream`] for server-sent events, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
 //!
 //! A server ends in three phases, see [`ServerHandle`].
 
@@ -32,6 +32,7 @@ mod auth;
 mod body;
 mod connection;
 mod control;
+mod event_stream;
 mod extract;
 mod limits;
 mod listener;
@@ -47,6 +48,7 @@ mod service;
 pub use api_error::ApiError;
 pub use auth::Authenticated;
 pub use body::{BodyError, RequestBody};
+pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
 pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
 pub use limits::{Limits, MAX_HEADERS};
 pub use listener::{Listener, TcpListener};

@@ -162,6 +162,12 @@ impl RoutingTable {
         self.by_model.get(model).unwrap_or(&self.unnamed)
     }
 
+    /// Whether somebody names `model` as one it serves.
+    #[must_use]
+    pub fn names(&self, model: &str) -> bool {
+        self.by_model.contains_key(model)
+    }
+
     /// The one model of the table, when there is exactly one: what a request without `model` can only mean.
     #[must_use]
     pub fn only_model(&self) -> Option<&str> {

@@ -14,10 +14,12 @@
 //! assert!(metrics.render().contains("demo_served_total 1"));
 //! ```
 
+mod histogram;
 mod logs;
 mod lossy;
 mod metrics;
 
+pub use histogram::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
 pub use logs::{InitError, LogFormat, LogFormatError, init};
 pub use metrics::Metrics;
 // Whoever registers metrics needs the very same version of these types.

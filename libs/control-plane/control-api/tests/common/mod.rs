@@ -9,6 +9,7 @@
 
 use axum::{Router, body::Body};
 use control_api::ControlApi;
+use event_log::EventLog;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use registry_runtime::{Config, RegistryHandle, build};
@@ -20,6 +21,7 @@ use tower::ServiceExt as _;
 pub struct Api {
     pub router: Router,
     pub registry: Option<RegistryHandle>,
+    pub events: EventLog,
     shutdown: Shutdown,
 }
 
@@ -41,11 +43,15 @@ impl Api {
             std::sync::Arc::new(MemoryStore::default()),
         )
         .unwrap();
-        Tasks::new(shutdown.clone()).spawn("registry", parts.task.run(shutdown.clone()));
-        let api = ControlApi::new(Some(parts.handle.clone()), parts.handle.table());
+        let events = EventLog::new();
+        let task = parts.task.telling(events.clone());
+        Tasks::new(shutdown.clone()).spawn("registry", task.run(shutdown.clone()));
+        let api =
+            ControlApi::new(Some(parts.handle.clone()), parts.handle.table()).with_events(events.clone());
         Self {
             router: http_server::with_fallbacks(api.router()),
             registry: Some(parts.handle),
+            events,
             shutdown,
         }
     }
@@ -56,6 +62,7 @@ impl Api {
         Self {
             router: http_server::with_fallbacks(ControlApi::new(None, table).router()),
             registry: None,
+            events: EventLog::new(),
             shutdown: Shutdown::new(),
         }
     }

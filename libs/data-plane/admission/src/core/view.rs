@@ -6,7 +6,7 @@ use placement::{NoPlace, Rank, Skip};
 use routing_table::EndpointKey;
 
 use super::Core;
-use crate::{Quarantine, Ticket, Wish, line::Line};
+use crate::{Priority, Quarantine, Ticket, Wish, line::Line};
 
 /// One endpoint, as `GET`s and metrics show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,8 @@ pub struct EndpointStatus {
     pub key: EndpointKey,
     /// Requests of ours that hold a slot there.
     pub in_flight: u32,
+    /// Slots it has.
+    pub slots_total: u32,
     /// Slots that others hold, as far as is known.
     pub foreign: u32,
     /// Its failures have put it in quarantine.
@@ -51,13 +53,22 @@ pub struct Explanation {
     pub waiting: usize,
 }
 
+/// How many requests wait for one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Those with somebody sitting before them.
+    pub interactive: usize,
+    /// Those that have time.
+    pub batch: usize,
+}
+
 /// The state of all lines and slots at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Every endpoint of the table.
     pub endpoints: Vec<EndpointStatus>,
     /// Waiting requests by model; models without any are left out.
-    pub waiting: BTreeMap<String, usize>,
+    pub waiting: BTreeMap<String, Waiting>,
 }
 
 impl<W> Core<W> {
@@ -75,6 +86,7 @@ impl<W> Core<W> {
             .map(|(endpoint, slot)| EndpointStatus {
                 key: endpoint.key.clone(),
                 in_flight: slot.own,
+                slots_total: endpoint.slots_total,
                 foreign: slot.foreign(now),
                 quarantine: slot.health.quarantine(now),
             });
@@ -83,7 +95,13 @@ impl<W> Core<W> {
             waiting: self
                 .lines
                 .iter()
-                .map(|(model, line)| (model.clone(), line.len()))
+                .map(|(model, line)| {
+                    let waiting = Waiting {
+                        interactive: line.waiting(Priority::Interactive),
+                        batch: line.waiting(Priority::Batch),
+                    };
+                    (model.clone(), waiting)
+                })
                 .collect(),
         }
     }

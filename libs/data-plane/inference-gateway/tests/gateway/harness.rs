@@ -21,6 +21,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Service {
     pub(crate) url: HttpUrl,
     pub(crate) admission: Admission,
+    pub(crate) metrics: GatewayMetrics,
     pub(crate) tables: watch::Sender<Arc<RoutingTable>>,
     client: StreamProxy,
     _tasks: Tasks,
@@ -72,12 +73,13 @@ impl Service {
         let (tables, table_rx) = watch::channel(table);
         let admission = Admission::new(admission);
         tasks.spawn("admission", admission.clone().run(table_rx.clone()));
+        let metrics = GatewayMetrics::default();
         let gateway = Gateway::new(
             config,
             admission.clone(),
             table_rx,
             StreamProxy::new(),
-            GatewayMetrics::default(),
+            metrics.clone(),
         );
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
@@ -88,6 +90,7 @@ impl Service {
         let service = Self {
             url,
             admission,
+            metrics,
             tables,
             client: StreamProxy::new(),
             _tasks: tasks,

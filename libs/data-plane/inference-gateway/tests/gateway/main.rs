@@ -15,3 +15,4 @@ mod cancel;
 mod disconnects;
 mod failures;
 mod refusals;
+mod watching;

@@ -41,7 +41,7 @@ async fn a_task_that_waits_leaves_the_line() {
     service.submit(&chat("running")).await;
     service.until_state("running", "running").await;
     service.submit(&chat("waiting")).await;
-    assert_eq!(service.admission.snapshot().waiting["tiny"], 1);
+    assert_eq!(service.admission.snapshot().waiting["tiny"].interactive, 1);
     service.cancel("waiting").await;
     until("nobody waits", || service.admission.snapshot().waiting.is_empty()).await;
     assert_eq!(code(&service.events("waiting").await), "CANCELLED");

@@ -1,0 +1,103 @@
+//! What the data path tells people: the one place where its words become the control plane's.
+
+use admission::{Admission, Failure, TrustChange};
+use control_api::{
+    DataPathView, ModelLoad, PercentilesAnswer, QuarantineView, RecentErrorAnswer, TrafficAnswer,
+};
+use event_log::{EventKind, News};
+use inference_gateway::{GatewayMetrics, Percentiles, RecentError, Traffic};
+use routing_table::{EndpointKey, RoutingTable};
+
+/// Slots, lines and traffic at this moment.
+pub(crate) fn data_path(
+    admission: &Admission,
+    metrics: &GatewayMetrics,
+    table: &RoutingTable,
+) -> DataPathView {
+    let snapshot = admission.snapshot();
+    let mut view = DataPathView {
+        traffic: traffic(metrics.traffic()),
+        recent_errors: metrics.recent_errors().into_iter().map(recent_error).collect(),
+        ..DataPathView::default()
+    };
+    for endpoint in snapshot.endpoints {
+        let used = endpoint.in_flight.saturating_add(endpoint.foreign);
+        view.slots_used.insert(endpoint.key, used);
+    }
+    for model in table.models() {
+        let load = ModelLoad {
+            running: metrics.running(model),
+            ..ModelLoad::default()
+        };
+        view.models.insert(model.to_owned(), load);
+    }
+    for (model, waiting) in snapshot.waiting {
+        let load = view.models.entry(model).or_default();
+        load.queued_interactive = count(waiting.interactive);
+        load.queued_batch = count(waiting.batch);
+    }
+    view
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn traffic(traffic: Traffic) -> TrafficAnswer {
+    TrafficAnswer {
+        window_ms: traffic.window_ms,
+        requests_per_s: traffic.requests_per_s,
+        errors_per_s: traffic.errors_per_s,
+        tokens_per_s: traffic.tokens_per_s,
+        first_token_ms: percentiles(traffic.first_token_ms),
+        inter_token_ms: percentiles(traffic.inter_token_ms),
+        queue_ms: percentiles(traffic.queue_ms),
+    }
+}
+
+fn percentiles(Percentiles { p50, p90, p99 }: Percentiles) -> PercentilesAnswer {
+    PercentilesAnswer { p50, p90, p99 }
+}
+
+fn recent_error(error: RecentError) -> RecentErrorAnswer {
+    RecentErrorAnswer {
+        at: error.at,
+        request_id: error.request_id,
+        code: error.code.as_str(),
+        message: error.message,
+        model: error.model,
+        node_id: error.node_id,
+    }
+}
+
+/// What the data path holds against an endpoint.
+pub(crate) fn quarantine(admission: &Admission, endpoint: &EndpointKey) -> Option<QuarantineView> {
+    let quarantine = admission.quarantine_of(endpoint)?;
+    Some(QuarantineView {
+        reason: reason(quarantine.cause).to_owned(),
+        retry_in_ms: u64::try_from(quarantine.retry_in.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn reason(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Unreachable => "connections were refused",
+        Failure::Broken => "requests failed in a row",
+    }
+}
+
+/// Trust in an endpoint has ended, or is back.
+pub(crate) fn trust_news(change: &TrustChange) -> News {
+    let EndpointKey { node, pool, replica } = &change.endpoint;
+    let engine = replica
+        .as_ref()
+        .map_or_else(String::new, |replica| format!("engine {replica}: "));
+    let news = match change.lost_by {
+        Some(failure) => {
+            let message = format!("{engine}{}; it is tried again after a while", reason(failure));
+            News::new(EventKind::Quarantined, message)
+        }
+        None => News::new(EventKind::Readmitted, format!("{engine}it answers again")),
+    };
+    news.node(node).pool(pool)
+}

@@ -1,0 +1,108 @@
+//! `GET /v2/events`: what happened lately, as a list or to be followed.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use event_log::{CAPACITY, Event, Reader};
+use http_server::{ApiError, EventSource, accepts_events, event_stream, last_event_id};
+use serde::Serialize;
+
+use crate::ControlApi;
+
+/// How many events come when the client does not say.
+const DEFAULT_LIMIT: usize = 100;
+
+/// `GET /v2/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventsAnswer {
+    /// The oldest first.
+    pub events: Vec<Arc<Event>>,
+}
+
+/// What the client wants to see.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    limit: Option<usize>,
+    after: Option<u64>,
+}
+
+impl Query {
+    /// Unknown parameters are ignored, as unknown fields are.
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut parsed = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=CAPACITY).contains(limit));
+                    let wrong = || ApiError::invalid(format!("limit: must be a number from 1 to {CAPACITY}"));
+                    parsed.limit = Some(limit.ok_or_else(wrong)?);
+                }
+                "after" => parsed.after = Some(number("after", value)?),
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u64, ApiError> {
+    value
+        .parse()
+        .map_err(|_| ApiError::invalid(format!("{name}: must be the id of an event, a number")))
+}
+
+struct Follow(Reader);
+
+impl EventSource for Follow {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.0.next().await
+    }
+}
+
+pub(crate) async fn events(State(api): State<ControlApi>, request: Request) -> Result<Response, ApiError> {
+    let query = Query::parse(request.uri().query().unwrap_or_default())?;
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if accepts_events(request.headers()) {
+        let last = last_event_id(request.headers())?
+            .map(|id| number("Last-Event-ID", id))
+            .transpose()?;
+        let reader = match last.or(query.after) {
+            Some(id) => api.events.follow_after(id),
+            None => api.events.follow_latest(limit),
+        };
+        return Ok(event_stream(Follow(reader)));
+    }
+    let events = match query.after {
+        Some(id) => api.events.after(id, limit),
+        None => api.events.latest(limit),
+    };
+    Ok(Json(EventsAnswer { events }).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_and_what_is_wrong_is_named() {
+        let query = |limit, after| Ok(Query { limit, after });
+        assert_eq!(Query::parse(""), query(None, None));
+        assert_eq!(Query::parse("limit=5&after=7&x=y"), query(Some(5), Some(7)));
+        for (text, field) in [
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("limit", "limit"),
+            ("limit=ten", "limit"),
+            ("after=-1", "after"),
+        ] {
+            let error = Query::parse(text).unwrap_err();
+            assert!(error.message.starts_with(field), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `GET /v2/status`: how it all stands, on one page.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use axum::{Json, extract::State};
+use pool_registry_types::{NodeId, NodeStatus};
+use routing_table::{Availability, Endpoint, EndpointKey, RoutingTable};
+use serde::Serialize;
+use service_registry::NodesSnapshot;
+
+use crate::ControlApi;
+
+/// What the data path tells of itself.
+#[derive(Debug, Clone, Default)]
+pub struct DataPathView {
+    /// Slots that are taken at each endpoint, as the data path counts them.
+    pub slots_used: BTreeMap<EndpointKey, u32>,
+    /// Requests by model, for those that have any.
+    pub models: BTreeMap<String, ModelLoad>,
+    /// The last seconds.
+    pub traffic: TrafficAnswer,
+    /// The last requests that were not served, the newest first.
+    pub recent_errors: Vec<RecentErrorAnswer>,
+}
+
+/// The requests for one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelLoad {
+    /// They hold a slot.
+    pub running: u64,
+    /// They wait for one, and somebody waits for them.
+    pub queued_interactive: u64,
+    /// They wait for one and have time.
+    pub queued_batch: u64,
+}
+
+/// Asks the data path.
+pub type DataPathLookup = dyn Fn() -> DataPathView + Send + Sync;
+
+/// `GET /v2/status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StatusAnswer {
+    /// The version of the control plane.
+    pub version: &'static str,
+    /// `home` or `cloud`.
+    pub profile: &'static str,
+    /// For how long it runs, in milliseconds.
+    pub uptime_ms: u64,
+    /// Its calendar (RFC 3339, UTC, milliseconds).
+    pub now: String,
+    /// Nodes by status. In the HOME profile this machine is the one node.
+    pub nodes: NodeCounts,
+    /// Slots of all endpoints that take requests.
+    pub slots: SlotCounts,
+    /// Each model that somebody serves or waits for, sorted by name.
+    pub models: Vec<ModelStatus>,
+    /// What went through in the last seconds.
+    pub traffic: TrafficAnswer,
+    /// The last requests that were not served though nothing was wrong with them, the newest first.
+    pub recent_errors: Vec<RecentErrorAnswer>,
+}
+
+/// How many nodes there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct NodeCounts {
+    /// They take requests.
+    pub online: u32,
+    /// They take no new ones.
+    pub draining: u32,
+    /// They report but cannot be reached.
+    pub unreachable: u32,
+    /// They are silent.
+    pub offline: u32,
+}
+
+/// How many slots there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SlotCounts {
+    /// All of them.
+    pub total: u64,
+    /// Those that a request could take now.
+    pub free: u64,
+}
+
+/// One model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelStatus {
+    /// Its name.
+    pub model: String,
+    /// Endpoints that take requests for it.
+    pub endpoints: u32,
+    /// Their slots.
+    pub slots_total: u64,
+    /// Those of them that are free.
+    pub slots_free: u64,
+    /// Requests that hold a slot.
+    pub running: u64,
+    /// Interactive requests that wait.
+    pub queued_interactive: u64,
+    /// Batch requests that wait.
+    pub queued_batch: u64,
+}
+
+/// What went through in the last seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TrafficAnswer {
+    /// How far back it looks, in milliseconds.
+    pub window_ms: u64,
+    /// Requests that ended, in a second.
+    pub requests_per_s: f64,
+    /// Those of them that were not served though nothing was wrong with them.
+    pub errors_per_s: f64,
+    /// Generated tokens in a second. Events of streams count as tokens, until the engine tells its own count.
+    pub tokens_per_s: f64,
+    /// From a request to the first event of its stream, in milliseconds.
+    pub first_token_ms: PercentilesAnswer,
+    /// From one event of a stream to the next, in milliseconds.
+    pub inter_token_ms: PercentilesAnswer,
+    /// In the waiting line, of requests that got a slot, in milliseconds.
+    pub queue_ms: PercentilesAnswer,
+}
+
+/// Three percentiles; `null` when nothing was seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PercentilesAnswer {
+    /// Half were at most this.
+    pub p50: Option<f64>,
+    /// Nine of ten.
+    pub p90: Option<f64>,
+    /// 99 of a hundred.
+    pub p99: Option<f64>,
+}
+
+/// A request that was not served, or whose answer broke off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecentErrorAnswer {
+    /// When (RFC 3339, UTC, milliseconds).
+    pub at: String,
+    /// Its name.
+    pub request_id: String,
+    /// What went wrong.
+    pub code: &'static str,
+    /// What its client was told.
+    pub message: String,
+    /// The model it was for; `null` when that was not known.
+    pub model: Option<String>,
+    /// The node it was with last; `null` when it was with none.
+    pub node_id: Option<NodeId>,
+}
+
+impl NodeCounts {
+    fn of(snapshot: &NodesSnapshot) -> Self {
+        let mut counts = Self::default();
+        for node in &snapshot.nodes {
+            let count = match node.status {
+                NodeStatus::Online => &mut counts.online,
+                NodeStatus::Draining => &mut counts.draining,
+                NodeStatus::Unreachable => &mut counts.unreachable,
+                NodeStatus::Offline => &mut counts.offline,
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
+
+/// The slots of an endpoint that takes requests, total and free.
+fn slots(endpoint: &Endpoint, used: &BTreeMap<EndpointKey, u32>) -> Option<(u64, u64)> {
+    if endpoint.availability != Availability::Ready {
+        return None;
+    }
+    let free = used.get(&endpoint.key).map_or(endpoint.slots_free, |used| {
+        endpoint.slots_total.saturating_sub(*used)
+    });
+    Some((u64::from(endpoint.slots_total), u64::from(free)))
+}
+
+fn models(table: &RoutingTable, view: &DataPathView) -> Vec<ModelStatus> {
+    let served = table.models().map(str::to_owned);
+    let mut names: Vec<String> = served.chain(view.models.keys().cloned()).collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|model| {
+            let load = view.models.get(&model).copied().unwrap_or_default();
+            let mut status = ModelStatus {
+                endpoints: 0,
+                slots_total: 0,
+                slots_free: 0,
+                running: load.running,
+                queued_interactive: load.queued_interactive,
+                queued_batch: load.queued_batch,
+                model,
+            };
+            let places = table.candidates(&status.model).iter();
+            let endpoints = places.filter_map(|&place| table.endpoints().get(usize::try_from(place).ok()?));
+            for (total, free) in endpoints.filter_map(|endpoint| slots(endpoint, &view.slots_used)) {
+                status.endpoints += 1;
+                status.slots_total += total;
+                status.slots_free += free;
+            }
+            status
+        })
+        .collect()
+}
+
+pub(crate) async fn status(State(api): State<ControlApi>) -> Json<StatusAnswer> {
+    let table = api.table.borrow().clone();
+    let view = (api.data_path)();
+    let mut total = SlotCounts::default();
+    for (slots, free) in table
+        .endpoints()
+        .iter()
+        .filter_map(|endpoint| slots(endpoint, &view.slots_used))
+    {
+        total.total += slots;
+        total.free += free;
+    }
+    let this_machine = NodeCounts {
+        online: 1,
+        ..NodeCounts::default()
+    };
+    let nodes = api.registry.as_ref().map_or(this_machine, |registry| {
+        let snapshot: Arc<NodesSnapshot> = registry.nodes().borrow().clone();
+        NodeCounts::of(&snapshot)
+    });
+    Json(StatusAnswer {
+        version: api.version,
+        profile: if api.registry.is_some() { "cloud" } else { "home" },
+        uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        nodes,
+        slots: total,
+        models: models(&table, &view),
+        traffic: view.traffic,
+        recent_errors: view.recent_errors,
+    })
+}

@@ -1,0 +1,382 @@
+//! What is noted of one request on its way, and told when it is over.
+//!
+//! One record goes with each request, from its arrival to the end of its answer's body. What it notes are plain fields of its
+//! own; it tells them to the metrics when the request ends, and of a stream once a second, so that nothing shared is touched
+//! for a token.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use admission::Lease;
+use http_server::RequestId;
+use memchr::memmem;
+use pool_registry_types::{ErrorCode, NodeId};
+use tokio::time::Instant;
+
+use crate::{
+    GatewayMetrics,
+    dialect::Dialect,
+    journey::Journey,
+    metrics::{Outcome, Series},
+    reply::Fault,
+    route::Route,
+    traffic::{RecentError, Seen, concerns_operators},
+};
+
+/// A running stream tells what it has noted so often: a stream of minutes shall be seen while it runs.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Times between events that are noted before they are told: at sixty tokens a second, about a second's.
+const GAPS: usize = 64;
+/// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not told before the end,
+/// when the engine may have told a count.
+const NOT_TOKENS: u64 = 3;
+
+/// One request's record. Told when it is dropped; without a word about its end, the client left.
+#[derive(Default)]
+pub(crate) struct Record(Option<Box<Open>>);
+
+struct Open {
+    metrics: GatewayMetrics,
+    route: Route,
+    request_id: Option<RequestId>,
+    model: Option<String>,
+    /// The node it was with last.
+    node: Option<NodeId>,
+    started: Instant,
+    queued: Duration,
+    series: Option<Arc<Series>>,
+    /// It holds a slot.
+    is_running: bool,
+    stream: Option<Stream>,
+    /// The engine's own count of generated tokens.
+    counted: Option<u64>,
+    outcome: Outcome,
+    /// Why it was not served, for its client.
+    fault: Option<(ErrorCode, String)>,
+}
+
+/// What is noted of a stream.
+struct Stream {
+    events: u64,
+    /// Tokens that were told already.
+    told: u64,
+    first: Option<Instant>,
+    last: Instant,
+    told_at: Instant,
+    gaps_us: [u32; GAPS],
+    gaps: usize,
+}
+
+impl Record {
+    /// A request has come.
+    pub(crate) fn begin(metrics: &GatewayMetrics, route: Route, request_id: Option<RequestId>) -> Self {
+        metrics.began();
+        Self(Some(Box::new(Open {
+            metrics: metrics.clone(),
+            route,
+            request_id,
+            model: None,
+            node: None,
+            started: Instant::now(),
+            queued: Duration::ZERO,
+            series: None,
+            is_running: false,
+            stream: None,
+            counted: None,
+            outcome: Outcome::Cancelled,
+            fault: None,
+        })))
+    }
+
+    /// Goes on elsewhere; nothing is left here to be told.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// It is for this model, whoever serves it.
+    pub(crate) fn asked(&mut self, model: &str) {
+        if let Some(open) = &mut self.0 {
+            open.model = Some(model.to_owned());
+        }
+    }
+
+    /// It has got a slot.
+    pub(crate) fn placed(&mut self, lease: &Lease, journey: &Journey) {
+        let (Some(open), Some(endpoint)) = (&mut self.0, lease.endpoint()) else {
+            return;
+        };
+        // Of an endpoint that names no models, a name is only its client's word.
+        let is_known = endpoint
+            .models
+            .as_deref()
+            .is_some_and(|models| models.contains(&journey.model));
+        open.leave();
+        open.queued = journey.queued;
+        open.node = Some(endpoint.key.node.clone());
+        open.series = is_known.then(|| open.metrics.series(&journey.model, &endpoint.key));
+        if let Some(series) = &open.series {
+            series.running.inc();
+            open.is_running = true;
+        }
+    }
+
+    /// Its try came to nothing, and there will be another.
+    pub(crate) fn retried(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.leave();
+            open.metrics.retried();
+        }
+    }
+
+    /// A stream of events begins.
+    pub(crate) fn streams(&mut self) {
+        if let Some(open) = &mut self.0 {
+            let now = Instant::now();
+            open.stream = Some(Stream {
+                events: 0,
+                told: 0,
+                first: None,
+                last: now,
+                told_at: now,
+                gaps_us: [0; GAPS],
+                gaps: 0,
+            });
+        }
+    }
+
+    /// Whole events of its stream pass.
+    pub(crate) fn events(&mut self, events: &[u8]) {
+        let Some(open) = &mut self.0 else { return };
+        let Some(stream) = &mut open.stream else { return };
+        stream.pass(events, Instant::now());
+        if let Some(count) = token_count(open.route.dialect, events) {
+            open.counted = Some(count);
+        }
+        if stream.is_to_be_told() {
+            open.tell_stream();
+        }
+    }
+
+    /// The whole answer is there.
+    pub(crate) fn whole(&mut self, answer: &[u8]) {
+        if let Some(open) = &mut self.0 {
+            open.counted = token_count(open.route.dialect, answer);
+        }
+    }
+
+    /// It was served.
+    pub(crate) fn served(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.outcome = Outcome::Served;
+        }
+    }
+
+    /// Its answer broke off, and its client was told why.
+    pub(crate) fn broke_off(&mut self, code: ErrorCode, message: &str) {
+        if let Some(open) = &mut self.0 {
+            open.outcome = Outcome::Broken;
+            open.fault = Some((code, message.to_owned()));
+        }
+    }
+
+    /// It was refused. `is_known` tells whether somebody serves the model it is for.
+    pub(crate) fn refused(&mut self, fault: &Fault, is_known: impl FnOnce(&str) -> bool) {
+        let Some(open) = &mut self.0 else { return };
+        open.outcome = Outcome::Refused;
+        open.fault = Some((fault.code, fault.message.clone()));
+        if let Some((_, queued_ms)) = fault.spent {
+            open.queued = Duration::from_millis(queued_ms);
+        }
+        if open.series.is_none() {
+            let model = open.model.as_deref().filter(|model| is_known(model));
+            open.series = Some(Arc::new(open.metrics.nowhere(model)));
+        }
+    }
+}
+
+impl Stream {
+    fn pass(&mut self, events: &[u8], now: Instant) {
+        self.events += count(events);
+        if self.first.is_none() {
+            self.first = Some(now);
+        } else if let Some(gap) = self.gaps_us.get_mut(self.gaps) {
+            *gap = micros(now.saturating_duration_since(self.last));
+            self.gaps += 1;
+        }
+        self.last = now;
+    }
+
+    fn is_to_be_told(&self) -> bool {
+        self.gaps == GAPS || self.last.saturating_duration_since(self.told_at) >= TELL_EVERY
+    }
+}
+
+impl Open {
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_running)
+            && let Some(series) = &self.series
+        {
+            series.running.dec();
+        }
+    }
+
+    /// Tells what a running stream has noted.
+    fn tell_stream(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        let tokens = stream
+            .events
+            .saturating_sub(NOT_TOKENS)
+            .saturating_sub(stream.told);
+        stream.told += tokens;
+        stream.told_at = stream.last;
+        let gaps_us = stream.gaps_us.get(..stream.gaps).unwrap_or_default();
+        if let Some(series) = &self.series {
+            series.tokens.inc_by(tokens);
+            for gap in gaps_us {
+                series.token_gap.observe_micros(u64::from(*gap));
+            }
+        }
+        self.metrics.saw(&Seen {
+            tokens,
+            gaps_us,
+            ..Seen::default()
+        });
+        stream.gaps = 0;
+    }
+
+    /// Tokens that were not told yet.
+    fn rest(&self) -> u64 {
+        let Some(stream) = &self.stream else {
+            return self.counted.unwrap_or(0);
+        };
+        let has_end = self.outcome == Outcome::Served && self.route.dialect != Dialect::Plain;
+        let seen = stream.events.saturating_sub(u64::from(has_end));
+        self.counted.unwrap_or(seen).saturating_sub(stream.told)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.leave();
+        self.tell_stream();
+        let series = self
+            .series
+            .take()
+            .unwrap_or_else(|| Arc::new(self.metrics.nowhere(None)));
+        let first = self.stream.as_ref().and_then(|stream| stream.first);
+        let first = first.map(|first| first.saturating_duration_since(self.started));
+        let queued = self.node.as_ref().map(|_| self.queued);
+        let tokens = self.rest();
+        series.tokens.inc_by(tokens);
+        series.duration.observe(self.started.elapsed());
+        queued
+            .into_iter()
+            .for_each(|queued| series.queue_wait.observe(queued));
+        first
+            .into_iter()
+            .for_each(|first| series.first_token.observe(first));
+        let fault = self.fault.take().filter(|(code, _)| concerns_operators(*code));
+        self.metrics.saw(&Seen {
+            ended: Some(fault.is_some()),
+            tokens,
+            first_token_us: first.map(micros),
+            queued_us: queued.map(micros),
+            gaps_us: &[],
+        });
+        self.metrics.ended(self.route.path, &series, self.outcome);
+        if let Some((code, message)) = fault {
+            self.metrics.failed(RecentError {
+                at: String::new(),
+                request_id: self
+                    .request_id
+                    .as_ref()
+                    .map(RequestId::to_string)
+                    .unwrap_or_default(),
+                code,
+                message,
+                model: self.model.take(),
+                node_id: self.node.take(),
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Record")
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// How many events these whole ones are.
+fn count(events: &[u8]) -> u64 {
+    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\n\n"));
+
+    let ends = END.find_iter(events).count();
+    u64::try_from(ends).unwrap_or(u64::MAX).max(1)
+}
+
+/// The engine's own count of generated tokens, where it is told here.
+fn token_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
+    // In a model's own words the quotes would be escaped.
+    static OPENAI: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(r#""completion_tokens":"#));
+    static OTHERS: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(r#""output_tokens":"#));
+
+    let finder = match dialect {
+        Dialect::Completions => &*OPENAI,
+        Dialect::Responses | Dialect::Messages => &*OTHERS,
+        Dialect::Plain => return None,
+    };
+    let at = finder.find(text)? + finder.needle().len();
+    let digits = text.get(at..)?.trim_ascii_start();
+    let end = digits
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(digits.len());
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engines_count_is_found_and_a_models_words_are_not() {
+        for (dialect, text, expected) in [
+            (
+                Dialect::Completions,
+                r#"{"usage":{"completion_tokens": 8,"prompt_tokens":3}}"#,
+                Some(8),
+            ),
+            (
+                Dialect::Completions,
+                r#"{"usage":{"completion_tokens":12}}"#,
+                Some(12),
+            ),
+            (
+                Dialect::Completions,
+                r#"{"content":"\"completion_tokens\":9"}"#,
+                None,
+            ),
+            (Dialect::Completions, r#"{"usage":null}"#, None),
+            (Dialect::Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
+            (Dialect::Plain, r#"{"completion_tokens":5}"#, None),
+        ] {
+            assert_eq!(token_count(dialect, text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn events_are_counted() {
+        assert_eq!(count(b"data: 1\n\n"), 1);
+        assert_eq!(count(b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"), 3);
+        assert_eq!(count(b"data: 1\r\n\r\n"), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! What went through the gateway in the last ten seconds, for people who look now. Pure: the time comes from outside.
+
+mod recent;
+mod spread;
+
+pub use recent::RecentError;
+pub(crate) use recent::{RecentErrors, concerns_operators};
+pub use spread::Percentiles;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use spread::Spread;
+
+/// How far back it looks.
+const WINDOW: Duration = Duration::from_secs(10);
+/// One more than the window has, for the second that has only begun.
+const SECONDS: usize = 11;
+
+/// The traffic of the last seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Traffic {
+    /// How far back it looks, in milliseconds.
+    pub window_ms: u64,
+    /// Requests that ended, in a second.
+    pub requests_per_s: f64,
+    /// Those of them that were not served though the client did nothing wrong.
+    pub errors_per_s: f64,
+    /// Generated tokens in a second. Of an unstreamed answer as the engine counts them; of a stream its events, until
+    /// the engine tells a count.
+    pub tokens_per_s: f64,
+    /// From the request to the first event of its stream.
+    pub first_token_ms: Percentiles,
+    /// From one event of a stream to the next.
+    pub inter_token_ms: Percentiles,
+    /// In the waiting line, of requests that got a slot.
+    pub queue_ms: Percentiles,
+}
+
+/// What was seen within one second.
+#[derive(Debug, Clone, Default)]
+struct Second {
+    /// Which one, since the origin.
+    number: u64,
+    requests: u64,
+    errors: u64,
+    tokens: u64,
+    first_token: Spread,
+    gaps: Spread,
+    queued: Spread,
+}
+
+/// A part of what a request did, to be added to the second it happened in.
+#[derive(Debug, Default)]
+pub(crate) struct Seen<'a> {
+    /// It has ended; whether by no fault of its client it was not served.
+    pub(crate) ended: Option<bool>,
+    pub(crate) tokens: u64,
+    pub(crate) first_token_us: Option<u32>,
+    pub(crate) queued_us: Option<u32>,
+    /// Times between events.
+    pub(crate) gaps_us: &'a [u32],
+}
+
+/// The last seconds.
+#[derive(Debug)]
+pub(crate) struct Window([Second; SECONDS]);
+
+impl Window {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| Second::default()))
+    }
+
+    /// Adds what was seen at `now`, which is since an origin of the caller's choice.
+    pub(crate) fn add(&mut self, seen: &Seen<'_>, now: Duration) {
+        let second = self.second(now.as_secs());
+        if let Some(is_error) = seen.ended {
+            second.requests += 1;
+            second.errors += u64::from(is_error);
+        }
+        second.tokens += seen.tokens;
+        seen.first_token_us
+            .into_iter()
+            .for_each(|us| second.first_token.add(us));
+        seen.queued_us.into_iter().for_each(|us| second.queued.add(us));
+        seen.gaps_us.iter().for_each(|us| second.gaps.add(*us));
+    }
+
+    fn second(&mut self, number: u64) -> &mut Second {
+        let place = usize::try_from(number % SECONDS as u64).unwrap_or(0);
+        let second = &mut self.0[place];
+        if second.number != number {
+            second.number = number;
+            (second.requests, second.errors, second.tokens) = (0, 0, 0);
+            second.first_token.clear();
+            second.gaps.clear();
+            second.queued.clear();
+        }
+        second
+    }
+
+    /// The whole seconds of the window before `now`, and the one that has begun.
+    pub(crate) fn traffic(&self, now: Duration) -> Traffic {
+        let newest = now.as_secs();
+        let oldest = newest.saturating_sub(WINDOW.as_secs());
+        let mut sum = Second::default();
+        for second in self
+            .0
+            .iter()
+            .filter(|second| (oldest..=newest).contains(&second.number))
+        {
+            sum.requests += second.requests;
+            sum.errors += second.errors;
+            sum.tokens += second.tokens;
+            sum.first_token.merge(&second.first_token);
+            sum.gaps.merge(&second.gaps);
+            sum.queued.merge(&second.queued);
+        }
+        // A process that has just started has not seen all of the window.
+        let begun = now
+            .saturating_sub(Duration::from_secs(oldest))
+            .as_secs_f64()
+            .max(1.0);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "far fewer than 2^52 within ten seconds"
+        )]
+        let per_second = |count: u64| (count as f64 / begun * 1000.0).round() / 1000.0;
+        Traffic {
+            window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
+            requests_per_s: per_second(sum.requests),
+            errors_per_s: per_second(sum.errors),
+            tokens_per_s: per_second(sum.tokens),
+            first_token_ms: sum.first_token.percentiles(),
+            inter_token_ms: sum.gaps.percentiles(),
+            queue_ms: sum.queued.percentiles(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn request(window: &mut Window, is_error: bool, now: Duration) {
+        let seen = Seen {
+            ended: Some(is_error),
+            tokens: 10,
+            first_token_us: Some(20_000),
+            queued_us: Some(0),
+            gaps_us: &[5_000, 5_000],
+        };
+        window.add(&seen, now);
+    }
+
+    // spec: SEE-2
+    #[test]
+    fn what_is_older_than_the_window_is_forgotten() {
+        let mut window = Window::new();
+        for second in 0..30 {
+            request(&mut window, second % 2 == 0, second * S);
+        }
+        // Seconds 20 to 29, and the 30th, in which nothing happened.
+        let traffic = window.traffic(30 * S);
+        assert_eq!(traffic.requests_per_s, 1.0);
+        assert_eq!(traffic.errors_per_s, 0.5);
+        assert_eq!(traffic.tokens_per_s, 10.0);
+        let near = |found: Option<f64>, truth: f64| (found.unwrap() - truth).abs() <= 0.07 * truth;
+        assert!(near(traffic.first_token_ms.p50, 20.0), "{traffic:?}");
+        assert!(near(traffic.inter_token_ms.p99, 5.0), "{traffic:?}");
+        let silent = window.traffic(60 * S);
+        assert_eq!((silent.requests_per_s, silent.first_token_ms.p50), (0.0, None));
+    }
+
+    // spec: SEE-2
+    #[test]
+    fn a_process_that_has_just_begun_divides_by_what_it_has_seen() {
+        let mut window = Window::new();
+        for _ in 0..4 {
+            request(&mut window, false, S / 2);
+        }
+        assert_eq!(window.traffic(S / 2).requests_per_s, 4.0);
+        assert_eq!(window.traffic(2 * S).requests_per_s, 2.0);
+    }
+}

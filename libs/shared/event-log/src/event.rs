@@ -1,0 +1,186 @@
+//! One thing that happened.
+
+use pool_registry_types::{NodeId, PoolId};
+use serde::{Serialize, Serializer};
+
+/// The longest message; a longer one is cut. What engines say on their way out can be long.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident => $name:literal,)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum EventKind {$($(#[$doc])* $kind,)*}
+
+        impl EventKind {
+            /// Every kind there is.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// The kind as on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {$(Self::$kind => $name,)*}
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A node registered that was not known, or as a new life of itself.
+    NodeJoined => "node_joined",
+    /// A node is no longer known.
+    NodeLeft => "node_left",
+    /// A node reports but cannot be reached.
+    NodeUnreachable => "node_unreachable",
+    /// A node fell silent.
+    NodeOffline => "node_offline",
+    /// A node that was offline or unreachable is back.
+    NodeOnline => "node_online",
+    /// An operator asked for a drain of a node.
+    NodeDrained => "node_drained",
+    /// An operator took that back.
+    NodeUndrained => "node_undrained",
+    /// A pool takes requests.
+    PoolReady => "pool_ready",
+    /// A pool does not take requests any more.
+    PoolNotReady => "pool_not_ready",
+    /// A pool shall take no new requests.
+    PoolDrained => "pool_drained",
+    /// It may again.
+    PoolUndrained => "pool_undrained",
+    /// The data path does not trust an endpoint any more.
+    Quarantined => "quarantined",
+    /// It does again.
+    Readmitted => "readmitted",
+    /// An engine of a pool failed.
+    EngineFailed => "engine_failed",
+    /// Most nodes fell silent together, so that the fault is more likely on this side; or that is over.
+    SelfSuspicion => "self_suspicion",
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Something that has just happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    pub(crate) kind: EventKind,
+    pub(crate) message: String,
+    pub(crate) node_id: Option<NodeId>,
+    pub(crate) pool_id: Option<PoolId>,
+    pub(crate) model: Option<String>,
+}
+
+impl News {
+    /// What, and a sentence for people. Of a long one the first 500 characters are kept.
+    #[must_use]
+    pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            message.truncate(end);
+        }
+        Self {
+            kind,
+            message,
+            node_id: None,
+            pool_id: None,
+            model: None,
+        }
+    }
+
+    /// To which node.
+    #[must_use]
+    pub fn node(mut self, node_id: &NodeId) -> Self {
+        self.node_id = Some(node_id.clone());
+        self
+    }
+
+    /// To which pool of the node.
+    #[must_use]
+    pub fn pool(mut self, pool_id: &PoolId) -> Self {
+        self.pool_id = Some(pool_id.clone());
+        self
+    }
+
+    /// For which model.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+}
+
+/// Something that happened, as it goes over the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Rises with each event, also from one process to the next.
+    pub id: u64,
+    /// When, by the calendar (RFC 3339, UTC, milliseconds).
+    pub at: String,
+    /// What.
+    pub kind: EventKind,
+    /// To which node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<NodeId>,
+    /// To which pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_id: Option<PoolId>,
+    /// For which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Event {
+    /// Appends the event as a server-sent one.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+
+        // Writing to memory does not fail, and an event is always JSON; JSON has no line breaks.
+        let _ = write!(out, "id: {}\nevent: {}\ndata: ", self.id, self.kind.as_str());
+        let _ = serde_json::to_writer(&mut *out, self);
+        out.extend_from_slice(b"\n\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_on_the_wire() {
+        let event = Event {
+            id: 7,
+            at: "2026-01-02T03:04:05.006Z".to_owned(),
+            kind: EventKind::PoolNotReady,
+            node_id: Some(NodeId::new("gpu-1").unwrap()),
+            pool_id: None,
+            model: None,
+            message: "no\nmore".to_owned(),
+        };
+        let mut out = Vec::new();
+        event.write(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "id: 7\nevent: pool_not_ready\ndata: {\"id\":7,\"at\":\"2026-01-02T03:04:05.006Z\",\
+             \"kind\":\"pool_not_ready\",\"node_id\":\"gpu-1\",\"message\":\"no\\nmore\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let news = News::new(EventKind::EngineFailed, "ü".repeat(501));
+        assert_eq!(news.message, "ü".repeat(500));
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(names.len(), EventKind::ALL.len());
+    }
+}

@@ -1,0 +1,164 @@
+//! What changed between two reports of a node's pools.
+
+use std::collections::BTreeMap;
+
+use pool_registry_types::{NodeId, PoolId, PoolStatus, ReplicaId};
+
+use crate::{EventKind, News};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    ready: bool,
+    draining: bool,
+    replicas: BTreeMap<ReplicaId, bool>,
+}
+
+impl Known {
+    fn of(status: &PoolStatus) -> Self {
+        let replicas = status.replicas.iter().flatten();
+        Self {
+            ready: status.ready,
+            draining: status.draining,
+            replicas: replicas
+                .map(|replica| (replica.replica_id.clone(), replica.ready))
+                .collect(),
+        }
+    }
+}
+
+/// Remembers what nodes last said of their pools, to tell what is new. Pure.
+#[derive(Debug, Default)]
+pub struct PoolChanges {
+    nodes: BTreeMap<NodeId, BTreeMap<PoolId, Known>>,
+}
+
+impl PoolChanges {
+    /// A node reports all its pools. A pool seen for the first time is news when it is ready.
+    pub fn reported<'a>(
+        &mut self,
+        node_id: &NodeId,
+        pools: impl IntoIterator<Item = &'a PoolStatus>,
+    ) -> Vec<News> {
+        let before = self.nodes.remove(node_id).unwrap_or_default();
+        let mut after = BTreeMap::new();
+        let mut news = Vec::new();
+        for pool in pools {
+            let now = Known::of(pool);
+            compare(pool, before.get(&pool.pool_id), &now, &mut news);
+            after.insert(pool.pool_id.clone(), now);
+        }
+        for (pool_id, known) in before {
+            if known.ready && !after.contains_key(&pool_id) {
+                news.push(News::new(EventKind::PoolNotReady, "the pool is gone").pool(&pool_id));
+            }
+        }
+        self.nodes.insert(node_id.clone(), after);
+        news.into_iter().map(|news| news.node(node_id)).collect()
+    }
+
+    /// The node is no longer known.
+    pub fn left(&mut self, node_id: &NodeId) {
+        self.nodes.remove(node_id);
+    }
+}
+
+fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, news: &mut Vec<News>) {
+    let was_ready = before.is_some_and(|before| before.ready);
+    let was_draining = before.is_some_and(|before| before.draining);
+    let mut tell = |kind, message: String| news.push(News::new(kind, message).pool(&pool.pool_id));
+    for replica in pool.replicas.iter().flatten().filter(|replica| !replica.ready) {
+        let was = before.and_then(|before| before.replicas.get(&replica.replica_id));
+        if let (Some(true), Some(error)) = (was, &replica.last_error) {
+            tell(
+                EventKind::EngineFailed,
+                format!("engine {}: {error}", replica.replica_id),
+            );
+        }
+    }
+    match (was_ready, now.ready) {
+        (false, true) => tell(EventKind::PoolReady, ready(pool)),
+        (true, false) => tell(
+            EventKind::PoolNotReady,
+            pool.last_error
+                .clone()
+                .unwrap_or_else(|| "no engine is ready".to_owned()),
+        ),
+        _ => {}
+    }
+    match (was_draining, now.draining) {
+        (false, true) => tell(
+            EventKind::PoolDrained,
+            "the node takes no new requests for it".to_owned(),
+        ),
+        (true, false) => tell(
+            EventKind::PoolUndrained,
+            "the node takes new requests for it".to_owned(),
+        ),
+        _ => {}
+    }
+}
+
+fn ready(pool: &PoolStatus) -> String {
+    let slots = pool.slots_total;
+    match pool.models_available.as_deref() {
+        Some(models) if !models.is_empty() => format!("{slots} slots for {}", models.join(", ")),
+        _ => format!("{slots} slots"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pool(ready: bool, draining: bool, error: Option<&str>) -> PoolStatus {
+        let replica = json!({
+            "replica_id": "r0", "ready": error.is_none(), "slots_free": 4, "slots_total": 4, "last_error": error,
+        });
+        let pool = json!({
+            "pool_id": "p", "ready": ready, "draining": draining, "slots_free": 4, "slots_total": 4,
+            "vram_free_bytes": 0, "models_available": ["tiny"], "replicas": [replica], "last_error": error,
+        });
+        serde_json::from_value(pool).unwrap()
+    }
+
+    fn told(changes: &mut PoolChanges, pools: &[PoolStatus]) -> Vec<String> {
+        let node = NodeId::new("n").unwrap();
+        changes
+            .reported(&node, pools)
+            .into_iter()
+            .map(|news| {
+                assert_eq!(news.node_id.as_ref(), Some(&node));
+                format!("{} {}", news.kind.as_str(), news.message)
+            })
+            .collect()
+    }
+
+    // spec: SEE-5
+    #[test]
+    fn only_what_changed_is_news() {
+        let mut changes = PoolChanges::default();
+        let nothing: [&str; 0] = [];
+        assert_eq!(told(&mut changes, &[pool(false, false, None)]), nothing);
+        let ready = [pool(true, false, None)];
+        assert_eq!(told(&mut changes, &ready), ["pool_ready 4 slots for tiny"]);
+        assert_eq!(told(&mut changes, &ready), nothing);
+        assert_eq!(
+            told(&mut changes, &[pool(false, false, Some("refused"))]),
+            ["engine_failed engine r0: refused", "pool_not_ready refused"]
+        );
+        assert_eq!(
+            told(&mut changes, &[pool(true, true, None)]),
+            [
+                "pool_ready 4 slots for tiny",
+                "pool_drained the node takes no new requests for it"
+            ]
+        );
+        assert_eq!(
+            told(&mut changes, &ready),
+            ["pool_undrained the node takes new requests for it"]
+        );
+        assert_eq!(told(&mut changes, &[]), ["pool_not_ready the pool is gone"]);
+    }
+}

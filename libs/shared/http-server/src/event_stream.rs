@@ -1,0 +1,139 @@
+//! Server-sent events as an answer (HTML standard, 9.2): what every stream of them needs, whatever it tells.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
+};
+use tokio::time::timeout;
+
+use crate::ApiError;
+
+/// After this long without an event a reader gets a comment, so that nothing on the way takes the connection for
+/// dead. Proxies wait a minute, some half of it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The comment.
+const COMMENT: Bytes = Bytes::from_static(b":\n\n");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Where a client says how far it has read.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Tells nginx not to gather events.
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Something that tells events.
+pub trait EventSource: Send + 'static {
+    /// The next events, whole and as they go over the wire; `None` after the last.
+    ///
+    /// The future may be dropped and asked for anew: nothing may be lost by that.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// An answer that tells what `source` does, with a comment now and then while there is nothing to tell.
+pub fn event_stream(source: impl EventSource) -> Response {
+    let events = stream::unfold(source, async |mut source| {
+        let events = match timeout(KEEP_ALIVE, source.next()).await {
+            Ok(next) => next?,
+            Err(_) => COMMENT,
+        };
+        Some((Ok::<_, Infallible>(events), source))
+    });
+    let headers = [
+        (CONTENT_TYPE, EVENT_STREAM),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (NO_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+/// Whether the client asks for a stream of events.
+#[must_use]
+pub fn accepts_events(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|kind| {
+            kind.split(';')
+                .next()
+                .is_some_and(|kind| kind.trim() == "text/event-stream")
+        })
+}
+
+/// What the client says it has read last; `None` when it has read nothing.
+///
+/// # Errors
+/// When the header is no text.
+pub fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    match value.to_str().map(str::trim) {
+        // What a client sends that has read nothing yet.
+        Ok("") => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(_) => Err(ApiError::invalid("Last-Event-ID: must be plain text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use http_body_util::BodyExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Tells one event, nothing for a long time, and then the end.
+    struct Slow(u32);
+
+    impl EventSource for Slow {
+        async fn next(&mut self) -> Option<Bytes> {
+            self.0 += 1;
+            match self.0 {
+                1 => Some(Bytes::from_static(b"data: 1\n\n")),
+                2 | 3 => pending().await,
+                _ => None,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_is_kept_alive() {
+        let start = Instant::now();
+        let response = event_stream(Slow(0));
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "data: 1\n\n:\n\n:\n\n");
+        assert_eq!(start.elapsed(), 2 * KEEP_ALIVE);
+    }
+
+    #[test]
+    fn what_a_client_says() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("application/json, text/event-stream;q=0.9", true),
+            ("*/*", false),
+            ("text/event-streams", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(accepts_events(&headers), expected, "{accept}");
+        }
+        let said = |value: &'static [u8]| {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])).map(|id| id.map(str::to_owned))
+        };
+        assert_eq!(said(b""), Ok(None));
+        assert_eq!(said(b" 7 "), Ok(Some("7".to_owned())));
+        assert!(said(b"\xff").is_err());
+        assert_eq!(last_event_id(&HeaderMap::new()), Ok(None));
+    }
+}
