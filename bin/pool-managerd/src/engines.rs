@@ -48,7 +48,7 @@ fn failed(message: String) -> ApiError {
 fn answer(error: &ChangeError) -> ApiError {
     let code = match error {
         ChangeError::UnknownPool(_) => ErrorCode::EnginesNotOurs,
-        ChangeError::NotReady { .. } => ErrorCode::ReloadFailed,
+        ChangeError::NotReady { .. } | ChangeError::NotBack { .. } => ErrorCode::ReloadFailed,
         ChangeError::Stopping => ErrorCode::ShuttingDown,
     };
     ApiError::new(code, error.to_string())

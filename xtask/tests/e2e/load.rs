@@ -8,10 +8,18 @@ use std::{
 };
 
 use anyhow::Result;
-use xtask::http::{Client, End, chain};
+use xtask::{
+    clock::wait_for,
+    http::{Client, End, chain},
+};
 
 /// Asks for so many words in each request.
 pub(crate) const WORDS: u32 = 200;
+
+/// More requests than any test sends, with room to count on from there.
+const ENDLESS: usize = usize::MAX / 2;
+/// How long a busy machine may take for a few requests.
+const LOAD_GOES_ON: Duration = Duration::from_secs(60);
 
 /// What became of a request.
 #[derive(Debug)]
@@ -67,9 +75,20 @@ impl Load {
         }
     }
 
+    /// Requests without end, until whoever runs them has done what there is to do meanwhile.
+    pub(crate) fn while_it_lasts(client: Client, clients: usize) -> Self {
+        Self::new(client, ENDLESS, clients)
+    }
+
     /// How many requests have ended.
     pub(crate) fn finished(&self) -> usize {
         self.finished.load(Ordering::Acquire)
+    }
+
+    /// Waits until `more` requests have ended.
+    pub(crate) fn wait_for(&self, more: usize) -> Result<()> {
+        let enough = self.finished() + more;
+        wait_for("the load to go on", LOAD_GOES_ON, || self.finished() >= enough)
     }
 
     /// Sends all requests; `meanwhile` runs on the calling thread.
@@ -79,6 +98,9 @@ impl Load {
                 .map(|_| scope.spawn(|| self.send_in_turn()))
                 .collect();
             let result = meanwhile(self);
+            if self.requests == ENDLESS {
+                self.sent.store(ENDLESS, Ordering::Relaxed);
+            }
             let outcomes = clients.into_iter().flat_map(|client| {
                 client
                     .join()

@@ -6,13 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pool_registry_types::{PoolId, ReplicaId};
+use pool_registry_types::{Handoff, PoolId, ReplicaId};
 use thiserror::Error;
 
 use crate::{
     PoolFile, PoolSpec,
     handoffs::Handoffs,
     process::Identity,
+    promises,
     records::{self, Record, RecordFile},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) ours: BTreeMap<(PoolId, ReplicaId), Survivor>,
     /// Engines that the pool file does not want, or not so.
     pub(crate) unwanted: Vec<Survivor>,
+    /// Engines that slept, and how they are offered.
+    pub(crate) asleep: BTreeMap<(PoolId, ReplicaId), Handoff>,
 }
 
 /// A directory that the agent needs and cannot use.
@@ -62,7 +65,14 @@ pub(crate) fn look(
     in_directory(handoff_dir, |dir| fs::create_dir_all(dir))?;
     in_directory(record_dir, |dir| fs::create_dir_all(dir))?;
     let survivors = in_directory(record_dir, records::living)?;
-    let found = sort(file, survivors);
+    let mut found = sort(file, survivors);
+    for spec in &file.pools {
+        let remembered = spec.replica_ids().filter_map(|replica_id| {
+            let promise = promises::remembered(record_dir, spec, &replica_id)?;
+            Some(((spec.pool_id.clone(), replica_id), promise))
+        });
+        found.asleep.extend(remembered);
+    }
     in_directory(handoff_dir, |_| remove_stale(file, handoffs, &found))?;
     Ok(found)
 }

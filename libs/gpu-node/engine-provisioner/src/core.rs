@@ -1,5 +1,7 @@
 //! The decisions about one engine: `(state, event, now) → (state, effects)`. No I/O, no clock.
 
+mod event;
+mod idle;
 mod restarts;
 
 #[cfg(test)]
@@ -9,9 +11,12 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use pool_registry::Usage;
 use tokio::time::Instant;
 
 use crate::{PoolSpec, RestartPolicy, status::Phase};
+pub(crate) use event::{Effect, Event, Policy};
+use idle::Idle;
 use restarts::{Restarts, Verdict};
 
 /// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough before SIGKILL.
@@ -26,80 +31,13 @@ pub(crate) fn stop_limit(spec: &PoolSpec) -> Duration {
         .fold(spec.drain_timeout, Duration::saturating_add)
 }
 
-/// What happened to the engine, or what somebody wants of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// It is to run.
-    Start,
-    /// It is to run, and a process of an earlier agent does.
-    Adopt,
-    /// It could not be started, and why.
-    Refused(String),
-    /// It takes requests.
-    Ready,
-    /// Its process ended: with exit code 0 or otherwise, and how.
-    Exited {
-        /// Exit code 0.
-        clean: bool,
-        /// For the operator.
-        how: String,
-    },
-    /// No request of the node is with it, and none will come.
-    Quiet,
-    /// It is to end and to stay so.
-    Stop,
-    /// It is to end and to start afresh.
-    Restart,
-    /// The [`deadline`](Machine::deadline) passed.
-    Tick,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Check what it needs, start it, and ask it until it is ready.
-    Spawn,
-    /// Ask the process that runs until it is ready.
-    Probe,
-    /// Write its handoff.
-    Announce,
-    /// Remove its handoff.
-    Retract,
-    /// Wait until no request is with it.
-    AwaitQuiet,
-    /// SIGTERM to its process group.
-    Terminate,
-    /// SIGKILL to its process group.
-    Kill,
-    /// It is gone: end what is left of its process group, and forget the process.
-    Forget,
-}
-
-/// How patient the supervisor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Policy {
-    pub(crate) restart: RestartPolicy,
-    pub(crate) ready_timeout: Duration,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) stop_grace: Duration,
-}
-
-impl From<&PoolSpec> for Policy {
-    fn from(spec: &PoolSpec) -> Self {
-        Self {
-            restart: spec.restart,
-            ready_timeout: spec.ready_timeout,
-            drain_timeout: spec.drain_timeout,
-            stop_grace: spec.stop_grace,
-        }
-    }
-}
-
 /// What follows when the process is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Then {
     Rest,
     StartAfresh,
+    Sleep,
+    Wake,
     Fail(String),
 }
 
@@ -116,7 +54,8 @@ enum State {
     Failed,
     Backoff { until: Instant },
     Starting { until: Instant },
-    Ready { since: Instant },
+    Ready { since: Instant, idle: Option<Idle> },
+    Asleep,
     Draining { until: Instant, then: Then },
     Ending { step: Step, until: Instant, then: Then },
 }
@@ -150,6 +89,7 @@ impl Machine {
             State::Backoff { .. } => Phase::Backoff,
             State::Starting { .. } => Phase::Starting,
             State::Ready { .. } => Phase::Ready,
+            State::Asleep => Phase::Sleeping,
             State::Draining { .. } => Phase::Draining,
             State::Ending { .. } => Phase::Stopping,
         }
@@ -168,7 +108,8 @@ impl Machine {
     /// When a [`Tick`](Event::Tick) is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Stopped | State::Failed | State::Ready { .. } => None,
+            State::Stopped | State::Failed | State::Asleep => None,
+            State::Ready { idle, .. } => idle.as_ref().map(Idle::look_at),
             State::Backoff { until }
             | State::Starting { until }
             | State::Draining { until, .. }
@@ -187,6 +128,9 @@ impl Machine {
             Event::Quiet => self.quiet(now),
             Event::Stop => self.end(Then::Rest, now),
             Event::Restart => self.end(Then::StartAfresh, now),
+            Event::Doze => self.doze(),
+            Event::Used(usage) => self.used(usage, now),
+            Event::Wanted => self.wanted(now),
             Event::Tick => self.tick(now),
         }
     }
@@ -194,12 +138,17 @@ impl Machine {
     fn start(&mut self, now: Instant) -> Vec<Effect> {
         match self.state {
             State::Stopped | State::Failed | State::Backoff { .. } => self.spawn(now),
+            State::Asleep => self.wake_up(now),
             _ => Vec::new(),
         }
     }
 
     fn spawn(&mut self, now: Instant) -> Vec<Effect> {
         self.restarts.started(now);
+        self.starting(now)
+    }
+
+    fn starting(&mut self, now: Instant) -> Vec<Effect> {
         self.state = State::Starting {
             until: now + self.policy.ready_timeout,
         };
@@ -222,6 +171,7 @@ impl Machine {
             // Nothing ran, so it cannot have been a storm of starts.
             self.restarts.start_was_refused();
             self.failed(reason, now);
+            return self.forsake();
         }
         Vec::new()
     }
@@ -230,30 +180,90 @@ impl Machine {
         if !matches!(self.state, State::Starting { .. }) {
             return Vec::new();
         }
-        self.state = State::Ready { since: now };
         self.on_trial = false;
         self.last_error = None;
+        self.announce(now)
+    }
+
+    fn announce(&mut self, now: Instant) -> Vec<Effect> {
+        self.state = State::Ready {
+            since: now,
+            idle: self.policy.sleep_after.map(|after| Idle::new(after, now)),
+        };
         vec![Effect::Announce]
+    }
+
+    /// What promised it keeps it no longer. Without sleep there are no promises.
+    fn forsake(&self) -> Vec<Effect> {
+        (self.policy.sleep_after.map(|_| Effect::Forsake))
+            .into_iter()
+            .collect()
+    }
+
+    fn doze(&mut self) -> Vec<Effect> {
+        if self.state != State::Stopped {
+            return Vec::new();
+        }
+        self.state = State::Asleep;
+        vec![Effect::Promise]
+    }
+
+    fn used(&mut self, usage: Usage, now: Instant) -> Vec<Effect> {
+        let State::Ready { idle: Some(idle), .. } = &mut self.state else {
+            return Vec::new();
+        };
+        if !idle.looked(usage, now) {
+            return Vec::new();
+        }
+        // The promise first: nobody shall find the pool without an engine.
+        let mut effects = vec![Effect::Promise];
+        effects.extend(self.end(Then::Sleep, now));
+        effects
+    }
+
+    fn wanted(&mut self, now: Instant) -> Vec<Effect> {
+        match &mut self.state {
+            State::Asleep => self.wake_up(now),
+            // It was not told to end yet.
+            State::Draining {
+                then: Then::Sleep, ..
+            } => self.announce(now),
+            State::Ending { then, .. } if *then == Then::Sleep => {
+                *then = Then::Wake;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn wake_up(&mut self, now: Instant) -> Vec<Effect> {
+        self.restarts.woken(now);
+        self.starting(now)
     }
 
     fn exited(&mut self, clean: bool, how: &str, now: Instant) -> Vec<Effect> {
         let mut effects = vec![Effect::Retract, Effect::Forget];
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Starting { .. } => self.failed(&format!("ended before it was ready: {how}"), now),
-            State::Ready { since } => {
+            State::Ready { since, .. } => {
                 self.restarts.was_ready_for(now.saturating_duration_since(since));
                 self.ended_by_itself(clean, how, now);
             }
             State::Draining { then, .. } | State::Ending { then, .. } => match then {
                 Then::Rest => {}
                 Then::StartAfresh => effects.extend(self.spawn_afresh(now)),
+                Then::Wake => effects.extend(self.wake_up(now)),
+                Then::Sleep => self.state = State::Asleep,
                 Then::Fail(reason) => self.failed(&reason, now),
             },
             // Without a process none can end.
-            state @ (State::Stopped | State::Failed | State::Backoff { .. }) => {
+            state @ (State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep) => {
                 self.state = state;
                 return Vec::new();
             }
+        }
+        if matches!(self.state, State::Stopped | State::Failed | State::Backoff { .. }) {
+            effects.extend(self.forsake());
         }
         effects
     }
@@ -288,11 +298,12 @@ impl Machine {
 
     /// Ends it, requests first.
     fn end(&mut self, then: Then, now: Instant) -> Vec<Effect> {
-        match &mut self.state {
-            State::Stopped | State::Failed | State::Backoff { .. } if then == Then::StartAfresh => {
+        let is_final = then == Then::Rest;
+        let mut effects = match &mut self.state {
+            State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep if !is_final => {
                 self.spawn_afresh(now)
             }
-            State::Stopped | State::Failed | State::Backoff { .. } => {
+            State::Stopped | State::Failed | State::Backoff { .. } | State::Asleep => {
                 self.state = State::Stopped;
                 Vec::new()
             }
@@ -306,7 +317,11 @@ impl Machine {
                 *before = then;
                 Vec::new()
             }
+        };
+        if is_final {
+            effects.extend(self.forsake());
         }
+        effects
     }
 
     fn quiet(&mut self, now: Instant) -> Vec<Effect> {
@@ -355,7 +370,13 @@ impl Machine {
                 };
                 vec![effect]
             }
-            State::Stopped | State::Failed | State::Ready { .. } => Vec::new(),
+            State::Ready { idle, .. } => {
+                if let Some(idle) = idle {
+                    idle.looks(now);
+                }
+                vec![Effect::Look]
+            }
+            State::Stopped | State::Failed | State::Asleep => Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use pool_registry_types::{HttpUrl, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, ReplicaId};
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -14,6 +14,7 @@ use crate::{
     PoolSpec,
     core::{Effect, Event, Machine, Policy},
     handoffs::handoff,
+    promises,
     running::Running,
     shared::Shared,
     status::{EngineStatus, Phase, Row},
@@ -50,6 +51,8 @@ pub(crate) enum Begin {
     OnTrial,
     /// A process of an earlier agent is taken over.
     Adopt(Box<Running>),
+    /// It slept when an earlier agent ended, and sleeps on.
+    Asleep(Box<Handoff>),
 }
 
 /// An engine from outside. When it is dropped, the engine is ended in order.
@@ -77,6 +80,21 @@ impl EngineHandle {
         }
     }
 
+    /// Whether it takes requests.
+    pub(crate) fn serves(&self) -> bool {
+        self.seen.borrow().phase == Phase::Ready
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> Option<HttpUrl> {
+        self.seen.borrow().url.clone()
+    }
+
+    /// Whether it does not run until somebody needs it.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.seen.borrow().phase == Phase::Sleeping
+    }
+
     /// Waits until `reached`, and says how it was then.
     pub(crate) async fn until(&self, mut reached: impl FnMut(Phase) -> bool) -> Seen {
         let mut seen = self.seen.clone();
@@ -99,9 +117,10 @@ pub(crate) fn supervise(
 ) -> EngineHandle {
     let (wishes, inbox) = mpsc::channel(WISHES);
     let on_trial = matches!(begin, Begin::OnTrial);
-    let (first, running) = match begin {
-        Begin::Start | Begin::OnTrial => (Event::Start, None),
-        Begin::Adopt(running) => (Event::Adopt, Some(*running)),
+    let (first, running, promise) = match begin {
+        Begin::Start | Begin::OnTrial => (Event::Start, None, None),
+        Begin::Adopt(running) => (Event::Adopt, Some(*running), None),
+        Begin::Asleep(promise) => (Event::Doze, None, Some(*promise)),
     };
     let unseen = Seen {
         phase: Phase::Starting,
@@ -117,6 +136,8 @@ pub(crate) fn supervise(
         replica_id,
         running,
         awaited: None,
+        promise,
+        wanted: None,
         publish,
     };
     tasks.spawn("engine", engine.run(first, inbox, shutdown));
@@ -131,6 +152,10 @@ struct Engine {
     running: Option<Running>,
     /// That it is ready, or quiet: never both.
     awaited: Option<BoxFuture<'static, Event>>,
+    /// What it was last offered as without a handoff, by an earlier agent to begin with.
+    promise: Option<Handoff>,
+    /// That somebody waits for it.
+    wanted: Option<BoxFuture<'static, Event>>,
     row: Row,
     publish: watch::Sender<Seen>,
 }
@@ -157,6 +182,10 @@ impl Engine {
                 event = ended(self.running.as_mut()) => event,
                 event = happened(self.awaited.as_mut()) => {
                     self.awaited = None;
+                    event
+                }
+                event = happened(self.wanted.as_mut()) => {
+                    self.wanted = None;
                     event
                 }
                 () = passed(self.machine.deadline()) => Event::Tick,
@@ -186,6 +215,11 @@ impl Engine {
             Effect::Probe => self.await_readiness(),
             Effect::Announce => self.announce(),
             Effect::Retract => self.retract(),
+            Effect::Promise => self.offer(),
+            Effect::Forsake => self.forsake(),
+            Effect::Look => {
+                return Some(Event::Used(self.shared.registry.usage(&self.spec.pool_id)));
+            }
             Effect::AwaitQuiet => {
                 let registry = self.shared.registry.clone();
                 self.awaited = self.running.as_ref().map(|running| {
@@ -225,7 +259,57 @@ impl Engine {
         });
     }
 
+    /// Keeps it offered while it does not run.
+    fn offer(&mut self) {
+        let announced =
+            (self.running.as_ref()).map(|running| handoff(&self.spec, &self.replica_id, &running.url));
+        let Some(promise) = announced.or(self.promise.take()) else {
+            return;
+        };
+        let (registry, pool, replica) = (
+            self.shared.registry.clone(),
+            self.spec.pool_id.clone(),
+            self.replica_id.clone(),
+        );
+        let promise = registry.set_asleep(promise);
+        self.promise = Some(promise.clone());
+        if let Err(error) = promises::remember(&self.shared.record_dir, &self.spec, &promise) {
+            let dir = self.shared.record_dir.display();
+            tracing::warn!(
+                pool_id = %pool, replica_id = %replica, %dir, %error,
+                "cannot remember that an engine sleeps, so a restart of the agent wakes it; mend the state directory"
+            );
+        }
+        let wanted = async move {
+            registry.wanted(&pool, &replica).await;
+            Event::Wanted
+        };
+        self.wanted = Some(wanted.boxed());
+    }
+
+    fn forsake(&mut self) {
+        let reason = self.machine.last_error().map(|error| &**error);
+        // Not what another engine promised that has taken its place.
+        if let Some(promise) = self.promise.take()
+            && self.shared.registry.forsake(&promise, reason)
+        {
+            self.is_not_asleep();
+        }
+    }
+
+    /// The next agent is to start it, or to adopt it.
+    fn is_not_asleep(&mut self) {
+        self.wanted = None;
+        let (pool, replica) = (&self.spec.pool_id, &self.replica_id);
+        if let Err(error) = promises::forget(&self.shared.record_dir, pool, replica) {
+            tracing::debug!(pool_id = %pool, replica_id = %replica, %error, "cannot forget that an engine slept");
+        }
+    }
+
     fn announce(&mut self) {
+        if self.spec.sleep_after.is_some() {
+            self.is_not_asleep();
+        }
         let Some(running) = &mut self.running else { return };
         running.is_loaded();
         let handoff = handoff(&self.spec, &self.replica_id, &running.url);

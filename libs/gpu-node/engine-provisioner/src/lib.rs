@@ -6,6 +6,7 @@
 //!   time, and give it up when that does not help.
 //! * An engine is stopped without loss: its handoff goes, its running requests end, then SIGTERM, then SIGKILL,
 //!   always to its whole process group.
+//! * An engine that nobody needs for as long as its pool says is stopped and stays offered; the first request starts it.
 //! * Engines outlive the agent. One that runs already is adopted, told from others by its number, its start and the
 //!   way it was started; it writes to files of its own, so that nothing of it breaks with the agent.
 //!
@@ -22,6 +23,7 @@ mod logs;
 mod pool_file;
 mod preflight;
 mod process;
+mod promises;
 mod provisioner;
 mod records;
 mod replace;

@@ -101,6 +101,8 @@ pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
         let mut errors = preflight(spec);
         for _ in 0..spec.replicas {
             match vram.promise(spec.device_mask.as_deref(), vram_needed(spec)) {
+                // Pools that sleep need not be awake together.
+                Ok(promise) if spec.sleep_after.is_some() => drop(promise),
                 Ok(promise) => promises.push(promise),
                 Err(error) => {
                     errors.push(error);

@@ -108,7 +108,7 @@ impl Prepared {
             shutdown: shutdown.clone(),
             stopping: Shutdown::new(),
         };
-        let mut ours = self.found.ours;
+        let (mut ours, mut asleep) = (self.found.ours, self.found.asleep);
         for survivor in self.found.unwanted {
             let spec = (self.file.pools.iter()).find(|spec| spec.pool_id == survivor.record.pool_id);
             crew.end(survivor, spec);
@@ -117,9 +117,11 @@ impl Prepared {
         for spec in self.file.pools {
             let spec = Arc::new(spec);
             let replicas = spec.replica_ids().map(|replica_id| {
-                let begin = match ours.remove(&(spec.pool_id.clone(), replica_id.clone())) {
-                    Some(survivor) => Begin::Adopt(Box::new(crew.adopt(survivor))),
-                    None => Begin::Start,
+                let name = (spec.pool_id.clone(), replica_id.clone());
+                let begin = match (ours.remove(&name), asleep.remove(&name)) {
+                    (Some(survivor), _) => Begin::Adopt(Box::new(crew.adopt(survivor))),
+                    (None, Some(promise)) => Begin::Asleep(Box::new(promise)),
+                    (None, None) => Begin::Start,
                 };
                 (replica_id.clone(), crew.supervise(&spec, replica_id, begin))
             });
@@ -225,11 +227,12 @@ impl Provisioner {
         self.crew.shared.board.subscribe()
     }
 
-    /// Restarts the engines of a pool, one after the other, each after its requests have ended. Those that were
-    /// given up begin afresh. Returns when each has become ready or has failed once; goes on when it is dropped.
+    /// Restarts the engines of a pool, one after the other, each after its requests have ended, the next when it takes
+    /// requests again. Those that were given up begin afresh, and those that sleep are left alone. Goes on when it is
+    /// dropped.
     ///
     /// # Errors
-    /// When the pool file has no such pool, or all engines are being stopped.
+    /// When the pool file has no such pool, an engine does not come back, or all engines are being stopped.
     pub async fn restart(&self, pool_id: &PoolId) -> Result<(), ChangeError> {
         let (crew, pool) = (self.crew.clone(), self.pool(pool_id)?.clone());
         self.change(async move { replace::restart(&crew, &mut *pool.lock().await).await })
@@ -291,7 +294,10 @@ impl Provisioner {
                 left.push(pool_id.clone());
                 continue;
             }
-            let wishes = pool.replicas.values().map(|engine| engine.wish(Wish::Stop));
+            // Those that sleep have nothing to end, and are to sleep on after a restart.
+            let wishes = (pool.replicas.values())
+                .filter(|engine| !engine.sleeps())
+                .map(|engine| engine.wish(Wish::Stop));
             futures_util::future::join_all(wishes).await;
         }
         let stopped = |rows: &Arc<[EngineStatus]>| {

@@ -1,8 +1,8 @@
 //! New engines in the place of old ones, without a gap where that is possible, and without loss where it is not.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::ReplicaId;
+use pool_registry_types::{HttpUrl, ReplicaId};
 use thiserror::Error;
 
 use crate::{
@@ -10,7 +10,12 @@ use crate::{
     engine::{Begin, EngineHandle, Wish},
     preflight::vram_needed,
     provisioner::{Crew, Pool},
+    waiting,
 };
+
+/// How long it may take until a handoff that was written is known: many times the pause between two full reads of the
+/// directory.
+const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a change of a pool did not come about. The pool is as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,21 +31,52 @@ pub enum ChangeError {
         /// In its words.
         reason: Arc<str>,
     },
+    /// An engine did not come back from its restart. It is tried again like any other; those after it are untouched.
+    #[error(
+        "{replica_id} did not become ready after its restart, so no further engine was restarted: {reason}"
+    )]
+    NotBack {
+        /// Which replica.
+        replica_id: ReplicaId,
+        /// In its words.
+        reason: Arc<str>,
+    },
     /// All engines are being stopped.
     #[error("the engines are being stopped")]
     Stopping,
 }
 
-/// Restarts every engine of `pool`, one after the other.
+/// Restarts every engine of `pool`, one after the other, so that a pool of several never goes dark. Those that do not
+/// serve come first: they make nothing darker. One that sleeps starts afresh anyway.
 pub(crate) async fn restart(crew: &Crew, pool: &mut Pool) -> Result<(), ChangeError> {
-    for engine in pool.replicas.values() {
+    let (serving, others): (Vec<_>, Vec<_>) = (pool.replicas.iter())
+        .filter(|(_, engine)| !engine.sleeps())
+        .partition(|(_, engine)| engine.serves());
+    for (replica_id, engine) in others.into_iter().chain(serving) {
         if crew.stopping.is_requested() {
             return Err(ChangeError::Stopping);
         }
         engine.wish(Wish::Restart).await;
-        until(crew, engine, Phase::is_settled).await?;
+        let seen = until(crew, engine, Phase::is_settled).await?;
+        let (Phase::Ready, Some(url)) = (seen.phase, &seen.url) else {
+            return Err(ChangeError::NotBack {
+                replica_id: replica_id.clone(),
+                reason: seen.last_error.unwrap_or_else(|| seen.phase.as_str().into()),
+            });
+        };
+        offered(crew, url).await?;
     }
     Ok(())
+}
+
+/// Waits until requests go to the engine at `url`: the next one is not to stop before.
+async fn offered(crew: &Crew, url: &HttpUrl) -> Result<(), ChangeError> {
+    tokio::select! {
+        biased;
+        () = crew.stopping.requested() => Err(ChangeError::Stopping),
+        // One that crashes meanwhile, or that nobody reads handoffs for, does not hold the others up for ever.
+        _ = tokio::time::timeout(OFFERED_WITHIN, waiting::offered(&crew.shared.registry, url)) => Ok(()),
+    }
 }
 
 /// Replaces every engine of `pool` by one of `spec`, or none.
@@ -112,8 +148,12 @@ async fn replace_in_place(
     let before = old.spec.clone();
     match on_trial(crew, replica_id, spec).await {
         Ok(new) => {
+            let url = new.url();
             pool.replicas.insert(replica_id.clone(), new);
-            Ok(())
+            match url {
+                Some(url) => offered(crew, &url).await,
+                None => Ok(()),
+            }
         }
         Err(ChangeError::Stopping) => Err(ChangeError::Stopping),
         Err(error) => {

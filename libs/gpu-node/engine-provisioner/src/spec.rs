@@ -92,6 +92,8 @@ pub struct PoolSpec {
     pub stop_grace: Duration,
     /// What becomes of it when the agent stops.
     pub on_agent_stop: OnAgentStop,
+    /// How long the pool must be idle before its engines are stopped until somebody needs them; `None` means never.
+    pub sleep_after: Option<Duration>,
 }
 
 impl PoolSpec {
@@ -112,6 +114,7 @@ impl PoolSpec {
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             stop_grace: DEFAULT_STOP_GRACE,
             on_agent_stop: OnAgentStop::Stop,
+            sleep_after: None,
         }
     }
 

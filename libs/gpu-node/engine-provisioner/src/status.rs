@@ -20,6 +20,8 @@ pub enum Phase {
     Draining,
     /// It was told to end.
     Stopping,
+    /// It does not run, and is started when somebody needs it.
+    Sleeping,
     /// It ended or could not be started; it is tried again.
     Backoff,
     /// It is not tried again until somebody asks for it.
@@ -36,6 +38,7 @@ impl Phase {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
+            Self::Sleeping => "sleeping",
             Self::Backoff => "backoff",
             Self::Failed => "failed",
         }
@@ -44,13 +47,13 @@ impl Phase {
     /// Nothing runs, and nothing more happens by itself.
     #[must_use]
     pub fn is_at_rest(self) -> bool {
-        matches!(self, Self::Stopped | Self::Failed)
+        matches!(self, Self::Stopped | Self::Failed | Self::Sleeping)
     }
 
     /// A start has come to its end, good or bad.
     #[must_use]
     pub fn is_settled(self) -> bool {
-        matches!(self, Self::Ready | Self::Backoff | Self::Stopped | Self::Failed)
+        self.is_at_rest() || matches!(self, Self::Ready | Self::Backoff)
     }
 }
 
@@ -131,7 +134,7 @@ impl Board {
     }
 }
 
-/// The replicas of which no engine is ready, and why: as their latest engine says.
+/// The replicas of which no engine is ready or offered, and why: as their latest engine says.
 fn absent(rows: &[EngineStatus]) -> BTreeMap<(PoolId, ReplicaId), String> {
     let name = |row: &EngineStatus| (row.pool_id.clone(), row.replica_id.clone());
     let mut absent = BTreeMap::new();
@@ -142,7 +145,7 @@ fn absent(rows: &[EngineStatus]) -> BTreeMap<(PoolId, ReplicaId), String> {
         };
         absent.insert(name(row), reason);
     }
-    for row in rows.iter().filter(|row| row.phase == Phase::Ready) {
+    for row in (rows.iter()).filter(|row| matches!(row.phase, Phase::Ready | Phase::Sleeping)) {
         absent.remove(&name(row));
     }
     absent

@@ -26,6 +26,18 @@ pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> Event {
     Event::Ready
 }
 
+/// Returns when the registry offers the engine at `url`.
+pub(crate) async fn offered(registry: &PoolRegistry, url: &HttpUrl) {
+    let mut changes = registry.subscribe();
+    loop {
+        changes.borrow_and_update();
+        let offered = registry.replicas().iter().any(|replica| replica.url == *url);
+        if offered || changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Returns when the registry no longer offers the engine at `url`, and the last request to it has ended.
 ///
 /// Its handoff is gone by then, so that no new one comes: whoever reads handoffs has taken note.

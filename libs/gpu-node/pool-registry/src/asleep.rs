@@ -94,12 +94,21 @@ impl Core {
         (handoff, News::AtOnce)
     }
 
-    /// Takes the promise back. Who waits for the engine gets none.
-    pub(crate) fn forsake(&mut self, pool_id: &PoolId, replica_id: &ReplicaId) -> News {
-        let pool = self.pools.get_mut(pool_id);
-        let was_there = pool.is_some_and(|pool| pool.asleep.remove(replica_id).is_some());
-        self.forget_if_empty(pool_id);
-        was_there.into()
+    /// Takes a promise back, if it still stands. Who waits for the engine gets none.
+    pub(crate) fn forsake(&mut self, promise: &Handoff, reason: Option<&str>) -> bool {
+        let (pool_id, replica_id) = (&promise.pool_id, &promise.replica_id);
+        let Some(pool) = self.pools.get_mut(pool_id) else {
+            return false;
+        };
+        let stands = (pool.asleep.get(replica_id)).is_some_and(|sleeper| sleeper.handoff.url == promise.url);
+        if stands {
+            pool.asleep.remove(replica_id);
+            if let Some(reason) = reason {
+                let _news = self.set_absent(pool_id, replica_id, Some(reason.to_owned()));
+            }
+            self.forget_if_empty(pool_id);
+        }
+        stands
     }
 
     /// A promised slot of the sleeper that has most of them; of equals the first by id.
@@ -266,14 +275,15 @@ impl PoolRegistry {
     }
 
     /// Takes back what [`set_asleep`](Self::set_asleep) promised, and says why. An engine that is announced keeps its
-    /// promise by that, so this is for one that is not.
-    pub fn forsake(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<&str>) {
-        if let Some(reason) = reason {
-            self.set_absent(pool_id, replica_id, Some(reason.to_owned()));
+    /// promise by that, so this is for one that is not. False when there is nothing to take back: the promise was kept,
+    /// or the engine at another URL has made one of its own.
+    pub fn forsake(&self, promise: &Handoff, reason: Option<&str>) -> bool {
+        let stood = self.with_core(|core| core.forsake(promise, reason));
+        if stood {
+            self.tell(News::AtOnce);
+            self.tell_sleepers();
         }
-        let news = self.with_core(|core| core.forsake(pool_id, replica_id));
-        self.tell(news);
-        self.tell_sleepers();
+        stood
     }
 
     /// Returns when a request waits for this engine, which sleeps.

@@ -300,15 +300,16 @@ impl Core {
     /// Takes a slot back, from the life of the replica that gave it.
     pub(crate) fn release(&mut self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) -> Released {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let live = self
-            .pools
-            .get_mut(pool_id)
+        let pool = self.pools.get_mut(pool_id);
+        let is_drained = (pool.as_ref()).is_some_and(|pool| pool.drained.contains(replica_id));
+        let live = pool
             .and_then(|pool| pool.replicas.get_mut(replica_id))
             .filter(|replica| replica.generation == generation);
         let news = if let Some(replica) = live {
             replica.claimed = replica.claimed.saturating_sub(1);
             replica.report += 1;
-            News::No
+            // Where nothing new may begin, it counted only because of its requests.
+            (is_drained || replica.not_ready().is_some()).into()
         } else if let Some(sleeper) = self.sleeper_of(pool_id, replica_id, generation) {
             sleeper.claimed = sleeper.claimed.saturating_sub(1);
             News::No
@@ -346,7 +347,7 @@ impl Core {
             self.retired.swap_remove(index);
             self.forget_if_empty(pool_id);
         }
-        last.into()
+        News::AtOnce
     }
 
     /// The leases of the engine at `url`, those of its earlier lives included.

@@ -16,6 +16,7 @@ enum Move {
     Stop,
     Restart,
     Start,
+    Wanted,
     Wait(u16),
     Deadline,
 }
@@ -29,6 +30,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Stop),
         1 => Just(Move::Restart),
         1 => Just(Move::Start),
+        2 => Just(Move::Wanted),
         2 => any::<u16>().prop_map(Move::Wait),
         4 => Just(Move::Deadline),
     ];
@@ -41,6 +43,9 @@ struct World {
     now: Instant,
     alive: bool,
     announced: bool,
+    /// Offered without a handoff.
+    promised: bool,
+    sleepy: bool,
     quieting: bool,
     /// Starts since somebody last asked for one.
     starts: VecDeque<Instant>,
@@ -48,7 +53,7 @@ struct World {
 
 impl World {
     fn event(&mut self, event: Event) {
-        if matches!(event, Event::Start | Event::Restart) {
+        if matches!(event, Event::Start | Event::Restart | Event::Wanted) {
             self.starts.clear();
         }
         if matches!(event, Event::Exited { .. }) {
@@ -61,9 +66,15 @@ impl World {
         let phase = self.machine.phase();
         assert_eq!(
             deadline,
-            !phase.is_at_rest() && phase != Phase::Ready,
+            !phase.is_at_rest() && (phase != Phase::Ready || self.sleepy),
             "nothing waits for ever"
         );
+        if phase == Phase::Sleeping {
+            assert!(self.promised, "one that sleeps is offered");
+        }
+        if matches!(phase, Phase::Stopped | Phase::Failed | Phase::Backoff) {
+            assert!(!self.promised, "what does not come is not offered");
+        }
         let running = matches!(
             phase,
             Phase::Starting | Phase::Ready | Phase::Draining | Phase::Stopping
@@ -88,7 +99,14 @@ impl World {
                 }
             }
             Effect::Probe | Effect::Kill | Effect::Terminate => assert!(self.alive),
-            Effect::Announce => self.announced = true,
+            // What is announced keeps its promise.
+            Effect::Announce => (self.announced, self.promised) = (true, false),
+            Effect::Promise => {
+                assert!(self.announced, "it was there until now");
+                self.promised = true;
+            }
+            Effect::Forsake => self.promised = false,
+            Effect::Look => self.event(Event::Used(Usage::default())),
             Effect::Retract => self.announced = false,
             Effect::AwaitQuiet => self.quieting = true,
             Effect::Forget => assert!(!self.alive && !self.announced, "the handoff goes first"),
@@ -115,6 +133,7 @@ impl World {
             Move::Stop => self.event(Event::Stop),
             Move::Restart => self.event(Event::Restart),
             Move::Start => self.event(Event::Start),
+            Move::Wanted if self.promised => self.event(Event::Wanted),
             Move::Wait(millis) => {
                 self.now += Duration::from_millis(u64::from(millis));
                 self.event(Event::Tick);
@@ -123,7 +142,7 @@ impl World {
                 self.now = self.machine.deadline().map_or(self.now, |at| at.max(self.now));
                 self.event(Event::Tick);
             }
-            Move::Ready | Move::Refuse | Move::Exit { .. } | Move::Quiet => {}
+            Move::Ready | Move::Refuse | Move::Exit { .. } | Move::Quiet | Move::Wanted => {}
         }
     }
 }
@@ -137,20 +156,23 @@ fn policies() -> impl Strategy<Value = RestartPolicy> {
 }
 
 proptest! {
-    // spec: PROV-2, PROV-3, PROV-6
+    // spec: PROV-2, PROV-3, PROV-6, PROV-19
     #[test]
-    fn whatever_happens(restart in policies(), on_trial in any::<bool>(), moves in moves()) {
+    fn whatever_happens(restart in policies(), on_trial in any::<bool>(), sleepy in any::<bool>(), moves in moves()) {
         let policy = Policy {
             restart,
             ready_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(5),
             stop_grace: Duration::from_secs(5),
+            sleep_after: sleepy.then_some(Duration::from_secs(1)),
         };
         let mut world = World {
             machine: Machine::new(policy, on_trial),
             now: Instant::now(),
             alive: false,
             announced: false,
+            promised: false,
+            sleepy,
             quieting: false,
             starts: VecDeque::new(),
         };

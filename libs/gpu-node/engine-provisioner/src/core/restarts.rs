@@ -49,6 +49,13 @@ impl Restarts {
         self.recent.push_back(now);
     }
 
+    /// It is started because somebody needs it, and not because something was wrong.
+    pub(super) fn woken(&mut self, now: Instant) {
+        self.forgive();
+        self.recent.push_back(now);
+        self.total = self.total.max(1);
+    }
+
     /// It was started by somebody before us.
     pub(super) fn adopted(&mut self) {
         self.total += 1;

@@ -1,5 +1,7 @@
 //! Tests of the decisions, as scripts.
 
+mod sleep;
+
 use super::*;
 
 const POLICY: Policy = Policy {
@@ -7,6 +9,7 @@ const POLICY: Policy = Policy {
     ready_timeout: Duration::from_secs(60),
     drain_timeout: Duration::from_secs(30),
     stop_grace: Duration::from_secs(10),
+    sleep_after: None,
 };
 
 struct Script {

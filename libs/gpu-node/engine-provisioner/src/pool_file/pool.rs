@@ -76,6 +76,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     );
     let ready_timeout = seconds(f, "ready_timeout_secs", DEFAULT_READY_TIMEOUT, 1..=MAX_SECS);
     let drain_timeout = seconds(f, "drain_timeout_secs", DEFAULT_DRAIN_TIMEOUT, 0..=MAX_SECS);
+    let sleep_after = f.number("sleep_after_secs", &(1..=MAX_SECS));
     let stop_grace = seconds(f, "stop_grace_secs", DEFAULT_STOP_GRACE, 0..=MAX_SECS);
     Some(PoolSpec {
         pool_id: pool_id?,
@@ -92,6 +93,7 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
         drain_timeout,
         stop_grace,
         on_agent_stop: on_agent_stop.unwrap_or_default(),
+        sleep_after: sleep_after.map(u64::from).map(Duration::from_secs),
     })
 }
 

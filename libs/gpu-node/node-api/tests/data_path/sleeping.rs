@@ -93,7 +93,7 @@ async fn who_waits_in_vain_is_told_why_and_another_engine_is_tried_first() {
     let fails = async {
         node.registry.wanted(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&pool(), &replica("r0"), Some("backoff: out of memory"));
+            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
         node.registry.wanted(&pool(), &replica("r1")).await;
         node.registry.upsert(handoff_of(&engine.url(), "r1", 2)).unwrap();
     };
@@ -108,7 +108,7 @@ async fn who_waits_in_vain_is_told_why_and_another_engine_is_tried_first() {
     let fails = async {
         node.registry.wanted(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&pool(), &replica("r0"), Some("backoff: out of memory"));
+            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
     };
     let (answer, ()) = tokio::join!(node.chat(""), fails);
     assert_eq!(answer.status().as_u16(), 503);

@@ -46,7 +46,15 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
     assert!(registry.replicas().is_empty(), "nobody is there to be probed");
     assert!(registry.check_room(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
-    registry.forsake(&pool("p"), &replica("r0"), None);
+    let other = Handoff {
+        url: url(1),
+        ..promise.clone()
+    };
+    assert!(
+        !registry.forsake(&other, None),
+        "nobody takes back what another promised"
+    );
+    assert!(registry.forsake(&promise, None));
     assert!(registry.statuses().is_empty());
 }
 
@@ -99,7 +107,7 @@ fn who_waits_in_vain_is_told_why() {
     let registry = PoolRegistry::new(Vec::new());
     registry.set_asleep(sleeper("r0", 1));
     let waits = promised(&registry, "m");
-    registry.forsake(&pool("p"), &replica("r0"), Some("backoff: no memory"));
+    registry.forsake(&sleeper("r0", 1), Some("backoff: no memory"));
     assert_eq!(
         now(waits).unwrap_err(),
         ClaimError::NotReady("backoff: no memory".into())
