@@ -1,6 +1,7 @@
 //! `orchestratord`, the control plane: parse, build, connect, wait, stop in order.
 
 mod app;
+mod check;
 mod config;
 mod watching;
 
@@ -9,5 +10,5 @@ use std::process::ExitCode;
 use config::{Config, PROGRAM};
 
 fn main() -> ExitCode {
-    daemon::main(&PROGRAM, Config::from_environment, app::run)
+    daemon::main(&PROGRAM, Config::from_environment, check::look, app::run)
 }

@@ -29,6 +29,7 @@ mod supervised;
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -196,6 +197,23 @@ impl Cluster {
             ("ORCHESTRATORD_URL", url.as_str()),
         ];
         Node::start(self.daemon(name, &self.binaries.pool_managerd, &[&cloud, settings])?)
+    }
+
+    /// What `pool-managerd check` says with these settings and no others, as a table or as JSON, and its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn check_node(&self, arguments: &[&str], settings: &[Setting<'_>]) -> Result<(Option<i32>, String)> {
+        let output = Command::new(&self.binaries.pool_managerd)
+            .arg("check")
+            .args(arguments)
+            .current_dir(self.directory())
+            .env_clear()
+            .envs(settings.iter().copied())
+            .output()
+            .context("cannot run pool-managerd")?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// Starts an engine with so many slots.

@@ -9,6 +9,7 @@ mod auth;
 mod bad_handoffs;
 mod by_hand;
 mod bytes;
+mod check;
 mod disconnects;
 mod engine;
 mod figures;

@@ -7,7 +7,7 @@ use pool_registry_types::{
     ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest, RegisterResponse,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body, RequestBuilder, http::Response};
 
 use crate::control_plane::{ControlPlane, RequestError};
 
@@ -19,7 +19,7 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// How much of a foreign text an error repeats.
-const MAX_ECHO_CHARS: usize = 200;
+pub(crate) const MAX_ECHO_CHARS: usize = 200;
 
 /// A client of the control plane.
 pub(crate) struct HttpControlPlane {
@@ -47,6 +47,19 @@ impl HttpControlPlane {
         }
     }
 
+    /// The body of the answer to `GET url`.
+    pub(crate) fn get(&self, url: String, timeout: Duration) -> Result<Vec<u8>, RequestError> {
+        let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+        read(self.with_token(request).call())
+    }
+
+    fn with_token<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", token.header_value()),
+            None => request,
+        }
+    }
+
     fn post<T: DeserializeOwned>(
         &self,
         url: String,
@@ -54,17 +67,14 @@ impl HttpControlPlane {
         timeout: Duration,
     ) -> Result<T, RequestError> {
         let body = serde_json::to_vec(body).map_err(|error| RequestError::NoAnswer(error.to_string()))?;
-        let mut request = self
+        let request = self
             .agent
             .post(url)
             .config()
             .timeout_global(Some(timeout))
             .build()
             .content_type("application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", token.header_value());
-        }
-        let answer = read(request.send(&body))?;
+        let answer = read(self.with_token(request).send(&body))?;
         serde_json::from_slice(&answer)
             .map_err(|error| RequestError::NotUnderstood(format!("{error} in {}", echo(&answer))))
     }
@@ -91,16 +101,13 @@ impl ControlPlane for HttpControlPlane {
     }
 
     fn deregister(&mut self, url: &HttpUrl, node_id: &NodeId, timeout: Duration) -> Result<(), RequestError> {
-        let mut request = self
+        let request = self
             .agent
             .delete(format!("{url}/v2/nodes/{node_id}"))
             .config()
             .timeout_global(Some(timeout))
             .build();
-        if let Some(token) = &self.token {
-            request = request.header("authorization", token.header_value());
-        }
-        match read(request.call()) {
+        match read(self.with_token(request).call()) {
             Ok(_) | Err(RequestError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),
         }

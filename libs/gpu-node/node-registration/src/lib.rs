@@ -31,6 +31,7 @@ mod handle;
 mod http;
 mod incarnation;
 mod journal;
+mod look;
 mod machine;
 mod report;
 mod shared;
@@ -42,5 +43,6 @@ mod scripted;
 
 pub use config::{Config, DEFAULT_HEARTBEAT_INTERVAL};
 pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle, StartError};
+pub use look::{LookError, Welcome, look};
 pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};

@@ -44,16 +44,19 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     daemon::main(&PROGRAM, configuration, run)
+//!     daemon::main(&PROGRAM, configuration, |_config, _report| {}, run)
 //! }
 //! ```
 
+pub mod check;
 mod help;
 mod program;
+mod report;
 mod running;
 mod settings;
 
 pub use help::{Setting, Unset};
 pub use program::{Program, main};
+pub use report::{Finding, Report, Verdict};
 pub use running::{Daemon, JOIN_TIMEOUT, StartError};
 pub use settings::Settings;

@@ -14,7 +14,7 @@ use service_runtime::{
 };
 
 use crate::{
-    Setting, Settings,
+    Report, Setting, Settings, check,
     help::{lines, rows},
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
@@ -66,9 +66,10 @@ impl Program {
         } = self;
         let rows = rows(self.settings);
         format!(
-            "{name}, {title}\n\nUsage: {name} [--help | --version | --settings]\n\n{about}\n\n\
+            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings]\n\n{about}\n\n\
+             `check` looks at everything a start needs, says what is wrong and how to mend it, and starts nothing.\n\n\
              Settings come from the environment; --settings prints them for programs:\n\n{rows}\n{ending}\n\
-             Exit codes: 0 stopped, 1 failed, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
+             Exit codes: 0 stopped, 1 failed, or errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
         )
     }
 
@@ -103,6 +104,9 @@ fn say(text: &str) -> ExitCode {
 
 /// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it returns.
 ///
+/// With the argument `check` it is a short one: it looks at what a start needs, at more by `look`, and prints a
+/// [`Report`]; 1 when there are errors.
+///
 /// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when
 /// [`Daemon::asked_to_stop`] returns, and calls [`Daemon::end`] last. The exit code is 0 when it has stopped in order, 1 when it failed or one of its tasks
 /// panicked, 64 when an argument or a setting is bad. An error is logged in its alternate form, with its causes in
@@ -110,23 +114,26 @@ fn say(text: &str) -> ExitCode {
 pub fn main<C, E>(
     program: &'static Program,
     configure: impl FnOnce(Environment) -> Result<C, Problems>,
+    look: impl FnOnce(&C, &mut Report),
     run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
 ) -> ExitCode
 where
     C: AsRef<Settings>,
     E: Display + From<StartError>,
 {
-    match std::env::args_os()
-        .nth(1)
-        .as_ref()
-        .map(|argument| argument.to_string_lossy())
-        .as_deref()
-    {
-        None => {}
-        Some("--help" | "-h") => return say(&program.help()),
-        Some("--settings") => return say(&lines(program.settings)),
-        Some("--version" | "-V") => return say(&program.version_line()),
-        Some(other) => {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        [] => {}
+        ["--help" | "-h", ..] => return say(&program.help()),
+        ["--settings", ..] => return say(&lines(program.settings)),
+        ["--version" | "-V", ..] => return say(&program.version_line()),
+        ["check"] => return said(&checked(program, configure, look), false),
+        ["check", "--json"] => return said(&checked(program, configure, look), true),
+        ["check", other, ..] | [other, ..] => {
             return program.refuse(&format!(
                 "unknown argument {other:?}; settings come from the environment, see --help"
             ));
@@ -156,6 +163,39 @@ where
             tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Looks at everything that a start needs.
+fn checked<C: AsRef<Settings>>(
+    program: &Program,
+    configure: impl FnOnce(Environment) -> Result<C, Problems>,
+    look: impl FnOnce(&C, &mut Report),
+) -> Report {
+    let mut report = Report::default();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    check::unknown_settings(&mut report, program, names);
+    match configure(program.environment()) {
+        Err(problems) => check::bad_settings(&mut report, program, &problems),
+        Ok(config) => {
+            check::common(&mut report, program, config.as_ref());
+            look(&config, &mut report);
+        }
+    }
+    report
+}
+
+fn said(report: &Report, as_json: bool) -> ExitCode {
+    let text = if as_json {
+        serde_json::to_string(report).unwrap_or_else(|error| error.to_string())
+    } else {
+        report.to_string()
+    };
+    let said = say(&text);
+    if report.has_errors() {
+        ExitCode::FAILURE
+    } else {
+        said
     }
 }
 

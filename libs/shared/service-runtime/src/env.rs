@@ -172,6 +172,13 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// The variables that are wrong and what would be right, in the order in which they were noted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|problem| (problem.name.as_str(), problem.text.as_str()))
+    }
+
     /// Ends the collection.
     ///
     /// # Errors

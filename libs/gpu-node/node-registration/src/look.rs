@@ -1,0 +1,190 @@
+//! A look at the control plane that changes nothing there: whether this node could join.
+
+use pool_registry_types::{ErrorCode, HttpUrl, NodeId};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::{
+    config::Config,
+    control_plane::RequestError,
+    http::{HttpControlPlane, MAX_ECHO_CHARS},
+};
+
+/// What a control plane says to a node that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Welcome {
+    /// Its version, where it tells it.
+    pub version: Option<String>,
+}
+
+/// Why a node could not join.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// No answer came.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// The token is missing or wrong.
+    #[error("it does not accept the token of this node: {0}")]
+    Token(String),
+    /// It is an `orchestratord` in the HOME profile.
+    #[error("it runs in the HOME profile, where no node joins")]
+    Home,
+    /// Another machine uses this node id.
+    #[error("the node id {node_id} is in use by the machine {machine}")]
+    Conflict {
+        /// This node.
+        node_id: NodeId,
+        /// The machine that has it.
+        machine: String,
+    },
+    /// Something else answers.
+    #[error("this is no orchestratord: {0}")]
+    Foreign(String),
+}
+
+impl LookError {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => {
+                "start orchestratord, or mend ORCHESTRATORD_URL, the name's address or the firewall between"
+            }
+            Self::Token(_) => "set LLORCH_API_TOKEN to the token that orchestratord was started with",
+            Self::Home => "start it with ORCHESTRATORD_CLOUD_PROFILE=true",
+            Self::Conflict { .. } => {
+                "give one of the two another POOL_MANAGERD_NODE_ID, or stop the other; where both are this \
+                 machine, give it its former POOL_MANAGERD_MACHINE_ID"
+            }
+            Self::Foreign(_) => "mend ORCHESTRATORD_URL: it is the address alone, without a path such as /v1",
+        }
+    }
+}
+
+/// Asks each control plane of `config` whether this node could join, one after the other. Blocks for
+/// [`Config::request_timeout`] each at most.
+#[must_use]
+pub fn look(config: &Config) -> Vec<(HttpUrl, Result<Welcome, LookError>)> {
+    let client = HttpControlPlane::new(config.connect_timeout, config.token.clone());
+    let looked = config.orchestrators.iter().map(|url| {
+        let known = client.get(
+            format!("{url}/v2/nodes/{}", config.node_id),
+            config.request_timeout,
+        );
+        let welcome = judge(config, known).map(|()| Welcome {
+            version: client
+                .get(format!("{url}/metrics"), config.request_timeout)
+                .ok()
+                .and_then(|metrics| version(&String::from_utf8_lossy(&metrics))),
+        });
+        (url.clone(), welcome)
+    });
+    looked.collect()
+}
+
+/// What the answer to "who is this node?" means.
+fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), LookError> {
+    let error = match answer {
+        Ok(body) => {
+            let node: Value =
+                serde_json::from_slice(&body).map_err(|error| LookError::Foreign(error.to_string()))?;
+            let machine = node["machine_id"]
+                .as_str()
+                .ok_or_else(|| LookError::Foreign("its answer describes no node".to_owned()))?;
+            let is_alive = node["status"] != "offline";
+            return if is_alive && machine != config.machine_id.as_str() {
+                Err(LookError::Conflict {
+                    node_id: config.node_id.clone(),
+                    machine: machine.chars().take(MAX_ECHO_CHARS).collect(),
+                })
+            } else {
+                Ok(())
+            };
+        }
+        Err(error) => error,
+    };
+    let has = |code: ErrorCode| matches!(&error, RequestError::Refused { code: Some(found), .. } if found == code.as_str());
+    match &error {
+        // It knows us not yet.
+        _ if has(ErrorCode::UnknownNode) => Ok(()),
+        _ if has(ErrorCode::CloudProfileDisabled) => Err(LookError::Home),
+        _ if error.is_about_the_token() => Err(LookError::Token(error.to_string())),
+        RequestError::NoAnswer(reason) => Err(LookError::Unreachable(reason.clone())),
+        RequestError::Refused { .. } | RequestError::NotUnderstood(_) => {
+            Err(LookError::Foreign(error.to_string()))
+        }
+    }
+}
+
+/// The version among the figures of an `orchestratord`.
+fn version(metrics: &str) -> Option<String> {
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("build_info{") && line.contains("name=\"orchestratord\""))?;
+    let (_, rest) = line.split_once("version=\"")?;
+    let (version, _) = rest.split_once('"')?;
+    Some(version.chars().take(MAX_ECHO_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let url = || HttpUrl::new("http://h:1").unwrap();
+        Config::new("n".parse().unwrap(), "m".parse().unwrap(), url(), url())
+    }
+
+    fn refused(status: u16, code: Option<ErrorCode>) -> Result<Vec<u8>, RequestError> {
+        Err(RequestError::Refused {
+            status,
+            code: code.map(|code| code.as_str().to_owned()),
+            message: "why".to_owned(),
+            retry_after: None,
+        })
+    }
+
+    // spec: CHECK-4
+    #[test]
+    fn each_answer_has_its_meaning() {
+        let node = |machine: &str, status: &str| {
+            Ok(serde_json::json!({"machine_id": machine, "status": status})
+                .to_string()
+                .into_bytes())
+        };
+        let judged = |answer| judge(&config(), answer);
+        assert_eq!(judged(node("m", "online")), Ok(()));
+        assert_eq!(judged(node("other", "offline")), Ok(()));
+        assert!(matches!(
+            judged(node("other", "online")),
+            Err(LookError::Conflict { .. })
+        ));
+        assert_eq!(judged(refused(404, Some(ErrorCode::UnknownNode))), Ok(()));
+        assert_eq!(
+            judged(refused(503, Some(ErrorCode::CloudProfileDisabled))),
+            Err(LookError::Home)
+        );
+        for (answer, expected) in [
+            (refused(401, Some(ErrorCode::Unauthorized)), "accept the token"),
+            (refused(403, None), "accept the token"),
+            (refused(404, None), "no orchestratord"),
+            (Ok(b"<html>".to_vec()), "no orchestratord"),
+            (Ok(b"{}".to_vec()), "no orchestratord"),
+            (Err(RequestError::NoAnswer("refused".into())), "cannot be reached"),
+        ] {
+            let error = judged(answer).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(!error.mend().is_empty());
+        }
+    }
+
+    #[test]
+    fn the_version_is_among_the_figures() {
+        let metrics =
+            "# TYPE build info\nbuild_info{name=\"orchestratord\",version=\"0.1.0\"} 1\nother 2\n# EOF\n";
+        assert_eq!(version(metrics).as_deref(), Some("0.1.0"));
+        assert_eq!(version("build_info{name=\"nginx\",version=\"1\"} 1\n"), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! What was looked at before a start, what is wrong, and how to mend it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What a finding means for a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It starts, but perhaps not as was meant.
+    Warning,
+    /// It does not start, or not all of it works.
+    Error,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whether it is as it should be.
+    pub verdict: Verdict,
+    /// What was looked at: a variable, a pool, a GPU.
+    pub subject: String,
+    /// How it is.
+    pub found: String,
+    /// What to do about it; absent when nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+/// Everything that was looked at, in that order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Something is as it should be.
+    pub fn ok(&mut self, subject: impl Into<String>, found: impl Into<String>) {
+        self.add(Verdict::Ok, subject.into(), found.into(), None);
+    }
+
+    /// Something may not be as was meant; `mend` says what to do then.
+    pub fn warning(&mut self, subject: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
+        self.add(Verdict::Warning, subject.into(), found.into(), Some(mend.into()));
+    }
+
+    /// Something is wrong; `mend` says what to do.
+    pub fn error(&mut self, subject: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
+        self.add(Verdict::Error, subject.into(), found.into(), Some(mend.into()));
+    }
+
+    fn add(&mut self, verdict: Verdict, subject: String, found: String, mend: Option<String>) {
+        self.findings.push(Finding {
+            verdict,
+            subject,
+            found,
+            mend,
+        });
+    }
+
+    /// What was found, in order.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Whether anything is wrong. Warnings are not.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.count(Verdict::Error) > 0
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.findings
+            .iter()
+            .filter(|finding| finding.verdict == verdict)
+            .count()
+    }
+}
+
+impl fmt::Display for Report {
+    /// A table for people; what is to be done stands below what is wrong.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subjects = self
+            .findings
+            .iter()
+            .map(|finding| finding.subject.chars().count());
+        let width = subjects.max().unwrap_or_default();
+        for finding in &self.findings {
+            let verdict = finding.verdict.as_str();
+            // A text of several lines stays in its column.
+            let indent = format!("\n{:9}{:width$}  ", "", "");
+            let found = finding.found.trim_end().replace('\n', &indent);
+            writeln!(f, "{verdict:7}  {:width$}  {found}", finding.subject)?;
+            if let Some(mend) = &finding.mend {
+                writeln!(f, "{:9}{:width$}  mend: {mend}", "", "")?;
+            }
+        }
+        let (errors, warnings) = (self.count(Verdict::Error), self.count(Verdict::Warning));
+        write!(f, "{errors} errors, {warnings} warnings")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let mut report = Report::default();
+        report.ok("A", "good");
+        report.warning("LONGER", "odd", "look at it");
+        report.error("A", "line 1\nline 2", "write it anew");
+        report
+    }
+
+    // spec: CHECK-1
+    #[test]
+    fn people_get_a_table_with_what_to_do() {
+        assert_eq!(
+            report().to_string(),
+            "ok       A       good\n\
+             warning  LONGER  odd\n                 mend: look at it\n\
+             error    A       line 1\n                 line 2\n                 mend: write it anew\n\
+             1 errors, 1 warnings"
+        );
+    }
+
+    // spec: CHECK-1
+    #[test]
+    fn programs_get_json() {
+        assert!(report().has_errors() && !Report::default().has_errors());
+        assert_eq!(
+            serde_json::to_value(report()).unwrap()["findings"][1],
+            serde_json::json!({"verdict": "warning", "subject": "LONGER", "found": "odd", "mend": "look at it"})
+        );
+    }
+}
