@@ -60,7 +60,7 @@ pub struct CandidateAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<&'static str>,
     /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
-    pub score: [u64; 2],
+    pub score: [u32; 2],
     /// Slots that are taken.
     pub slots_used: u32,
     /// Slots it has.
@@ -117,7 +117,7 @@ async fn explain(
         replica_id: candidate.key.replica,
         chosen: candidate.chosen,
         skipped: candidate.skip.map(Skip::as_str),
-        score: [candidate.rank.0, candidate.rank.1],
+        score: candidate.rank.parts(),
         slots_used: candidate.slots_used,
         slots_total: candidate.slots_total,
         vram_free_bytes: candidate.vram_free_bytes,

@@ -16,7 +16,8 @@ use thiserror::Error;
 
 pub use affinity::{Affinity, MAX_BLOCKS, prompt_blocks, session_key};
 pub use prefix::{PrefixIndex, PrefixMatch};
-pub use strategy::{Strategy, UnknownStrategy};
+pub use strategy::{Rank, Strategy, UnknownStrategy};
+use strategy::{Turn, least_loaded, prefix as by_prefix, round_robin, session as by_session, weighted};
 
 /// What the data path knows of an endpoint at this moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,9 +141,6 @@ pub struct Candidate<'a> {
     pub skip: Option<Skip>,
 }
 
-/// Where a candidate stands: compared part by part, lower is better.
-pub type Rank = (u64, u64);
-
 /// All candidates for the question in the table's order, each with its rank and why it is skipped.
 ///
 /// An endpoint without an entry in `loads` (which has one per endpoint of the table) counts as idle.
@@ -152,12 +150,12 @@ pub fn explain<'a>(
     question: &'a Question<'a>,
 ) -> impl Iterator<Item = Candidate<'a>> {
     let places = table.candidates(question.model);
-    let count = places.len() as u64;
-    (0_u64..).zip(places).filter_map(move |(position, &index)| {
+    let turn = Turn::new(question.turn, places.len());
+    (0_u32..).zip(places).filter_map(move |(position, &index)| {
         let endpoint = table.endpoints().get(index as usize)?;
         let summary = table.summaries().get(index as usize)?;
         let load = loads.get(index as usize).copied().unwrap_or_default();
-        let rank = question.strategy.rank(question, summary, load, position, count);
+        let rank = rank(question, summary, load, turn, position);
         let skip = eligible(index, table, summary, load, question).err();
         Some(Candidate {
             index,
@@ -169,38 +167,102 @@ pub fn explain<'a>(
     })
 }
 
-/// The endpoint the request goes to.
+/// Where a candidate stands by the question's strategy.
+fn rank(question: &Question<'_>, summary: &Summary, load: Load, turn: Turn, position: u32) -> Rank {
+    match (question.strategy, question.session) {
+        (Strategy::LeastLoaded, _) | (Strategy::Session, None) => least_loaded(summary, load),
+        (Strategy::RoundRobin, _) => round_robin(turn, position),
+        (Strategy::Weighted, _) => weighted(summary, load, turn, position),
+        (Strategy::Session, Some(id)) => by_session(id, summary),
+        (Strategy::Prefix, _) => by_prefix(question.prefix, summary, load, turn, position),
+    }
+}
+
+/// The endpoint the request goes to: the first of those with the lowest rank.
 ///
 /// # Errors
 /// When it has no place now; see [`NoPlace`].
 pub fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> Result<u32, NoPlace> {
     let places = table.candidates(question.model);
-    let count = places.len() as u64;
-    if count == 0 {
-        return Err(NoPlace::UnknownModel);
+    let turn = Turn::new(question.turn, places.len());
+    let walk = Walk {
+        table,
+        loads,
+        question,
+        places,
+    };
+    match (question.strategy, question.session) {
+        (Strategy::LeastLoaded, _) | (Strategy::Session, None) => {
+            walk.lowest(|_, summary, load| least_loaded(summary, load))
+        }
+        (Strategy::RoundRobin, _) => walk.lowest(|position, _, _| round_robin(turn, position)),
+        (Strategy::Weighted, _) => {
+            walk.lowest(|position, summary, load| weighted(summary, load, turn, position))
+        }
+        (Strategy::Session, Some(id)) => walk.lowest(|_, summary, _| by_session(id, summary)),
+        (Strategy::Prefix, _) => walk.lowest(|position, summary, load| {
+            by_prefix(question.prefix, summary, load, turn, position)
+        }),
     }
-    let mut any_full = false;
-    let mut best: Option<(Rank, u32)> = None;
-    for (position, &index) in (0_u64..).zip(places) {
-        let Some(summary) = table.summaries().get(index as usize) else {
-            continue;
-        };
-        let load = loads.get(index as usize).copied().unwrap_or_default();
-        match eligible(index, table, summary, load, question) {
-            Err(Skip::Full) => any_full = true,
-            Err(_) => {}
-            Ok(()) => {
-                let rank = question.strategy.rank(question, summary, load, position, count);
-                if best.is_none_or(|(lowest, _)| rank < lowest) {
-                    best = Some((rank, index));
-                }
-            }
+}
+
+/// A walk over the candidates of a question.
+struct Walk<'a> {
+    table: &'a RoutingTable,
+    loads: &'a [Load],
+    question: &'a Question<'a>,
+    places: &'a [u32],
+}
+
+impl Walk<'_> {
+    fn lowest(&self, rank: impl Fn(u32, &Summary, Load) -> Rank) -> Result<u32, NoPlace> {
+        if self.places.is_empty() {
+            return Err(NoPlace::UnknownModel);
+        }
+        // Most requests may go anywhere, and then nothing but the summaries is looked at.
+        if self.question.pin.is_none() && self.question.tried.is_empty() {
+            self.lowest_of(|_| true, rank)
+        } else {
+            self.lowest_of(|index| self.may_go_to(index), rank)
         }
     }
-    match best {
-        Some((_, index)) => Ok(index),
-        None if any_full => Err(NoPlace::Full),
-        None => Err(NoPlace::NoneRoutable),
+
+    fn may_go_to(&self, index: u32) -> bool {
+        !self.question.tried.contains(&index)
+            && self.question.pin.is_none_or(|pin| {
+                let endpoint = self.table.endpoints().get(index as usize);
+                endpoint.is_some_and(|endpoint| endpoint.key.node == *pin)
+            })
+    }
+
+    /// The rules are those of [`eligible`], without a branch that depends on a candidate: which of thousands are full
+    /// cannot be foreseen by the processor either.
+    #[inline(always)]
+    fn lowest_of(
+        &self,
+        may_go_to: impl Fn(u32) -> bool,
+        rank: impl Fn(u32, &Summary, Load) -> Rank,
+    ) -> Result<u32, NoPlace> {
+        let summaries = self.table.summaries();
+        let mut any_full = false;
+        let mut best = Rank::LAST;
+        let mut chosen = None;
+        for (position, &index) in (0_u32..).zip(self.places) {
+            let Some(summary) = summaries.get(index as usize) else {
+                continue;
+            };
+            let load = self.loads.get(index as usize).copied().unwrap_or_default();
+            let would_do = (summary.state == State::Ready) & !load.quarantined & may_go_to(index);
+            let full = load.used >= summary.slots_total;
+            any_full |= would_do & full;
+            let rank = rank(position, summary, load);
+            let rank = if would_do & !full { rank } else { Rank::LAST };
+            if rank < best {
+                best = rank;
+                chosen = Some(index);
+            }
+        }
+        chosen.ok_or(if any_full { NoPlace::Full } else { NoPlace::NoneRoutable })
     }
 }
 

@@ -23,9 +23,11 @@ pub struct PrefixIndex {
 /// How much of a prompt each of a few endpoints has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrefixMatch {
-    blocks: usize,
+    blocks: u32,
     /// `(endpoint hash, blocks seen)`.
-    seen: Vec<(u64, usize)>,
+    seen: Vec<(u64, u32)>,
+    /// One bit for each of them, so that nearly all of the others are told apart at a glance.
+    bits: u64,
 }
 
 impl PrefixIndex {
@@ -58,17 +60,20 @@ impl PrefixIndex {
     #[must_use]
     pub fn find(&self, blocks: &[u64]) -> PrefixMatch {
         let mut found = PrefixMatch {
-            blocks: blocks.len(),
-            seen: Vec::new(),
+            blocks: u32::try_from(blocks.len()).unwrap_or(u32::MAX),
+            ..PrefixMatch::default()
         };
-        for (depth, block) in (1..).zip(blocks) {
+        for (depth, block) in (1_u32..).zip(blocks) {
             let Some(seen) = self.recent.get(block).or_else(|| self.older.get(block)) else {
                 break;
             };
             for endpoint in seen.iter().filter(|endpoint| **endpoint != 0) {
                 match found.seen.iter_mut().find(|(known, _)| known == endpoint) {
                     Some((_, deepest)) => *deepest = depth,
-                    None => found.seen.push((*endpoint, depth)),
+                    None => {
+                        found.bits |= bit(*endpoint);
+                        found.seen.push((*endpoint, depth));
+                    }
                 }
             }
         }
@@ -79,15 +84,25 @@ impl PrefixIndex {
 impl PrefixMatch {
     /// The part of the prompt that an endpoint has seen, of `whole`.
     #[must_use]
-    pub fn part_seen_by(&self, endpoint: u64, whole: u64) -> u64 {
+    #[inline]
+    pub fn part_seen_by(&self, endpoint: u64, whole: u32) -> u32 {
+        if self.bits & bit(endpoint) == 0 {
+            return 0;
+        }
         let depth = self
             .seen
             .iter()
             .find(|(known, _)| *known == endpoint)
             .map_or(0, |(_, depth)| *depth);
-        // At most 256 blocks: no overflow.
-        whole * depth as u64 / self.blocks.max(1) as u64
+        let part = u64::from(whole) * u64::from(depth) / u64::from(self.blocks.max(1));
+        // No endpoint has seen more than all.
+        u32::try_from(part).unwrap_or(whole)
     }
+}
+
+/// An endpoint's bit in [`PrefixMatch::bits`]; its hash is evenly spread.
+fn bit(endpoint: u64) -> u64 {
+    1 << (endpoint & 63)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use routing_table::Summary;
 use thiserror::Error;
 
-use crate::{Load, Question, Rank, affinity::mix};
+use crate::{Load, PrefixMatch, affinity::mix};
 
 /// How to choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ pub enum Strategy {
 pub struct UnknownStrategy(String);
 
 /// A whole: what parts of it are counted in.
-const WHOLE: u64 = 1 << 20;
+const WHOLE: u32 = 1 << 20;
 
 impl Strategy {
     /// Every strategy.
@@ -53,47 +53,100 @@ impl Strategy {
             Self::Prefix => "prefix",
         }
     }
+}
 
-    /// Where an endpoint stands that is at `position` among `count` candidates.
-    pub(crate) fn rank(
-        self,
-        question: &Question<'_>,
-        summary: &Summary,
-        load: Load,
-        position: u64,
-        count: u64,
-    ) -> Rank {
-        match (self, question.session) {
-            (Self::LeastLoaded, _) | (Self::Session, None) => {
-                (u64::from(u32::MAX - summary.vram_gib), u64::from(load.used))
-            }
-            (Self::RoundRobin, _) => (turns_away(question.turn, position, count), 0),
-            (Self::Weighted, _) => (
-                busy_part(summary, load),
-                turns_away(question.turn, position, count),
-            ),
-            (Self::Session, Some(session)) => (u64::MAX - mix(session ^ summary.hash), 0),
-            (Self::Prefix, _) => {
-                let unseen = question
-                    .prefix
-                    .map_or(WHOLE, |prefix| WHOLE - prefix.part_seen_by(summary.hash, WHOLE));
-                (
-                    unseen + busy_part(summary, load),
-                    turns_away(question.turn, position, count),
-                )
-            }
+/// Where a candidate stands by a strategy: lower is better, and of equal ones the first in the table's order is.
+///
+/// Two numbers, the first of which counts before the second, in one: to compare candidates is most of what a choice
+/// among thousands does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(u64);
+
+impl Rank {
+    /// Behind everybody: no candidate has it.
+    pub(crate) const LAST: Self = Self(u64::MAX);
+
+    fn new(first: u32, second: u32) -> Self {
+        Self(u64::from(first) << 32 | u64::from(second)).before_last()
+    }
+
+    fn before_last(self) -> Self {
+        self.min(Self(u64::MAX - 1))
+    }
+
+    /// The two numbers, for people.
+    #[must_use]
+    pub fn parts(self) -> [u32; 2] {
+        let part = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+        [part(self.0 >> 32), part(self.0)]
+    }
+}
+
+/// Whose turn it is among the candidates, going round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    start: u32,
+    count: u32,
+}
+
+impl Turn {
+    pub(crate) fn new(turn: u64, count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        // What is left of a division by a 32-bit number is one.
+        let start = u32::try_from(turn % u64::from(count)).unwrap_or_default();
+        Self { start, count }
+    }
+
+    /// How far a candidate is from the one whose turn it is.
+    fn away(self, position: u32) -> u32 {
+        if position >= self.start {
+            position - self.start
+        } else {
+            position + (self.count - self.start)
         }
     }
 }
 
-/// How far a candidate is from the one whose turn it is, going round.
-fn turns_away(turn: u64, position: u64, count: u64) -> u64 {
-    (position + count - turn % count) % count
+// One function for each strategy, and not one with a `match` in it: a choice walks over thousands of candidates by one
+// strategy.
+
+pub(crate) fn least_loaded(summary: &Summary, load: Load) -> Rank {
+    Rank::new(u32::MAX - summary.vram_gib, load.used)
+}
+
+pub(crate) fn round_robin(turn: Turn, position: u32) -> Rank {
+    Rank::new(turn.away(position), 0)
+}
+
+pub(crate) fn weighted(summary: &Summary, load: Load, turn: Turn, position: u32) -> Rank {
+    Rank::new(busy_part(summary, load), turn.away(position))
+}
+
+pub(crate) fn session(session: u64, summary: &Summary) -> Rank {
+    Rank(u64::MAX - mix(session ^ summary.hash)).before_last()
+}
+
+pub(crate) fn prefix(
+    seen: Option<&PrefixMatch>,
+    summary: &Summary,
+    load: Load,
+    turn: Turn,
+    position: u32,
+) -> Rank {
+    let unseen = seen.map_or(WHOLE, |seen| WHOLE - seen.part_seen_by(summary.hash, WHOLE));
+    Rank::new(unseen + busy_part(summary, load), turn.away(position))
 }
 
 /// The busy part of an endpoint's slots, of [`WHOLE`].
-fn busy_part(summary: &Summary, load: Load) -> u64 {
-    WHOLE * u64::from(load.used) / u64::from(summary.slots_total.max(1))
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of two equal parts the quotients are the same number, and a float's division is a fifth of an integer's"
+)]
+fn busy_part(summary: &Summary, load: Load) -> u32 {
+    let part = load.used as f32 / summary.slots_total.max(1) as f32;
+    (part.min(1.0) * WHOLE as f32) as u32
 }
 
 impl fmt::Display for Strategy {
