@@ -8,7 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use routing_table::{Endpoint, EndpointKey, Hop, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, Hop, Labels, RoutingTable};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::{Instant, sleep_until},
@@ -285,6 +285,12 @@ impl Lease {
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.grant.endpoint()
+    }
+
+    /// The endpoint's name as the values of headers; `None` cannot happen for a lease that was handed out.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Labels> {
+        self.grant.table.labels().get(self.grant.index as usize)
     }
 
     /// The request's place in the order of arrival, to be kept when it is tried again.

@@ -27,7 +27,8 @@ impl<S: HttpService> HttpService for Front<S> {
 
     async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
         if Gateway::serves(request.uri().path()) {
-            self.gateway.handle(request).await.map(Either::Left)
+            // In a box: the state of a request on its way is large, and the server moves the future around it.
+            Box::pin(self.gateway.handle(request)).await.map(Either::Left)
         } else {
             self.inner.respond(request).await.map(Either::Right)
         }

@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use admission::{Priority, Wish};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
 use serde::Deserialize;
@@ -36,16 +36,25 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the headers; `strategy` is what holds when they name none.
     pub(crate) fn read(headers: &HeaderMap, strategy: Strategy, now: Instant) -> Result<Self, Fault> {
-        Ok(Self {
-            deadline: deadline(headers, now)?,
-            priority: parse(headers, &PRIORITY, "X-Priority")?.unwrap_or_default(),
-            strategy: parse(headers, &STRATEGY, "X-Llorch-Strategy")?.unwrap_or(strategy),
-            pin: parse(headers, &PIN_NODE, "X-Llorch-Pin-Node")?,
-            session: headers
-                .get(SESSION)
-                .and_then(|id| id.to_str().ok())
-                .map(session_key),
-        })
+        let mut options = Self {
+            deadline: None,
+            priority: Priority::default(),
+            strategy,
+            pin: None,
+            session: None,
+        };
+        // Once over what is there, instead of asking for each: most requests have none of them.
+        for (name, value) in headers {
+            match name {
+                name if *name == DEADLINE => options.deadline = Some(deadline(value, now)?),
+                name if *name == PRIORITY => options.priority = parse(value, "X-Priority")?,
+                name if *name == STRATEGY => options.strategy = parse(value, "X-Llorch-Strategy")?,
+                name if *name == PIN_NODE => options.pin = Some(parse(value, "X-Llorch-Pin-Node")?),
+                name if *name == SESSION => options.session = value.to_str().ok().map(session_key),
+                _ => {}
+            }
+        }
+        Ok(options)
     }
 
     /// Where the request would like to go. The body is read again only for strategies that look into it.
@@ -92,46 +101,39 @@ struct Related<'a> {
     input: Option<&'a RawValue>,
 }
 
-fn parse<T>(headers: &HeaderMap, name: &HeaderName, shown: &'static str) -> Result<Option<T>, Fault>
+fn parse<T>(value: &HeaderValue, shown: &'static str) -> Result<T, Fault>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
 {
-    let Some(value) = headers.get(name) else {
-        return Ok(None);
-    };
     let text = value
         .to_str()
         .map_err(|_| Fault::field(shown, format!("the header {shown} must be plain text")))?;
     text.trim()
         .parse()
-        .map(Some)
         .map_err(|error: T::Err| Fault::field(shown, format!("the header {shown} {error}")))
 }
 
 /// The instant at which the client wants no answer any more.
-fn deadline(headers: &HeaderMap, now: Instant) -> Result<Option<Instant>, Fault> {
-    let Some(value) = headers.get(DEADLINE) else {
-        return Ok(None);
-    };
+fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
     let millis = value
         .to_str()
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok())
         .filter(|&millis| millis > 0);
-    match millis.and_then(|millis| now.checked_add(Duration::from_millis(millis))) {
-        Some(deadline) => Ok(Some(deadline)),
-        None => Err(Fault::field(
-            "X-Deadline-Ms",
-            "the header X-Deadline-Ms must be a number of milliseconds above 0",
-        )),
-    }
+    millis
+        .and_then(|millis| now.checked_add(Duration::from_millis(millis)))
+        .ok_or_else(|| {
+            Fault::field(
+                "X-Deadline-Ms",
+                "the header X-Deadline-Ms must be a number of milliseconds above 0",
+            )
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn read(pairs: &[(HeaderName, &str)]) -> Result<Options, Fault> {
         let headers = pairs

@@ -200,9 +200,9 @@ pub fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> 
             walk.lowest(|position, summary, load| weighted(summary, load, turn, position))
         }
         (Strategy::Session, Some(id)) => walk.lowest(|_, summary, _| by_session(id, summary)),
-        (Strategy::Prefix, _) => walk.lowest(|position, summary, load| {
-            by_prefix(question.prefix, summary, load, turn, position)
-        }),
+        (Strategy::Prefix, _) => {
+            walk.lowest(|position, summary, load| by_prefix(question.prefix, summary, load, turn, position))
+        }
     }
 }
 
@@ -262,7 +262,11 @@ impl Walk<'_> {
                 chosen = Some(index);
             }
         }
-        chosen.ok_or(if any_full { NoPlace::Full } else { NoPlace::NoneRoutable })
+        chosen.ok_or(if any_full {
+            NoPlace::Full
+        } else {
+            NoPlace::NoneRoutable
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use http_body_util::Either;
 use http_server::{ApiError, HttpService, RequestBody, RequestId};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy, strip_hop_by_hop};
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::time::Instant;
 
 use crate::{
@@ -39,7 +39,7 @@ const MAX_RESETS: usize = 1;
 
 /// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
 /// generating after the client has left.
-const NOT_FORWARDED: [HeaderName; 3] = [
+static NOT_FORWARDED: [HeaderName; 3] = [
     AUTHORIZATION,
     EXPECT,
     HeaderName::from_static("x-conversation-id"),
@@ -155,14 +155,17 @@ impl Shared {
         self.registry
             .check_room(pool, model)
             .map_err(|error| self.no_slot(pool, &error))?;
+        let path = engine_path_of(&parts, after)?;
+        let id = parts.extensions.get::<RequestId>();
+        let own = id.map(|id| (headers::REQUEST_ID, id.header_value()));
+        let body = body
+            .read_all(self.config.max_body_bytes)
+            .await
+            .map_err(ApiError::from)?;
         let outbound = Outbound {
-            path: engine_path_of(&parts, after)?,
-            headers: forwarded(parts.headers, parts.extensions.get()),
-            method: parts.method,
-            body: body
-                .read_all(self.config.max_body_bytes)
-                .await
-                .map_err(ApiError::from)?,
+            withheld: &NOT_FORWARDED,
+            own: own.into_iter().collect(),
+            ..Outbound::new(parts.method, path, parts.headers, body)
         };
         // How long the node may take until its answer begins, asleep or awake.
         let until = Instant::now() + self.config.clocks.first_byte;
@@ -275,19 +278,6 @@ fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError>
         .and_then(|whole| whole.as_str().get(after..))
         .and_then(|path| path.parse().ok())
         .ok_or_else(|| ApiError::invalid("the path after /engine/ is not valid"))
-}
-
-/// The headers that go on to the engine. What a client's `Connection` names ends here, except for the request's
-/// name, which is ours.
-fn forwarded(mut headers: HeaderMap, id: Option<&RequestId>) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
-    for name in &NOT_FORWARDED {
-        headers.remove(name);
-    }
-    if let Some(id) = id {
-        headers.insert(headers::REQUEST_ID, id.header_value());
-    }
-    headers
 }
 
 /// The engine's answer with what this node says of itself.

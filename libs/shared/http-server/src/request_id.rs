@@ -28,9 +28,14 @@ impl RequestId {
     /// A new id: unique for all practical purposes, and no secret.
     #[must_use]
     pub fn random() -> Self {
-        let digits = format!("{:032x}", fastrand::u128(..));
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let random = fastrand::u128(..).to_le_bytes();
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        }
         // Hexadecimal digits are always a valid header value.
-        Self(HeaderValue::try_from(digits).unwrap_or(HeaderValue::from_static("0")))
+        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
     }
 
     /// The id as text.

@@ -7,12 +7,14 @@
 //! In the CLOUD profile an endpoint is a pool of a node, reached through the node's agent. In the HOME
 //! profile it is an engine on this machine, reached directly. The data path does not care.
 
+mod labels;
 mod summary;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use pool_registry_types::{EngineKind, HttpUrl, NodeId, PoolId, ReplicaId};
 
+pub use labels::Labels;
 pub use summary::{State, Summary};
 
 /// Names an endpoint across tables.
@@ -90,6 +92,7 @@ pub struct RoutingTable {
     version: u64,
     endpoints: Box<[Endpoint]>,
     summaries: Box<[Summary]>,
+    labels: Box<[Labels]>,
     by_model: HashMap<String, Box<[u32]>>,
     unnamed: Box<[u32]>,
 }
@@ -121,6 +124,10 @@ impl RoutingTable {
         Self {
             version,
             summaries: endpoints.iter().map(Summary::of).collect(),
+            labels: endpoints
+                .iter()
+                .map(|endpoint| Labels::of(&endpoint.key))
+                .collect(),
             endpoints: endpoints.into(),
             by_model: by_model
                 .into_iter()
@@ -146,6 +153,12 @@ impl RoutingTable {
     #[must_use]
     pub fn summaries(&self) -> &[Summary] {
         &self.summaries
+    }
+
+    /// Their names as the values of headers, in the same order.
+    #[must_use]
+    pub fn labels(&self) -> &[Labels] {
+        &self.labels
     }
 
     /// The models somebody serves, in no order.

@@ -17,12 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         url.base_path()
     }
     .parse()?;
-    let request = Outbound {
-        method: Method::GET,
-        path,
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-    };
+    let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
     let answer = StreamProxy::new()
         .forward(&target, &request, Clocks::default())
         .await?;

@@ -38,7 +38,7 @@ pub enum StreamError {
 #[derive(Debug)]
 pub struct ProxyBody {
     /// `None` once the body has ended, one way or the other.
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     home: Arc<IdleStack>,
     /// Read ahead by [`ProxyBody::poll_first`].
     first: Option<Bytes>,
@@ -50,7 +50,7 @@ pub struct ProxyBody {
 
 impl ProxyBody {
     pub(crate) fn new(
-        link: Link,
+        link: Box<Link>,
         home: Arc<IdleStack>,
         between_frames: Duration,
         deadline: Option<Instant>,
@@ -97,7 +97,7 @@ impl ProxyBody {
                 return Poll::Ready(Some(Err(error)));
             }
             Ok(true) => {
-                if let Some(link) = self.link.take().filter(Link::is_reusable) {
+                if let Some(link) = self.link.take().filter(|link| link.is_reusable()) {
                     self.home.put(link);
                 }
             }
@@ -147,7 +147,7 @@ impl Body for ProxyBody {
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
-        match self.link.as_ref().map_or(Some(0), Link::bytes_left) {
+        match self.link.as_ref().map_or(Some(0), |link| link.bytes_left()) {
             Some(rest) => SizeHint::with_exact(first + rest),
             None => {
                 let mut hint = SizeHint::new();

@@ -62,12 +62,7 @@ pub async fn get(
         USER_AGENT,
         HeaderValue::from_static(concat!("llorch/", env!("CARGO_PKG_VERSION"))),
     );
-    let request = Outbound {
-        method: Method::GET,
-        path,
-        headers,
-        body: Bytes::new(),
-    };
+    let request = Outbound::new(Method::GET, path, headers, Bytes::new());
     let clocks = Clocks {
         connect: limit,
         first_byte: limit,

@@ -23,20 +23,27 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
-/// Removes the hop-by-hop headers of RFC 9110, section 7.6.1, and those that `Connection` names.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none or one of them: to look is cheaper than to remove what is not there.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
-    }
-    let named: Vec<HeaderName> = headers
+/// The headers that `Connection` names beside those that are hop-by-hop in any case.
+pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+        .map(str::trim)
+        // What nearly everybody says, and no header.
+        .filter(|option| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close"))
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}
+
+/// Removes the hop-by-hop headers of RFC 9110, section 7.6.1, and those that `Connection` names.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none or one of them: to look is cheaper than to remove what is not there.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
+    for name in named_by_connection(headers).iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }

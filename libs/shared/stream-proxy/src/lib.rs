@@ -17,6 +17,7 @@
 //! the two can still be replaced by another one unnoticed.
 
 mod body;
+mod connect;
 mod get;
 mod headers;
 mod link;
@@ -27,7 +28,6 @@ mod wire;
 
 pub use body::{ProxyBody, StreamError};
 pub use get::{GetError, get};
-pub use headers::strip_hop_by_hop;
 pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
 pub use wire::NotHttp;

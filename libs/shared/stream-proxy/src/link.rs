@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::Method;
 use pool_registry_types::HttpUrl;
+use socket2::Socket;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    connect::connect,
     timer::Timer,
     wire::{BodyDecoder, Head, NotHttp, parse_head},
 };
@@ -74,6 +75,26 @@ struct Unsent {
 }
 
 impl Unsent {
+    fn new(mut head: Vec<u8>, body: &Bytes) -> Self {
+        let mut body = body.clone();
+        if body.len() <= JOINED_BODY_BYTES {
+            head.extend_from_slice(&body);
+            body = Bytes::new();
+        }
+        Self {
+            head,
+            body,
+            written: 0,
+        }
+    }
+
+    /// Writes the beginning to a socket that is not watched yet.
+    fn send(&mut self, socket: &Socket) -> io::Result<()> {
+        let [head, _] = self.parts();
+        self.written = socket.send(head)?;
+        Ok(())
+    }
+
     fn parts(&self) -> [&[u8]; 2] {
         let head = self.head.get(self.written..).unwrap_or_default();
         let of_body = self.written.saturating_sub(self.head.len());
@@ -83,7 +104,8 @@ impl Unsent {
 
 /// A connection to an upstream, and where in an exchange it is.
 ///
-/// Nobody but its holder reads or writes it: polling it is what moves it on, and dropping it closes it.
+/// Nobody but its holder reads or writes it: polling it is what moves it on, and dropping it closes it. Held in a box:
+/// it changes hands several times in each exchange.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
@@ -102,36 +124,26 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to the first address of `target` that accepts.
-    pub(crate) async fn connect(target: &HttpUrl) -> io::Result<Self> {
-        let stream = connect(target.host(), target.port()).await?;
-        // A token is a small packet, and waiting to fill it is the opposite of what anybody wants.
-        stream.set_nodelay(true)?;
-        Ok(Self {
+    /// Connects to the first address of `target` that accepts, and begins an exchange on the new connection.
+    pub(crate) async fn open(target: &HttpUrl, head: Vec<u8>, body: &Bytes) -> io::Result<Box<Self>> {
+        let mut unsent = Unsent::new(head, body);
+        let stream = connect(target, |socket| unsent.send(socket)).await?;
+        Ok(Box::new(Self {
             stream,
             timer: Timer::default(),
-            unsent: Unsent::default(),
+            unsent,
             write_error: None,
             head: Vec::new(),
             body: BodyDecoder::EMPTY,
             ahead: Vec::new(),
             keep_alive: true,
             answered: false,
-        })
+        }))
     }
 
-    /// Begins an exchange. Nothing is written before [`Link::poll_head`].
-    pub(crate) fn send(&mut self, mut head: Vec<u8>, body: &Bytes) {
-        let mut body = body.clone();
-        if body.len() <= JOINED_BODY_BYTES {
-            head.extend_from_slice(&body);
-            body = Bytes::new();
-        }
-        self.unsent = Unsent {
-            head,
-            body,
-            written: 0,
-        };
+    /// Begins another exchange. Nothing is written before [`Link::poll_head`].
+    pub(crate) fn send(&mut self, head: Vec<u8>, body: &Bytes) {
+        self.unsent = Unsent::new(head, body);
         self.answered = false;
     }
 
@@ -280,16 +292,4 @@ impl Link {
             }
         }
     }
-}
-
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return TcpStream::connect(SocketAddr::new(ip, port)).await;
-    }
-    if host.eq_ignore_ascii_case("localhost") {
-        // Resolved without asking anybody (RFC 6761, section 6.3). IPv4 first: engines bind 127.0.0.1.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        return TcpStream::connect(loopback.map(|ip| SocketAddr::new(ip, port)).as_slice()).await;
-    }
-    TcpStream::connect((host, port)).await
 }

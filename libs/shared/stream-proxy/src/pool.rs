@@ -22,7 +22,7 @@ const MAX_IDLE_LINKS: usize = 512;
 
 #[derive(Debug)]
 struct Idle {
-    link: Link,
+    link: Box<Link>,
     since: Instant,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct IdleStack(Mutex<VecDeque<Idle>>);
 
 impl IdleStack {
     /// The most recently used connection that still stands.
-    pub(crate) fn take(&self) -> Option<Link> {
+    pub(crate) fn take(&self) -> Option<Box<Link>> {
         loop {
             let Idle { mut link, since } = self.0.lock().pop_back()?;
             if since.elapsed() < MAX_IDLE && link.is_quiet() {
@@ -42,7 +42,7 @@ impl IdleStack {
     }
 
     /// Keeps a connection for the next request; drops it when enough are kept.
-    pub(crate) fn put(&self, link: Link) {
+    pub(crate) fn put(&self, link: Box<Link>) {
         let mut idle = self.0.lock();
         if idle.len() < MAX_IDLE_LINKS {
             idle.push_back(Idle {

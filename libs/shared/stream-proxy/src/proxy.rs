@@ -3,14 +3,13 @@
 use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, header::CONNECTION, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, uri::PathAndQuery};
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     ProxyBody,
-    headers::strip_hop_by_hop,
     link::{BrokenAnswer, Link},
     pool::{IdleStack, MAX_IDLE, Stacks},
     wire::{Head, encode_head},
@@ -48,10 +47,31 @@ pub struct Outbound {
     pub method: Method,
     /// Path and query, to be appended to the target's base path.
     pub path: PathAndQuery,
-    /// The headers; hop-by-hop ones and `Host` are replaced.
+    /// The client's headers as they came. Those of one hop (RFC 9110, section 7.6.1), `Host` and `Content-Length` do
+    /// not go on, nor do those `withheld`.
     pub headers: HeaderMap,
+    /// Headers of the client that end here.
+    pub withheld: &'static [HeaderName],
+    /// Headers of the caller's own. They take the place of the client's with the same name, and nothing that the client
+    /// sent takes them away.
+    pub own: Vec<(HeaderName, HeaderValue)>,
     /// The body, byte for byte as the client sent it.
     pub body: Bytes,
+}
+
+impl Outbound {
+    /// A request with the client's headers and none of the caller's own.
+    #[must_use]
+    pub fn new(method: Method, path: PathAndQuery, headers: HeaderMap, body: Bytes) -> Self {
+        Self {
+            method,
+            path,
+            headers,
+            withheld: &[],
+            own: Vec::new(),
+            body,
+        }
+    }
 }
 
 /// Why no answer came. Nothing was sent to the client yet, so another upstream may still be tried.
@@ -135,15 +155,16 @@ impl StreamProxy {
             clocks,
             home: &home,
         };
-        if let Some(idle) = home.take() {
+        if let Some(mut idle) = home.take() {
             let sent = Instant::now();
+            idle.send(encode_head(target, request), &request.body);
             match exchange.run(idle).await {
                 // Closed by the other side while it lay idle: nobody's failure.
                 Err(Unanswered { is_stale: true, .. }) if sent.elapsed() < STALE_WINDOW => {}
                 answered => return answered.map_err(|unanswered| unanswered.error),
             }
         }
-        let link = exchange.connect().await?;
+        let link = exchange.open().await?;
         exchange.run(link).await.map_err(|unanswered| unanswered.error)
     }
 
@@ -202,14 +223,16 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn connect(&self) -> Result<Link, ForwardError> {
+    /// A new connection, with the request on its way.
+    async fn open(&self) -> Result<Box<Link>, ForwardError> {
         let target = || self.target.clone();
         let left = self
             .clocks
             .deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
-        match timeout(limit, Link::connect(self.target)).await {
+        let head = encode_head(self.target, self.request);
+        match timeout(limit, Link::open(self.target, head, &self.request.body)).await {
             Ok(connected) => connected.map_err(|source| connect_error(source, target())),
             Err(_) if limit < self.clocks.connect => Err(ForwardError::Deadline { target: target() }),
             Err(_) => Err(ForwardError::ConnectTimeout {
@@ -219,34 +242,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// The head as it is sent.
-    fn head(&self) -> Vec<u8> {
-        let Outbound {
-            method,
-            path,
-            headers,
-            body,
-        } = self.request;
-        let stripped;
-        let headers = if headers.contains_key(CONNECTION) {
-            let mut named = headers.clone();
-            strip_hop_by_hop(&mut named);
-            stripped = named;
-            &stripped
-        } else {
-            headers
-        };
-        encode_head(
-            method,
-            self.target.base_path(),
-            path.as_str(),
-            self.target.authority().as_str(),
-            headers,
-            body.len(),
-        )
-    }
-
-    async fn run(&self, mut link: Link) -> Result<Response<ProxyBody>, Unanswered> {
+    /// Waits for the answer to what was sent on `link`.
+    async fn run(&self, mut link: Box<Link>) -> Result<Response<ProxyBody>, Unanswered> {
         let start = Instant::now();
         let first_byte = start + self.clocks.first_byte;
         let limit = self
@@ -269,7 +266,6 @@ impl Exchange<'_> {
             source,
         };
 
-        link.send(self.head(), &self.request.body);
         let head = poll_fn(|cx| match link.poll_head(&self.request.method, cx) {
             Poll::Ready(head) => Poll::Ready(Some(head)),
             Poll::Pending => link.poll_until(limit, cx).map(|()| None),

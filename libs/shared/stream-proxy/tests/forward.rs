@@ -63,12 +63,12 @@ fn request(body: &'static str) -> Outbound {
     headers.insert("connection", HeaderValue::from_static("x-secret-hop"));
     headers.insert("x-secret-hop", HeaderValue::from_static("1"));
     headers.insert("host", HeaderValue::from_static("public.example"));
-    Outbound {
-        method: Method::POST,
-        path: "/v1/chat/completions?x=1".parse().unwrap(),
+    Outbound::new(
+        Method::POST,
+        "/v1/chat/completions?x=1".parse().unwrap(),
         headers,
-        body: Bytes::from_static(body.as_bytes()),
-    }
+        Bytes::from_static(body.as_bytes()),
+    )
 }
 
 async fn text(body: ProxyBody) -> String {

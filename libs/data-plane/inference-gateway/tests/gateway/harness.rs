@@ -117,12 +117,7 @@ impl Service {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let request = Outbound {
-            method,
-            path: path.parse().unwrap(),
-            headers: map,
-            body: Bytes::from(body.to_owned()),
-        };
+        let request = Outbound::new(method, path.parse().unwrap(), map, Bytes::from(body.to_owned()));
         self.client
             .forward(&self.url, &request, Clocks::default())
             .await

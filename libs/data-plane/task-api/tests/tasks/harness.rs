@@ -134,15 +134,11 @@ impl Service {
         body: impl Into<Bytes>,
     ) -> Response<ProxyBody> {
         let headers = last_event_id.map(|id| (http::HeaderName::from_static("last-event-id"), id));
-        let request = Outbound {
-            method,
-            path: path.parse().unwrap(),
-            headers: headers
-                .into_iter()
-                .map(|(name, id)| (name, HeaderValue::from_str(id).unwrap()))
-                .collect::<HeaderMap>(),
-            body: body.into(),
-        };
+        let headers: HeaderMap = headers
+            .into_iter()
+            .map(|(name, id)| (name, HeaderValue::from_str(id).unwrap()))
+            .collect();
+        let request = Outbound::new(method, path.parse().unwrap(), headers, body.into());
         self.client
             .forward(&self.url, &request, Clocks::default())
             .await

@@ -111,12 +111,12 @@ impl Node {
                 )
             })
             .collect();
-        let request = Outbound {
+        let request = Outbound::new(
             method,
-            path: path.parse().unwrap(),
+            path.parse().unwrap(),
             headers,
-            body: Bytes::from(body.to_owned()),
-        };
+            Bytes::from(body.to_owned()),
+        );
         self.client
             .forward(&self.url, &request, Clocks::default())
             .await

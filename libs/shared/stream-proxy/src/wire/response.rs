@@ -16,7 +16,7 @@ pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most headers it may have.
 const MAX_HEADERS: usize = 128;
 /// Room for headers that whoever passes the answer on adds, so that the map need not grow.
-const ROOM_FOR_MORE: usize = 12;
+const ROOM_FOR_MORE: usize = 6;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -55,17 +55,20 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     // One copy for all values, which are parts of it.
     let bytes = Bytes::copy_from_slice(&input[..length]);
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ROOM_FOR_MORE);
+    let mut said = Said::default();
     for header in parsed.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes())
             .map_err(|_| NotHttp::Head(httparse::Error::HeaderName))?;
+        said.hear(&name, header.value)?;
         let value = HeaderValue::from_maybe_shared(part_of(&bytes, input, header.value))
             .map_err(|_| NotHttp::Head(httparse::Error::HeaderValue))?;
         headers.append(name, value);
     }
-    let body = framing(method, status, version, &headers)?;
+    let body = said.framing(method, status, version)?;
     let keep_alive = body != BodyDecoder::UntilClose
         && status != StatusCode::SWITCHING_PROTOCOLS
-        && is_kept_alive(version, &headers);
+        && !said.close
+        && (version != Version::HTTP_10 || said.keep_alive);
     if matches!(body, BodyDecoder::Chunked(_)) {
         // RFC 9112, section 6.3: the coding counts, and what contradicts it goes no further.
         headers.remove(CONTENT_LENGTH);
@@ -81,6 +84,54 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     Ok(Some((head, length)))
 }
 
+/// What the headers say of the message itself.
+#[derive(Debug, Default)]
+struct Said {
+    /// The one length that all `Content-Length` headers agree on.
+    length: Option<u64>,
+    /// There is a `Transfer-Encoding`; whether its last coding is `chunked`.
+    chunked: Option<bool>,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Said {
+    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), NotHttp> {
+        let options = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        if *name == CONTENT_LENGTH {
+            for text in options() {
+                let length = number(text).ok_or(NotHttp::ContentLength)?;
+                if self.length.is_some_and(|told| told != length) {
+                    return Err(NotHttp::ContentLength);
+                }
+                self.length = Some(length);
+            }
+        } else if *name == TRANSFER_ENCODING {
+            let last = options().next_back().unwrap_or_default();
+            self.chunked = Some(last.eq_ignore_ascii_case(b"chunked"));
+        } else if *name == CONNECTION {
+            self.close |= options().any(|option| option.eq_ignore_ascii_case(b"close"));
+            self.keep_alive |= options().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
+        }
+        Ok(())
+    }
+
+    /// How the end of the body is told (RFC 9112, section 6.3).
+    fn framing(&self, method: &Method, status: StatusCode, version: Version) -> Result<BodyDecoder, NotHttp> {
+        let has_none =
+            status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if has_none || *method == Method::HEAD {
+            return Ok(BodyDecoder::EMPTY);
+        }
+        Ok(match (self.chunked, self.length) {
+            (Some(_), _) if version == Version::HTTP_10 => return Err(NotHttp::TransferEncoding),
+            (Some(true), _) => BodyDecoder::CHUNKED,
+            (None, Some(length)) => BodyDecoder::Length(length),
+            (Some(false), _) | (None, None) => BodyDecoder::UntilClose,
+        })
+    }
+}
+
 /// What `part`, a part of `input`, is of `copy`, which is a copy of `input`'s beginning.
 fn part_of(copy: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
     let start = part.as_ptr().addr().wrapping_sub(input.as_ptr().addr());
@@ -90,71 +141,12 @@ fn part_of(copy: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
     copy.slice(start..start + part.len())
 }
 
-/// How the end of the body is told (RFC 9112, section 6.3).
-fn framing(
-    method: &Method,
-    status: StatusCode,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<BodyDecoder, NotHttp> {
-    let has_none =
-        status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if has_none || *method == Method::HEAD {
-        return Ok(BodyDecoder::EMPTY);
-    }
-    if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        if version == Version::HTTP_10 {
-            return Err(NotHttp::TransferEncoding);
-        }
-        let last = last
-            .as_bytes()
-            .rsplit(|byte| *byte == b',')
-            .next()
-            .unwrap_or_default();
-        return Ok(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            BodyDecoder::CHUNKED
-        } else {
-            BodyDecoder::UntilClose
-        });
-    }
-    Ok(content_length(headers)?.map_or(BodyDecoder::UntilClose, BodyDecoder::Length))
-}
-
-/// The one length that all `Content-Length` headers agree on.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, NotHttp> {
-    let mut told = None;
-    let all = headers.get_all(CONTENT_LENGTH);
-    for text in all
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-    {
-        let length = number(text.trim_ascii()).ok_or(NotHttp::ContentLength)?;
-        if told.is_some_and(|told| told != length) {
-            return Err(NotHttp::ContentLength);
-        }
-        told = Some(length);
-    }
-    Ok(told)
-}
-
 /// Digits only: a parser that takes a sign as well sees another number than the next hop.
 fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Whether the upstream means to keep the connection (RFC 9112, section 9.3).
-fn is_kept_alive(version: Version, headers: &HeaderMap) -> bool {
-    let says = |option: &[u8]| {
-        headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
-    };
-    !says(b"close") && (version != Version::HTTP_10 || says(b"keep-alive"))
 }
 
 #[cfg(test)]
