@@ -62,18 +62,9 @@ impl Binaries {
     pub fn in_directory(directory: &Path) -> Result<Self> {
         // The daemons run in directories of their own.
         let directory = std::path::absolute(directory).context("the current directory is gone")?;
-        let find = |name: &str| {
-            let path = directory.join(name);
-            ensure!(
-                path.is_file(),
-                "{BIN_DIR_VARIABLE}: there is no {}",
-                path.display()
-            );
-            Ok(path)
-        };
         Ok(Self {
-            orchestratord: find("orchestratord")?,
-            pool_managerd: find("pool-managerd")?,
+            orchestratord: program_in(&directory, "orchestratord")?,
+            pool_managerd: program_in(&directory, "pool-managerd")?,
         })
     }
 
@@ -82,14 +73,7 @@ impl Binaries {
     /// # Errors
     /// When cargo fails.
     pub fn build() -> Result<Self> {
-        Self::from_messages(&build(
-            &DAEMONS,
-            if cfg!(debug_assertions) {
-                &[]
-            } else {
-                &["--release"]
-            },
-        )?)
+        Self::from_messages(&build(&DAEMONS, profile())?)
     }
 
     /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the symbols a
@@ -126,6 +110,46 @@ impl Binaries {
     pub fn directory(&self) -> &Path {
         self.orchestratord.parent().unwrap_or(Path::new("."))
     }
+}
+
+/// The command line tool, ready-made or freshly built as the daemons of [`Binaries::get`] are.
+///
+/// # Errors
+/// When it is not there or cannot be built.
+pub fn llorch() -> Result<PathBuf> {
+    match std::env::var_os(BIN_DIR_VARIABLE) {
+        Some(directory) => program_in(&std::path::absolute(directory)?, LLORCH),
+        None => build_llorch(),
+    }
+}
+
+/// Builds the command line tool in the profile xtask itself is built in.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build_llorch() -> Result<PathBuf> {
+    executable(&build(&[LLORCH], profile())?, LLORCH)
+}
+
+/// The package of the command line tool.
+const LLORCH: &str = "llorch";
+
+fn profile() -> &'static [&'static str] {
+    if cfg!(debug_assertions) {
+        &[]
+    } else {
+        &["--release"]
+    }
+}
+
+fn program_in(directory: &Path, name: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
+    ensure!(
+        path.is_file(),
+        "{BIN_DIR_VARIABLE}: there is no {}",
+        path.display()
+    );
+    Ok(path)
 }
 
 /// The packages of the two daemons.

@@ -7,7 +7,7 @@ use crate::{
     engine::{VARIABLE, find_or_fetch},
     report::{Counts, Report},
     runner::{Runner, Selection, doctests},
-    workspace::{BIN_DIR_VARIABLE, Binaries},
+    workspace::{BIN_DIR_VARIABLE, Binaries, build_llorch},
 };
 
 pub(super) const USAGE: &str = "\
@@ -53,6 +53,7 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
 /// Gets once what every test needs, and tells the tests where it is.
 fn e2e(runner: Runner, filter: Option<String>) -> Result<Counts> {
     let binaries = Binaries::build()?;
+    build_llorch()?;
     let engine = find_or_fetch()?;
     let directory = binaries.directory().to_string_lossy().into_owned();
     let environment = [

@@ -8,7 +8,7 @@ use xtask::{
     cluster::{Cluster, free_port},
     http::{Client, chain},
     process::{Group, Process},
-    workspace::Binaries,
+    workspace::{Binaries, llorch},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -123,7 +123,7 @@ fn help_and_version_need_no_settings() -> Result<()> {
         orchestratord,
         pool_managerd,
     } = Binaries::get()?;
-    for program in [orchestratord, pool_managerd] {
+    for program in [orchestratord, pool_managerd, llorch()?] {
         for option in ["--help", "--version"] {
             let output = Command::new(&program).arg(option).env_clear().output()?;
             assert!(output.status.success(), "{} {option}", program.display());

@@ -10,6 +10,7 @@ mod bad_handoffs;
 mod by_hand;
 mod bytes;
 mod check;
+mod command_line;
 mod disconnects;
 mod engine;
 mod figures;

@@ -214,12 +214,13 @@ impl Told {
         self.bar.set_position(u64::from(self.most.saturating_sub(busy)));
         self.bar.set_message(message);
         if self.by_line && self.last != Some(busy) {
-            let requests = count(u64::from(busy), "request");
-            let wait = if message.is_empty() { "" } else { "; " };
-            note(&format!(
-                "draining {}: {requests} running{wait}{message}",
-                self.target
-            ));
+            let running = || format!("{} running", count(u64::from(busy), "request"));
+            let told = if message.is_empty() {
+                running()
+            } else {
+                message.to_owned()
+            };
+            note(&format!("draining {}: {told}", self.target));
         }
         self.last = Some(busy);
     }

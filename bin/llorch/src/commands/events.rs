@@ -99,7 +99,7 @@ fn line(event: &SseEvent) -> String {
         _ => String::new(),
     };
     format!(
-        "{}  {:<12}  {place}{}",
+        "{}  {:<14}  {place}{}",
         clock_time(&told.at),
         event.event,
         told.message

@@ -27,7 +27,7 @@ fn events_go_on_after_the_last_one_that_came() {
     let ran = run(&server.url(), &["events", "-f"]);
     assert_eq!(
         ran.out,
-        "10:11:12  offline       gpu-1  one\n10:11:12  offline       gpu-1  two\n10:11:12  offline       gpu-1  three\n"
+        "10:11:12  offline         gpu-1  one\n10:11:12  offline         gpu-1  two\n10:11:12  offline         gpu-1  three\n"
     );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(

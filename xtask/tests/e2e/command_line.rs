@@ -1,0 +1,286 @@
+//! `llorch` against real daemons and a real engine: what an operator does in a day.
+
+use std::{
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use xtask::{
+    clock::{wait_for, wait_for_some},
+    cluster::{Cluster, Engine, Node, Orchestrator},
+    http::{End, chain},
+    process::{Group, Process},
+    workspace::llorch,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+/// Long enough for any drain of a test on a busy machine.
+const LATE: Duration = Duration::from_secs(100);
+const SLOTS: u32 = 4;
+/// Longer than it takes to begin a drain.
+const MANY_WORDS: u32 = 800;
+/// Columns of the terminal that `top` has to be readable in.
+const COLUMNS: usize = 80;
+
+/// One node with one engine, ready, that reports every second.
+fn one(cluster: &Cluster) -> Result<(Orchestrator, Node, Engine)> {
+    let orchestrator = cluster.orchestrator(&[])?;
+    let settings = [("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1")];
+    let node = cluster.node("node-a", &orchestrator, &settings)?;
+    let engine = cluster.engine(SLOTS)?;
+    node.write_handoff("pool-0", "r0", &engine)?;
+    wait_for("a ready node", SOON, || orchestrator.ready_nodes() == 1)?;
+    let client = orchestrator.client();
+    wait_for("the model's name", SOON, || {
+        client.chat(1).is_ok_and(|answer| answer.status == 200)
+    })?;
+    Ok((orchestrator, node, engine))
+}
+
+fn command(url: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(llorch()?);
+    command.args(arguments).env_clear().env("LLORCH_URL", url);
+    Ok(command)
+}
+
+fn run(url: &str, arguments: &[&str]) -> Result<Output> {
+    command(url, arguments)?
+        .output()
+        .with_context(|| format!("llorch {arguments:?}"))
+}
+
+/// Standard output of a command that has to succeed.
+fn good(url: &str, arguments: &[&str]) -> Result<String> {
+    let output = run(url, arguments)?;
+    ensure!(output.status.success(), "llorch {arguments:?}: {output:?}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn good_json(url: &str, arguments: &[&str]) -> Result<Value> {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    let text = good(url, &arguments)?;
+    serde_json::from_str(&text).with_context(|| format!("llorch {arguments:?}: {text}"))
+}
+
+// spec: CLI-2, CLI-6, CLI-9, CLI-10
+#[test]
+fn an_operator_sees_asks_and_measures() -> Result<()> {
+    Cluster::test("command-line", |cluster| {
+        let (orchestrator, _node, _engine) = one(cluster)?;
+        let url = orchestrator.url();
+        assert!(good(&url, &["nodes"])?.contains("node-a  online"));
+        assert!(good(&url, &["nodes", "node-a"])?.contains("pool-0  ready"));
+        assert!(good(&url, &["pools"])?.contains("pool-0  ready"));
+        assert!(good(&url, &["models"])?.contains("tiny   yes"));
+        assert!(good(&url, &["explain", "tiny"])?.starts_with("to node-a/pool-0"));
+        assert!(good(&url, &["status"])?.contains("\nnodes    1 online\n"));
+        assert!(good(&url, &["events"])?.contains("node_joined"));
+        assert!(good(&url, &["token", "check"])?.contains("asks for none"));
+        assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
+        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
+
+        let chat = run(
+            &url,
+            &["chat", "--max-tokens", "12", "--temperature", "0", "count"],
+        )?;
+        assert_eq!(String::from_utf8(chat.stdout)?, format!("{}\n", chain(12).trim()));
+        let how = String::from_utf8(chat.stderr)?;
+        assert!(how.starts_with("node-a/pool-0 · "), "{how}");
+        assert!(
+            how.contains("first token after ") && how.contains(" · 12 tokens"),
+            "{how}"
+        );
+        let chat = good_json(
+            &url,
+            &["chat", "--max-tokens", "5", "--temperature", "0", "count"],
+        )?;
+        assert_eq!(
+            (&chat["text"], &chat["node_id"]),
+            (&Value::from(chain(5)), &Value::from("node-a"))
+        );
+
+        let task = ["tasks", "submit", "--id", "t1", "--max-tokens", "6", "count"];
+        assert_eq!(good(&url, &task)?, "t1\n");
+        let told = good(&url, &["tasks", "events", "t1"])?;
+        assert_eq!(told.split(' ').count(), 6, "{told}");
+        assert!(good(&url, &["tasks", "show", "t1"])?.contains("6 tokens so far"));
+        let events = good(&url, &["tasks", "events", "t1", "--json"])?;
+        let third: Value = serde_json::from_str(events.lines().nth(2).context("too few events")?)?;
+        let after = third["id"].as_str().context("an event without id")?;
+        let rest = good(&url, &["tasks", "events", "t1", "--json", "--after", after])?;
+        assert_eq!(rest.lines().count() + 3, events.lines().count());
+
+        let bench = good_json(&url, &["bench", "-n", "24", "-c", "4", "--max-tokens", "8"])?;
+        assert_eq!(
+            (&bench["answers"], &bench["failed"]),
+            (&Value::from(24), &Value::from(0))
+        );
+        assert_eq!(bench["tokens"], 24 * 8);
+        assert!(bench["first_token_ms"]["p50"].as_f64() > Some(0.0), "{bench}");
+        let whole = good_json(&url, &["bench", "-n", "4", "--no-stream", "--max-tokens", "8"])?;
+        assert_eq!(
+            (&whole["answers"], &whole["first_token_ms"]),
+            (&Value::from(4), &Value::Null)
+        );
+        Ok(())
+    })
+}
+
+// spec: CLI-7
+#[test]
+fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
+    Cluster::test("drain-wait", |cluster| {
+        let (orchestrator, _node, engine) = one(cluster)?;
+        let url = orchestrator.url();
+        let client = orchestrator.client();
+        let mut streams = Vec::new();
+        for _ in 0..SLOTS {
+            let mut stream = client.chat_stream(MANY_WORDS)?;
+            stream.next_text()?;
+            streams.push(stream);
+        }
+        let drain = Process::spawn(
+            "llorch",
+            &mut command(&url, &["drain", "node-a", "--wait"])?,
+            &cluster.logs().join("drain.log"),
+            Group::Ours,
+        );
+        let mut drain = drain?;
+        let ended = thread::scope(|scope| {
+            let readers: Vec<_> = streams
+                .into_iter()
+                .map(|stream| scope.spawn(move || stream.finish()))
+                .collect();
+            let ended = drain.wait_end(LATE).map(|status| (status, engine.busy_slots()));
+            for reader in readers {
+                let streamed = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
+                ensure!(streamed.end == End::Done, "{:?}", streamed.end);
+            }
+            ended
+        });
+        let (status, still_busy) = ended?;
+        assert!(status.success(), "{status}: {}", drain.log().text());
+        assert!(drain.log().text().contains("node-a is empty after "));
+        assert_eq!(still_busy, 0, "the drain ended while the engine was at work");
+        // Nothing comes through until it is put back.
+        assert_eq!(
+            run(&url, &["chat", "--deadline", "1s", "-m", "tiny", "hi"])?
+                .status
+                .code()
+                .map(|code| code == 0),
+            Some(false)
+        );
+        assert_eq!(
+            good(&url, &["undrain", "node-a"])?,
+            "node-a takes requests again\n"
+        );
+        assert!(
+            good(
+                &url,
+                &[
+                    "chat",
+                    "-q",
+                    "-m",
+                    "tiny",
+                    "--max-tokens",
+                    "2",
+                    "--temperature",
+                    "0",
+                    "count"
+                ]
+            )?
+            .contains("one two")
+        );
+        Ok(())
+    })
+}
+
+/// A terminal of tmux, ended with the test.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    /// Runs a shell line in 80 columns.
+    fn start(cluster: &Cluster, name: &str, line: &str) -> Result<Self> {
+        let socket = cluster.directory().join(name).to_string_lossy().into_owned();
+        let terminal = Self { socket };
+        let columns = COLUMNS.to_string();
+        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", "30", line])?;
+        Ok(terminal)
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("tmux");
+        command
+            .args(["-u", "-f", "/dev/null", "-S", &self.socket])
+            .args(arguments);
+        let output = command
+            .output()
+            .context("cannot run tmux (Debian: apt-get install tmux)")?;
+        ensure!(output.status.success(), "tmux {arguments:?}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn screen(&self) -> Result<String> {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// The screen, once all of `parts` are on it.
+    fn wait(&self, parts: &[&str]) -> Result<String> {
+        let what = format!("{parts:?} on the screen");
+        let shown = || {
+            self.screen()
+                .ok()
+                .filter(|screen| parts.iter().all(|part| screen.contains(part)))
+        };
+        wait_for_some(&what, SOON, shown).with_context(|| self.screen().unwrap_or_default())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.tmux(&["kill-server"]);
+    }
+}
+
+// spec: CLI-5, CLI-8
+#[test]
+fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
+    Cluster::test("top", |cluster| {
+        let (mut orchestrator, _node, _engine) = one(cluster)?;
+        let url = orchestrator.url();
+        let program = llorch()?;
+        // The shell goes on afterwards, and says what it was left with.
+        let line = format!(
+            "LLORCH_URL={url} {} top --interval 200ms; echo \"ended with $?\"; stty -a | grep -o ' icanon'; read line",
+            program.display()
+        );
+        for (key, end) in [("q", "ended with 0"), ("C-c", "ended with 130")] {
+            let terminal = Terminal::start(cluster, key, &line)?;
+            let screen = terminal.wait(&["q quits", "node-a", "online", "tiny", "first token"])?;
+            println!("{screen}");
+            for shown in screen.lines() {
+                assert!(shown.chars().count() <= COLUMNS, "{shown:?}");
+            }
+            terminal.tmux(&["send-keys", key])?;
+            let after = terminal.wait(&[end, " icanon"])?;
+            assert!(!after.contains("q quits"), "{after}");
+        }
+        // A server that goes away is told, and what was last seen stays.
+        let terminal = Terminal::start(cluster, "away", &line)?;
+        terminal.wait(&["q quits", "node-a"])?;
+        orchestrator.kill();
+        terminal.wait(&["old: cannot reach", "node-a"])?;
+        orchestrator.restart()?;
+        wait_for("it to be well again", SOON, || {
+            terminal
+                .screen()
+                .is_ok_and(|screen| !screen.contains("old:") && screen.contains("node-a"))
+        })?;
+        Ok(())
+    })
+}
