@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{
     arguments::Arguments,
-    deploy::{names, settings, units},
+    deploy::{names, package, settings, units},
     report::Report,
     workspace::Binaries,
 };
@@ -12,14 +12,17 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask deploy-check
 
-Checks what is under ci/deploy: that every variable it names is one that a daemon reads, and that systemd takes the units
-and finds them closed enough.";
+Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that systemd takes the units and
+finds them closed enough, and that the Debian packages are what they should be: twice the same, their programs run, their
+manual pages and scripts are well formed.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;
-    let daemons = settings::daemons(&Binaries::get()?)?;
+    let binaries = Binaries::get()?;
+    let daemons = settings::daemons(&binaries)?;
     let mut report = Report::new();
     report.check("names", || names::check(&settings::names(&daemons)));
     report.check("units", units::check);
+    report.check("packages", || package::check(&binaries));
     report.finish()
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod deb;
 mod demo;
 mod deploy_check;
 mod settings;
@@ -27,7 +28,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 11] = [
+const COMMANDS: [Command; 12] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -75,6 +76,12 @@ const COMMANDS: [Command; 11] = [
         summary: "check which crate depends on which",
         usage: "cargo xtask layers\n\nFails when a crate reaches across the layers or takes a dependency that has an owner.",
         run: |arguments| arguments.finish().and_then(|()| layers::check()),
+    },
+    Command {
+        name: "deb",
+        summary: "build the Debian packages",
+        usage: deb::USAGE,
+        run: deb::run,
     },
     Command {
         name: "deploy-check",

@@ -1,6 +1,8 @@
 //! What is under `ci/deploy` and in the reference of settings: written from the code where that is possible, and
 //! checked against it everywhere else.
 
+mod manual;
 pub(crate) mod names;
+pub(crate) mod package;
 pub(crate) mod settings;
 pub(crate) mod units;

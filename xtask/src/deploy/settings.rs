@@ -59,7 +59,7 @@ pub(crate) fn names(daemons: &[Daemon]) -> BTreeSet<&str> {
         .collect()
 }
 
-fn parse(lines: &str) -> Result<Vec<Setting>> {
+pub(crate) fn parse(lines: &str) -> Result<Vec<Setting>> {
     lines.lines().map(parse_line).collect()
 }
 
@@ -181,6 +181,15 @@ fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String 
 }
 
 impl Setting {
+    /// What it means and what holds otherwise, without marks.
+    pub(crate) fn in_words(&self) -> String {
+        let meaning = plain(self.meaning());
+        match &self.default {
+            Some(value) => format!("{meaning} [{value}]"),
+            None => format!("{meaning} ({})", self.words),
+        }
+    }
+
     fn meaning(&self) -> &str {
         if self.more.is_empty() {
             &self.what

@@ -1,0 +1,35 @@
+//! `cargo xtask deb`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{
+    arguments::Arguments,
+    deploy::package,
+    workspace::{Binaries, target},
+};
+
+pub(super) const USAGE: &str = "\
+cargo xtask deb [--release] [--out DIR]
+
+Builds the Debian packages. Needs dpkg-deb, strip and gzip.
+
+  --release  of optimized daemons; otherwise of those that cargo builds for tests
+  --out DIR  where to put them (target/deb)";
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let optimized = arguments.flag("--release");
+    let out: Option<PathBuf> = arguments.value("--out")?;
+    arguments.finish()?;
+    let binaries = if optimized {
+        Binaries::optimized(false)?
+    } else {
+        Binaries::get()?
+    };
+    let out = out.unwrap_or_else(|| target().join("deb"));
+    for file in package::build(&binaries, &out)? {
+        println!("{}", file.display());
+    }
+    Ok(())
+}
