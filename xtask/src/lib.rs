@@ -20,6 +20,7 @@ pub mod engine;
 pub mod gguf;
 pub mod http;
 pub mod process;
+pub mod python;
 mod report;
 mod runner;
 pub mod workspace;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     arguments::Arguments,
-    deploy::package,
+    deploy::package::{self, Compression, Programs},
     workspace::{Binaries, target},
 };
 
@@ -28,7 +28,8 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
         Binaries::get()?
     };
     let out = out.unwrap_or_else(|| target().join("deb"));
-    for file in package::build(&binaries, &out)? {
+    let programs = Programs::with(binaries, optimized)?;
+    for file in package::build(&programs, &out, Compression::Best)? {
         println!("{}", file.display());
     }
     Ok(())

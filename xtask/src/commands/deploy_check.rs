@@ -4,7 +4,11 @@ use anyhow::Result;
 
 use crate::{
     arguments::Arguments,
-    deploy::{names, package, settings, units},
+    deploy::{
+        manifests, names,
+        package::{self, Programs},
+        settings, units,
+    },
     report::Report,
     workspace::Binaries,
 };
@@ -14,7 +18,7 @@ cargo xtask deploy-check
 
 Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that systemd takes the units and
 finds them closed enough, and that the Debian packages are what they should be: twice the same, their programs run, their
-manual pages and scripts are well formed.";
+manual pages and scripts are well formed, and that the files for containers satisfy their schemas.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;
@@ -23,6 +27,9 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     let mut report = Report::new();
     report.check("names", || names::check(&settings::names(&daemons)));
     report.check("units", units::check);
-    report.check("packages", || package::check(&binaries));
+    report.check("manifests", manifests::check);
+    report.check("packages", || {
+        package::check(&Programs::with(binaries, !cfg!(debug_assertions))?)
+    });
     report.finish()
 }

@@ -1,6 +1,7 @@
 //! What is under `ci/deploy` and in the reference of settings: written from the code where that is possible, and
 //! checked against it everywhere else.
 
+pub(crate) mod manifests;
 mod manual;
 pub(crate) mod names;
 pub(crate) mod package;

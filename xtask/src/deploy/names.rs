@@ -13,13 +13,7 @@ use crate::{checks::fail_on, workspace::root};
 const PREFIXES: [&str; 3] = ["ORCHESTRATORD_", "POOL_MANAGERD_", "LLORCH_"];
 
 /// Variables of the build and of the command line tool, which no daemon reads.
-const OTHERS: [&str; 5] = [
-    "LLORCH_REVISION",
-    "LLORCH_VERSION",
-    "LLORCH_URL",
-    "LLORCH_TOKEN",
-    "LLORCH_CONFIG",
-];
+const OTHERS: [&str; 4] = ["LLORCH_REVISION", "LLORCH_URL", "LLORCH_BIN_DIR", "LLORCH_CONFIG"];
 
 /// Fails when a file below `ci/deploy` names a variable that is not in `known`.
 pub(crate) fn check(known: &BTreeSet<&str>) -> Result<()> {

@@ -13,43 +13,92 @@ use super::{
     manual,
     settings::{Daemon, daemons},
 };
-use crate::workspace::{Binaries, root};
+use crate::{
+    process::succeed,
+    workspace::{self, BIN_DIR_VARIABLE, Binaries, root},
+};
 
 /// The version of the packages is that of the workspace's binaries.
 const MANIFEST: &str = "bin/orchestratord/Cargo.toml";
 
-/// A package: a daemon with its units, settings and manual page.
-struct Package<'a> {
-    daemon: &'a Daemon,
-    binary: &'a Path,
-    units: &'static [&'static str],
+/// Names of the scripts that dpkg calls.
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+
+/// How hard dpkg-deb tries. A package that is only looked at need not be small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Best,
+    Fast,
 }
 
-/// Builds both packages into `out` and gives back their files.
-pub(crate) fn build(binaries: &Binaries, out: &Path) -> Result<Vec<PathBuf>> {
+/// What is packed.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    daemons: Binaries,
+    llorch: PathBuf,
+}
+
+impl Programs {
+    /// All programs, built as `binaries` are.
+    pub(crate) fn with(binaries: Binaries, release: bool) -> Result<Self> {
+        let beside = binaries.directory().join(TOOL);
+        let llorch = if std::env::var_os(BIN_DIR_VARIABLE).is_some() && beside.is_file() {
+            beside
+        } else {
+            let options: &[&str] = if release { &["--release"] } else { &[] };
+            workspace::executable(&workspace::build(&[TOOL], options)?, TOOL)?
+        };
+        Ok(Self {
+            daemons: binaries,
+            llorch,
+        })
+    }
+}
+
+/// The command line tool.
+const TOOL: &str = "llorch";
+
+/// A package: a program, and with a daemon its units, settings, user and directories.
+struct Package<'a> {
+    name: &'static str,
+    binary: &'a Path,
+    daemon: Option<(&'a Daemon, &'static [&'static str])>,
+}
+
+/// Builds all packages into `out` and gives back their files.
+pub(crate) fn build(programs: &Programs, out: &Path, compression: Compression) -> Result<Vec<PathBuf>> {
+    let binaries = &programs.daemons;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let daemons = daemons(binaries)?;
     let [orchestratord, pool_managerd] = &daemons;
     let packages = [
         Package {
-            daemon: orchestratord,
+            name: orchestratord.name,
             binary: &binaries.orchestratord,
-            units: &["orchestratord.service", "orchestratord.socket"],
+            daemon: Some((orchestratord, &["orchestratord.service", "orchestratord.socket"])),
         },
         Package {
-            daemon: pool_managerd,
+            name: pool_managerd.name,
             binary: &binaries.pool_managerd,
-            units: &["pool-managerd.service"],
+            daemon: Some((pool_managerd, &["pool-managerd.service"])),
+        },
+        Package {
+            name: TOOL,
+            binary: &programs.llorch,
+            daemon: None,
         },
     ];
-    packages.iter().map(|package| package.build(out)).collect()
+    packages
+        .iter()
+        .map(|package| package.build(out, compression))
+        .collect()
 }
 
 impl Package<'_> {
-    fn build(&self, out: &Path) -> Result<PathBuf> {
-        let name = self.daemon.name;
+    fn build(&self, out: &Path, compression: Compression) -> Result<PathBuf> {
+        let name = self.name;
         let version = version()?;
-        let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
+        let architecture = succeed(Command::new("dpkg").arg("--print-architecture"))?;
         let architecture = architecture.trim();
         let staged = tempfile::tempdir().context("cannot create a temporary directory")?;
         let tree = Tree(staged.path());
@@ -57,24 +106,27 @@ impl Package<'_> {
         let control = fs::read_to_string(deploy(&format!("debian/{name}/control")))?
             .replace("@VERSION@", &version)
             .replace("@ARCH@", architecture)
-            .replace("@GLIBC@", &glibc(&fs::read(self.binary)?)?)
+            .replace("@GLIBC@", &glibc(self.binary)?)
             .replace("@SIZE@", &kibibytes(tree.0)?.to_string());
         tree.write("DEBIAN/control", control.as_bytes(), 0o644)?;
-        for script in ["postinst", "prerm", "postrm"] {
+        for script in SCRIPTS.iter().filter(|_| self.daemon.is_some()) {
             tree.copy(
                 &deploy(&format!("debian/{name}/{script}")),
                 &format!("DEBIAN/{script}"),
                 0o755,
             )?;
         }
-        tree.copy(
-            &deploy(&format!("debian/{name}/conffiles")),
-            "DEBIAN/conffiles",
-            0o644,
-        )?;
+        if self.daemon.is_some() {
+            let conffiles = format!("/etc/default/{name}\n");
+            tree.write("DEBIAN/conffiles", conffiles.as_bytes(), 0o644)?;
+        }
         let file = out.join(format!("{name}_{version}_{architecture}.deb"));
-        output(
+        succeed(
             Command::new("dpkg-deb")
+                .arg(match compression {
+                    Compression::Best => "-z9",
+                    Compression::Fast => "-z0",
+                })
                 .args(["--root-owner-group", "--build"])
                 .args([tree.0, &file])
                 .env("SOURCE_DATE_EPOCH", source_date()?),
@@ -83,16 +135,27 @@ impl Package<'_> {
     }
 
     fn stage(&self, tree: Tree<'_>) -> Result<()> {
-        let name = self.daemon.name;
+        let name = self.name;
         let program = format!("usr/bin/{name}");
         tree.copy(self.binary, &program, 0o755)?;
         // Symbols are half of the file, and a panic names its place without them.
-        output(
+        succeed(
             Command::new("strip")
                 .arg("--strip-unneeded")
                 .arg(tree.0.join(&program)),
         )?;
-        for unit in self.units {
+        let documents = format!("usr/share/doc/{name}");
+        tree.copy(
+            &deploy("debian/copyright"),
+            &format!("{documents}/copyright"),
+            0o644,
+        )?;
+        let changes = fs::read_to_string(root().join("CHANGELOG.md"))?;
+        tree.compressed(&format!("{documents}/changelog.gz"), &changes)?;
+        let Some((daemon, units)) = self.daemon else {
+            return self.stage_tool(tree);
+        };
+        for unit in units {
             tree.copy(
                 &deploy(&format!("systemd/{unit}")),
                 &format!("lib/systemd/system/{unit}"),
@@ -110,45 +173,54 @@ impl Package<'_> {
             let to = format!("usr/lib/{kind}.d/llorch-{name}.conf");
             tree.copy(&deploy(&format!("{kind}/llorch.conf")), &to, 0o644)?;
         }
-        let help = output(Command::new(self.binary).arg("--help"))?;
+        let help = succeed(Command::new(self.binary).arg("--help"))?;
         tree.compressed(
             &format!("usr/share/man/man8/{name}.8.gz"),
-            &manual::page(self.daemon, &help),
-        )?;
-        let documents = format!("usr/share/doc/{name}");
-        tree.copy(
-            &deploy("debian/copyright"),
-            &format!("{documents}/copyright"),
-            0o644,
-        )?;
-        let changes = fs::read_to_string(root().join("CHANGELOG.md"))?;
-        tree.compressed(&format!("{documents}/changelog.gz"), &changes)
+            &manual::page(daemon, &help),
+        )
+    }
+
+    /// What the tool writes about itself.
+    fn stage_tool(&self, tree: Tree<'_>) -> Result<()> {
+        let ask = |arguments: &[&str]| succeed(Command::new(self.binary).args(arguments));
+        tree.compressed("usr/share/man/man1/llorch.1.gz", &ask(&["man"])?)?;
+        for (shell, to) in [
+            ("bash", "usr/share/bash-completion/completions/llorch"),
+            ("zsh", "usr/share/zsh/vendor-completions/_llorch"),
+            ("fish", "usr/share/fish/vendor_completions.d/llorch.fish"),
+        ] {
+            tree.write(to, ask(&["completions", shell])?.as_bytes(), 0o644)?;
+        }
+        Ok(())
     }
 }
 
 /// Builds the packages twice, which must give the same, and looks at what is in them.
-pub(crate) fn check(binaries: &Binaries) -> Result<()> {
+pub(crate) fn check(programs: &Programs) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let (once, again) = (directory.path().join("1"), directory.path().join("2"));
-    let packages = build(binaries, &once)?;
-    for (first, second) in packages.iter().zip(build(binaries, &again)?) {
+    let packages = build(programs, &once, Compression::Fast)?;
+    for (first, second) in packages.iter().zip(build(programs, &again, Compression::Fast)?) {
         ensure!(
             fs::read(first)? == fs::read(&second)?,
             "{} comes out differently each time",
             second.display()
         );
-        let root = directory.path().join("root");
-        output(Command::new("dpkg-deb").arg("--raw-extract").args([first, &root]))?;
-        for script in ["postinst", "prerm", "postrm"] {
-            output(Command::new("sh").arg("-n").arg(root.join("DEBIAN").join(script)))?;
-        }
-        let name = output(Command::new("dpkg-deb").arg("--field").arg(first).arg("Package"))?;
+        let name = succeed(Command::new("dpkg-deb").arg("--field").arg(first).arg("Package"))?;
         let name = name.trim();
-        let said = output(Command::new(root.join("usr/bin").join(name)).arg("--version"))?;
+        let root = directory.path().join(name);
+        succeed(Command::new("dpkg-deb").arg("--raw-extract").args([first, &root]))?;
+        let said = succeed(Command::new(root.join("usr/bin").join(name)).arg("--version"))?;
         ensure!(
             said.starts_with(&format!("{name} {}", version()?)),
             "{name} of the package says {said:?}"
         );
+        if name == TOOL {
+            continue;
+        }
+        for script in SCRIPTS {
+            succeed(Command::new("sh").arg("-n").arg(root.join("DEBIAN").join(script)))?;
+        }
         let settings = fs::metadata(root.join("etc/default").join(name))?;
         ensure!(
             settings.permissions().mode() & 0o077 == 0,
@@ -186,7 +258,7 @@ impl Tree<'_> {
     fn compressed(self, to: &str, text: &str) -> Result<()> {
         let plain = to.strip_suffix(".gz").unwrap_or(to);
         self.write(plain, text.as_bytes(), 0o644)?;
-        output(Command::new("gzip").args(["-9n"]).arg(self.0.join(plain))).map(drop)
+        succeed(Command::new("gzip").args(["-9n"]).arg(self.0.join(plain))).map(drop)
     }
 }
 
@@ -211,7 +283,7 @@ fn source_date() -> Result<String> {
     }
     let mut command = Command::new("git");
     command.current_dir(root()).args(["log", "-1", "--format=%ct"]);
-    Ok(output(&mut command).map_or_else(|_| "0".to_owned(), |date| date.trim().to_owned()))
+    Ok(succeed(&mut command).map_or_else(|_| "0".to_owned(), |date| date.trim().to_owned()))
 }
 
 fn kibibytes(directory: &Path) -> Result<u64> {
@@ -224,38 +296,25 @@ fn kibibytes(directory: &Path) -> Result<u64> {
 }
 
 /// The newest version of glibc that a binary asks for, by the names of the symbol versions in it.
-fn glibc(binary: &[u8]) -> Result<String> {
-    const MARK: &[u8] = b"GLIBC_2.";
-    let minor = binary
-        .windows(MARK.len())
-        .enumerate()
-        .filter(|(_, window)| *window == MARK)
-        .filter_map(|(at, _)| {
-            let digits: String = binary[at + MARK.len()..]
-                .iter()
-                .take_while(|byte| byte.is_ascii_digit())
-                .map(|&byte| char::from(byte))
-                .collect();
-            digits.parse::<u32>().ok()
-        })
-        .max();
-    let minor = minor.context("the binary asks for no glibc: is it one?")?;
-    Ok(format!("2.{minor}"))
+fn glibc(binary: &Path) -> Result<String> {
+    let versions = succeed(
+        Command::new("grep")
+            .args([
+                "--text",
+                "--only-matching",
+                "--extended-regexp",
+                r"GLIBC_2\.[0-9]+",
+            ])
+            .arg(binary),
+    )?;
+    newest(&versions).with_context(|| format!("{} asks for no glibc: is it a program?", binary.display()))
 }
 
-/// What a command prints.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+fn newest(versions: &str) -> Option<String> {
+    let minors = versions
+        .lines()
+        .filter_map(|version| version.strip_prefix("GLIBC_2.")?.parse::<u32>().ok());
+    minors.max().map(|minor| format!("2.{minor}"))
 }
 
 #[cfg(test)]
@@ -264,24 +323,22 @@ mod tests {
 
     // spec: PACK-9
     #[test]
-    fn each_daemon_has_what_a_package_needs() {
-        for daemon in ["orchestratord", "pool-managerd"] {
+    fn each_program_has_what_a_package_needs() {
+        for daemon in ["orchestratord", "pool-managerd", TOOL] {
             let control = fs::read_to_string(deploy(&format!("debian/{daemon}/control"))).unwrap();
             for mark in ["@VERSION@", "@ARCH@", "@GLIBC@", "@SIZE@"] {
                 assert!(control.contains(mark), "{daemon}: {mark}");
             }
-            let conffiles = fs::read_to_string(deploy(&format!("debian/{daemon}/conffiles"))).unwrap();
-            assert_eq!(conffiles, format!("/etc/default/{daemon}\n"));
         }
     }
 
     #[test]
     fn the_newest_glibc_counts() {
         assert_eq!(
-            glibc(b"x GLIBC_2.2.5 y GLIBC_2.34\0GLIBC_2.17\0").unwrap(),
-            "2.34"
+            newest("GLIBC_2.2\nGLIBC_2.34\nGLIBC_2.17\n").as_deref(),
+            Some("2.34")
         );
-        assert!(glibc(b"static").is_err());
+        assert_eq!(newest(""), None);
     }
 
     #[test]

@@ -1,14 +1,9 @@
 //! The official `openai` client for Python, unchanged, through the whole way.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use xtask::{clock::wait_for, cluster::Cluster, http::chain, workspace};
+use anyhow::Result;
+use xtask::{clock::wait_for, cluster::Cluster, http::chain, process::succeed, python};
 
 const SOON: Duration = Duration::from_secs(20);
 /// The version that is tested with.
@@ -36,43 +31,10 @@ except NotFoundError as error:
     print("unknown:", error.code)
 "#;
 
-/// A Python with the client, installed once.
-fn python() -> Result<PathBuf> {
-    let environment = workspace::target()
-        .join("e2e-python")
-        .join(CLIENT.replace("==", "-"));
-    let python = environment.join("bin/python");
-    std::fs::create_dir_all(&environment)?;
-    let lock = File::create(environment.join(".lock"))?;
-    lock.lock()?;
-    let finished = environment.join(".finished");
-    if !finished.is_file() {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-            .context("no virtual environment (Debian: apt-get install python3-venv)")?;
-        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", CLIENT]))?;
-        File::create(finished)?;
-    }
-    Ok(python)
-}
-
-fn succeed(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    Ok(text(&output.stdout))
-}
-
 // spec: PATH-13
 #[test]
 fn the_official_client_works_unchanged() -> Result<()> {
-    let python = python()?;
+    let python = python::environment("openai", &[CLIENT])?.join("python");
     Cluster::test("openai", |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         let node = cluster.node("node-a", &orchestrator, &[])?;
