@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::Admission;
+use admission::{Admission, Lease};
 use anyhow::Context as _;
 use control_api::ControlApi;
 use daemon::Daemon;
 use event_log::EventLog;
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
-use local_node::{Abandoned, Aftercare, LocalNode};
+use local_node::{Aftercare, LocalNode, Visit};
 use pool_registry_types::NodeId;
 use registry_runtime::RegistryHandle;
 use registry_store::FileStore;
@@ -167,20 +167,23 @@ fn endpoints(
 
 /// Engines of this machine keep the slots of requests that were given up until they have stopped.
 fn look_after(admission: &Admission, aftercare: Aftercare) {
-    let counts = admission.clone();
-    admission.set_aftercare(move |lease| {
-        let Some(endpoint) = lease.endpoint().cloned() else {
-            return;
-        };
-        let Some(engine) = endpoint.engine else { return };
-        let counts = counts.clone();
-        aftercare.take(Abandoned {
-            engine,
-            url: endpoint.target,
-            held: Box::new(move || counts.in_flight_at(&endpoint.key)),
-            slot: Box::new(lease),
-        });
+    admission.set_visits(move |endpoint| {
+        let engine = endpoint.engine.as_ref()?;
+        Some(Box::new(AtEngine(aftercare.visit(engine, &endpoint.target))))
     });
+}
+
+/// The data path's request at an engine is the node libraries' visit to it.
+struct AtEngine(Visit);
+
+impl admission::Visit for AtEngine {
+    fn answered(&self) {
+        self.0.answered();
+    }
+
+    fn given_up(self: Box<Self>, lease: Lease) {
+        self.0.give_up(Box::new(lease));
+    }
 }
 
 /// What is left to do after the first signal.

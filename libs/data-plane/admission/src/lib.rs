@@ -22,4 +22,4 @@ mod turns;
 pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waiting};
 pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
 pub use ejection::{Failure, Quarantine, TrustChange};
-pub use runtime::{Admission, Lease, Outcome};
+pub use runtime::{Admission, Lease, Outcome, Visit};

@@ -22,7 +22,17 @@ use crate::{
 
 type Wake = oneshot::Sender<Lease>;
 
-type AftercareHook = Box<dyn Fn(Lease) + Send + Sync>;
+/// A request at an engine, as whoever looks after engines sees it. Dropping it says that the engine is done with the
+/// request, or never had it.
+pub trait Visit: Send + Sync {
+    /// The engine's answer has begun.
+    fn answered(&self);
+
+    /// Nobody waits for the request any more, and the engine may go on with it. Dropping `lease` gives the slot back.
+    fn given_up(self: Box<Self>, lease: Lease);
+}
+
+type Visits = Box<dyn Fn(&Endpoint) -> Option<Box<dyn Visit>> + Send + Sync>;
 
 type TrustHook = Box<dyn Fn(TrustChange) + Send + Sync>;
 
@@ -30,8 +40,8 @@ struct Shared {
     core: Mutex<Core<Wake>>,
     origin: Instant,
     config: Config,
-    /// What happens to leases on engines that may go on after they were given up.
-    aftercare: OnceLock<AftercareHook>,
+    /// Who looks after engines that may go on after a request was given up.
+    visits: OnceLock<Visits>,
     /// Who is told when trust in an endpoint ends or is back.
     trust: OnceLock<TrustHook>,
     /// Something is to happen earlier than the task that watches the clock thinks.
@@ -80,7 +90,7 @@ impl Admission {
             core,
             origin: Instant::now(),
             config,
-            aftercare: OnceLock::new(),
+            visits: OnceLock::new(),
             trust: OnceLock::new(),
             clock_moved: Notify::new(),
         }))
@@ -175,22 +185,16 @@ impl Admission {
         }
     }
 
-    /// Says who looks after leases on engines ([`Hop::Engine`]) whose request was given up before its end: the
-    /// engine may go on with it. Dropping the lease gives the slot back. The first word counts.
-    pub fn set_aftercare(&self, take: impl Fn(Lease) + Send + Sync + 'static) {
-        let _ = self.0.aftercare.set(Box::new(take));
+    /// Says who looks after engines ([`Hop::Engine`]): they may go on with a request that was given up before its end.
+    /// It is asked for each request that goes to one. The first word counts.
+    pub fn set_visits(&self, visits: impl Fn(&Endpoint) -> Option<Box<dyn Visit>> + Send + Sync + 'static) {
+        let _ = self.0.visits.set(Box::new(visits));
     }
 
     /// Says who is told when trust in an endpoint ends or is back: briefly, it happens on the way of a request. The
     /// first word counts.
     pub fn on_trust_change(&self, tell: impl Fn(TrustChange) + Send + Sync + 'static) {
         let _ = self.0.trust.set(Box::new(tell));
-    }
-
-    /// How many requests of ours hold a slot of an endpoint.
-    #[must_use]
-    pub fn in_flight_at(&self, endpoint: &EndpointKey) -> u32 {
-        self.0.core.lock().in_flight_at(endpoint)
     }
 
     /// The longest a request waits when its caller says nothing else.
@@ -230,11 +234,13 @@ impl Admission {
     }
 
     fn lease(&self, grant: Grant) -> Lease {
+        let engine = grant.endpoint().filter(|endpoint| endpoint.hop == Hop::Engine);
+        let visits = self.0.visits.get();
         Lease {
+            visit: engine.zip(visits).and_then(|(engine, visits)| visits(engine)),
             admission: self.clone(),
             grant,
             outcome: OnceLock::new(),
-            in_aftercare: false,
         }
     }
 
@@ -277,7 +283,8 @@ pub struct Lease {
     admission: Admission,
     grant: Grant,
     outcome: OnceLock<Outcome>,
-    in_aftercare: bool,
+    /// `None` when nobody looks after it.
+    visit: Option<Box<dyn Visit>>,
 }
 
 impl Lease {
@@ -307,6 +314,9 @@ impl Lease {
 
     /// The endpoint's answer has begun; `load` is its `(free, total)` slots where it told them.
     pub fn answered(&self, load: Option<(u32, u32)>) {
+        if let Some(visit) = &self.visit {
+            visit.answered();
+        }
         self.admission
             .0
             .decide(|core, now| core.answered(&self.grant, load, now));
@@ -316,12 +326,7 @@ impl Lease {
 impl Lease {
     /// Whether the engine may still be at it: nobody read its answer to the end.
     fn may_run_on(&self) -> bool {
-        let is_unfinished = matches!(self.outcome.get(), None | Some(Outcome::Failed(Failure::Broken)));
-        is_unfinished
-            && !self.in_aftercare
-            && self
-                .endpoint()
-                .is_some_and(|endpoint| endpoint.hop == Hop::Engine)
+        matches!(self.outcome.get(), None | Some(Outcome::Failed(Failure::Broken)))
     }
 }
 
@@ -337,16 +342,14 @@ impl fmt::Debug for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.may_run_on()
-            && let Some(take) = self.admission.0.aftercare.get()
+        if let Some(visit) = self.visit.take()
+            && self.may_run_on()
         {
-            let (admission, grant, outcome) =
-                (self.admission.clone(), self.grant.clone(), self.outcome.clone());
-            return take(Self {
-                admission,
-                grant,
-                outcome,
-                in_aftercare: true,
+            return visit.given_up(Self {
+                admission: self.admission.clone(),
+                grant: self.grant.clone(),
+                outcome: self.outcome.clone(),
+                visit: None,
             });
         }
         let ending = match self.outcome.get() {

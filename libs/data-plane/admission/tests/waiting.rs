@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Wish};
+use admission::{Admission, Ask, Config, Failure, Lease, Outcome, Priority, RefusalReason, Visit, Wish};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
 use tokio::{sync::watch, time::Instant};
@@ -204,17 +204,27 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
     .await;
 }
 
+struct InCare(tokio::sync::mpsc::UnboundedSender<Lease>);
+
+impl Visit for InCare {
+    fn answered(&self) {}
+
+    fn given_up(self: Box<Self>, lease: Lease) {
+        drop(self.0.send(lease));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slot_whose_request_was_given_up_stays_taken_until_its_engine_is_done() {
     with_slots(1, async |admission, _tables| {
         let (abandoned, mut in_care) = tokio::sync::mpsc::unbounded_channel();
-        admission.set_aftercare(move |lease| drop(abandoned.send(lease)));
+        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
         drop(admission.acquire(ask(), None).await.unwrap());
         let lease = in_care.recv().await.unwrap();
-        let key = lease.endpoint().unwrap().key.clone();
-        assert_eq!(admission.in_flight_at(&key), 1);
+        let own = || admission.snapshot().endpoints[0].in_flight;
+        assert_eq!(own(), 1);
         drop(lease);
-        assert_eq!(admission.in_flight_at(&key), 0);
+        assert_eq!(own(), 0);
         // What was read to its end needs no care.
         let served = admission.acquire(ask(), None).await.unwrap();
         served.ended(Outcome::Served);

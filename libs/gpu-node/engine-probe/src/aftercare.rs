@@ -5,338 +5,247 @@
 //! for results asks about the connection only after a second without any). A slot that were given away before would
 //! put two requests on one slot, and the second would wait inside the engine, where nobody can move it.
 //!
-//! So whoever gives up a request hands its slot to an [`Aftercare`], which looks at the engine's own count and gives
-//! the slot back when the engine is done. Engines that do not tell get the benefit of the doubt at once.
+//! So whoever sends a request to an engine makes a [`Visit`] of it. When the request is given up the visit takes the
+//! slot, and an [`Aftercare`] looks at the engine's own tasks and gives the slot back when the engine is done
+//! (`core` decides). Engines that do not tell get the benefit of the doubt at once.
 
-use std::{collections::HashMap, fmt, time::Duration};
+mod core;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{StatusCode, uri::PathAndQuery};
+use parking_lot::Mutex;
 use pool_registry_types::{EngineKind, HttpUrl};
 use serde_json::Value;
 use service_runtime::Shutdown;
 use stream_proxy::{ForwardError, GetError, get};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
-/// A stream stops within 8 ms: the first look finds most engines done.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// `llama-server` notices a closed connection only in a second without results, and every look is one: looking
-/// more often than that would keep it from stopping.
-const NEXT_LOOK: Duration = Duration::from_secs(2);
+use self::core::{Engine, Found, Task, VisitId};
+
 /// How long a look may take. An engine deep in a long prompt answers late.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many looks in a row may go unanswered before the engine is taken to be past caring: the prober has long
-/// said that it is not ready.
-const LOOKS_WITHOUT_ANSWER: u32 = 12;
+/// How long it takes at most to hear here of a request that has ended there. A look counts only then: it does not show
+/// that request any more, and whoever waited for it must not be counted either.
+const HEARSAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A slot whose request was given up.
-pub struct Abandoned {
-    /// What kind of engine it is.
-    pub engine: EngineKind,
-    /// Where it listens.
-    pub url: HttpUrl,
-    /// How many of the engine's slots are counted as taken now, this one and other abandoned ones included.
-    pub held: Box<dyn Fn() -> u32 + Send>,
-    /// Dropping it gives the slot back.
-    pub slot: Box<dyn Send>,
-}
-
-impl fmt::Debug for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Abandoned")
-            .field("engine", &self.engine)
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
-}
+/// What is given back by dropping it.
+type Slot = Box<dyn Send>;
 
 /// Takes slots whose requests were given up. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Aftercare {
-    // As many as there are slots can be on their way; no bound of its own is needed.
-    abandoned: mpsc::UnboundedSender<Abandoned>,
-}
+pub struct Aftercare(Arc<Shared>);
 
-/// Looks after them, once it is run.
+/// Looks after them, once it is run. When it ends every slot is given back at once.
 #[derive(Debug)]
-pub struct AftercareTask {
-    abandoned: mpsc::UnboundedReceiver<Abandoned>,
-    next_look: Duration,
+pub struct AftercareTask(Arc<Shared>);
+
+struct Shared {
+    origin: Instant,
+    /// `None`: nobody looks any more.
+    engines: Mutex<Option<HashMap<HttpUrl, Engine<Slot>>>>,
+    /// A look may be due earlier than the task thinks.
+    moved: Notify,
 }
 
-/// What a look at an engine found.
-enum Look {
-    /// So many requests run.
-    Busy(u32),
-    /// There is nothing to wait for, or no way to know.
-    Over,
-    /// It did not answer in time.
-    Unanswered,
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
-/// The abandoned slots of one engine.
-#[derive(Default)]
-struct Patient {
-    slots: Vec<Abandoned>,
-    unanswered: u32,
+/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it, or never had it.
+#[derive(Debug)]
+#[must_use = "dropping it says that the engine is done with the request"]
+pub struct Visit(Option<Watched>);
+
+/// A visit to an engine that tells what it does.
+#[derive(Debug)]
+struct Watched {
+    shared: Arc<Shared>,
+    url: HttpUrl,
+    id: VisitId,
 }
 
 impl Aftercare {
     /// An aftercare and the task that does it.
     #[must_use]
     pub fn new() -> (Self, AftercareTask) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (
-            Self { abandoned: sender },
-            AftercareTask {
-                abandoned: receiver,
-                next_look: NEXT_LOOK,
-            },
-        )
+        let shared = Arc::new(Shared {
+            origin: Instant::now(),
+            engines: Mutex::new(Some(HashMap::new())),
+            moved: Notify::new(),
+        });
+        (Self(Arc::clone(&shared)), AftercareTask(shared))
     }
 
-    /// Gives the slot back when its engine is done; at once when nobody can tell, or nobody looks any more.
-    pub fn take(&self, abandoned: Abandoned) {
-        if tells_its_slots(&abandoned.engine) {
-            // A closed channel gives the slot back as well, by dropping it.
-            drop(self.abandoned.send(abandoned));
+    /// A request is about to be sent to the engine at `url`.
+    pub fn visit(&self, engine: &EngineKind, url: &HttpUrl) -> Visit {
+        let id = tells_its_slots(engine)
+            .then(|| self.0.arrive(url))
+            .flatten()
+            .map(|id| Watched {
+                shared: Arc::clone(&self.0),
+                url: url.clone(),
+                id,
+            });
+        Visit(id)
+    }
+}
+
+impl Visit {
+    /// The engine's answer has begun.
+    pub fn answered(&self) {
+        if let Some(visit) = &self.0 {
+            let now = visit.shared.now();
+            visit
+                .shared
+                .with(&visit.url, |engine| engine.answered(visit.id, now));
         }
+    }
+
+    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at once when nobody
+    /// can tell, or nobody looks any more.
+    pub fn give_up(mut self, slot: Box<dyn Send>) {
+        let Some(visit) = self.0.take() else { return };
+        let now = visit.shared.now();
+        // What does not get there is dropped, and with it the slot given back.
+        visit
+            .shared
+            .with(&visit.url, |engine| engine.given_up(visit.id, slot, now));
+        visit.shared.moved.notify_one();
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(visit) = self.0.take() {
+            visit.shared.with(&visit.url, |engine| engine.done(visit.id));
+        }
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn arrive(&self, url: &HttpUrl) -> Option<VisitId> {
+        let now = self.now();
+        let mut engines = self.engines.lock();
+        let engine = engines.as_mut()?.entry(url.clone()).or_default();
+        Some(engine.sent(now))
+    }
+
+    /// Tells an engine of something; of one that is not known it is no news.
+    fn with<T>(&self, url: &HttpUrl, event: impl FnOnce(&mut Engine<Slot>) -> T) -> Option<T> {
+        let mut engines = self.engines.lock();
+        let engines = engines.as_mut()?;
+        let engine = engines.get_mut(url)?;
+        let told = event(engine);
+        if engine.is_forgotten() {
+            engines.remove(url);
+        }
+        Some(told)
+    }
+
+    /// The engines to look at now, and when the next look is due.
+    fn begin_looks(&self) -> (Vec<HttpUrl>, Option<Instant>) {
+        let now = self.now();
+        let mut engines = self.engines.lock();
+        let mut due = Vec::new();
+        for (url, engine) in engines.iter_mut().flatten() {
+            if engine.next_look().is_some_and(|at| at <= now) {
+                engine.look(now);
+                due.push(url.clone());
+            }
+        }
+        let next = engines
+            .iter()
+            .flatten()
+            .filter_map(|(_, engine)| engine.next_look());
+        (due, next.min().map(|at| self.origin + at))
+    }
+
+    /// Gives every slot back, now and from now on.
+    fn close(&self) {
+        // Not under the lock: who gets a slot back may come here at once.
+        let engines = self.engines.lock().take();
+        drop(engines);
     }
 }
 
 impl AftercareTask {
     /// Looks after abandoned slots until `shutdown` is requested; those that are left are given back then.
-    pub async fn run(mut self, shutdown: Shutdown) {
-        let mut patients: HashMap<HttpUrl, Patient> = HashMap::new();
+    pub async fn run(self, shutdown: Shutdown) {
+        let shared = &self.0;
         let mut looks = FuturesUnordered::new();
         loop {
+            let (due, next) = shared.begin_looks();
+            looks.extend(due.into_iter().map(look));
             tokio::select! {
                 () = shutdown.requested() => return,
-                Some(abandoned) = self.abandoned.recv() => {
-                    let url = abandoned.url.clone();
-                    let patient = patients.entry(url.clone()).or_default();
-                    patient.slots.push(abandoned);
-                    // With more than one a look is on its way already.
-                    if patient.slots.len() == 1 {
-                        looks.push(look(url, FIRST_LOOK));
-                    }
-                }
+                () = shared.moved.notified() => {}
                 Some((url, found)) = looks.next() => {
-                    let Some(patient) = patients.get_mut(&url) else { continue };
-                    patient.take_in(&found);
-                    if patient.slots.is_empty() {
-                        patients.remove(&url);
-                    } else {
-                        looks.push(look(url, self.next_look));
-                    }
+                    let now = shared.now();
+                    drop(shared.with(&url, |engine| engine.looked(found, now)));
                 }
+                () = sleep_until(next.unwrap_or(shared.origin)), if next.is_some() => {}
             }
         }
     }
 }
 
-impl Patient {
-    /// Gives back the slots that the engine has no request for any more.
-    fn take_in(&mut self, found: &Look) {
-        let still_running = match found {
-            Look::Over => 0,
-            Look::Unanswered if self.unanswered + 1 >= LOOKS_WITHOUT_ANSWER => 0,
-            Look::Unanswered => {
-                self.unanswered += 1;
-                return;
-            }
-            Look::Busy(busy) => {
-                self.unanswered = 0;
-                let held = self.slots.first().map_or(0, |slot| (slot.held)());
-                let wanted = held.saturating_sub(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-                // What runs beyond the requests that somebody still waits for.
-                busy.saturating_sub(wanted) as usize
-            }
-        };
-        let done = self.slots.len().saturating_sub(still_running);
-        self.slots.drain(..done);
+impl Drop for AftercareTask {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
-/// Whether this kind of engine says how many of its slots are busy.
+/// Whether this kind of engine says which of its slots are busy.
 fn tells_its_slots(engine: &EngineKind) -> bool {
     engine.as_str() == "llamacpp"
 }
 
-async fn look(url: HttpUrl, after: Duration) -> (HttpUrl, Look) {
-    tokio::time::sleep(after).await;
-    let found = match get(
-        &url,
-        PathAndQuery::from_static("/slots"),
-        LOOK_TIMEOUT,
-        MAX_ANSWER_BYTES,
-    )
-    .await
-    {
-        Ok((StatusCode::OK, body)) => busy_slots(&body).map_or(Look::Over, Look::Busy),
+async fn look(url: HttpUrl) -> (HttpUrl, Found) {
+    let path = PathAndQuery::from_static("/slots");
+    let found = match get(&url, path, LOOK_TIMEOUT, MAX_ANSWER_BYTES).await {
+        Ok((StatusCode::OK, body)) => {
+            tokio::time::sleep(HEARSAY).await;
+            busy_slots(&body).map_or(Found::Over, Found::Busy)
+        }
         // It was told not to tell (`--no-slots`), or is loading and so has nothing running.
-        Ok(_) => Look::Over,
+        Ok(_) => Found::Over,
         // Nobody listens: the process is gone. Anything else may be a bad moment.
-        Err(GetError::Forward(ForwardError::Connect { .. })) => Look::Over,
-        Err(_) => Look::Unanswered,
+        Err(GetError::Forward(ForwardError::Connect { .. })) => Found::Over,
+        Err(_) => Found::Unanswered,
     };
     (url, found)
 }
 
-/// How many slots an answer of `/slots` shows at work.
-fn busy_slots(body: &[u8]) -> Option<u32> {
+/// The tasks that an answer of `/slots` shows at work.
+fn busy_slots(body: &[u8]) -> Option<BTreeSet<Task>> {
     let slots: Value = serde_json::from_slice(body).ok()?;
-    let busy = slots
-        .as_array()?
-        .iter()
-        .filter(|slot| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
-    u32::try_from(busy.count()).ok()
+    let slots = slots.as_array()?.iter().zip(0_u64..);
+    let busy = slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
+    // One that does not number its tasks has one per slot, as far as anybody can tell.
+    let task = |(slot, place): (&Value, u64)| {
+        let number = slot.get("id_task").and_then(Value::as_i64);
+        (place, number.unwrap_or_default())
+    };
+    Some(busy.map(task).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
-
-    use super::*;
-    use crate::tests::stand_in::{Reply, StandIn, nobody};
-
-    /// A condition that does not come about within this is a failure.
-    const LIMIT: Duration = Duration::from_secs(20);
-
-    /// The slots of an engine as its owner counts them.
-    #[derive(Clone, Default)]
-    struct Slots(Arc<AtomicU32>);
-
-    impl Slots {
-        fn abandon(&self, engine: &str, url: HttpUrl) -> Abandoned {
-            let slots = self.clone();
-            let held = Box::new(move || slots.0.load(Ordering::SeqCst));
-            Abandoned {
-                engine: EngineKind::new(engine).unwrap(),
-                url,
-                held,
-                slot: Box::new(Held(self.clone())),
-            }
-        }
-
-        async fn until(&self, wanted: u32) {
-            let reached = tokio::time::timeout(LIMIT, async {
-                while self.0.load(Ordering::SeqCst) != wanted {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            });
-            assert!(
-                reached.await.is_ok(),
-                "{} slots are held, not {wanted}",
-                self.0.load(Ordering::SeqCst)
-            );
-        }
-    }
-
-    struct Held(Slots);
-
-    impl Drop for Held {
-        fn drop(&mut self) {
-            self.0.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    async fn with_aftercare(story: impl AsyncFnOnce(Aftercare)) {
-        let (aftercare, mut task) = Aftercare::new();
-        task.next_look = Duration::from_millis(5);
-        let shutdown = Shutdown::new();
-        let running = task.run(shutdown.clone());
-        tokio::join!(running, async {
-            story(aftercare).await;
-            shutdown.request();
-        });
-    }
-
-    fn showing(busy: usize) -> Reply {
-        let slots: Vec<_> = (0..4)
-            .map(|id| serde_json::json!({"id": id, "is_processing": id < busy}))
-            .collect();
-        Reply::Json(200, serde_json::to_string(&slots).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
-        let (busy, looks) = (Arc::new(AtomicU32::new(3)), Arc::new(AtomicU32::new(0)));
-        let (shown, looked) = (busy.clone(), looks.clone());
-        let engine = StandIn::start(move |_| {
-            looked.fetch_add(1, Ordering::SeqCst);
-            showing(shown.load(Ordering::SeqCst) as usize)
-        });
-        with_aftercare(async |aftercare| {
-            // Three requests run; two of them were given up.
-            let slots = Slots(Arc::new(AtomicU32::new(3)));
-            aftercare.take(slots.abandon("llamacpp", engine.url()));
-            aftercare.take(slots.abandon("llamacpp", engine.url()));
-            // Not by asking the stand-in: it answers nobody while it reads a request, and this thread sends them.
-            let seen = looks.load(Ordering::SeqCst);
-            let more = tokio::time::timeout(LIMIT, async {
-                while looks.load(Ordering::SeqCst) < seen + 3 {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            });
-            more.await.expect("it goes on looking");
-            assert_eq!(slots.0.load(Ordering::SeqCst), 3, "the engine goes on with them");
-            busy.store(2, Ordering::SeqCst);
-            slots.until(2).await;
-            busy.store(1, Ordering::SeqCst);
-            slots.until(1).await;
-        })
-        .await;
-        assert!(engine.paths().iter().all(|path| path == "/slots"));
-    }
-
-    #[tokio::test]
-    async fn an_engine_that_is_gone_or_does_not_tell_holds_nothing() {
-        let silent = StandIn::always(Reply::Json(501, "{}".into()));
-        let odd = StandIn::always(Reply::Json(200, "true".into()));
-        with_aftercare(async |aftercare| {
-            for url in [nobody(), silent.url(), odd.url()] {
-                let slots = Slots(Arc::new(AtomicU32::new(1)));
-                aftercare.take(slots.abandon("llamacpp", url));
-                slots.until(0).await;
-            }
-            let slots = Slots(Arc::new(AtomicU32::new(1)));
-            aftercare.take(slots.abandon("vllm", silent.url()));
-            assert_eq!(slots.0.load(Ordering::SeqCst), 0, "its word is not asked for");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn nothing_is_held_beyond_the_end() {
-        let busy = StandIn::always(showing(4));
-        let slots = Slots(Arc::new(AtomicU32::new(1)));
-        let (aftercare, task) = Aftercare::new();
-        let shutdown = Shutdown::new();
-        aftercare.take(slots.abandon("llamacpp", busy.url()));
-        shutdown.request();
-        task.run(shutdown).await;
-        assert_eq!(slots.0.load(Ordering::SeqCst), 0);
-        slots.0.fetch_add(1, Ordering::SeqCst);
-        aftercare.take(slots.abandon("llamacpp", busy.url()));
-        assert_eq!(slots.0.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn silence_is_waited_out_for_a_while() {
-        let slots = Slots(Arc::new(AtomicU32::new(1)));
-        let mut patient = Patient::default();
-        patient.slots.push(slots.abandon("llamacpp", nobody()));
-        for _ in 1..LOOKS_WITHOUT_ANSWER {
-            patient.take_in(&Look::Unanswered);
-            assert_eq!(patient.slots.len(), 1);
-        }
-        patient.take_in(&Look::Unanswered);
-        assert!(patient.slots.is_empty());
-    }
-}
+mod tests;

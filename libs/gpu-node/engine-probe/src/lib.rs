@@ -22,7 +22,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use aftercare::{Abandoned, Aftercare, AftercareTask};
+pub use aftercare::{Aftercare, AftercareTask, Visit};
 pub use probe::{Ask, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use report::report;

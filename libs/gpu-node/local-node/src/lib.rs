@@ -9,7 +9,7 @@ mod rules;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use engine_probe::Prober;
-pub use engine_probe::{Abandoned, Aftercare};
+pub use engine_probe::{Aftercare, Visit};
 use event_log::{EventLog, PoolChanges};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};

@@ -236,7 +236,7 @@ impl Shared {
     }
 
     fn slot(&self, lease: SlotLease) -> Slot {
-        Slot::new(lease, self.registry.clone(), self.aftercare.clone())
+        Slot::new(lease, self.aftercare.as_ref())
     }
 
     fn still_asleep(&self, pool: &PoolId) -> Refusal {
@@ -282,6 +282,7 @@ fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError>
 
 /// The engine's answer with what this node says of itself.
 fn answered(answer: Response<ProxyBody>, slot: Slot) -> Response<EngineBody> {
+    slot.answered();
     let (mut parts, body) = answer.into_parts();
     // The control plane believes these, and an engine has no business with them.
     let claimed: Vec<HeaderName> = parts

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use engine_probe::{Abandoned, Aftercare};
-use pool_registry::{PoolRegistry, SlotLease};
+use engine_probe::{Aftercare, Visit};
+use pool_registry::SlotLease;
 
 /// A claimed slot. Dropped before its request is [done](Slot::done), it goes to the aftercare, because the engine
 /// may go on with the request.
 #[derive(Debug)]
 pub(crate) struct Slot {
     lease: Arc<SlotLease>,
-    registry: PoolRegistry,
-    aftercare: Option<Aftercare>,
+    /// `None` when nobody looks after it.
+    visit: Option<Visit>,
 }
 
 impl Slot {
-    pub(crate) fn new(lease: SlotLease, registry: PoolRegistry, aftercare: Option<Aftercare>) -> Self {
+    pub(crate) fn new(lease: SlotLease, aftercare: Option<&Aftercare>) -> Self {
         Self {
+            visit: aftercare.map(|aftercare| aftercare.visit(lease.engine(), lease.url())),
             lease: Arc::new(lease),
-            registry,
-            aftercare,
         }
     }
 
@@ -27,23 +26,23 @@ impl Slot {
         &self.lease
     }
 
+    /// The engine's answer has begun.
+    pub(crate) fn answered(&self) {
+        if let Some(visit) = &self.visit {
+            visit.answered();
+        }
+    }
+
     /// The engine has nothing to do with the request any more: it is answered, or never came there.
     pub(crate) fn done(mut self) {
-        self.aftercare = None;
+        self.visit = None;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(aftercare) = self.aftercare.take() else {
-            return;
-        };
-        let (registry, url) = (self.registry.clone(), self.lease.url().clone());
-        aftercare.take(Abandoned {
-            engine: self.lease.engine().clone(),
-            url: url.clone(),
-            held: Box::new(move || u32::try_from(registry.in_flight_at(&url)).unwrap_or(u32::MAX)),
-            slot: Box::new(Arc::clone(&self.lease)),
-        });
+        if let Some(visit) = self.visit.take() {
+            visit.give_up(Box::new(Arc::clone(&self.lease)));
+        }
     }
 }

@@ -106,19 +106,6 @@ impl<W> Core<W> {
         }
     }
 
-    /// How many requests of ours hold a slot of an endpoint.
-    pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> u32 {
-        let place = self
-            .table
-            .endpoints()
-            .binary_search_by(|endpoint| endpoint.key.cmp(key))
-            .ok();
-        let slot = place
-            .and_then(|index| self.slots.get(index))
-            .or_else(|| self.departed.get(key));
-        slot.map_or(0, |slot| slot.own)
-    }
-
     /// The quarantine of an endpoint, if it is in one.
     pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
         let index = self
