@@ -186,6 +186,7 @@ impl Registry {
             return Availability::Draining;
         }
         match (pool.status.ready, &pool.status.last_error) {
+            (true, _) if pool.status.sleeping => Availability::Asleep,
             (true, _) => Availability::Ready,
             (false, Some(error)) => Availability::NotReady(format!("no replica ready: {error}").into()),
             (false, None) => Availability::NotReady("no replica ready".into()),

@@ -265,6 +265,18 @@ fn why_a_pool_is_not_ready() {
     }
 }
 
+// spec: PLACE-12
+#[test]
+fn a_pool_that_sleeps_takes_requests_and_is_known_to_sleep() {
+    let mut world = World::with_nodes(&["a"]);
+    for (ready, expected) in [(true, "Asleep"), (false, "no replica ready")] {
+        let mut status = pool("pool-0");
+        (status.ready, status.sleeping) = (ready, true);
+        world.beat_as("a", beat(Some(1), None, vec![status])).unwrap();
+        assert_eq!(world.objection("a"), expected);
+    }
+}
+
 #[test]
 fn models_are_what_the_pool_or_a_replica_names() {
     let replica = |models: Option<&[&str]>| ReplicaStatus {

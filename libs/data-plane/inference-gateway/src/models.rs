@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 use pool_registry_types::ErrorCode;
-use routing_table::{Availability, RoutingTable};
+use routing_table::RoutingTable;
 use serde::Serialize;
 
 use crate::{
@@ -43,7 +43,7 @@ fn is_ready(table: &RoutingTable, model: &str) -> bool {
         .filter_map(|&index| table.endpoints().get(index as usize));
     endpoints
         .into_iter()
-        .any(|endpoint| endpoint.availability == Availability::Ready)
+        .any(|endpoint| endpoint.availability.is_routable())
 }
 
 /// The models that somebody can serve now, and their aliases. `created` is a time in seconds since 1970 that OpenAI's shape asks for.

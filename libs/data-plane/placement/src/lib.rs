@@ -104,7 +104,7 @@ fn eligible(
     match summary.state {
         State::Draining => return Err(Skip::Draining),
         State::NotReady => return Err(Skip::NotReady),
-        State::Ready => {}
+        State::Ready | State::Asleep => {}
     }
     if load.quarantined {
         return Err(Skip::Quarantined);
@@ -135,7 +135,7 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
     /// Its load.
     pub load: Load,
-    /// Where it stands by the strategy; the lowest is chosen, and of equal ones the first.
+    /// Where it stands by the strategy; the lowest of those that are awake is chosen, and of equal ones the first.
     pub rank: Rank,
     /// Why it cannot be chosen; `None` when it can.
     pub skip: Option<Skip>,
@@ -215,15 +215,30 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// One that sleeps only when none that is awake can take it: to wake an engine costs more than any strategy gains.
     fn lowest(&self, rank: impl Fn(u32, &Summary, Load) -> Rank) -> Result<u32, NoPlace> {
         if self.places.is_empty() {
             return Err(NoPlace::UnknownModel);
         }
+        match self.lowest_that_is(State::Ready, &rank) {
+            Err(why_not) => match self.lowest_that_is(State::Asleep, &rank) {
+                Err(NoPlace::NoneRoutable) => Err(why_not),
+                found => found,
+            },
+            found => found,
+        }
+    }
+
+    fn lowest_that_is(
+        &self,
+        state: State,
+        rank: impl Fn(u32, &Summary, Load) -> Rank,
+    ) -> Result<u32, NoPlace> {
         // Most requests may go anywhere, and then nothing but the summaries is looked at.
         if self.question.pin.is_none() && self.question.tried.is_empty() {
-            self.lowest_of(|_| true, rank)
+            self.lowest_of(state, |_| true, rank)
         } else {
-            self.lowest_of(|index| self.may_go_to(index), rank)
+            self.lowest_of(state, |index| self.may_go_to(index), rank)
         }
     }
 
@@ -240,6 +255,7 @@ impl Walk<'_> {
     #[inline(always)]
     fn lowest_of(
         &self,
+        state: State,
         may_go_to: impl Fn(u32) -> bool,
         rank: impl Fn(u32, &Summary, Load) -> Rank,
     ) -> Result<u32, NoPlace> {
@@ -252,7 +268,7 @@ impl Walk<'_> {
                 continue;
             };
             let load = self.loads.get(index as usize).copied().unwrap_or_default();
-            let would_do = (summary.state == State::Ready) & !load.quarantined & may_go_to(index);
+            let would_do = (summary.state == state) & !load.quarantined & may_go_to(index);
             let full = load.used >= summary.slots_total;
             any_full |= would_do & full;
             let rank = rank(position, summary, load);

@@ -388,3 +388,16 @@ proptest! {
         prop_assert_eq!(seen, (0..u32::try_from(count).unwrap()).collect::<Vec<_>>());
     }
 }
+
+// spec: PLACE-12
+#[test]
+fn an_endpoint_that_sleeps_is_woken_only_when_no_other_has_a_free_slot() {
+    let asleep = endpoint("a", 80 * GIB, 4, Availability::Asleep);
+    let table = RoutingTable::new(1, vec![asleep, ready("b", GIB)]);
+    for strategy in Strategy::ALL {
+        for turn in 0..4 {
+            let goes = |busy: u32| choose(&table, &[used(0), used(busy)], &ask(strategy, turn));
+            assert_eq!((goes(0), goes(3), goes(4)), (Ok(1), Ok(1), Ok(0)), "{strategy}");
+        }
+    }
+}

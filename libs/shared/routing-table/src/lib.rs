@@ -51,10 +51,20 @@ pub enum Hop {
 pub enum Availability {
     /// It takes requests.
     Ready,
+    /// It takes requests, and starts its engine for the first one.
+    Asleep,
     /// It takes no new ones; running ones finish.
     Draining,
     /// It cannot serve now; the reason is for people.
     NotReady(Arc<str>),
+}
+
+impl Availability {
+    /// Whether it may be given a request.
+    #[must_use]
+    pub fn is_routable(&self) -> bool {
+        matches!(self, Self::Ready | Self::Asleep)
+    }
 }
 
 /// One place a request can go.

@@ -14,6 +14,8 @@ const VRAM_STEP_BYTES: u64 = 1 << 30;
 pub enum State {
     /// It takes requests.
     Ready,
+    /// It takes requests, after it has started its engine.
+    Asleep,
     /// It takes no new ones.
     Draining,
     /// It cannot serve now.
@@ -41,6 +43,7 @@ impl Summary {
             vram_gib: u32::try_from(endpoint.vram_free_bytes / VRAM_STEP_BYTES).unwrap_or(u32::MAX),
             state: match endpoint.availability {
                 Availability::Ready => State::Ready,
+                Availability::Asleep => State::Asleep,
                 Availability::Draining => State::Draining,
                 Availability::NotReady(_) => State::NotReady,
             },

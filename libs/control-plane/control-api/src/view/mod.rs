@@ -26,7 +26,7 @@ pub type QuarantineLookup = dyn Fn(&EndpointKey) -> Option<QuarantineView> + Sen
 /// Why an endpoint cannot serve, if so.
 pub(crate) fn unavailable(availability: &Availability) -> Option<String> {
     match availability {
-        Availability::Ready | Availability::Draining => None,
+        Availability::Ready | Availability::Asleep | Availability::Draining => None,
         Availability::NotReady(reason) => Some(reason.as_ref().to_owned()),
     }
 }

@@ -96,7 +96,7 @@ impl PoolAnswer {
             node_id: key.node,
             pool_id: key.pool,
             replica_id: key.replica,
-            ready: endpoint.availability == Availability::Ready,
+            ready: endpoint.availability.is_routable(),
             draining: endpoint.availability == Availability::Draining,
             unavailable: unavailable(&endpoint.availability),
             slots_free: endpoint.slots_free,
@@ -149,7 +149,7 @@ impl ModelAnswer {
         if self.nodes.last() != Some(&endpoint.key.node) {
             self.nodes.push(endpoint.key.node.clone());
         }
-        if endpoint.availability == Availability::Ready {
+        if endpoint.availability.is_routable() {
             self.endpoints_ready += 1;
             self.slots_free += u64::from(endpoint.slots_free);
             self.slots_total += u64::from(endpoint.slots_total);
