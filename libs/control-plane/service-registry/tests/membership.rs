@@ -128,7 +128,7 @@ fn a_new_life_counts_its_heartbeats_anew() {
     let mut world = World::new();
     world.register_as(register("a", "m", Some(1))).unwrap();
     world.beat_as("a", beat(Some(1), Some(900), vec![])).unwrap();
-    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    world.register_as(register("a", "m", Some(2))).unwrap();
     let first = world.beat_as("a", beat(Some(2), Some(0), vec![pool("pool-0")]));
     assert_eq!(first, Ok(HeartbeatOutcome::Changed));
 }
