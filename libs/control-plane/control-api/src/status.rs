@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{Json, extract::State};
 use pool_registry_types::{NodeId, NodeStatus};
-use routing_table::{Availability, Endpoint, EndpointKey, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, RoutingTable};
 use serde::Serialize;
 use service_registry::NodesSnapshot;
 
@@ -166,7 +166,7 @@ impl NodeCounts {
 
 /// The slots of an endpoint that takes requests, total and free.
 fn slots(endpoint: &Endpoint, used: &BTreeMap<EndpointKey, u32>) -> Option<(u64, u64)> {
-    if endpoint.availability != Availability::Ready {
+    if !endpoint.availability.is_routable() {
         return None;
     }
     let free = used.get(&endpoint.key).map_or(endpoint.slots_free, |used| {
