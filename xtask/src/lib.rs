@@ -24,3 +24,5 @@ pub mod python;
 mod report;
 mod runner;
 pub mod workspace;
+
+pub use checks::metrics::{Documented as DocumentedMetric, documented as documented_metrics, has_prometheus};

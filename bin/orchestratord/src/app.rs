@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Admission, Lease};
+use admission::{Admission, AdmissionMetrics, Lease};
 use anyhow::Context as _;
 use control_api::ControlApi;
 use daemon::Daemon;
@@ -11,7 +11,7 @@ use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
 use local_node::{Aftercare, LocalNode, Visit};
 use pool_registry_types::NodeId;
-use registry_runtime::RegistryHandle;
+use registry_runtime::{NodesMetrics, RegistryHandle};
 use registry_store::FileStore;
 use routing_table::RoutingTable;
 use service_runtime::{Readiness, Shutdown, Tasks};
@@ -48,7 +48,17 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let proxy = daemon.proxy();
     let metrics = daemon.metrics();
     let gateway_metrics = GatewayMetrics::default();
-    metrics.register(|registry| gateway_metrics.register(registry));
+    let slots = AdmissionMetrics::new(admission.clone(), tables.clone());
+    metrics.register(|families| {
+        gateway_metrics.register(families);
+        families.register_collector(Box::new(slots));
+        if let Some(registry) = &registry {
+            families.register_collector(Box::new(NodesMetrics::new(registry.clone())));
+        }
+        if let Some((_, local)) = &local {
+            local.register_metrics(families);
+        }
+    });
     let explain = explain_router(admission.clone(), &config.gateway);
     let gateway = Gateway::new(
         config.gateway,

@@ -7,7 +7,7 @@ use daemon::{Daemon, JOIN_TIMEOUT, Settings};
 use engine_provisioner::{Prepared, Provisioner};
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
-use node_api::{DataPath, DataPathConfig, Drains, Engines};
+use node_api::{DataPath, DataPathConfig, Drains, Engines, NodeMetrics};
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
 use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::PoolStatus;
@@ -54,6 +54,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let gpus = node
         .as_ref()
         .map_or_else(|| watch::channel(Arc::default()).1, LocalNode::gpus);
+    let node_metrics = NodeMetrics::default();
+    metrics.register(|families| {
+        node_metrics.register(families, registry.clone(), gpus.clone());
+        if let Some(node) = &node {
+            node.register_metrics(families);
+        }
+    });
     let control = node_api::router(registry.clone(), gpus, Arc::new(drains), changes).merge(service_routes(
         readiness.clone(),
         Arc::new(move || metrics.render()),
@@ -70,6 +77,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             ..DataPathConfig::default()
         },
         node.as_ref().map(|node| node.aftercare().clone()),
+        node_metrics,
         with_fallbacks(control),
     );
     let server = bound

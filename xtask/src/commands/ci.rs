@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::test::add_tests;
 use crate::{
     arguments::Arguments,
-    checks::{layers, tidy, trace},
+    checks::{layers, metrics, tidy, trace},
     report::Report,
     workspace::cargo,
 };
@@ -26,6 +26,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     report.check("tidy", tidy::check);
     report.check("layers", layers::check);
     report.check("trace", trace::check);
+    report.check("metrics", metrics::check);
     report.check("clippy", || {
         succeed(&mut cargo(&[
             "clippy",

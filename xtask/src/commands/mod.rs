@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::{
     arguments::Arguments,
-    checks::{layers, tidy, trace},
+    checks::{layers, metrics, tidy, trace},
 };
 
 /// Exit code of a command line that is not understood (`EX_USAGE`).
@@ -28,7 +28,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 12] = [
+const COMMANDS: [Command; 13] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -94,6 +94,12 @@ const COMMANDS: [Command; 12] = [
         summary: "check, or write, the documents that list every setting",
         usage: settings::USAGE,
         run: settings::run,
+    },
+    Command {
+        name: "metrics",
+        summary: "check what dashboards and alerts read",
+        usage: "cargo xtask metrics\n\nFails when ci/dashboards or ci/alerts read a metric that .docs/METRICS.md does not name, when an alert has no entry in the runbook,\nor when promtool refuses the rules.",
+        run: |arguments| arguments.finish().and_then(|()| metrics::check()),
     },
     Command {
         name: "tiny-model",

@@ -18,6 +18,7 @@ mod gpus;
 mod handoff;
 mod home;
 mod load;
+mod metrics;
 mod nodes;
 mod openai_client;
 mod provisioning;

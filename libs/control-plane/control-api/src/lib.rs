@@ -11,11 +11,12 @@
 //! | `GET /v2/nodes`, `GET /v2/nodes/{id}` | operators |
 //! | `POST /v2/nodes/{id}/drain`, `…/undrain`, `POST /v2/pools/{node}/{pool}/drain`, `…/undrain` | operators |
 //! | `GET /v2/gpus`, `GET /v2/pools`, `GET /v2/catalog/availability` | everybody, in every profile |
-//! | `GET /v2/status`, `GET /v2/events` | everybody who watches, in every profile |
+//! | `GET /v2/status`, `GET /v2/events`, `GET /v2/sd/prometheus` | everybody who watches, in every profile |
 //!
 //! Authentication is a layer around it. Merge it with other routers and then give the whole to
 //! [`http_server::with_fallbacks`].
 
+mod discovery;
 mod errors;
 mod events;
 mod nodes;
@@ -24,6 +25,7 @@ mod routes;
 mod status;
 mod view;
 
+pub use discovery::TargetGroup;
 pub use events::EventsAnswer;
 pub use routes::{ControlApi, ROUTES};
 pub use status::{

@@ -17,6 +17,7 @@ use routing_table::{EndpointKey, RoutingTable};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    discovery,
     errors::cloud_profile_disabled,
     events, nodes, operators,
     status::{self, DataPathLookup, DataPathView},
@@ -39,6 +40,7 @@ pub static ROUTES: &[(Method, &str)] = &[
     (Method::GET, "/v2/catalog/availability"),
     (Method::GET, "/v2/status"),
     (Method::GET, "/v2/events"),
+    (Method::GET, "/v2/sd/prometheus"),
 ];
 
 /// What the routes work on.
@@ -131,6 +133,7 @@ impl ControlApi {
             .route("/v2/catalog/availability", get(catalog))
             .route("/v2/status", get(status::status))
             .route("/v2/events", get(events::events))
+            .route("/v2/sd/prometheus", get(discovery::prometheus))
             .with_state(self)
     }
 }

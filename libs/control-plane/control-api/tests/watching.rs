@@ -192,3 +192,25 @@ async fn a_wrong_question_is_named() {
     }
     assert_eq!(follow(&api, "/v2/events", "x").await.status(), 400);
 }
+
+// spec: SEE-13
+#[tokio::test(start_paused = true)]
+async fn prometheus_is_told_whom_to_ask() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let request = Request::get("/v2/sd/prometheus")
+        .header(header::HOST, "control:8080")
+        .body(Body::empty())
+        .unwrap();
+    let answer = api.router.clone().oneshot(request).await.unwrap();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    let groups: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        groups,
+        json!([
+            {"targets": ["control:8080"], "labels": {"component": "orchestratord"}},
+            {"targets": ["192.168.1.100:9200"], "labels": {"component": "pool-managerd", "node": "gpu-node-1",
+                "machine": "machine-alpha", "__metrics_path__": "/metrics"}},
+        ])
+    );
+}

@@ -15,6 +15,7 @@ mod handle;
 mod keeper;
 mod kept;
 mod log;
+mod metrics;
 mod news;
 mod probe;
 mod prober;
@@ -23,6 +24,7 @@ mod task;
 pub use config::{Config, ProberConfig};
 pub use handle::{CallError, RegistryHandle};
 pub use keeper::Keeper;
+pub use metrics::NodesMetrics;
 pub use prober::Prober;
 pub use task::RegistryTask;
 

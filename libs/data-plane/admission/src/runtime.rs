@@ -3,7 +3,10 @@
 use std::{
     fmt,
     future::pending,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ struct Shared {
     visits: OnceLock<Visits>,
     /// Who is told when trust in an endpoint ends or is back.
     trust: OnceLock<TrustHook>,
+    /// How often trust has ended.
+    quarantines: AtomicU64,
     /// Something is to happen earlier than the task that watches the clock thinks.
     clock_moved: Notify,
 }
@@ -61,8 +66,12 @@ impl Shared {
         let after = core.next_wakeup();
         let trust_changes = core.take_trust_changes();
         drop(core);
-        if let Some(tell) = self.trust.get() {
-            trust_changes.into_iter().for_each(tell);
+        for change in trust_changes {
+            self.quarantines
+                .fetch_add(u64::from(change.lost_by.is_some()), Ordering::Relaxed);
+            if let Some(tell) = self.trust.get() {
+                tell(change);
+            }
         }
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.clock_moved.notify_one();
@@ -92,6 +101,7 @@ impl Admission {
             config,
             visits: OnceLock::new(),
             trust: OnceLock::new(),
+            quarantines: AtomicU64::new(0),
             clock_moved: Notify::new(),
         }))
     }
@@ -195,6 +205,12 @@ impl Admission {
     /// first word counts.
     pub fn on_trust_change(&self, tell: impl Fn(TrustChange) + Send + Sync + 'static) {
         let _ = self.0.trust.set(Box::new(tell));
+    }
+
+    /// How often an endpoint has lost its trust since the start.
+    #[must_use]
+    pub fn quarantines(&self) -> u64 {
+        self.0.quarantines.load(Ordering::Relaxed)
     }
 
     /// The longest a request waits when its caller says nothing else.

@@ -198,6 +198,7 @@ impl Gateway {
         journey.alias = alias;
         journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
+        record.trace(&mut outbound.headers);
         self.0.budget.lock().earn();
         loop {
             let lease = self.slot(&mut journey).await?;

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
@@ -33,7 +33,7 @@ const OTHER: &str = "other";
 const NONE: &str = "";
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// An engine answered.
     Served,
@@ -45,6 +45,17 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused => "refused",
+            Self::Broken => "broken",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     /// The route, never the path a client made up.
@@ -52,7 +63,7 @@ struct RequestLabels {
     model: Arc<str>,
     node: Arc<str>,
     pool: Arc<str>,
-    outcome: Outcome,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -133,6 +144,12 @@ pub(crate) struct Series {
     pub(crate) queue_wait: Histogram,
     pub(crate) first_token: Histogram,
     pub(crate) token_gap: Histogram,
+}
+
+impl Series {
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
+    }
 }
 
 #[derive(Default)]
@@ -257,7 +274,7 @@ impl GatewayMetrics {
                 model: Arc::clone(&series.model),
                 node: Arc::clone(&series.node),
                 pool: Arc::clone(&series.pool),
-                outcome,
+                outcome: outcome.as_str(),
             })
             .inc();
     }

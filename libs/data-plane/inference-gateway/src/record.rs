@@ -10,9 +10,11 @@ use std::{
 };
 
 use admission::Lease;
+use http::{HeaderMap, HeaderValue};
 use http_server::RequestId;
 use memchr::memmem;
 use pool_registry_types::{ErrorCode, NodeId};
+use telemetry::{TRACEPARENT, TraceContext};
 use tokio::time::Instant;
 
 use crate::{
@@ -25,6 +27,8 @@ use crate::{
     traffic::{RecentError, Seen, concerns_operators},
 };
 
+/// The target of the line that each request has: `RUST_LOG=info,access=off` leaves it out.
+const ACCESS: &str = "access";
 /// A running stream tells what it has noted so often: a stream of minutes shall be seen while it runs.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Times between events that are noted before they are told: at sixty tokens a second, about a second's.
@@ -32,6 +36,9 @@ const GAPS: usize = 64;
 /// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not told before the end,
 /// when the engine may have told a count.
 const NOT_TOKENS: u64 = 3;
+
+/// What a client's tracer adds to `traceparent`.
+const TRACESTATE: &str = "tracestate";
 
 /// One request's record. Told when it is dropped; without a word about its end, the client left.
 #[derive(Default)]
@@ -41,6 +48,7 @@ struct Open {
     metrics: GatewayMetrics,
     route: Route,
     request_id: Option<RequestId>,
+    trace: Option<TraceContext>,
     model: Option<String>,
     /// The node it was with last.
     node: Option<NodeId>,
@@ -77,6 +85,7 @@ impl Record {
             metrics: metrics.clone(),
             route,
             request_id,
+            trace: None,
             model: None,
             node: None,
             started: Instant::now(),
@@ -100,6 +109,24 @@ impl Record {
         if let Some(open) = &mut self.0 {
             open.model = Some(model.to_owned());
         }
+    }
+
+    /// It goes on as the next step of the trace that its client began, or of a new one.
+    pub(crate) fn trace(&mut self, headers: &mut HeaderMap) {
+        let Some(open) = &mut self.0 else { return };
+        let from_client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let ours = match from_client.and_then(TraceContext::parse) {
+            Some(theirs) => theirs.child(),
+            None => {
+                // It belongs to a trace that there is not.
+                headers.remove(TRACESTATE);
+                TraceContext::new()
+            }
+        };
+        if let Ok(value) = HeaderValue::try_from(ours.to_string()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        open.trace = Some(ours);
     }
 
     /// It has got a slot.
@@ -246,6 +273,32 @@ impl Open {
         stream.gaps = 0;
     }
 
+    /// The one line in the log that every request has. Nothing of what it said or was answered is in it.
+    fn log(&self, series: &Series, first: Option<Duration>) {
+        tracing::info!(
+            target: ACCESS,
+            request_id = self.request_id.as_ref().map(RequestId::as_str),
+            trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
+            endpoint = self.route.path,
+            model = self.model.as_deref(),
+            node = self.node.as_ref().map(NodeId::as_str),
+            pool = self.node.is_some().then(|| series.pool()),
+            outcome = self.outcome.as_str(),
+            code = self.fault.as_ref().map(|(code, _)| code.as_str()),
+            tokens = self.tokens(),
+            queue_ms = millis(self.queued),
+            first_token_ms = first.map(millis),
+            total_ms = millis(self.started.elapsed()),
+            "request"
+        );
+    }
+
+    /// All generated tokens, as far as is known.
+    fn tokens(&self) -> u64 {
+        let told = self.stream.as_ref().map_or(0, |stream| stream.told);
+        told + self.rest()
+    }
+
     /// Tokens that were not told yet.
     fn rest(&self) -> u64 {
         let Some(stream) = &self.stream else {
@@ -269,6 +322,7 @@ impl Drop for Open {
         let first = first.map(|first| first.saturating_duration_since(self.started));
         let queued = self.node.as_ref().map(|_| self.queued);
         let tokens = self.rest();
+        self.log(&series, first);
         series.tokens.inc_by(tokens);
         series.duration.observe(self.started.elapsed());
         queued
@@ -307,6 +361,10 @@ impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Record")
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(duration: Duration) -> u32 {

@@ -4,6 +4,7 @@
 //! (`engine-probe`), their free VRAM is read (`gpu-inventory`). `pool-managerd` puts this behind HTTP and a
 //! registration; `orchestratord` in the HOME profile puts it behind the data path in the same process.
 
+mod handoffs;
 mod rules;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
@@ -15,9 +16,12 @@ use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
 use pool_registry_types::{Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus, ReplicaId};
+use prometheus_client::registry::Registry;
 use routing_table::RoutingTable;
 use service_runtime::{Latch, Shutdown, Tasks};
 use tokio::sync::watch;
+
+use handoffs::HandoffCounts;
 
 /// How often free VRAM is read for the routing table: it moves with models that come and go, not with requests.
 const VRAM_INTERVAL: Duration = Duration::from_secs(5);
@@ -59,6 +63,7 @@ pub struct LocalNode {
     /// As they were when it last looked.
     gpus: watch::Sender<Arc<[GpuStatus]>>,
     aftercare: Aftercare,
+    handoffs: HandoffCounts,
     scanned: watch::Receiver<bool>,
     _watcher: Arc<HandoffWatcher>,
 }
@@ -87,9 +92,14 @@ impl LocalNode {
             Box::new(move |handoff: &Handoff| rules::check(handoff, only.as_deref(), hostname.as_deref()));
         let applied = registry.clone();
         let (first_scan, scanned) = watch::channel(false);
-        let watcher = HandoffWatcher::start_with_rule(watched, Some(rule), move |event| match event {
-            Event::Scanned => drop(first_scan.send(true)),
-            event => apply(&applied, event),
+        let handoffs = HandoffCounts::new();
+        let counts = handoffs.clone();
+        let watcher = HandoffWatcher::start_with_rule(watched, Some(rule), move |event| {
+            counts.count(&event);
+            match event {
+                Event::Scanned => drop(first_scan.send(true)),
+                event => apply(&applied, event),
+            }
         })?;
         tasks.spawn(
             "engine-probe",
@@ -99,12 +109,18 @@ impl LocalNode {
         tasks.spawn("aftercare", task.run(shutdown.clone()));
         Ok(Self {
             aftercare,
+            handoffs,
             registry,
             scanned,
             inventory: Arc::new(Inventory::detect()),
             gpus: watch::Sender::new(Arc::default()),
             _watcher: Arc::new(watcher),
         })
+    }
+
+    /// Adds what it counts to a registry of metrics.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.handoffs.register(registry);
     }
 
     /// Holds `latch` until every handoff that was there at the start is known; for as long as the directory cannot be

@@ -18,6 +18,7 @@ use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::time::Instant;
 
 use crate::{
+    NodeMetrics,
     engine_body::EngineBody,
     refusal::{NoAnswer, Refusal, tell},
     slot::Slot,
@@ -78,6 +79,7 @@ struct Shared {
     config: DataPathConfig,
     /// `None`: a slot comes back at once when its request is given up.
     aftercare: Option<Aftercare>,
+    metrics: NodeMetrics,
 }
 
 /// The body of a node's answer: an engine's, or one of our own.
@@ -92,6 +94,7 @@ impl<S> DataPath<S> {
         proxy: StreamProxy,
         config: DataPathConfig,
         aftercare: Option<Aftercare>,
+        metrics: NodeMetrics,
         inner: S,
     ) -> Self {
         Self {
@@ -100,6 +103,7 @@ impl<S> DataPath<S> {
                 proxy,
                 config,
                 aftercare,
+                metrics,
             }),
             inner,
         }
@@ -124,7 +128,13 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         // The path that goes on begins with the slash before its first part.
         let after = request.uri().path().len() - path.len() - 1;
         let answer = match PoolId::new(pool) {
-            Ok(pool) => self.shared.serve(&pool, after, request).await,
+            Ok(pool) => {
+                let answer = self.shared.serve(&pool, after, request).await;
+                self.shared
+                    .metrics
+                    .count(&pool, answer.as_ref().err().map(Refusal::code));
+                answer
+            }
             Err(error) => Err(Refusal::from(ApiError::invalid(error.to_string()))),
         };
         answer.map_or_else(

@@ -42,6 +42,10 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+
     /// Who comes again soon may be served.
     pub(crate) fn is_momentary(&self) -> bool {
         matches!(self.error.code, ErrorCode::PoolBusy | ErrorCode::PoolDraining)

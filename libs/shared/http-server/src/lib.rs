@@ -36,6 +36,7 @@ mod event_stream;
 mod extract;
 mod limits;
 mod listener;
+mod metrics_text;
 mod observed_io;
 mod phase;
 mod refusal;

@@ -9,18 +9,21 @@ use axum::{
     routing::get,
 };
 use http::{
-    HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
 };
 use pool_registry_types::ErrorCode;
 use serde::Serialize;
 use service_runtime::Readiness;
 
-use crate::ApiError;
+use crate::{ApiError, metrics_text::prometheus_text};
 
 /// What Prometheus expects of an OpenMetrics page.
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// What everybody else expects who reads metrics.
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -30,7 +33,8 @@ const MAX_ECHO_CHARS: usize = 100;
 /// `GET /health`, `GET /ready` and `GET /metrics`.
 ///
 /// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take work, otherwise
-/// 503 with what it waits for. `/metrics` sends what `metrics_render` returns, as OpenMetrics text.
+/// 503 with what it waits for. `/metrics` sends what `metrics_render` returns, OpenMetrics text, to who asks for that, and the
+/// same in Prometheus' text format to everybody else.
 pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
@@ -38,7 +42,10 @@ pub fn service_routes<S: Clone + Send + Sync + 'static>(
     Router::new()
         .route("/health", get(async || json(StatusCode::OK, &Status::new("ok"))))
         .route("/ready", get(async move || ready(&readiness)))
-        .route("/metrics", get(async move || metrics(metrics_render())))
+        .route(
+            "/metrics",
+            get(async move |headers: HeaderMap| metrics(metrics_render(), &headers)),
+        )
 }
 
 #[derive(Serialize)]
@@ -72,8 +79,15 @@ fn ready(readiness: &Readiness) -> Response {
     json(StatusCode::SERVICE_UNAVAILABLE, &status)
 }
 
-fn metrics(page: String) -> Response {
-    ([(CONTENT_TYPE, OPENMETRICS)], page).into_response()
+fn metrics(page: String, headers: &HeaderMap) -> Response {
+    let asked = |value: &HeaderValue| {
+        let value = value.to_str().unwrap_or_default();
+        value.contains("application/openmetrics-text")
+    };
+    if headers.get_all(ACCEPT).iter().any(asked) {
+        return ([(CONTENT_TYPE, OPENMETRICS)], page).into_response();
+    }
+    ([(CONTENT_TYPE, PROMETHEUS)], prometheus_text(&page)).into_response()
 }
 
 fn json(status: StatusCode, body: &Status) -> Response {
@@ -104,4 +118,23 @@ pub async fn method_not_allowed(method: Method) -> ApiError {
         ErrorCode::MethodNotAllowed,
         format!("this route does not take {method}; see the Allow header"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: SEE-12
+    #[test]
+    fn who_asks_for_openmetrics_gets_it() {
+        let kind = |accept: &'static str| {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            metrics("# EOF\n".to_owned(), &headers).headers()[CONTENT_TYPE].clone()
+        };
+        // What Prometheus 2.42 sends.
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(kind(prometheus), OPENMETRICS);
+        assert_eq!(kind("*/*"), PROMETHEUS);
+    }
 }

@@ -14,13 +14,18 @@
 //! assert!(metrics.render().contains("demo_served_total 1"));
 //! ```
 
+mod gauges;
 mod histogram;
 mod logs;
 mod lossy;
 mod metrics;
+mod process;
+mod trace_context;
 
+pub use gauges::{counter, gauge, gauges};
 pub use histogram::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
 pub use logs::{InitError, LogFormat, LogFormatError, init};
 pub use metrics::Metrics;
+pub use trace_context::{TRACEPARENT, TraceContext};
 // Whoever registers metrics needs the very same version of these types.
 pub use prometheus_client;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
-use crate::lossy::LINES_DROPPED;
+use crate::{lossy::LINES_DROPPED, process::Process};
 
 /// The `Content-Type` of [`Metrics::render`].
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,8 +22,8 @@ impl Metrics {
     /// The `Content-Type` of [`render`](Self::render).
     pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-    /// A registry with what every process has: `build_info`, which program this is in which version, and
-    /// `llorch_log_lines_dropped`, the log lines that could not be written.
+    /// A registry with what every process has: `build_info`, which program this is in which version,
+    /// `llorch_log_lines_dropped`, the log lines that could not be written, and `process_…`, what the system knows of it.
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         let mut registry = Registry::default();
@@ -37,6 +37,7 @@ impl Metrics {
             "Log lines that could not be written",
             LINES_DROPPED.clone(),
         );
+        registry.register_collector(Box::new(Process::starting()));
         Self {
             registry: Arc::new(Mutex::new(registry)),
         }

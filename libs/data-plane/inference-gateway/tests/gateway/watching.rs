@@ -29,7 +29,7 @@ async fn a_served_stream_is_counted() {
     let events = stream.matches("\n\n").count();
     for (series, expected) in [
         (
-            r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny",node="node-1",pool="pool-0",outcome="Served"}"#,
+            r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny",node="node-1",pool="pool-0",outcome="served"}"#,
             1.0,
         ),
         ("llorch_requests_in_flight", 0.0),
@@ -74,7 +74,7 @@ async fn a_running_stream_is_seen_while_it_runs() {
     drop(reading);
     service.all_slots_back().await;
     until("it is counted as cancelled", || {
-        page(&service).contains("Cancelled")
+        page(&service).contains("cancelled")
     })
     .await;
     assert_eq!(service.metrics.running("tiny"), 0);
@@ -113,7 +113,7 @@ async fn what_clients_make_up_is_no_label_and_what_they_say_is_not_kept() {
     }
     let page = page(&service);
     assert!(!page.contains("made-up") && !page.contains("secret"), "{page}");
-    let refused = r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other",node="",pool="",outcome="Refused"}"#;
+    let refused = r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other",node="",pool="",outcome="refused"}"#;
     assert_eq!(value(&page, refused), Some(3.0), "{page}");
     let errors = service.metrics.recent_errors();
     assert_eq!(errors.len(), 1, "{errors:?}");
@@ -157,4 +157,25 @@ async fn a_retry_is_counted_and_runs_once() {
         "{page}"
     );
     assert_eq!(service.metrics.running("tiny"), 0);
+}
+
+// spec: SEE-15
+#[tokio::test]
+async fn a_trace_goes_on_to_the_engine() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    let theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (sent, goes_on) in [(theirs, true), ("nonsense", false)] {
+        let headers = [("traceparent", sent), ("tracestate", "a=b")];
+        let body = r#"{"model":"tiny","prompt":"x"}"#;
+        let answer = service
+            .send(Method::POST, "/v1/completions", &headers, body)
+            .await;
+        assert_eq!(answer.status(), 200);
+        let seen = engines[0].records().pop().unwrap();
+        let arrived = telemetry::TraceContext::parse(seen.header("traceparent").unwrap()).unwrap();
+        assert_ne!(arrived.to_string(), theirs, "the gateway is a step of its own");
+        assert_eq!(arrived.trace_id() == "4bf92f3577b34da6a3ce929d0e0e4736", goes_on);
+        assert_eq!(seen.header("tracestate").is_some(), goes_on);
+    }
 }

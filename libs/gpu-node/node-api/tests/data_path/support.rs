@@ -7,7 +7,7 @@ use fake_engine::FakeEngine;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
-use node_api::{DataPath, DataPathConfig};
+use node_api::{DataPath, DataPathConfig, NodeMetrics};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{Handoff, HttpUrl};
 use service_runtime::{Shutdown, Tasks};
@@ -76,7 +76,14 @@ impl Node {
             max_body_bytes: 10_000,
             ..DataPathConfig::default()
         };
-        let service = DataPath::new(registry.clone(), StreamProxy::new(), config, None, control);
+        let service = DataPath::new(
+            registry.clone(),
+            StreamProxy::new(),
+            config,
+            None,
+            NodeMetrics::default(),
+            control,
+        );
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         bound.serve(service, &tasks, shutdown).unwrap();

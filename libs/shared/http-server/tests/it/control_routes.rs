@@ -184,6 +184,6 @@ async fn service_routes_report() {
     let reply = client.get("/ready").await;
     assert_eq!((reply.status, reply.text()), (503, r#"{"status":"stopping"}"#));
     let reply = client.get("/metrics").await;
-    assert_eq!(reply.text(), "# EOF\n");
-    assert!(reply.headers["content-type"].starts_with("application/openmetrics-text"));
+    assert_eq!(reply.text(), "");
+    assert!(reply.headers["content-type"].starts_with("text/plain; version=0.0.4"));
 }

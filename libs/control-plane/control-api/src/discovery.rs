@@ -1,0 +1,46 @@
+//! `GET /v2/sd/prometheus`: whom Prometheus shall ask, in the form of its HTTP service discovery.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State, http::HeaderMap};
+use http::header::HOST;
+use serde::Serialize;
+
+use crate::ControlApi;
+
+/// A group of targets with the same labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetGroup {
+    /// `host:port` of each.
+    pub targets: Vec<String>,
+    /// What is known of them. Labels that begin with two underscores are Prometheus' own.
+    pub labels: BTreeMap<&'static str, String>,
+}
+
+/// This process, at the address by which it was asked, and the agent of each node that is known.
+pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap) -> Json<Vec<TargetGroup>> {
+    let mut groups = Vec::new();
+    if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
+        groups.push(TargetGroup {
+            targets: vec![host.to_owned()],
+            labels: BTreeMap::from([("component", "orchestratord".to_owned())]),
+        });
+    }
+    if let Some(registry) = &api.registry {
+        let snapshot = registry.nodes().borrow().clone();
+        groups.extend(snapshot.nodes.iter().map(|node| {
+            let address = &node.address;
+            let path = address.base_path().trim_end_matches('/');
+            TargetGroup {
+                targets: vec![address.authority().to_string()],
+                labels: BTreeMap::from([
+                    ("component", "pool-managerd".to_owned()),
+                    ("node", node.node_id.to_string()),
+                    ("machine", node.machine_id.to_string()),
+                    ("__metrics_path__", format!("{path}/metrics")),
+                ]),
+            }
+        }));
+    }
+    Json(groups)
+}
