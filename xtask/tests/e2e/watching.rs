@@ -56,7 +56,10 @@ fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
             (&seen["models"][0]["model"], &seen["slots"]["total"]),
             (&"tiny".into(), &2.into())
         );
-        assert!(seen["traffic"]["first_token_ms"]["p50"].is_number(), "{seen}");
+        // Told when the stream is over, which its client's leaving takes a moment to bring about.
+        wait_for("its first token to be told", SOON, || {
+            status(&client)["traffic"]["first_token_ms"]["p50"].is_number()
+        })?;
 
         node.kill();
         wait_for("the node to be offline", SOON, || {

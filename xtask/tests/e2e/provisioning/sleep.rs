@@ -24,10 +24,11 @@ fn is_asleep(orchestrator: &Orchestrator) -> bool {
 
 /// Waits until the pool sleeps, which nobody sees but those who look.
 fn asleep(cluster: &Cluster, orchestrator: &Orchestrator, node: &Node) -> Result<()> {
-    wait_for("the pool to sleep", SOON, || is_asleep(orchestrator))?;
+    // The engine first: what the control plane knows of the pool may be from before it was woken.
     wait_for("its engine to end", SOON, || {
         cluster.engine_processes().len() == 1
     })?;
+    wait_for("the pool to sleep", SOON, || is_asleep(orchestrator))?;
     assert_eq!(node.announced_port("chat", "r0"), None);
     let said = pool_of(orchestrator, "chat").context("no pool")?;
     assert_eq!(
