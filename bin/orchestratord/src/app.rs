@@ -6,6 +6,7 @@ use admission::{Admission, AdmissionMetrics, Lease};
 use anyhow::Context as _;
 use control_api::ControlApi;
 use daemon::Daemon;
+use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
@@ -92,15 +93,19 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         local.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
         control = control.with_gpus(node_id.clone(), local.gpus());
     }
+    let live = Live::new(LiveConfig::default(), daemon.stop.clone());
+    tasks.spawn("live", live.clone().run(sources(&control)));
     let control = control
         .router()
+        .merge(live.router())
         .merge(explain)
         .merge(task_api.clone().router())
         .merge(service_routes(
             readiness.clone(),
             Arc::new(move || metrics.render()),
         ));
-    let service = Authenticated::new(config.settings.auth, Front::new(gateway, with_fallbacks(control)));
+    let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, with_fallbacks(control)));
+    let service = Page::new(guarded);
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
     daemon.listening(addr);
     daemon.show(shown, |table| {
@@ -130,6 +135,18 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     .run(config.shutdown_grace, config.settings.drain_timeout)
     .await;
     Ok(())
+}
+
+/// What the page is told. Our answers are JSON; null would only leave it without news.
+fn sources(control: &ControlApi) -> Sources {
+    let (status, nodes) = (control.clone(), control.clone());
+    Sources {
+        status: Box::new(move || serde_json::to_value(status.status()).unwrap_or_default()),
+        nodes: Box::new(move || match nodes.nodes() {
+            Some(answer) => serde_json::to_value(answer).unwrap_or_default(),
+            None => serde_json::to_value(nodes.pools()).unwrap_or_default(),
+        }),
+    }
 }
 
 /// Where endpoints come from.

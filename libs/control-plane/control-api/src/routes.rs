@@ -111,6 +111,13 @@ impl ControlApi {
         self
     }
 
+    /// The endpoints, as `GET /v2/pools` tells them.
+    #[must_use]
+    pub fn pools(&self) -> PoolsAnswer {
+        let table = self.table.borrow().clone();
+        PoolsAnswer::new(&table, self.quarantine.as_ref())
+    }
+
     /// The routes, without fallbacks, so that the router can be merged with others.
     pub fn router(self) -> Router {
         Router::new()
@@ -168,8 +175,7 @@ async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
 }
 
 async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
-    let table = api.table.borrow().clone();
-    Json(PoolsAnswer::new(&table, api.quarantine.as_ref()))
+    Json(api.pools())
 }
 
 async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {

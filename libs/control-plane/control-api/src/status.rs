@@ -205,35 +205,43 @@ fn models(table: &RoutingTable, view: &DataPathView) -> Vec<ModelStatus> {
         .collect()
 }
 
-pub(crate) async fn status(State(api): State<ControlApi>) -> Json<StatusAnswer> {
-    let table = api.table.borrow().clone();
-    let view = (api.data_path)();
-    let mut total = SlotCounts::default();
-    for (slots, free) in table
-        .endpoints()
-        .iter()
-        .filter_map(|endpoint| slots(endpoint, &view.slots_used))
-    {
-        total.total += slots;
-        total.free += free;
+impl ControlApi {
+    /// How it all stands, as `GET /v2/status` tells it.
+    #[must_use]
+    pub fn status(&self) -> StatusAnswer {
+        let table = self.table.borrow().clone();
+        let view = (self.data_path)();
+        let mut total = SlotCounts::default();
+        for (slots, free) in table
+            .endpoints()
+            .iter()
+            .filter_map(|endpoint| slots(endpoint, &view.slots_used))
+        {
+            total.total += slots;
+            total.free += free;
+        }
+        let this_machine = NodeCounts {
+            online: 1,
+            ..NodeCounts::default()
+        };
+        let nodes = self.registry.as_ref().map_or(this_machine, |registry| {
+            let snapshot: Arc<NodesSnapshot> = registry.nodes().borrow().clone();
+            NodeCounts::of(&snapshot)
+        });
+        StatusAnswer {
+            version: self.version,
+            profile: if self.registry.is_some() { "cloud" } else { "home" },
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            nodes,
+            slots: total,
+            models: models(&table, &view),
+            traffic: view.traffic,
+            recent_errors: view.recent_errors,
+        }
     }
-    let this_machine = NodeCounts {
-        online: 1,
-        ..NodeCounts::default()
-    };
-    let nodes = api.registry.as_ref().map_or(this_machine, |registry| {
-        let snapshot: Arc<NodesSnapshot> = registry.nodes().borrow().clone();
-        NodeCounts::of(&snapshot)
-    });
-    Json(StatusAnswer {
-        version: api.version,
-        profile: if api.registry.is_some() { "cloud" } else { "home" },
-        uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        nodes,
-        slots: total,
-        models: models(&table, &view),
-        traffic: view.traffic,
-        recent_errors: view.recent_errors,
-    })
+}
+
+pub(crate) async fn status(State(api): State<ControlApi>) -> Json<StatusAnswer> {
+    Json(api.status())
 }

@@ -10,7 +10,7 @@ use service_registry::{Drain, NodeView, NodesSnapshot, PoolView};
 use super::{QuarantineLookup, QuarantineView, unavailable};
 
 /// `GET /v2/nodes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct NodesAnswer {
     /// Sorted by id.
     pub nodes: Vec<NodeAnswer>,

@@ -1,0 +1,293 @@
+//! `GET /v2/live`: the state of the fleet as server-sent events, once a second.
+
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_server::ApiError;
+use pool_registry_types::ErrorCode;
+use serde_json::Value;
+use service_runtime::Shutdown;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::history::History;
+
+/// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
+pub static ROUTES: &[(Method, &str)] = &[(Method::GET, "/v2/live")];
+
+/// How often the state is told. People do not read faster.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How often a sample is kept for the charts, in periods.
+const PERIODS_PER_SAMPLE: u32 = 5;
+
+/// When to come again after a refusal: somebody closes a page now and then.
+const COME_AGAIN: Duration = Duration::from_secs(10);
+
+/// What of a node moves by itself. It is told with the next real change, or the whole fleet would be sent every
+/// second only to say that a second has passed.
+const AGE: &str = "last_heartbeat_age_ms";
+
+/// Tells nginx not to gather events.
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What the stream tells; each is the body of an answer.
+pub struct Sources {
+    /// As `GET /v2/status`.
+    pub status: Box<dyn Fn() -> Value + Send + Sync>,
+    /// As `GET /v2/nodes`.
+    pub nodes: Box<dyn Fn() -> Value + Send + Sync>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+/// What the stream may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveConfig {
+    /// How many may listen at once; one more is answered 503.
+    pub max_clients: usize,
+}
+
+impl Default for LiveConfig {
+    /// 64 clients: more than a team has screens, and at the 150 KB that 200 nodes take a second, 10 MB/s at worst.
+    fn default() -> Self {
+        Self { max_clients: 64 }
+    }
+}
+
+/// The stream: one task that looks, and any number of clients that are told. Clones share it.
+///
+/// A client holds the latest state and nothing else: one that reads slowly misses states, and keeps none of them in
+/// memory.
+#[derive(Debug, Clone)]
+pub struct Live {
+    frames: watch::Sender<Arc<Frame>>,
+    /// Somebody has come who should not have to wait for the next second.
+    wanted: Arc<Notify>,
+    room: Arc<Semaphore>,
+    stop: Shutdown,
+}
+
+/// What is told in one second: events as they go over the wire.
+#[derive(Debug, Default)]
+struct Frame {
+    /// When it was made; the one before the first was never.
+    at: Option<Instant>,
+    history: Bytes,
+    status: Bytes,
+    nodes: Bytes,
+    /// Moves when `nodes` has changed.
+    nodes_version: u64,
+}
+
+impl Frame {
+    fn is_fresh(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < PERIOD)
+    }
+}
+
+impl Live {
+    /// A stream that ends for everybody when `stop` is requested.
+    #[must_use]
+    pub fn new(config: LiveConfig, stop: Shutdown) -> Self {
+        Self {
+            frames: watch::Sender::default(),
+            wanted: Arc::new(Notify::new()),
+            room: Arc::new(Semaphore::new(config.max_clients)),
+            stop,
+        }
+    }
+
+    /// The route, without fallbacks, so that the router can be merged with others.
+    pub fn router(self) -> Router {
+        Router::new().route("/v2/live", get(live)).with_state(self)
+    }
+
+    /// Looks at the sources: once a second while somebody listens, and now and then for the charts while nobody
+    /// does. Returns when the stream has been told to stop.
+    pub async fn run(self, sources: Sources) {
+        let mut observer = Observer::new(sources);
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut periods = 0_u32;
+        loop {
+            let sample = tokio::select! {
+                biased;
+                () = self.stop.requested() => return,
+                _ = ticks.tick() => {
+                    periods = periods.wrapping_add(1);
+                    periods.is_multiple_of(PERIODS_PER_SAMPLE)
+                }
+                () = self.wanted.notified() => {
+                    if self.frames.borrow().is_fresh() {
+                        continue;
+                    }
+                    false
+                }
+            };
+            let told = self.frames.receiver_count() > 0;
+            if sample || told {
+                let status = observer.status(sample);
+                if told {
+                    self.frames.send_replace(Arc::new(observer.frame(&status)));
+                }
+            }
+        }
+    }
+}
+
+/// Who looks at the sources, and remembers what was seen.
+struct Observer {
+    sources: Sources,
+    history: History,
+    /// The history as an event; empty when it has moved on since.
+    told_history: Bytes,
+    /// What the nodes were like but for what moves by itself.
+    seen: Value,
+    nodes: Bytes,
+    nodes_version: u64,
+}
+
+impl Observer {
+    fn new(sources: Sources) -> Self {
+        Self {
+            sources,
+            history: History::default(),
+            told_history: Bytes::new(),
+            seen: Value::Null,
+            nodes: Bytes::new(),
+            nodes_version: 0,
+        }
+    }
+
+    fn status(&mut self, sample: bool) -> Value {
+        let status = (self.sources.status)();
+        if sample {
+            self.history.keep(&status);
+            self.told_history.clear();
+        }
+        status
+    }
+
+    fn frame(&mut self, status: &Value) -> Frame {
+        if self.told_history.is_empty() {
+            self.told_history = event("history", &self.history.to_json());
+        }
+        let mut nodes = (self.sources.nodes)();
+        let told = event("nodes", &nodes);
+        forget_ages(&mut nodes);
+        if self.seen != nodes {
+            self.seen = nodes;
+            self.nodes = told;
+            self.nodes_version += 1;
+        }
+        Frame {
+            at: Some(Instant::now()),
+            history: self.told_history.clone(),
+            status: event("status", status),
+            nodes: self.nodes.clone(),
+            nodes_version: self.nodes_version,
+        }
+    }
+}
+
+fn forget_ages(nodes: &mut Value) {
+    let nodes = nodes.get_mut("nodes").and_then(Value::as_array_mut);
+    for node in nodes.into_iter().flatten() {
+        if let Some(node) = node.as_object_mut() {
+            node.remove(AGE);
+        }
+    }
+}
+
+/// One event as it goes over the wire. JSON has no line ends of its own.
+fn event(name: &str, data: &Value) -> Bytes {
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
+    let Ok(room) = live.room.clone().try_acquire_owned() else {
+        let message = "as many pages as may listen do so already; close one";
+        return Err(ApiError::new(ErrorCode::TooManyConnections, message).retry_after(COME_AGAIN));
+    };
+    let client = Client::new(&live, room);
+    let events = stream::unfold(client, async |mut client| {
+        let events = client.next().await?;
+        Some((Ok::<_, Infallible>(events), client))
+    });
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (NO_BUFFERING, HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
+}
+
+/// Somebody who listens.
+struct Client {
+    frames: watch::Receiver<Arc<Frame>>,
+    stop: Shutdown,
+    /// It has been told the history.
+    begun: bool,
+    nodes_version: u64,
+    /// Its place; free again when it is dropped.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Client {
+    fn new(live: &Live, room: OwnedSemaphorePermit) -> Self {
+        let mut frames = live.frames.subscribe();
+        if frames.borrow().is_fresh() {
+            frames.mark_changed();
+        } else {
+            live.wanted.notify_one();
+        }
+        Self {
+            frames,
+            stop: live.stop.clone(),
+            begun: false,
+            nodes_version: 0,
+            _room: room,
+        }
+    }
+
+    /// The next events, as they go over the wire; `None` when there will be no more.
+    async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => return None,
+            changed = self.frames.changed() => changed.ok()?,
+        }
+        let frame = self.frames.borrow_and_update().clone();
+        let mut events = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            events.extend_from_slice(&frame.history);
+        }
+        events.extend_from_slice(&frame.status);
+        if std::mem::replace(&mut self.nodes_version, frame.nodes_version) != frame.nodes_version {
+            events.extend_from_slice(&frame.nodes);
+        }
+        Some(events.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;
