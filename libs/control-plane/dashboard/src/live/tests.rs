@@ -1,3 +1,5 @@
+//! The stream on a paused clock.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::BodyDataStream;

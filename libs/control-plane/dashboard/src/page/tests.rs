@@ -1,3 +1,5 @@
+//! The page and its files as they are answered.
+
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
