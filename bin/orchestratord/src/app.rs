@@ -244,7 +244,7 @@ impl Stopping {
         if cut > 0 {
             tracing::warn!(
                 cut,
-                "the drain deadline passed; requests that still ran were cut off"
+                "the drain deadline passed, and requests that still ran were cut off; where they need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
             );
         }
         // 5. Then everything behind the doors ends.

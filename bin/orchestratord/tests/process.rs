@@ -193,3 +193,33 @@ fn an_address_that_is_not_the_sockets_is_refused() {
         assert!(said.contains(part), "{part} is missing in {said}");
     }
 }
+
+// spec: CHECK-1, CHECK-2
+#[test]
+fn a_check_tells_what_is_wrong_and_starts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |settings: &[(&str, &str)]| {
+        let output = Command::new(DAEMON)
+            .args(["check", "--json"])
+            .current_dir(directory.path())
+            .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check(&[("ORCHESTRATORD_CLOUD_PROFILE", "true")]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(".runtime/state does not exist yet"), "{said}");
+    let aliases = directory.path().join("aliases.toml");
+    std::fs::write(&aliases, "[aliases]\na = \"a\"\n").unwrap();
+    let (code, said) = check(&[("ORCHESTRATORD_ALIASES_FILE", aliases.to_str().unwrap())]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("line 2: `a` stands for itself"), "{said}");
+    std::fs::remove_file(aliases).unwrap();
+    assert_eq!(
+        directory.path().read_dir().unwrap().count(),
+        0,
+        "something was made"
+    );
+}

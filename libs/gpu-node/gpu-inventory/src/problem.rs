@@ -12,7 +12,7 @@ pub enum GpuError {
     #[error("the library libnvidia-ml.so.1 is not installed")]
     NoLibrary(#[source] ErrorText),
     /// There is a library of this name, but it is not NVML.
-    #[error("libnvidia-ml.so.1 is not NVIDIA's library")]
+    #[error("libnvidia-ml.so.1 is not NVIDIA's library: install the driver anew")]
     WrongLibrary(#[source] ErrorText),
     /// The library is there, the kernel driver is not.
     #[error("NVIDIA's kernel driver is not loaded: try `modprobe nvidia`, and see `dmesg`")]
@@ -24,7 +24,7 @@ pub enum GpuError {
     #[error("no permission to talk to the GPU driver: check the access to /dev/nvidia*")]
     NoPermission,
     /// The driver says something else.
-    #[error("the GPU driver does not work")]
+    #[error("the GPU driver does not work, see `nvidia-smi` and `dmesg`")]
     Driver(#[source] ErrorText),
     /// A file that tells about GPUs cannot be read or understood.
     #[error("cannot use {file}")]

@@ -107,7 +107,8 @@ impl Arm {
         if !std::mem::replace(&mut self.complained, true) {
             warn!(
                 dir = %self.dir.display(), %error,
-                "the handoff directory cannot be watched by events; it is looked at every {:?}", self.poll_interval,
+                "the handoff directory cannot be watched by events, so it is looked at every {:?}; raise fs.inotify.max_user_instances and max_user_watches to hear at once",
+                self.poll_interval,
             );
         }
     }

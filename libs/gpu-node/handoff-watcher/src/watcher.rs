@@ -200,7 +200,7 @@ impl<F: FnMut(Event)> Loop<F> {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.unlistable, true) {
-                    warn!(dir = %self.dir.display(), %error, "the handoff directory cannot be listed; its last state stays");
+                    warn!(dir = %self.dir.display(), %error, "the handoff directory cannot be listed and its last state stays; let this user read it");
                 }
             }
         }

@@ -94,11 +94,13 @@ impl LocalNode {
         let (first_scan, scanned) = watch::channel(false);
         let handoffs = HandoffCounts::new();
         let counts = handoffs.clone();
+        // The watcher's thread says whose handoffs they are.
+        let of_node = tracing::Span::current();
         let watcher = HandoffWatcher::start_with_rule(watched, Some(rule), move |event| {
             counts.count(&event);
             match event {
                 Event::Scanned => drop(first_scan.send(true)),
-                event => apply(&applied, event),
+                event => of_node.in_scope(|| apply(&applied, event)),
             }
         })?;
         tasks.spawn(
@@ -280,9 +282,10 @@ fn upsert(registry: &PoolRegistry, handoff: Handoff) {
         slots = handoff.slots,
         "Handoff detected, updating registry"
     );
-    let name = usual_name(&handoff.pool_id, &handoff.replica_id);
+    let (pool_id, replica_id) = (handoff.pool_id.clone(), handoff.replica_id.clone());
+    let name = usual_name(&pool_id, &replica_id);
     if let Err(error) = registry.upsert(handoff) {
-        tracing::warn!(%error, file = name, "Handoff refused; remove engines this node cannot carry");
+        tracing::warn!(%pool_id, %replica_id, %error, file = name, "Handoff refused; remove engines this node cannot carry");
         registry.set_refused(&name, Some(&error.to_string()));
     }
 }

@@ -17,7 +17,7 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn next(file: Option<&Path>) -> u64 {
     let saved = file.map_or(0, |file| {
         read(file).unwrap_or_else(|error| {
-            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation; using the clock alone");
+            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so the clock alone counts; mend or remove the file");
             0
         })
     });
@@ -25,7 +25,7 @@ pub(crate) fn next(file: Option<&Path>) -> u64 {
     if let Some(file) = file
         && let Err(error) = write(file, incarnation)
     {
-        tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation; the next start uses the clock alone");
+        tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation, so the next start uses the clock alone; mend the state directory");
     }
     incarnation
 }

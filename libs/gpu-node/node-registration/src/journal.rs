@@ -114,8 +114,8 @@ impl Journal {
     pub(crate) fn failed(&mut self, request: Request, url: &HttpUrl, error: &RequestError, now: Duration) {
         let failure = error.failure(request);
         if request == Request::Deregister {
-            let advice = "it notices by the missing heartbeats";
-            warn!(node_id = %self.node_id, %url, %error, advice, "Could not deregister from orchestratord");
+            // Nothing for a person to do.
+            info!(node_id = %self.node_id, %url, %error, "Could not deregister from orchestratord; it notices by the missing heartbeats");
             return;
         }
         let kind = Kind::of(error, failure);

@@ -74,7 +74,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                     let now = Instant::now();
                     if last_logged.is_none_or(|last| now - last >= ERROR_LOG_INTERVAL) {
                         last_logged = Some(now);
-                        tracing::warn!(%error, "cannot accept connections; trying again");
+                        tracing::warn!(%error, "cannot accept connections and tries again; raise the limit of open files (LimitNOFILE=) if that is the error");
                     }
                     // A stop meanwhile is seen right after: the pause is short.
                     sleep(ERROR_BACKOFF).await;
