@@ -9,7 +9,7 @@ use daemon::Daemon;
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
 use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
-use inference_gateway::{Front, Gateway, GatewayMetrics, explain_router};
+use inference_gateway::{Front, Gateway, GatewayMetrics, explain_routes};
 use local_node::{Aftercare, LocalNode, Visit};
 use pool_registry_types::NodeId;
 use registry_runtime::{NodesMetrics, RegistryHandle};
@@ -20,6 +20,7 @@ use task_api::{TaskApi, TaskConfig};
 use tokio::sync::watch;
 
 use crate::{
+    api,
     config::{Config, Profile},
     watching,
 };
@@ -60,7 +61,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             local.register_metrics(families);
         }
     });
-    let explain = explain_router(admission.clone(), &config.gateway);
+    let explain = explain_routes(admission.clone(), &config.gateway);
     let gateway = Gateway::new(
         config.gateway,
         admission.clone(),
@@ -95,16 +96,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     }
     let live = Live::new(LiveConfig::default(), daemon.stop.clone());
     tasks.spawn("live", live.clone().run(sources(&control)));
-    let control = control
-        .router()
-        .merge(live.router())
-        .merge(explain)
-        .merge(task_api.clone().router())
-        .merge(service_routes(
-            readiness.clone(),
-            Arc::new(move || metrics.render()),
-        ));
-    let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, with_fallbacks(control)));
+    let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
+    let others = [explain, task_api.clone().routes(), live.routes(), service];
+    let others = with_fallbacks(api::routes(control, others).into_router());
+    let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, others));
     let service = Page::new(guarded);
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
     daemon.listening(addr);

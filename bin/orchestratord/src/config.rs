@@ -11,6 +11,8 @@ use pool_registry_types::NodeId;
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 
+use crate::api;
+
 /// Who we are.
 pub(crate) const PROGRAM: Program = Program {
     name: "orchestratord",
@@ -20,6 +22,7 @@ pub(crate) const PROGRAM: Program = Program {
     settings: SETTINGS,
     ending: ENDING,
     prefix: "ORCHESTRATORD_",
+    openapi: || api::reference().json().to_owned(),
 };
 
 /// Where it listens, on loopback, when nothing is set.

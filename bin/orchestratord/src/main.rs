@@ -1,5 +1,6 @@
 //! `orchestratord`, the control plane: parse, build, connect, wait, stop in order.
 
+mod api;
 mod app;
 mod check;
 mod config;

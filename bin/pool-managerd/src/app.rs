@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tracing::{Instrument as _, Span};
 
 use crate::{
+    api,
     config::{Cloud, Config},
     engines::PoolFileEngines,
 };
@@ -74,10 +75,9 @@ async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             node.register_metrics(families);
         }
     });
-    let control = node_api::router(registry.clone(), gpus, Arc::new(drains), changes).merge(service_routes(
-        readiness.clone(),
-        Arc::new(move || metrics.render()),
-    ));
+    let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
+    let of_node = node_api::routes(registry.clone(), gpus, Arc::new(drains), changes);
+    let control = api::routes(of_node, service).into_router();
     let clocks = Clocks {
         first_byte: config.settings.first_byte_timeout,
         ..Clocks::default()

@@ -8,6 +8,8 @@ use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 
+use crate::api;
+
 /// Who we are.
 pub(crate) const PROGRAM: Program = Program {
     name: "pool-managerd",
@@ -17,6 +19,7 @@ pub(crate) const PROGRAM: Program = Program {
     settings: SETTINGS,
     ending: ENDING,
     prefix: "POOL_MANAGERD_",
+    openapi: || api::reference().json().to_owned(),
 };
 
 /// Where it listens, on loopback, when nothing is set.

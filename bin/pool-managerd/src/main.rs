@@ -1,5 +1,6 @@
 //! `pool-managerd`, the agent of a GPU node: parse, build, connect, wait, stop in order.
 
+mod api;
 mod app;
 mod check;
 mod config;

@@ -45,6 +45,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     add_tests(&mut report, false);
     // After the tests, which build the daemons.
     report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
+    report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));
     report.check("deploy", || super::deploy_check::run(Arguments::new(Vec::new())));
     report.check("package", || {
         // The tests have built every crate already; this looks at what would be in the package.

@@ -5,6 +5,7 @@ mod ci;
 mod deb;
 mod demo;
 mod deploy_check;
+mod openapi;
 mod settings;
 mod test;
 mod tiny_model;
@@ -28,7 +29,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 13] = [
+const COMMANDS: [Command; 14] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -100,6 +101,12 @@ const COMMANDS: [Command; 13] = [
         summary: "check what dashboards and alerts read",
         usage: "cargo xtask metrics\n\nFails when ci/dashboards or ci/alerts read a metric that .docs/METRICS.md does not name, when an alert has no entry in the runbook,\nor when promtool refuses the rules.",
         run: |arguments| arguments.finish().and_then(|()| metrics::check()),
+    },
+    Command {
+        name: "openapi",
+        summary: "check, or write, the documents that describe what is served",
+        usage: openapi::USAGE,
+        run: openapi::run,
     },
     Command {
         name: "tiny-model",

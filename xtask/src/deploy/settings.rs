@@ -35,13 +35,8 @@ pub(crate) struct Daemon {
 
 /// Both daemons, asked.
 pub(crate) fn daemons(binaries: &Binaries) -> Result<[Daemon; 2]> {
-    let ask = |name, program: &Path| {
-        let output = Command::new(program)
-            .arg("--settings")
-            .output()
-            .with_context(|| format!("cannot run {}", program.display()))?;
-        ensure!(output.status.success(), "{name} --settings: {}", output.status);
-        let settings = parse(&String::from_utf8_lossy(&output.stdout))?;
+    let ask = |name, program: &Path| -> Result<Daemon> {
+        let settings = parse(&said(program, "--settings")?)?;
         Ok(Daemon { name, settings })
     };
     Ok([
@@ -49,6 +44,20 @@ pub(crate) fn daemons(binaries: &Binaries) -> Result<[Daemon; 2]> {
         ask("pool-managerd", &binaries.pool_managerd)?,
     ])
 }
+
+/// What a daemon prints.
+fn said(program: &Path, argument: &str) -> Result<String> {
+    let output = Command::new(program)
+        .arg(argument)
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let name = program.display();
+    ensure!(output.status.success(), "{name} {argument}: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What writes these documents.
+const COMMAND: &str = "cargo xtask settings --write";
 
 /// Every variable that a daemon reads.
 pub(crate) fn names(daemons: &[Daemon]) -> BTreeSet<&str> {
@@ -82,6 +91,8 @@ fn parse_line(line: &str) -> Result<Setting> {
 pub(crate) struct Document {
     path: PathBuf,
     text: String,
+    /// What writes it.
+    command: &'static str,
 }
 
 /// All of them.
@@ -89,18 +100,35 @@ pub(crate) fn documents(daemons: &[Daemon]) -> Result<Vec<Document>> {
     let reference = Document {
         path: root().join(".docs/CONFIGURATION.md"),
         text: reference(daemons),
+        command: COMMAND,
     };
     let mut documents = vec![reference];
     for daemon in daemons {
         documents.push(Document {
             path: root().join("ci/deploy/default").join(daemon.name),
             text: environment_file(daemon, &units::environment(daemon.name)?),
+            command: COMMAND,
         });
     }
     Ok(documents)
 }
 
 impl Document {
+    /// What each daemon serves.
+    pub(crate) fn of_apis(binaries: &Binaries) -> Result<[Self; 2]> {
+        let of = |name: &str, program: &Path| -> Result<Self> {
+            Ok(Self {
+                path: root().join(".docs/api").join(format!("{name}.json")),
+                text: said(program, "--openapi")?,
+                command: "cargo xtask openapi --write",
+            })
+        };
+        Ok([
+            of("orchestratord", &binaries.orchestratord)?,
+            of("pool-managerd", &binaries.pool_managerd)?,
+        ])
+    }
+
     /// Writes it.
     pub(crate) fn write(&self) -> Result<()> {
         std::fs::write(&self.path, &self.text)
@@ -114,8 +142,9 @@ impl Document {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             written == self.text,
-            "{} is not what the code says; run `cargo xtask settings --write`",
-            path.display()
+            "{} is not what the code says; run `{}`",
+            path.display(),
+            self.command
         );
         Ok(())
     }

@@ -10,14 +10,20 @@ use crate::ControlApi;
 
 /// A group of targets with the same labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetGroup {
     /// `host:port` of each.
     pub targets: Vec<String>,
     /// What is known of them. Labels that begin with two underscores are Prometheus' own.
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub labels: BTreeMap<&'static str, String>,
 }
 
 /// This process, at the address by which it was asked, and the agent of each node that is known.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/sd/prometheus", tag = "watching",
+    responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))
+))]
 pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap) -> Json<Vec<TargetGroup>> {
     let mut groups = Vec::new();
     if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {

@@ -19,8 +19,10 @@ const DEFAULT_LIMIT: usize = 100;
 
 /// `GET /v2/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventsAnswer {
     /// The oldest first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Event>))]
     pub events: Vec<Arc<Event>>,
 }
 
@@ -65,13 +67,24 @@ impl EventSource for Follow {
     }
 }
 
+/// What happened lately; with `Accept: text/event-stream`, followed as it happens.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/events", tag = "watching",
+    params(
+        ("limit" = Option<u32>, Query, description = "At most so many, the latest ones.", minimum = 1, maximum = 1000),
+        ("after" = Option<u64>, Query, description = "Only those after the event of this id."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "As `after`, and before it, for those who follow."),
+    ),
+    responses((status = 200, description = "The oldest first.", content(
+        (EventsAnswer = "application/json"), (String = "text/event-stream"))))
+))]
 pub(crate) async fn events(State(api): State<ControlApi>, request: Request) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let last = last_event_id(request.headers())?
+        .map(|id| number("Last-Event-ID", id))
+        .transpose()?;
     if accepts_events(request.headers()) {
-        let last = last_event_id(request.headers())?
-            .map(|id| number("Last-Event-ID", id))
-            .transpose()?;
         let reader = match last.or(query.after) {
             Some(id) => api.events.follow_after(id),
             None => api.events.follow_latest(limit),

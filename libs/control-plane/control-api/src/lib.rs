@@ -20,6 +20,8 @@ mod discovery;
 mod errors;
 mod events;
 mod nodes;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod operators;
 mod routes;
 mod status;
@@ -27,7 +29,9 @@ mod view;
 
 pub use discovery::TargetGroup;
 pub use events::EventsAnswer;
-pub use routes::{ControlApi, ROUTES};
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
+pub use routes::ControlApi;
 pub use status::{
     DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer, RecentErrorAnswer,
     SlotCounts, StatusAnswer, TrafficAnswer,

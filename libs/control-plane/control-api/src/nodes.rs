@@ -14,6 +14,12 @@ use crate::{errors::refused, routes::Registry};
 /// Room for the most pools a node may have, each with a long `last_error`: a node in trouble must still be heard.
 const MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// A node joins, or says anew who it is.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/nodes/register", tag = "nodes", request_body = RegisterRequest,
+    responses((status = 200, description = "It is known.", body = RegisterResponse),
+        (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn register(
     Registry(registry): Registry,
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
@@ -37,6 +43,12 @@ pub(crate) async fn register(
     }))
 }
 
+/// The full state of a node, every time.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/nodes/{node_id}/heartbeat", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")), request_body = HeartbeatRequest,
+    responses((status = 200, description = "It was heard.", body = HeartbeatResponse),
+        (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn heartbeat(
     Registry(registry): Registry,
     ApiPath(node_id): ApiPath<NodeId>,
@@ -52,6 +64,12 @@ pub(crate) async fn heartbeat(
     }))
 }
 
+/// A node leaves.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    delete, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
+    responses((status = 200, description = "It is no longer known.", body = Ack),
+        (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn deregister(
     Registry(registry): Registry,
     ApiPath(node_id): ApiPath<NodeId>,

@@ -23,11 +23,22 @@ impl ControlApi {
     }
 }
 
+/// All nodes.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/nodes", tag = "nodes",
+    responses((status = 200, description = "Sorted by id.", body = NodesAnswer), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn nodes(_: Registry, State(api): State<ControlApi>) -> Json<NodesAnswer> {
     // With a registry, which the extractor has seen, there is an answer.
     Json(api.nodes().unwrap_or_default())
 }
 
+/// One node.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
+    responses((status = 200, description = "As in the list.", body = NodeAnswer),
+        (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn node(
     Registry(registry): Registry,
     State(api): State<ControlApi>,
@@ -46,6 +57,11 @@ pub(crate) async fn node(
 
 type DrainBody = Option<ApiJson<DrainRequest>>;
 
+/// No new requests for a node; running ones finish.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/nodes/{node_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")), request_body = Option<DrainRequest>,
+    responses((status = 200, description = "It drains.", body = Ack), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn drain_node(
     registry: Registry,
     ApiPath(node_id): ApiPath<NodeId>,
@@ -54,6 +70,11 @@ pub(crate) async fn drain_node(
     begin_drain(registry, Target::Node(node_id), drain).await
 }
 
+/// No new requests for a pool of a node; running ones finish.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{node_id}/{pool_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
+    responses((status = 200, description = "It drains.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn drain_pool(
     registry: Registry,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
@@ -62,6 +83,11 @@ pub(crate) async fn drain_pool(
     begin_drain(registry, Target::Pool(node_id, pool_id), drain).await
 }
 
+/// Requests for a node again.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/nodes/{node_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")),
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn undrain_node(
     registry: Registry,
     ApiPath(node_id): ApiPath<NodeId>,
@@ -69,6 +95,11 @@ pub(crate) async fn undrain_node(
     end_drain(registry, Target::Node(node_id)).await
 }
 
+/// Requests for a pool of a node again.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{node_id}/{pool_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+))]
 pub(crate) async fn undrain_pool(
     registry: Registry,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,

@@ -1,4 +1,4 @@
-//! The router, what its handlers share, and the list of its routes.
+//! The routes, and what their handlers share.
 
 use std::sync::Arc;
 
@@ -6,11 +6,9 @@ use axum::{
     Json, Router,
     extract::{FromRequestParts, State},
     http::request::Parts,
-    routing::{get, post},
 };
 use event_log::EventLog;
-use http::Method;
-use http_server::ApiError;
+use http_server::{ApiError, Routes};
 use pool_registry_types::{GpuStatus, NodeId};
 use registry_runtime::RegistryHandle;
 use routing_table::{EndpointKey, RoutingTable};
@@ -23,25 +21,6 @@ use crate::{
     status::{self, DataPathLookup, DataPathView},
     view::{CatalogAnswer, GpusAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
 };
-
-/// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
-pub static ROUTES: &[(Method, &str)] = &[
-    (Method::POST, "/v2/nodes/register"),
-    (Method::POST, "/v2/nodes/{node_id}/heartbeat"),
-    (Method::GET, "/v2/nodes"),
-    (Method::GET, "/v2/nodes/{node_id}"),
-    (Method::DELETE, "/v2/nodes/{node_id}"),
-    (Method::POST, "/v2/nodes/{node_id}/drain"),
-    (Method::POST, "/v2/nodes/{node_id}/undrain"),
-    (Method::POST, "/v2/pools/{node_id}/{pool_id}/drain"),
-    (Method::POST, "/v2/pools/{node_id}/{pool_id}/undrain"),
-    (Method::GET, "/v2/gpus"),
-    (Method::GET, "/v2/pools"),
-    (Method::GET, "/v2/catalog/availability"),
-    (Method::GET, "/v2/status"),
-    (Method::GET, "/v2/events"),
-    (Method::GET, "/v2/sd/prometheus"),
-];
 
 /// What the routes work on.
 #[derive(Clone)]
@@ -118,30 +97,31 @@ impl ControlApi {
         PoolsAnswer::new(&table, self.quarantine.as_ref())
     }
 
-    /// The routes, without fallbacks, so that the router can be merged with others.
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/v2/nodes/register", post(nodes::register))
-            .route("/v2/nodes/{node_id}/heartbeat", post(nodes::heartbeat))
-            .route("/v2/nodes", get(operators::nodes))
-            .route(
-                "/v2/nodes/{node_id}",
-                get(operators::node).delete(nodes::deregister),
-            )
-            .route("/v2/nodes/{node_id}/drain", post(operators::drain_node))
-            .route("/v2/nodes/{node_id}/undrain", post(operators::undrain_node))
-            .route("/v2/pools/{node_id}/{pool_id}/drain", post(operators::drain_pool))
-            .route(
-                "/v2/pools/{node_id}/{pool_id}/undrain",
-                post(operators::undrain_pool),
-            )
-            .route("/v2/gpus", get(gpus))
-            .route("/v2/pools", get(pools))
-            .route("/v2/catalog/availability", get(catalog))
-            .route("/v2/status", get(status::status))
-            .route("/v2/events", get(events::events))
-            .route("/v2/sd/prometheus", get(discovery::prometheus))
+    /// The routes.
+    #[must_use]
+    pub fn routes(self) -> Routes {
+        Routes::new()
+            .post("/v2/nodes/register", nodes::register)
+            .post("/v2/nodes/{node_id}/heartbeat", nodes::heartbeat)
+            .get("/v2/nodes", operators::nodes)
+            .get("/v2/nodes/{node_id}", operators::node)
+            .delete("/v2/nodes/{node_id}", nodes::deregister)
+            .post("/v2/nodes/{node_id}/drain", operators::drain_node)
+            .post("/v2/nodes/{node_id}/undrain", operators::undrain_node)
+            .post("/v2/pools/{node_id}/{pool_id}/drain", operators::drain_pool)
+            .post("/v2/pools/{node_id}/{pool_id}/undrain", operators::undrain_pool)
+            .get("/v2/gpus", gpus)
+            .get("/v2/pools", pools)
+            .get("/v2/catalog/availability", catalog)
+            .get("/v2/status", status::status)
+            .get("/v2/events", events::events)
+            .get("/v2/sd/prometheus", discovery::prometheus)
             .with_state(self)
+    }
+
+    /// The routes as a router without fallbacks.
+    pub fn router(self) -> Router {
+        self.routes().into_router()
     }
 }
 
@@ -164,6 +144,11 @@ impl FromRequestParts<ControlApi> for Registry {
     }
 }
 
+/// The GPUs of all nodes.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/gpus", tag = "capacity",
+    responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
+))]
 async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
     let mut answer = api.registry.map_or_else(GpusAnswer::default, |registry| {
         GpusAnswer::of_all(&registry.nodes().borrow())
@@ -174,10 +159,20 @@ async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
     Json(answer)
 }
 
+/// Every endpoint that requests may go to.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/pools", tag = "capacity",
+    responses((status = 200, description = "By node, pool and replica.", body = PoolsAnswer))
+))]
 async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
     Json(api.pools())
 }
 
+/// Every model and who serves it.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/catalog/availability", tag = "capacity",
+    responses((status = 200, description = "By name.", body = CatalogAnswer))
+))]
 async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
     let table = api.table.borrow().clone();
     Json(CatalogAnswer::new(&table))

@@ -39,10 +39,13 @@ pub type DataPathLookup = dyn Fn() -> DataPathView + Send + Sync;
 
 /// `GET /v2/status`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusAnswer {
     /// The version of the control plane.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub version: &'static str,
     /// `home` or `cloud`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub profile: &'static str,
     /// For how long it runs, in milliseconds.
     pub uptime_ms: u64,
@@ -62,6 +65,7 @@ pub struct StatusAnswer {
 
 /// How many nodes there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeCounts {
     /// They take requests.
     pub online: u32,
@@ -75,6 +79,7 @@ pub struct NodeCounts {
 
 /// How many slots there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SlotCounts {
     /// All of them.
     pub total: u64,
@@ -84,6 +89,7 @@ pub struct SlotCounts {
 
 /// One model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelStatus {
     /// Its name.
     pub model: String,
@@ -103,6 +109,7 @@ pub struct ModelStatus {
 
 /// What went through in the last seconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TrafficAnswer {
     /// How far back it looks, in milliseconds.
     pub window_ms: u64,
@@ -122,6 +129,7 @@ pub struct TrafficAnswer {
 
 /// Three percentiles; `null` when nothing was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PercentilesAnswer {
     /// Half were at most this.
     pub p50: Option<f64>,
@@ -133,12 +141,14 @@ pub struct PercentilesAnswer {
 
 /// A request that was not served, or whose answer broke off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecentErrorAnswer {
     /// When (RFC 3339, UTC, milliseconds).
     pub at: String,
     /// Its name.
     pub request_id: String,
     /// What went wrong.
+    #[cfg_attr(feature = "openapi", schema(value_type = pool_registry_types::ErrorCode))]
     pub code: &'static str,
     /// What its client was told.
     pub message: String,
@@ -242,6 +252,11 @@ impl ControlApi {
     }
 }
 
+/// How it all stands.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/status", tag = "watching",
+    responses((status = 200, description = "On one page.", body = StatusAnswer))
+))]
 pub(crate) async fn status(State(api): State<ControlApi>) -> Json<StatusAnswer> {
     Json(api.status())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use common::{Api, code, heartbeat, message, pool, registration};
-use control_api::{ControlApi, QuarantineView, ROUTES};
+use control_api::{ControlApi, QuarantineView};
 use http::Method;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -219,7 +219,7 @@ async fn quarantines_are_shown_where_they_are() {
 #[tokio::test(start_paused = true)]
 async fn home_has_pools_but_no_nodes() {
     let api = Api::home(routing_table::RoutingTable::default());
-    for (method, path) in ROUTES {
+    for (method, path) in Api::mounted() {
         let (status, answer) = api.call(method.clone(), &filled(path), "not json").await;
         if path.starts_with("/v2/nodes") || path.ends_with("drain") {
             assert_eq!((status, code(&answer)), (503, "CLOUD_PROFILE_DISABLED"), "{path}");
@@ -235,7 +235,7 @@ async fn home_has_pools_but_no_nodes() {
 async fn every_listed_route_exists_and_takes_no_other_method() {
     let api = Api::cloud();
     api.join("gpu-node-1").await;
-    for (method, path) in ROUTES {
+    for (method, path) in Api::mounted() {
         let path = filled(path);
         let (_, answer) = api.call(method.clone(), &path, "").await;
         if answer.get("error").is_some() {
@@ -249,9 +249,9 @@ async fn every_listed_route_exists_and_takes_no_other_method() {
             Method::DELETE,
             Method::PATCH,
         ] {
-            let listed = ROUTES
-                .iter()
-                .any(|(method, listed)| *method == other && filled(listed) == path);
+            let listed = Api::mounted()
+                .into_iter()
+                .any(|(method, listed)| method == other && filled(listed) == path);
             // POST /v2/nodes/register also matches /v2/nodes/{node_id}, whose methods are others.
             if listed || path == "/v2/nodes/register" {
                 continue;

@@ -13,5 +13,7 @@ mod history;
 mod live;
 mod page;
 
-pub use live::{Live, LiveConfig, ROUTES, Sources};
+#[cfg(feature = "openapi")]
+pub use live::openapi;
+pub use live::{Live, LiveConfig, Sources};
 pub use page::Page;

@@ -3,19 +3,17 @@
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     body::Body,
     extract::State,
     response::{IntoResponse as _, Response},
-    routing::get,
 };
 use bytes::Bytes;
 use futures_util::stream;
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use http_server::ApiError;
+use http_server::{ApiError, Routes};
 use pool_registry_types::ErrorCode;
 use serde_json::Value;
 use service_runtime::Shutdown;
@@ -25,9 +23,6 @@ use tokio::{
 };
 
 use crate::history::History;
-
-/// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
-pub static ROUTES: &[(Method, &str)] = &[(Method::GET, "/v2/live")];
 
 /// How often the state is told. People do not read faster.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -116,9 +111,10 @@ impl Live {
         }
     }
 
-    /// The route, without fallbacks, so that the router can be merged with others.
-    pub fn router(self) -> Router {
-        Router::new().route("/v2/live", get(live)).with_state(self)
+    /// The route.
+    #[must_use]
+    pub fn routes(self) -> Routes {
+        Routes::new().get("/v2/live", live).with_state(self)
     }
 
     /// Looks at the sources: once a second while somebody listens, and now and then for the charts while nobody
@@ -223,6 +219,11 @@ fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
+/// What the page shows, told as it changes.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/live", tag = "watching",
+    responses((status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream"))
+))]
 async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
     let Ok(room) = live.room.clone().try_acquire_owned() else {
         let message = "as many pages as may listen do so already; close one";
@@ -239,6 +240,19 @@ async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
         (NO_BUFFERING, HeaderValue::from_static("no")),
     ];
     Ok((headers, Body::from_stream(events)).into_response())
+}
+
+/// How the route describes itself.
+#[cfg(feature = "openapi")]
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    use utoipa::OpenApi as _;
+
+    #[derive(utoipa::OpenApi)]
+    #[openapi(paths(live))]
+    struct Described;
+
+    Described::openapi()
 }
 
 /// Somebody who listens.

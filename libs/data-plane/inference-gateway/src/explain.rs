@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use admission::{Admission, Wish};
-use axum::{Json, Router, extract::State, routing::post};
-use http_server::ApiJson;
+use axum::{Json, extract::State};
+use http_server::{ApiJson, Routes};
 use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,13 @@ use crate::{Aliases, GatewayConfig};
 
 /// What would be asked.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplainRequest {
     /// The model.
     pub model: String,
     /// How to choose; the configured way when absent.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::StrategyName>))]
     pub strategy: Option<String>,
     /// As the header `X-Session-Id`.
     #[serde(default)]
@@ -32,8 +34,10 @@ pub struct ExplainRequest {
 
 /// What would become of it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplainAnswer {
     /// The strategy that was applied.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StrategyName))]
     pub strategy: &'static str,
     /// Why it would have to wait, or fail; absent when it would be served at once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +50,7 @@ pub struct ExplainAnswer {
 
 /// One endpoint.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CandidateAnswer {
     /// Its node.
     pub node_id: NodeId,
@@ -58,6 +63,7 @@ pub struct CandidateAnswer {
     pub chosen: bool,
     /// Why it would not even be considered; absent when it would.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub skipped: Option<&'static str>,
     /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
     pub score: [u32; 2],
@@ -77,17 +83,22 @@ struct Explainer {
 }
 
 /// The route. A gateway's settings hold where a question says nothing else.
-pub fn explain_router(admission: Admission, config: &GatewayConfig) -> Router {
+pub fn explain_routes(admission: Admission, config: &GatewayConfig) -> Routes {
     let explainer = Explainer {
         admission,
         strategy: config.strategy,
         aliases: Arc::new(config.aliases.clone()),
     };
-    Router::new()
-        .route("/v2/placement/explain", post(explain))
+    Routes::new()
+        .post("/v2/placement/explain", explain)
         .with_state(explainer)
 }
 
+/// Where a request would go, and why not elsewhere. Nothing is sent.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/placement/explain", tag = "capacity", request_body = ExplainRequest,
+    responses((status = 200, description = "What would become of it.", body = ExplainAnswer))
+))]
 async fn explain(
     State(explainer): State<Explainer>,
     ApiJson(request): ApiJson<ExplainRequest>,

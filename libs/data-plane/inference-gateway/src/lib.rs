@@ -22,6 +22,8 @@ mod metrics;
 mod models;
 mod multipart;
 mod named;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod options;
 mod peek;
 mod record;
@@ -32,9 +34,11 @@ mod traffic;
 
 pub use aliases::{AliasProblem, AliasProblems, Aliases};
 pub use answer::GatewayBody;
-pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_router};
+pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_routes};
 pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
 pub use journey::Patience;
 pub use metrics::GatewayMetrics;
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
 pub use traffic::{Percentiles, RecentError, Traffic};

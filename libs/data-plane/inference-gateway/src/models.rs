@@ -12,16 +12,21 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct ModelList<'a> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct ModelList<'a> {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     object: &'static str,
     data: Vec<Model<'a>>,
 }
 
 #[derive(Serialize)]
-struct Model<'a> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Model<'a> {
     id: &'a str,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     object: &'static str,
     created: u64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     owned_by: &'static str,
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Route {
     pub(crate) dialect: Dialect,
 }
 
-const ROUTES: [Route; 9] = [
+pub(crate) const ROUTES: [Route; 9] = [
     Route {
         path: "/v1/chat/completions",
         dialect: Dialect::Completions,

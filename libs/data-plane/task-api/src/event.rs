@@ -32,6 +32,7 @@ pub(crate) struct Started {
 
 /// When a task is served, as far as that can be told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Forecast {
     /// How many requests are served before it.
     pub(crate) queue_position: usize,
@@ -133,6 +134,7 @@ pub(crate) struct End {
 
 /// There is no answer, or no more of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Failure {
     pub(crate) code: ErrorCode,
     pub(crate) message: String,

@@ -21,6 +21,8 @@ mod config;
 mod event;
 mod live;
 mod log;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod request;
 mod routes;
 mod run;
@@ -31,4 +33,6 @@ mod view;
 
 pub use api::TaskApi;
 pub use config::TaskConfig;
-pub use routes::{ROUTES, TASK_BODY_BYTES};
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
+pub use routes::TASK_BODY_BYTES;

@@ -20,24 +20,32 @@ const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The body of `POST /v2/tasks`. Unknown fields are ignored.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(expecting = "a JSON object")]
 pub(crate) struct TaskRequest {
     pub(crate) task_id: Option<TaskId>,
     session_id: Option<SessionId>,
     workload: Workload,
+    #[cfg_attr(feature = "openapi", schema(value_type = pool_registry_types::schema::ModelName))]
     model_ref: String,
     prompt: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<crate::openapi::Message>>, min_items = 1))]
     messages: Option<Vec<Box<RawValue>>>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Texts>))]
     inputs: Option<Inputs>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>, minimum = 1))]
     max_tokens: Option<NonZeroU32>,
     priority: Option<WirePriority>,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86400000))]
     deadline_ms: Option<u64>,
     seed: Option<i64>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Where>))]
     placement: Option<PlacementHint>,
 }
 
 /// Which kind of work it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 enum Workload {
     Completion,
@@ -46,6 +54,7 @@ enum Workload {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 enum WirePriority {
     Interactive,

@@ -1,13 +1,12 @@
-//! The router, its handlers, and the list of its routes.
+//! The routes and their handlers.
 
 use axum::{
     Json, Router,
     extract::State as AxumState,
     response::{IntoResponse as _, Response},
-    routing::{get, post},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::LOCATION};
-use http_server::{ApiError, ApiJson, ApiPath, event_stream, last_event_id};
+use http::{HeaderMap, HeaderValue, StatusCode, header::LOCATION};
+use http_server::{ApiError, ApiJson, ApiPath, Routes, event_stream, last_event_id};
 use pool_registry_types::{ErrorCode, TaskId};
 
 use crate::{
@@ -21,26 +20,32 @@ use crate::{
 /// The largest task: a long conversation is a few hundred KiB, an image in it some MiB.
 pub const TASK_BODY_BYTES: usize = 8 * 1024 * 1024;
 
-/// Every route, as in the router: for tests that must not forget one, such as "each refuses a stranger".
-pub static ROUTES: &[(Method, &str)] = &[
-    (Method::POST, "/v2/tasks"),
-    (Method::GET, "/v2/tasks/{task_id}"),
-    (Method::GET, "/v2/tasks/{task_id}/events"),
-    (Method::POST, "/v2/tasks/{task_id}/cancel"),
-];
-
 impl TaskApi {
-    /// The routes, without fallbacks, so that the router can be merged with others.
-    pub fn router(self) -> Router {
-        Router::new()
-            .route("/v2/tasks", post(submit))
-            .route("/v2/tasks/{task_id}", get(show))
-            .route("/v2/tasks/{task_id}/events", get(events))
-            .route("/v2/tasks/{task_id}/cancel", post(cancel))
+    /// The routes.
+    #[must_use]
+    pub fn routes(self) -> Routes {
+        Routes::new()
+            .post("/v2/tasks", submit)
+            .get("/v2/tasks/{task_id}", show)
+            .get("/v2/tasks/{task_id}/events", events)
+            .post("/v2/tasks/{task_id}/cancel", cancel)
             .with_state(self)
+    }
+
+    /// The routes as a router without fallbacks.
+    pub fn router(self) -> Router {
+        self.routes().into_router()
     }
 }
 
+/// A task is taken in.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/tasks", tag = "tasks", request_body = crate::openapi::NewTask,
+    responses((status = 202, description = "It waits, or runs already.", body = Accepted,
+            headers(("Location" = String, description = "Where it is."))),
+        (status = 404, description = "MODEL_NOT_AVAILABLE"), (status = 409, description = "TASK_ID_CONFLICT"),
+        (status = 429, description = "QUEUE_FULL"))
+))]
 async fn submit(
     AxumState(api): AxumState<TaskApi>,
     ApiJson(request): ApiJson<TaskRequest, TASK_BODY_BYTES>,
@@ -55,6 +60,11 @@ async fn submit(
     Ok(response)
 }
 
+/// How far a task is.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/tasks/{task_id}", tag = "tasks", params(("task_id" = TaskId, Path, description = "The task.")),
+    responses((status = 200, description = "As it is now.", body = TaskView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn show(
     AxumState(api): AxumState<TaskApi>,
     ApiPath(task_id): ApiPath<TaskId>,
@@ -66,6 +76,11 @@ async fn show(
     ))
 }
 
+/// Nobody wants a task any more.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/tasks/{task_id}/cancel", tag = "tasks", params(("task_id" = TaskId, Path, description = "The task.")),
+    responses((status = 204, description = "No token follows."), (status = 404, description = "NOT_FOUND"))
+))]
 async fn cancel(
     AxumState(api): AxumState<TaskApi>,
     ApiPath(task_id): ApiPath<TaskId>,
@@ -74,6 +89,15 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What a task tells, from its beginning or from where the reader was.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/tasks/{task_id}/events", tag = "tasks", params(("task_id" = TaskId, Path, description = "The task."),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was read, such as `7f3a90c1-42`.",
+            pattern = "^[0-9a-f]{8}-[0-9]{1,19}$")),
+    responses((status = 200, description = "`started`, `token`…, `metrics`, then `end` or `error`.", body = String,
+            content_type = "text/event-stream"),
+        (status = 204, description = "All of it was read."), (status = 404, description = "NOT_FOUND"))
+))]
 async fn events(
     AxumState(api): AxumState<TaskApi>,
     ApiPath(task_id): ApiPath<TaskId>,

@@ -13,6 +13,7 @@ use crate::{
 
 /// The answer to `POST /v2/tasks`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Accepted {
     task_id: TaskId,
     #[serde(flatten)]
@@ -22,10 +23,12 @@ pub(crate) struct Accepted {
 
 /// The answer to `GET /v2/tasks/{task_id}`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct TaskView {
     task_id: TaskId,
     state: State,
     model_ref: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     priority: &'static str,
     /// While it waits.
     #[serde(flatten)]
@@ -42,6 +45,7 @@ pub(crate) struct TaskView {
 
 /// Where to go on.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Links {
     #[serde(rename = "self")]
     task: String,

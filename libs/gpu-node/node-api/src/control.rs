@@ -2,12 +2,8 @@
 
 use std::{fmt::Debug, pin::Pin, sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    extract::State,
-    routing::{get, post},
-};
-use http_server::{ApiError, ApiJson, ApiPath};
+use axum::{Json, extract::State};
+use http_server::{ApiError, ApiJson, ApiPath, Routes};
 use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::{DrainRequest, ErrorCode, GpuStatus, PoolId, ReplicaId};
 use serde::Serialize;
@@ -42,34 +38,34 @@ struct Control {
 pub type Gpus = watch::Receiver<Arc<[GpuStatus]>>;
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct GpusAnswer {
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<GpuStatus>))]
     gpus: Arc<[GpuStatus]>,
 }
 
 /// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`, nothing can be
 /// restarted or reloaded here.
-pub fn router(
+#[must_use]
+pub fn routes(
     registry: PoolRegistry,
     gpus: Gpus,
     drains: Arc<Drains>,
     engines: Option<Arc<dyn Engines>>,
-) -> Router {
-    let hardware = Router::new().route("/v2/gpus", get(all_gpus)).with_state(gpus);
-    let of_pools = Router::new()
-        .route("/v2/pools", get(pools))
-        .route("/v2/pools/{pool_id}", get(pool))
-        .route("/v2/pools/{pool_id}/drain", post(drain))
-        .route("/v2/pools/{pool_id}/undrain", post(undrain))
-        .route(
-            "/v2/pools/{pool_id}/replicas/{replica_id}/drain",
-            post(drain_replica),
-        )
-        .route(
+) -> Routes {
+    let hardware = Routes::new().get("/v2/gpus", all_gpus).with_state(gpus);
+    let of_pools = Routes::new()
+        .get("/v2/pools", pools)
+        .get("/v2/pools/{pool_id}", pool)
+        .post("/v2/pools/{pool_id}/drain", drain)
+        .post("/v2/pools/{pool_id}/undrain", undrain)
+        .post("/v2/pools/{pool_id}/replicas/{replica_id}/drain", drain_replica)
+        .post(
             "/v2/pools/{pool_id}/replicas/{replica_id}/undrain",
-            post(undrain_replica),
+            undrain_replica,
         )
-        .route("/v2/pools/{pool_id}/restart", post(restart))
-        .route("/v2/pools/{pool_id}/reload", post(reload))
+        .post("/v2/pools/{pool_id}/restart", restart)
+        .post("/v2/pools/{pool_id}/reload", reload)
         .with_state(Control {
             registry,
             drains,
@@ -78,6 +74,11 @@ pub fn router(
     hardware.merge(of_pools)
 }
 
+/// The GPUs as the last heartbeat told them.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/gpus", tag = "node",
+    responses((status = 200, description = "In index order.", body = GpusAnswer))
+))]
 async fn all_gpus(State(gpus): State<Gpus>) -> Json<GpusAnswer> {
     let gpus = gpus.borrow().clone();
     Json(GpusAnswer { gpus })
@@ -86,22 +87,47 @@ async fn all_gpus(State(gpus): State<Gpus>) -> Json<GpusAnswer> {
 type Answer = Result<Json<PoolView>, ApiError>;
 type DrainBody = Option<ApiJson<DrainRequest>>;
 
+/// Every pool as the heartbeat tells it, and the handoffs that were refused.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/pools", tag = "node",
+    responses((status = 200, description = "By name.", body = Pools))
+))]
 async fn pools(State(control): State<Control>) -> Json<Pools> {
     Json(pools::views(&control.registry, &control.drains))
 }
 
+/// One pool, with the requests that still run.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v2/pools/{pool_id}", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")),
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn pool(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.view(&pool)
 }
 
+/// No new requests for a pool; running ones finish.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/drain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, body: DrainBody) -> Answer {
     control.drain(&pool, &DrainTarget::Pool(pool.clone()), body)
 }
 
+/// Requests for a pool again.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/undrain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")),
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn undrain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.undrain(&pool, &DrainTarget::Pool(pool.clone()))
 }
 
+/// No new requests for one engine; running ones finish.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/replicas/{replica_id}/drain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The engine.")), request_body = Option<DrainRequest>,
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn drain_replica(
     State(control): State<Control>,
     ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
@@ -110,6 +136,11 @@ async fn drain_replica(
     control.drain(&pool, &DrainTarget::Replica(pool.clone(), replica), body)
 }
 
+/// Requests for one engine again.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/replicas/{replica_id}/undrain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool."), ("replica_id" = ReplicaId, Path, description = "The engine.")),
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
+))]
 async fn undrain_replica(
     State(control): State<Control>,
     ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
@@ -117,11 +148,23 @@ async fn undrain_replica(
     control.undrain(&pool, &DrainTarget::Replica(pool.clone(), replica))
 }
 
+/// A pool's engines afresh, one after the other; answered when they are.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/restart", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")),
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"),
+        (status = 409, description = "ENGINES_NOT_OURS"), (status = 503, description = "POOL_UNAVAILABLE"))
+))]
 async fn restart(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.engines(&pool)?.restart(pool.clone()).await?;
     control.view(&pool)
 }
 
+/// New engines in the place of a pool's, as its file says now; answered when they are.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v2/pools/{pool_id}/reload", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")),
+    responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"),
+        (status = 409, description = "ENGINES_NOT_OURS, RELOAD_FAILED"), (status = 503, description = "POOL_UNAVAILABLE"))
+))]
 async fn reload(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
     control.engines(&pool)?.reload(pool.clone()).await?;
     control.view(&pool)

@@ -63,6 +63,7 @@ struct Times {
 
 /// How far a drain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainProgress {
     /// For how long it has been draining, in milliseconds.
     pub for_ms: u64,

@@ -21,11 +21,15 @@ mod data_path;
 mod drains;
 mod engine_body;
 mod metrics;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod pools;
 mod refusal;
 mod slot;
 
-pub use control::{Change, Engines, Gpus, router};
+pub use control::{Change, Engines, Gpus, routes};
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
 pub use drains::{DrainError, DrainProgress, Drains};
 pub use metrics::NodeMetrics;
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;

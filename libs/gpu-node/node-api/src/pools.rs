@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{Drains, drains::DrainProgress};
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Pools {
     pub(crate) pools: Vec<PoolView>,
     /// Handoffs that were not taken in.
@@ -15,6 +16,7 @@ pub(crate) struct Pools {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct RefusedView {
     file: String,
     reason: String,
@@ -28,6 +30,7 @@ impl From<RefusedHandoff> for RefusedView {
 
 /// A pool as the heartbeat tells it, and what is left to do before it is drained.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct PoolView {
     #[serde(flatten)]
     pub(crate) status: PoolStatus,
@@ -42,6 +45,7 @@ pub(crate) struct PoolView {
 
 /// The same of one replica.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct ReplicaView {
     #[serde(flatten)]
     pub(crate) status: ReplicaStatus,

@@ -187,6 +187,7 @@ mod tests {
         settings: &[],
         ending: "",
         prefix: "DEMO_",
+        openapi: || "{}".to_owned(),
     };
 
     fn looked_at(path: &Path, what_for: Use) -> (Verdict, String) {

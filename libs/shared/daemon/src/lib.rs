@@ -20,6 +20,7 @@
 //!     }],
 //!     ending: "",
 //!     prefix: "DEMO_",
+//!     openapi: || "{}".to_owned(),
 //! };
 //!
 //! struct Config(Settings);

@@ -36,6 +36,8 @@ pub struct Program {
     pub ending: &'static str,
     /// What the names of its own variables begin with, as in `"DEMO_"`.
     pub prefix: &'static str,
+    /// The OpenAPI document of what it serves, as JSON.
+    pub openapi: fn() -> String,
 }
 
 /// The revision that a release was built from; see `ci/deploy/release`.
@@ -66,9 +68,9 @@ impl Program {
         } = self;
         let rows = rows(self.settings);
         format!(
-            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings]\n\n{about}\n\n\
+            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | --openapi]\n\n{about}\n\n\
              `check` looks at everything a start needs, says what is wrong and how to mend it, and starts nothing.\n\n\
-             Settings come from the environment; --settings prints them for programs:\n\n{rows}\n{ending}\n\
+             Settings come from the environment; --settings prints them for programs, and --openapi what is served:\n\n{rows}\n{ending}\n\
              Exit codes: 0 stopped, 1 failed, or errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
         )
     }
@@ -130,6 +132,7 @@ where
         [] => {}
         ["--help" | "-h", ..] => return say(&program.help()),
         ["--settings", ..] => return say(&lines(program.settings)),
+        ["--openapi", ..] => return say((program.openapi)().trim_end()),
         ["--version" | "-V", ..] => return say(&program.version_line()),
         ["check"] => return said(&checked(program, configure, look), false),
         ["check", "--json"] => return said(&checked(program, configure, look), true),

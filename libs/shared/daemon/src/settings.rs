@@ -153,6 +153,7 @@ mod tests {
         settings: &[],
         ending: "",
         prefix: "DEMO_",
+        openapi: || "{}".to_owned(),
     };
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {

@@ -3,8 +3,7 @@
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
-use http_server::{ApiPath, Limits, bind, service_routes, with_fallbacks};
+use http_server::{ApiPath, Limits, Routes, bind, service_routes, with_fallbacks};
 use service_runtime::{Readiness, Shutdown, Tasks, signals};
 
 /// Streams that take longer than this to finish are cut at shutdown.
@@ -17,17 +16,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     signals(shutdown.clone(), &tasks)?;
 
     let readiness = Readiness::new();
-    let routes = Router::new()
-        .route(
-            "/hello/{name}",
-            get(async |ApiPath(name): ApiPath<String>| format!("Hello, {name}!\n")),
-        )
+    let routes = Routes::new()
+        .get("/hello/{name}", async |ApiPath(name): ApiPath<String>| {
+            format!("Hello, {name}!\n")
+        })
         .merge(service_routes(
             readiness.clone(),
             Arc::new(|| "# EOF\n".to_owned()),
         ));
     let server = bind(SocketAddr::from(([127, 0, 0, 1], 8080)), Limits::default())?;
-    let handle = server.serve(with_fallbacks(routes), &tasks, shutdown.clone())?;
+    let handle = server.serve(with_fallbacks(routes.into_router()), &tasks, shutdown.clone())?;
 
     shutdown.requested().await;
     readiness.stopping();

@@ -22,7 +22,7 @@
 //!
 //! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
 //! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error
-//! envelope, [`event_stream`] for server-sent events, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
+//! envelope, [`Routes`], which knows what is mounted, [`event_stream`] for server-sent events, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
 //!
 //! A server ends in three phases, see [`ServerHandle`].
 
@@ -37,7 +37,10 @@ mod extract;
 mod limits;
 mod listener;
 mod metrics_text;
+mod mounted;
 mod observed_io;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod phase;
 mod refusal;
 mod request_id;
@@ -53,6 +56,9 @@ pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id}
 pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
 pub use limits::{Limits, MAX_HEADERS};
 pub use listener::{Listener, TcpListener};
+pub use mounted::Routes;
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
 pub use request_id::RequestId;
 pub use routes::{method_not_allowed, not_found, service_routes, with_fallbacks};
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};

@@ -6,7 +6,6 @@ use axum::{
     Router,
     http::{Method, Uri},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
@@ -16,7 +15,7 @@ use pool_registry_types::ErrorCode;
 use serde::Serialize;
 use service_runtime::Readiness;
 
-use crate::{ApiError, metrics_text::prometheus_text};
+use crate::{ApiError, Routes, metrics_text::prometheus_text};
 
 /// What Prometheus expects of an OpenMetrics page.
 const OPENMETRICS: HeaderValue =
@@ -38,20 +37,25 @@ const MAX_ECHO_CHARS: usize = 100;
 pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
-) -> Router<S> {
-    Router::new()
-        .route("/health", get(async || json(StatusCode::OK, &Status::new("ok"))))
-        .route("/ready", get(async move || ready(&readiness)))
-        .route(
-            "/metrics",
-            get(async move |headers: HeaderMap| metrics(metrics_render(), &headers)),
-        )
+) -> Routes<S> {
+    Routes::new()
+        .get("/health", async || json(StatusCode::OK, &Status::new("ok")))
+        .get("/ready", async move || ready(&readiness))
+        .get("/metrics", async move |headers: HeaderMap| {
+            metrics(metrics_render(), &headers)
+        })
 }
 
 #[derive(Serialize)]
-struct Status {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ServiceStatus))]
+pub(crate) struct Status {
+    /// `ok`, `ready`, `starting` or `stopping`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     status: &'static str,
+    /// What it waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pending: Vec<&'static str>,
 }
 

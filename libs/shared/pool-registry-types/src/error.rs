@@ -99,6 +99,7 @@ impl Serialize for ErrorCode {
 
 /// The error answer of `/v2`: `{"error":{"code":…,"message":…,"retriable":…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorEnvelope {
     /// The error.
     pub error: ErrorBody,
@@ -106,8 +107,10 @@ pub struct ErrorEnvelope {
 
 /// What `/v2` says of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// An [`ErrorCode`], or one that a later version added.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::ErrorCode))]
     pub code: Cow<'static, str>,
     /// For people: what is wrong and what would be right.
     pub message: String,
@@ -135,6 +138,7 @@ impl ErrorEnvelope {
 
 /// The error answer of `/v1`, in OpenAI's shape, so that its clients understand it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenAiError {
     /// The error.
     pub error: OpenAiErrorBody,
@@ -142,6 +146,7 @@ pub struct OpenAiError {
 
 /// What `/v1` says of an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenAiErrorBody {
     /// For people: what is wrong and what would be right.
     pub message: String,

@@ -9,6 +9,7 @@ pub const MAX_GPUS: usize = 64;
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Gpu {
     /// Its index on the machine.
     pub device_id: u32,
@@ -23,20 +24,25 @@ pub struct Gpu {
 
 /// One GPU as it is now. What its driver does not tell is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "UnvalidatedGpu")]
 pub struct GpuStatus {
     /// Its index on the machine.
     pub device_id: u32,
     /// The vendor's name for it.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
     pub name: String,
     /// Names it for good, also after its index changed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub uuid: Option<String>,
     /// The version of its driver.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub driver_version: Option<String>,
     /// CUDA compute capability, for example `8.6`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub compute_capability: Option<String>,
     /// Its memory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,8 @@ pub mod headers;
 mod id;
 mod node;
 mod pool;
+#[cfg(feature = "openapi")]
+pub mod schema;
 mod url;
 
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};

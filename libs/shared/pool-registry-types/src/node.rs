@@ -12,6 +12,7 @@ use crate::{
 
 /// `POST /v2/nodes/register`: a node joins, or says anew who it is. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "UnvalidatedRegister")]
 pub struct RegisterRequest {
     /// Who joins.
@@ -22,12 +23,14 @@ pub struct RegisterRequest {
     pub address: HttpUrl,
     /// The pools it expects to have; the heartbeat tells their state.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 256))]
     pub pools: Vec<PoolId>,
     /// Its hardware.
     #[serde(default)]
     pub capabilities: Capabilities,
     /// The agent's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub version: Option<String>,
     /// Rises at each start of the agent (its start time in milliseconds since 1970), so that messages of an
     /// earlier life are told apart. Absent: no fencing.
@@ -82,6 +85,7 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
 
 /// A node's hardware.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capabilities {
     /// Its GPUs, in index order.
     #[serde(default)]
@@ -96,6 +100,7 @@ pub struct Capabilities {
 
 /// The answer to a registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterResponse {
     /// Always true: a refusal is an error envelope.
     pub success: bool,
@@ -113,11 +118,14 @@ pub struct RegisterResponse {
 
 /// `POST /v2/nodes/{id}/heartbeat`: the full state of a node, every time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "UnvalidatedHeartbeat")]
 pub struct HeartbeatRequest {
     /// When the node wrote it, RFC 3339; for people and for clock skew, never for liveness.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
     pub timestamp: String,
     /// All its pools.
+    #[cfg_attr(feature = "openapi", schema(max_items = 256))]
     pub pools: Vec<PoolStatus>,
     /// As registered; see [`RegisterRequest::incarnation`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +135,7 @@ pub struct HeartbeatRequest {
     pub seq: Option<u64>,
     /// Its GPUs as they are, in index order; absent when the node does not look at them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub gpus: Option<Vec<GpuStatus>>,
 }
 
@@ -177,6 +186,7 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
 
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatResponse {
     /// Always true: a refusal is an error envelope.
     pub success: bool,
@@ -186,6 +196,7 @@ pub struct HeartbeatResponse {
 
 /// An answer that says only that it worked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ack {
     /// Always true: a refusal is an error envelope.
     pub success: bool,
@@ -193,6 +204,7 @@ pub struct Ack {
 
 /// The body of a drain; it may be left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainRequest {
     /// How long running requests may take to finish, in milliseconds from now; absent: as long as they like.
     pub deadline_ms: Option<u64>,
@@ -200,6 +212,7 @@ pub struct DrainRequest {
 
 /// Where a node stands, as the control plane sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum NodeStatus {
     /// It reports and can be reached.

@@ -85,6 +85,7 @@ fn check_slots(free: u32, total: u32) -> Result<(), Invalid> {
 
 /// One pool as its node sees it: the full state, every time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "UnvalidatedPool")]
 pub struct PoolStatus {
     /// Which pool.
@@ -94,19 +95,24 @@ pub struct PoolStatus {
     /// Takes no new requests; running ones finish.
     pub draining: bool,
     /// Slots that a request could take now, over all ready replicas.
+    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_free: u32,
     /// Slots of all ready replicas, and those that running requests still hold of others.
+    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_total: u32,
     /// Free memory of the pool's devices in bytes; 0 when unknown.
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub vram_free_bytes: u64,
     /// The engine of its replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineKind>,
     /// The engine's version, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub engine_version: Option<String>,
     /// The models its replicas serve; absent while nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024))]
     pub models_available: Option<Vec<String>>,
     /// Its engines one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +122,7 @@ pub struct PoolStatus {
     pub last_error: Option<String>,
     /// The devices it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub device_mask: Option<String>,
     /// None of its engines runs, and the first request starts one: its slots are promised.
     #[serde(skip_serializing_if = "is_false")]
@@ -124,6 +131,7 @@ pub struct PoolStatus {
 
 /// One engine of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "UnvalidatedReplica")]
 pub struct ReplicaStatus {
     /// Which engine.
@@ -131,14 +139,18 @@ pub struct ReplicaStatus {
     /// It takes requests.
     pub ready: bool,
     /// Slots that a request could take now.
+    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_free: u32,
     /// Slots it has.
+    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_total: u32,
     /// The slots its handoff promises, where the engine says that it has fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_promised: Option<u32>,
     /// The models it serves; absent while nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024))]
     pub models: Option<Vec<String>>,
     /// Why it is not ready, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +188,7 @@ impl ReplicaStatus {
 
 /// What an engine says that it does. Each kind of engine tells a part of it; what it does not tell is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EngineLoad {
     /// Requests it computes, whoever sent them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,6 +201,7 @@ pub struct EngineLoad {
     pub sleeping: Option<bool>,
     /// Those of its models that are in memory, where it serves more than that.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<crate::schema::ModelName>>, max_items = 1024))]
     pub models_loaded: Option<Vec<String>>,
 }
 

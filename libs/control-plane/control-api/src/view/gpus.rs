@@ -6,6 +6,7 @@ use service_registry::NodesSnapshot;
 
 /// `GET /v2/gpus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GpusAnswer {
     /// Sorted by node, then in index order.
     pub gpus: Vec<GpuAnswer>,
@@ -13,6 +14,7 @@ pub struct GpusAnswer {
 
 /// One GPU, as its node last reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GpuAnswer {
     /// The node it is in.
     pub node_id: NodeId,

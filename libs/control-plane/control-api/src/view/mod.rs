@@ -13,6 +13,7 @@ use serde::Serialize;
 
 /// What the data path holds against an endpoint: it failed there, and sends it nothing for now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuarantineView {
     /// What failed, for people.
     pub reason: String,

@@ -11,6 +11,7 @@ use super::{QuarantineLookup, QuarantineView, unavailable};
 
 /// `GET /v2/nodes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodesAnswer {
     /// Sorted by id.
     pub nodes: Vec<NodeAnswer>,
@@ -21,6 +22,7 @@ pub struct NodesAnswer {
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeAnswer {
     /// Its id.
     pub node_id: NodeId,
@@ -56,6 +58,7 @@ pub struct NodeAnswer {
 
 /// One pool of a node: as in the heartbeat, and what the control plane makes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodePoolAnswer {
     /// As in the heartbeat; `draining` also when an operator drains it.
     #[serde(flatten)]
@@ -72,6 +75,7 @@ pub struct NodePoolAnswer {
 
 /// An operator's drain and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainAnswer {
     /// For how long it has been draining, in milliseconds.
     pub for_ms: u64,

@@ -8,6 +8,7 @@ use super::{QuarantineLookup, QuarantineView, unavailable};
 
 /// `GET /v2/pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolsAnswer {
     /// Sorted by node, pool and replica.
     pub pools: Vec<PoolAnswer>,
@@ -15,6 +16,7 @@ pub struct PoolsAnswer {
 
 /// One endpoint of the routing table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolAnswer {
     /// The node it is on.
     pub node_id: NodeId,
@@ -51,6 +53,7 @@ pub struct PoolAnswer {
 
 /// `GET /v2/catalog/availability`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CatalogAnswer {
     /// Sorted by name.
     pub models: Vec<ModelAnswer>,
@@ -58,6 +61,7 @@ pub struct CatalogAnswer {
 
 /// One model and who serves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelAnswer {
     /// Its name.
     pub model: String,

@@ -67,6 +67,12 @@ impl Api {
         }
     }
 
+    /// Every route.
+    pub fn mounted() -> Vec<(Method, &'static str)> {
+        let (_, table) = tokio::sync::watch::channel(std::sync::Arc::default());
+        ControlApi::new(None, table).routes().mounted().to_vec()
+    }
+
     pub async fn raw(&self, method: Method, path: &str, body: impl Into<Body>) -> Response<Body> {
         let request = Request::builder()
             .method(method)

@@ -46,7 +46,12 @@ fn start(max_clients: usize) -> (Fleet, Live, Shutdown) {
 
 async fn answer(live: &Live) -> Response {
     let request = Request::get("/v2/live").body(Body::empty()).unwrap();
-    live.clone().router().oneshot(request).await.unwrap()
+    live.clone()
+        .routes()
+        .into_router()
+        .oneshot(request)
+        .await
+        .unwrap()
 }
 
 async fn listen(live: &Live) -> BodyDataStream {

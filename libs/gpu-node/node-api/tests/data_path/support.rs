@@ -66,12 +66,9 @@ impl Node {
         }
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let control = http_server::with_fallbacks(node_api::router(
-            registry.clone(),
-            tokio::sync::watch::channel(Arc::default()).1,
-            Arc::default(),
-            None,
-        ));
+        let gpus = tokio::sync::watch::channel(Arc::default()).1;
+        let routes = node_api::routes(registry.clone(), gpus, Arc::default(), None);
+        let control = http_server::with_fallbacks(routes.into_router());
         let config = DataPathConfig {
             max_body_bytes: 10_000,
             ..DataPathConfig::default()

@@ -167,7 +167,7 @@ async fn service_routes_report() {
     let page = || "# EOF\n".to_owned();
     let server = Server::start(
         Limits::default(),
-        service_routes::<()>(readiness.clone(), Arc::new(page)),
+        service_routes::<()>(readiness.clone(), Arc::new(page)).into_router(),
     );
     let mut client = server.connect();
     let reply = client.get("/health").await;

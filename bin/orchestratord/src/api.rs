@@ -1,0 +1,35 @@
+//! All routes beside the data path, and what describes all of them.
+
+use api_reference::{About, Reference};
+use control_api::ControlApi;
+use http_server::Routes;
+
+const ABOUT: About = About {
+    title: "orchestratord",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "The control plane of llorch: who is online, where a request goes, and one URL for all engines.\n\n\
+                  Unknown fields are ignored, and later versions add optional ones. Any other POST below /v1 whose body names \
+                  a model is forwarded as well. Errors below /v2 have one shape and those below /v1 OpenAI's, with the \
+                  same codes. All times are in milliseconds where a name ends in _ms.",
+};
+
+/// The document of everything that is served.
+pub(crate) fn reference() -> Reference {
+    let parts = [
+        control_api::openapi(),
+        dashboard::openapi(),
+        inference_gateway::openapi(),
+        task_api::openapi(),
+        http_server::openapi(),
+    ];
+    Reference::new(&ABOUT, parts)
+}
+
+/// All routes beside the data path and the page.
+pub(crate) fn routes(control: ControlApi, others: [Routes; 4]) -> Routes {
+    let all = control.routes().merge(reference().routes());
+    others.into_iter().fold(all, Routes::merge)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use admission::Admission;
+use dashboard::{Live, LiveConfig};
+use http_server::service_routes;
+use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
+use service_runtime::{Readiness, Shutdown, Tasks};
+use task_api::{TaskApi, TaskConfig};
+use tokio::sync::watch;
+
+use super::*;
+
+/// Everything that [`routes`] mounts, over parts in which nothing happens.
+fn mounted() -> BTreeSet<(String, String)> {
+    let (_, tables) = watch::channel(Arc::default());
+    let admission = Admission::new(admission::Config::default());
+    let gateway = Gateway::new(
+        GatewayConfig::default(),
+        admission.clone(),
+        tables.clone(),
+        stream_proxy::StreamProxy::default(),
+        GatewayMetrics::default(),
+    );
+    let explain = explain_routes(admission.clone(), &GatewayConfig::default());
+    let tasks = TaskApi::new(
+        TaskConfig::default(),
+        gateway,
+        admission,
+        Tasks::new(Shutdown::new()),
+    );
+    let service = service_routes(Readiness::new(), Arc::new(String::new));
+    let live = Live::new(LiveConfig::default(), Shutdown::new());
+    let others = [explain, tasks.routes(), live.routes(), service];
+    routes(ControlApi::new(None, tables), others)
+        .mounted()
+        .iter()
+        .map(|(method, path)| (method.as_str().to_lowercase(), (*path).to_owned()))
+        .collect()
+}
+
+// spec: WIRE-9
+#[tokio::test]
+async fn the_document_has_every_route_and_no_other() {
+    let document: serde_json::Value = serde_json::from_str(reference().json()).unwrap();
+    let mut described = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            // What the gateway serves passes no router; it describes itself from the table that it routes by.
+            if !Gateway::serves(path) {
+                described.insert((method.clone(), path.clone()));
+            }
+        }
+    }
+    assert_eq!(described, mounted());
+}
+
+// spec: WIRE-9
+#[test]
+fn every_error_is_told_by_codes_of_the_one_table() {
+    let document: serde_json::Value = serde_json::from_str(reference().json()).unwrap();
+    let known = |code: &str, status: &str| {
+        let mut all = pool_registry_types::ErrorCode::ALL.iter();
+        all.any(|known| known.as_str() == code && known.status().to_string() == status)
+    };
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let is_error = status.starts_with(['4', '5']) && path != "/ready";
+                let codes = response["description"].as_str().unwrap().split(", ");
+                for code in codes.filter(|_| is_error) {
+                    assert!(known(code, status), "{method} {path} {status}: {code:?}");
+                }
+            }
+        }
+    }
+}

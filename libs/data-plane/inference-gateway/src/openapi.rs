@@ -1,0 +1,232 @@
+//! How these routes describe themselves. What goes to an engine is the engine's business: of its body only the model is
+//! described, and of its answer only the kind.
+#![expect(
+    dead_code,
+    reason = "what is described by a function of its own has no handler of its own"
+)]
+
+use placement::Strategy;
+use pool_registry_types::{
+    ErrorCode,
+    headers::{ATTEMPTS, NODE, POOL, QUEUE_MS, REPLICA},
+    schema::ModelName,
+};
+use utoipa::{
+    OpenApi as _, PartialSchema, ToSchema,
+    openapi::{
+        ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
+        Response, ResponseBuilder, Schema,
+        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+        request_body::{RequestBody, RequestBodyBuilder},
+        schema::{AdditionalProperties, SchemaType, Type},
+    },
+};
+
+use crate::{
+    dialect::Dialect,
+    explain,
+    models::{Model, ModelList},
+    options::{DEADLINE, PIN_NODE, PRIORITY, SESSION, STRATEGY},
+    route::ROUTES,
+};
+
+/// The descriptions of everything the gateway serves, and of [`explain_routes`](crate::explain_routes).
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut document = Described::openapi();
+    for route in ROUTES {
+        let item = PathItem::new(HttpMethod::Post, forwarded(route.path, route.dialect));
+        document.paths.paths.insert(route.path.to_owned(), item);
+    }
+    document
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(models, model, explain::explain),
+    components(schemas(ModelName, StrategyName))
+)]
+struct Described;
+
+/// The models that somebody serves now, and other names for them.
+#[utoipa::path(get, path = "/v1/models", tag = "inference",
+    responses((status = 200, description = "By name.", body = ModelList<'static>)))]
+fn models() {}
+
+/// One of them.
+#[utoipa::path(get, path = "/v1/models/{model}", tag = "inference",
+    params(("model" = String, Path, description = "Its name; a `/` in it may be written as it is.")),
+    responses((status = 200, description = "Somebody serves it.", body = Model<'static>),
+        (status = 404, description = "MODEL_NOT_AVAILABLE")))]
+fn model() {}
+
+/// How an endpoint is chosen.
+#[derive(Debug)]
+pub(crate) struct StrategyName;
+
+impl PartialSchema for StrategyName {
+    fn schema() -> RefOr<Schema> {
+        string()
+            .enum_values(Some(Strategy::ALL.map(Strategy::as_str)))
+            .description(Some("How an endpoint is chosen."))
+            .into()
+    }
+}
+
+impl ToSchema for StrategyName {}
+
+fn string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// What goes to an engine on `path`.
+fn forwarded(path: &str, dialect: Dialect) -> Operation {
+    let codes = [
+        ErrorCode::ModelNotAvailable,
+        ErrorCode::QueueFull,
+        ErrorCode::WorkerReset,
+        ErrorCode::PoolBusy,
+        ErrorCode::PoolDraining,
+        ErrorCode::PoolUnavailable,
+        ErrorCode::NodeUnavailable,
+        ErrorCode::DeadlineExceeded,
+    ];
+    let mut operation = OperationBuilder::new()
+        .summary(Some(summary(path)))
+        .description(Some(
+            "Forwarded byte for byte to an engine that serves the model; see the engine's own reference for all fields but `model`.",
+        ))
+        .tag("inference")
+        .request_body(Some(body(path)))
+        .response("200", answer("The engine's answer.", dialect))
+        .response("default", answer("The engine's own refusal, passed on.", dialect));
+    for parameter in parameters() {
+        operation = operation.parameter(parameter);
+    }
+    let statuses: std::collections::BTreeSet<u16> = codes.iter().map(|code| code.status()).collect();
+    for status in statuses {
+        let of_status = codes.iter().filter(|code| code.status() == status);
+        let names: Vec<&str> = of_status.map(|code| code.as_str()).collect();
+        operation = operation.response(status.to_string(), Response::new(names.join(", ")));
+    }
+    operation.build()
+}
+
+fn summary(path: &str) -> &'static str {
+    match path {
+        "/v1/chat/completions" => "The next message of a chat (OpenAI).",
+        "/v1/completions" => "The continuation of a text (OpenAI).",
+        "/v1/embeddings" => "Embeddings of texts (OpenAI).",
+        "/v1/responses" => "A response (OpenAI).",
+        "/v1/messages" => "The next message of a chat (Anthropic).",
+        "/v1/rerank" => "Documents in the order of their relevance.",
+        "/v1/audio/transcriptions" => "What is said in a recording (OpenAI).",
+        "/tokenize" => "A text as tokens.",
+        "/detokenize" => "Tokens as a text.",
+        _ => "Anything else.",
+    }
+}
+
+/// In JSON or, where there is a file in it, in a form. Only what routing looks at is described.
+fn body(path: &str) -> RequestBody {
+    let open = || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    let named = |object: ObjectBuilder| {
+        object
+            .property("model", Ref::from_schema_name("ModelName"))
+            .required("model")
+    };
+    let body = RequestBodyBuilder::new().required(Some(Required::True));
+    if path == "/v1/audio/transcriptions" {
+        let file = string().format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+            utoipa::openapi::KnownFormat::Binary,
+        )));
+        let form = named(open()).property("file", file).required("file");
+        return body
+            .content(
+                "multipart/form-data",
+                ContentBuilder::new().schema(Some(form.build())).build(),
+            )
+            .build();
+    }
+    let or_null = SchemaType::from_iter([Type::Boolean, Type::Null]);
+    let stream = ObjectBuilder::new()
+        .schema_type(or_null)
+        .description(Some("The answer comes piece by piece, as server-sent events."));
+    let json = named(open()).property("stream", stream);
+    body.content(
+        "application/json",
+        ContentBuilder::new().schema(Some(json.build())).build(),
+    )
+    .build()
+}
+
+fn answer(description: &str, dialect: Dialect) -> Response {
+    let anything = || ObjectBuilder::new().schema_type(SchemaType::AnyValue).build();
+    let mut response = ResponseBuilder::new().description(description).content(
+        "application/json",
+        ContentBuilder::new().schema(Some(anything())).build(),
+    );
+    if dialect != Dialect::Plain {
+        response = response.content(
+            "text/event-stream",
+            ContentBuilder::new().schema(Some(string().build())).build(),
+        );
+    }
+    for (name, description) in [
+        (NODE, "The node that answered."),
+        (POOL, "Its pool."),
+        (REPLICA, "Its engine."),
+        (ATTEMPTS, "How many were tried."),
+        (QUEUE_MS, "How long the request waited, in milliseconds."),
+    ] {
+        let header = HeaderBuilder::new()
+            .description(Some(description))
+            .schema(string().build());
+        response = response.header(name.as_str(), header.build());
+    }
+    response.build()
+}
+
+fn parameters() -> [Parameter; 5] {
+    let header = |name: &http::HeaderName, description: &str, schema: RefOr<Schema>| {
+        ParameterBuilder::new()
+            .name(name.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(schema))
+            .build()
+    };
+    let above_zero = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        // A year; whoever waits longer has mistaken the unit.
+        .maximum(Some(31_536_000_000_u64));
+    [
+        header(
+            &DEADLINE,
+            "When the client wants no answer any more, in milliseconds from now.",
+            above_zero.into(),
+        ),
+        header(
+            &PRIORITY,
+            "Who waits: somebody, or nobody.",
+            string().enum_values(Some(["interactive", "batch"])).into(),
+        ),
+        header(
+            &SESSION,
+            "The conversation, for the strategy `session`.",
+            string().into(),
+        ),
+        header(
+            &STRATEGY,
+            "How an endpoint is chosen, for this request.",
+            Ref::from_schema_name("StrategyName").into(),
+        ),
+        header(
+            &PIN_NODE,
+            "Only this node will do.",
+            pool_registry_types::NodeId::schema(),
+        ),
+    ]
+}

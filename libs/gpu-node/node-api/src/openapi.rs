@@ -1,0 +1,55 @@
+//! How these routes describe themselves.
+
+use utoipa::{
+    OpenApi as _,
+    openapi::{HttpMethod, OpenApi, PathItem},
+};
+
+use crate::control;
+
+/// The descriptions of all [`routes`](crate::routes), and of the way to the engines.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let mut document = Node::openapi();
+    // Any method goes through; these are the ones that engines have.
+    for path in document.paths.paths.values_mut() {
+        if let (None, Some(post)) = (&path.get, &path.post)
+            && post
+                .tags
+                .as_ref()
+                .is_some_and(|tags| tags.iter().any(|tag| tag == ENGINES))
+        {
+            *path = PathItem::from_http_methods([HttpMethod::Get, HttpMethod::Post], post.clone());
+        }
+    }
+    document
+}
+
+/// The tag of what goes to engines.
+const ENGINES: &str = "engines";
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    control::all_gpus,
+    control::pools,
+    control::pool,
+    control::drain,
+    control::undrain,
+    control::drain_replica,
+    control::undrain_replica,
+    control::restart,
+    control::reload,
+    to_an_engine,
+))]
+struct Node;
+
+/// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its parts.
+#[utoipa::path(post, path = "/v2/pools/{pool_id}/engine/{path}", tag = ENGINES,
+    params(("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
+        ("path" = String, Path, description = "The engine's own path.")),
+    responses((status = "default", description = "The engine's answer.", body = Object),
+        (status = 404, description = "NOT_FOUND"), (status = 502, description = "WORKER_RESET"),
+        (status = 503, description = "POOL_BUSY, POOL_DRAINING, POOL_UNAVAILABLE"),
+        (status = 504, description = "DEADLINE_EXCEEDED")))]
+#[expect(dead_code, reason = "what it describes is no handler")]
+fn to_an_engine() {}

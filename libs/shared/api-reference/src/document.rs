@@ -1,0 +1,183 @@
+//! What the parts leave out because it is the same for every route.
+
+use std::collections::BTreeSet;
+
+use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError, headers};
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema as _, ToSchema,
+    openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths},
+};
+
+/// Whose document it is.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// What it is called.
+    pub title: &'static str,
+    /// The version of the daemon.
+    pub version: &'static str,
+    /// What it is for, as Markdown.
+    pub description: &'static str,
+}
+
+/// Served to everybody: probes have no token.
+const OPEN_PATH: &str = "/health";
+
+/// What any request may meet: it is malformed, presents no token, comes from the page of another origin, meets a mistake of
+/// ours, or a server that has no room or is stopping.
+const ANY: [ErrorCode; 6] = [
+    ErrorCode::InvalidRequest,
+    ErrorCode::Unauthorized,
+    ErrorCode::Forbidden,
+    ErrorCode::Internal,
+    ErrorCode::TooManyConnections,
+    ErrorCode::ShuttingDown,
+];
+/// What a body may meet besides.
+const WITH_BODY: [ErrorCode; 2] = [ErrorCode::RequestTimeout, ErrorCode::PayloadTooLarge];
+
+/// The parts as one document.
+pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) -> Value {
+    let info = InfoBuilder::new()
+        .title(about.title)
+        .version(about.version)
+        .description(Some(about.description))
+        .license(Some(
+            License::builder()
+                .name("Apache-2.0")
+                .identifier(Some("Apache-2.0"))
+                .build(),
+        ));
+    let mut whole = OpenApiBuilder::new()
+        .info(info)
+        .paths(Paths::new())
+        .components(Some(shapes_of_errors()))
+        .build();
+    for part in parts {
+        whole.merge(part);
+    }
+    // Nothing in it can fail to be JSON.
+    let mut document = serde_json::to_value(&whole).unwrap_or_default();
+    let scheme = json!({"type": "http", "scheme": "bearer", "description":
+        "The API token, as `Authorization: Bearer …`. A server without one serves peers on its own machine only."});
+    document["components"]["securitySchemes"] = json!({"token": scheme});
+    document["security"] = json!([{"token": []}]);
+    for (path, method, operation) in operations(&mut document) {
+        complete_operation(path, method, operation);
+    }
+    bound_integers(&mut document);
+    document
+}
+
+fn shapes_of_errors() -> Components {
+    let mut schemas = Vec::new();
+    ErrorEnvelope::schemas(&mut schemas);
+    OpenAiError::schemas(&mut schemas);
+    schemas.push((ErrorEnvelope::name().into_owned(), ErrorEnvelope::schema()));
+    schemas.push((OpenAiError::name().into_owned(), OpenAiError::schema()));
+    let mut components = Components::new();
+    components.schemas.extend(schemas);
+    components
+}
+
+/// Every operation with its path and method.
+fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Map<String, Value>)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let operations = item.as_object_mut().into_iter().flatten();
+        operations.filter_map(|(method, operation)| {
+            Some((path.as_str(), method.as_str(), operation.as_object_mut()?))
+        })
+    })
+}
+
+fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
+    operation.insert("operationId".to_owned(), operation_id(method, path).into());
+    let has_body = operation.contains_key("requestBody");
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if path == OPEN_PATH {
+        operation.insert("security".to_owned(), json!([]));
+        return;
+    }
+    let common = ANY.iter().chain(WITH_BODY.iter().filter(|_| has_body));
+    for code in common {
+        let response = responses
+            .entry(code.status().to_string())
+            .or_insert_with(|| json!({"description": ""}));
+        name_code(response, *code);
+    }
+    for (status, response) in responses {
+        if status.as_bytes().first().is_some_and(|class| *class >= b'4') {
+            complete_error(path, status, response);
+        }
+        response["headers"][headers::REQUEST_ID.as_str()] =
+            json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
+    }
+}
+
+/// Derived from the route alone, so that it is as stable as the route.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Adds a code to those that a response's description lists.
+fn name_code(response: &mut Value, code: ErrorCode) {
+    let mut codes: BTreeSet<&str> = response["description"]
+        .as_str()
+        .into_iter()
+        .flat_map(|codes| codes.split(", "))
+        .filter(|code| !code.is_empty())
+        .collect();
+    codes.insert(code.as_str());
+    let codes = codes.into_iter().collect::<Vec<_>>().join(", ");
+    response["description"] = codes.into();
+}
+
+/// Gives an error that has no content the shape of its route, and the headers that go with its status.
+fn complete_error(path: &str, status: &str, response: &mut Value) {
+    if response.get("content").is_none() {
+        let shape = if path.starts_with("/v1/") {
+            "OpenAiError"
+        } else {
+            "ErrorEnvelope"
+        };
+        response["content"] =
+            json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{shape}")}}});
+    }
+    let said = match status {
+        "401" => json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}}),
+        "429" | "503" => json!({"Retry-After": {
+            "description": "When to come again, in seconds.", "schema": {"type": "integer", "minimum": 0}}}),
+        _ => return,
+    };
+    response["headers"] = said;
+}
+
+/// Integers are as large as their type and no larger; the format alone says so to nobody.
+fn bound_integers(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            let format = object.get("format").and_then(Value::as_str);
+            // utoipa puts a dash into the names of the OpenAPI format registry.
+            let bounds = match format {
+                Some("u-int32") => Some(("uint32", json!(0), json!(u32::MAX))),
+                Some("u-int64") => Some(("uint64", json!(0), json!(u64::MAX))),
+                Some("int64") => Some(("int64", json!(i64::MIN), json!(i64::MAX))),
+                _ => None,
+            };
+            if let Some((format, minimum, maximum)) = bounds {
+                object.insert("format".to_owned(), format.into());
+                object.entry("minimum").or_insert(minimum);
+                object.entry("maximum").or_insert(maximum);
+            }
+            object.values_mut().for_each(bound_integers);
+        }
+        Value::Array(values) => values.iter_mut().for_each(bound_integers),
+        _ => {}
+    }
+}

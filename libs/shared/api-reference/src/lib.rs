@@ -1,0 +1,107 @@
+//! The OpenAPI document of a daemon, and a page to read it.
+//!
+//! Each API crate describes its own routes. [`Reference`] puts the descriptions together, adds what holds for every
+//! route, and serves the result: `GET /openapi.json` for programs and `GET /docs/api` for people.
+
+mod document;
+mod page;
+
+use std::sync::Arc;
+
+use axum::response::IntoResponse as _;
+use http::{
+    HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+};
+use http_server::Routes;
+use utoipa::{OpenApi as _, openapi::OpenApi};
+
+pub use document::About;
+
+/// The page's own style sheet and nothing else: no script, no picture, no frame around it.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+const STYLE: &str = include_str!("page.css");
+
+/// A document, ready to be served.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    json: Arc<str>,
+    html: Arc<str>,
+}
+
+impl Reference {
+    /// Of all `parts` together, and of the routes that serve it.
+    #[must_use]
+    pub fn new(about: &About, parts: impl IntoIterator<Item = OpenApi>) -> Self {
+        let document = document::complete(about, parts.into_iter().chain([Own::openapi()]));
+        let json = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+        Self {
+            html: page::render(&document).into(),
+            json: json.into(),
+        }
+    }
+
+    /// The document as it is served and committed.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The routes that serve it.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let (json, html) = (Arc::clone(&self.json), Arc::clone(&self.html));
+        Routes::new()
+            .get("/openapi.json", async move || {
+                served("application/json", json.to_string())
+            })
+            .get("/docs/api", async move || {
+                served("text/html; charset=utf-8", html.to_string())
+            })
+            .get("/docs/api.css", async || {
+                served("text/css; charset=utf-8", STYLE.to_owned())
+            })
+    }
+}
+
+type Headers = [(HeaderName, HeaderValue); 5];
+
+fn served(kind: &'static str, text: String) -> axum::response::Response {
+    let headers: Headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        // A new version of the daemon has another one.
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text).into_response()
+}
+
+/// The descriptions of the routes above.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(document_route, page_route, style_route))]
+struct Own;
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "reference",
+    responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object, content_type = "application/json")))]
+#[expect(dead_code, reason = "what it describes is a closure")]
+fn document_route() {}
+
+/// This document, to be read.
+#[utoipa::path(get, path = "/docs/api", tag = "reference",
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
+#[expect(dead_code, reason = "what it describes is a closure")]
+fn page_route() {}
+
+/// The style of that page.
+#[utoipa::path(get, path = "/docs/api.css", tag = "reference",
+    responses((status = 200, description = "A style sheet.", body = String, content_type = "text/css")))]
+#[expect(dead_code, reason = "what it describes is a closure")]
+fn style_route() {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Schemas of what no derive can describe: values that check themselves, and the one table of error codes.
+
+use std::fmt::Write as _;
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
+
+use crate::{
+    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId, SessionId,
+    TaskId,
+};
+
+/// As [`NodeId::new`] checks it.
+const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
+/// What [`HttpUrl::new`] takes, as far as a pattern can tell.
+const URL: &str = concat!(
+    r"^[Hh][Tt][Tt][Pp]://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[(",
+    r"([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|",
+    r"([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|[0-9A-Fa-f]{1,4}:(:[0-9A-Fa-f]{1,4}){1,6}|",
+    r":(:[0-9A-Fa-f]{1,4}){1,7})\])",
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
+    r"(/[A-Za-z0-9_~-]+)*/?$",
+);
+/// A node's pools are found below its address, so it must leave room for their names.
+const MAX_URL_CHARS: usize = 512;
+/// Nothing that could break a line or a terminal.
+const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// The longest free text, in characters; longer ones may be too long in bytes.
+const MAX_TEXT_CHARS: usize = 256;
+
+fn text(pattern: &str, description: &str) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .description(Some(description))
+}
+
+macro_rules! schemas {
+    ($($name:ty => $schema:expr;)*) => {$(
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $schema.build().into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )*};
+}
+
+/// A version, a name, a mask: one line of free text.
+#[derive(Debug)]
+pub struct Text;
+
+/// The name of a model.
+#[derive(Debug)]
+pub struct ModelName;
+
+schemas! {
+    NodeId => text(ID, "The name of a node.");
+    MachineId => text(ID, "The name of a machine.");
+    PoolId => text(ID, "The name of a pool on its node.");
+    ReplicaId => text(ID, "The name of an engine in its pool.");
+    EngineKind => text(ID, "`llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.");
+    TaskId => text(ID, "The name of a task.");
+    SessionId => text(ID, "The name of a conversation.");
+    HttpUrl => text(URL, "`http://host[:port][/base]`, without user, query or fragment.")
+        .max_length(Some(MAX_URL_CHARS));
+    Text => text(PRINTABLE, "At most 256 bytes without control characters.").max_length(Some(MAX_TEXT_CHARS));
+    ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
+        .min_length(Some(1))
+        .max_length(Some(MAX_MODEL_NAME_BYTES));
+    ErrorCode => ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+        .description(Some(code_table()));
+}
+
+/// Every code with its status, as Markdown.
+fn code_table() -> String {
+    let mut table = "What went wrong. A later version may add codes: branch on those you know, and on the status otherwise.\n\n\
+                     | code | status | may succeed later |\n|---|---|---|\n"
+        .to_owned();
+    for code in ErrorCode::ALL {
+        let later = if code.retriable() { "yes" } else { "no" };
+        let _ = writeln!(table, "| `{}` | {} | {later} |", code.as_str(), code.status());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: WIRE-11
+    #[test]
+    fn every_code_is_in_the_schema_and_in_its_table() {
+        let schema = serde_json::to_value(ErrorCode::schema()).unwrap();
+        let values = schema["enum"].as_array().unwrap();
+        assert_eq!(values.len(), ErrorCode::ALL.len());
+        let table = schema["description"].as_str().unwrap();
+        for code in ErrorCode::ALL {
+            assert!(values.contains(&code.as_str().into()));
+            let row = format!("| `{}` | {} |", code.as_str(), code.status());
+            assert!(table.contains(&row), "{row}");
+        }
+    }
+}

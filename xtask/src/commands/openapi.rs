@@ -1,0 +1,20 @@
+//! `cargo xtask openapi`.
+
+use anyhow::Result;
+
+use crate::{arguments::Arguments, deploy::settings::Document, workspace::Binaries};
+
+pub(super) const USAGE: &str = "\
+cargo xtask openapi [--write]
+
+Fails when a file of .docs/api does not describe what the daemons serve.
+
+  --write  writes them anew";
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let write = arguments.flag("--write");
+    arguments.finish()?;
+    Document::of_apis(&Binaries::get()?)?
+        .iter()
+        .try_for_each(|document| if write { document.write() } else { document.check() })
+}
