@@ -1,3 +1,5 @@
+//! The document against the routes that are really mounted.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use admission::Admission;

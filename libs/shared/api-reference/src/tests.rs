@@ -1,3 +1,5 @@
+//! What is added to every route, and what the page may do.
+
 use axum::body::{Body, to_bytes};
 use http::Request;
 use serde_json::Value;
