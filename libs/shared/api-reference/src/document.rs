@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use http_server::ApiError;
 use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError, headers};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -94,6 +95,16 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Ma
 fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.insert("operationId".to_owned(), operation_id(method, path).into());
     let has_body = operation.contains_key("requestBody");
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        // In a path, a query or a header there is no null, only absence.
+        if let Some(types) = parameter
+            .pointer_mut("/schema/type")
+            .and_then(Value::as_array_mut)
+        {
+            types.retain(|kind| kind != "null");
+        }
+    }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
@@ -141,7 +152,7 @@ fn name_code(response: &mut Value, code: ErrorCode) {
 /// Gives an error that has no content the shape of its route, and the headers that go with its status.
 fn complete_error(path: &str, status: &str, response: &mut Value) {
     if response.get("content").is_none() {
-        let shape = if path.starts_with("/v1/") {
+        let shape = if ApiError::is_openai_shaped(path) {
             "OpenAiError"
         } else {
             "ErrorEnvelope"

@@ -49,10 +49,16 @@ impl ApiError {
         self
     }
 
-    /// The response in the shape of the routes that were asked for: OpenAI's below `/v1`, else the `/v2` envelope.
+    /// Whether errors of a route have OpenAI's shape: below `/v1`, and of the engines' own routes beside it.
+    #[must_use]
+    pub fn is_openai_shaped(path: &str) -> bool {
+        path.starts_with("/v1/") || matches!(path, "/v1" | "/tokenize" | "/detokenize")
+    }
+
+    /// The response in the shape of the route that was asked for: OpenAI's or the `/v2` envelope.
     #[must_use]
     pub fn into_response_for(self, path: &str) -> Response {
-        if path != "/v1" && !path.starts_with("/v1/") {
+        if !Self::is_openai_shaped(path) {
             return self.into_response();
         }
         let error = OpenAiError::new(self.code, self.message.clone(), None);

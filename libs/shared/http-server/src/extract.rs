@@ -36,13 +36,13 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for ApiJson<
     }
 }
 
-/// `Option<ApiJson<T>>`: an empty body is none.
+/// `Option<ApiJson<T>>`: an empty body is none, and so is `null`.
 impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for ApiJson<T, MAX> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Option<Self>, ApiError> {
         let body = read_body(request, MAX).await?;
-        if body.trim_ascii().is_empty() {
+        if matches!(body.trim_ascii(), b"" | b"null") {
             return Ok(None);
         }
         parse(&body).map(Self).map(Some)

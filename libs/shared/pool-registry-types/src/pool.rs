@@ -146,7 +146,6 @@ pub struct ReplicaStatus {
     pub slots_total: u32,
     /// The slots its handoff promises, where the engine says that it has fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(maximum = 65536))]
     pub slots_promised: Option<u32>,
     /// The models it serves; absent while nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]
