@@ -11,6 +11,7 @@
 
 mod arguments;
 mod bench;
+pub mod browser;
 mod checks;
 pub mod clock;
 pub mod cluster;

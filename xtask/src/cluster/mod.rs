@@ -78,7 +78,19 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::new`], and what `test` returns.
     pub fn test(name: &str, test: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let cluster = Self::new(name)?;
+        Self::test_with_model(name, &TinyModel::default(), test)
+    }
+
+    /// As [`Cluster::test`] with a model of one's choice.
+    ///
+    /// # Errors
+    /// As [`Cluster::test`].
+    pub fn test_with_model(
+        name: &str,
+        model: &TinyModel,
+        test: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let cluster = Self::with_model(name, model, Group::Ours)?;
         let result = test(&cluster);
         if result.is_err() {
             cluster.show_logs();

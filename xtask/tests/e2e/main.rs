@@ -11,6 +11,7 @@ mod by_hand;
 mod bytes;
 mod check;
 mod command_line;
+mod dashboard;
 mod disconnects;
 mod engine;
 mod figures;

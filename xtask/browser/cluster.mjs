@@ -1,0 +1,101 @@
+// What an operator does on a real cluster of three nodes: `node cluster.mjs URL TOKEN WORDS`.
+
+import assert from "node:assert/strict";
+
+import { accessible, finish, need, picture, tabTo, withBrowser } from "./browser.mjs";
+
+const [url, token, words] = process.argv.slice(2);
+/** Far more words than are generated while a person drains a node. */
+const MANY_WORDS = "7000";
+const FIRST_RENDER_BYTES = 100_000;
+
+await withBrowser(async ({ open }) => {
+  const page = await open();
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Network.enable");
+  let received = 0;
+  devtools.on("Network.loadingFinished", ({ encodedDataLength }) => (received += encodedDataLength));
+  const row = (name) => page.locator(".node").filter({ has: page.getByRole("button", { name, exact: true }) });
+  const link = page.locator("#link");
+  const live = () => page.locator("#link[data-state=open]").waitFor();
+  const view = (name) => page.getByRole("link", { name, exact: true }).click();
+
+  // Sign in: first with a wrong token.
+  await page.goto(url);
+  const field = page.getByLabel("API token");
+  await field.waitFor();
+  assert.ok(received > 0 && received < FIRST_RENDER_BYTES, `${received} bytes for the first render`);
+  await accessible(page, "sign-in");
+  await picture(page, "sign-in");
+  await page.keyboard.type("wrong-token-0000");
+  await page.keyboard.press("Enter");
+  await page.locator(".sign-in .problem").waitFor();
+  await tabTo(page, field);
+  await page.keyboard.type(token);
+  await page.keyboard.press("Enter");
+  await live();
+
+  // Three nodes.
+  await view("Nodes");
+  for (const name of ["node-a", "node-b", "node-c"]) await row(name).locator(".node-head .state[data-kind=good]").waitFor();
+  assert.equal(await page.locator(".node").count(), 3);
+  await picture(page, "nodes");
+
+  // A chat.
+  const settings = async (label, value) => page.getByLabel(label, { exact: true }).fill(value);
+  const answer = () => page.locator(".answer").last();
+  await view("Playground");
+  await page.getByLabel("Model", { exact: true }).selectOption("tiny");
+  await page.getByLabel("Node", { exact: true }).selectOption("node-b");
+  await settings("Most tokens", "12");
+  await settings("Temperature", "0");
+  await page.getByLabel("Message", { exact: true }).fill("count");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  await answer().locator(".ran").filter({ hasText: "ran on node-b / pool-0 / r0" }).filter({ hasText: "12 tokens" }).waitFor();
+  assert.equal((await answer().locator(".words").textContent()).trim(), words.trim());
+  await answer().locator(".timing").waitFor();
+  await picture(page, "playground");
+
+  // A drain under a stream, by keyboard alone.
+  await settings("Most tokens", MANY_WORDS);
+  await page.getByLabel("Message", { exact: true }).fill("count");
+  await page.keyboard.press("Enter");
+  await answer().locator(".words").filter({ hasText: "one two" }).waitFor();
+  await view("Nodes");
+  await tabTo(page, page.getByRole("button", { name: "Drain node-b", exact: true }));
+  await page.keyboard.press("Enter");
+  await tabTo(page, page.getByRole("dialog").getByRole("button", { name: "Drain", exact: true }));
+  await picture(page, "drain-dialog");
+  await page.keyboard.press("Enter");
+  await row("node-b").locator(".drain").filter({ hasText: "1 request left" }).first().waitFor();
+  await picture(page, "draining");
+  await view("Playground");
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await answer().locator(".ran").filter({ hasText: "stopped by you" }).waitFor();
+  await view("Nodes");
+  await row("node-b").locator(".drain").filter({ hasText: "Drained: nothing runs here" }).first().waitFor();
+  await picture(page, "drained");
+  await tabTo(page, page.getByRole("button", { name: "Undrain node-b", exact: true }));
+  await page.keyboard.press("Enter");
+  await tabTo(page, page.getByRole("dialog").getByRole("button", { name: "Undrain", exact: true }));
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await row("node-b").locator(".node-head .state[data-kind=good]").waitFor();
+
+  // A node dies.
+  await need("kill node-c");
+  await row("node-c").locator(".node-head").getByText(/^(unreachable|offline)$/).waitFor();
+  await picture(page, "node-gone");
+
+  // The server goes, and comes back.
+  await need("stop");
+  await page.locator("#banner").filter({ hasText: /server/ }).waitFor();
+  assert.equal(await link.textContent(), "Not connected");
+  await picture(page, "server-gone");
+  await need("start");
+  await live();
+  await page.locator("#banner").waitFor({ state: "hidden" });
+  await row("node-a").locator(".node-head .state[data-kind=good]").waitFor();
+});
+finish();

@@ -1,0 +1,146 @@
+//! Chromium, driven by the scripts in `xtask/browser`, for what only a browser can tell.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{process::succeed, workspace};
+
+/// What Debian and others call it.
+const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const PROGRAMS: [&str; 2] = ["node", "npm"];
+/// Set where a missing browser is a failure, as in CI.
+const REQUIRED_VARIABLE: &str = "LLORCH_BROWSER_REQUIRED";
+const MANIFESTS: [&str; 2] = ["package.json", "package-lock.json"];
+/// How a script begins a line that asks for something.
+const NEED: &str = "need ";
+
+/// A browser and what drives it.
+#[derive(Debug)]
+pub struct Browser {
+    chromium: &'static str,
+    modules: PathBuf,
+}
+
+impl Browser {
+    /// The browser of this machine. `None`, and a line that says what to install, when there is none.
+    ///
+    /// # Errors
+    /// When the packages cannot be installed; when something is missing and `LLORCH_BROWSER_REQUIRED` is set.
+    pub fn find() -> Result<Option<Self>> {
+        let chromium = CHROMIUMS.into_iter().find(|program| is_here(program));
+        let missing = PROGRAMS.into_iter().find(|program| !is_here(program));
+        let (Some(chromium), None) = (chromium, missing) else {
+            let what = missing.unwrap_or("chromium");
+            let advice = format!("{what} is not installed: apt-get install chromium nodejs npm");
+            ensure!(std::env::var_os(REQUIRED_VARIABLE).is_none(), "{advice}");
+            println!("skipped, the page is not tried in a browser: {advice}");
+            return Ok(None);
+        };
+        let modules = install()?;
+        Ok(Some(Self { chromium, modules }))
+    }
+
+    /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints, `help(WHAT)` is called while
+    /// it waits. Its pictures are in `target/screenshots`.
+    ///
+    /// # Errors
+    /// When it fails, or `help` does.
+    pub fn run(
+        &self,
+        script: &str,
+        arguments: &[&str],
+        mut help: impl FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
+        let screenshots = workspace::target().join("screenshots");
+        std::fs::create_dir_all(&screenshots).context("cannot create a directory for screenshots")?;
+        let child = Command::new("node")
+            .arg(scripts().join(script))
+            .args(arguments)
+            .env("LLORCH_NODE_MODULES", &self.modules)
+            .env("LLORCH_CHROMIUM", program_path(self.chromium)?)
+            .env("LLORCH_SCREENSHOTS", &screenshots)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run node")?;
+        let mut script = Script(child);
+        let mut input = script.0.stdin.take().context("no input")?;
+        let output = script.0.stdout.take().context("no output")?;
+        for line in BufReader::new(output).lines() {
+            let line = line.context("the script cannot be read")?;
+            match line.strip_prefix(NEED) {
+                Some(what) => {
+                    help(what)?;
+                    writeln!(input, "done").context("the script does not listen")?;
+                }
+                None => println!("{line}"),
+            }
+        }
+        let status = script.0.wait()?;
+        ensure!(status.success(), "the browser script: {status}");
+        Ok(())
+    }
+}
+
+/// Ends with the test.
+struct Script(Child);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        // Has it ended, there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn scripts() -> PathBuf {
+    workspace::root().join("xtask/browser")
+}
+
+fn is_here(program: &str) -> bool {
+    program_path(program).is_ok()
+}
+
+fn program_path(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file());
+    found.with_context(|| format!("no {program} in PATH"))
+}
+
+/// Installs what the scripts import, as the lock file says, once; another lock file is another directory's content.
+fn install() -> Result<PathBuf> {
+    let directory = workspace::target().join("browser");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    // Tests are processes of their own: the first installs, the others wait for it here.
+    let lock = File::create(directory.join(".lock"))?;
+    lock.lock()?;
+    let modules = directory.join("node_modules");
+    let finished = directory.join(".finished");
+    let wanted = read(&scripts().join("package-lock.json"))?;
+    if std::fs::read(&finished).ok().as_ref() != Some(&wanted) {
+        for manifest in MANIFESTS {
+            std::fs::copy(scripts().join(manifest), directory.join(manifest))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
+            .current_dir(&directory);
+        succeed(&mut npm)?;
+        std::fs::write(&finished, &wanted)?;
+    }
+    if !modules.is_dir() {
+        bail!("{} is gone: remove {}", modules.display(), finished.display());
+    }
+    Ok(modules)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
