@@ -225,6 +225,8 @@ impl Start<'_> {
         let directory = self.directory.join(name);
         std::fs::create_dir_all(&directory)?;
         let mut daemon = Daemon::new(name, program, &directory, self.directory, Group::Ours);
+        // The others keep no access log here either.
+        daemon.set("RUST_LOG", "info,access=off");
         for (variable, value) in settings {
             daemon.set(variable, value);
         }
