@@ -198,7 +198,7 @@ impl Gateway {
         journey.alias = alias;
         journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
-        record.trace(&mut outbound.headers);
+        outbound.own.extend(record.trace(&mut outbound.headers));
         self.0.budget.lock().earn();
         loop {
             let lease = self.slot(&mut journey).await?;
@@ -278,7 +278,8 @@ impl Gateway {
             return Attempt::GivenUp(Fault::new(ErrorCode::Internal, "a slot without an endpoint"));
         };
         let own = &mut outbound.own;
-        own.retain(|(name, _)| *name == headers::REQUEST_ID);
+        // Those of an earlier try.
+        own.retain(|(name, _)| *name != AUTHORIZATION && *name != headers::MODEL);
         if endpoint.hop == Hop::Node {
             own.extend(
                 self.0

@@ -10,7 +10,7 @@ use std::{
 };
 
 use admission::Lease;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_server::RequestId;
 use memchr::memmem;
 use pool_registry_types::{ErrorCode, NodeId};
@@ -38,7 +38,7 @@ const GAPS: usize = 64;
 const NOT_TOKENS: u64 = 3;
 
 /// What a client's tracer adds to `traceparent`.
-const TRACESTATE: &str = "tracestate";
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// One request's record. Told when it is dropped; without a word about its end, the client left.
 #[derive(Default)]
@@ -112,8 +112,9 @@ impl Record {
     }
 
     /// It goes on as the next step of the trace that its client began, or of a new one.
-    pub(crate) fn trace(&mut self, headers: &mut HeaderMap) {
-        let Some(open) = &mut self.0 else { return };
+    /// The header that says so.
+    pub(crate) fn trace(&mut self, headers: &mut HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+        let open = self.0.as_mut()?;
         let from_client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let ours = match from_client.and_then(TraceContext::parse) {
             Some(theirs) => theirs.child(),
@@ -123,10 +124,9 @@ impl Record {
                 TraceContext::new()
             }
         };
-        if let Ok(value) = HeaderValue::try_from(ours.to_string()) {
-            headers.insert(TRACEPARENT, value);
-        }
         open.trace = Some(ours);
+        let value = HeaderValue::from_bytes(&ours.to_header()).ok()?;
+        Some((TRACEPARENT, value))
     }
 
     /// It has got a slot.

@@ -54,9 +54,26 @@ pub struct AftercareTask(Arc<Shared>);
 struct Shared {
     origin: Instant,
     /// `None`: nobody looks any more.
-    engines: Mutex<Option<HashMap<HttpUrl, Engine<Slot>>>>,
+    engines: Mutex<Option<HashMap<HttpUrl, Arc<Ward>>>>,
     /// A look may be due earlier than the task thinks.
     moved: Notify,
+}
+
+/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into a table.
+struct Ward(
+    /// `None`: nobody looks any more.
+    Mutex<Option<Engine<Slot>>>,
+);
+
+impl Ward {
+    /// Tells the engine of something; when nobody looks any more it is no news.
+    fn tell<T>(&self, event: impl FnOnce(&mut Engine<Slot>) -> T) -> Option<T> {
+        self.0.lock().as_mut().map(event)
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(Engine::is_forgotten)
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -71,11 +88,16 @@ impl fmt::Debug for Shared {
 pub struct Visit(Option<Watched>);
 
 /// A visit to an engine that tells what it does.
-#[derive(Debug)]
 struct Watched {
     shared: Arc<Shared>,
-    url: HttpUrl,
+    ward: Arc<Ward>,
     id: VisitId,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watched").field(&self.id).finish()
+    }
 }
 
 impl Aftercare {
@@ -92,15 +114,7 @@ impl Aftercare {
 
     /// A request is about to be sent to the engine at `url`.
     pub fn visit(&self, engine: &EngineKind, url: &HttpUrl) -> Visit {
-        let id = tells_its_slots(engine)
-            .then(|| self.0.arrive(url))
-            .flatten()
-            .map(|id| Watched {
-                shared: Arc::clone(&self.0),
-                url: url.clone(),
-                id,
-            });
-        Visit(id)
+        Visit(tells_its_slots(engine).then(|| self.0.arrive(url)).flatten())
     }
 }
 
@@ -109,9 +123,7 @@ impl Visit {
     pub fn answered(&self) {
         if let Some(visit) = &self.0 {
             let now = visit.shared.now();
-            visit
-                .shared
-                .with(&visit.url, |engine| engine.answered(visit.id, now));
+            visit.ward.tell(|engine| engine.answered(visit.id, now));
         }
     }
 
@@ -121,9 +133,7 @@ impl Visit {
         let Some(visit) = self.0.take() else { return };
         let now = visit.shared.now();
         // What does not get there is dropped, and with it the slot given back.
-        visit
-            .shared
-            .with(&visit.url, |engine| engine.given_up(visit.id, slot, now));
+        visit.ward.tell(|engine| engine.given_up(visit.id, slot, now));
         visit.shared.moved.notify_one();
     }
 }
@@ -131,7 +141,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         if let Some(visit) = self.0.take() {
-            visit.shared.with(&visit.url, |engine| engine.done(visit.id));
+            visit.ward.tell(|engine| engine.done(visit.id));
         }
     }
 }
@@ -141,48 +151,61 @@ impl Shared {
         self.origin.elapsed()
     }
 
-    fn arrive(&self, url: &HttpUrl) -> Option<VisitId> {
+    fn arrive(self: &Arc<Self>, url: &HttpUrl) -> Option<Watched> {
         let now = self.now();
-        let mut engines = self.engines.lock();
-        let engine = engines.as_mut()?.entry(url.clone()).or_default();
-        Some(engine.sent(now))
+        let ward = self.ward(url)?;
+        let id = ward.tell(|engine| {
+            // After a time in which nobody was there, nothing of what was known of it counts.
+            if engine.is_forgotten() {
+                *engine = Engine::default();
+            }
+            engine.sent(now)
+        })?;
+        let shared = Arc::clone(self);
+        Some(Watched { shared, ward, id })
     }
 
-    /// Tells an engine of something; of one that is not known it is no news.
-    fn with<T>(&self, url: &HttpUrl, event: impl FnOnce(&mut Engine<Slot>) -> T) -> Option<T> {
+    fn ward(&self, url: &HttpUrl) -> Option<Arc<Ward>> {
         let mut engines = self.engines.lock();
         let engines = engines.as_mut()?;
-        let engine = engines.get_mut(url)?;
-        let told = event(engine);
-        if engine.is_forgotten() {
-            engines.remove(url);
+        if let Some(ward) = engines.get(url) {
+            return Some(Arc::clone(ward));
         }
-        Some(told)
+        // Engines come and go, each at a port of its own: those that are gone make room for new ones. One that somebody
+        // holds may be about to be visited.
+        engines.retain(|_, ward| Arc::strong_count(ward) > 1 || !ward.is_forgotten());
+        let ward = Arc::new(Ward(Mutex::new(Some(Engine::default()))));
+        engines.insert(url.clone(), Arc::clone(&ward));
+        Some(ward)
     }
 
     /// The engines to look at now, and when the next look is due.
-    fn begin_looks(&self) -> (Vec<HttpUrl>, Option<Instant>) {
+    fn begin_looks(&self) -> (Vec<(HttpUrl, Arc<Ward>)>, Option<Instant>) {
         let now = self.now();
-        let mut engines = self.engines.lock();
+        let engines = self.engines.lock();
         let mut due = Vec::new();
-        for (url, engine) in engines.iter_mut().flatten() {
-            if engine.next_look().is_some_and(|at| at <= now) {
-                engine.look(now);
-                due.push(url.clone());
-            }
+        let mut next = None;
+        for (url, ward) in engines.iter().flatten() {
+            let at = ward.tell(|engine| {
+                if engine.next_look().is_some_and(|at| at <= now) {
+                    engine.look(now);
+                    due.push((url.clone(), Arc::clone(ward)));
+                }
+                engine.next_look()
+            });
+            next = next.into_iter().chain(at.flatten()).min();
         }
-        let next = engines
-            .iter()
-            .flatten()
-            .filter_map(|(_, engine)| engine.next_look());
-        (due, next.min().map(|at| self.origin + at))
+        (due, next.map(|at| self.origin + at))
     }
 
     /// Gives every slot back, now and from now on.
     fn close(&self) {
-        // Not under the lock: who gets a slot back may come here at once.
+        // Not under a lock: who gets a slot back may come here at once.
         let engines = self.engines.lock().take();
-        drop(engines);
+        for ward in engines.into_iter().flat_map(HashMap::into_values) {
+            let engine = ward.0.lock().take();
+            drop(engine);
+        }
     }
 }
 
@@ -197,9 +220,9 @@ impl AftercareTask {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = shared.moved.notified() => {}
-                Some((url, found)) = looks.next() => {
+                Some((ward, found)) = looks.next() => {
                     let now = shared.now();
-                    drop(shared.with(&url, |engine| engine.looked(found, now)));
+                    drop(ward.tell(|engine| engine.looked(found, now)));
                 }
                 () = sleep_until(next.unwrap_or(shared.origin)), if next.is_some() => {}
             }
@@ -218,7 +241,7 @@ fn tells_its_slots(engine: &EngineKind) -> bool {
     engine.as_str() == "llamacpp"
 }
 
-async fn look(url: HttpUrl) -> (HttpUrl, Found) {
+async fn look((url, ward): (HttpUrl, Arc<Ward>)) -> (Arc<Ward>, Found) {
     let path = PathAndQuery::from_static("/slots");
     let found = match get(&url, path, LOOK_TIMEOUT, MAX_ANSWER_BYTES).await {
         Ok((StatusCode::OK, body)) => {
@@ -231,7 +254,7 @@ async fn look(url: HttpUrl) -> (HttpUrl, Found) {
         Err(GetError::Forward(ForwardError::Connect { .. })) => Found::Over,
         Err(_) => Found::Unanswered,
     };
-    (url, found)
+    (ward, found)
 }
 
 /// The tasks that an answer of `/slots` shows at work.

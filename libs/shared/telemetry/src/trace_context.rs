@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use http::HeaderName;
+
 /// The header it stands in.
-pub const TRACEPARENT: &str = "traceparent";
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A request's place in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,16 @@ impl TraceContext {
         }
     }
 
+    /// As the header says it. Every request has one made, so it is written without the machinery of formatting.
+    #[must_use]
+    pub fn to_header(self) -> [u8; 55] {
+        let mut text = *b"00-................................-................-..";
+        write_hex(&mut text[3..35], &self.trace_id.to_be_bytes());
+        write_hex(&mut text[36..52], &self.parent_id.to_be_bytes());
+        write_hex(&mut text[53..], &[self.flags]);
+        text
+    }
+
     /// The trace's name: 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
@@ -68,11 +80,15 @@ impl Default for TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.parent_id, self.flags
-        )
+        f.write_str(std::str::from_utf8(&self.to_header()).unwrap_or_default())
+    }
+}
+
+/// Writes bytes as pairs of hexadecimal digits.
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
 }
 
