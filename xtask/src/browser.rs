@@ -14,6 +14,7 @@ use crate::{process::succeed, workspace};
 /// What Debian and others call it.
 const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const PROGRAMS: [&str; 2] = ["node", "npm"];
+const OLDEST_NODE: u32 = 20;
 /// Set where a missing browser is a failure, as in CI.
 const REQUIRED_VARIABLE: &str = "LLORCH_BROWSER_REQUIRED";
 const MANIFESTS: [&str; 2] = ["package.json", "package-lock.json"];
@@ -34,7 +35,10 @@ impl Browser {
     /// When the packages cannot be installed; when something is missing and `LLORCH_BROWSER_REQUIRED` is set.
     pub fn find() -> Result<Option<Self>> {
         let chromium = CHROMIUMS.into_iter().find(|program| is_here(program));
-        let missing = PROGRAMS.into_iter().find(|program| !is_here(program));
+        let missing = PROGRAMS
+            .into_iter()
+            .find(|program| !is_here(program))
+            .or_else(|| (!is_new_enough()).then_some("Node 20"));
         let (Some(chromium), None) = (chromium, missing) else {
             let what = missing.unwrap_or("chromium");
             let advice = format!("{what} is not installed: apt-get install chromium nodejs npm");
@@ -105,6 +109,12 @@ fn scripts() -> PathBuf {
 
 fn is_here(program: &str) -> bool {
     program_path(program).is_ok()
+}
+
+/// What drives the browser needs Node 20 or newer.
+fn is_new_enough() -> bool {
+    let major = succeed(Command::new("node").args(["-p", "parseInt(process.versions.node)"]));
+    major.is_ok_and(|major| major.trim().parse().is_ok_and(|major: u32| major >= OLDEST_NODE))
 }
 
 fn program_path(program: &str) -> Result<PathBuf> {

@@ -62,3 +62,12 @@ fn an_operator_sees_and_steers_three_nodes() -> Result<()> {
         })
     })
 }
+
+// spec: DASH-12, DASH-13
+#[test]
+fn anybody_can_use_every_view_and_a_large_fleet_stays_light() -> Result<()> {
+    let Some(browser) = Browser::find()? else {
+        return Ok(());
+    };
+    browser.run("fleet.mjs", &[], |what| bail!("the script needs {what:?}"))
+}
