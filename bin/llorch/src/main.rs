@@ -7,19 +7,15 @@ mod exit;
 mod output;
 mod parting;
 mod screen;
+mod threads;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
-    sync::mpsc::{Sender, channel},
-    thread,
 };
 
 use clap::{Parser as _, error::ErrorKind};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use signal_hook::consts::SIGINT;
 
 use crate::{
     args::{Cli, Command},
@@ -27,26 +23,19 @@ use crate::{
     config::Config,
     exit::{Exit, Failure, of_request},
     output::{Output, note},
+    threads::End,
 };
-
-/// How a run ends: the command by itself, or somebody ends it.
-enum End {
-    Done(Exit),
-    Signal(i32),
-}
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => return usage(&told).into(),
     };
-    // The command has a thread of its own, so that a signal is heard whatever it waits for.
-    let (tell, ends) = channel();
-    if let Err(error) = spawn(cli, &tell) {
-        note(&format!("llorch: cannot start: {error}"));
-        return Exit::Failed.into();
-    }
-    let exit = match ends.recv() {
+    let exit = match threads::first_end(|| run(cli)) {
+        Err(error) => {
+            note(&format!("llorch: cannot start: {error}"));
+            Exit::Failed
+        }
         Ok(End::Done(exit)) => exit,
         Ok(End::Signal(signal)) => {
             screen::restore();
@@ -59,38 +48,8 @@ fn main() -> ExitCode {
                 Exit::Terminated
             }
         }
-        // The command's thread has panicked and said so.
-        Err(_) => {
-            screen::restore();
-            Exit::Failed
-        }
     };
     exit.into()
-}
-
-fn spawn(cli: Cli, tell: &Sender<End>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let on_signal = tell.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = on_signal.send(End::Signal(signal));
-        }
-    })?;
-    let on_done = Done(tell.clone(), Exit::Failed);
-    thread::Builder::new().name("command".to_owned()).spawn(move || {
-        let mut on_done = on_done;
-        on_done.1 = run(cli);
-    })?;
-    Ok(())
-}
-
-/// Tells when the command is over, however it ended.
-struct Done(Sender<End>, Exit);
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        let _ = self.0.send(End::Done(self.1));
-    }
 }
 
 /// What clap says: help and versions are no failure, and go where results go.
