@@ -16,6 +16,7 @@
 
 mod adoption;
 mod core;
+mod cpu_share;
 mod engine;
 mod files;
 mod handoffs;

@@ -1,6 +1,6 @@
 //! Processes: started in a group of their own, known again after a restart of the agent, signalled as a group.
 
-use std::{fs::File, process::Stdio, time::Duration};
+use std::{env, fs::File, process::Stdio, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -8,7 +8,7 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
-use crate::PoolSpec;
+use crate::{PoolSpec, cpu_share};
 
 /// What the agent knows and an engine must not.
 const SECRETS_OF_THE_AGENT: [&str; 1] = ["LLORCH_API_TOKEN"];
@@ -102,9 +102,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the program of `spec`, in a process group of its own and without a standard input.
-    pub(crate) fn start(spec: &PoolSpec, port: u16, out: File, err: File) -> std::io::Result<Self> {
-        let child = command(spec, port).stdout(out).stderr(err).spawn()?;
+    /// Starts the program of `spec`, in a process group of its own and without a standard input. `threads` is its
+    /// share of the machine, when it has one.
+    pub(crate) fn start(
+        spec: &PoolSpec,
+        port: u16,
+        threads: Option<u32>,
+        out: File,
+        err: File,
+    ) -> std::io::Result<Self> {
+        let child = command(spec, port, threads).stdout(out).stderr(err).spawn()?;
         // It was not waited for, so it has its number and its place in /proc, even if it has ended already.
         let pid = child.id().unwrap_or_default();
         let identity = Identity::of(pid).unwrap_or(Identity { pid, started: 0 });
@@ -154,7 +161,7 @@ impl Process {
     }
 }
 
-fn command(spec: &PoolSpec, port: u16) -> Command {
+fn command(spec: &PoolSpec, port: u16, threads: Option<u32>) -> Command {
     let port = port.to_string();
     let mut command = Command::new(spec.program());
     command
@@ -163,6 +170,10 @@ fn command(spec: &PoolSpec, port: u16) -> Command {
         .process_group(0);
     for name in SECRETS_OF_THE_AGENT.iter().chain(&WORDS_OF_THE_MANAGER) {
         command.env_remove(name);
+    }
+    // Whoever starts the agent may have said it for all engines.
+    if let Some(threads) = threads.filter(|_| env::var_os(cpu_share::VARIABLE).is_none()) {
+        command.env(cpu_share::VARIABLE, threads.to_string());
     }
     command.envs(spec.environment(&port));
     command
@@ -178,7 +189,7 @@ mod tests {
     fn an_engine_inherits_no_secret_of_the_agent() {
         let text = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
         let spec = PoolFile::parse(text).unwrap().pools.remove(0);
-        let command = command(&spec, 9);
+        let command = command(&spec, 9, Some(3));
         let changes: Vec<_> = command.as_std().get_envs().collect();
         assert!(
             changes.contains(&("LLORCH_API_TOKEN".as_ref(), None)),
@@ -187,6 +198,10 @@ mod tests {
         assert!(changes.contains(&("NOTIFY_SOCKET".as_ref(), None)), "{changes:?}");
         assert!(
             changes.contains(&("A".as_ref(), Some("1".as_ref()))),
+            "{changes:?}"
+        );
+        assert!(
+            changes.contains(&("LLAMA_ARG_THREADS".as_ref(), Some("3".as_ref()))),
             "{changes:?}"
         );
     }

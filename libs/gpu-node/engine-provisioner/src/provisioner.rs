@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
+use gpu_inventory::HostResources;
 use pool_registry::PoolRegistry;
 use pool_registry_types::{PoolId, ReplicaId};
 use service_runtime::{Shutdown, Tasks};
@@ -12,6 +13,7 @@ use crate::{
     ChangeError, DirectoryError, EngineStatus, FreeVram, OnAgentStop, PoolFile, PoolSpec,
     adoption::{self, Found, Survivor, in_directory},
     core::stop_limit,
+    cpu_share::CpuShare,
     engine::{Begin, EngineHandle, Wish, supervise},
     handoffs::Handoffs,
     logs, replace,
@@ -100,6 +102,7 @@ impl Prepared {
             board: Board::new(registry.clone()),
             registry,
             vram: Vram::new(free_vram),
+            cpu: CpuShare::new(HostResources::detect().cpu_cores, &self.file.pools),
         });
         tasks.spawn("engine-logs", rotate_logs(shared.clone(), shutdown.clone()));
         let crew = Crew {

@@ -82,11 +82,13 @@ async fn offered(crew: &Crew, url: &HttpUrl) -> Result<(), ChangeError> {
 /// Replaces every engine of `pool` by one of `spec`, or none.
 pub(crate) async fn reload(crew: &Crew, pool: &mut Pool, spec: Arc<PoolSpec>) -> Result<(), ChangeError> {
     let before = pool.spec.clone();
+    crew.shared.cpu.declare(&spec);
     let common: Vec<ReplicaId> = (spec.replica_ids())
         .filter(|replica_id| pool.replicas.contains_key(replica_id))
         .collect();
     for (index, replica_id) in common.iter().enumerate() {
         if let Err(error) = replace(crew, pool, replica_id, &spec).await {
+            crew.shared.cpu.declare(&before);
             for replica_id in common.iter().take(index) {
                 go_back(crew, pool, replica_id, &before).await;
             }

@@ -99,7 +99,7 @@ fn start(shared: &Shared, spec: &PoolSpec, replica_id: &ReplicaId) -> Result<Run
     let (out, err) = logs
         .open()
         .map_err(|error| format!("cannot write to {}: {error}", shared.log_dir.display()))?;
-    let process = Process::start(spec, port, out, err)
+    let process = Process::start(spec, port, shared.cpu.threads(spec), out, err)
         .map_err(|error| format!("cannot start {}: {error}", spec.program()))?;
     let record = remember(shared, spec, replica_id, &process, &url).inspect_err(|_| {
         // One that nobody would find again after a restart must not run.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use pool_registry::PoolRegistry;
 
-use crate::{handoffs::Handoffs, status::Board, vram::Vram};
+use crate::{cpu_share::CpuShare, handoffs::Handoffs, status::Board, vram::Vram};
 
-/// Directories, the registry, the memory and the board.
+/// Directories, the registry, the memory, the cores and the board.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) handoffs: Handoffs,
@@ -16,5 +16,6 @@ pub(crate) struct Shared {
     pub(crate) log_dir: PathBuf,
     pub(crate) registry: PoolRegistry,
     pub(crate) vram: Vram,
+    pub(crate) cpu: CpuShare,
     pub(crate) board: Board,
 }

@@ -55,6 +55,8 @@ pub struct LlamaCpp {
     pub model: PathBuf,
     /// Tokens that one request may use, prompt and answer together.
     pub context: u32,
+    /// CPU threads of one engine; `None` means its share of the machine.
+    pub threads: Option<u32>,
     /// More arguments, which come last and so have the last word.
     pub args: Vec<String>,
 }
@@ -159,6 +161,9 @@ impl PoolSpec {
         if let Some(name) = self.models.first() {
             // What its answers call the model.
             arguments.extend(["--alias".to_owned(), name.clone()]);
+        }
+        if let Some(threads) = llama.threads {
+            arguments.extend(["--threads".to_owned(), threads.to_string()]);
         }
         arguments.extend(llama.args.iter().cloned());
         arguments

@@ -18,6 +18,8 @@ const LLAMACPP: &str = "llamacpp";
 const MAX_SECS: u32 = 86_400;
 /// No model has a longer context.
 const MAX_CONTEXT: u32 = 100_000_000;
+/// More than any machine has cores.
+const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 const MAX_REPLICAS: u32 = MAX_POOLS as u32;
@@ -99,11 +101,12 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
 
 /// Either a command, or what a `llama-server` needs.
 fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch> {
-    const ONLY_WITHOUT_COMMAND: [&str; 4] = ["binary", "model", "context", "args"];
+    const ONLY_WITHOUT_COMMAND: [&str; 5] = ["binary", "model", "context", "threads", "args"];
     let command = f.strings("command");
     let binary = f.string("binary");
     let model = f.string("model");
     let context = f.number("context", &(1..=MAX_CONTEXT));
+    let threads = f.number("threads", &(1..=MAX_THREADS));
     let args = f.strings("args").unwrap_or_default();
     if f.has("command") {
         for key in ONLY_WITHOUT_COMMAND {
@@ -132,6 +135,7 @@ fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch>
         binary: binary?,
         model: model?.into(),
         context: context?,
+        threads,
         args,
     }))
 }

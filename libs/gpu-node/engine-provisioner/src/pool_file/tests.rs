@@ -18,6 +18,7 @@ slots = 4
 device_mask = "GPU0,GPU1"
 models = ["tiny"]
 replicas = 2
+threads = 6
 args = ["--metrics"]
 "#;
 
@@ -33,7 +34,7 @@ fn a_llama_server_needs_no_command() {
     assert_eq!(pool.program(), "/opt/llama-server");
     assert_eq!(
         pool.arguments("8081").join(" "),
-        "--host 127.0.0.1 --port 8081 --model /models/tiny.gguf --parallel 4 --ctx-size 8192 --alias tiny --metrics"
+        "--host 127.0.0.1 --port 8081 --model /models/tiny.gguf --parallel 4 --ctx-size 8192 --alias tiny --threads 6 --metrics"
     );
     let environment = pool.environment("8081");
     assert_eq!(environment["CUDA_VISIBLE_DEVICES"], "0,1");
