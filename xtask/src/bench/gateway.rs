@@ -1,4 +1,4 @@
-//! The order of events: rounds, in each every contender, with each every scenario.
+//! The order of events: rounds, in each every scenario, with each every contender.
 
 use std::{path::Path, path::PathBuf};
 
@@ -120,19 +120,26 @@ impl Bench {
             let mut order = self.contenders.clone();
             let first = round % order.len().max(1);
             order.rotate_left(first);
+            self.engines.direct(ENGINE_FAST)?;
+            let mut all = Vec::new();
             for contender in order {
                 let directory = tempfile::Builder::new()
                     .prefix(&format!("llorch-bench-{}-", contender.name()))
                     .tempdir()
                     .context("cannot create a directory for a contender")?;
-                self.engines.direct(ENGINE_FAST)?;
-                // Declared after the directory, so that it has ended when that goes.
                 let running = contender.start(&self.programs, &self.engines, directory.path())?;
-                for scenario in self.scenarios.clone() {
-                    let measurement = self.one(round, contender, &scenario, &running)?;
-                    results.add(contender, &scenario, measurement);
+                // In this order they are dropped: it has ended when its directory goes.
+                all.push((contender, running, directory));
+            }
+            // The speed of a machine changes within minutes: who is compared is measured within seconds.
+            for scenario in self.scenarios.clone() {
+                for (contender, running, _) in &all {
+                    let measurement = self.one(round, *contender, &scenario, running)?;
+                    results.add(*contender, &scenario, measurement);
                 }
-                results.add_memory(contender, super::processes::peak_memory(&running.pids()));
+            }
+            for (contender, running, _) in &all {
+                results.add_memory(*contender, super::processes::peak_memory(&running.pids()));
             }
         }
         Ok(results)

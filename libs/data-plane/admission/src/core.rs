@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use placement::{Load, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
+use placement::{Loads, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
@@ -82,7 +82,7 @@ pub(crate) struct Core<W> {
     /// One per endpoint of the table.
     slots: Vec<Slot>,
     /// The same, as placement reads it.
-    loads: Vec<Load>,
+    loads: Loads,
     /// Lives that left the table while requests of ours still run there.
     departed: HashMap<EndpointKey, Slot>,
     lines: HashMap<String, Line<W>>,
@@ -101,7 +101,7 @@ impl<W> Core<W> {
             config,
             table: Arc::default(),
             slots: Vec::new(),
-            loads: Vec::new(),
+            loads: Loads::default(),
             departed: HashMap::new(),
             lines: HashMap::new(),
             last_ticket: 0,
@@ -408,16 +408,14 @@ impl<W> Core<W> {
     }
 
     fn reload(&mut self, index: u32, now: Duration) {
-        if let (Some(slot), Some(load)) = (self.slots.get(index as usize), self.loads.get_mut(index as usize))
-        {
-            *load = slot.load(now);
+        if let Some(slot) = self.slots.get(index as usize) {
+            self.loads.set(&self.table, index, slot.load(now));
             self.next_change = self.next_change.into_iter().chain(slot.changes_at(now)).min();
         }
     }
 
     fn reload_all(&mut self, now: Duration) {
-        self.loads.clear();
-        self.loads.extend(self.slots.iter().map(|slot| slot.load(now)));
+        self.loads = Loads::new(&self.table, self.slots.iter().map(|slot| slot.load(now)));
         self.next_change = self.slots.iter().filter_map(|slot| slot.changes_at(now)).min();
     }
 

@@ -5,7 +5,7 @@
 use std::{cell::Cell, fmt};
 
 use divan::{Bencher, black_box};
-use placement::{Load, PrefixIndex, Question, Strategy, choose, prompt_blocks, session_key};
+use placement::{Load, Loads, PrefixIndex, Question, Strategy, choose, prompt_blocks, session_key};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
 
@@ -39,7 +39,7 @@ fn cases() -> Vec<Case> {
 #[divan::bench(name = "choose", args = cases())]
 fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
     let table = RoutingTable::new(1, (0..case.fleet).map(endpoint).collect());
-    let loads: Vec<Load> = (0..case.fleet).map(load).collect();
+    let loads = Loads::new(&table, (0..case.fleet).map(load));
     let blocks = prompt_blocks(MODEL, "x".repeat(PROMPT_BYTES).as_bytes());
     let mut index = PrefixIndex::new();
     if let Some(seen) = table.summaries().last() {

@@ -38,11 +38,15 @@ pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// Spreads every bit over all others (the finaliser of SplitMix64).
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+/// A number that two hashes have together: as good as random, and always the same. The two halves of their product with
+/// an odd number, folded: one multiplication, because a session asks this of every endpoint.
+pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
+    /// The golden ratio's digits: no pattern in its bits.
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let product = u128::from(session ^ endpoint) * u128::from(ODD);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+    let (low, high) = (product as u64, (product >> 64) as u64);
+    low ^ high
 }
 
 #[cfg(test)]

@@ -26,8 +26,6 @@ pub struct PrefixMatch {
     blocks: u32,
     /// `(endpoint hash, blocks seen)`.
     seen: Vec<(u64, u32)>,
-    /// One bit for each of them, so that nearly all of the others are told apart at a glance.
-    bits: u64,
 }
 
 impl PrefixIndex {
@@ -70,10 +68,7 @@ impl PrefixIndex {
             for endpoint in seen.iter().filter(|endpoint| **endpoint != 0) {
                 match found.seen.iter_mut().find(|(known, _)| known == endpoint) {
                     Some((_, deepest)) => *deepest = depth,
-                    None => {
-                        found.bits |= bit(*endpoint);
-                        found.seen.push((*endpoint, depth));
-                    }
+                    None => found.seen.push((*endpoint, depth)),
                 }
             }
         }
@@ -82,13 +77,14 @@ impl PrefixIndex {
 }
 
 impl PrefixMatch {
+    /// The hashes of the endpoints that have seen some of the prompt.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = u64> {
+        self.seen.iter().map(|(endpoint, _)| *endpoint)
+    }
+
     /// The part of the prompt that an endpoint has seen, of `whole`.
     #[must_use]
-    #[inline]
     pub fn part_seen_by(&self, endpoint: u64, whole: u32) -> u32 {
-        if self.bits & bit(endpoint) == 0 {
-            return 0;
-        }
         let depth = self
             .seen
             .iter()
@@ -98,11 +94,6 @@ impl PrefixMatch {
         // No endpoint has seen more than all.
         u32::try_from(part).unwrap_or(whole)
     }
-}
-
-/// An endpoint's bit in [`PrefixMatch::bits`]; its hash is evenly spread.
-fn bit(endpoint: u64) -> u64 {
-    1 << (endpoint & 63)
 }
 
 #[cfg(test)]

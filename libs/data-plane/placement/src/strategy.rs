@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use routing_table::Summary;
 use thiserror::Error;
 
-use crate::{Load, PrefixMatch, affinity::mix};
+use crate::{Load, PrefixMatch, affinity::mix, loads::Class};
 
 /// How to choose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -28,9 +28,6 @@ pub enum Strategy {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be one of least-loaded, round-robin, weighted, session, prefix, not {0:?}")]
 pub struct UnknownStrategy(String);
-
-/// A whole: what parts of it are counted in.
-const WHOLE: u32 = 1 << 20;
 
 impl Strategy {
     /// Every strategy.
@@ -55,30 +52,84 @@ impl Strategy {
     }
 }
 
-/// Where a candidate stands by a strategy: lower is better, and of equal ones the first in the table's order is.
+/// Where a candidate stands for a request: lower is better, and of equal ones the first in the table's order is.
 ///
-/// Two numbers, the first of which counts before the second, in one: to compare candidates is most of what a choice
-/// among thousands does.
+/// Whether it can take the request at all, and two numbers of the strategy's, the first of which counts before the
+/// second, in one: to compare candidates is most of what a choice among thousands does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);
 
+/// Where a [`Class`] stands in a [`Rank`]; below it is what the strategy says.
+const CLASS_SHIFT: u32 = 62;
+/// The largest number below it.
+const MAX_NUMBER: u64 = (1 << CLASS_SHIFT) - 1;
+/// The largest first number of a rank.
+const MAX_FIRST: u32 = (1 << (CLASS_SHIFT - 32)) - 1;
+
 impl Rank {
-    /// Behind everybody: no candidate has it.
+    /// Behind everybody.
     pub(crate) const LAST: Self = Self(u64::MAX);
 
-    fn new(first: u32, second: u32) -> Self {
-        Self(u64::from(first) << 32 | u64::from(second)).before_last()
+    pub(crate) fn new(class: Class, first: u32, second: u32) -> Self {
+        Self::of(class, u64::from(first.min(MAX_FIRST)) << 32 | u64::from(second))
     }
 
-    fn before_last(self) -> Self {
-        self.min(Self(u64::MAX - 1))
+    fn of(class: Class, number: u64) -> Self {
+        Self((class as u64) << CLASS_SHIFT | number)
+    }
+
+    pub(crate) fn class(self) -> Class {
+        class_of(self.0 >> CLASS_SHIFT)
     }
 
     /// The two numbers, for people.
     #[must_use]
     pub fn parts(self) -> [u32; 2] {
         let part = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
-        [part(self.0 >> 32), part(self.0)]
+        [part(self.0 >> 32) & MAX_FIRST, part(self.0)]
+    }
+}
+
+fn class_of(bits: u64) -> Class {
+    match bits {
+        0 => Class::Ready,
+        1 => Class::Asleep,
+        2 => Class::Full,
+        _ => Class::Closed,
+    }
+}
+
+/// A whole: what parts of it are counted in.
+const WHOLE: u32 = 1 << 20;
+
+/// Whether an endpoint can take a request, and which part of its slots is busy; lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BusyPart(u32);
+
+impl BusyPart {
+    const CLASS_SHIFT: u32 = 30;
+    /// Behind everybody.
+    pub(crate) const LAST: Self = Self(u32::MAX);
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "of two equal parts the quotients are the same number, and a float's division is a fifth of an integer's"
+    )]
+    pub(crate) fn of(summary: &Summary, load: Load) -> Self {
+        let part = load.used as f32 / summary.slots_total.max(1) as f32;
+        let part = (part.min(1.0) * WHOLE as f32) as u32;
+        Self((Class::of(summary, load) as u32) << Self::CLASS_SHIFT | part)
+    }
+
+    pub(crate) fn class(self) -> Class {
+        class_of(u64::from(self.0 >> Self::CLASS_SHIFT))
+    }
+
+    /// Of [`WHOLE`].
+    fn part(self) -> u32 {
+        self.0 & ((1 << Self::CLASS_SHIFT) - 1)
     }
 }
 
@@ -97,8 +148,13 @@ impl Turn {
         Self { start, count }
     }
 
+    /// The position whose turn it is.
+    pub(crate) fn start(self) -> usize {
+        self.start as usize
+    }
+
     /// How far a candidate is from the one whose turn it is.
-    fn away(self, position: u32) -> u32 {
+    pub(crate) fn away(self, position: u32) -> u32 {
         if position >= self.start {
             position - self.start
         } else {
@@ -111,42 +167,34 @@ impl Turn {
 // strategy.
 
 pub(crate) fn least_loaded(summary: &Summary, load: Load) -> Rank {
-    Rank::new(u32::MAX - summary.vram_gib, load.used)
+    Rank::new(
+        Class::of(summary, load),
+        MAX_FIRST.saturating_sub(summary.vram_gib),
+        load.used,
+    )
 }
 
-pub(crate) fn round_robin(turn: Turn, position: u32) -> Rank {
-    Rank::new(turn.away(position), 0)
+pub(crate) fn round_robin(busy: BusyPart, away: u32) -> Rank {
+    Rank::new(busy.class(), 0, away)
 }
 
-pub(crate) fn weighted(summary: &Summary, load: Load, turn: Turn, position: u32) -> Rank {
-    Rank::new(busy_part(summary, load), turn.away(position))
+pub(crate) fn weighted(busy: BusyPart, away: u32) -> Rank {
+    Rank::new(busy.class(), busy.part(), away)
 }
 
-pub(crate) fn session(session: u64, summary: &Summary) -> Rank {
-    Rank(u64::MAX - mix(session ^ summary.hash)).before_last()
+/// How much a session is drawn to an endpoint: most to its home.
+pub(crate) fn liking(session: u64, hash: u64) -> u64 {
+    mix(session, hash) >> (u64::BITS - CLASS_SHIFT)
 }
 
-pub(crate) fn prefix(
-    seen: Option<&PrefixMatch>,
-    summary: &Summary,
-    load: Load,
-    turn: Turn,
-    position: u32,
-) -> Rank {
-    let unseen = seen.map_or(WHOLE, |seen| WHOLE - seen.part_seen_by(summary.hash, WHOLE));
-    Rank::new(unseen + busy_part(summary, load), turn.away(position))
+pub(crate) fn session(session: u64, hash: u64, busy: BusyPart) -> Rank {
+    Rank::of(busy.class(), MAX_NUMBER - liking(session, hash))
 }
 
-/// The busy part of an endpoint's slots, of [`WHOLE`].
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "of two equal parts the quotients are the same number, and a float's division is a fifth of an integer's"
-)]
-fn busy_part(summary: &Summary, load: Load) -> u32 {
-    let part = load.used as f32 / summary.slots_total.max(1) as f32;
-    (part.min(1.0) * WHOLE as f32) as u32
+/// `seen` is `None` for an endpoint that has seen nothing of the prompt, or when nobody looked.
+pub(crate) fn prefix(seen: Option<(&PrefixMatch, u64)>, busy: BusyPart, away: u32) -> Rank {
+    let seen = seen.map_or(0, |(seen, hash)| seen.part_seen_by(hash, WHOLE));
+    Rank::new(busy.class(), WHOLE - seen + busy.part(), away)
 }
 
 impl fmt::Display for Strategy {

@@ -7,6 +7,11 @@ use routing_table::{Availability, EndpointKey, Hop};
 
 use super::*;
 
+/// As the one under test, with the loads as a list.
+fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> Result<u32, NoPlace> {
+    super::choose(table, &Loads::new(table, loads.iter().copied()), question)
+}
+
 const GIB: u64 = 1 << 30;
 
 fn endpoint(node: &str, vram_free_bytes: u64, slots_total: u32, availability: Availability) -> Endpoint {
@@ -180,6 +185,7 @@ fn explains_every_candidate() {
         used(1),
     ];
     let question = ask(Strategy::LeastLoaded, 0);
+    let loads = Loads::new(&table, loads);
     let skips: Vec<_> = explain(&table, &loads, &question)
         .map(|candidate| candidate.skip)
         .collect();
@@ -324,56 +330,87 @@ fn strategies_have_names() {
     );
 }
 
+/// Endpoints on a few nodes, with sleepers, drains, failures and another model among them.
 fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Endpoint, Load)> {
     let availability = prop_oneof![
-        3 => Just(Availability::Ready),
+        6 => Just(Availability::Ready),
+        2 => Just(Availability::Asleep),
         1 => Just(Availability::Draining),
         1 => Just(Availability::NotReady("x".into())),
     ];
     (
-        "[a-f][0-9]",
+        ("[a-c]", "[p-s]"),
         0..4 * GIB,
         0..4_u32,
         availability,
-        0..5_u32,
-        prop::bool::weighted(0.2),
-        prop::bool::ANY,
+        any_load(),
+        prop::bool::weighted(0.8),
     )
-        .prop_map(|(name, vram, slots, availability, used, quarantined, ours)| {
-            let mut endpoint = endpoint(&name, vram, slots, availability);
+        .prop_map(|((node, pool), vram, slots, availability, load, ours)| {
+            let mut endpoint = endpoint(&node, vram, slots, availability);
+            endpoint.key.pool = PoolId::new(&pool).unwrap();
             endpoint.models = Some([if ours { "m" } else { "other" }.to_owned()].into());
-            (endpoint, Load { used, quarantined })
+            (endpoint, load)
         })
 }
 
+fn any_load() -> impl proptest::strategy::Strategy<Value = Load> {
+    (0..5_u32, prop::bool::weighted(0.2)).prop_map(|(used, quarantined)| Load { used, quarantined })
+}
+
 proptest! {
-    /// Whatever the fleet: a choice is routable, free and untried, and there is none only if nobody is.
+    /// Whatever the fleet, the question and the changes of load before it: the choice is the one that looking at every
+    /// candidate by itself gives, and there is none only if nobody can take the request.
     // spec: PLACE-4
     #[test]
-    fn chooses_someone_who_can_whenever_there_is_one(
+    fn the_choice_is_the_best_of_those_who_can(
         fleet in prop::collection::vec(any_endpoint(), 0..12),
+        changes in prop::collection::vec((0..12_usize, any_load()), 0..8),
         tried in prop::collection::vec(0..12_u32, 0..4),
         turn in any::<u64>(),
         strategy in prop::sample::select(&Strategy::ALL[..]),
+        pin in prop::option::of("[a-d]"),
+        session in prop::option::weighted(0.8, any::<u64>()),
+        prompts in prop::collection::vec((0..12_usize, 1..6_u64), 0..6),
     ) {
         let table = RoutingTable::new(1, fleet.iter().map(|(endpoint, _)| endpoint.clone()).collect());
-        let loads: Vec<Load> = (0..table.endpoints().len()).map(|i| fleet[i].1).collect();
-        let question = Question { model: "m", strategy, tried: &tried, turn, session: Some(turn), ..Question::default() };
-        let able: Vec<u32> = (0_u32..)
-            .zip(table.endpoints())
-            .filter(|(index, endpoint)| {
-                let load = loads[*index as usize];
-                endpoint.models.as_ref().is_some_and(|models| models.contains(&"m".to_owned()))
-                    && endpoint.availability == Availability::Ready
-                    && !load.quarantined
-                    && load.used < endpoint.slots_total
-                    && !tried.contains(index)
-            })
-            .map(|(index, _)| index)
-            .collect();
-        match choose(&table, &loads, &question) {
-            Ok(index) => prop_assert!(able.contains(&index), "{index} is not among {able:?}"),
-            Err(_) => prop_assert!(able.is_empty(), "refused although {able:?} could"),
+        let mut loads = Loads::new(&table, fleet.iter().map(|(_, load)| *load));
+        for (index, load) in changes {
+            loads.set(&table, u32::try_from(index).unwrap(), load);
+        }
+        let mut index = PrefixIndex::new();
+        for (endpoint, blocks) in prompts {
+            if let Some(summary) = table.summaries().get(endpoint) {
+                index.record(&(1..=blocks).collect::<Vec<_>>(), summary.hash);
+            }
+        }
+        let prefix = index.find(&[1, 2, 3, 4, 5]);
+        let pin = pin.map(|node| NodeId::new(&node).unwrap());
+        let question = Question {
+            model: "m",
+            strategy,
+            tried: &tried,
+            turn,
+            pin: pin.as_ref(),
+            session,
+            prefix: Some(&prefix),
+        };
+        let candidates: Vec<_> = explain(&table, &loads, &question).collect();
+        let best = candidates.iter().filter(|candidate| candidate.skip.is_none()).min_by_key(|candidate| candidate.rank);
+        let full = candidates.iter().any(|candidate| candidate.skip == Some(Skip::Full));
+        let expected = match best {
+            Some(best) => Ok(best.index),
+            None if candidates.is_empty() => Err(NoPlace::UnknownModel),
+            None if full => Err(NoPlace::Full),
+            None => Err(NoPlace::NoneRoutable),
+        };
+        prop_assert_eq!(super::choose(&table, &loads, &question), expected, "{:?}", candidates);
+        for candidate in candidates.iter().filter(|candidate| candidate.skip.is_none()) {
+            prop_assert!(candidate.endpoint.availability.is_routable());
+            prop_assert!(!candidate.load.quarantined && candidate.load.used < candidate.endpoint.slots_total);
+            prop_assert!(!tried.contains(&candidate.index));
+            prop_assert!(pin.as_ref().is_none_or(|pin| candidate.endpoint.key.node == *pin));
+            prop_assert!(candidate.endpoint.models.as_ref().unwrap().contains(&"m".to_owned()));
         }
     }
 

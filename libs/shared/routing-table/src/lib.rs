@@ -10,7 +10,11 @@
 mod labels;
 mod summary;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use pool_registry_types::{EngineKind, HttpUrl, NodeId, PoolId, ReplicaId};
 
@@ -105,6 +109,8 @@ pub struct RoutingTable {
     labels: Box<[Labels]>,
     by_model: HashMap<String, Box<[u32]>>,
     unnamed: Box<[u32]>,
+    /// Made when somebody asks.
+    by_hash: OnceLock<Box<[(u64, u32)]>>,
 }
 
 impl RoutingTable {
@@ -144,6 +150,7 @@ impl RoutingTable {
                 .map(|(model, places)| (model, places.into()))
                 .collect(),
             unnamed: unnamed.into(),
+            by_hash: OnceLock::new(),
         }
     }
 
@@ -169,6 +176,19 @@ impl RoutingTable {
     #[must_use]
     pub fn labels(&self) -> &[Labels] {
         &self.labels
+    }
+
+    /// The index of the endpoint with that [`Summary::hash`].
+    #[must_use]
+    pub fn by_hash(&self, hash: u64) -> Option<u32> {
+        let by_hash = self.by_hash.get_or_init(|| {
+            let hashes = self.summaries.iter().map(|summary| summary.hash);
+            let mut by_hash: Box<[(u64, u32)]> = hashes.zip(0_u32..).collect();
+            by_hash.sort_unstable();
+            by_hash
+        });
+        let place = by_hash.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
+        by_hash.get(place).map(|(_, index)| *index)
     }
 
     /// The models somebody serves, in no order.
@@ -250,6 +270,10 @@ mod tests {
         assert_eq!(names(&table, "y"), ["c"]);
         assert_eq!(names(&table, "unheard-of"), ["b"]);
         assert_eq!((table.version(), table.only_model()), (7, None));
+        for (index, summary) in (0..).zip(table.summaries()) {
+            assert_eq!(table.by_hash(summary.hash), Some(index));
+        }
+        assert_eq!(table.by_hash(0), None);
     }
 
     #[test]
