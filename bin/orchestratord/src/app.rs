@@ -100,6 +100,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let others = [explain, task_api.clone().routes(), live.routes(), service];
     let others = with_fallbacks(api::routes(control, others).into_router());
     let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, others));
+    let guarded = guarded.opening(&api_reference::OPEN_PATHS);
     let service = Page::new(guarded);
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
     daemon.listening(addr);

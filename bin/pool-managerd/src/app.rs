@@ -95,7 +95,7 @@ async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     );
     let server = bound
         .serve(
-            Authenticated::new(config.settings.auth, service),
+            Authenticated::new(config.settings.auth, service).opening(&api_reference::OPEN_PATHS),
             &tasks,
             parts.clone(),
         )

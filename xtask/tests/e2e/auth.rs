@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::json;
 use xtask::{
     clock::wait_for,
     cluster::Cluster,
-    http::{chain, chat_body},
+    http::{Client, chain, chat_body},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -59,4 +60,53 @@ fn a_token_is_demanded_and_never_logged() -> Result<()> {
         }
         Ok(())
     })
+}
+
+// spec: AUTH-1
+#[test]
+fn the_reference_is_open_and_says_what_else_is() -> Result<()> {
+    Cluster::test("auth-reference", |cluster| {
+        let settings = [("LLORCH_API_TOKEN", TOKEN)];
+        let orchestrator = cluster.orchestrator(&settings)?;
+        let node = cluster.node("node-a", &orchestrator, &settings)?;
+        let page = ["/", "/assets/{version}/{file}"];
+        let reference = ["/docs/api", "/docs/api.css", "/health", "/openapi.json"];
+        assert_eq!(
+            open_routes(&orchestrator.client())?,
+            [&page[..], &reference].concat()
+        );
+        assert_eq!(open_routes(&node.client())?, reference);
+        Ok(())
+    })
+}
+
+/// The paths that take a request without a token, after each route of the document has been asked.
+fn open_routes(stranger: &Client) -> Result<Vec<String>> {
+    let page = stranger.get("/docs/api")?;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("/docs/api.css"), "{}", page.body);
+    let document = stranger.get_json("/openapi.json")?;
+    let mut open = Vec::new();
+    for (path, item) in document["paths"].as_object().context("no paths")? {
+        for (method, operation) in item.as_object().context("no methods")? {
+            // Nothing behind the door is called so; whoever gets in is told 404, or what is there.
+            let asked = path.replace(['{', '}'], "x");
+            let answer = match method.as_str() {
+                "get" => stranger.get(&asked),
+                "delete" => stranger.delete(&asked),
+                _ => stranger.post(&asked, &json!({})),
+            }?;
+            let is_open = operation.get("security") == Some(&json!([]));
+            assert_eq!(
+                answer.status != 401,
+                is_open,
+                "{method} {path}: {}",
+                answer.status
+            );
+            if is_open {
+                open.push(path.clone());
+            }
+        }
+    }
+    Ok(open)
 }

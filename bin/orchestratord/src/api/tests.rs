@@ -47,13 +47,37 @@ async fn the_document_has_every_route_and_no_other() {
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            // What the gateway serves passes no router; it describes itself from the table that it routes by.
-            if !Gateway::serves(path) {
+            // What the gateway and the page serve passes no router; the gateway describes itself from the table it routes by.
+            if !Gateway::serves(path) && !dashboard::is_of_page(path) {
                 described.insert((method.clone(), path.clone()));
             }
         }
     }
     assert_eq!(described, mounted());
+}
+
+// spec: AUTH-1
+#[test]
+fn what_is_open_is_known() {
+    let document: serde_json::Value = serde_json::from_str(reference().json()).unwrap();
+    let open: Vec<&String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, item)| item["get"].get("security").is_some())
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "/",
+            "/assets/{version}/{file}",
+            "/docs/api",
+            "/docs/api.css",
+            "/health",
+            "/openapi.json"
+        ]
+    );
 }
 
 // spec: WIRE-9

@@ -14,6 +14,9 @@ mod live;
 mod page;
 
 #[cfg(feature = "openapi")]
-pub use live::openapi;
+mod openapi;
+
 pub use live::{Live, LiveConfig, Sources};
-pub use page::Page;
+#[cfg(feature = "openapi")]
+pub use openapi::openapi;
+pub use page::{Page, is_of_page};

@@ -242,19 +242,6 @@ async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
     Ok((headers, Body::from_stream(events)).into_response())
 }
 
-/// How the route describes itself.
-#[cfg(feature = "openapi")]
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    use utoipa::OpenApi as _;
-
-    #[derive(utoipa::OpenApi)]
-    #[openapi(paths(live))]
-    struct Described;
-
-    Described::openapi()
-}
-
 /// Somebody who listens.
 struct Client {
     frames: watch::Receiver<Arc<Frame>>,

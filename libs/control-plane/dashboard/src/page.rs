@@ -16,6 +16,8 @@ use pool_registry_types::ErrorCode;
 
 use crate::assets::{Asset, Assets, Representation};
 
+/// Where the page is.
+const ROOT: &str = "/";
 /// Where the files of the page are.
 const ASSETS: &str = "/assets/";
 
@@ -54,12 +56,18 @@ impl<S> Page<S> {
     }
 }
 
+/// Whether [`Page`] answers requests to this path itself.
+#[must_use]
+pub fn is_of_page(path: &str) -> bool {
+    path == ROOT || path.starts_with(ASSETS)
+}
+
 impl<S: HttpService> HttpService for Page<S> {
     type Body = Either<Body, S::Body>;
 
     async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
         let path = request.uri().path();
-        if path == "/" || path.starts_with(ASSETS) {
+        if is_of_page(path) {
             return answer(&self.assets, request.method(), path, request.headers()).map(Either::Left);
         }
         self.inner.respond(request).await.map(Either::Right)
@@ -69,7 +77,7 @@ impl<S: HttpService> HttpService for Page<S> {
 /// The answer to a request for the page or one of its files.
 fn answer(assets: &Assets, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
     let (asset, keep) = match (path, assets.file(path)) {
-        ("/", _) => (&assets.page, ASK_AGAIN),
+        (ROOT, _) => (&assets.page, ASK_AGAIN),
         (_, Some(file)) => (file, FOR_GOOD),
         (_, None) => {
             let message = "no such file of the page; load the page again";

@@ -21,19 +21,15 @@ pub struct About {
     pub description: &'static str,
 }
 
-/// Served to everybody: probes have no token.
-const OPEN_PATH: &str = "/health";
-
-/// What any request may meet: it is malformed, presents no token, comes from the page of another origin, meets a mistake of
-/// ours, or a server that has no room or is stopping.
-const ANY: [ErrorCode; 6] = [
+/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no room or is stopping.
+const ANY: [ErrorCode; 4] = [
     ErrorCode::InvalidRequest,
-    ErrorCode::Unauthorized,
-    ErrorCode::Forbidden,
     ErrorCode::Internal,
     ErrorCode::TooManyConnections,
     ErrorCode::ShuttingDown,
 ];
+/// What a route that is not open may meet besides: the request presents no token, or comes from the page of another origin.
+const GUARDED: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Forbidden];
 /// What a body may meet besides.
 const WITH_BODY: [ErrorCode; 2] = [ErrorCode::RequestTimeout, ErrorCode::PayloadTooLarge];
 
@@ -95,6 +91,11 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Ma
 fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.insert("operationId".to_owned(), operation_id(method, path).into());
     let has_body = operation.contains_key("requestBody");
+    // Open is whatever a part gives a security of its own: there is one scheme, and everything else has it.
+    let is_open = operation.contains_key("security");
+    if is_open {
+        operation.insert("security".to_owned(), json!([]));
+    }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         // In a path, a query or a header there is no null, only absence.
@@ -108,11 +109,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
-    if path == OPEN_PATH {
-        operation.insert("security".to_owned(), json!([]));
-        return;
-    }
-    let common = ANY.iter().chain(WITH_BODY.iter().filter(|_| has_body));
+    let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
+    let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
     for code in common {
         let response = responses
             .entry(code.status().to_string())

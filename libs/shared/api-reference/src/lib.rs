@@ -1,7 +1,9 @@
 //! The OpenAPI document of a daemon, and a page to read it.
 //!
 //! Each API crate describes its own routes. [`Reference`] puts the descriptions together, adds what holds for every
-//! route, and serves the result: `GET /openapi.json` for programs and `GET /docs/api` for people.
+//! route, and serves the result: `GET /openapi.json` for programs and `GET /docs/api` for people. Both are the same on
+//! every machine and tell nothing of this one, so [`OPEN_PATHS`] are for whoever guards the rest to let through: a browser
+//! that follows a link cannot present a token.
 
 mod document;
 mod page;
@@ -23,6 +25,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 const STYLE: &str = include_str!("page.css");
+
+/// Where the document and its page are: open to everybody.
+pub const OPEN_PATHS: [&str; 3] = ["/openapi.json", "/docs/api", "/docs/api.css"];
 
 /// A document, ready to be served.
 #[derive(Debug, Clone)]
@@ -86,19 +91,19 @@ fn served(kind: &'static str, text: String) -> axum::response::Response {
 struct Own;
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "reference",
+#[utoipa::path(get, path = "/openapi.json", tag = "reference", security(()),
     responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object, content_type = "application/json")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
 fn document_route() {}
 
 /// This document, to be read.
-#[utoipa::path(get, path = "/docs/api", tag = "reference",
+#[utoipa::path(get, path = "/docs/api", tag = "reference", security(()),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
 fn page_route() {}
 
 /// The style of that page.
-#[utoipa::path(get, path = "/docs/api.css", tag = "reference",
+#[utoipa::path(get, path = "/docs/api.css", tag = "reference", security(()),
     responses((status = 200, description = "A style sheet.", body = String, content_type = "text/css")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
 fn style_route() {}

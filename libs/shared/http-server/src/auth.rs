@@ -16,7 +16,7 @@ use crate::{ApiError, HttpService, PeerAddr, RequestBody};
 /// Open to everybody: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
 
-/// A service behind an [`AuthPolicy`]. `/health` is open.
+/// A service behind an [`AuthPolicy`]. `/health` is open, and what [`opening`](Self::opening) names.
 ///
 /// Without a token, loopback peers are served, with one exception: a browser on this machine that shows a page of
 /// another origin gets 403. A reverse proxy on this machine makes every peer a loopback peer, and a name that an
@@ -24,6 +24,7 @@ const OPEN_PATH: &str = "/health";
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
     policy: Arc<AuthPolicy>,
+    open: &'static [&'static str],
     inner: S,
 }
 
@@ -33,8 +34,15 @@ impl<S> Authenticated<S> {
     pub fn new(policy: AuthPolicy, inner: S) -> Self {
         Self {
             policy: Arc::new(policy),
+            open: &[],
             inner,
         }
+    }
+
+    /// With these paths open to everybody too: what is there is the same for all and tells nothing of this server.
+    #[must_use]
+    pub fn opening(self, open: &'static [&'static str]) -> Self {
+        Self { open, ..self }
     }
 }
 
@@ -44,6 +52,7 @@ impl<S: HttpService> HttpService for Authenticated<S> {
     async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
         let path = request.uri().path();
         if path != OPEN_PATH
+            && !self.open.contains(&path)
             && let Err(refusal) = self.check(&request)
         {
             return refusal.into_response_for(path).map(Either::Right);

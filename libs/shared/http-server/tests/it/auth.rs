@@ -9,6 +9,8 @@ use http_server::{Authenticated, HttpService, PeerAddr, RequestBody};
 use crate::support::hello;
 
 const TOKEN: &str = "a-long-enough-token";
+/// What the tests open.
+const OPEN: &str = "/openapi.json";
 
 /// Asks as a process of this machine.
 async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -26,7 +28,8 @@ async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16,
     request
         .extensions_mut()
         .insert(PeerAddr("127.0.0.1:4711".parse().unwrap()));
-    let response: Response<_> = Authenticated::new(policy, hello()).respond(request).await;
+    let guarded = Authenticated::new(policy, hello()).opening(&[OPEN]);
+    let response: Response<_> = guarded.respond(request).await;
     let status = response.status().as_u16();
     let Ok(body) = response.into_body().collect().await else {
         unreachable!("bodies from memory do not fail")
@@ -107,4 +110,25 @@ async fn our_own_pages_and_programs_do() {
     ];
     assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers).await.0, 200);
     assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers[..2]).await.0, 401);
+}
+
+// spec: AUTH-1
+#[tokio::test]
+async fn what_is_opened_is_open_and_nothing_beside_it() {
+    for path in ["/health", OPEN] {
+        assert_eq!(ask(Some(TOKEN), path, &[]).await.0, 200, "{path}");
+        let page = [("host", "h"), ("origin", "http://evil.example")];
+        assert_eq!(ask(None, path, &page).await.0, 200, "{path}");
+    }
+    for path in [
+        "/openapi.json/",
+        "/openapi",
+        "//openapi.json",
+        "/OPENAPI.JSON",
+        "/health/",
+        "/ready",
+        "/",
+    ] {
+        assert_eq!(ask(Some(TOKEN), path, &[]).await.0, 401, "{path}");
+    }
 }
