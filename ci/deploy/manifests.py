@@ -50,8 +50,8 @@ def check_workload(name, item):
     for container in pod["spec"]["containers"]:
         env = {entry["name"]: entry.get("value") for entry in container["env"]}
         ports = {port["containerPort"] for port in container["ports"]}
-        listens = next(value for key, value in env.items() if key.endswith("D_ADDR"))
-        expect(int(listens.rsplit(":", 1)[1]) in ports, f"{name}: listens on {listens}, which is no port of it")
+        for listens in (value for key, value in env.items() if key.endswith(("D_ADDR", "_METRICS_ADDR"))):
+            expect(int(listens.rsplit(":", 1)[1]) in ports, f"{name}: listens on {listens}, which is no port of it")
         drain = next((int(value) for key, value in env.items() if key.endswith("_DRAIN_TIMEOUT_SECS")), DRAIN)
         grace = int(env.get("ORCHESTRATORD_SHUTDOWN_GRACE_MS", 0)) / 1000
         given = pod["spec"]["terminationGracePeriodSeconds"]

@@ -8,7 +8,7 @@ use control_api::ControlApi;
 use daemon::Daemon;
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
-use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, BoundServer, ServerHandle, service_routes, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_routes};
 use local_node::{Aftercare, LocalNode, Visit};
 use pool_registry_types::NodeId;
@@ -33,6 +33,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
     let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();
+    let metrics_door = daemon.bind_metrics(&config.settings)?;
 
     let events = EventLog::new();
     let Endpoints {
@@ -87,6 +88,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let (seen, trusted) = (tables.clone(), admission.clone());
     let mut control = ControlApi::new(registry, tables)
         .with_version(env!("CARGO_PKG_VERSION"))
+        .with_metrics_at(metrics_door.as_ref().map(BoundServer::local_addr))
         .with_events(events.clone())
         .with_quarantine(move |endpoint| watching::quarantine(&trusted, endpoint))
         .with_data_path(move || watching::data_path(&admission, &gateway_metrics, &seen.borrow().clone()));
@@ -96,6 +98,11 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     }
     let live = Live::new(LiveConfig::default(), daemon.stop.clone());
     tasks.spawn("live", live.clone().run(sources(&control)));
+    if let Some(door) = metrics_door {
+        daemon
+            .serve_metrics(door, metrics.clone())
+            .context("serve metrics")?;
+    }
     let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
     let others = [explain, task_api.clone().routes(), live.routes(), service];
     let others = with_fallbacks(api::routes(control, others).into_router());

@@ -50,6 +50,12 @@ const SETTINGS: &[Setting] = &[
         more: "where it listens; under socket activation the socket unit decides, and this is left unset",
     },
     Setting {
+        name: "ORCHESTRATORD_METRICS_ADDR",
+        unset: Unset::Words("none: with the others"),
+        what: "where /metrics wants no token",
+        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for Prometheus; they stay where the others are as well",
+    },
+    Setting {
         name: "ORCHESTRATORD_CLOUD_PROFILE",
         unset: Unset::Value("false"),
         what: "nodes join over HTTP",
@@ -369,6 +375,7 @@ mod tests {
     fn every_bad_variable_is_reported_in_one_go() {
         let bad = [
             ("ORCHESTRATORD_ADDR", "8080"),
+            ("ORCHESTRATORD_METRICS_ADDR", "9090"),
             ("ORCHESTRATORD_CLOUD_PROFILE", "yes"),
             ("ORCHESTRATORD_REQUIRE_AUTH", "true"),
             ("ORCHESTRATORD_NODE_TIMEOUT_MS", "-1"),

@@ -98,6 +98,96 @@ fn a_stop_without_a_grace_ends_at_once() {
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
 }
 
+/// The status line and the body of a GET without a token.
+fn get(addr: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+// spec: SEE-16, AUTH-1
+#[test]
+fn metrics_have_a_door_of_their_own_that_wants_no_token() {
+    let settings = [
+        ("LLORCH_API_TOKEN", "a-long-enough-token"),
+        ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0"),
+        ("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600000"),
+    ];
+    let mut child = Command::new(DAEMON)
+        .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
+        .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
+        .envs(settings)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let line = line_with(&mut log, "metrics are served on ");
+    let door = line.split("served on ").nth(1).unwrap();
+    let door: SocketAddr = door.split(',').next().unwrap().parse().unwrap();
+    let line = line_with(&mut log, "listening on ");
+    let addr = line.rsplit(' ').next().unwrap().trim().parse().unwrap();
+    let mut daemon = Daemon { child, log, addr };
+
+    let (status, page) = get(door, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(page.contains("build_info{name=\"orchestratord\""), "{page}");
+    assert_eq!(get(door, "/health").0, "HTTP/1.1 200 OK");
+    for path in [
+        "/ready",
+        "/",
+        "/v1/models",
+        "/v2/status",
+        "/v2/sd/prometheus",
+        "/openapi.json",
+    ] {
+        assert_eq!(get(door, path).0, "HTTP/1.1 404 Not Found", "{path}");
+    }
+    assert_eq!(get(daemon.addr, "/metrics").0, "HTTP/1.1 401 Unauthorized");
+
+    // A stop is watched as well: the grace lasts until the second signal.
+    daemon.terminate();
+    line_with(&mut daemon.log, "stopping");
+    assert_eq!(get(door, "/metrics").0, "HTTP/1.1 200 OK");
+    daemon.terminate();
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(130));
+}
+
+// spec: SEE-16, CONF-1
+#[test]
+fn a_door_for_metrics_that_cannot_be_is_named() {
+    let refused = |addr: &str, metrics: &str| {
+        let output = Command::new(DAEMON)
+            .env("ORCHESTRATORD_ADDR", addr)
+            .env("ORCHESTRATORD_METRICS_ADDR", metrics)
+            .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("ORCHESTRATORD_METRICS_ADDR"), "{said}");
+        (output.status.code(), said)
+    };
+    let (code, said) = refused("127.0.0.1:0", "9090");
+    assert_eq!(code, Some(64));
+    assert!(said.contains("must be an IP address and a port"), "{said}");
+    let (code, said) = refused("127.0.0.1:65000", "0.0.0.0:65000");
+    assert_eq!(code, Some(64));
+    assert!(said.contains("must differ from ORCHESTRATORD_ADDR"), "{said}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let (code, said) = refused("127.0.0.1:0", &addr);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("listen on {addr}")), "{said}");
+}
+
 // spec: STOP-6
 #[test]
 fn nobody_reads_what_it_says() {

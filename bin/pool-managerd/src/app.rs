@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use daemon::{Daemon, JOIN_TIMEOUT, Settings};
 use engine_provisioner::{Prepared, Provisioner};
-use http_server::{Authenticated, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, BoundServer, ServerHandle, service_routes, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines, NodeMetrics};
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
@@ -42,6 +42,8 @@ async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
     let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();
+    let metrics_door = daemon.bind_metrics(&config.settings)?;
+    let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
     let drains = drains(&config.settings)?;
     let (node, engines) = match &config.cloud {
@@ -75,6 +77,11 @@ async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             node.register_metrics(families);
         }
     });
+    if let Some(door) = metrics_door {
+        daemon
+            .serve_metrics(door, metrics.clone())
+            .context("serve metrics")?;
+    }
     let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
     let of_node = node_api::routes(registry.clone(), gpus, Arc::new(drains), changes);
     let control = api::routes(of_node, service).into_router();
@@ -112,7 +119,11 @@ async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
 
     // Last, so that whoever hears of us can reach us.
     let registration = match (config.cloud.and_then(|cloud| cloud.registration), &node) {
-        (Some(registration), Some(node)) => Some(register(registration, node, &tasks, parts.clone())?),
+        (Some(mut registration), Some(node)) => {
+            // With the port that the system chose, if that was left to it.
+            registration.metrics_address = metrics_addr.and_then(|bound| registration.address.beside(bound));
+            Some(register(registration, node, &tasks, parts.clone())?)
+        }
         _ => None,
     };
     daemon

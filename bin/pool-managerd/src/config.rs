@@ -44,6 +44,12 @@ const SETTINGS: &[Setting] = &[
         more: "",
     },
     Setting {
+        name: "POOL_MANAGERD_METRICS_ADDR",
+        unset: Unset::Words("none: with the others"),
+        what: "where /metrics wants no token",
+        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for Prometheus; they stay where the others are as well",
+    },
+    Setting {
         name: "POOL_MANAGERD_CLOUD_PROFILE",
         unset: Unset::Value("false"),
         what: "watch engines and join a control plane",
@@ -387,6 +393,7 @@ mod tests {
     fn every_bad_variable_is_reported_in_one_go() {
         let problems = config(&[
             ("POOL_MANAGERD_ADDR", "localhost"),
+            ("POOL_MANAGERD_METRICS_ADDR", "9090"),
             ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
             ("POOL_MANAGERD_NODE_ID", "a b"),
             ("POOL_MANAGERD_POOLS", "pool-0,,x/y"),
@@ -400,6 +407,7 @@ mod tests {
         .unwrap_err();
         for name in [
             "POOL_MANAGERD_ADDR:",
+            "POOL_MANAGERD_METRICS_ADDR:",
             "POOL_MANAGERD_NODE_ID",
             "POOL_MANAGERD_POOLS",
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",

@@ -128,20 +128,81 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
             }
         }
         if has_prometheus("prometheus") {
-            scrape(cluster, &orchestrator.url())?;
+            scrape(cluster, &orchestrator.url(), "")?;
         }
         Ok(())
     })
 }
 
-/// Debian's Prometheus finds both daemons and reads them.
-fn scrape(cluster: &Cluster, url: &str) -> Result<()> {
+// spec: SEE-13, SEE-16
+#[test]
+fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
+    const TOKEN: &str = "a-long-enough-token";
+    Cluster::test("metrics-door", |cluster| {
+        let token = ("LLORCH_API_TOKEN", TOKEN);
+        let orchestrator = cluster.orchestrator(&[token, ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")])?;
+        let node = cluster.node(
+            "node-a",
+            &orchestrator,
+            &[token, ("POOL_MANAGERD_METRICS_ADDR", "127.0.0.1:0")],
+        )?;
+        let engine = cluster.engine(2)?;
+        node.write_handoff("pool-0", "r0", &engine)?;
+        let client = orchestrator.client().with_token(TOKEN);
+        wait_for("an answer", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+        let groups = client.get_json("/v2/sd/prometheus")?;
+        let mut doors = Vec::new();
+        for (group, daemon) in [(0, "orchestratord"), (1, "pool-managerd")] {
+            ensure!(groups[group]["labels"]["component"] == daemon, "{groups}");
+            let target = groups[group]["targets"][0].as_str().context("no target")?;
+            let door = Client::new(&format!("http://{target}"));
+            let page = door.get("/metrics")?;
+            ensure!(
+                page.status == 200 && page.body.contains(daemon),
+                "{daemon}: {page:?}"
+            );
+            ensure!(door.get("/health")?.status == 200, "{daemon}: no /health");
+            for path in [
+                "/ready",
+                "/v2/nodes",
+                "/v2/pools",
+                "/v1/models",
+                "/v2/pools/pool-0/engine/v1/models",
+            ] {
+                ensure!(door.get(path)?.status == 404, "{daemon}: {path} is served");
+            }
+            doors.push(target.to_owned());
+        }
+        ensure!(
+            !orchestrator.url().ends_with(&doors[0]) && !node.url().ends_with(&doors[1]),
+            "{doors:?}"
+        );
+        ensure!(
+            node.client().get("/metrics")?.status == 401,
+            "the node's main door is open"
+        );
+        if has_prometheus("prometheus") {
+            // Only the discovery presents it.
+            scrape(
+                cluster,
+                &orchestrator.url(),
+                &format!(", authorization: {{credentials: {TOKEN}}}"),
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Debian's Prometheus finds both daemons and reads them; `discovery` is what else it is told of how to find them.
+fn scrape(cluster: &Cluster, url: &str, discovery: &str) -> Result<()> {
     let directory = cluster.directory().join("prometheus");
     std::fs::create_dir_all(&directory)?;
     let configuration = directory.join("prometheus.yml");
     let text = format!(
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: llorch\n    http_sd_configs:\n      \
-        - {{url: '{url}/v2/sd/prometheus', refresh_interval: 1s}}\n"
+        - {{url: '{url}/v2/sd/prometheus', refresh_interval: 1s{discovery}}}\n"
     );
     std::fs::write(&configuration, text)?;
     let port = free_port()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, http::HeaderMap};
 use http::header::HOST;
+use pool_registry_types::HttpUrl;
 use serde::Serialize;
 
 use crate::ControlApi;
@@ -19,7 +20,8 @@ pub struct TargetGroup {
     pub labels: BTreeMap<&'static str, String>,
 }
 
-/// This process, at the address by which it was asked, and the agent of each node that is known.
+/// This process, at the address by which it was asked, and the agent of each node that is known; each of them, where it serves
+/// its metrics without a token, at that address instead.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/sd/prometheus", tag = "watching",
     responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))
@@ -27,15 +29,21 @@ pub struct TargetGroup {
 pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap) -> Json<Vec<TargetGroup>> {
     let mut groups = Vec::new();
     if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
+        let own = api.metrics_addr.and_then(|bound| {
+            // A header without a host names none.
+            let asked = HttpUrl::new(&format!("http://{host}")).ok()?;
+            asked.beside(bound)
+        });
+        let target = own.map_or_else(|| host.to_owned(), |url| url.authority().to_string());
         groups.push(TargetGroup {
-            targets: vec![host.to_owned()],
+            targets: vec![target],
             labels: BTreeMap::from([("component", "orchestratord".to_owned())]),
         });
     }
     if let Some(registry) = &api.registry {
         let snapshot = registry.nodes().borrow().clone();
         groups.extend(snapshot.nodes.iter().map(|node| {
-            let address = &node.address;
+            let address = node.metrics_address.as_ref().unwrap_or(&node.address);
             let path = address.base_path().trim_end_matches('/');
             TargetGroup {
                 targets: vec![address.authority().to_string()],

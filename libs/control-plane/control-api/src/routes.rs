@@ -1,6 +1,6 @@
 //! The routes, and what their handlers share.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -34,6 +34,7 @@ pub struct ControlApi {
     pub(crate) events: EventLog,
     pub(crate) version: &'static str,
     pub(crate) started: Instant,
+    pub(crate) metrics_addr: Option<SocketAddr>,
 }
 
 impl ControlApi {
@@ -49,6 +50,7 @@ impl ControlApi {
             events: EventLog::new(),
             version: env!("CARGO_PKG_VERSION"),
             started: Instant::now(),
+            metrics_addr: None,
         }
     }
 
@@ -80,6 +82,13 @@ impl ControlApi {
     #[must_use]
     pub fn with_events(mut self, events: EventLog) -> Self {
         self.events = events;
+        self
+    }
+
+    /// Tells Prometheus of the address at which this process serves its metrics without a token, where that is not `None`.
+    #[must_use]
+    pub fn with_metrics_at(mut self, bound: Option<SocketAddr>) -> Self {
+        self.metrics_addr = bound;
         self
     }
 

@@ -6,8 +6,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
-use common::{Api, code, message};
+use axum::{Router, body::Body};
+use common::{Api, code, message, registration};
 use control_api::{ControlApi, DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, TrafficAnswer};
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
@@ -198,19 +198,47 @@ async fn a_wrong_question_is_named() {
 async fn prometheus_is_told_whom_to_ask() {
     let api = Api::cloud();
     api.join("gpu-node-1").await;
-    let request = Request::get("/v2/sd/prometheus")
-        .header(header::HOST, "control:8080")
-        .body(Body::empty())
-        .unwrap();
-    let answer = api.router.clone().oneshot(request).await.unwrap();
-    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-    let groups: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(
-        groups,
+        targets(api.router.clone(), "control:8080").await,
         json!([
             {"targets": ["control:8080"], "labels": {"component": "orchestratord"}},
             {"targets": ["192.168.1.100:9200"], "labels": {"component": "pool-managerd", "node": "gpu-node-1",
                 "machine": "machine-alpha", "__metrics_path__": "/metrics"}},
         ])
     );
+}
+
+// spec: SEE-16
+#[tokio::test(start_paused = true)]
+async fn prometheus_is_told_of_addresses_that_want_no_token() {
+    let api = Api::cloud();
+    let mut registration = registration("gpu-node-1");
+    registration["metrics_address"] = json!("http://192.168.1.100:9201");
+    api.post("/v2/nodes/register", registration).await;
+    let registry = api.registry.clone().unwrap();
+    let at = |bound: &str| {
+        ControlApi::new(Some(registry.clone()), registry.table())
+            .with_metrics_at(Some(bound.parse().unwrap()))
+            .router()
+    };
+    let all = targets(at("0.0.0.0:9090"), "control:8080").await;
+    assert_eq!(all[0]["targets"], json!(["control:9090"]));
+    assert_eq!(all[1]["targets"], json!(["192.168.1.100:9201"]));
+    assert_eq!(all[1]["labels"]["__metrics_path__"], "/metrics");
+    // Whoever asks from another machine does not reach loopback.
+    let away = targets(at("127.0.0.1:9090"), "control:8080").await;
+    assert_eq!(away[0]["targets"], json!(["control:8080"]));
+    let here = targets(at("127.0.0.1:9090"), "localhost:8080").await;
+    assert_eq!(here[0]["targets"], json!(["127.0.0.1:9090"]));
+}
+
+/// What Prometheus is told when it asks `host`.
+async fn targets(router: Router, host: &str) -> Value {
+    let request = Request::get("/v2/sd/prometheus")
+        .header(header::HOST, host)
+        .body(Body::empty())
+        .unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&bytes).unwrap()
 }

@@ -37,6 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         capabilities: Default::default(),
         version: None,
         incarnation: Some(1),
+        metrics_address: None,
     };
     println!("{:?}", parts.handle.register(registration).await?);
     let heartbeat = HeartbeatRequest {

@@ -180,6 +180,7 @@ fn life(node_id: &NodeId, node: &Node) -> KnownLife {
             capabilities: Capabilities::clone(&identity.capabilities),
             version: identity.version.as_deref().map(str::to_owned),
             incarnation: identity.incarnation,
+            metrics_address: identity.metrics_address.clone(),
         },
         pools: observed.pools.iter().map(kept).collect(),
         reported,

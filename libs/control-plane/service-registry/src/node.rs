@@ -14,6 +14,7 @@ use crate::{PROBES_TO_UNREACHABLE, RegistryError, intent::Intent};
 pub(crate) struct Identity {
     pub(crate) machine_id: MachineId,
     pub(crate) address: HttpUrl,
+    pub(crate) metrics_address: Option<HttpUrl>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) version: Option<Arc<str>>,
     pub(crate) incarnation: Option<u64>,
@@ -185,6 +186,7 @@ impl From<&RegisterRequest> for Identity {
         Self {
             machine_id: request.machine_id.clone(),
             address: request.address.clone(),
+            metrics_address: request.metrics_address.clone(),
             capabilities: Arc::new(request.capabilities.clone()),
             version: request.version.as_deref().map(Arc::from),
             incarnation: request.incarnation,

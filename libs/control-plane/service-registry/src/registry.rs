@@ -32,6 +32,7 @@ use crate::{
 ///     capabilities: Default::default(),
 ///     version: None,
 ///     incarnation: Some(1),
+///     metrics_address: None,
 /// };
 /// registry.register(request, second(0))?;
 /// for now in 1..30 {

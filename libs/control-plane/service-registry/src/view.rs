@@ -44,6 +44,8 @@ pub struct NodeView {
     pub machine_id: MachineId,
     /// Where it listens.
     pub address: HttpUrl,
+    /// Where it serves its metrics without a token, if anywhere.
+    pub metrics_address: Option<HttpUrl>,
     /// Where it stands.
     pub status: NodeStatus,
     /// Why, when it is offline or unreachable; for people.
@@ -106,6 +108,7 @@ impl Registry {
             node_id: node_id.clone(),
             machine_id: identity.machine_id.clone(),
             address: identity.address.clone(),
+            metrics_address: identity.metrics_address.clone(),
             status: node.status,
             reason: node.lost_at.is_some().then(|| node.explain(self.now)),
             held: node.held,

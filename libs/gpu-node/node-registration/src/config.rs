@@ -25,6 +25,8 @@ pub struct Config {
     pub machine_id: MachineId,
     /// Where the control plane reaches this node.
     pub address: HttpUrl,
+    /// Where this node serves its metrics without a token, if anywhere.
+    pub metrics_address: Option<HttpUrl>,
     /// Where the control plane is. Several replicas may be named: the next one is used when one fails.
     pub orchestrators: Vec<HttpUrl>,
     /// The pools this node expects to have.
@@ -54,6 +56,7 @@ impl Config {
             node_id,
             machine_id,
             address,
+            metrics_address: None,
             orchestrators: vec![orchestrator],
             pools: Vec::new(),
             version: None,

@@ -118,6 +118,7 @@ impl<C: ControlPlane> Worker<C> {
             capabilities: (self.source.capabilities)(),
             version: self.config.version.clone(),
             incarnation: Some(self.incarnation),
+            metrics_address: self.config.metrics_address.clone(),
         };
         let answer = self
             .control_plane

@@ -1,6 +1,12 @@
 //! What every daemon can look at before it starts. Nothing is made or changed.
 
-use std::{fs::Metadata, io, net::TcpListener, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::Metadata,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use rustix::fs::Access;
 use service_runtime::env::Problems;
@@ -48,7 +54,10 @@ pub(crate) fn unknown_settings(report: &mut Report, program: &Program, names: im
 pub(crate) fn common(report: &mut Report, program: &Program, settings: &Settings) {
     let profile = if settings.is_cloud { "CLOUD" } else { "HOME" };
     report.ok("settings", format!("all are right; profile {profile}"));
-    address(report, program, settings);
+    address(report, program, "ADDR", settings.addr);
+    if let Some(addr) = settings.metrics_addr {
+        address(report, program, "METRICS_ADDR", addr);
+    }
     let beyond_loopback = !settings.addr.ip().is_loopback();
     if settings.token.is_some() {
         report.ok(Settings::TOKEN, "set");
@@ -67,8 +76,8 @@ pub(crate) fn common(report: &mut Report, program: &Program, settings: &Settings
     }
 }
 
-fn address(report: &mut Report, program: &Program, settings: &Settings) {
-    let (variable, addr) = (Settings::variable(program, "ADDR"), settings.addr);
+fn address(report: &mut Report, program: &Program, name: &str, addr: SocketAddr) {
+    let variable = Settings::variable(program, name);
     match TcpListener::bind(addr) {
         Ok(_) => report.ok(variable, format!("{addr} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => report.warning(
@@ -242,12 +251,14 @@ mod tests {
         assert_eq!(findings, ["DEMO_ADR"]);
     }
 
-    // spec: CHECK-2
+    // spec: CHECK-2, SEE-16
     #[test]
     fn an_address_that_is_taken_or_foreign_is_told() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let verdict = |addr: String| {
-            let environment = service_runtime::env::Environment::from_pairs([("DEMO_ADDR", addr)]);
+        let verdicts = |addr: String, metrics: Option<String>| {
+            let all = [("DEMO_ADDR", Some(addr)), ("DEMO_METRICS_ADDR", metrics)];
+            let set = all.into_iter().filter_map(|(name, addr)| Some((name, addr?)));
+            let environment = service_runtime::env::Environment::from_pairs(set);
             let mut problems = Problems::default();
             let settings = Settings::read(&environment, &PROGRAM, 1, &mut problems);
             let mut report = Report::default();
@@ -259,11 +270,19 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         use Verdict::{Error, Ok, Warning};
+        let verdict = |addr| verdicts(addr, None);
         assert_eq!(verdict("127.0.0.1:0".to_owned()), [Ok, Ok, Ok]);
         assert_eq!(
             verdict(taken.local_addr().unwrap().to_string()),
             [Ok, Warning, Ok]
         );
         assert_eq!(verdict("192.0.2.1:0".to_owned()), [Ok, Error, Warning]);
+        let metrics = |addr| verdicts("127.0.0.1:0".to_owned(), Some(addr));
+        assert_eq!(metrics("127.0.0.1:0".to_owned()), [Ok, Ok, Ok, Ok]);
+        assert_eq!(
+            metrics(taken.local_addr().unwrap().to_string()),
+            [Ok, Ok, Warning, Ok]
+        );
+        assert_eq!(metrics("192.0.2.1:0".to_owned()), [Ok, Ok, Error, Ok]);
     }
 }

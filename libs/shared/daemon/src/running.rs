@@ -3,10 +3,11 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
-use http_server::{BoundServer, Limits};
+use http_server::{BoundServer, Limits, metrics_routes, with_fallbacks};
 use service_runtime::{ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals};
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
@@ -16,6 +17,9 @@ use crate::{Program, Settings};
 
 /// How long tasks get to end once nothing is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many connections the door for metrics takes: a few collectors, each with one or two.
+const METRICS_CONNECTIONS: usize = 32;
 
 /// How often the line for `systemctl status` changes at most; nobody reads faster.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,11 +98,46 @@ impl Daemon {
                 .and_then(|listener| http_server::adopt(listener, limits)),
             None => http_server::bind(addr, limits),
         };
-        bound.map_err(|source| StartError::Listen {
+        bound.map_err(|source| self.cannot_listen(addr, "ADDR", source))
+    }
+
+    /// Takes the address of the door for metrics, if the settings name one.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind_metrics(&self, settings: &Settings) -> Result<Option<BoundServer>, StartError> {
+        let Some(addr) = settings.metrics_addr else {
+            return Ok(None);
+        };
+        let limits = Limits {
+            max_connections: METRICS_CONNECTIONS,
+            ..Limits::default()
+        };
+        let bound = http_server::bind(addr, limits);
+        bound
+            .map(Some)
+            .map_err(|source| self.cannot_listen(addr, "METRICS_ADDR", source))
+    }
+
+    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch the socket.
+    pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
+        let addr = bound.local_addr();
+        let routes = metrics_routes(Arc::new(move || metrics.render()));
+        let service = with_fallbacks(routes.into_router());
+        bound.serve(service, &self.tasks, self.parts.clone())?;
+        tracing::info!("metrics are served on {addr}, without a token");
+        Ok(())
+    }
+
+    fn cannot_listen(&self, addr: SocketAddr, name: &str, source: io::Error) -> StartError {
+        StartError::Listen {
             addr,
-            variable: Settings::variable(self.program, "ADDR"),
+            variable: Settings::variable(self.program, name),
             source,
-        })
+        }
     }
 
     /// The way to other servers, whose idle connections are closed in time.

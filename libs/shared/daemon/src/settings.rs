@@ -1,6 +1,11 @@
 //! The settings that every daemon has, under its own prefix.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use bearer_auth::{ApiToken, AuthPolicy};
 use serde::Deserialize;
@@ -13,10 +18,14 @@ use crate::Program;
 /// How long a stop waits for running requests: a long answer takes a minute or two.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
 
+/// What `METRICS_ADDR` could be: where programs that Prometheus reads often listen.
+const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
+
 /// Under the daemon's prefix.
 #[derive(Default, Deserialize)]
 struct Raw {
     addr: Option<String>,
+    metrics_addr: Option<String>,
     cloud_profile: Option<String>,
     require_auth: Option<String>,
     runtime_dir: Option<String>,
@@ -69,6 +78,8 @@ impl FromStr for RequireAuth {
 pub struct Settings {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where it serves its metrics, and nothing else, without a token.
+    pub metrics_addr: Option<SocketAddr>,
     /// CLOUD, not HOME.
     pub is_cloud: bool,
     /// What it presents to others, and they to it.
@@ -108,8 +119,19 @@ impl Settings {
             };
             p.add(named("REQUIRE_AUTH"), format!("{error}{because}"));
         });
+        let metrics_addr = p.optional_socket_addr(&named("METRICS_ADDR"), raw.metrics_addr, METRICS_EXAMPLE);
+        if metrics_addr.is_some_and(|metrics| collide(addr, metrics)) {
+            let main = named("ADDR");
+            p.add(
+                named("METRICS_ADDR"),
+                format!(
+                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has the token"
+                ),
+            );
+        }
         Self {
             addr,
+            metrics_addr,
             is_cloud: p.flag(&named("CLOUD_PROFILE"), raw.cloud_profile, false),
             token,
             auth: auth.unwrap_or_default(),
@@ -139,6 +161,12 @@ impl Settings {
     pub(crate) fn variable(program: &Program, name: &str) -> String {
         format!("{}{name}", program.prefix)
     }
+}
+
+/// Whether two sockets cannot listen on both. Port 0 is another one each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (any || one.ip() == other.ip())
 }
 
 #[cfg(test)]
@@ -209,11 +237,36 @@ mod tests {
         }
     }
 
+    // spec: SEE-16
+    #[test]
+    fn metrics_have_no_address_of_their_own_or_another() {
+        assert_eq!(read(&[]).unwrap().metrics_addr, None);
+        let at = |addr, metrics| read(&[("DEMO_ADDR", addr), ("DEMO_METRICS_ADDR", metrics)]);
+        for (addr, metrics) in [
+            ("127.0.0.1:7000", "127.0.0.1:7001"),
+            ("127.0.0.1:7000", "10.0.0.7:7000"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            let settings = at(addr, metrics).unwrap();
+            assert_eq!(settings.metrics_addr, Some(metrics.parse().unwrap()));
+        }
+        for (addr, metrics) in [
+            ("127.0.0.1:7000", "127.0.0.1:7000"),
+            ("0.0.0.0:7000", "127.0.0.1:7000"),
+            ("127.0.0.1:7000", "[::]:7000"),
+        ] {
+            let problems = at(addr, metrics).unwrap_err();
+            let expected = format!("DEMO_METRICS_ADDR: must differ from DEMO_ADDR, {addr}");
+            assert!(problems.contains(&expected), "{problems}");
+        }
+    }
+
     // spec: CONF-1
     #[test]
     fn every_bad_one_is_named_in_full() {
         let bad = [
             ("DEMO_ADDR", "7000"),
+            ("DEMO_METRICS_ADDR", "9090"),
             ("DEMO_CLOUD_PROFILE", "yes"),
             ("DEMO_REQUIRE_AUTH", "true"),
             ("DEMO_FIRST_BYTE_TIMEOUT_MS", "0"),

@@ -38,9 +38,15 @@ pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
+    metrics_routes(metrics_render).get("/ready", async move || ready(&readiness))
+}
+
+/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without a token.
+pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
+    metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Routes<S> {
     Routes::new()
         .get("/health", async || json(StatusCode::OK, &Status::new("ok")))
-        .get("/ready", async move || ready(&readiness))
         .get("/metrics", async move |headers: HeaderMap| {
             metrics(metrics_render(), &headers)
         })

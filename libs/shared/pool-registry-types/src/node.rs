@@ -36,6 +36,9 @@ pub struct RegisterRequest {
     /// earlier life are told apart. Absent: no fencing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
+    /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address` only, for who has the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<HttpUrl>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +52,7 @@ struct UnvalidatedRegister {
     capabilities: Capabilities,
     version: Option<String>,
     incarnation: Option<u64>,
+    metrics_address: Option<HttpUrl>,
 }
 
 impl TryFrom<UnvalidatedRegister> for RegisterRequest {
@@ -70,6 +74,7 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             capabilities,
             version,
             incarnation,
+            metrics_address,
         } = raw;
         Ok(Self {
             node_id,
@@ -79,6 +84,7 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             capabilities,
             version,
             incarnation,
+            metrics_address,
         })
     }
 }
@@ -259,12 +265,13 @@ mod tests {
             "node_id":"gpu-node-1","machine_id":"machine-alpha","address":"http://192.168.1.100:9200","pools":["pool-0"],
             "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":24_000_000_000_u64,"compute_capability":"8.6"}],
                             "cpu_cores":16,"ram_total_bytes":64_000_000_000_u64},
-            "version":"0.1.0","incarnation":1_763_884_800_123_u64,
+            "version":"0.1.0","incarnation":1_763_884_800_123_u64,"metrics_address":"http://192.168.1.100:9201",
         });
         let request: RegisterRequest = parse(&long).unwrap();
         assert_eq!(serde_json::to_value(&request).unwrap(), long);
         let short = serde_json::json!({"node_id":"n","machine_id":"m","address":"http://h:1"});
-        assert_eq!(parse::<RegisterRequest>(&short).unwrap().incarnation, None);
+        let short: RegisterRequest = parse(&short).unwrap();
+        assert_eq!((short.incarnation, short.metrics_address), (None, None));
     }
 
     // spec: CLOUD-3012, WIRE-2

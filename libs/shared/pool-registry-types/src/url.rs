@@ -1,6 +1,9 @@
 //! Addresses of nodes and engines: plain `http://host:port[/base]`.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::uri::Authority;
 use serde::{Deserialize, Serialize};
@@ -109,6 +112,36 @@ impl HttpUrl {
     pub fn base_path(&self) -> &str {
         &self.base_path
     }
+
+    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this URL; `None` when it is on
+    /// loopback and the finder may be elsewhere.
+    ///
+    /// ```
+    /// use pool_registry_types::HttpUrl;
+    /// let url = HttpUrl::new("http://gpu-1:9200/base").unwrap();
+    /// let beside = |bound: &str| url.beside(bound.parse().unwrap()).map(|url| url.to_string());
+    /// assert_eq!(beside("0.0.0.0:9201").as_deref(), Some("http://gpu-1:9201"));
+    /// assert_eq!(beside("10.0.0.7:9201").as_deref(), Some("http://10.0.0.7:9201"));
+    /// assert_eq!(beside("127.0.0.1:9201"), None);
+    /// ```
+    #[must_use]
+    pub fn beside(&self, bound: SocketAddr) -> Option<Self> {
+        let ip = bound.ip();
+        if ip.is_unspecified() {
+            let (host, port) = (self.authority.host(), bound.port());
+            return Self::new(&format!("http://{host}:{port}")).ok();
+        }
+        if ip.is_loopback() && !self.is_loopback() {
+            return None;
+        }
+        Self::new(&format!("http://{bound}")).ok()
+    }
+
+    /// Whether it says by itself that it is on this machine.
+    fn is_loopback(&self) -> bool {
+        let host = self.host();
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
 }
 
 impl TryFrom<String> for HttpUrl {
@@ -188,6 +221,30 @@ mod tests {
                 "{text}"
             );
             assert_eq!(url.to_string(), shown);
+        }
+    }
+
+    // spec: SEE-16
+    #[test]
+    fn another_socket_of_its_machine_is_found() {
+        for (url, bound, beside) in [
+            ("http://gpu-1:9200/base", "0.0.0.0:1", Some("http://gpu-1:1")),
+            ("http://[fd00::1]:9200", "[::]:1", Some("http://[fd00::1]:1")),
+            ("http://gpu-1:9200", "[fd00::2]:1", Some("http://[fd00::2]:1")),
+            ("http://gpu-1:9200", "127.0.0.1:1", None),
+            ("http://gpu-1:9200", "[::1]:1", None),
+            ("http://LocalHost:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            ("http://127.0.0.1:9200", "[::1]:1", Some("http://[::1]:1")),
+            ("http://[::1]:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            // Not bound yet.
+            ("http://gpu-1:9200", "0.0.0.0:0", None),
+        ] {
+            let found = HttpUrl::new(url).unwrap().beside(bound.parse().unwrap());
+            assert_eq!(
+                found.map(|url| url.to_string()).as_deref(),
+                beside,
+                "{url} {bound}"
+            );
         }
     }
 

@@ -248,15 +248,24 @@ impl Problems {
 
     /// An IP address and a port.
     pub fn socket_addr(&mut self, name: &str, raw: Option<String>, default: SocketAddr) -> SocketAddr {
+        self.optional_socket_addr(name, raw, default).unwrap_or(default)
+    }
+
+    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be right.
+    pub fn optional_socket_addr(
+        &mut self,
+        name: &str,
+        raw: Option<String>,
+        example: SocketAddr,
+    ) -> Option<SocketAddr> {
         self.optional_with(name, raw, |text| {
             text.parse::<SocketAddr>().map_err(|_| {
                 format!(
-                    "must be an IP address and a port such as {default}, not {}",
+                    "must be an IP address and a port such as {example}, not {}",
                     echo(text)
                 )
             })
         })
-        .unwrap_or(default)
     }
 
     /// A whole number within `range`.

@@ -88,6 +88,7 @@ pub fn register_at(node: &str, address: &str) -> RegisterRequest {
         capabilities: Default::default(),
         version: None,
         incarnation: Some(1),
+        metrics_address: None,
     }
 }
 

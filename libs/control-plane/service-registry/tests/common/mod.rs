@@ -38,6 +38,7 @@ pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> Register
         capabilities: Default::default(),
         version: Some("0.1.0".to_owned()),
         incarnation,
+        metrics_address: None,
     }
 }
 
