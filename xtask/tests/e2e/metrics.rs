@@ -188,7 +188,7 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
             scrape(
                 cluster,
                 &orchestrator.url(),
-                &format!(", authorization: {{credentials: {TOKEN}}}"),
+                &format!(", authorization: {{type: Bearer, credentials: {TOKEN}}}"),
             )?;
         }
         Ok(())
