@@ -1,11 +1,11 @@
 //! `cargo xtask deploy-check`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     arguments::Arguments,
     deploy::{
-        manifests, names,
+        installed, machine, manifests, names,
         package::{self, Programs},
         settings, units,
     },
@@ -14,13 +14,17 @@ use crate::{
 };
 
 pub(super) const USAGE: &str = "\
-cargo xtask deploy-check
+cargo xtask deploy-check [--boot]
 
 Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that systemd takes the units and
 finds them closed enough, and that the Debian packages are what they should be: twice the same, their programs run, their
-manual pages and scripts are well formed, and that the files for containers satisfy their schemas.";
+manual pages and scripts are well formed, and that the files for containers satisfy their schemas. Where a fresh root of
+Debian may be made (root, mmdebstrap), the packages are installed, upgraded, removed and purged in it.
 
-pub(super) fn run(arguments: Arguments) -> Result<()> {
+  --boot  also under systemd, in a machine of namespaces: start, join, crash, upgrade under requests, purge";
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let boot = arguments.flag("--boot");
     arguments.finish()?;
     let binaries = Binaries::get()?;
     let daemons = settings::daemons(&binaries)?;
@@ -28,8 +32,17 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     report.check("names", || names::check(&settings::names(&daemons)));
     report.check("units", units::check);
     report.check("manifests", manifests::check);
-    report.check("packages", || {
-        package::check(&Programs::with(binaries, !cfg!(debug_assertions))?)
-    });
+    let programs = Programs::with(binaries, !cfg!(debug_assertions))?;
+    report.check("packages", || package::check(&programs));
+    match machine::missing() {
+        Some(why) if boot => report.check("boot", || bail!("{why}")),
+        Some(why) => println!("the packages are not installed on a fresh machine: {why}"),
+        None => {
+            report.check("install", || installed::check(&programs));
+            if boot {
+                report.check("boot", || installed::check_booted(&programs));
+            }
+        }
+    }
     report.finish()
 }

@@ -1,6 +1,8 @@
 //! What is under `ci/deploy` and in the reference of settings: written from the code where that is possible, and
 //! checked against it everywhere else.
 
+pub(crate) mod installed;
+pub(crate) mod machine;
 pub(crate) mod manifests;
 mod manual;
 pub(crate) mod names;
