@@ -11,15 +11,21 @@ use crate::{
 };
 
 pub(super) const USAGE: &str = "\
-cargo xtask deb [--release] [--out DIR]
+cargo xtask deb [--release] [--fast] [--out DIR]
 
 Builds the Debian packages. Needs dpkg-deb, strip and gzip.
 
   --release  of optimized daemons; otherwise of those that cargo builds for tests
+  --fast     packed without compression, to be looked at
   --out DIR  where to put them (target/deb)";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let optimized = arguments.flag("--release");
+    let compression = if arguments.flag("--fast") {
+        Compression::Fast
+    } else {
+        Compression::Best
+    };
     let out: Option<PathBuf> = arguments.value("--out")?;
     arguments.finish()?;
     let binaries = if optimized {
@@ -29,7 +35,7 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     };
     let out = out.unwrap_or_else(|| target().join("deb"));
     let programs = Programs::with(binaries, optimized)?;
-    for file in package::build(&programs, &out, Compression::Best)? {
+    for file in package::build(&programs, &out, compression)? {
         println!("{}", file.display());
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::{
     deploy::{
         installed, machine, manifests, names,
         package::{self, Programs},
-        settings, units,
+        release, settings, units,
     },
     report::Report,
     workspace::Binaries,
@@ -18,7 +18,8 @@ cargo xtask deploy-check [--boot]
 
 Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that systemd takes the units and
 finds them closed enough, and that the Debian packages are what they should be: twice the same, their programs run, their
-manual pages and scripts are well formed, and that the files for containers satisfy their schemas. Where a fresh root of
+manual pages and scripts are well formed, that a release is what its checksums say, and that
+the files for containers satisfy their schemas. Where a fresh root of
 Debian may be made (root, mmdebstrap), the packages are installed, upgraded, removed and purged in it.
 
   --boot  also under systemd, in a machine of namespaces: start, join, crash, upgrade under requests, purge";
@@ -34,6 +35,7 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     report.check("manifests", manifests::check);
     let programs = Programs::with(binaries, !cfg!(debug_assertions))?;
     report.check("packages", || package::check(&programs));
+    report.check("release", || release::check(&programs));
     match machine::missing() {
         Some(why) if boot => report.check("boot", || bail!("{why}")),
         Some(why) => println!("the packages are not installed on a fresh machine: {why}"),

@@ -7,5 +7,6 @@ pub(crate) mod manifests;
 mod manual;
 pub(crate) mod names;
 pub(crate) mod package;
+pub(crate) mod release;
 pub(crate) mod settings;
 pub(crate) mod units;

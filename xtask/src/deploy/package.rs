@@ -39,6 +39,11 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
+    /// Where the daemons are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.daemons.directory()
+    }
+
     /// All programs, built as `binaries` are.
     pub(crate) fn with(binaries: Binaries, release: bool) -> Result<Self> {
         let beside = binaries.directory().join(TOOL);
