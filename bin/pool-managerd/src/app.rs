@@ -14,7 +14,6 @@ use pool_registry_types::PoolStatus;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
 use tokio::sync::watch;
-use tracing::{Instrument as _, Span};
 
 use crate::{
     api,
@@ -25,20 +24,8 @@ use crate::{
 /// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
 const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the agent until it is told to stop. Each line of its log says which node it is.
+/// Runs the agent until it is told to stop.
 pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
-    let registration = config
-        .cloud
-        .as_ref()
-        .and_then(|cloud| cloud.registration.as_ref());
-    let node = registration.map_or_else(
-        Span::none,
-        |node| tracing::info_span!("node", node_id = %node.node_id),
-    );
-    serve(config, daemon).instrument(node).await
-}
-
-async fn serve(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let (tasks, parts) = (daemon.tasks.clone(), daemon.parts.clone());
     let bound = daemon.bind(&config.settings)?;
     let addr = bound.local_addr();

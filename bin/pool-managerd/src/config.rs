@@ -205,7 +205,7 @@ pub(crate) struct Cloud {
 impl Config {
     pub(crate) fn from_environment(environment: Environment) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let settings = Settings::read(&environment, &PROGRAM, DEFAULT_PORT, &mut problems);
+        let mut settings = Settings::read(&environment, &PROGRAM, DEFAULT_PORT, &mut problems);
         let raw: Raw = environment.into_raw(&mut problems);
         let p = &mut problems;
         let is_cloud = settings.is_cloud;
@@ -234,6 +234,7 @@ impl Config {
         // Looked at in every profile: a typing error must not wait for the day the profile changes.
         let joins = is_cloud && register;
         let node_id = node_id(p, raw.pool_managerd_node_id, is_cloud);
+        settings.node = node_id.as_ref().map(ToString::to_string);
         let machine_id: Option<MachineId> =
             p.optional("POOL_MANAGERD_MACHINE_ID", raw.pool_managerd_machine_id);
         let address: Option<HttpUrl> = needed(p, joins, "POOL_MANAGERD_ADDRESS", raw.pool_managerd_address);

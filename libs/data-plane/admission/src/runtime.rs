@@ -154,11 +154,14 @@ impl Admission {
         patience: Duration,
     ) -> Result<Lease, Refusal> {
         let mut receiver = None;
-        let arrival = self.0.decide(|core, now| {
-            core.arrive(&ask, now, || {
-                let (sender, woken) = oneshot::channel();
-                receiver = Some(woken);
-                sender
+        let placing = tracing::debug_span!(target: telemetry::REQUEST, "placement");
+        let arrival = placing.in_scope(|| {
+            self.0.decide(|core, now| {
+                core.arrive(&ask, now, || {
+                    let (sender, woken) = oneshot::channel();
+                    receiver = Some(woken);
+                    sender
+                })
             })
         });
         let (ticket, known) = match arrival {

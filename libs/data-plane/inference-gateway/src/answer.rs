@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pool_registry_types::ErrorCode;
 use stream_proxy::{ProxyBody, StreamError};
+use tracing::Span;
 
-use crate::{record::Record, sse::EventStream};
+use crate::{about::tell, record::Record, sse::EventStream};
 
 /// The body of an answer of the gateway.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Passing {
     pub(crate) lease: Option<Lease>,
     pub(crate) events: Option<EventStream>,
     pub(crate) record: Record,
+    /// Around all of it; off by default.
+    pub(crate) span: Span,
 }
 
 impl Passing {
@@ -84,11 +87,9 @@ impl Passing {
             }
         };
         self.record.broke_off(code, message);
-        let endpoint = lease
-            .endpoint()
-            .map(|endpoint| tracing::field::display(&endpoint.key));
-        tracing::info!(
-            endpoint,
+        tell!(
+            info,
+            self.record.about(),
             code = code.as_str(),
             "an answer broke off after it had begun"
         );
@@ -111,7 +112,12 @@ impl Passing {
                     let whole = match events.push(data) {
                         Ok(whole) => whole,
                         Err(error) => {
-                            tracing::warn!(%error, "an engine does not speak server-sent events");
+                            tell!(
+                                warn,
+                                self.record.about(),
+                                %error,
+                                "an engine does not speak server-sent events; check what it is, and its version"
+                            );
                             return Poll::Ready(self.end(None).map(|last| Ok(Frame::data(last))));
                         }
                     };
@@ -145,7 +151,11 @@ impl Body for GatewayBody {
         match &mut self.0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Passing(passing) => passing.poll_frame(cx),
+            Kind::Passing(passing) if passing.span.is_disabled() => passing.poll_frame(cx),
+            Kind::Passing(passing) => {
+                let span = passing.span.clone();
+                span.in_scope(|| passing.poll_frame(cx))
+            }
         }
     }
 

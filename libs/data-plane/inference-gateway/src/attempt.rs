@@ -6,7 +6,10 @@ use pool_registry_types::{ErrorCode, headers};
 use routing_table::Hop;
 use stream_proxy::{ForwardError, ProxyBody};
 
-use crate::reply::{self, Fault};
+use crate::{
+    about::{About, tell},
+    reply::{self, Fault},
+};
 
 /// What a try came to.
 #[derive(Debug)]
@@ -22,17 +25,23 @@ pub(crate) enum Attempt {
     GivenUp(Fault),
 }
 
-/// Reads the result of forwarding to an endpoint behind `hop`.
-pub(crate) fn judge(result: Result<Response<ProxyBody>, ForwardError>, hop: Hop) -> Attempt {
+/// Reads the result of forwarding the request that this is about to an endpoint behind `hop`.
+pub(crate) fn judge(
+    result: Result<Response<ProxyBody>, ForwardError>,
+    hop: Hop,
+    about: About<'_>,
+) -> Attempt {
     let response = match result {
         Ok(response) => response,
-        Err(error) => return judge_error(&error),
+        Err(error) => return judge_error(&error, about),
     };
     if hop == Hop::Node && response.headers().contains_key(headers::REFUSAL) {
         return judge_refusal(response.headers());
     }
     if hop == Hop::Node && told_load(response.headers()).is_none() {
-        tracing::warn!(
+        tell!(
+            warn,
+            about,
             status = response.status().as_u16(),
             "an answer did not come from a node's data path: check that the node's address leads to its pool-managerd \
              and that both have the same LLORCH_API_TOKEN"
@@ -75,8 +84,8 @@ pub(crate) fn judge(result: Result<Response<ProxyBody>, ForwardError>, hop: Hop)
     }
 }
 
-fn judge_error(error: &ForwardError) -> Attempt {
-    let fault = reply::failed(error);
+fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
+    let fault = reply::failed(error, about);
     let outcome = match error {
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
             Outcome::Failed(Failure::Unreachable)

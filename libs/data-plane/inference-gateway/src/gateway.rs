@@ -19,10 +19,13 @@ use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
 use routing_table::{Hop, RoutingTable};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use telemetry::TRACEPARENT;
 use tokio::{sync::watch, time::Instant};
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     Aliases, GatewayMetrics,
+    about::tell,
     answer::{GatewayBody, Passing},
     attempt::{Attempt, judge, told_load},
     budget::RetryBudget,
@@ -161,8 +164,9 @@ impl Gateway {
             (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
                 let route = route.unwrap_or(route::OTHER);
                 let id = request.extensions().get().cloned();
-                let mut record = Record::begin(&self.0.metrics, route, id);
-                let result = self.infer(route, request, &mut record).await;
+                let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
+                let span = record.span();
+                let result = self.infer(route, request, &mut record).instrument(span).await;
                 if let Err(fault) = &result {
                     record.refused(fault, |model| self.0.tables.borrow().names(model));
                 }
@@ -206,7 +210,7 @@ impl Gateway {
             let life = lease
                 .endpoint()
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
-            let (outcome, fault) = match self.attempt(&lease, &mut outbound, &journey).await {
+            let (outcome, fault) = match self.attempt(&lease, &mut outbound, &journey, record).await {
                 Attempt::Answer { response, outcome } => {
                     match self
                         .answer(route, *response, outcome, lease, record, &journey)
@@ -252,10 +256,13 @@ impl Gateway {
             ticket: journey.ticket,
         };
         let patience = journey.patience_left(self.0.admission.max_wait());
+        let span =
+            tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
         match self
             .0
             .admission
             .acquire_within(ask, journey.deadline, patience)
+            .instrument(span)
             .await
         {
             Ok(lease) => {
@@ -273,7 +280,13 @@ impl Gateway {
         }
     }
 
-    async fn attempt(&self, lease: &Lease, outbound: &mut Outbound, journey: &Journey) -> Attempt {
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        outbound: &mut Outbound,
+        journey: &Journey,
+        record: &Record,
+    ) -> Attempt {
         let Some(endpoint) = lease.endpoint() else {
             return Attempt::GivenUp(Fault::new(ErrorCode::Internal, "a slot without an endpoint"));
         };
@@ -295,11 +308,38 @@ impl Gateway {
             deadline: journey.deadline,
             ..self.0.config.clocks
         };
-        let result = self.0.proxy.forward(&endpoint.target, outbound, clocks).await;
-        if let Err(error) = &result {
-            tracing::info!(endpoint = %endpoint.key, error = error as &dyn std::error::Error, "a try failed");
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            "dispatch",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            endpoint = %endpoint.key,
+            attempt = journey.attempts,
+            status = field::Empty,
+        );
+        if let Some(trace) = telemetry::trace_of(&span) {
+            // What the endpoint does is a part of this try.
+            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            let value = HeaderValue::from_bytes(&trace.to_header());
+            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
-        judge(result, endpoint.hop)
+        let sending = self.0.proxy.forward(&endpoint.target, outbound, clocks);
+        let result = sending.instrument(span.clone()).await;
+        if let Err(error) = &result {
+            tell!(
+                info,
+                record.about(),
+                error = error as &dyn std::error::Error,
+                "a try failed"
+            );
+        }
+        if !span.is_disabled() {
+            match &result {
+                Ok(response) => span.record("status", response.status().as_u16()),
+                Err(_) => span.record("otel.status_code", "ERROR"),
+            };
+        }
+        judge(result, endpoint.hop, record.about())
     }
 
     /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken in whole.
@@ -334,7 +374,8 @@ impl Gateway {
             parts.headers.remove(CONTENT_LENGTH);
         }
         let body = if is_small && !is_events {
-            match body.collect().await {
+            let span = stream_span();
+            match body.collect().instrument(span).await {
                 Ok(whole) => {
                     let whole = whole.to_bytes();
                     lease.ended(Outcome::Served);
@@ -344,7 +385,9 @@ impl Gateway {
                 }
                 Err(error) => {
                     lease.ended(Outcome::Failed(Failure::Broken));
-                    tracing::info!(
+                    tell!(
+                        info,
+                        record.about(),
                         error = &error as &dyn std::error::Error,
                         "an answer broke off before it was passed on"
                     );
@@ -363,10 +406,16 @@ impl Gateway {
                 lease: Some(lease),
                 events: is_events.then(|| EventStream::new(dialect)),
                 record: record.take(),
+                span: stream_span(),
             })
         };
         Ok(Response::from_parts(parts, body))
     }
+}
+
+/// Around an answer, from its first byte to its last.
+fn stream_span() -> Span {
+    tracing::debug_span!(target: telemetry::REQUEST, "stream")
 }
 
 fn wrong_method(method: &Method, path: &str, allowed: &'static str) -> Fault {

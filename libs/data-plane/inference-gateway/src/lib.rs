@@ -9,6 +9,7 @@
 //! place of an alias ([`Aliases`]). Hop-by-hop headers and the
 //! client's `Authorization` stop here. Prompts and completions never reach a log.
 
+mod about;
 mod aliases;
 mod answer;
 mod attempt;

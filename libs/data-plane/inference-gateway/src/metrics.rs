@@ -146,12 +146,6 @@ pub(crate) struct Series {
     pub(crate) token_gap: Histogram,
 }
 
-impl Series {
-    pub(crate) fn pool(&self) -> &str {
-        &self.pool
-    }
-}
-
 #[derive(Default)]
 struct Known {
     by_model: HashMap<Arc<str>, HashMap<EndpointKey, Arc<Series>>>,

@@ -13,12 +13,15 @@ use admission::Lease;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_server::RequestId;
 use memchr::memmem;
-use pool_registry_types::{ErrorCode, NodeId};
+use pool_registry_types::ErrorCode;
+use routing_table::EndpointKey;
 use telemetry::{TRACEPARENT, TraceContext};
 use tokio::time::Instant;
+use tracing::{Span, field};
 
 use crate::{
     GatewayMetrics,
+    about::About,
     dialect::Dialect,
     journey::Journey,
     metrics::{Outcome, Series},
@@ -50,8 +53,10 @@ struct Open {
     request_id: Option<RequestId>,
     trace: Option<TraceContext>,
     model: Option<String>,
-    /// The node it was with last.
-    node: Option<NodeId>,
+    /// Where it is, or was last.
+    place: Option<EndpointKey>,
+    /// Around all that is done for it; off by default.
+    span: Span,
     started: Instant,
     queued: Duration,
     series: Option<Arc<Series>>,
@@ -79,15 +84,37 @@ struct Stream {
 
 impl Record {
     /// A request has come.
-    pub(crate) fn begin(metrics: &GatewayMetrics, route: Route, request_id: Option<RequestId>) -> Self {
+    pub(crate) fn begin(
+        metrics: &GatewayMetrics,
+        route: Route,
+        request_id: Option<RequestId>,
+        headers: &HeaderMap,
+    ) -> Self {
         metrics.began();
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            "request",
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            request_id = request_id.as_ref().map(RequestId::as_str),
+            endpoint = route.path,
+            model = field::Empty,
+            node = field::Empty,
+            pool = field::Empty,
+            replica = field::Empty,
+            outcome = field::Empty,
+            code = field::Empty,
+            tokens = field::Empty,
+        );
+        telemetry::continue_trace(&span, headers);
         Self(Some(Box::new(Open {
             metrics: metrics.clone(),
             route,
             request_id,
             trace: None,
             model: None,
-            node: None,
+            place: None,
+            span,
             started: Instant::now(),
             queued: Duration::ZERO,
             series: None,
@@ -104,9 +131,22 @@ impl Record {
         Self(self.0.take())
     }
 
+    /// What is done for it is done in this span.
+    pub(crate) fn span(&self) -> Span {
+        self.0.as_ref().map_or_else(Span::none, |open| open.span.clone())
+    }
+
+    /// What a line in the log is to say of it.
+    pub(crate) fn about(&self) -> About<'_> {
+        self.0.as_ref().map_or_else(About::default, |open| open.about())
+    }
+
     /// It is for this model, whoever serves it.
     pub(crate) fn asked(&mut self, model: &str) {
         if let Some(open) = &mut self.0 {
+            if !open.span.is_disabled() {
+                open.span.record("model", model);
+            }
             open.model = Some(model.to_owned());
         }
     }
@@ -116,12 +156,15 @@ impl Record {
     pub(crate) fn trace(&mut self, headers: &mut HeaderMap) -> Option<(HeaderName, HeaderValue)> {
         let open = self.0.as_mut()?;
         let from_client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let ours = match from_client.and_then(TraceContext::parse) {
-            Some(theirs) => theirs.child(),
-            None => {
+        let theirs = from_client.and_then(TraceContext::parse);
+        let exported = telemetry::trace_of(&open.span);
+        let ours = match (theirs, exported) {
+            (Some(_), Some(exported)) => exported,
+            (Some(theirs), None) => theirs.child(),
+            (None, exported) => {
                 // It belongs to a trace that there is not.
                 headers.remove(TRACESTATE);
-                TraceContext::new()
+                exported.unwrap_or_default()
             }
         };
         open.trace = Some(ours);
@@ -141,7 +184,8 @@ impl Record {
             .is_some_and(|models| models.contains(&journey.model));
         open.leave();
         open.queued = journey.queued;
-        open.node = Some(endpoint.key.node.clone());
+        open.place = Some(endpoint.key.clone());
+        open.record_place();
         open.series = is_known.then(|| open.metrics.series(&journey.model, &endpoint.key));
         if let Some(series) = &open.series {
             series.running.inc();
@@ -241,6 +285,37 @@ impl Stream {
 }
 
 impl Open {
+    fn about(&self) -> About<'_> {
+        About {
+            request_id: self.request_id.as_ref(),
+            model: self.model.as_deref(),
+            place: self.place.as_ref(),
+        }
+    }
+
+    fn record_place(&self) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let about = self.about();
+        self.span.record("node", about.node());
+        self.span.record("pool", about.pool());
+        self.span.record("replica", about.replica());
+    }
+
+    /// What is left to say of it in its span.
+    fn record_end(&self, tokens: u64) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("outcome", self.outcome.as_str());
+        self.span.record("tokens", tokens);
+        if let Some((code, _)) = &self.fault {
+            self.span.record("code", code.as_str());
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
+
     fn leave(&mut self) {
         if std::mem::take(&mut self.is_running)
             && let Some(series) = &self.series
@@ -274,15 +349,17 @@ impl Open {
     }
 
     /// The one line in the log that every request has. Nothing of what it said or was answered is in it.
-    fn log(&self, series: &Series, first: Option<Duration>) {
+    fn log(&self, first: Option<Duration>) {
+        let about = self.about();
         tracing::info!(
             target: ACCESS,
-            request_id = self.request_id.as_ref().map(RequestId::as_str),
+            request_id = about.request_id(),
             trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
             endpoint = self.route.path,
-            model = self.model.as_deref(),
-            node = self.node.as_ref().map(NodeId::as_str),
-            pool = self.node.is_some().then(|| series.pool()),
+            model = about.model,
+            node = about.node(),
+            pool = about.pool(),
+            replica = about.replica(),
             outcome = self.outcome.as_str(),
             code = self.fault.as_ref().map(|(code, _)| code.as_str()),
             tokens = self.tokens(),
@@ -320,9 +397,10 @@ impl Drop for Open {
             .unwrap_or_else(|| Arc::new(self.metrics.nowhere(None)));
         let first = self.stream.as_ref().and_then(|stream| stream.first);
         let first = first.map(|first| first.saturating_duration_since(self.started));
-        let queued = self.node.as_ref().map(|_| self.queued);
+        let queued = self.place.as_ref().map(|_| self.queued);
         let tokens = self.rest();
-        self.log(&series, first);
+        self.log(first);
+        self.record_end(self.tokens());
         series.tokens.inc_by(tokens);
         series.duration.observe(self.started.elapsed());
         queued
@@ -351,7 +429,7 @@ impl Drop for Open {
                 code,
                 message,
                 model: self.model.take(),
-                node_id: self.node.take(),
+                node_id: self.place.take().map(|place| place.node),
             });
         }
     }

@@ -13,7 +13,12 @@ use pool_registry_types::{ErrorCode, headers};
 use serde::Serialize;
 use stream_proxy::ForwardError;
 
-use crate::{answer::GatewayBody, dialect::Dialect, peek::PeekError};
+use crate::{
+    about::{About, tell},
+    answer::GatewayBody,
+    dialect::Dialect,
+    peek::PeekError,
+};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -131,7 +136,7 @@ pub(crate) fn refused(refusal: &Refusal, model: &str, alias: Option<&str>) -> Fa
 }
 
 /// What a client is told when the last try failed. Addresses of nodes are none of its business.
-pub(crate) fn failed(error: &ForwardError) -> Fault {
+pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
     let (code, message) = match error {
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => (
             ErrorCode::NodeUnavailable,
@@ -147,7 +152,7 @@ pub(crate) fn failed(error: &ForwardError) -> Fault {
             "the request's deadline passed before the engine answered",
         ),
         ForwardError::Local(source) => {
-            tracing::warn!(%source, "no connection can be opened: raise the limit of open files (ulimit -n)");
+            tell!(warn, about, %source, "no connection can be opened: raise the limit of open files (ulimit -n)");
             (
                 ErrorCode::PoolUnavailable,
                 "this gateway cannot open more connections just now",

@@ -175,9 +175,10 @@ async fn fits_beside(crew: &Crew, old: &PoolSpec, new: &Arc<PoolSpec>) -> bool {
         return false;
     }
     let (vram, new) = (crew.shared.vram.clone(), new.clone());
+    let span = tracing::Span::current();
     let promise = tokio::task::spawn_blocking(move || {
-        vram.promise(new.device_mask.as_deref(), vram_needed(&new))
-            .is_ok()
+        let promised = || vram.promise(new.device_mask.as_deref(), vram_needed(&new));
+        span.in_scope(promised).is_ok()
     });
     promise.await.unwrap_or(false)
 }

@@ -38,9 +38,10 @@ impl Running {
         let (shared, spec, replica_id) = (shared.clone(), spec.clone(), replica_id.clone());
         // File systems and drivers may keep one waiting, and a process needs the runtime it is started in.
         let runtime = tokio::runtime::Handle::current();
+        let span = tracing::Span::current();
         let start = move || {
             let _entered = runtime.enter();
-            start(&shared, &spec, &replica_id)
+            span.in_scope(|| start(&shared, &spec, &replica_id))
         };
         tokio::task::spawn_blocking(start)
             .await

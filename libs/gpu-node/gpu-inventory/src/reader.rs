@@ -33,11 +33,13 @@ impl Reader {
     /// Starts the thread. Where the system gives none, every reading says so.
     pub(crate) fn start(source: Box<dyn GpuSource>) -> Self {
         let shared = Arc::new(Shared::default());
+        // The thread's lines say what those of its starter say.
+        let span = tracing::Span::current();
         let thread = std::thread::Builder::new()
             .name("gpu-inventory".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || serve(&shared, source)
+                move || span.in_scope(|| serve(&shared, source))
             });
         if let Err(error) = thread {
             let mut state = shared.state.lock();

@@ -106,9 +106,11 @@ impl HandoffWatcher {
             scanned: false,
             on_event,
         };
+        // The thread's lines say what those of its starter say.
+        let span = tracing::Span::current();
         let thread = thread::Builder::new()
             .name("handoff-watcher".to_owned())
-            .spawn(move || loop_.run())?;
+            .spawn(move || span.in_scope(|| loop_.run()))?;
         Ok(Self {
             inbox,
             thread: Some(thread),

@@ -94,13 +94,11 @@ impl LocalNode {
         let (first_scan, scanned) = watch::channel(false);
         let handoffs = HandoffCounts::new();
         let counts = handoffs.clone();
-        // The watcher's thread says whose handoffs they are.
-        let of_node = tracing::Span::current();
         let watcher = HandoffWatcher::start_with_rule(watched, Some(rule), move |event| {
             counts.count(&event);
             match event {
                 Event::Scanned => drop(first_scan.send(true)),
-                event => of_node.in_scope(|| apply(&applied, event)),
+                event => apply(&applied, event),
             }
         })?;
         tasks.spawn(
@@ -219,7 +217,9 @@ impl LocalNode {
 
     /// Asks the driver off the async threads.
     async fn refresh_vram(self) {
-        if let Err(error) = tokio::task::spawn_blocking(move || self.report()).await {
+        let span = tracing::Span::current();
+        let reading = tokio::task::spawn_blocking(move || span.in_scope(|| self.report()));
+        if let Err(error) = reading.await {
             tracing::error!(%error, "the GPUs cannot be read");
         }
     }

@@ -15,12 +15,14 @@ use http_server::{ApiError, HttpService, RequestBody, RequestId};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use telemetry::TRACEPARENT;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
 
 use crate::{
     NodeMetrics,
     engine_body::EngineBody,
-    refusal::{NoAnswer, Refusal, tell},
+    refusal::{About, NoAnswer, Refusal, tell},
     slot::Slot,
 };
 
@@ -80,6 +82,9 @@ struct Shared {
     /// `None`: a slot comes back at once when its request is given up.
     aftercare: Option<Aftercare>,
     metrics: NodeMetrics,
+    /// What says in each line which node this is. Requests are served outside of it: it is on at every level, so entering it
+    /// costs, and a line about a request is rare.
+    node: Span,
 }
 
 /// The body of a node's answer: an engine's, or one of our own.
@@ -87,7 +92,7 @@ pub type NodeBody = Either<EngineBody, ControlBody>;
 
 impl<S> DataPath<S> {
     /// The way to the engines of `registry`, before `inner`. `aftercare` keeps the slot of a request that was given
-    /// up until its engine has stopped.
+    /// up until its engine has stopped. The span it is made in is around each line that it logs.
     #[must_use]
     pub fn new(
         registry: PoolRegistry,
@@ -104,6 +109,7 @@ impl<S> DataPath<S> {
                 config,
                 aftercare,
                 metrics,
+                node: Span::current(),
             }),
             inner,
         }
@@ -123,13 +129,23 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
             return Refusal::from(error).into_response().map(Either::Right);
         }
         let Some((pool, path)) = engine_path(request.uri().path()) else {
-            return self.inner.respond(request).await.map(Either::Right);
+            // What operators ask for is rare, and may be worth a line.
+            let id = request.extensions().get().map(RequestId::as_str);
+            let span = tracing::error_span!(parent: &self.shared.node, "request", request_id = id);
+            let answer = self.inner.respond(request).instrument(span);
+            return answer.await.map(Either::Right);
         };
         // The path that goes on begins with the slash before its first part.
         let after = request.uri().path().len() - path.len() - 1;
         let answer = match PoolId::new(pool) {
             Ok(pool) => {
-                let answer = self.shared.serve(&pool, after, request).await;
+                let span = self.shared.span(&pool, &request);
+                let serving = self.shared.serve(&pool, after, request, &span);
+                let answer = serving.instrument(span.clone()).await;
+                if let (Err(refusal), false) = (&answer, span.is_disabled()) {
+                    span.record("code", refusal.code().as_str());
+                    span.record("otel.status_code", "ERROR");
+                }
                 self.shared
                     .metrics
                     .count(&pool, answer.as_ref().err().map(Refusal::code));
@@ -151,15 +167,37 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
+    /// Around all that is done for a request; off by default (see [`telemetry::REQUEST`]).
+    fn span(&self, pool: &PoolId, request: &Request<RequestBody>) -> Span {
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            parent: &self.node,
+            "request",
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            request_id = request.extensions().get().map(RequestId::as_str),
+            model = field::Empty,
+            pool_id = %pool,
+            replica_id = field::Empty,
+            code = field::Empty,
+        );
+        telemetry::continue_trace(&span, request.headers());
+        span
+    }
+
     async fn serve(
         &self,
         pool: &PoolId,
         after: usize,
         request: Request<RequestBody>,
+        span: &Span,
     ) -> Result<Response<EngineBody>, Refusal> {
         let (mut parts, body) = request.into_parts();
         let model = model_of(&mut parts.headers)?;
         let model = model.as_deref();
+        if let (Some(model), false) = (model, span.is_disabled()) {
+            span.record("model", model);
+        }
         // Before the body is read: who comes in vain shall know at once. And without a slot: a body that takes its
         // time must not keep others waiting.
         self.registry
@@ -168,11 +206,15 @@ impl Shared {
         let path = engine_path_of(&parts, after)?;
         let id = parts.extensions.get::<RequestId>();
         let own = id.map(|id| (headers::REQUEST_ID, id.header_value()));
+        let about = About {
+            request_id: id,
+            model,
+        };
         let body = body
             .read_all(self.config.max_body_bytes)
             .await
             .map_err(ApiError::from)?;
-        let outbound = Outbound {
+        let mut outbound = Outbound {
             withheld: &NOT_FORWARDED,
             own: own.into_iter().collect(),
             ..Outbound::new(parts.method, path, parts.headers, body)
@@ -180,15 +222,20 @@ impl Shared {
         // How long the node may take until its answer begins, asleep or awake.
         let until = Instant::now() + self.config.clocks.first_byte;
         let mut tried = Vec::new();
-        let mut slot = self.find(pool, model, &mut tried, until).await?;
+        let admission = || tracing::debug_span!(target: telemetry::REQUEST, "admission");
+        let finding = self.find(pool, model, &mut tried, until);
+        let mut slot = finding.instrument(admission()).await?;
         let mut resets = 0;
         loop {
-            let why = match self.ask(slot.lease(), &outbound).await {
+            if !span.is_disabled() {
+                span.record("replica_id", slot.lease().replica_id().as_str());
+            }
+            let why = match self.ask(slot.lease(), &mut outbound).await {
                 Ok(answer) => return Ok(answered(answer, slot)),
                 Err(why) => why,
             };
             let lease = slot.lease();
-            why.log(lease);
+            self.node.in_scope(|| why.log(lease, about));
             let refusal = Refusal::no_answer(lease, &why);
             resets += usize::from(why.is_reset());
             let may_go_elsewhere = why.is_unreachable() || (why.is_reset() && resets <= MAX_RESETS);
@@ -197,13 +244,17 @@ impl Shared {
             }
             tried.push(lease.replica_id().clone());
             if why.is_unreachable() {
-                report(lease.pool_id(), lease.replica_id(), &lease.unreachable());
+                self.node.in_scope(|| {
+                    let span = tracing::error_span!("request", request_id = about.request_id(), model);
+                    span.in_scope(|| report(lease.pool_id(), lease.replica_id(), &lease.unreachable()));
+                });
                 slot.done();
             }
             if tried.len() >= MAX_ENGINES_TRIED {
                 return Err(refusal);
             }
-            slot = match self.find(pool, model, &mut tried, until).await {
+            let finding = self.find(pool, model, &mut tried, until);
+            slot = match finding.instrument(admission()).await {
                 Ok(other) => other,
                 // That it may be served soon is worth more to know than that one engine is gone.
                 Err(other) if other.is_momentary() => return Err(other),
@@ -253,12 +304,30 @@ impl Shared {
         Refusal::asleep(pool, self.registry.pool_slots(pool))
     }
 
-    async fn ask(&self, lease: &SlotLease, outbound: &Outbound) -> Result<Response<ProxyBody>, NoAnswer> {
-        let answer = self
-            .proxy
-            .forward(lease.url(), outbound, self.config.clocks)
-            .await
-            .map_err(NoAnswer::Failed)?;
+    async fn ask(&self, lease: &SlotLease, outbound: &mut Outbound) -> Result<Response<ProxyBody>, NoAnswer> {
+        let span = tracing::debug_span!(
+            target: telemetry::REQUEST,
+            "dispatch",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            replica_id = %lease.replica_id(),
+            status = field::Empty,
+        );
+        if let Some(trace) = telemetry::trace_of(&span) {
+            // What the engine does is a part of this try.
+            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            let value = HeaderValue::from_bytes(&trace.to_header());
+            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
+        }
+        let sending = self.proxy.forward(lease.url(), outbound, self.config.clocks);
+        let answer = sending.instrument(span.clone()).await;
+        if !span.is_disabled() {
+            match &answer {
+                Ok(answer) => span.record("status", answer.status().as_u16()),
+                Err(_) => span.record("otel.status_code", "ERROR"),
+            };
+        }
+        let answer = answer.map_err(NoAnswer::Failed)?;
         if answer.status().is_informational() {
             return Err(NoAnswer::SwitchedProtocols);
         }

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use stream_proxy::{ProxyBody, StreamError};
+use tracing::Span;
 
 use crate::slot::Slot;
 
@@ -17,6 +18,8 @@ use crate::slot::Slot;
 pub struct EngineBody {
     body: ProxyBody,
     slot: Option<Slot>,
+    /// Around all of it; off by default.
+    span: Span,
 }
 
 impl EngineBody {
@@ -24,18 +27,11 @@ impl EngineBody {
         Self {
             body,
             slot: Some(slot),
+            span: tracing::debug_span!(target: telemetry::REQUEST, "stream"),
         }
     }
-}
 
-impl Body for EngineBody {
-    type Data = Bytes;
-    type Error = StreamError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             // It broke off: the engine may still be at it.
@@ -48,6 +44,22 @@ impl Body for EngineBody {
             }
         }
         Poll::Ready(frame)
+    }
+}
+
+impl Body for EngineBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if self.span.is_disabled() {
+            return self.poll(cx);
+        }
+        let span = self.span.clone();
+        span.in_scope(|| self.poll(cx))
     }
 
     fn is_end_stream(&self) -> bool {

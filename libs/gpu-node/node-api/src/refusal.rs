@@ -2,7 +2,7 @@
 
 use axum::{body::Body as ControlBody, response::IntoResponse as _};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::ALLOW};
-use http_server::ApiError;
+use http_server::{ApiError, RequestId};
 use pool_registry::{ClaimError, PoolSlots, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, headers};
 use stream_proxy::ForwardError;
@@ -79,6 +79,20 @@ pub(crate) fn tell(answer: &mut HeaderMap, slots: PoolSlots) {
     answer.insert(headers::SLOTS_TOTAL, HeaderValue::from(slots.total));
 }
 
+/// Whom a line of the log is about. The spans of a request are off by default (see [`telemetry::REQUEST`]), so each line says
+/// itself to which request it belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) request_id: Option<&'a RequestId>,
+    pub(crate) model: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    pub(crate) fn request_id(self) -> Option<&'a str> {
+        self.request_id.map(RequestId::as_str)
+    }
+}
+
 /// What happened instead of an answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
@@ -103,12 +117,14 @@ impl NoAnswer {
     }
 
     /// Says it in the log.
-    pub(crate) fn log(&self, lease: &SlotLease) {
+    pub(crate) fn log(&self, lease: &SlotLease, about: About<'_>) {
         let error = match self {
             Self::Failed(error) => Some(error as &dyn std::error::Error),
             Self::SwitchedProtocols => None,
         };
         tracing::info!(
+            request_id = about.request_id(),
+            model = about.model,
             pool_id = %lease.pool_id(),
             replica_id = %lease.replica_id(),
             error,

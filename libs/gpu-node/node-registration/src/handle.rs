@@ -133,9 +133,10 @@ pub(crate) fn start(
     };
     // The thread logs to wherever its starter logs.
     let log = dispatcher::get_default(Clone::clone);
+    let span = tracing::Span::current();
     std::thread::Builder::new()
         .name("node-registration".to_owned())
-        .spawn(move || dispatcher::with_default(&log, || worker.run()))
+        .spawn(move || dispatcher::with_default(&log, || span.in_scope(|| worker.run())))
         .map_err(StartError::Thread)?;
     Ok(RegistrationHandle { shared })
 }

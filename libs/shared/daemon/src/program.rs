@@ -160,6 +160,8 @@ where
     if let Err(error) = telemetry::init(config.as_ref().log_format, "info") {
         return program.refuse(&error.to_string());
     }
+    let span = config.as_ref().span();
+    let _everything = span.enter();
     match live(program, config, listener, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -216,13 +218,15 @@ where
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let result = runtime.block_on(async {
+    // Within the caller's span, as this thread stays in it.
+    let life = async {
         let daemon = Daemon::start(program, config.as_ref(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
         // Stopped in order, but not always because somebody asked.
         tasks.outcome().map_err(StartError::from).map_err(E::from)
-    });
+    };
+    let result = runtime.block_on(life);
     // Not dropped: that would wait for a disk that hangs.
     runtime.shutdown_timeout(JOIN_TIMEOUT);
     result

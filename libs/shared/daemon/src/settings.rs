@@ -12,6 +12,7 @@ use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Clocks;
 use telemetry::LogFormat;
+use tracing::Span;
 
 use crate::Program;
 
@@ -96,6 +97,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// How logs are written.
     pub log_format: LogFormat,
+    /// Which node it is, where there are several: each line of its log says so. None is read from the environment.
+    pub node: Option<String>,
 }
 
 impl Settings {
@@ -154,7 +157,14 @@ impl Settings {
                 0..=86_400,
             ),
             log_format: p.parse(&named("LOG_FORMAT"), raw.log_format, LogFormat::Text),
+            node: None,
         }
+    }
+
+    /// What is around everything that is logged. At ERROR, so that a line that is let through is never without it.
+    pub(crate) fn span(&self) -> Span {
+        let node = self.node.as_ref();
+        node.map_or_else(Span::none, |node| tracing::error_span!("node", node_id = %node))
     }
 
     /// The full name of the common setting `name`.

@@ -75,8 +75,7 @@ impl Tasks {
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let span = tracing::info_span!("task", name);
-        self.spawn_tracked(name, OnPanic::RequestShutdown, span, future);
+        self.spawn_tracked(name, OnPanic::RequestShutdown, lasting_span(name), future);
     }
 
     /// As [`spawn`](Self::spawn), for a task that serves one client: a panic is logged and ends only this task.
@@ -97,8 +96,9 @@ impl Tasks {
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
     pub fn spawn_unjoined(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let set = Arc::clone(&self.set);
-        let task = async move { set.run(name, OnPanic::RequestShutdown, future).await };
-        start(task.instrument(tracing::info_span!("task", name)));
+        let parent = Span::current();
+        let task = async move { set.run(name, OnPanic::RequestShutdown, parent, future).await };
+        start(task.instrument(lasting_span(name)));
     }
 
     fn spawn_tracked(
@@ -110,11 +110,12 @@ impl Tasks {
     ) {
         let entry = Entry::new(&self.set, name);
         let id = entry.id;
+        let parent = Span::current();
         let abort = start(
             async move {
                 // Moved in, so that it is dropped with the task however the task ends.
                 let entry = entry;
-                entry.set.run(name, on_panic, future).await;
+                entry.set.run(name, on_panic, parent, future).await;
             }
             .instrument(span),
         );
@@ -194,12 +195,19 @@ impl fmt::Debug for Tasks {
 }
 
 impl TaskSet {
-    async fn run(&self, name: &'static str, on_panic: OnPanic, future: impl Future<Output = ()>) {
+    /// `parent` is where the task was spawned: that it panicked is told there, whatever spans of its own are let through.
+    async fn run(
+        &self,
+        name: &'static str,
+        on_panic: OnPanic,
+        parent: Span,
+        future: impl Future<Output = ()>,
+    ) {
         // Safe to assert: the future is dropped right after, and nobody sees what it left half-done
         // except through locks that do not poison.
         if let Err(payload) = AssertUnwindSafe(future).catch_unwind().await {
             let message = panic_message(payload.as_ref());
-            tracing::error!(task = name, panic = message, "a task panicked");
+            parent.in_scope(|| tracing::error!(task = name, panic = message, "a task panicked"));
             if on_panic == OnPanic::RequestShutdown {
                 // The first one is the cause; later ones may be its consequences.
                 let _ = self.panicked.set(name);
@@ -212,6 +220,13 @@ impl TaskSet {
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
 fn start(future: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
     tokio::spawn(future).abort_handle()
+}
+
+/// The span of a task that lives long. Where its level is not let through, the task goes on in the span that it was spawned in,
+/// so that what that says stands in its lines at every level.
+fn lasting_span(name: &'static str) -> Span {
+    let span = tracing::info_span!("task", name);
+    if span.is_disabled() { Span::current() } else { span }
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {

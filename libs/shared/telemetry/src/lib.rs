@@ -20,12 +20,14 @@ mod logs;
 mod lossy;
 mod metrics;
 mod process;
+mod spans;
 mod trace_context;
 
 pub use gauges::{counter, gauge, gauges};
 pub use histogram::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
 pub use logs::{InitError, LogFormat, LogFormatError, init};
 pub use metrics::Metrics;
+pub use spans::{REQUEST, continue_trace, trace_of};
 pub use trace_context::{TRACEPARENT, TraceContext};
 // Whoever registers metrics needs the very same version of these types.
 pub use prometheus_client;

@@ -14,5 +14,6 @@ mod answers;
 mod cancel;
 mod disconnects;
 mod failures;
+mod logs;
 mod refusals;
 mod watching;

@@ -9,5 +9,6 @@
 
 mod forwarding;
 mod guarding;
+mod logs;
 mod sleeping;
 mod support;

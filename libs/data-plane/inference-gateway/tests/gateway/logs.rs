@@ -1,0 +1,212 @@
+//! What is logged of requests: which one a line is about, and nothing of what was said.
+
+use std::{collections::BTreeSet, io, sync::Arc};
+
+use fake_engine::{Fault, Script};
+use http::{HeaderValue, Method};
+use inference_gateway::GatewayConfig;
+use parking_lot::Mutex;
+use routing_table::{Endpoint, Hop, RoutingTable};
+use serde_json::Value;
+use tracing::Level;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::harness::{Service, endpoint, engines, table, text, until};
+
+/// What must not be found in any line.
+const PROMPT: &str = "canary-prompt-4711";
+const CLIENT_TOKEN: &str = "canary-client-4711";
+const NODE_TOKEN: &str = "canary-node-4711";
+/// Of the engine's answers: the third token and the last of a whole one.
+const SAID: [&str; 2] = ["three", "sixteen"];
+
+/// Collects what is logged on this thread, which is everything here: the tests' runtimes have one.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Until the guard is dropped; spans have lines as well when they begin.
+    fn at(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_span_events(FmtSpan::NEW)
+            .with_max_level(level)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+
+    /// All lines about requests. The client of these tests goes through the same proxy, and says nothing.
+    fn lines(&self) -> Vec<Value> {
+        let ours = ["inference_gateway", "access", "admission", "placement", "request"];
+        let parsed = self
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .collect::<Vec<_>>();
+        parsed
+            .into_iter()
+            .filter(|line| {
+                let target = line["target"].as_str().unwrap();
+                ours.iter().any(|ours| target.starts_with(ours))
+            })
+            .collect()
+    }
+
+    /// The messages about one request, each of which says where it was.
+    fn messages(&self, id: &str, replica: &str) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        let about = lines.filter(|line| line["request_id"] == id && line["message"] != "request");
+        about
+            .map(|line| {
+                assert_eq!(
+                    [&line["model"], &line["node"], &line["pool"], &line["replica"]],
+                    ["tiny", "node-1", "pool-0", replica],
+                    "{line}"
+                );
+                line["message"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+}
+
+async fn chat(service: &Service, id: &str, model: &str, stream: bool) {
+    let body = format!(
+        r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#
+    );
+    let token = format!("Bearer {CLIENT_TOKEN}");
+    let headers = [("x-request-id", id), ("authorization", &token)];
+    let answer = service
+        .send(Method::POST, "/v1/chat/completions", &headers, &body)
+        .await;
+    text(answer).await;
+}
+
+fn failing(fault: Fault) -> Script {
+    Script {
+        fault: Some(fault),
+        ..Script::default()
+    }
+}
+
+/// Requests that are served, tried again, refused and broken off.
+async fn trouble() {
+    let all = engines([Script::default(), Script::default()]);
+    let service = Service::over(&all).await;
+    let [gone, _serving] = all;
+    gone.stop();
+    chat(&service, "retried", "tiny", false).await;
+    chat(&service, "unknown", "nobody-serves-this", false).await;
+    let engine = engines([failing(Fault::Cut(3))]);
+    let service = Service::with(GatewayConfig::default(), Default::default(), table(&engine)).await;
+    chat(&service, "broken", "tiny", false).await;
+    chat(&service, "cut", "tiny", true).await;
+    let engine = engines([Script::default()]);
+    let stranger = Endpoint {
+        hop: Hop::Node,
+        ..endpoint(&engine[0], "r0")
+    };
+    let config = GatewayConfig {
+        node_token: Some(HeaderValue::from_static(NODE_TOKEN)),
+        ..GatewayConfig::default()
+    };
+    let table = Arc::new(RoutingTable::new(1, vec![stranger]));
+    let service = Service::with(config, Default::default(), table).await;
+    chat(&service, "stranger", "tiny", false).await;
+}
+
+/// The line that every request has when it is over.
+fn is_over(log: &Log, id: &str) -> bool {
+    let mut lines = log.lines().into_iter();
+    lines.any(|line| line["target"] == "access" && line["request_id"] == id)
+}
+
+fn assert_says_nothing(log: &Log) {
+    let text = log.text();
+    for secret in [PROMPT, CLIENT_TOKEN, NODE_TOKEN].into_iter().chain(SAID) {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} is in a line");
+    }
+}
+
+// spec: SEE-17, AUTH-4, AUTH-5
+#[tokio::test]
+async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
+    for level in [Level::INFO, Level::TRACE] {
+        let (log, _guard) = Log::at(level);
+        trouble().await;
+        for id in ["retried", "unknown", "broken", "cut", "stranger"] {
+            until("each request has its last line", || is_over(&log, id)).await;
+        }
+        assert_says_nothing(&log);
+        for (id, expected) in [
+            ("retried", "a try failed"),
+            ("broken", "an answer broke off before it was passed on"),
+            ("cut", "an answer broke off after it had begun"),
+            ("stranger", "an answer did not come from a node's data path"),
+        ] {
+            let messages = log.messages(id, "r0");
+            assert!(
+                messages.iter().any(|message| message.starts_with(expected)),
+                "{expected:?} of {id} at {level} in {messages:?}"
+            );
+        }
+        for line in log.lines() {
+            // At the level of daemons there are no spans, so the line itself says it.
+            let in_spans = line["spans"].as_array().into_iter().flatten();
+            let new = std::iter::once(&line["span"]).chain(in_spans);
+            let says = |about: &Value| about["request_id"].is_string();
+            assert!(
+                says(&line) || (level == Level::TRACE && new.into_iter().any(says)),
+                "whose is {line}?"
+            );
+        }
+    }
+}
+
+// spec: SEE-18
+#[tokio::test]
+async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
+    let names = |log: &Log| -> BTreeSet<String> {
+        let lines = log.lines().into_iter();
+        let begun = lines.filter(|line| line["target"] == telemetry::REQUEST);
+        begun
+            .map(|line| line["span"]["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let serve = async |level| {
+        let (log, _guard) = Log::at(level);
+        let engines = engines([Script::default()]);
+        let service = Service::over(&engines).await;
+        chat(&service, "served", "tiny", true).await;
+        until("it is over", || is_over(&log, "served")).await;
+        log
+    };
+    assert_eq!(names(&serve(Level::INFO).await), BTreeSet::new());
+    let log = serve(Level::DEBUG).await;
+    let all = ["admission", "dispatch", "placement", "request", "stream"];
+    assert_eq!(names(&log), BTreeSet::from(all.map(str::to_owned)));
+    for line in log.lines().into_iter().filter(|line| line["message"] == "new") {
+        let parents = line["spans"].as_array().unwrap();
+        let is_below = parents.iter().any(|span| span["request_id"] == "served");
+        assert!(is_below || line["span"]["name"] == "request", "{line}");
+    }
+}

@@ -1,0 +1,162 @@
+//! What is logged of requests: which node and engine a line is about, for whom, and nothing of what was said.
+
+use std::{io, sync::Arc};
+
+use fake_engine::{FakeEngine, Script};
+use http::Method;
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tracing::Level;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::support::{CHAT, Node};
+
+/// What must not be found in any line.
+const PROMPT: &str = "canary-prompt-4711";
+const TOKEN: &str = "canary-token-4711";
+/// Of the engine's answer.
+const SAID: &str = "sixteen";
+
+/// Collects what is logged on this thread, which is everything here: the tests' runtimes have one.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Until the guard is dropped; spans have lines as well when they begin.
+    fn at(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_span_events(FmtSpan::NEW)
+            .with_max_level(level)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+
+    /// All lines that are about requests.
+    fn lines(&self) -> Vec<Value> {
+        let ours = ["node_api", "engine_probe", "pool_registry", "request"];
+        let lines: Vec<Value> = (self.text().lines())
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let is_ours = |line: &Value| {
+            let target = line["target"].as_str().unwrap();
+            ours.iter().any(|ours| target.starts_with(ours))
+        };
+        lines.into_iter().filter(is_ours).collect()
+    }
+}
+
+/// What a line, or a span around it, says under `name`.
+fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
+    let spans = line["spans"].as_array().into_iter().flatten();
+    let mut all = std::iter::once(line)
+        .chain(std::iter::once(&line["span"]))
+        .chain(spans);
+    all.find_map(|place| place[name].as_str())
+}
+
+/// One engine that is gone, another that serves, and an operator who drains it.
+async fn trouble() {
+    let gone = FakeEngine::start(Script::default()).unwrap();
+    let serving = FakeEngine::start(Script::default()).unwrap();
+    // As the agent is: within the span that says which node it is.
+    let agent = tracing::error_span!("node", node_id = "gpu-1");
+    let node = agent.in_scope(|| Node::over(&[&gone, &serving]));
+    gone.stop();
+    let token = format!("Bearer {TOKEN}");
+    let headers = [
+        ("x-request-id", "asked"),
+        ("x-llorch-model", "tiny"),
+        ("authorization", &token),
+    ];
+    let body = format!(r#"{{"model":"tiny","stream":true,"messages":[{{"content":"{PROMPT}"}}]}}"#);
+    // The engines take turns, and after a few refusals the one that is gone has none.
+    for _ in 0..10 {
+        let answer = node.send(Method::POST, CHAT, &headers, &body).await;
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+    }
+    let drain = "/v2/pools/pool-0/replicas/r1/drain";
+    let answer = node.send(Method::POST, drain, &headers, "").await;
+    assert_eq!(answer.status(), 200);
+}
+
+// spec: SEE-17, SEE-19, AUTH-4, AUTH-5
+#[tokio::test]
+async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
+    let did_not = "an engine did not answer";
+    let not_ready = "Engine is not ready and gets no requests";
+    let drained = "Drain changed";
+    for (level, expected) in [
+        (Level::WARN, &[not_ready][..]),
+        (Level::INFO, &[did_not, not_ready, drained]),
+        (Level::TRACE, &[did_not, not_ready, drained]),
+    ] {
+        let (log, _guard) = Log::at(level);
+        trouble().await;
+        let text = log.text();
+        for secret in [PROMPT, TOKEN, SAID] {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} is in a line");
+        }
+        let lines = log.lines();
+        // The line of a span that begins does not show what is around it.
+        for line in lines.iter().filter(|line| line["message"] != "new") {
+            assert_eq!(said(line, "node_id"), Some("gpu-1"), "{line}");
+            assert_eq!(said(line, "request_id"), Some("asked"), "{line}");
+        }
+        for expected in expected {
+            let begins = |line: &&Value| line["message"].as_str().unwrap().starts_with(expected);
+            let line = lines.iter().find(begins);
+            let line = line.unwrap_or_else(|| panic!("no {expected:?} at {level} in {text}"));
+            assert_eq!(line["pool_id"], "pool-0", "{line}");
+            assert!(line["replica_id"].is_string(), "{line}");
+            if *expected != drained {
+                assert_eq!(said(line, "model"), Some("tiny"), "{line}");
+            }
+        }
+    }
+}
+
+// spec: SEE-18
+#[tokio::test]
+async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
+    let begun = async |level| {
+        let (log, _guard) = Log::at(level);
+        trouble().await;
+        let mut names: Vec<String> = log
+            .lines()
+            .iter()
+            .filter(|line| line["target"] == telemetry::REQUEST)
+            .map(|line| line["span"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(begun(Level::INFO).await, [""; 0]);
+    assert_eq!(
+        begun(Level::DEBUG).await,
+        ["admission", "dispatch", "request", "stream"]
+    );
+}
