@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{body::Body, response::IntoResponse as _};
+use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
@@ -65,12 +66,14 @@ pub fn is_of_page(path: &str) -> bool {
 impl<S: HttpService> HttpService for Page<S> {
     type Body = Either<Body, S::Body>;
 
-    async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if is_of_page(path) {
-            return answer(&self.assets, request.method(), path, request.headers()).map(Either::Left);
+            let file = answer(&self.assets, request.method(), path, request.headers());
+            return future::Either::Left(future::ready(file.map(Either::Left)));
         }
-        self.inner.respond(request).await.map(Either::Right)
+        let answer = self.inner.respond(request);
+        future::Either::Right(answer.map(|response| response.map(Either::Right)))
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use routing_table::RoutingTable;
 
 /// How many requests of each model were given a slot.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    by_model: HashMap<String, u64>,
+    by_model: HashMap<String, u64, RandomState>,
     /// Of all models that no endpoint names; there is no end of those.
     unnamed: u64,
 }

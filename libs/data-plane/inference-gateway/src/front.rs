@@ -1,5 +1,6 @@
 //! The gateway beside whatever else a listener serves.
 
+use futures_util::{FutureExt as _, future};
 use http::{Request, Response};
 use http_body_util::Either;
 use http_server::{HttpService, RequestBody};
@@ -25,12 +26,14 @@ impl<S> Front<S> {
 impl<S: HttpService> HttpService for Front<S> {
     type Body = Either<GatewayBody, S::Body>;
 
-    async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
         if Gateway::serves(request.uri().path()) {
             // In a box: the state of a request on its way is large, and the server moves the future around it.
-            Box::pin(self.gateway.handle(request)).await.map(Either::Left)
+            let answer = Box::pin(self.gateway.handle(request));
+            future::Either::Left(answer.map(|response| response.map(Either::Left)))
         } else {
-            self.inner.respond(request).await.map(Either::Right)
+            let answer = self.inner.respond(request);
+            future::Either::Right(answer.map(|response| response.map(Either::Right)))
         }
     }
 }

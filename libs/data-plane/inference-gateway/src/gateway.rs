@@ -58,6 +58,14 @@ static NOT_FORWARDED: [HeaderName; 10] = [
     options::PIN_NODE,
 ];
 
+/// What nodes tell us and not our clients; the request's id is said by the server, once.
+static KEPT: [HeaderName; 4] = [
+    headers::SLOTS_FREE,
+    headers::SLOTS_TOTAL,
+    headers::REFUSAL,
+    headers::REQUEST_ID,
+];
+
 /// What the gateway may be told.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -142,7 +150,7 @@ impl Gateway {
     }
 
     /// Answers one request. Dropping the future, or the answer's body, cancels it up to the engine.
-    pub async fn handle(&self, request: Request<RequestBody>) -> Response<GatewayBody> {
+    pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
         let path = request.uri().path();
         let route = route::find(path);
         let dialect = route.map_or(Dialect::Plain, |route| route.dialect);
@@ -457,13 +465,11 @@ fn outbound(parts: Parts, body: Bytes) -> Outbound {
 
 /// Says where the answer comes from, and keeps to ourselves what nodes tell us.
 fn own_headers(answer: &mut HeaderMap, lease: &Lease, journey: &Journey) {
-    for name in [
-        headers::SLOTS_FREE,
-        headers::SLOTS_TOTAL,
-        headers::REFUSAL,
-        headers::REQUEST_ID,
-    ] {
-        answer.remove(name);
+    // An engine says nothing of the kind, and to look at its few headers costs less than to look each of these up.
+    if answer.keys().any(|name| KEPT.contains(name)) {
+        for name in &KEPT {
+            answer.remove(name);
+        }
     }
     if let Some(labels) = lease.labels() {
         answer.insert(headers::NODE, labels.node.clone());

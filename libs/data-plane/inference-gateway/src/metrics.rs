@@ -4,12 +4,13 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64},
     },
     time::SystemTime,
 };
 
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -144,11 +145,13 @@ pub(crate) struct Series {
     pub(crate) queue_wait: Histogram,
     pub(crate) first_token: Histogram,
     pub(crate) token_gap: Histogram,
+    /// The route of the first request that was served, and its count: most of those that follow are like it.
+    served: OnceLock<(&'static str, Counter<u64, AtomicU64>)>,
 }
 
 #[derive(Default)]
 struct Known {
-    by_model: HashMap<Arc<str>, HashMap<EndpointKey, Arc<Series>>>,
+    by_model: HashMap<Arc<str>, HashMap<EndpointKey, Arc<Series>, RandomState>, RandomState>,
     count: usize,
     /// For what is beyond the bounds.
     other: Option<Arc<Series>>,
@@ -261,16 +264,25 @@ impl GatewayMetrics {
     /// Counts a request that has ended.
     pub(crate) fn ended(&self, endpoint: &'static str, series: &Series, outcome: Outcome) {
         self.0.in_flight.dec();
-        self.0
-            .requests
-            .get_or_create(&RequestLabels {
-                endpoint,
-                model: Arc::clone(&series.model),
-                node: Arc::clone(&series.node),
-                pool: Arc::clone(&series.pool),
-                outcome: outcome.as_str(),
-            })
-            .inc();
+        if outcome == Outcome::Served
+            && let Some((route, count)) = series.served.get()
+            && *route == endpoint
+        {
+            count.inc();
+            return;
+        }
+        let count = self.0.requests.get_or_create_owned(&RequestLabels {
+            endpoint,
+            model: Arc::clone(&series.model),
+            node: Arc::clone(&series.node),
+            pool: Arc::clone(&series.pool),
+            outcome: outcome.as_str(),
+        });
+        count.inc();
+        if outcome == Outcome::Served {
+            // Another route may have been first.
+            let _ = series.served.set((endpoint, count));
+        }
     }
 
     pub(crate) fn saw(&self, seen: &Seen<'_>) {
@@ -334,6 +346,7 @@ impl GatewayMetrics {
             model,
             node,
             pool,
+            served: OnceLock::new(),
         }
     }
 }

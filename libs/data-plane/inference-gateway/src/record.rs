@@ -62,7 +62,8 @@ struct Open {
     series: Option<Arc<Series>>,
     /// It holds a slot.
     is_running: bool,
-    stream: Option<Stream>,
+    // In a box: most of a record would be this, and most records have none.
+    stream: Option<Box<Stream>>,
     /// The engine's own count of generated tokens.
     counted: Option<u64>,
     outcome: Outcome,
@@ -205,7 +206,7 @@ impl Record {
     pub(crate) fn streams(&mut self) {
         if let Some(open) = &mut self.0 {
             let now = Instant::now();
-            open.stream = Some(Stream {
+            open.stream = Some(Box::new(Stream {
                 events: 0,
                 told: 0,
                 first: None,
@@ -213,7 +214,7 @@ impl Record {
                 told_at: now,
                 gaps_us: [0; GAPS],
                 gaps: 0,
-            });
+            }));
         }
     }
 

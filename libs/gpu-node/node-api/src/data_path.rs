@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body as ControlBody;
 use engine_probe::{Aftercare, report};
+use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{AUTHORIZATION, EXPECT},
@@ -119,45 +120,38 @@ impl<S> DataPath<S> {
 impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
     type Body = NodeBody;
 
-    async fn respond(self, request: Request<RequestBody>) -> Response<NodeBody> {
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<NodeBody>> + Send {
         // They would make a tunnel or an echo of this process or of an engine.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let error = ApiError::new(
                 ErrorCode::MethodNotAllowed,
                 "this server takes neither CONNECT nor TRACE",
             );
-            return Refusal::from(error).into_response().map(Either::Right);
+            return future::Either::Right(future::Either::Right(refused(error)));
         }
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             // What operators ask for is rare, and may be worth a line.
             let id = request.extensions().get().map(RequestId::as_str);
             let span = tracing::error_span!(parent: &self.shared.node, "request", request_id = id);
             let answer = self.inner.respond(request).instrument(span);
-            return answer.await.map(Either::Right);
+            let answer = answer.map(|response| response.map(Either::Right));
+            return future::Either::Right(future::Either::Left(answer));
         };
         // The path that goes on begins with the slash before its first part.
         let after = request.uri().path().len() - path.len() - 1;
-        let answer = match PoolId::new(pool) {
-            Ok(pool) => {
-                let span = self.shared.span(&pool, &request);
-                let serving = self.shared.serve(&pool, after, request, &span);
-                let answer = serving.instrument(span.clone()).await;
-                if let (Err(refusal), false) = (&answer, span.is_disabled()) {
-                    span.record("code", refusal.code().as_str());
-                    span.record("otel.status_code", "ERROR");
-                }
-                self.shared
-                    .metrics
-                    .count(&pool, answer.as_ref().err().map(Refusal::code));
-                answer
+        match PoolId::new(pool) {
+            // In a box: the state of a request on its way is large, and the server moves the future around it.
+            Ok(pool) => future::Either::Left(Box::pin(self.shared.answer(pool, after, request))),
+            Err(error) => {
+                let refusal = refused(ApiError::invalid(error.to_string()));
+                future::Either::Right(future::Either::Right(refusal))
             }
-            Err(error) => Err(Refusal::from(ApiError::invalid(error.to_string()))),
-        };
-        answer.map_or_else(
-            |refusal| refusal.into_response().map(Either::Right),
-            |answer| answer.map(Either::Left),
-        )
+        }
     }
+}
+
+fn refused(error: ApiError) -> future::Ready<Response<NodeBody>> {
+    future::ready(Refusal::from(error).into_response().map(Either::Right))
 }
 
 /// The pool and the engine's path in a path of the data path.
@@ -167,6 +161,27 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
+    async fn answer(
+        self: Arc<Self>,
+        pool: PoolId,
+        after: usize,
+        request: Request<RequestBody>,
+    ) -> Response<NodeBody> {
+        let span = self.span(&pool, &request);
+        let serving = self.serve(&pool, after, request, &span);
+        let answer = serving.instrument(span.clone()).await;
+        if let (Err(refusal), false) = (&answer, span.is_disabled()) {
+            span.record("code", refusal.code().as_str());
+            span.record("otel.status_code", "ERROR");
+        }
+        self.metrics
+            .count(&pool, answer.as_ref().err().map(Refusal::code));
+        answer.map_or_else(
+            |refusal| refusal.into_response().map(Either::Right),
+            |answer| answer.map(Either::Left),
+        )
+    }
+
     /// Around all that is done for a request; off by default (see [`telemetry::REQUEST`]).
     fn span(&self, pool: &PoolId, request: &Request<RequestBody>) -> Span {
         let span = tracing::debug_span!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bearer_auth::AuthPolicy;
+use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, Request, Response,
     header::{HOST, ORIGIN},
@@ -49,15 +50,17 @@ impl<S> Authenticated<S> {
 impl<S: HttpService> HttpService for Authenticated<S> {
     type Body = Either<S::Body, Body>;
 
-    async fn respond(self, request: Request<RequestBody>) -> Response<Self::Body> {
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
             && !self.open.contains(&path)
             && let Err(refusal) = self.check(&request)
         {
-            return refusal.into_response_for(path).map(Either::Right);
+            let refusal = refusal.into_response_for(path).map(Either::Right);
+            return future::Either::Left(future::ready(refusal));
         }
-        self.inner.respond(request).await.map(Either::Left)
+        let answer = self.inner.respond(request);
+        future::Either::Right(answer.map(|response| response.map(Either::Left)))
     }
 }
 

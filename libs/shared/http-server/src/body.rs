@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{Limits, phase::ConnectionState, service::BoxError};
+use crate::{Limits, phase::ConnectionState, quiet_waker, service::BoxError};
 
 /// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
@@ -131,7 +131,13 @@ impl RequestBody {
 
 impl Connection {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let incoming = &mut self.incoming;
+        let piece = quiet_waker::take(cx, |cx| {
+            let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+            let is_last = incoming.is_end_stream();
+            Poll::Ready((frame, is_last))
+        });
+        match piece {
             Poll::Ready(frame) => {
                 if let Some(since) = self.waiting.take() {
                     self.waited += since.elapsed();

@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::body::Body as ControlBody;
+use futures_util::{FutureExt as _, future};
 use http::{
     HeaderValue, Request, Response, Version,
     header::{CONNECTION, Entry, HOST},
@@ -27,6 +28,7 @@ use crate::{
     control::{Stage, Watcher},
     observed_io::ObservedIo,
     phase::{ConnectionState, Overdue},
+    quiet_waker::QuietWaker,
     response_body::TrackedBody,
 };
 
@@ -52,7 +54,9 @@ pub(crate) async fn serve_connection<Io, S>(
     });
     let mut connection = pin!(builder.serve_connection(io, answer));
     let mut draining = false;
+    let mut waker = QuietWaker::default();
     let end = poll_fn(|cx| {
+        let cx = &mut Context::from_waker(waker.of(cx));
         match watcher.poll_stage(cx) {
             Stage::Killed => return Poll::Ready(End::Killed),
             Stage::Draining if !draining => {
@@ -172,14 +176,23 @@ fn answer<S: HttpService>(
         .insert(headers::REQUEST_ID, id.header_value());
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(id.clone());
-    async move {
-        let (mut response, close) = match malformed(&request) {
-            None => (service.respond(request).await.map(Either::Left), false),
-            Some(error) => {
-                let response = error.into_response_for(request.uri().path());
-                (response.map(Either::Right), true)
-            }
-        };
+    let (answer, close) = match malformed(&request) {
+        None => {
+            let answer = service
+                .respond(request)
+                .map(|response| response.map(Either::Left));
+            (future::Either::Left(answer), false)
+        }
+        Some(error) => {
+            let response = error.into_response_for(request.uri().path());
+            (
+                future::Either::Right(future::ready(response.map(Either::Right))),
+                true,
+            )
+        }
+    };
+    // Not an `async` block, which would hold the answer that is awaited twice.
+    answer.map(move |mut response| {
         if let Entry::Vacant(vacant) = response.headers_mut().entry(headers::REQUEST_ID) {
             vacant.insert(id.header_value());
         }
@@ -190,7 +203,7 @@ fn answer<S: HttpService>(
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| TrackedBody::new(body, state)))
-    }
+    })
 }
 
 // `MAX_HEADERS` is hyper's default and so is not set: setting it costs an allocation per request.

@@ -42,6 +42,7 @@ mod observed_io;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod phase;
+mod quiet_waker;
 mod refusal;
 mod request_id;
 mod response_body;

@@ -18,6 +18,9 @@ pub trait ResponseBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'stat
 impl<B> ResponseBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
 /// Something that answers requests. Every fitting [`Service`] is one, so an `axum::Router` is.
+///
+/// What stands before another one best hands its future on as it is, or mapped: an `async` block around it would
+/// hold the request twice, and the server moves it for every request.
 pub trait HttpService: Clone + Send + 'static {
     /// The body of its responses.
     type Body: ResponseBody;
@@ -34,10 +37,12 @@ where
 {
     type Body = B;
 
-    async fn respond(mut self, request: Request<RequestBody>) -> Response<B> {
-        let Ok(()) = poll_fn(|cx| self.poll_ready(cx)).await;
-        let Ok(response) = self.call(request).await;
-        response
+    fn respond(mut self, request: Request<RequestBody>) -> impl Future<Output = Response<B>> + Send {
+        Box::pin(async move {
+            let Ok(()) = poll_fn(|cx| self.poll_ready(cx)).await;
+            let Ok(response) = self.call(request).await;
+            response
+        })
     }
 }
 

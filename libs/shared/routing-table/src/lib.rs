@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use foldhash::fast::RandomState;
 use pool_registry_types::{EngineKind, HttpUrl, NodeId, PoolId, ReplicaId};
 
 pub use labels::Labels;
@@ -107,7 +108,7 @@ pub struct RoutingTable {
     endpoints: Box<[Endpoint]>,
     summaries: Box<[Summary]>,
     labels: Box<[Labels]>,
-    by_model: HashMap<String, Box<[u32]>>,
+    by_model: HashMap<String, Box<[u32]>, RandomState>,
     unnamed: Box<[u32]>,
     /// Made when somebody asks.
     by_hash: OnceLock<Box<[(u64, u32)]>>,
@@ -122,7 +123,7 @@ impl RoutingTable {
         endpoints.reverse();
         endpoints.sort_by(|a, b| a.key.cmp(&b.key));
         endpoints.dedup_by(|later, first| later.key == first.key);
-        let mut by_model: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut by_model: HashMap<String, Vec<u32>, RandomState> = HashMap::default();
         let mut unnamed = Vec::new();
         for (index, endpoint) in (0_u32..).zip(&endpoints) {
             match &endpoint.models {

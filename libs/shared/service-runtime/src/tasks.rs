@@ -5,12 +5,15 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::CatchUnwind};
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::{sync::Notify, task::AbortHandle};
 use tracing::{Instrument as _, Span};
 
@@ -95,9 +98,14 @@ impl Tasks {
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
     pub fn spawn_unjoined(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let set = Arc::clone(&self.set);
-        let parent = Span::current();
-        let task = async move { set.run(name, OnPanic::RequestShutdown, parent, future).await };
+        let task = Supervised {
+            future: AssertUnwindSafe(future).catch_unwind(),
+            name,
+            on_panic: OnPanic::RequestShutdown,
+            set: Arc::clone(&self.set),
+            parent: Span::current(),
+            entry: None,
+        };
         start(task.instrument(lasting_span(name)));
     }
 
@@ -110,15 +118,15 @@ impl Tasks {
     ) {
         let entry = Entry::new(&self.set, name);
         let id = entry.id;
-        let parent = Span::current();
-        let abort = start(
-            async move {
-                // Moved in, so that it is dropped with the task however the task ends.
-                let entry = entry;
-                entry.set.run(name, on_panic, parent, future).await;
-            }
-            .instrument(span),
-        );
+        let task = Supervised {
+            future: AssertUnwindSafe(future).catch_unwind(),
+            name,
+            on_panic,
+            set: Arc::clone(&self.set),
+            parent: Span::current(),
+            entry: Some(entry),
+        };
+        let abort = start(task.instrument(span));
         // The lock is not held across the spawn: a runtime that is stopping drops the task right there.
         if let Some(task) = self.set.live.lock().tasks.get_mut(&id) {
             task.abort = Some(abort);
@@ -194,25 +202,47 @@ impl fmt::Debug for Tasks {
     }
 }
 
-impl TaskSet {
-    /// `parent` is where the task was spawned: that it panicked is told there, whatever spans of its own are let through.
-    async fn run(
-        &self,
+pin_project! {
+    /// A task, with an eye on whether it panics.
+    ///
+    /// Written out, because an `async` block keeps what it was given beside what it made of it: a task would be three
+    /// times as large as its future, and there is one for each connection.
+    struct Supervised<F> {
+        // Safe to assert that nobody sees what it left half-done: it is dropped right after a panic, and locks do not
+        // poison.
+        #[pin]
+        future: CatchUnwind<AssertUnwindSafe<F>>,
         name: &'static str,
         on_panic: OnPanic,
+        set: Arc<TaskSet>,
+        // Where it was spawned: that it panicked is told there, whatever spans of its own are let through.
         parent: Span,
-        future: impl Future<Output = ()>,
-    ) {
-        // Safe to assert: the future is dropped right after, and nobody sees what it left half-done
-        // except through locks that do not poison.
-        if let Err(payload) = AssertUnwindSafe(future).catch_unwind().await {
-            let message = panic_message(payload.as_ref());
-            parent.in_scope(|| tracing::error!(task = name, panic = message, "a task panicked"));
-            if on_panic == OnPanic::RequestShutdown {
-                // The first one is the cause; later ones may be its consequences.
-                let _ = self.panicked.set(name);
-                self.shutdown.request();
-            }
+        // Dropped with the task, however it ends.
+        entry: Option<Entry>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Supervised<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if let Err(payload) = ready!(this.future.poll(cx)) {
+            this.parent
+                .in_scope(|| this.set.panicked(this.name, *this.on_panic, payload.as_ref()));
+        }
+        Poll::Ready(())
+    }
+}
+
+impl TaskSet {
+    fn panicked(&self, name: &'static str, on_panic: OnPanic, payload: &(dyn Any + Send)) {
+        let message = panic_message(payload);
+        tracing::error!(task = name, panic = message, "a task panicked");
+        if on_panic == OnPanic::RequestShutdown {
+            // The first one is the cause; later ones may be its consequences.
+            let _ = self.panicked.set(name);
+            self.shutdown.request();
         }
     }
 }
