@@ -18,11 +18,23 @@ pub(crate) enum Runner {
     CargoTest,
 }
 
+/// The one test that is built with the feature `otlp`. The rest of the workspace is built without.
+const OTLP: [&str; 6] = [
+    "--package",
+    "orchestratord",
+    "--features",
+    "otlp",
+    "--test",
+    "otlp",
+];
+
 /// Which tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// All of the workspace but those of the real daemons.
     Workspace,
+    /// Those of builds that export spans.
+    Otlp,
     /// Those of the real daemons whose name contains the text.
     E2e(Option<String>),
 }
@@ -65,6 +77,8 @@ impl Runner {
                 ],
                 vec!["test", "--package", "xtask", "--lib", "--bins"],
             ],
+            (Self::Nextest, Selection::Otlp) => vec![[&["nextest", "run"], &OTLP[..]].concat()],
+            (Self::CargoTest, Selection::Otlp) => vec![[&["test"], &OTLP[..]].concat()],
             // One at a time: each starts a handful of processes and looks at the clock.
             (Self::Nextest, Selection::E2e(filter)) => {
                 let mut command = vec![

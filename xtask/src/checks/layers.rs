@@ -29,12 +29,20 @@ enum Layer {
 }
 
 /// Dependencies with owners. Tests may use them anywhere.
-const OWNED: [(&str, &[&str]); 8] = [
+const OWNED: [(&str, &[&str]); 13] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
     ("subtle", &["bearer-auth"]),
     ("tracing-subscriber", &["telemetry"]),
-    ("ureq", &["node-registration", "llorch-client", "xtask"]),
+    (
+        "ureq",
+        &["node-registration", "llorch-client", "telemetry", "xtask"],
+    ),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry-http", &["telemetry"]),
+    ("opentelemetry-otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("tracing-opentelemetry", &["telemetry"]),
     ("redb", &["registry-store"]),
     ("sd-notify", &["service-runtime"]),
     ("listenfd", &["service-runtime"]),

@@ -9,6 +9,7 @@ use crate::{
     arguments::Arguments,
     checks::{layers, metrics, tidy, trace},
     report::Report,
+    runner::{Runner, Selection},
     workspace::cargo,
 };
 
@@ -43,6 +44,14 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
     add_tests(&mut report, false);
+    report.check("otlp lints", || {
+        let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features", "otlp"]);
+        for package in ["telemetry", "orchestratord", "pool-managerd"] {
+            command.args(["--package", package]);
+        }
+        succeed(command.args(["--", "-D", "warnings"]))
+    });
+    report.tests("otlp", || Runner::detect().run(&Selection::Otlp, &[]));
     // After the tests, which build the daemons.
     report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
     report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));

@@ -13,6 +13,8 @@ use service_runtime::{
     inherited_listener,
 };
 
+use telemetry::Service;
+
 use crate::{
     Report, Setting, Settings, check,
     help::{lines, rows},
@@ -157,18 +159,28 @@ where
         Ok(config) => config,
         Err(problems) => return program.refuse(&format!("bad settings\n{problems}")),
     };
-    if let Err(error) = telemetry::init(config.as_ref().log_format, "info") {
-        return program.refuse(&error.to_string());
-    }
+    let settings = config.as_ref();
+    let service = Service {
+        name: program.name,
+        version: program.version,
+        instance: settings.node.as_deref(),
+    };
+    let exporting = match telemetry::init_for(&service, settings.log_format, "info") {
+        Ok(exporting) => exporting,
+        Err(error) => return program.refuse(&error.to_string()),
+    };
     let span = config.as_ref().span();
     let _everything = span.enter();
-    match live(program, config, listener, run) {
+    let lived = live(program, config, listener, run);
+    let code = match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
             ExitCode::FAILURE
         }
-    }
+    };
+    exporting.finish();
+    code
 }
 
 /// Looks at everything that a start needs.

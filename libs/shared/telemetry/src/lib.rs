@@ -19,13 +19,15 @@ mod histogram;
 mod logs;
 mod lossy;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
 mod spans;
 mod trace_context;
 
 pub use gauges::{counter, gauge, gauges};
 pub use histogram::{Histogram, LATENCY_SECONDS, TOKEN_GAP_SECONDS};
-pub use logs::{InitError, LogFormat, LogFormatError, init};
+pub use logs::{Exporting, InitError, LogFormat, LogFormatError, Service, init, init_for};
 pub use metrics::Metrics;
 pub use spans::{REQUEST, continue_trace, trace_of};
 pub use trace_context::{TRACEPARENT, TraceContext};

@@ -61,9 +61,94 @@ pub enum InitError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Spans are to be exported, and cannot be.
+    #[cfg(feature = "otlp")]
+    #[error("{} {reason}", crate::otlp::ENDPOINT)]
+    Export {
+        /// What is wrong.
+        reason: String,
+    },
     /// Somebody was faster.
     #[error("logging is already set up")]
     AlreadySet,
+}
+
+/// Which process exports spans.
+#[derive(Debug, Clone, Copy)]
+pub struct Service<'a> {
+    /// The program.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Which of several it is.
+    pub instance: Option<&'a str>,
+}
+
+/// What has to be done at the end of a process that may export spans.
+#[derive(Debug, Default)]
+pub struct Exporting {
+    #[cfg(feature = "otlp")]
+    provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+}
+
+impl Exporting {
+    /// Sends what has not been sent yet, and waits for that as long as a batch may take.
+    pub fn finish(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(provider) = self.provider
+            && let Err(error) = provider.shutdown_with_timeout(crate::otlp::TIMEOUT)
+        {
+            tracing::warn!(%error, "the last spans may be lost; look whether the collector is slow");
+        }
+    }
+}
+
+/// As [`init`]. In builds with the feature `otlp`, the spans of requests are exported as `service`'s to
+/// where `OTEL_EXPORTER_OTLP_ENDPOINT` says, if it is set.
+///
+/// # Errors
+/// As [`init`], and when that variable is no URL that spans can be sent to.
+pub fn init_for(
+    service: &Service<'_>,
+    format: LogFormat,
+    default_filter: &str,
+) -> Result<Exporting, InitError> {
+    #[cfg(feature = "otlp")]
+    if let Some(provider) = crate::otlp::provider(service)? {
+        use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
+
+        let lines =
+            lines(format, io::stderr().is_terminal(), io::stderr).with_filter(filter(default_filter)?);
+        let subscriber = tracing_subscriber::registry()
+            .with(crate::otlp::layer(&provider))
+            .with(lines);
+        tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
+        return Ok(Exporting {
+            provider: Some(provider),
+        });
+    }
+    let _ = service;
+    init(format, default_filter)?;
+    Ok(Exporting::default())
+}
+
+/// The lines of the log beside other layers, as [`subscriber`] writes them alone.
+#[cfg(feature = "otlp")]
+fn lines<S>(
+    format: LogFormat,
+    ansi: bool,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+{
+    let layer = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(Lossy(writer));
+    match format {
+        LogFormat::Text => Box::new(layer.with_ansi(ansi)),
+        LogFormat::Json => Box::new(layer.json().flatten_event(true).with_current_span(false)),
+    }
 }
 
 /// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter` when that
@@ -74,14 +159,18 @@ pub enum InitError {
 /// # Errors
 /// When a filter does not parse, or when logging is set up already.
 pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
-    let from_environment = std::env::var_os(FILTER_VARIABLE).filter(|value| !value.is_empty());
-    let filter = match &from_environment {
-        // A value that is not Unicode fails to parse, with the replacement characters in the message.
-        Some(value) => parse_filter(FILTER_VARIABLE, &value.to_string_lossy())?,
-        None => parse_filter("the default filter", default_filter)?,
-    };
+    let filter = filter(default_filter)?;
     let subscriber = subscriber(format, filter, io::stderr().is_terminal(), io::stderr);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)
+}
+
+fn filter(default: &str) -> Result<EnvFilter, InitError> {
+    let from_environment = std::env::var_os(FILTER_VARIABLE).filter(|value| !value.is_empty());
+    match &from_environment {
+        // A value that is not Unicode fails to parse, with the replacement characters in the message.
+        Some(value) => parse_filter(FILTER_VARIABLE, &value.to_string_lossy()),
+        None => parse_filter("the default filter", default),
+    }
 }
 
 fn parse_filter(variable: &'static str, text: &str) -> Result<EnvFilter, InitError> {

@@ -65,6 +65,22 @@ impl TraceContext {
         text
     }
 
+    /// Trace, step and flags.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn parts(self) -> (u128, u64, u8) {
+        (self.trace_id, self.parent_id, self.flags)
+    }
+
+    /// What [`parts`](Self::parts) takes apart.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn from_parts(trace_id: u128, parent_id: u64, flags: u8) -> Self {
+        Self {
+            trace_id,
+            parent_id,
+            flags,
+        }
+    }
+
     /// The trace's name: 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
