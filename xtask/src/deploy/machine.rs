@@ -139,11 +139,12 @@ impl Machine {
     /// Starts systemd in it.
     pub(crate) fn boot(&self, log: &Path) -> Result<Booted> {
         let group = ControlGroup::new()?;
+        // However this process ends, the machine ends with it.
         let mut command = Command::new("sh");
         command
             .args([
                 "-c",
-                r#"set -e; echo $$ > "$1/cgroup.procs"; shift; exec unshare "$@""#,
+                r#"set -e; echo $$ > "$1/cgroup.procs"; shift; exec setpriv --pdeathsig KILL unshare "$@""#,
                 "sh",
             ])
             .arg(&group.path)
