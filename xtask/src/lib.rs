@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod commands;
 mod deploy;
 pub mod engine;
+pub mod fuzz;
 pub mod gguf;
 pub mod http;
 pub mod process;

@@ -5,6 +5,7 @@ mod ci;
 mod deb;
 mod demo;
 mod deploy_check;
+mod fuzz_api;
 mod openapi;
 mod settings;
 mod test;
@@ -29,7 +30,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 14] = [
+const COMMANDS: [Command; 15] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -59,6 +60,12 @@ const COMMANDS: [Command; 14] = [
         summary: "measure the gateway beside others, or placement alone",
         usage: bench::USAGE,
         run: bench::run,
+    },
+    Command {
+        name: "fuzz-api",
+        summary: "try the daemons with requests made from their OpenAPI documents",
+        usage: fuzz_api::USAGE,
+        run: fuzz_api::run,
     },
     Command {
         name: "trace",

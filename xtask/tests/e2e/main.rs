@@ -15,6 +15,7 @@ mod dashboard;
 mod disconnects;
 mod engine;
 mod figures;
+mod generated_requests;
 mod gpus;
 mod handoff;
 mod home;

@@ -73,10 +73,11 @@ impl EventSource for Follow {
     params(
         ("limit" = Option<u32>, Query, description = "At most so many, the latest ones.", minimum = 1, maximum = 1000),
         ("after" = Option<u64>, Query, description = "Only those after the event of this id."),
-        ("Last-Event-ID" = Option<u64>, Header, description = "As `after`, and before it, for those who follow."),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, and before it, for those who follow.",
+            pattern = "^[0-9]{0,19}$"),
     ),
     responses((status = 200, description = "The oldest first.", content(
-        (EventsAnswer = "application/json"), (String = "text/event-stream"))))
+        (EventsAnswer = "application/json"), (pool_registry_types::schema::EventStream = "text/event-stream"))))
 ))]
 pub(crate) async fn events(State(api): State<ControlApi>, request: Request) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri().query().unwrap_or_default())?;

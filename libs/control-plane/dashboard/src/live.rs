@@ -222,7 +222,7 @@ fn event(name: &str, data: &Value) -> Bytes {
 /// What the page shows, told as it changes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/live", tag = "watching",
-    responses((status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream"))
+    responses((status = 200, description = "Server-sent events.", body = pool_registry_types::schema::EventStream, content_type = "text/event-stream"))
 ))]
 async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
     let Ok(room) = live.room.clone().try_acquire_owned() else {

@@ -2,6 +2,11 @@
 
 use memchr::memmem;
 
+/// Whether a content type is that of a form whose parts can be told apart.
+pub(crate) fn is_form(content_type: &str) -> bool {
+    boundary(content_type).is_some()
+}
+
 /// The value of the form field `model`, if the body is a form that has one.
 pub(crate) fn model<'a>(content_type: &str, body: &'a [u8]) -> Option<&'a str> {
     let delimiter = format!("--{}", boundary(content_type)?);

@@ -26,6 +26,7 @@ pub(crate) fn named_model<'a>(
     body: &'a [u8],
 ) -> Result<Option<Cow<'a, str>>, PeekError> {
     match form_type(headers) {
+        Some(form) if !multipart::is_form(form) => Err(PeekError::NotAForm),
         Some(form) => multipart::model(form, body)
             .map(|model| check_model(model.into()))
             .transpose(),
@@ -145,6 +146,20 @@ mod tests {
             Some(r#"{"model":"q\"\\é"}"#)
         );
         assert_eq!(renamed(r#"{"x":"a"}"#, "tiny"), None);
+    }
+
+    // spec: PATH-9
+    #[test]
+    fn a_form_whose_parts_cannot_be_told_apart_is_refused() {
+        for content_type in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/mixed; boundary=XX",
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let error = named_model(&headers, b"--XX\r\n").unwrap_err();
+            assert!(error.to_string().contains("boundary"), "{error}");
+        }
     }
 
     // spec: PATH-18

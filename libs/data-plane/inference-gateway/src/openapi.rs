@@ -9,13 +9,13 @@ use placement::Strategy;
 use pool_registry_types::{
     ErrorCode,
     headers::{ATTEMPTS, NODE, POOL, QUEUE_MS, REPLICA},
-    schema::ModelName,
+    schema::{EventStream, ModelName},
 };
 use utoipa::{
     OpenApi as _, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Required,
-        Response, ResponseBuilder, Schema,
+        ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OneOfBuilder, OpenApi, PathItem, Ref,
+        RefOr, Required, Response, ResponseBuilder, Schema,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
         schema::{AdditionalProperties, SchemaType, Type},
@@ -26,7 +26,7 @@ use crate::{
     dialect::Dialect,
     explain,
     models::{Model, ModelList},
-    options::{DEADLINE, PIN_NODE, PRIORITY, SESSION, STRATEGY},
+    options::{DEADLINE, MAX_DEADLINE_MS, PIN_NODE, PRIORITY, SESSION, STRATEGY},
     route::ROUTES,
 };
 
@@ -44,7 +44,7 @@ pub fn openapi() -> OpenApi {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(models, model, explain::explain),
-    components(schemas(ModelName, StrategyName))
+    components(schemas(EventStream, ModelName, StrategyName))
 )]
 struct Described;
 
@@ -130,17 +130,21 @@ fn summary(path: &str) -> &'static str {
 /// In JSON or, where there is a file in it, in a form. Only what routing looks at is described.
 fn body(path: &str) -> RequestBody {
     let open = || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
-    let named = |object: ObjectBuilder| {
-        object
-            .property("model", Ref::from_schema_name("ModelName"))
-            .required("model")
+    let model = || {
+        OneOfBuilder::new()
+            .item(Ref::from_schema_name("ModelName"))
+            .item(ObjectBuilder::new().schema_type(Type::Null))
+            .description(Some("May be left out where there is one model only."))
     };
     let body = RequestBodyBuilder::new().required(Some(Required::True));
     if path == "/v1/audio/transcriptions" {
         let file = string().format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
             utoipa::openapi::KnownFormat::Binary,
         )));
-        let form = named(open()).property("file", file).required("file");
+        let form = open()
+            .property("model", Ref::from_schema_name("ModelName"))
+            .property("file", file)
+            .required("file");
         return body
             .content(
                 "multipart/form-data",
@@ -152,7 +156,7 @@ fn body(path: &str) -> RequestBody {
     let stream = ObjectBuilder::new()
         .schema_type(or_null)
         .description(Some("The answer comes piece by piece, as server-sent events."));
-    let json = named(open()).property("stream", stream);
+    let json = open().property("model", model()).property("stream", stream);
     body.content(
         "application/json",
         ContentBuilder::new().schema(Some(json.build())).build(),
@@ -169,7 +173,9 @@ fn answer(description: &str, dialect: Dialect) -> Response {
     if dialect != Dialect::Plain {
         response = response.content(
             "text/event-stream",
-            ContentBuilder::new().schema(Some(string().build())).build(),
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("EventStream")))
+                .build(),
         );
     }
     for (name, description) in [
@@ -200,8 +206,7 @@ fn parameters() -> [Parameter; 5] {
     let above_zero = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(1))
-        // A year; whoever waits longer has mistaken the unit.
-        .maximum(Some(31_536_000_000_u64));
+        .maximum(Some(MAX_DEADLINE_MS));
     [
         header(
             &DEADLINE,

@@ -14,6 +14,8 @@ use crate::reply::Fault;
 
 /// The client's own deadline, in milliseconds from now.
 pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
+/// The longest one: a year. Whoever waits longer has mistaken the unit.
+pub(crate) const MAX_DEADLINE_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 /// `interactive` or `batch`.
 pub(crate) const PRIORITY: HeaderName = HeaderName::from_static("x-priority");
 /// The conversation a request belongs to.
@@ -120,13 +122,15 @@ fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
         .to_str()
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok())
-        .filter(|&millis| millis > 0);
+        .filter(|millis| (1..=MAX_DEADLINE_MS).contains(millis));
     millis
         .and_then(|millis| now.checked_add(Duration::from_millis(millis)))
         .ok_or_else(|| {
             Fault::field(
                 "X-Deadline-Ms",
-                "the header X-Deadline-Ms must be a number of milliseconds above 0",
+                format!(
+                    "the header X-Deadline-Ms must be a number of milliseconds from 1 to {MAX_DEADLINE_MS}"
+                ),
             )
         })
 }
@@ -159,6 +163,7 @@ mod tests {
         for (name, value, shown) in [
             (DEADLINE, "soon", "X-Deadline-Ms"),
             (DEADLINE, "0", "X-Deadline-Ms"),
+            (DEADLINE, "31536000001", "X-Deadline-Ms"),
             (DEADLINE, "99999999999999999999", "X-Deadline-Ms"),
             (PRIORITY, "high", "X-Priority"),
             (STRATEGY, "fastest", "X-Llorch-Strategy"),

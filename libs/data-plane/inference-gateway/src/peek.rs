@@ -24,6 +24,8 @@ pub(crate) enum PeekError {
     Empty,
     #[error("the body is not a valid JSON object: {0}")]
     NotJson(String),
+    #[error("a form must be multipart/form-data with a boundary, as its Content-Type says it")]
+    NotAForm,
     #[error("`{field}` is not valid: {reason}")]
     Field { field: &'static str, reason: String },
 }
@@ -32,7 +34,7 @@ impl PeekError {
     /// The field at fault.
     pub(crate) fn field(&self) -> Option<&'static str> {
         match self {
-            Self::Empty | Self::NotJson(_) => None,
+            Self::Empty | Self::NotJson(_) | Self::NotAForm => None,
             Self::Field { field, .. } => Some(field),
         }
     }

@@ -1,6 +1,6 @@
 //! What a client asks for, checked field by field, and the request to an engine that it becomes.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{fmt, marker::PhantomData, num::NonZeroU32, time::Duration};
 
 use admission::Priority;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use http_server::ApiError;
 use pool_registry_types::{ErrorCode, MAX_MODEL_NAME_BYTES, NodeId, SessionId, TaskId};
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, SeqAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -39,8 +39,32 @@ pub(crate) struct TaskRequest {
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86400000))]
     deadline_ms: Option<u64>,
     seed: Option<i64>,
+    #[serde(default, deserialize_with = "object")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Where>))]
     placement: Option<PlacementHint>,
+}
+
+/// An object and nothing else: a list would be read as the fields in order.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct Fields<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(fields)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(Fields(PhantomData))
 }
 
 /// Which kind of work it is.

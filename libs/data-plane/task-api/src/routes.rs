@@ -93,8 +93,8 @@ async fn cancel(
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/tasks/{task_id}/events", tag = "tasks", params(("task_id" = TaskId, Path, description = "The task."),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event that was read, such as `7f3a90c1-42`.",
-            pattern = "^[0-9a-f]{8}-[0-9]{1,19}$")),
-    responses((status = 200, description = "`started`, `token`…, `metrics`, then `end` or `error`.", body = String,
+            pattern = "^([0-9a-f]{8}-[0-9]{1,19})?$")),
+    responses((status = 200, description = "`started`, `token`…, `metrics`, then `end` or `error`.", body = pool_registry_types::schema::EventStream,
             content_type = "text/event-stream"),
         (status = 204, description = "All of it was read."), (status = 404, description = "NOT_FOUND"))
 ))]

@@ -32,6 +32,7 @@ pub(crate) struct TaskView {
     priority: &'static str,
     /// While it waits.
     #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::WhileItWaits))]
     forecast: Option<Forecast>,
     /// How many `token` events there are so far.
     tokens_out: u32,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http_server::ApiError;
-use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError, headers};
+use pool_registry_types::{ErrorCode, ErrorEnvelope, OpenAiError, headers, schema::EngineError};
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema as _, ToSchema,
@@ -70,6 +70,7 @@ fn shapes_of_errors() -> Components {
     let mut schemas = Vec::new();
     ErrorEnvelope::schemas(&mut schemas);
     OpenAiError::schemas(&mut schemas);
+    schemas.push((EngineError::name().into_owned(), EngineError::schema()));
     schemas.push((ErrorEnvelope::name().into_owned(), ErrorEnvelope::schema()));
     schemas.push((OpenAiError::name().into_owned(), OpenAiError::schema()));
     let mut components = Components::new();
@@ -109,6 +110,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
+    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours as well.
+    let passes_on = responses.contains_key("default");
     let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
     let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
     for code in common {
@@ -119,7 +122,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     }
     for (status, response) in responses {
         if status.as_bytes().first().is_some_and(|class| *class >= b'4') {
-            complete_error(path, status, response);
+            complete_error(path, status, response, passes_on);
         }
         response["headers"][headers::REQUEST_ID.as_str()] =
             json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
@@ -148,15 +151,20 @@ fn name_code(response: &mut Value, code: ErrorCode) {
 }
 
 /// Gives an error that has no content the shape of its route, and the headers that go with its status.
-fn complete_error(path: &str, status: &str, response: &mut Value) {
+fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: bool) {
     if response.get("content").is_none() {
         let shape = if ApiError::is_openai_shaped(path) {
             "OpenAiError"
         } else {
             "ErrorEnvelope"
         };
-        response["content"] =
-            json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{shape}")}}});
+        let named = |shape: &str| json!({"$ref": format!("#/components/schemas/{shape}")});
+        let schema = if passes_on {
+            json!({"anyOf": [named(shape), named("EngineError")]})
+        } else {
+            named(shape)
+        };
+        response["content"] = json!({"application/json": {"schema": schema}});
     }
     let said = match status {
         "401" => json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}}),

@@ -12,7 +12,7 @@ use pool_registry_types::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-use crate::{ApiError, BodyError, body::collect};
+use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
 
 /// The largest body of a control route: a heartbeat of a large node takes a few KiB.
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
@@ -61,6 +61,14 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
         return Err(ApiError::invalid("the body is empty; a JSON object is needed"));
     }
+    read(body).or_else(|error| {
+        // Only what is refused is looked at twice, and what it is refused for stays the same.
+        let whole = whole_numbers(body).ok_or_else(|| error.clone())?;
+        read(&whole).map_err(|_| error)
+    })
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value =
         serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {

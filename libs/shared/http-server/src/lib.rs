@@ -49,6 +49,7 @@ mod response_body;
 mod routes;
 mod server;
 mod service;
+mod whole_numbers;
 
 pub use api_error::ApiError;
 pub use auth::Authenticated;

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+    openapi::{
+        ObjectBuilder, RefOr, Schema,
+        schema::{AnyOfBuilder, SchemaType, Type},
+    },
 };
 
 use crate::{
@@ -36,6 +39,14 @@ fn text(pattern: &str, description: &str) -> ObjectBuilder {
         .pattern(Some(pattern))
         .description(Some(description))
 }
+
+/// Server-sent events. A description can be read in two ways, of the whole stream or of each event in it, and both hold.
+#[derive(Debug)]
+pub struct EventStream;
+
+/// What an engine says of an error, as it says it.
+#[derive(Debug)]
+pub struct EngineError;
 
 macro_rules! schemas {
     ($($name:ty => $schema:expr;)*) => {$(
@@ -71,10 +82,42 @@ schemas! {
     ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
         .min_length(Some(1))
         .max_length(Some(MAX_MODEL_NAME_BYTES));
+    EngineError => ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .description(Some("What an engine says of an error, as it says it."));
     ErrorCode => ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
         .description(Some(code_table()));
+}
+
+impl PartialSchema for EventStream {
+    fn schema() -> RefOr<Schema> {
+        let whole = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("All of it."));
+        let either = AnyOfBuilder::new()
+            .item(whole)
+            .item(event())
+            .description(Some("Server-sent events: a text, and what each event of it is."));
+        Schema::AnyOf(either.build()).into()
+    }
+}
+
+impl ToSchema for EventStream {}
+
+fn event() -> ObjectBuilder {
+    let field = |description| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(description))
+    };
+    ObjectBuilder::new()
+        .property("id", field("Where to go on from, as `Last-Event-ID`."))
+        .property("event", field("What it is about; `message` where there is none."))
+        .property("data", field("JSON, in most of them."))
+        .required("data")
+        .description(Some("One of them."))
 }
 
 /// Every code with its status, as Markdown.

@@ -61,6 +61,10 @@ async fn what_is_wrong_is_named() {
         ),
         (with(chat("t"), "seed", json!("x")).to_string(), "seed: "),
         (
+            with(chat("t"), "placement", json!([null, null])).to_string(),
+            "placement: ",
+        ),
+        (
             with(chat("t"), "placement", json!({"mode": "near"})).to_string(),
             "placement.mode: ",
         ),

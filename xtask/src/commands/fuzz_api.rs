@@ -1,0 +1,51 @@
+//! `cargo xtask fuzz-api`.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    arguments::Arguments,
+    fuzz::{self, Effort, Fuzzer},
+};
+
+pub(super) const USAGE: &str = "\
+cargo xtask fuzz-api [--seconds N] [--examples N] [--seed N]
+
+Schemathesis, from the Python package index, against both daemons and a real engine: requests made from the OpenAPI
+documents, and every answer held against them. A short form is one of the tests of `cargo xtask e2e`.
+
+  --seconds N   how long each daemon is tried; 300 otherwise, and 0 is until all requests are made
+  --examples N  requests of each kind for each route; 50 otherwise
+  --seed N      the same requests as another time; the log in target/fuzz says which those were";
+
+/// How long each daemon is tried.
+const SECONDS: u64 = 300;
+/// Requests of each kind for each route.
+const EXAMPLES: u32 = 50;
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let seconds = arguments.value("--seconds")?.unwrap_or(SECONDS);
+    let effort = Effort {
+        examples: arguments.value("--examples")?.unwrap_or(EXAMPLES),
+        time: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        seed: arguments.value("--seed")?,
+    };
+    arguments.finish()?;
+    let Some(fuzzer) = Fuzzer::find()? else {
+        return Ok(());
+    };
+    // All of them, whatever one finds.
+    let results = [
+        fuzz::node(&fuzzer, effort),
+        fuzz::control_plane(&fuzzer, effort),
+        fuzz::home(&fuzzer, effort),
+    ];
+    let mut failed = 0;
+    for error in results.into_iter().filter_map(Result::err) {
+        println!("{error:#}");
+        failed += 1;
+    }
+    ensure!(failed == 0, "{failed} of 3 are not as they say");
+    Ok(())
+}
