@@ -50,6 +50,8 @@ struct File {
     /// The replica and the URL are its own.
     holds: bool,
     trouble: Option<Trouble>,
+    /// A trouble was told since it was last good.
+    trouble_told: bool,
     /// What stands in its way; said.
     blocked: Option<Refusal>,
 }
@@ -115,6 +117,7 @@ impl Core {
                 trouble.polls += 1;
                 if trouble.polls >= POLLS_TO_REFUSE {
                     trouble.said = true;
+                    file.trouble_told = true;
                     lasting.push((name.clone(), trouble.reason.clone()));
                 }
             }
@@ -159,6 +162,10 @@ impl Core {
     fn want(&mut self, name: OsString, handoff: Handoff, batch: &mut Batch) {
         let file = self.files.entry(name.clone()).or_default();
         file.trouble = None;
+        if std::mem::take(&mut file.trouble_told) {
+            // Whatever stood in its way before is the reason again, and was not the last one that was told.
+            file.blocked = None;
+        }
         if file.wanted.as_ref() == Some(&handoff) {
             return;
         }
@@ -196,6 +203,7 @@ impl Core {
             polls,
             said,
         });
+        file.trouble_told |= said;
         if said {
             batch.refusals.push(self.refuse(name, reason));
         }

@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 use xtask::{
-    clock::{now, wait_for},
+    clock::{now, wait_for, wait_for_some},
     cluster::{Cluster, Node, Orchestrator},
 };
 
@@ -18,8 +18,13 @@ fn sleepy(cluster: &Cluster) -> String {
     chat + &pool(cluster, "other", "other", 1)
 }
 
-fn is_asleep(orchestrator: &Orchestrator) -> bool {
-    pool_of(orchestrator, "chat").is_some_and(|pool| pool["sleeping"] == true)
+/// What the control plane says of the pool, once it is that it sleeps and takes requests.
+fn sleeping(orchestrator: &Orchestrator) -> Option<Value> {
+    let offered = |pool: &Value| {
+        (&pool["sleeping"], &pool["ready"], &pool["slots_free"])
+            == (&true.into(), &true.into(), &SLOTS.into())
+    };
+    pool_of(orchestrator, "chat").filter(offered)
 }
 
 /// Waits until the pool sleeps, which nobody sees but those who look.
@@ -28,14 +33,9 @@ fn asleep(cluster: &Cluster, orchestrator: &Orchestrator, node: &Node) -> Result
     wait_for("its engine to end", SOON, || {
         cluster.engine_processes().len() == 1
     })?;
-    wait_for("the pool to sleep", SOON, || is_asleep(orchestrator))?;
+    // All of it in one look: a node that has just come back has not reported yet.
+    let said = wait_for_some("the pool to sleep", SOON, || sleeping(orchestrator))?;
     assert_eq!(node.announced_port("chat", "r0"), None);
-    let said = pool_of(orchestrator, "chat").context("no pool")?;
-    assert_eq!(
-        (&said["ready"], &said["slots_free"]),
-        (&true.into(), &SLOTS.into()),
-        "{said}"
-    );
     assert_eq!(said["replicas"][0]["sleeping"], true, "{said}");
     let view = node.client().get_json("/v2/pools/chat")?;
     assert_eq!(view["sleeping"], true, "{view}");

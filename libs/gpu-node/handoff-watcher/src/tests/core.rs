@@ -204,6 +204,27 @@ fn a_wrong_field_keeps_the_last_state_and_a_symlink_does_not() {
     );
 }
 
+// spec: HAND-6
+#[test]
+fn a_mended_file_that_is_in_anothers_way_is_refused_for_that_again() {
+    let mut core = core();
+    core.observe(vec![good("b", "r0", 1, 1)]);
+    let same_url = Refusal::SameUrl {
+        other: PathBuf::from("/d/b"),
+    };
+    assert_eq!(
+        core.observe(vec![good("a", "r1", 1, 2)]),
+        [refused("a", same_url.clone())]
+    );
+    let wrong = Refusal::WrongField("slots: no".into());
+    core.observe(vec![bad("a", wrong, None)]);
+    assert_eq!(
+        core.observe(vec![good("a", "r1", 1, 2)]),
+        [refused("a", same_url)]
+    );
+    assert_eq!(core.observe(vec![good("a", "r1", 1, 2)]), [], "said once");
+}
+
 // spec: HAND-12
 #[test]
 fn of_two_files_for_one_replica_the_first_stays_and_the_second_follows() {
