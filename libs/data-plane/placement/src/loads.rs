@@ -45,7 +45,7 @@ impl Class {
 #[derive(Debug, Clone, Default)]
 pub struct Loads {
     loads: Vec<Load>,
-    // What strategies compare, each side by side. An endpoint that is not here counts as idle nowhere: it is not there.
+    // What strategies compare, each side by side.
     least_loaded: Vec<Rank>,
     busy: Vec<BusyPart>,
     hashes: Vec<u64>,

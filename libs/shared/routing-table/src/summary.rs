@@ -1,5 +1,5 @@
-//! What placement reads of an endpoint, small and side by side: a choice among thousands walks over these and
-//! touches nothing else.
+//! What placement reads of an endpoint when its load changes, small and side by side: no name, URL or string is
+//! touched for it.
 
 use xxhash_rust::xxh3::xxh3_64;
 
