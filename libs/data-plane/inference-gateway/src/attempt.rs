@@ -1,5 +1,7 @@
 //! One try at one endpoint, and what may follow from it.
 
+use std::time::Duration;
+
 use admission::{Failure, Outcome};
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use pool_registry_types::{ErrorCode, headers};
@@ -24,6 +26,10 @@ pub(crate) enum Attempt {
     /// The request's own limits are at fault; the endpoint is not.
     GivenUp(Fault),
 }
+
+/// How long a connection to a node is kept for another request. A node's doors keep idle ones for 75 s, so that the next
+/// burst need not connect anew; engines, which most often stand for 5 s, get [`Clocks::idle`].
+pub(crate) const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// Reads the result of forwarding the request that this is about to an endpoint behind `hop`.
 pub(crate) fn judge(
@@ -150,4 +156,15 @@ fn judge_refusal(headers: &HeaderMap) -> Attempt {
 pub(crate) fn told_load(headers: &HeaderMap) -> Option<(u32, u32)> {
     let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse().ok();
     Some((number(headers::SLOTS_FREE)?, number(headers::SLOTS_TOTAL)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: PATH-19
+    #[test]
+    fn a_node_keeps_an_idle_connection_for_longer_than_we_do() {
+        assert!(NODE_IDLE < http_server::Limits::default().idle);
+    }
 }

@@ -27,7 +27,7 @@ use crate::{
     Aliases, GatewayMetrics,
     about::tell,
     answer::{GatewayBody, Passing},
-    attempt::{Attempt, judge, told_load},
+    attempt::{Attempt, NODE_IDLE, judge, told_load},
     budget::RetryBudget,
     dialect::Dialect,
     journey::Journey,
@@ -312,10 +312,13 @@ impl Gateway {
             let model = HeaderValue::from_bytes(journey.model.as_bytes());
             own.extend(model.ok().map(|model| (headers::MODEL, model)));
         }
-        let clocks = Clocks {
+        let mut clocks = Clocks {
             deadline: journey.deadline,
             ..self.0.config.clocks
         };
+        if endpoint.hop == Hop::Node {
+            clocks.idle = NODE_IDLE;
+        }
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
             "dispatch",

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{StatusCode, uri::PathAndQuery};
 use parking_lot::Mutex;
@@ -54,7 +55,7 @@ pub struct AftercareTask(Arc<Shared>);
 struct Shared {
     origin: Instant,
     /// `None`: nobody looks any more.
-    engines: Mutex<Option<HashMap<HttpUrl, Arc<Ward>>>>,
+    engines: Mutex<Option<HashMap<HttpUrl, Arc<Ward>, RandomState>>>,
     /// A look may be due earlier than the task thinks.
     moved: Notify,
 }
@@ -106,7 +107,7 @@ impl Aftercare {
     pub fn new() -> (Self, AftercareTask) {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
-            engines: Mutex::new(Some(HashMap::new())),
+            engines: Mutex::new(Some(HashMap::default())),
             moved: Notify::new(),
         });
         (Self(Arc::clone(&shared)), AftercareTask(shared))

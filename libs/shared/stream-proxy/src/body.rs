@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
+    Clocks,
     link::{BrokenAnswer, Link},
     pool::IdleStack,
 };
@@ -42,26 +43,19 @@ pub struct ProxyBody {
     home: Arc<IdleStack>,
     /// Read ahead by [`ProxyBody::poll_first`].
     first: Option<Bytes>,
-    between_frames: Duration,
+    clocks: Clocks,
     /// Since when the reader has been waiting; `None` while frames are at hand.
     waiting_since: Option<Instant>,
-    deadline: Option<Instant>,
 }
 
 impl ProxyBody {
-    pub(crate) fn new(
-        link: Box<Link>,
-        home: Arc<IdleStack>,
-        between_frames: Duration,
-        deadline: Option<Instant>,
-    ) -> Self {
+    pub(crate) fn new(link: Box<Link>, home: Arc<IdleStack>, clocks: Clocks) -> Self {
         Self {
             link: Some(link),
             home,
             first: None,
-            between_frames,
+            clocks,
             waiting_since: None,
-            deadline,
         }
     }
 
@@ -98,7 +92,7 @@ impl ProxyBody {
             }
             Ok(true) => {
                 if let Some(link) = self.link.take().filter(|link| link.is_reusable()) {
-                    self.home.put(link);
+                    self.home.put(link, self.clocks.idle);
                 }
             }
             Ok(false) => {}
@@ -126,14 +120,17 @@ impl Body for ProxyBody {
             }
             Poll::Pending => {
                 let since = *this.waiting_since.get_or_insert_with(Instant::now);
-                let stalled = since + this.between_frames;
-                let limit = this.deadline.map_or(stalled, |deadline| deadline.min(stalled));
+                let stalled = since + this.clocks.between_frames;
+                let limit = this
+                    .clocks
+                    .deadline
+                    .map_or(stalled, |deadline| deadline.min(stalled));
                 if let Some(link) = &mut this.link {
                     ready!(link.poll_until(limit, cx));
                 }
                 this.link = None;
                 Poll::Ready(Some(Err(if limit == stalled {
-                    StreamError::Stalled(this.between_frames)
+                    StreamError::Stalled(this.clocks.between_frames)
                 } else {
                     StreamError::Deadline
                 })))

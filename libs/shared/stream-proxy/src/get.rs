@@ -68,6 +68,7 @@ pub async fn get(
         first_byte: limit,
         between_frames: limit,
         deadline: Some(Instant::now() + limit),
+        ..Clocks::default()
     };
     // A proxy of its own, so that the connection ends with the answer: engines have few to give.
     let (head, body) = StreamProxy::new()

@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use pool_registry_types::HttpUrl;
 use tokio::time::Instant;
 
 use crate::link::Link;
 
-/// How long an idle connection is kept. `llama-server` closes them after 5 s: letting go first means that a
-/// request hardly ever meets a connection that is closing under it.
-pub(crate) const MAX_IDLE: Duration = Duration::from_secs(4);
+/// How often connections that have been idle too long are looked for: half of the time that those to engines are kept.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many idle connections one upstream keeps: more than an engine has slots, so that a burst that has just
 /// ended does not connect anew, and few enough that forgotten ones cost little (about 10 KiB each).
@@ -23,7 +23,7 @@ const MAX_IDLE_LINKS: usize = 512;
 #[derive(Debug)]
 struct Idle {
     link: Box<Link>,
-    since: Instant,
+    until: Instant,
 }
 
 /// The idle connections of one upstream.
@@ -34,20 +34,20 @@ impl IdleStack {
     /// The most recently used connection that still stands.
     pub(crate) fn take(&self) -> Option<Box<Link>> {
         loop {
-            let Idle { mut link, since } = self.0.lock().pop_back()?;
-            if since.elapsed() < MAX_IDLE && link.is_quiet() {
+            let Idle { mut link, until } = self.0.lock().pop_back()?;
+            if Instant::now() < until && link.is_quiet() {
                 return Some(link);
             }
         }
     }
 
-    /// Keeps a connection for the next request; drops it when enough are kept.
-    pub(crate) fn put(&self, link: Box<Link>) {
+    /// Keeps a connection for a request that comes within `time`; drops it when enough are kept.
+    pub(crate) fn put(&self, link: Box<Link>, time: Duration) {
         let mut idle = self.0.lock();
         if idle.len() < MAX_IDLE_LINKS {
             idle.push_back(Idle {
                 link,
-                since: Instant::now(),
+                until: Instant::now() + time,
             });
         }
     }
@@ -55,10 +55,8 @@ impl IdleStack {
     /// Closes those that have been idle too long; true when none is left.
     fn sweep(&self, now: Instant) -> bool {
         let mut idle = self.0.lock();
-        let stale = idle
-            .iter()
-            .take_while(|idle| now.duration_since(idle.since) >= MAX_IDLE)
-            .count();
+        // All connections to one upstream are kept for the same time, so the oldest end first.
+        let stale = idle.iter().take_while(|idle| idle.until <= now).count();
         let closing: Vec<Idle> = idle.drain(..stale).collect();
         let empty = idle.is_empty();
         drop(idle);
@@ -69,7 +67,7 @@ impl IdleStack {
 
 /// The idle stacks of all upstreams.
 #[derive(Debug, Default)]
-pub(crate) struct Stacks(RwLock<HashMap<String, Arc<IdleStack>>>);
+pub(crate) struct Stacks(RwLock<HashMap<String, Arc<IdleStack>, RandomState>>);
 
 impl Stacks {
     pub(crate) fn of(&self, target: &HttpUrl) -> Arc<IdleStack> {

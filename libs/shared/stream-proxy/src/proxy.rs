@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     ProxyBody,
     link::{BrokenAnswer, Link},
-    pool::{IdleStack, MAX_IDLE, Stacks},
+    pool::{IdleStack, SWEEP_INTERVAL, Stacks},
     wire::{Head, encode_head},
 };
 
@@ -26,16 +26,21 @@ pub struct Clocks {
     pub between_frames: Duration,
     /// For everything; the caller's own deadline.
     pub deadline: Option<Instant>,
+    /// How long the connection may lie idle after the answer and still serve another request. Shorter than the upstream
+    /// keeps it, or requests meet connections that are closing under them.
+    pub idle: Duration,
 }
 
 impl Default for Clocks {
-    /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no deadline.
+    /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no deadline, 4 s idle:
+    /// `llama-server` and vLLM close idle connections after 5 s.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
             first_byte: Duration::from_secs(120),
             between_frames: Duration::from_secs(60),
             deadline: None,
+            idle: Duration::from_secs(4),
         }
     }
 }
@@ -172,7 +177,7 @@ impl StreamProxy {
     /// the next request to the same upstream comes.
     pub async fn sweep(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        while timeout(MAX_IDLE / 2, &mut stop).await.is_err() {
+        while timeout(SWEEP_INTERVAL, &mut stop).await.is_err() {
             self.stacks.sweep();
         }
     }
@@ -276,12 +281,7 @@ impl Exchange<'_> {
             is_stale: source.is_end() && !link.has_answered(),
             error: reset(source),
         })?;
-        let mut body = ProxyBody::new(
-            link,
-            self.home.clone(),
-            self.clocks.between_frames,
-            self.clocks.deadline,
-        );
+        let mut body = ProxyBody::new(link, self.home.clone(), self.clocks);
         poll_fn(|cx| body.poll_first(limit, cx))
             .await
             .ok_or_else(late)?

@@ -217,6 +217,39 @@ async fn a_connection_that_dies_as_it_is_reused_is_replaced() {
     assert_eq!(answers, ["old", "new"]);
 }
 
+// spec: PATH-19
+#[tokio::test]
+async fn an_idle_connection_serves_again_for_as_long_as_the_clocks_say() {
+    for (idle, is_kept) in [(Duration::from_secs(60), true), (Duration::ZERO, false)] {
+        let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+        let (url, request) = (upstream.url(), request("{}"));
+        let clocks = Clocks {
+            idle,
+            ..Clocks::default()
+        };
+        let once = async || text(proxy.forward(&url, &request, clocks).await.unwrap().into_body()).await;
+        let serve = async |stream: &mut TcpStream, answer: &str| {
+            read_request(stream, "{}").await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{answer}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (answers, ()) = tokio::join!(async { [once().await, once().await] }, async {
+            let mut stream = upstream.accept().await;
+            serve(&mut stream, "one").await;
+            if !is_kept {
+                assert_eq!(
+                    stream.read(&mut [0; 16]).await.unwrap(),
+                    0,
+                    "closed, not used again"
+                );
+                stream = upstream.accept().await;
+            }
+            serve(&mut stream, "two").await;
+        });
+        assert_eq!(answers, ["one", "two"], "{idle:?}");
+    }
+}
+
 // spec: PATH-7
 #[tokio::test]
 async fn dropping_the_body_closes_the_connection() {

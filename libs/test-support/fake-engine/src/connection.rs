@@ -18,6 +18,10 @@ use crate::{
 /// Output is gathered up to this many bytes before it is written: large writes when tokens take no time.
 const BATCH: usize = 64 * 1024;
 
+/// How long a client may take until its next request; then the connection is closed without a word, as `llama-server`
+/// and vLLM do it.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// What to do after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -59,7 +63,10 @@ impl Connection {
                 self.input.drain(..length);
                 return Ok(Some(request));
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            let Ok(read) = tokio::time::timeout(IDLE, self.stream.read_buf(&mut self.input)).await else {
+                return Ok(None);
+            };
+            if read? == 0 {
                 return Ok(None);
             }
         }

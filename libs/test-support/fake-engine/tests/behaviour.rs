@@ -289,3 +289,15 @@ fn the_script_can_be_changed_while_it_runs() {
     let mut stream = chat(&engine, "cutt=1", true);
     assert!(read_until(&mut stream, "cutt=1").starts_with("HTTP/1.1 400 "));
 }
+
+#[test]
+fn an_idle_connection_is_closed_as_engines_do_it() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let mut stream = chat(&engine, "tokens=1", false);
+    read_until(&mut stream, "}}");
+    // It was kept for another request, after which none comes.
+    write!(stream, "GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    read_until(&mut stream, "ok");
+    let rest = read_all(&mut stream);
+    assert!(!rest.contains("HTTP/1.1"), "nothing is said: {rest}");
+}
