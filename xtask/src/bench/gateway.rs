@@ -10,10 +10,13 @@ use super::{
     measurement::Measurement,
     peers,
     profile::Recorder,
-    scenario::{ENGINE_FAST, SCENARIOS, Scenario},
+    scenario::{ENGINE_FAST, PAUSE, REHEARSAL, SCENARIOS, Scenario},
     table::{Results, Setting, render},
 };
-use crate::workspace::{Binaries, build, executable};
+use crate::{
+    clock::pause,
+    workspace::{Binaries, build, executable},
+};
 
 /// How it is to be done.
 #[derive(Debug, Clone)]
@@ -154,20 +157,19 @@ impl Bench {
     ) -> Result<Measurement> {
         self.engines.direct(scenario.engine)?;
         let pids = running.pids();
+        let take = |seconds| Measurement::take(&self.load_gen, scenario, seconds, &running.addresses, &pids);
+        if scenario.rehearsed {
+            take(REHEARSAL.as_secs_f64()).context("the rehearsal")?;
+            pause(PAUSE);
+        }
         let recorder = if self.options.profile && contender.is_ours() {
             let file = format!("profile-{}-{}.data", contender.name(), scenario.name);
             Some(Recorder::start(&pids, &peers::directory().join(file))?)
         } else {
             None
         };
-        let measurement = Measurement::take(
-            &self.load_gen,
-            scenario,
-            self.options.seconds,
-            &running.addresses,
-            &pids,
-        )
-        .with_context(|| format!("{}, {}", contender.name(), scenario.name))?;
+        let measurement =
+            take(self.options.seconds).with_context(|| format!("{}, {}", contender.name(), scenario.name))?;
         if let Some(recorder) = recorder {
             eprintln!("{}", recorder.finish()?);
         }

@@ -1,5 +1,7 @@
 //! What is asked of every contender.
 
+use std::time::Duration;
+
 use crate::http::chat_body;
 
 /// The tokens of a streamed answer.
@@ -23,12 +25,21 @@ pub(super) struct Scenario {
     /// Whether the first half second does not count. Where the burst of new connections is part of the question,
     /// it does.
     pub(super) warm_up: bool,
+    /// Whether the same load runs once before, uncounted and for [`REHEARSAL`], and is long over ([`PAUSE`]).
+    pub(super) rehearsed: bool,
 }
 
+/// How long a rehearsal lasts: one stream and a bit.
+pub(super) const REHEARSAL: Duration = Duration::from_millis(800);
+/// From the rehearsal to what counts. Engines, the stand-ins too, close connections that were idle for 5 s: a burst after that
+/// connects anew, whoever sends it.
+pub(super) const PAUSE: Duration = Duration::from_secs(6);
+
 const FAST: &str = "first_ms=0,token_ms=0,burst=0";
+const LIVE: &str = "first_ms=20,token_ms=10,burst=0";
 
 /// What is measured, in this order.
-pub(super) const SCENARIOS: [Scenario; 4] = [
+pub(super) const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "unstreamed",
         title: "Unstreamed, 32 connections",
@@ -36,6 +47,7 @@ pub(super) const SCENARIOS: [Scenario; 4] = [
         streamed: false,
         engine: FAST,
         warm_up: true,
+        rehearsed: false,
     },
     Scenario {
         name: "streamed",
@@ -44,6 +56,7 @@ pub(super) const SCENARIOS: [Scenario; 4] = [
         streamed: true,
         engine: FAST,
         warm_up: true,
+        rehearsed: false,
     },
     // No engine does this; it shows what a chunk costs when reading and writing it costs nothing.
     Scenario {
@@ -53,14 +66,26 @@ pub(super) const SCENARIOS: [Scenario; 4] = [
         streamed: true,
         engine: "first_ms=0,token_ms=0,burst=1",
         warm_up: true,
+        rehearsed: false,
+    },
+    // Much of it is the first touch of memory, which on a virtual machine is dear.
+    Scenario {
+        name: "first",
+        title: "The first 256 live streams in the life of a gateway: 20 ms to the first token, 10 ms between tokens, all begun at once",
+        connections: 256,
+        streamed: true,
+        engine: LIVE,
+        warm_up: false,
+        rehearsed: false,
     },
     Scenario {
         name: "live",
-        title: "256 live streams: 20 ms to the first token, 10 ms between tokens, all begun at once",
+        title: "256 live streams as before, all begun at once on new connections, 6 s after the last such burst",
         connections: 256,
         streamed: true,
-        engine: "first_ms=20,token_ms=10,burst=0",
+        engine: LIVE,
         warm_up: false,
+        rehearsed: true,
     },
 ];
 

@@ -16,13 +16,13 @@ cargo xtask bench placement [FILTER]
 gateway: this project in HOME and in CLOUD beside nginx, haproxy, sglang-router, vllm-router and no gateway at
 all, on the same stand-in engines. Prints a report in Markdown and keeps it in target/bench/gateway.md. What is
 missing is installed when that is possible (Debian packages as root, routers in target/bench/venv), else skipped.
-Takes about five minutes; leave the machine alone meanwhile.
+Takes about eight minutes; leave the machine alone meanwhile.
 
   --quick            one round of a second each, and nothing is installed: shows that it works, not how fast
   --rounds N         how often each is measured (3)
   --seconds S        how long each is measured (2.5)
   --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, home, cloud
-  --scenarios NAMES  by commas: unstreamed, streamed, burst, live
+  --scenarios NAMES  by commas: unstreamed, streamed, burst, first, live
   --no-install       skip what is not there
   --profile          builds with symbols and samples HOME and CLOUD by perf, into target/bench/profile-*.data;
                      best alone: --profile --only home --rounds 1 --seconds 10
