@@ -9,12 +9,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::{
-    clock::{wait_for, wait_for_some},
+    clock::wait_for,
     cluster::{Cluster, Engine, Node, Orchestrator},
     http::{End, chain},
     process::{Group, Process},
     workspace::llorch,
 };
+
+use crate::terminal::{COLUMNS, Terminal};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Long enough for any drain of a test on a busy machine.
@@ -22,11 +24,9 @@ const LATE: Duration = Duration::from_secs(100);
 const SLOTS: u32 = 4;
 /// Longer than it takes to begin a drain.
 const MANY_WORDS: u32 = 800;
-/// Columns of the terminal that `top` has to be readable in.
-const COLUMNS: usize = 80;
 
 /// One node with one engine, ready, that reports every second.
-fn one(cluster: &Cluster) -> Result<(Orchestrator, Node, Engine)> {
+pub(crate) fn one(cluster: &Cluster) -> Result<(Orchestrator, Node, Engine)> {
     let orchestrator = cluster.orchestrator(&[])?;
     let settings = [("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1")];
     let node = cluster.node("node-a", &orchestrator, &settings)?;
@@ -198,55 +198,6 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
     })
 }
 
-/// A terminal of tmux, ended with the test.
-struct Terminal {
-    socket: String,
-}
-
-impl Terminal {
-    /// Runs a shell line in 80 columns.
-    fn start(cluster: &Cluster, name: &str, line: &str) -> Result<Self> {
-        let socket = cluster.directory().join(name).to_string_lossy().into_owned();
-        let terminal = Self { socket };
-        let columns = COLUMNS.to_string();
-        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", "30", line])?;
-        Ok(terminal)
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new("tmux");
-        command
-            .args(["-u", "-f", "/dev/null", "-S", &self.socket])
-            .args(arguments);
-        let output = command
-            .output()
-            .context("cannot run tmux (Debian: apt-get install tmux)")?;
-        ensure!(output.status.success(), "tmux {arguments:?}: {output:?}");
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn screen(&self) -> Result<String> {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// The screen, once all of `parts` are on it.
-    fn wait(&self, parts: &[&str]) -> Result<String> {
-        let what = format!("{parts:?} on the screen");
-        let shown = || {
-            self.screen()
-                .ok()
-                .filter(|screen| parts.iter().all(|part| screen.contains(part)))
-        };
-        wait_for_some(&what, SOON, shown).with_context(|| self.screen().unwrap_or_default())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.tmux(&["kill-server"]);
-    }
-}
-
 // spec: CLI-5, CLI-8
 #[test]
 fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
@@ -266,7 +217,7 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
             for shown in screen.lines() {
                 assert!(shown.chars().count() <= COLUMNS, "{shown:?}");
             }
-            terminal.tmux(&["send-keys", key])?;
+            terminal.press(&[key])?;
             let after = terminal.wait(&[end, " icanon"])?;
             assert!(!after.contains("q quits"), "{after}");
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Ran, Server, events, json as answer, llorch, run, start};
 
-const PLACE: &str = "x-llorch-node: gpu-1\r\nx-llorch-pool: pool-0\r\nx-llorch-attempts: 1\r\nx-llorch-queue-ms: 7\r\nx-request-id: r1\r\n";
+pub(crate) const PLACE: &str = "x-llorch-node: gpu-1\r\nx-llorch-pool: pool-0\r\nx-llorch-attempts: 1\r\nx-llorch-queue-ms: 7\r\nx-request-id: r1\r\n";
 
 fn piece(text: &str) -> String {
     format!(
@@ -16,7 +16,7 @@ fn piece(text: &str) -> String {
     )
 }
 
-fn whole() -> String {
+pub(crate) fn whole() -> String {
     let usage = json!({"choices":[],"usage":{"completion_tokens":2}});
     let last = json!({"choices":[{"delta":{},"finish_reason":"length"}]});
     format!(

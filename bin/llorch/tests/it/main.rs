@@ -7,8 +7,10 @@
 
 mod chat;
 mod config;
+mod conversation;
 mod ends;
 mod events;
 mod pages;
 mod support;
 mod tables;
+mod terminal;
