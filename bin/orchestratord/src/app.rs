@@ -85,12 +85,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
 
     let (shown, watched) = (tables.clone(), registry.clone());
     let readiness = Readiness::new();
-    let (seen, trusted) = (tables.clone(), admission.clone());
+    let (seen, trusted, counted) = (tables.clone(), admission.clone(), admission.clone());
     let mut control = ControlApi::new(registry, tables)
         .with_version(env!("CARGO_PKG_VERSION"))
         .with_metrics_at(metrics_door.as_ref().map(BoundServer::local_addr))
         .with_events(events.clone())
         .with_quarantine(move |endpoint| watching::quarantine(&trusted, endpoint))
+        .with_requests_running(move |endpoint| counted.in_flight_at(endpoint).map(u64::from))
         .with_data_path(move || watching::data_path(&admission, &gateway_metrics, &seen.borrow().clone()));
     if let Some((node_id, local)) = &local {
         local.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());

@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use fake_engine::{FakeEngine, SCRIPT_HEADER, Script};
+use serde_json::{Value, json};
 use xtask::{
     clock::wait_for,
-    cluster::{Cluster, Engine, Node, Orchestrator},
+    cluster::{Cluster, Engine, Node, Orchestrator, write_handoff},
     http::{End, chain},
     process::{Group, Process},
     workspace::llorch,
@@ -194,6 +195,63 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
             )?
             .contains("one two")
         );
+        Ok(())
+    })
+}
+
+// spec: LIVE-13, CLI-7
+#[test]
+fn a_drain_counts_the_requests_that_run_while_they_run() -> Result<()> {
+    // A stand-in engine holds an answer for as long as the test wants; a real one would be done at some time.
+    Cluster::test("drain-counts", |cluster| {
+        let orchestrator = cluster.orchestrator(&[])?;
+        // No report comes while the stream runs: what is shown is what the control plane counts.
+        let settings = [("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "10")];
+        let mut node = cluster.node("node-a", &orchestrator, &settings)?;
+        let engine = FakeEngine::start(Script::default())?;
+        let handoff = json!({
+            "pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp", "url": engine.url(),
+            "engine_version": "fake", "slots": 4, "models": ["tiny"],
+        });
+        write_handoff(node.daemon().directory(), &handoff)?;
+        let client = orchestrator.client();
+        wait_for("an answer", SOON, || {
+            client.chat(1).is_ok_and(|answer| answer.status == 200)
+        })?;
+        let pool = || client.get_json("/v2/pools").unwrap_or_default()["pools"][0].clone();
+        assert_eq!(pool()["requests_running"], 0);
+        let holding = orchestrator.client().with_header(SCRIPT_HEADER, "stall=2");
+        let mut stream = holding.chat_stream(4)?;
+        stream.next_text()?;
+        assert_eq!(pool()["requests_running"], 1);
+        let url = orchestrator.url();
+        let begun = good_json(&url, &["drain", "node-a"])?;
+        assert_eq!(begun["requests_running"], 1, "{begun}");
+        let mut drain = Process::spawn(
+            "llorch",
+            &mut command(&url, &["drain", "node-a", "--wait"])?,
+            &cluster.logs().join("drain.log"),
+            Group::Ours,
+        )?;
+        wait_for("the running request to be told", SOON, || {
+            drain.log().text().contains("draining node-a: 1 request running")
+        })?;
+        let seen = orchestrator.node("node-a").context("no node")?;
+        assert_eq!(
+            (&seen["drain"]["requests_running"], &pool()["draining"]),
+            (&Value::from(1), &Value::from(true)),
+            "{seen}"
+        );
+        // Its client leaves.
+        drop(stream);
+        wait_for("the count to fall", SOON, || {
+            orchestrator
+                .node("node-a")
+                .is_some_and(|node| node["drain"]["requests_running"] == 0)
+        })?;
+        assert_eq!(pool()["requests_running"], 0);
+        let status = drain.wait_end(LATE)?;
+        assert!(status.success(), "{status}: {}", drain.log().text());
         Ok(())
     })
 }

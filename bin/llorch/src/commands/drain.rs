@@ -31,15 +31,23 @@ const MOST_FAILURES: u32 = 120;
 impl App {
     pub(super) fn drain(&self, drain: &Drain) -> Outcome {
         let target = &drain.target;
-        self.client.drain(target, drain.deadline)?;
+        let begun = self.client.drain(target, drain.deadline)?;
         if drain.wait {
             return self.wait(target);
         }
         if self.output.json {
-            return Ok(self.output.json(&shown(target, None))?);
+            let mut value = shown(target, None);
+            if let Some(running) = begun.requests_running {
+                value["requests_running"] = running.into();
+            }
+            return Ok(self.output.json(&value)?);
         }
+        let running = match begun.requests_running {
+            Some(running @ 1..) => format!("{} running now", count(running, "request")),
+            _ => "running ones finish".to_owned(),
+        };
         Ok(self.output.line(&format!(
-            "{target} takes no new requests; running ones finish (--wait waits for them)"
+            "{target} takes no new requests; {running} (--wait waits for them)"
         ))?)
     }
 
@@ -73,8 +81,8 @@ impl App {
             };
             failures = 0;
             match state {
-                State::Busy { slots } => told.progress(slots, ""),
-                State::Unsure { slots } => told.progress(slots, "waiting for the node's next report"),
+                State::Busy { requests } => told.progress(requests, ""),
+                State::Unsure => told.progress(0, "waiting for the node's next report"),
                 State::Empty => {
                     told.end();
                     let waited = told.began.elapsed();
@@ -85,9 +93,9 @@ impl App {
                         .output
                         .line(&format!("{target} is empty after {}", time(waited)))?);
                 }
-                State::Over { slots } => {
+                State::Over { requests } => {
                     told.end();
-                    let requests = count(u64::from(slots), "request");
+                    let requests = count(requests, "request");
                     let message = format!(
                         "the deadline has passed and {requests} still run on {target}; drain again without --deadline to wait on"
                     );
@@ -134,14 +142,14 @@ fn shown(target: &Target, waited: Option<Duration>) -> serde_json::Value {
 /// How far a drain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Requests run.
-    Busy { slots: u32 },
-    /// The last report may be older than what still runs.
-    Unsure { slots: u32 },
+    /// Requests run: as many as the control plane has there, where it tells, otherwise as many as the node reported.
+    Busy { requests: u64 },
+    /// The last report may be older than what still runs, or than the end of what ran.
+    Unsure,
     /// Nothing runs.
     Empty,
     /// Requests run, and the deadline has passed.
-    Over { slots: u32 },
+    Over { requests: u64 },
     /// It does not drain any more.
     Undrained,
     /// Nobody knows.
@@ -165,14 +173,23 @@ fn judge(node: &Node, target: &Target) -> State {
     if node.status == NodeStatus::Offline {
         return State::Offline;
     }
-    let slots = drain.slots_busy;
+    let reported = u64::from(drain.slots_busy);
+    // Requests of others, and those that an engine has not left yet, are in the node's report only.
+    let running = drain
+        .requests_running
+        .filter(|&ours| ours > 0)
+        .unwrap_or(reported);
     let reported_after = drain.for_ms.saturating_sub(node.last_heartbeat_age_ms);
     let settled = Duration::from_millis(reported_after) >= SETTLED;
-    match (slots, settled) {
+    match (running, settled) {
         (0, true) => State::Empty,
-        _ if drain.deadline_ms == Some(0) && settled => State::Over { slots },
-        (0, false) => State::Unsure { slots },
-        _ => State::Busy { slots },
+        (requests, true) if drain.deadline_ms == Some(0) => State::Over {
+            requests: requests.max(reported),
+        },
+        // Nothing of ours runs any more, and the report has not heard of that yet.
+        _ if drain.requests_running == Some(0) => State::Unsure,
+        (0, false) => State::Unsure,
+        (requests, _) => State::Busy { requests },
     }
 }
 
@@ -181,8 +198,9 @@ struct Told {
     bar: ProgressBar,
     by_line: bool,
     target: String,
-    most: u32,
-    last: Option<u32>,
+    most: u64,
+    /// What was last told, as a line.
+    last: String,
     began: Instant,
 }
 
@@ -202,27 +220,26 @@ impl Told {
             by_line: !io::stderr().is_terminal(),
             target: target.to_string(),
             most: 0,
-            last: None,
+            last: String::new(),
             began: now(),
         }
     }
 
-    fn progress(&mut self, busy: u32, message: &'static str) {
+    fn progress(&mut self, busy: u64, message: &'static str) {
         // A report that came later may count more than the one before.
         self.most = self.most.max(busy);
-        self.bar.set_length(u64::from(self.most));
-        self.bar.set_position(u64::from(self.most.saturating_sub(busy)));
+        self.bar.set_length(self.most);
+        self.bar.set_position(self.most.saturating_sub(busy));
         self.bar.set_message(message);
-        if self.by_line && self.last != Some(busy) {
-            let running = || format!("{} running", count(u64::from(busy), "request"));
-            let told = if message.is_empty() {
-                running()
-            } else {
-                message.to_owned()
-            };
+        let told = if message.is_empty() {
+            format!("{} running", count(busy, "request"))
+        } else {
+            message.to_owned()
+        };
+        if self.by_line && self.last != told {
             note(&format!("draining {}: {told}", self.target));
         }
-        self.last = Some(busy);
+        self.last = told;
     }
 
     fn end(&self) {
@@ -247,13 +264,22 @@ mod tests {
     fn a_report_from_before_the_drain_proves_nothing() {
         let drain = |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
         let over = |busy: u32| json!({"for_ms":9000,"deadline_ms":0,"slots_busy":busy});
+        let live = |for_ms: u64, reported: u32, ours: u64| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":reported,"requests_running":ours});
         for (status, heard, drain, expected) in [
-            ("draining", 5000, drain(1000, 0), State::Unsure { slots: 0 }),
-            ("draining", 900, drain(1000, 0), State::Unsure { slots: 0 }),
+            ("draining", 5000, drain(1000, 0), State::Unsure),
+            ("draining", 900, drain(1000, 0), State::Unsure),
+            // What the control plane counts goes before what the node reported, but does not end the drain.
+            ("draining", 5000, live(1000, 0, 1), State::Busy { requests: 1 }),
+            ("draining", 100, live(1000, 0, 1), State::Busy { requests: 1 }),
+            ("draining", 100, live(1000, 3, 1), State::Busy { requests: 1 }),
+            ("draining", 5000, live(1000, 3, 0), State::Unsure),
+            ("draining", 100, live(1000, 3, 0), State::Unsure),
+            ("draining", 5000, live(1000, 0, 0), State::Unsure),
+            ("draining", 100, live(1000, 0, 0), State::Empty),
             ("draining", 700, drain(1000, 0), State::Empty),
-            ("draining", 5000, drain(1000, 2), State::Busy { slots: 2 }),
-            ("draining", 100, drain(1000, 2), State::Busy { slots: 2 }),
-            ("draining", 100, over(2), State::Over { slots: 2 }),
+            ("draining", 5000, drain(1000, 2), State::Busy { requests: 2 }),
+            ("draining", 100, drain(1000, 2), State::Busy { requests: 2 }),
+            ("draining", 100, over(2), State::Over { requests: 2 }),
             ("draining", 100, over(0), State::Empty),
             ("offline", 60_000, drain(1000, 0), State::Offline),
             ("online", 100, json!(null), State::Undrained),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::App;
 use crate::{
     exit::{Exit, Failure, Outcome},
-    output::{Cell, Look, Table, gib, millis},
+    output::{Cell, Look, Table, count, gib, millis},
 };
 
 /// What stands for "nothing" or "unknown" in a table.
@@ -46,15 +46,19 @@ impl App {
             self.output.line(&format!("GPU {id}: {name}, {memory}"))?;
         }
         if let Some(drain) = node.drain {
+            let running = drain.requests_running.map_or_else(String::new, |requests| {
+                format!("{} running, ", count(requests, "request"))
+            });
             self.output.line(&format!(
-                "draining for {}, {} slots still taken",
+                "draining for {}, {running}{} still taken as last reported",
                 millis(drain.for_ms as f64),
-                drain.slots_busy
+                count(u64::from(drain.slots_busy), "slot")
             ))?;
         }
         let mut table = Table::new(&[
             "POOL",
             "STATE",
+            "RUNNING",
             "FREE",
             "SLOTS",
             "VRAM FREE",
@@ -69,6 +73,7 @@ impl App {
             table.row([
                 Cell::new(status.pool_id.as_str()),
                 state(status.ready, draining, pool.quarantine.as_ref()),
+                running(pool.requests_running),
                 Cell::number(status.slots_free),
                 Cell::number(status.slots_total),
                 vram(status.vram_free_bytes),
@@ -159,7 +164,16 @@ fn pools_table(pools: &[Pool]) -> Table {
     if with_replicas {
         head.push("REPLICA");
     }
-    head.extend(["STATE", "FREE", "SLOTS", "VRAM FREE", "ENGINE", "MODELS", "WHY"]);
+    head.extend([
+        "STATE",
+        "RUNNING",
+        "FREE",
+        "SLOTS",
+        "VRAM FREE",
+        "ENGINE",
+        "MODELS",
+        "WHY",
+    ]);
     let mut table = Table::new(&head);
     for pool in pools {
         let mut row = vec![Cell::new(pool.node_id.as_str()), Cell::new(pool.pool_id.as_str())];
@@ -170,6 +184,7 @@ fn pools_table(pools: &[Pool]) -> Table {
         }
         row.extend([
             state(pool.ready, pool.draining, pool.quarantine.as_ref()),
+            running(pool.requests_running),
             Cell::number(pool.slots_free),
             Cell::number(pool.slots_total),
             vram(pool.vram_free_bytes),
@@ -222,6 +237,11 @@ fn state(ready: bool, draining: bool, quarantine: Option<&Quarantine>) -> Cell {
     Cell::new(text).looks(look)
 }
 
+/// Requests of the control plane's; one of an older version does not tell.
+fn running(requests: Option<u64>) -> Cell {
+    Cell::number(requests.map_or_else(|| NONE.to_owned(), |requests| requests.to_string()))
+}
+
 fn vram(bytes: u64) -> Cell {
     Cell::number(if bytes == 0 { NONE.to_owned() } else { gib(bytes) })
 }
@@ -253,16 +273,16 @@ mod tests {
             {"node_id":"gpu-2","pool_id":"chat","ready":false,"draining":false,"slots_free":0,"slots_total":0,
              "unavailable":"connection refused","quarantine":null},
             {"node_id":"gpu-3","pool_id":"chat","ready":true,"draining":true,"slots_free":0,"slots_total":2,
-             "quarantine":{"reason":"it reset","retry_in_ms":900}},
+             "requests_running":1,"quarantine":{"reason":"it reset","retry_in_ms":900}},
         ]}))
         .unwrap();
         assert_eq!(
             pools_table(&pools.pools).lines(None, false),
             [
-                "NODE   POOL  STATE      FREE  SLOTS  VRAM FREE  ENGINE    MODELS  WHY",
-                "gpu-1  chat  ready         3      4   18.0 GiB  llamacpp  tiny",
-                "gpu-2  chat  not ready     0      0          -  -         -       connection refused",
-                "gpu-3  chat  draining      0      2          -  -         -       it reset (tried again in 900 ms)",
+                "NODE   POOL  STATE      RUNNING  FREE  SLOTS  VRAM FREE  ENGINE    MODELS  WHY",
+                "gpu-1  chat  ready            -     3      4   18.0 GiB  llamacpp  tiny",
+                "gpu-2  chat  not ready        -     0      0          -  -         -       connection refused",
+                "gpu-3  chat  draining         1     0      2          -  -         -       it reset (tried again in 900 ms)",
             ]
         );
     }

@@ -96,18 +96,25 @@ fn a_placement_is_explained() {
 // spec: CLI-7
 #[test]
 fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
-    let node = |heard: u64, drained: u64, busy: u32| {
-        let drain = json!({"for_ms":drained,"deadline_ms":null,"slots_busy":busy});
+    let node = |heard: u64, drained: u64, busy: u32, ours: Option<u64>| {
+        let mut drain = json!({"for_ms":drained,"deadline_ms":null,"slots_busy":busy});
+        if let Some(ours) = ours {
+            drain["requests_running"] = ours.into();
+        }
         answer(
             200,
             &json!({"node_id":"gpu-1","address":"http://h:1","status":"draining","last_heartbeat_age_ms":heard,"drain":drain,"pools":[]}),
         )
     };
     let mut states = vec![
-        node(9000, 10, 0),
-        node(0, 500, 2),
-        node(100, 900, 1),
-        node(0, 1200, 0),
+        node(9000, 10, 0, None),
+        node(0, 500, 2, None),
+        node(100, 900, 1, None),
+        // The count of the control plane moves between two reports of the node.
+        node(5000, 1000, 0, Some(2)),
+        node(5000, 1000, 0, Some(1)),
+        node(5000, 1000, 2, Some(0)),
+        node(0, 1200, 0, Some(0)),
     ]
     .into_iter();
     let server = Server::start(Box::new(move |seen| {
@@ -127,11 +134,40 @@ fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
             "draining gpu-1: waiting for the node's next report",
             "draining gpu-1: 2 requests running",
             "draining gpu-1: 1 request running",
+            "draining gpu-1: 2 requests running",
+            "draining gpu-1: 1 request running",
+            "draining gpu-1: waiting for the node's next report",
         ]
     );
     let asked = server.seen();
     assert_eq!(asked.line, "POST /v2/nodes/gpu-1/drain HTTP/1.1");
     assert_eq!(asked.body, r#"{"deadline_ms":300000}"#);
+}
+
+// spec: CLI-7
+#[test]
+fn a_drain_says_how_many_requests_run_where_it_is_told() {
+    for (answer, told) in [
+        (
+            json!({"success":true,"requests_running":2}),
+            "2 requests running now",
+        ),
+        (
+            json!({"success":true,"requests_running":0}),
+            "running ones finish",
+        ),
+        (json!({"success":true}), "running ones finish"),
+    ] {
+        let server = Server::json(200, &answer);
+        let ran = run(&server.url(), &["drain", "gpu-1"]);
+        assert_eq!(
+            ran.out,
+            format!("gpu-1 takes no new requests; {told} (--wait waits for them)\n")
+        );
+        let ran = run(&server.url(), &["drain", "gpu-1", "--json"]);
+        let said: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(said.get("requests_running"), answer.get("requests_running"));
+    }
 }
 
 // spec: CLI-7

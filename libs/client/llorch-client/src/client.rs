@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use ureq::{Agent, http::Method};
 
 use crate::{
-    Catalog, ChatRequest, ChatStream, ClientError, Explained, Follow, Json, Node, Nodes, Pools, Routing,
-    Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
+    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Json, Node, Nodes, Pools,
+    Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
 };
 
 /// A neighbour answers within milliseconds; this long for a machine that is very busy.
@@ -152,11 +152,10 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn drain(&self, target: &Target, deadline: Option<Duration>) -> Result<(), ClientError> {
+    pub fn drain(&self, target: &Target, deadline: Option<Duration>) -> Result<DrainBegun, ClientError> {
         let deadline = deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
         let body = deadline.map_or_else(|| json!({}), |deadline| json!({ "deadline_ms": deadline }));
-        self.post::<Value>(&format!("{}/drain", target.path()), &body)
-            .map(drop)
+        self.post(&format!("{}/drain", target.path()), &body)?.read()
     }
 
     /// Puts a node or a pool back into service.

@@ -53,6 +53,9 @@ pub struct NodePool {
     /// An operator drains it, or its node.
     #[serde(default)]
     pub drain: Option<Drain>,
+    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    #[serde(default)]
+    pub requests_running: Option<u64>,
     /// Why it is given no requests.
     #[serde(default)]
     pub unavailable: Option<String>,
@@ -71,6 +74,17 @@ pub struct Drain {
     pub deadline_ms: Option<u64>,
     /// Slots still taken, as last reported.
     pub slots_busy: u32,
+    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    #[serde(default)]
+    pub requests_running: Option<u64>,
+}
+
+/// The answer to a drain that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct DrainBegun {
+    /// How many requests the control plane still has running there; `None` from one that does not tell.
+    #[serde(default)]
+    pub requests_running: Option<u64>,
 }
 
 /// The data path has seen it fail.
@@ -110,6 +124,9 @@ pub struct Pool {
     pub slots_free: u32,
     /// How many it serves at once.
     pub slots_total: u32,
+    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    #[serde(default)]
+    pub requests_running: Option<u64>,
     /// Free memory of its devices in bytes; 0 when unknown.
     #[serde(default)]
     pub vram_free_bytes: u64,

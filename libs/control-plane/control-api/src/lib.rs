@@ -37,6 +37,6 @@ pub use status::{
     SlotCounts, StatusAnswer, TrafficAnswer,
 };
 pub use view::{
-    CatalogAnswer, DrainAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer,
-    PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,
+    CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
+    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView, RunningLookup,
 };

@@ -7,7 +7,7 @@ use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry_types::{Ack, DrainRequest, NodeId, PoolId};
 use service_registry::{RegistryError, Target};
 
-use crate::{ControlApi, NodeAnswer, NodesAnswer, errors::refused, routes::Registry};
+use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, errors::refused, routes::Registry};
 
 impl ControlApi {
     /// The nodes, as `GET /v2/nodes` tells them; `None` without a registry.
@@ -15,11 +15,7 @@ impl ControlApi {
     pub fn nodes(&self) -> Option<NodesAnswer> {
         let registry = self.registry.as_ref()?;
         let snapshot = registry.nodes().borrow().clone();
-        Some(NodesAnswer::new(
-            &snapshot,
-            registry.now(),
-            self.quarantine.as_ref(),
-        ))
+        Some(NodesAnswer::new(&snapshot, registry.now(), &self.lookups))
     }
 }
 
@@ -48,11 +44,7 @@ pub(crate) async fn node(
     let node = snapshot
         .get(&node_id)
         .ok_or_else(|| refused(&RegistryError::UnknownNode { node_id }.into()))?;
-    Ok(Json(NodeAnswer::new(
-        node,
-        registry.now(),
-        api.quarantine.as_ref(),
-    )))
+    Ok(Json(NodeAnswer::new(node, registry.now(), &api.lookups)))
 }
 
 type DrainBody = Option<ApiJson<DrainRequest>>;
@@ -60,27 +52,29 @@ type DrainBody = Option<ApiJson<DrainRequest>>;
 /// No new requests for a node; running ones finish.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/{node_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = Ack), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn drain_node(
     registry: Registry,
+    State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     drain: DrainBody,
-) -> Result<Json<Ack>, ApiError> {
-    begin_drain(registry, Target::Node(node_id), drain).await
+) -> Result<Json<DrainBegunAnswer>, ApiError> {
+    begin_drain(registry, &api, Target::Node(node_id), drain).await
 }
 
 /// No new requests for a pool of a node; running ones finish.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn drain_pool(
     registry: Registry,
+    State(api): State<ControlApi>,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
     drain: DrainBody,
-) -> Result<Json<Ack>, ApiError> {
-    begin_drain(registry, Target::Pool(node_id, pool_id), drain).await
+) -> Result<Json<DrainBegunAnswer>, ApiError> {
+    begin_drain(registry, &api, Target::Pool(node_id, pool_id), drain).await
 }
 
 /// Requests for a node again.
@@ -109,15 +103,26 @@ pub(crate) async fn undrain_pool(
 
 async fn begin_drain(
     Registry(registry): Registry,
+    api: &ControlApi,
     target: Target,
     drain: DrainBody,
-) -> Result<Json<Ack>, ApiError> {
+) -> Result<Json<DrainBegunAnswer>, ApiError> {
     let deadline = drain.and_then(|ApiJson(drain)| drain.deadline_ms);
     registry
-        .drain(target, deadline.map(Duration::from_millis))
+        .drain(target.clone(), deadline.map(Duration::from_millis))
         .await
         .map_err(|error| refused(&error))?;
-    Ok(Json(Ack { success: true }))
+    let (node_id, pool_id) = match &target {
+        Target::Node(node_id) => (node_id, None),
+        Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
+    };
+    let snapshot = registry.nodes().borrow().clone();
+    let node = snapshot.get(node_id);
+    let node = node.map(|node| NodeAnswer::new(node, registry.now(), &api.lookups));
+    Ok(Json(DrainBegunAnswer {
+        success: true,
+        requests_running: node.and_then(|node| node.running(pool_id)),
+    }))
 }
 
 async fn end_drain(Registry(registry): Registry, target: Target) -> Result<Json<Ack>, ApiError> {

@@ -19,7 +19,7 @@ use crate::{
     errors::cloud_profile_disabled,
     events, nodes, operators,
     status::{self, DataPathLookup, DataPathView},
-    view::{CatalogAnswer, GpusAnswer, PoolsAnswer, QuarantineLookup, QuarantineView},
+    view::{CatalogAnswer, GpusAnswer, Lookups, PoolsAnswer, QuarantineView},
 };
 
 /// What the routes work on.
@@ -27,7 +27,7 @@ use crate::{
 pub struct ControlApi {
     pub(crate) registry: Option<RegistryHandle>,
     pub(crate) table: watch::Receiver<Arc<RoutingTable>>,
-    pub(crate) quarantine: Arc<QuarantineLookup>,
+    pub(crate) lookups: Lookups,
     /// This machine's, where there is no registry that knows of any.
     gpus: Option<(NodeId, watch::Receiver<Arc<[GpuStatus]>>)>,
     pub(crate) data_path: Arc<DataPathLookup>,
@@ -44,7 +44,7 @@ impl ControlApi {
         Self {
             registry,
             table,
-            quarantine: Arc::new(|_| None),
+            lookups: Lookups::default(),
             gpus: None,
             data_path: Arc::new(DataPathView::default),
             events: EventLog::new(),
@@ -60,7 +60,17 @@ impl ControlApi {
         mut self,
         lookup: impl Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync + 'static,
     ) -> Self {
-        self.quarantine = Arc::new(lookup);
+        self.lookups.quarantine = Arc::new(lookup);
+        self
+    }
+
+    /// Shows how many requests run at endpoints. `lookup` is called once per pool and answer.
+    #[must_use]
+    pub fn with_requests_running(
+        mut self,
+        lookup: impl Fn(&EndpointKey) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.lookups.running = Arc::new(lookup);
         self
     }
 
@@ -103,7 +113,7 @@ impl ControlApi {
     #[must_use]
     pub fn pools(&self) -> PoolsAnswer {
         let table = self.table.borrow().clone();
-        PoolsAnswer::new(&table, self.quarantine.as_ref())
+        PoolsAnswer::new(&table, &self.lookups)
     }
 
     /// The routes.

@@ -2,7 +2,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
 use common::{Api, code, heartbeat, message, pool, registration};
@@ -153,6 +159,66 @@ async fn drains_with_progress_and_undo() {
         (&json!("online"), &json!(false))
     );
     assert_eq!(api.get("/v2/pools").await["pools"][0]["ready"], true);
+}
+
+// spec: LIVE-13
+#[tokio::test(start_paused = true)]
+async fn requests_that_run_are_counted_as_they_are_asked_for() {
+    let api = Api::cloud();
+    api.join("a").await;
+    let two = json!({"timestamp": "t", "pools": [pool(), {"pool_id": "pool-1", "ready": true, "draining": false,
+        "slots_free": 4, "slots_total": 4}]});
+    assert_eq!(api.post("/v2/nodes/a/heartbeat", two).await.0, 200);
+    // Where nobody counts there is no figure.
+    assert_eq!(
+        api.get("/v2/pools").await["pools"][0].get("requests_running"),
+        None
+    );
+    let count = Arc::new(AtomicU64::new(2));
+    let counted = count.clone();
+    let registry = api.registry.clone().unwrap();
+    let table = registry.table();
+    let control = ControlApi::new(Some(registry), table).with_requests_running(move |key| {
+        (key.pool.as_str() == "pool-0").then(|| counted.load(Ordering::Relaxed))
+    });
+    let router = control.router();
+    let ask = async |method: Method, path: &str| -> Value {
+        let request = http::Request::builder().method(method).uri(path);
+        let response = router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    assert_eq!(
+        ask(Method::POST, "/v2/pools/a/pool-0/drain").await,
+        json!({"success": true, "requests_running": 2})
+    );
+    // A sum of which a part is not known is not known.
+    assert_eq!(
+        ask(Method::POST, "/v2/nodes/a/drain").await,
+        json!({"success": true})
+    );
+    for left in [1_u64, 0] {
+        count.store(left, Ordering::Relaxed);
+        let node = ask(Method::GET, "/v2/nodes/a").await;
+        assert_eq!(node["pools"][0]["requests_running"], left);
+        assert_eq!(node["pools"][0]["drain"]["requests_running"], left);
+        assert_eq!(node["pools"][1].get("requests_running"), None);
+        assert_eq!(node["drain"].get("requests_running"), None);
+        assert_eq!(
+            ask(Method::GET, "/v2/nodes").await["nodes"][0]["pools"],
+            node["pools"]
+        );
+        assert_eq!(
+            ask(Method::GET, "/v2/pools").await["pools"][0]["requests_running"],
+            left
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,10 +87,12 @@ export function drainProgress(name) {
         done = false;
         return;
       }
-      const left = Math.max(drain.slots_busy ?? 0, pools.reduce((sum, pool) => sum + busySlots(pool), 0));
+      const reported = Math.max(drain.slots_busy ?? 0, pools.reduce((sum, pool) => sum + busySlots(pool), 0));
       const ours = pools.every((pool) => pool.requests_running != null)
         ? pools.reduce((sum, pool) => sum + pool.requests_running, 0)
         : null;
+      // What we count is as of now; a report may be seconds old, and knows of the requests of others.
+      const left = ours || reported;
       most = Math.max(most, left);
       progress.max = Math.max(1, most);
       progress.value = most === 0 ? 1 : most - left;

@@ -252,6 +252,13 @@ impl Admission {
         self.0.core.lock().quarantine_of(endpoint, self.0.now())
     }
 
+    /// How many requests of ours hold a slot at an endpoint at this moment, also at one that takes no new ones; `None`
+    /// where no endpoint of that name is known.
+    #[must_use]
+    pub fn in_flight_at(&self, endpoint: &EndpointKey) -> Option<u32> {
+        self.0.core.lock().in_flight_at(endpoint)
+    }
+
     fn lease(&self, grant: Grant) -> Lease {
         let engine = grant.endpoint().filter(|endpoint| endpoint.hop == Hop::Engine);
         let visits = self.0.visits.get();

@@ -5,8 +5,10 @@ mod nodes;
 mod pools;
 
 pub use gpus::{GpuAnswer, GpusAnswer};
-pub use nodes::{DrainAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer};
+pub use nodes::{DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer};
 pub use pools::{CatalogAnswer, ModelAnswer, PoolAnswer, PoolsAnswer};
+
+use std::sync::Arc;
 
 use routing_table::{Availability, EndpointKey};
 use serde::Serialize;
@@ -23,6 +25,26 @@ pub struct QuarantineView {
 
 /// Finds the quarantine of an endpoint, if it is in one.
 pub type QuarantineLookup = dyn Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync;
+
+/// Counts the requests that this control plane has running at an endpoint; `None` where nobody knows.
+pub type RunningLookup = dyn Fn(&EndpointKey) -> Option<u64> + Send + Sync;
+
+/// Who is asked about endpoints: the data path, through whoever wires both.
+#[derive(Clone)]
+pub(crate) struct Lookups {
+    pub(crate) quarantine: Arc<QuarantineLookup>,
+    pub(crate) running: Arc<RunningLookup>,
+}
+
+impl Default for Lookups {
+    /// Nobody knows anything.
+    fn default() -> Self {
+        Self {
+            quarantine: Arc::new(|_| None),
+            running: Arc::new(|_| None),
+        }
+    }
+}
 
 /// Why an endpoint cannot serve, if so.
 pub(crate) fn unavailable(availability: &Availability) -> Option<String> {

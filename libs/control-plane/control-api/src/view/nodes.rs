@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use pool_registry_types::{Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolStatus};
+use pool_registry_types::{
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+};
 use routing_table::EndpointKey;
 use serde::Serialize;
 use service_registry::{Drain, NodeView, NodesSnapshot, PoolView};
 
-use super::{QuarantineLookup, QuarantineView, unavailable};
+use super::{Lookups, QuarantineView, unavailable};
 
 /// `GET /v2/nodes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -66,6 +68,9 @@ pub struct NodePoolAnswer {
     /// An operator drains it, or its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
+    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_running: Option<u64>,
     /// Why it is given no requests, when it is not ready for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
@@ -83,16 +88,30 @@ pub struct DrainAnswer {
     pub deadline_ms: Option<u64>,
     /// How many slots are still taken, as last reported.
     pub slots_busy: u32,
+    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_running: Option<u64>,
+}
+
+/// The answer to a drain that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DrainBegunAnswer {
+    /// Always true.
+    pub success: bool,
+    /// How many requests this control plane still has running there; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_running: Option<u64>,
 }
 
 impl NodesAnswer {
     /// All nodes at the registry's time `now`.
-    pub(crate) fn new(snapshot: &NodesSnapshot, now: Duration, quarantine: &QuarantineLookup) -> Self {
+    pub(crate) fn new(snapshot: &NodesSnapshot, now: Duration, lookups: &Lookups) -> Self {
         Self {
             nodes: snapshot
                 .nodes
                 .iter()
-                .map(|node| NodeAnswer::new(node, now, quarantine))
+                .map(|node| NodeAnswer::new(node, now, lookups))
                 .collect(),
             self_suspicion: snapshot.self_suspicion,
         }
@@ -101,8 +120,13 @@ impl NodesAnswer {
 
 impl NodeAnswer {
     /// One node at the registry's time `now`.
-    pub(crate) fn new(node: &NodeView, now: Duration, quarantine: &QuarantineLookup) -> Self {
+    pub(crate) fn new(node: &NodeView, now: Duration, lookups: &Lookups) -> Self {
         let busy = node.pools.iter().map(|pool| busy(&pool.status)).sum();
+        let pools: Vec<_> = node
+            .pools
+            .iter()
+            .map(|pool| NodePoolAnswer::new(&node.node_id, pool, now, lookups))
+            .collect();
         Self {
             node_id: node.node_id.clone(),
             machine_id: node.machine_id.clone(),
@@ -115,18 +139,16 @@ impl NodeAnswer {
             version: node.version.as_deref().map(str::to_owned),
             capabilities: Capabilities::clone(&node.capabilities),
             gpus: node.gpus.as_deref().map(<[GpuStatus]>::to_vec),
-            drain: node.drain.map(|drain| DrainAnswer::new(drain, now, busy)),
-            pools: node
-                .pools
-                .iter()
-                .map(|pool| NodePoolAnswer::new(&node.node_id, pool, now, quarantine))
-                .collect(),
+            drain: node
+                .drain
+                .map(|drain| DrainAnswer::new(drain, now, busy, total(&pools))),
+            pools,
         }
     }
 }
 
 impl NodePoolAnswer {
-    fn new(node_id: &NodeId, pool: &PoolView, now: Duration, quarantine: &QuarantineLookup) -> Self {
+    fn new(node_id: &NodeId, pool: &PoolView, now: Duration, lookups: &Lookups) -> Self {
         let mut status = PoolStatus::clone(&pool.status);
         status.draining |= pool.drain.is_some();
         let key = EndpointKey {
@@ -134,27 +156,48 @@ impl NodePoolAnswer {
             pool: status.pool_id.clone(),
             replica: None,
         };
+        let requests_running = (lookups.running)(&key);
         Self {
             drain: pool
                 .drain
-                .map(|drain| DrainAnswer::new(drain, now, busy(&status))),
+                .map(|drain| DrainAnswer::new(drain, now, busy(&status), requests_running)),
+            requests_running,
             unavailable: unavailable(&pool.availability),
-            quarantine: quarantine(&key),
+            quarantine: (lookups.quarantine)(&key),
             status,
         }
     }
 }
 
+impl NodeAnswer {
+    /// The requests that run on one of its pools, or on all of them.
+    pub(crate) fn running(&self, pool: Option<&PoolId>) -> Option<u64> {
+        match pool {
+            None => total(&self.pools),
+            Some(id) => {
+                let pool = self.pools.iter().find(|pool| pool.status.pool_id == *id)?;
+                pool.requests_running
+            }
+        }
+    }
+}
+
 impl DrainAnswer {
-    fn new(drain: Drain, now: Duration, slots_busy: u32) -> Self {
+    fn new(drain: Drain, now: Duration, slots_busy: u32, requests_running: Option<u64>) -> Self {
         Self {
             for_ms: millis(now.saturating_sub(drain.since)),
             deadline_ms: drain
                 .deadline
                 .map(|deadline| millis(deadline.saturating_sub(now))),
             slots_busy,
+            requests_running,
         }
     }
+}
+
+/// The requests of all pools together; `None` when those of one are not known.
+fn total(pools: &[NodePoolAnswer]) -> Option<u64> {
+    pools.iter().map(|pool| pool.requests_running).sum()
 }
 
 fn busy(status: &PoolStatus) -> u32 {

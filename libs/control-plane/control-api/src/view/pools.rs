@@ -4,7 +4,7 @@ use pool_registry_types::{EngineKind, NodeId, PoolId, ReplicaId};
 use routing_table::{Availability, Endpoint, RoutingTable};
 use serde::Serialize;
 
-use super::{QuarantineLookup, QuarantineView, unavailable};
+use super::{Lookups, QuarantineView, unavailable};
 
 /// `GET /v2/pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,6 +36,9 @@ pub struct PoolAnswer {
     pub slots_free: u32,
     /// How many it serves at once.
     pub slots_total: u32,
+    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_running: Option<u64>,
     /// Free memory of its devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
     /// Its engine.
@@ -81,22 +84,23 @@ pub struct ModelAnswer {
 
 impl PoolsAnswer {
     /// All endpoints of the table.
-    pub(crate) fn new(table: &RoutingTable, quarantine: &QuarantineLookup) -> Self {
+    pub(crate) fn new(table: &RoutingTable, lookups: &Lookups) -> Self {
         Self {
             pools: table
                 .endpoints()
                 .iter()
-                .map(|endpoint| PoolAnswer::new(endpoint, quarantine))
+                .map(|endpoint| PoolAnswer::new(endpoint, lookups))
                 .collect(),
         }
     }
 }
 
 impl PoolAnswer {
-    fn new(endpoint: &Endpoint, quarantine: &QuarantineLookup) -> Self {
+    fn new(endpoint: &Endpoint, lookups: &Lookups) -> Self {
         let key = endpoint.key.clone();
         Self {
-            quarantine: quarantine(&key),
+            quarantine: (lookups.quarantine)(&key),
+            requests_running: (lookups.running)(&key),
             node_id: key.node,
             pool_id: key.pool,
             replica_id: key.replica,

@@ -598,3 +598,24 @@ fn a_model_that_was_known_is_unavailable_not_unheard_of() {
         RefusalReason::UnknownModel
     );
 }
+
+#[test]
+fn requests_are_counted_where_they_run_also_when_that_has_left_the_table() {
+    let key = idle("a", 4).key;
+    let mut core = core(vec![idle("a", 4)]);
+    assert_eq!(core.in_flight_at(&key), Some(0));
+    assert_eq!(core.in_flight_at(&idle("b", 4).key), None);
+    let (first, second) = (take(&mut core, MS), take(&mut core, MS));
+    assert_eq!(core.in_flight_at(&key), Some(2));
+    let drained = Endpoint {
+        availability: Availability::Draining,
+        ..idle("a", 4)
+    };
+    core.replace_table(table(vec![drained]), MS);
+    core.release(&first, Ending::Served, MS, 0.0);
+    assert_eq!(core.in_flight_at(&key), Some(1));
+    core.replace_table(table(vec![]), MS);
+    assert_eq!(core.in_flight_at(&key), Some(1));
+    core.release(&second, Ending::Served, MS, 0.0);
+    assert_eq!(core.in_flight_at(&key), None);
+}

@@ -116,6 +116,17 @@ impl<W> Core<W> {
         self.slots.get(index)?.health.quarantine(now)
     }
 
+    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table since; `None` where
+    /// it is not known.
+    pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> Option<u32> {
+        let place = (self.table.endpoints()).binary_search_by(|endpoint| endpoint.key.cmp(key));
+        let slot = match place {
+            Ok(index) => self.slots.get(index),
+            Err(_) => self.departed.get(key),
+        };
+        slot.map(|slot| slot.own)
+    }
+
     /// What would happen to a request now, and why; nothing changes by asking.
     pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
         self.refresh(now);
