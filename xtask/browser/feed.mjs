@@ -75,7 +75,7 @@ export class Fleet {
       incarnation: 1,
       version: "0.1.0",
       capabilities: { gpus, cpu_cores: 32, ram_total_bytes: 128 * GIB },
-      gpus: status === "offline" ? undefined : gpus.map((one) => ({ device_id: one.device_id, vram_total_bytes: vram, vram_used_bytes: vram * 0.65, vram_free_bytes: vram * 0.35, utilisation_percent: Math.round((90 * busy) / total), temperature_celsius: 48 + busy, power_watts: 90 + 20 * busy })),
+      gpus: status === "offline" ? undefined : gpus.map((one) => ({ device_id: one.device_id, vram_total_bytes: vram, vram_used_bytes: vram * 0.65, vram_free_bytes: vram * 0.35, utilization_percent: Math.round((90 * busy) / total), temperature_celsius: 48 + busy, power_watts: 90 + 20 * busy })),
       drain,
       pools: number % 3 === 1 ? [pool("chat", "vllm", ["llama-3.1-8b-instruct"], 16, busy)] : [pool("code", "llamacpp", ["qwen2.5-coder-32b"], 2, Math.min(2, busy)), pool("small", "llamacpp", ["gemma-3-4b"], 2, Math.max(0, busy - 2))],
     };

@@ -31,8 +31,13 @@ await withBrowser(async ({ open }) => {
   await page.goto(`${large.url}/#/nodes`);
   await page.locator(".node").nth(NODES - 1).waitFor();
   assert.equal(await page.locator(".node").count(), NODES);
+  const online = page.locator(".node").filter({ hasText: "online" }).first();
+  await online.locator("[aria-expanded=false]").click();
+  await online.locator(".gpus li").first().getByText(/ GiB.*\d % busy · \d+ °C · \d+ W/).waitFor();
   await page.getByRole("link", { name: "Events", exact: true }).click();
   await page.locator(".log li").first().waitFor();
+  // All of them have come, and are found; drawn are only the newest.
+  await page.getByRole("status").filter({ hasText: /^10\D?000 events$/ }).waitFor();
   const elements = await page.evaluate(() => document.getElementsByTagName("*").length);
   assert.ok(elements < MOST_ELEMENTS, `${elements} elements`);
   console.log(`${elements} elements with ${NODES} nodes and ${EVENTS} events`);

@@ -72,6 +72,12 @@ pub(crate) enum Command {
         #[arg(long)]
         node: Option<NodeId>,
     },
+    /// The GPUs of all nodes: memory, load, temperature, power
+    Gpus {
+        /// Only those of this node
+        #[arg(long)]
+        node: Option<NodeId>,
+    },
     /// The models and who serves them
     Models,
     /// The fleet, live; q quits

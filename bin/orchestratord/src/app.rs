@@ -15,6 +15,7 @@ use pool_registry_types::NodeId;
 use registry_runtime::{NodesMetrics, RegistryHandle};
 use registry_store::FileStore;
 use routing_table::RoutingTable;
+use serde_json::{Value, json};
 use service_runtime::{Readiness, Shutdown, Tasks};
 use task_api::{TaskApi, TaskConfig};
 use tokio::sync::watch;
@@ -148,9 +149,17 @@ fn sources(control: &ControlApi) -> Sources {
         status: Box::new(move || serde_json::to_value(status.status()).unwrap_or_default()),
         nodes: Box::new(move || match nodes.nodes() {
             Some(answer) => serde_json::to_value(answer).unwrap_or_default(),
-            None => serde_json::to_value(nodes.pools()).unwrap_or_default(),
+            None => this_machine(&nodes).unwrap_or_default(),
         }),
     }
+}
+
+/// In HOME there is one machine: its engines, and the GPUs that it has for them.
+fn this_machine(control: &ControlApi) -> serde_json::Result<Value> {
+    Ok(json!({
+        "pools": serde_json::to_value(control.pools().pools)?,
+        "gpus": serde_json::to_value(control.gpus().gpus)?,
+    }))
 }
 
 /// Where endpoints come from.

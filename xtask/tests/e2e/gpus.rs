@@ -122,6 +122,16 @@ fn one_machine_shows_its_gpus() -> Result<()> {
             each(&shown["gpus"], "uuid"),
             [&json!("GPU-0000"), &json!("GPU-1000")]
         );
+        // The page is told the same, beside the engines.
+        let mut live = home.client().follow("/v2/live")?;
+        let told = loop {
+            let event = live.next_event()?.context("the page's stream ended")?;
+            let state: Value = serde_json::from_str(&event.data)?;
+            if !state["pools"].is_null() {
+                break state;
+            }
+        };
+        assert_eq!(each(&told["gpus"], "uuid"), each(&shown["gpus"], "uuid"));
         Ok(())
     })
 }

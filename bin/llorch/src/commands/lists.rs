@@ -1,6 +1,6 @@
 //! `nodes`, `pools` and `models`: what there is, as tables.
 
-use llorch_client::{Model, Node, Pool, Quarantine};
+use llorch_client::{Gpu, Model, Node, Pool, Quarantine};
 use pool_registry_types::{NodeId, NodeStatus};
 use serde_json::{Value, json};
 
@@ -96,14 +96,29 @@ impl App {
             }
         }
         if self.output.json {
-            return Ok(self
-                .output
-                .json(&only.map_or_else(|| answer.raw.clone(), |node| of_node(&answer.raw, node)))?);
+            return Ok(self.output.json(
+                &only.map_or_else(|| answer.raw.clone(), |node| of_node(&answer.raw, "pools", node)),
+            )?);
         }
         if pools.is_empty() {
             return Ok(self.output.line("no engine is announced")?);
         }
         Ok(self.output.table(&pools_table(&pools))?)
+    }
+
+    pub(super) fn gpus(&self, only: Option<&NodeId>) -> Outcome {
+        let answer = self.client.gpus()?;
+        let mut gpus = answer.read()?.gpus;
+        gpus.retain(|gpu| only.is_none_or(|node| gpu.node_id == *node));
+        if self.output.json {
+            return Ok(self.output.json(
+                &only.map_or_else(|| answer.raw.clone(), |node| of_node(&answer.raw, "gpus", node)),
+            )?);
+        }
+        if gpus.is_empty() {
+            return Ok(self.output.line("no GPU is known")?);
+        }
+        Ok(self.output.table(&gpus_table(&gpus))?)
     }
 
     pub(super) fn models(&self) -> Outcome {
@@ -121,10 +136,10 @@ impl App {
     }
 }
 
-/// The same answer with the pools of one node only.
-fn of_node(raw: &Value, node: &NodeId) -> Value {
-    let pools = raw["pools"].as_array().into_iter().flatten();
-    json!({"pools": pools.filter(|pool| pool["node_id"] == node.as_str()).collect::<Vec<_>>()})
+/// The same answer with what of its list `of` belongs to one node.
+fn of_node(raw: &Value, of: &str, node: &NodeId) -> Value {
+    let all = raw[of].as_array().into_iter().flatten();
+    json!({of: all.filter(|one| one["node_id"] == node.as_str()).collect::<Vec<_>>()})
 }
 
 /// All nodes, one line each.
@@ -153,6 +168,38 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
             Cell::number(millis(node.last_heartbeat_age_ms as f64)),
             Cell::new(node.version.as_deref().unwrap_or(NONE)),
             Cell::new(node.address.as_str()),
+        ]);
+    }
+    table
+}
+
+fn gpus_table(gpus: &[Gpu]) -> Table {
+    let mut table = Table::new(&[
+        "NODE",
+        "GPU",
+        "NAME",
+        "VRAM USED",
+        "VRAM",
+        "LOAD",
+        "TEMP",
+        "POWER",
+        "WHY",
+    ]);
+    for Gpu { node_id, status } in gpus {
+        let figure = |figure: Option<u32>, unit: &str| {
+            Cell::number(figure.map_or_else(|| NONE.to_owned(), |figure| format!("{figure} {unit}")))
+        };
+        let memory = |bytes: Option<u64>| Cell::number(bytes.map_or_else(|| NONE.to_owned(), gib));
+        table.row([
+            Cell::new(node_id.as_str()),
+            Cell::number(status.device_id),
+            Cell::new(status.name.as_str()),
+            memory(status.vram_used_bytes),
+            memory(status.vram_total_bytes),
+            figure(status.utilization_percent, "%"),
+            figure(status.temperature_celsius, "°C"),
+            figure(status.power_watts, "W"),
+            Cell::new(status.problem.as_deref().unwrap_or_default()).looks(Look::Bad),
         ]);
     }
     table

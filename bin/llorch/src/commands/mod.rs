@@ -38,6 +38,7 @@ impl App {
             Command::Status => self.status(),
             Command::Nodes { node } => self.nodes(node.as_ref()),
             Command::Pools { node } => self.pools(node.as_ref()),
+            Command::Gpus { node } => self.gpus(node.as_ref()),
             Command::Models => self.models(),
             Command::Top { interval } => self.top(interval),
             Command::Drain(drain) => self.drain(&drain),

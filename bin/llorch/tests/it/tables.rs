@@ -70,6 +70,28 @@ AT        ERROR       MODEL  NODE  MESSAGE
 
 // spec: CLI-2
 #[test]
+fn gpus_are_shown_with_what_is_known_of_them() {
+    let gpus = json!({"gpus":[
+        {"node_id":"gpu-1","device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,"vram_used_bytes":6_442_450_944_u64,
+         "vram_free_bytes":19_327_352_832_u64,"utilization_percent":93,"temperature_celsius":61,"power_watts":310},
+        {"node_id":"gpu-2","device_id":1,"name":"RTX 3090","problem":"it does not answer any more"}]});
+    let server = Server::json(200, &gpus);
+    assert_eq!(
+        run(&server.url(), &["gpus"]).out,
+        "NODE   GPU  NAME      VRAM USED      VRAM  LOAD   TEMP  POWER  WHY\n\
+         gpu-1    0  RTX 3090    6.0 GiB  24.0 GiB  93 %  61 °C  310 W\n\
+         gpu-2    1  RTX 3090          -         -     -      -      -  it does not answer any more\n"
+    );
+    let server = Server::json(200, &gpus);
+    let ran = run(&server.url(), &["gpus", "--node", "gpu-2", "--json"]);
+    let shown: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown, json!({"gpus": [gpus["gpus"][1]]}));
+    let server = Server::json(200, &json!({"gpus": []}));
+    assert_eq!(run(&server.url(), &["gpus"]).out, "no GPU is known\n");
+}
+
+// spec: CLI-2
+#[test]
 fn a_placement_is_explained() {
     let server = Server::json(
         200,

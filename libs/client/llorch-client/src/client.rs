@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use ureq::{Agent, http::Method};
 
 use crate::{
-    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Json, Node, Nodes, Pools,
-    Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
+    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Gpus, Json, Node, Nodes,
+    Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
 };
 
 /// A neighbour answers within milliseconds; this long for a machine that is very busy.
@@ -113,6 +113,14 @@ impl Client {
     /// See [`ClientError`].
     pub fn pools(&self) -> Result<Json<Pools>, ClientError> {
         self.get("/v2/pools")
+    }
+
+    /// `GET /v2/gpus`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn gpus(&self) -> Result<Json<Gpus>, ClientError> {
+        self.get("/v2/gpus")
     }
 
     /// `GET /v2/catalog/availability`.

@@ -40,6 +40,6 @@ pub use status::{FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, Sl
 pub use task::{TaskAccepted, TaskState};
 pub use transport::Json;
 pub use view::{
-    Candidate, Catalog, Drain, DrainBegun, Explained, Model, Node, NodePool, Nodes, Pool, Pools, Quarantine,
-    Target, TargetError,
+    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes, Pool, Pools,
+    Quarantine, Target, TargetError,
 };

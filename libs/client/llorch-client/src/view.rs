@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use pool_registry_types::{Capabilities, IdError, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId};
+use pool_registry_types::{
+    Capabilities, GpuStatus, IdError, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId,
+};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -94,6 +96,23 @@ pub struct Quarantine {
     pub reason: String,
     /// When it is tried again, in milliseconds.
     pub retry_in_ms: u64,
+}
+
+/// `GET /v2/gpus`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Gpus {
+    /// Sorted by node, then by index.
+    pub gpus: Vec<Gpu>,
+}
+
+/// One GPU, as its node last reported it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Gpu {
+    /// The node it is in.
+    pub node_id: NodeId,
+    /// What it is and how it fares.
+    #[serde(flatten)]
+    pub status: GpuStatus,
 }
 
 /// `GET /v2/pools`.

@@ -116,6 +116,21 @@ impl ControlApi {
         PoolsAnswer::new(&table, &self.lookups)
     }
 
+    /// The body of `GET /v2/gpus`.
+    #[must_use]
+    pub fn gpus(&self) -> GpusAnswer {
+        let mut answer = self
+            .registry
+            .as_ref()
+            .map_or_else(GpusAnswer::default, |registry| {
+                GpusAnswer::of_all(&registry.nodes().borrow())
+            });
+        if let Some((node_id, gpus)) = &self.gpus {
+            answer.add(node_id, &gpus.borrow());
+        }
+        answer
+    }
+
     /// The routes.
     #[must_use]
     pub fn routes(self) -> Routes {
@@ -169,13 +184,7 @@ impl FromRequestParts<ControlApi> for Registry {
     responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
 ))]
 async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
-    let mut answer = api.registry.map_or_else(GpusAnswer::default, |registry| {
-        GpusAnswer::of_all(&registry.nodes().borrow())
-    });
-    if let Some((node_id, gpus)) = &api.gpus {
-        answer.add(node_id, &gpus.borrow());
-    }
-    Json(answer)
+    Json(api.gpus())
 }
 
 /// Every endpoint that requests may go to.

@@ -123,9 +123,10 @@ function gpuLine(node, gpu) {
       if (used != null) memory.set(used, total);
       const words = [
         used == null && total ? gibibytes(total) : null,
-        now.utilisation_percent == null ? null : `${now.utilisation_percent} % busy`,
+        now.utilization_percent == null ? null : `${now.utilization_percent} % busy`,
         now.temperature_celsius == null ? null : `${now.temperature_celsius} °C`,
         now.power_watts == null ? null : `${Math.round(now.power_watts)} W`,
+        now.problem,
       ];
       text(figures, words.filter(Boolean).join(" · "));
     },

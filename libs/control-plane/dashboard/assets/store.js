@@ -51,18 +51,19 @@ export function isHome() {
 }
 
 export function takeNodes(answer) {
-  state.nodes = answer.nodes ?? oneMachine(answer.pools ?? []);
+  state.nodes = answer.nodes ?? oneMachine(answer.pools ?? [], answer.gpus ?? []);
   state.selfSuspicion = Boolean(answer.self_suspicion);
   state.nodesAt = Date.now();
   tell("nodes");
 }
 
 /** In HOME there are only the engines of this machine, each by itself. */
-function oneMachine(engines) {
+function oneMachine(engines, gpus) {
   const by = Map.groupBy(engines, (engine) => engine.node_id);
   return [...by].map(([node_id, pools]) => ({
     node_id,
     status: "online",
+    gpus: gpus.filter((gpu) => gpu.node_id === node_id),
     pools: pools.map((pool) => ({ ...pool, pool_id: [pool.pool_id, pool.replica_id].filter(Boolean).join(" / ") })),
   }));
 }
