@@ -54,7 +54,10 @@ impl App {
                 Some(replica) => format!("{}/{replica}", candidate.pool_id),
                 None => candidate.pool_id.to_string(),
             };
-            let score: Vec<String> = candidate.score.iter().map(u64::to_string).collect();
+            let score = candidate.score_in_words.clone().unwrap_or_else(|| {
+                let parts: Vec<String> = candidate.score.iter().map(u64::to_string).collect();
+                parts.join(" ")
+            });
             let vram = if candidate.vram_free_bytes == 0 {
                 "-".to_owned()
             } else {
@@ -66,7 +69,7 @@ impl App {
                 Cell::number(candidate.slots_used),
                 Cell::number(candidate.slots_total),
                 Cell::number(vram),
-                Cell::number(score.join(" ")),
+                Cell::new(score),
                 Cell::new(verdict).looks(look),
             ]);
         }

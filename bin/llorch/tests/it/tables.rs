@@ -97,7 +97,7 @@ fn a_placement_is_explained() {
         200,
         &json!({"strategy":"least-loaded","waiting":1,"candidates":[
             {"node_id":"gpu-1","pool_id":"p","chosen":true,"score":[0,2],"slots_used":2,"slots_total":4,"vram_free_bytes":0},
-            {"node_id":"gpu-2","pool_id":"p","chosen":false,"skipped":"draining","score":[0,0],"slots_used":0,"slots_total":4,
+            {"node_id":"gpu-2","pool_id":"p","chosen":false,"skipped":"draining","score":[0,0],"score_in_words":"24 GiB of VRAM free, 0 taken","slots_used":0,"slots_total":4,
              "vram_free_bytes":0}]}),
     );
     let ran = run(
@@ -107,9 +107,9 @@ fn a_placement_is_explained() {
     assert_eq!(
         ran.out,
         "to gpu-1/p (least-loaded, 1 request in line)\n\n\
-         NODE   POOL  USED  SLOTS  VRAM FREE  SCORE  VERDICT\n\
-         gpu-1  p        2      4          -    0 2  chosen\n\
-         gpu-2  p        0      4          -    0 0  draining\n"
+         NODE   POOL  USED  SLOTS  VRAM FREE  SCORE                         VERDICT\n\
+         gpu-1  p        2      4          -  0 2                           chosen\n\
+         gpu-2  p        0      4          -  24 GiB of VRAM free, 0 taken  draining\n"
     );
     let asked: Value = serde_json::from_str(&server.seen().body).unwrap();
     assert_eq!(asked, json!({"model":"tiny","session_id":"s","pin_node":"gpu-1"}));

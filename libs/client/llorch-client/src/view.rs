@@ -220,6 +220,9 @@ pub struct Candidate {
     pub skipped: Option<String>,
     /// Where it stands by the strategy; the lowest is chosen.
     pub score: Vec<u64>,
+    /// What the score says; `None` from a control plane that does not tell.
+    #[serde(default)]
+    pub score_in_words: Option<String>,
     /// Slots that are taken.
     pub slots_used: u32,
     /// Slots it has.

@@ -45,7 +45,7 @@ export function explain() {
     problem,
     verdict,
     table,
-    h("p", { class: "faint" }, "Scores are compared part by part; the lowest is chosen, of equal ones the first."),
+    h("p", { class: "faint" }, "Scores are compared part by part, the first one first; of equal ones the first in the list is chosen."),
   );
   options(strategy, [
     ["", "as configured"],
@@ -131,7 +131,7 @@ function row(candidate) {
       else mark.set("idle", "possible");
       slots.set(now.slots_used, now.slots_total);
       text(memory, now.vram_free_bytes ? gibibytes(now.vram_free_bytes) : NONE);
-      text(score, now.score.map(count).join(" · "));
+      text(score, now.score_in_words ?? now.score.map(count).join(" · "));
     },
   };
 }

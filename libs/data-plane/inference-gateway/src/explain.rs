@@ -67,6 +67,8 @@ pub struct CandidateAnswer {
     pub skipped: Option<&'static str>,
     /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
     pub score: [u32; 2],
+    /// What the score says, for people: its parts in the order in which they count.
+    pub score_in_words: String,
     /// Slots that are taken.
     pub slots_used: u32,
     /// Slots it has.
@@ -116,6 +118,7 @@ async fn explain(
             .prompt
             .map_or_else(Vec::new, |prompt| prompt_blocks(model, prompt.as_bytes())),
     };
+    let by_session = affinity.session.is_some();
     let wish = Arc::new(Wish {
         strategy,
         pin: request.pin_node,
@@ -129,6 +132,7 @@ async fn explain(
         chosen: candidate.chosen,
         skipped: candidate.skip.map(Skip::as_str),
         score: candidate.rank.parts(),
+        score_in_words: candidate.rank.in_words(strategy, by_session),
         slots_used: candidate.slots_used,
         slots_total: candidate.slots_total,
         vram_free_bytes: candidate.vram_free_bytes,

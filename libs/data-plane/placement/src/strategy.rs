@@ -82,7 +82,39 @@ impl Rank {
         class_of(self.0 >> CLASS_SHIFT)
     }
 
-    /// The two numbers, for people.
+    /// What it says, for people: the parts in the order in which they count. `by_session` is whether the request
+    /// named a session; without one the strategy `session` goes by load.
+    #[must_use]
+    pub fn in_words(self, strategy: Strategy, by_session: bool) -> String {
+        let [first, second] = self.parts();
+        let percent = |part: u32| u64::from(part) * 100 / u64::from(WHOLE);
+        let turn = || match second {
+            0 => "its turn".to_owned(),
+            1 => "its turn after 1 other".to_owned(),
+            others => format!("its turn after {others} others"),
+        };
+        match (strategy, by_session) {
+            (Strategy::LeastLoaded, _) | (Strategy::Session, false) => {
+                let free = match MAX_FIRST - first {
+                    0 => "free VRAM unknown or under 1 GiB".to_owned(),
+                    gib => format!("{gib} GiB of VRAM free"),
+                };
+                format!("{free}, {second} taken")
+            }
+            (Strategy::RoundRobin, _) => turn(),
+            (Strategy::Weighted, _) => format!("{} % taken, {}", percent(first), turn()),
+            (Strategy::Session, true) => {
+                let percent = (self.0 & MAX_NUMBER) / (MAX_NUMBER / 100);
+                format!("{percent} % away from the session's home")
+            }
+            (Strategy::Prefix, _) => {
+                let percent = percent(first);
+                format!("{percent} % of prompt unseen and slots taken, {}", turn())
+            }
+        }
+    }
+
+    /// The two numbers, for programs.
     #[must_use]
     pub fn parts(self) -> [u32; 2] {
         let part = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();

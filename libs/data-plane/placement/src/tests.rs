@@ -55,6 +55,55 @@ fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
     }
 }
 
+// spec: PLACE-11
+#[test]
+fn a_rank_is_told_in_words() {
+    let table = RoutingTable::new(1, vec![ready("a", 18 * GIB), ready("b", 0)]);
+    let loads = Loads::new(&table, [used(2), used(0)]);
+    let told = |question: &Question<'_>| -> Vec<String> {
+        explain(&table, &loads, question)
+            .map(|candidate| {
+                candidate
+                    .rank
+                    .in_words(question.strategy, question.session.is_some())
+            })
+            .collect()
+    };
+    let by_load = [
+        "18 GiB of VRAM free, 2 taken",
+        "free VRAM unknown or under 1 GiB, 0 taken",
+    ];
+    for (strategy, turn, expected) in [
+        (Strategy::LeastLoaded, 0, by_load),
+        // Nothing is known of the session.
+        (Strategy::Session, 0, by_load),
+        (Strategy::RoundRobin, 1, ["its turn after 1 other", "its turn"]),
+        (
+            Strategy::Weighted,
+            0,
+            ["50 % taken, its turn", "0 % taken, its turn after 1 other"],
+        ),
+        (
+            Strategy::Prefix,
+            1,
+            [
+                "150 % of prompt unseen and slots taken, its turn after 1 other",
+                "100 % of prompt unseen and slots taken, its turn",
+            ],
+        ),
+    ] {
+        assert_eq!(told(&ask(strategy, turn)), expected, "{strategy}");
+    }
+    let question = Question {
+        session: Some(7),
+        ..ask(Strategy::Session, 0)
+    };
+    for words in told(&question) {
+        let percent = words.strip_suffix(" % away from the session's home").unwrap();
+        assert!(percent.parse::<u32>().unwrap() <= 100, "{words}");
+    }
+}
+
 // spec: PLACE-1
 #[test]
 fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
