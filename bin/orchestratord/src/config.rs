@@ -128,6 +128,12 @@ const SETTINGS: &[Setting] = &[
         more: "",
     },
     Setting {
+        name: "ORCHESTRATORD_THREADS",
+        unset: Unset::Words("one per core, at most 8"),
+        what: "threads that connections share",
+        more: "how many threads the connections are dealt out to; each stays with its own",
+    },
+    Setting {
         name: "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
         unset: Unset::Value("120"),
         what: "how long a stop waits for streams",
@@ -384,6 +390,7 @@ mod tests {
             ("ORCHESTRATORD_QUEUE_LIMIT", "many"),
             ("ORCHESTRATORD_QUEUE_WAIT_MS", "x"),
             ("ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS", "0"),
+            ("ORCHESTRATORD_THREADS", "0"),
             ("ORCHESTRATORD_DRAIN_TIMEOUT_SECS", "x"),
             ("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600001"),
             ("ORCHESTRATORD_LOG_FORMAT", "xml"),

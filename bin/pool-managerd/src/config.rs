@@ -140,6 +140,12 @@ const SETTINGS: &[Setting] = &[
         more: "the longest an engine may think; `orchestratord` has its own limit, and the shorter one counts",
     },
     Setting {
+        name: "POOL_MANAGERD_THREADS",
+        unset: Unset::Words("one per core, at most 8"),
+        what: "threads that connections share",
+        more: "how many threads the connections are dealt out to; each stays with its own",
+    },
+    Setting {
         name: "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
         unset: Unset::Value("120"),
         what: "how long a stop waits for streams",

@@ -8,7 +8,7 @@ use std::{
 };
 
 use service_runtime::{
-    EXIT_SECOND_SIGNAL,
+    CoreThreads, EXIT_SECOND_SIGNAL,
     env::{EXIT_BAD_CONFIGURATION, Environment, Problems},
     inherited_listener,
 };
@@ -20,6 +20,9 @@ use crate::{
     help::{lines, rows},
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
+
+/// How many threads there are at most for all that is no connection: reports, timers, the registry, tasks.
+const OTHER_THREADS: usize = 4;
 
 /// Who a daemon is.
 #[derive(Debug, Clone, Copy)]
@@ -226,19 +229,25 @@ where
     C: AsRef<Settings>,
     E: Display + From<StartError>,
 {
+    let settings = config.as_ref();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads.get().min(OTHER_THREADS))
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
+    let connections = CoreThreads::start(settings.threads).map_err(StartError::Runtime)?;
     // Within the caller's span, as this thread stays in it.
     let life = async {
-        let daemon = Daemon::start(program, config.as_ref(), listener)?;
+        let daemon = Daemon::start(program, config.as_ref(), connections.cores(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
         // Stopped in order, but not always because somebody asked.
         tasks.outcome().map_err(StartError::from).map_err(E::from)
     };
     let result = runtime.block_on(life);
+    if !connections.stop(JOIN_TIMEOUT) {
+        tracing::warn!("a thread of connections did not end in time");
+    }
     // Not dropped: that would wait for a disk that hangs.
     runtime.shutdown_timeout(JOIN_TIMEOUT);
     result

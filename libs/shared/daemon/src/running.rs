@@ -8,7 +8,9 @@ use std::{
 };
 
 use http_server::{BoundServer, Limits, metrics_routes, with_fallbacks};
-use service_runtime::{ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals};
+use service_runtime::{
+    Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
+};
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
 use tokio::sync::watch;
@@ -59,6 +61,8 @@ pub struct Daemon {
     pub parts: Shutdown,
     /// Every task of the process.
     pub tasks: Tasks,
+    /// Where connections live.
+    cores: Cores,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
 }
@@ -68,6 +72,7 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
+        cores: Cores,
         listener: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
@@ -80,12 +85,13 @@ impl Daemon {
             stop,
             parts: Shutdown::new(),
             tasks,
+            cores,
             listener,
         })
     }
 
     /// Takes the socket of the service manager, or else the address that the settings name; connections wait in the kernel until the server serves. As many
-    /// are accepted as the system's limit of open files allows.
+    /// are accepted as the system's limit of open files allows, and dealt out to the threads that the settings ask for.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -98,7 +104,9 @@ impl Daemon {
                 .and_then(|listener| http_server::adopt(listener, limits)),
             None => http_server::bind(addr, limits),
         };
-        bound.map_err(|source| self.cannot_listen(addr, "ADDR", source))
+        bound
+            .map(|bound| bound.on(self.cores.clone()))
+            .map_err(|source| self.cannot_listen(addr, "ADDR", source))
     }
 
     /// Takes the address of the door for metrics, if the settings name one.
@@ -161,13 +169,20 @@ impl Daemon {
         ServiceManager.ready();
     }
 
-    /// Under a watchdog, gives signs of life as long as tasks run and `progress` returns; see
+    /// Under a watchdog, gives signs of life as long as tasks run, those of connections too, and `progress` returns; see
     /// [`ServiceManager::beat`].
     pub fn watched<F>(&self, progress: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        ServiceManager.beat(&self.tasks, self.parts.clone(), progress);
+        let cores = self.cores.clone();
+        ServiceManager.beat(&self.tasks, self.parts.clone(), move || {
+            let (cores, progress) = (cores.clone(), progress());
+            async move {
+                cores.alive().await;
+                progress.await;
+            }
+        });
     }
 
     /// Keeps the service manager's line about us up to date with `state`.

@@ -2,8 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::PathBuf,
     str::FromStr,
+    thread,
     time::Duration,
 };
 
@@ -22,6 +24,12 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
 /// What `METRICS_ADDR` could be: where programs that Prometheus reads often listen.
 const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
 
+/// How many threads connections have at most where nothing is set: what passes through eight is more than engines say.
+const DEFAULT_MAX_THREADS: usize = 8;
+
+/// More threads than any machine has cores.
+const MAX_THREADS: u64 = 1024;
+
 /// Under the daemon's prefix.
 #[derive(Default, Deserialize)]
 struct Raw {
@@ -33,6 +41,7 @@ struct Raw {
     state_dir: Option<String>,
     first_byte_timeout_ms: Option<String>,
     drain_timeout_secs: Option<String>,
+    threads: Option<String>,
     log_format: Option<String>,
 }
 
@@ -95,6 +104,8 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// How long a stop waits for running requests.
     pub drain_timeout: Duration,
+    /// How many threads share the connections out among them.
+    pub threads: NonZeroUsize,
     /// How logs are written.
     pub log_format: LogFormat,
     /// Which node it is, where there are several: each line of its log says so. None is read from the environment.
@@ -156,6 +167,7 @@ impl Settings {
                 DEFAULT_DRAIN,
                 0..=86_400,
             ),
+            threads: threads(p.integer(&named("THREADS"), raw.threads, default_threads(), 1..=MAX_THREADS)),
             log_format: p.parse(&named("LOG_FORMAT"), raw.log_format, LogFormat::Text),
             node: None,
         }
@@ -171,6 +183,20 @@ impl Settings {
     pub(crate) fn variable(program: &Program, name: &str) -> String {
         format!("{}{name}", program.prefix)
     }
+}
+
+/// One thread for each core that we may use, up to a limit.
+fn default_threads() -> u64 {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores.min(DEFAULT_MAX_THREADS) as u64
+}
+
+/// A number that was read as one of at least one.
+fn threads(number: u64) -> NonZeroUsize {
+    usize::try_from(number)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Whether two sockets cannot listen on both. Port 0 is another one each time.

@@ -2,8 +2,9 @@
 
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
-use service_runtime::{Shutdown, Tasks};
+use service_runtime::{Cores, Seat, Shutdown, Tasks};
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, watch},
     time::{Instant, sleep},
 };
@@ -31,12 +32,14 @@ pub(crate) struct Acceptor<L, S> {
     pub(crate) watcher: Watcher,
     /// One permit for each connection.
     pub(crate) places: Arc<Semaphore>,
+    /// Where connections live; without any, in the runtime of the loop.
+    pub(crate) cores: Cores,
     /// Held by the loop and by each connection: the server is over when nobody holds it.
     pub(crate) alive: watch::Receiver<()>,
 }
 
 enum Event<Io> {
-    Accepted(Io, SocketAddr),
+    Accepted(Io, SocketAddr, Option<Seat>),
     Failed(io::Error),
     Stop,
 }
@@ -68,7 +71,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
         loop {
             match self.next().await {
                 Event::Stop => return,
-                Event::Accepted(io, peer) => self.admit(io, peer, &refusals),
+                Event::Accepted(io, peer, seat) => self.admit(io, peer, seat, &refusals),
                 Event::Failed(error) if concerns_one_connection(&error) => {}
                 Event::Failed(error) => {
                     let now = Instant::now();
@@ -88,15 +91,21 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             if self.watcher.poll_stage(cx) >= Stage::NotAccepting {
                 return Poll::Ready(Event::Stop);
             }
+            let seat = self.cores.seat();
+            // A socket is watched by the runtime in which it is made.
+            let core = seat.as_ref().map(Seat::runtime);
+            let _here = core.as_ref().map(Handle::enter);
             self.listener.poll_accept(cx).map(|accepted| match accepted {
-                Ok((io, peer)) => Event::Accepted(io, peer),
+                Ok((io, peer)) => Event::Accepted(io, peer, seat),
                 Err(error) => Event::Failed(error),
             })
         })
         .await
     }
 
-    fn admit(&self, io: L::Io, peer: SocketAddr, refusals: &Refusals) {
+    fn admit(&self, io: L::Io, peer: SocketAddr, seat: Option<Seat>, refusals: &Refusals) {
+        let core = seat.as_ref().map(Seat::runtime);
+        let _here = core.as_ref().map(Handle::enter);
         let alive = self.alive.clone();
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             if let Some(refusal) = refusals.refuse(io) {
@@ -116,6 +125,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
         );
         self.tasks.spawn_isolated("http-connection", async move {
             connection.await;
+            drop(seat);
             drop(place);
             drop(alive);
         });

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use service_runtime::{Shutdown, Tasks};
+use service_runtime::{Cores, Shutdown, Tasks};
 use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
@@ -34,6 +34,7 @@ pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<Boun
         listener,
         local_addr,
         limits,
+        cores: Cores::default(),
     })
 }
 
@@ -43,9 +44,16 @@ pub struct BoundServer {
     listener: std::net::TcpListener,
     local_addr: SocketAddr,
     limits: Limits,
+    cores: Cores,
 }
 
 impl BoundServer {
+    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime that it serves in.
+    #[must_use]
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores, ..self }
+    }
+
     /// The address it listens on, with the port the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -69,7 +77,7 @@ impl BoundServer {
         shutdown: Shutdown,
     ) -> io::Result<ServerHandle> {
         let listener = TcpListener::from_std(self.listener)?;
-        Ok(serve_on(listener, self.limits, service, tasks, shutdown))
+        Ok(start(listener, self.limits, service, tasks, shutdown, self.cores))
     }
 }
 
@@ -84,6 +92,17 @@ pub fn serve_on<L: Listener, S: HttpService>(
     tasks: &Tasks,
     shutdown: Shutdown,
 ) -> ServerHandle {
+    start(listener, limits, service, tasks, shutdown, Cores::default())
+}
+
+fn start<L: Listener, S: HttpService>(
+    listener: L,
+    limits: Limits,
+    service: S,
+    tasks: &Tasks,
+    shutdown: Shutdown,
+    cores: Cores,
+) -> ServerHandle {
     let control = Arc::new(Control::new());
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let (over, alive) = watch::channel(());
@@ -94,6 +113,7 @@ pub fn serve_on<L: Listener, S: HttpService>(
         tasks: tasks.clone(),
         watcher: Watcher::new(Arc::clone(&control)),
         places: Arc::clone(&places),
+        cores,
         alive,
     };
     tasks.spawn("http-accept", acceptor.run(shutdown));

@@ -1,4 +1,5 @@
-//! What every daemon needs around its work: signals, a shutdown token, named joined tasks and readiness latches.
+//! What every daemon needs around its work: signals, a shutdown token, named joined tasks, readiness latches and
+//! threads for connections.
 //!
 //! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`], servers stop
 //! accepting and drain, [`Tasks::join`] waits for what is left and names whoever would not end.
@@ -29,6 +30,7 @@
 //! # }
 //! ```
 
+mod cores;
 mod descriptors;
 pub mod env;
 mod manager;
@@ -37,6 +39,7 @@ mod shutdown;
 mod signals;
 mod tasks;
 
+pub use cores::{CoreThreads, Cores, Seat};
 pub use descriptors::raise_descriptor_limit;
 pub use manager::{ServiceManager, SocketError, inherited_listener};
 pub use readiness::{Latch, Readiness};

@@ -141,6 +141,19 @@ impl Link {
         }))
     }
 
+    /// Has it watched by the runtime that this is called in. For a connection that is idle.
+    ///
+    /// # Errors
+    /// When the runtime that has watched it, or this one, has ended.
+    pub(crate) fn move_here(self) -> io::Result<Self> {
+        Ok(Self {
+            stream: TcpStream::from_std(self.stream.into_std()?)?,
+            // Of the other runtime, too.
+            timer: Timer::default(),
+            ..self
+        })
+    }
+
     /// Begins another exchange. Nothing is written before [`Link::poll_head`].
     pub(crate) fn send(&mut self, head: Vec<u8>, body: &Bytes) {
         self.unsent = Unsent::new(head, body);

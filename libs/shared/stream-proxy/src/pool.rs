@@ -1,4 +1,4 @@
-//! Idle connections, one stack per upstream, newest first.
+//! Idle connections, by upstream and by the runtime that watches them, newest first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,7 +9,10 @@ use std::{
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use pool_registry_types::HttpUrl;
-use tokio::time::Instant;
+use tokio::{
+    runtime::{Handle, Id},
+    time::Instant,
+};
 
 use crate::link::Link;
 
@@ -26,40 +29,79 @@ struct Idle {
     until: Instant,
 }
 
-/// The idle connections of one upstream.
+/// The idle connections of one upstream: a stack for each runtime that has opened one, of which there are few.
+///
+/// A connection is watched by the runtime in which it was opened. Used from another one it would wake that one first, for
+/// each piece that comes, so that whoever needs one takes of his own first.
 #[derive(Debug, Default)]
-pub(crate) struct IdleStack(Mutex<VecDeque<Idle>>);
+pub(crate) struct IdleStack(Mutex<Vec<(Id, VecDeque<Idle>)>>);
 
 impl IdleStack {
     /// The most recently used connection that still stands.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub(crate) fn take(&self) -> Option<Box<Link>> {
+        let here = Handle::current().id();
         loop {
-            let Idle { mut link, until } = self.0.lock().pop_back()?;
+            let (Idle { mut link, until }, watched_by) = self.pop(here)?;
             if Instant::now() < until && link.is_quiet() {
-                return Some(link);
+                if watched_by == here {
+                    return Some(link);
+                }
+                match link.move_here() {
+                    Ok(link) => return Some(Box::new(link)),
+                    Err(error) => tracing::debug!(%error, "an idle connection cannot be used from here"),
+                }
             }
         }
     }
 
+    /// The newest of `here`, or else any.
+    fn pop(&self, here: Id) -> Option<(Idle, Id)> {
+        let mut stacks = self.0.lock();
+        let newest = |(runtime, stack): &mut (Id, VecDeque<Idle>)| Some((stack.pop_back()?, *runtime));
+        if let Some(idle) = stacks
+            .iter_mut()
+            .find(|(runtime, _)| *runtime == here)
+            .and_then(newest)
+        {
+            return Some(idle);
+        }
+        stacks.iter_mut().find_map(newest)
+    }
+
     /// Keeps a connection for a request that comes within `time`; drops it when enough are kept.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub(crate) fn put(&self, link: Box<Link>, time: Duration) {
-        let mut idle = self.0.lock();
-        if idle.len() < MAX_IDLE_LINKS {
-            idle.push_back(Idle {
-                link,
-                until: Instant::now() + time,
-            });
+        let here = Handle::current().id();
+        let until = Instant::now() + time;
+        let mut stacks = self.0.lock();
+        let count: usize = stacks.iter().map(|(_, stack)| stack.len()).sum();
+        if count >= MAX_IDLE_LINKS {
+            return;
+        }
+        let idle = Idle { link, until };
+        match stacks.iter_mut().find(|(runtime, _)| *runtime == here) {
+            Some((_, stack)) => stack.push_back(idle),
+            None => stacks.push((here, VecDeque::from([idle]))),
         }
     }
 
     /// Closes those that have been idle too long; true when none is left.
     fn sweep(&self, now: Instant) -> bool {
-        let mut idle = self.0.lock();
-        // All connections to one upstream are kept for the same time, so the oldest end first.
-        let stale = idle.iter().take_while(|idle| idle.until <= now).count();
-        let closing: Vec<Idle> = idle.drain(..stale).collect();
-        let empty = idle.is_empty();
-        drop(idle);
+        let mut closing = Vec::new();
+        let mut stacks = self.0.lock();
+        stacks.retain_mut(|(_, stack)| {
+            // All connections to one upstream are kept for the same time, so the oldest end first.
+            let stale = stack.iter().take_while(|idle| idle.until <= now).count();
+            closing.extend(stack.drain(..stale));
+            !stack.is_empty()
+        });
+        let empty = stacks.is_empty();
+        drop(stacks);
         drop(closing);
         empty
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     process::Stdio,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use axum::{Extension, Router, routing::get};
 use http_server::{ApiJson, BoundServer, Limits, PeerAddr, ServerHandle, adopt, bind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use service_runtime::{Shutdown, Tasks};
+use service_runtime::{CoreThreads, Shutdown, Tasks};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpStream,
@@ -56,6 +57,40 @@ async fn connections_wait_until_the_server_serves() {
     assert!(TcpStream::connect(addr).await.is_err());
     // The port is free for the next life at once.
     bind(addr, Limits::default()).unwrap();
+}
+
+// spec: DOOR-16
+#[tokio::test]
+async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
+    let threads = CoreThreads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+    let server = bind(ANY_PORT, Limits::default()).unwrap().on(threads.cores());
+    let addr = server.local_addr();
+    let routes = Router::new().route(
+        "/",
+        get(async || std::thread::current().name().unwrap_or_default().to_owned()),
+    );
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    let handle = server.serve(routes, &tasks, shutdown).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = connect(addr).await;
+        let thread = client.get("/").await.text().to_owned();
+        clients.push((client, thread));
+    }
+    let dealt: Vec<&str> = clients.iter().map(|(_, thread)| thread.as_str()).collect();
+    assert_eq!(dealt, ["core-0", "core-1", "core-0", "core-1"]);
+    for (client, thread) in &mut clients {
+        assert_eq!(client.get("/").await.text(), thread);
+    }
+    // A place that is free again is taken next, and a stop ends what is idle there.
+    clients.remove(1);
+    while handle.connections() > 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(connect(addr).await.get("/").await.text(), "core-1");
+    assert_eq!(handle.close(PATIENCE).await, 0);
+    assert!(threads.stop(PATIENCE));
 }
 
 // spec: STOP-10

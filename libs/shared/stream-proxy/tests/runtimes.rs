@@ -1,0 +1,126 @@
+//! Idle connections where there are several runtimes, as when each thread has its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where it fails"
+)]
+
+use std::{net::SocketAddr, sync::Arc, thread};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, uri::PathAndQuery};
+use http_body_util::BodyExt as _;
+use pool_registry_types::HttpUrl;
+use stream_proxy::{Clocks, Outbound, StreamProxy};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::Barrier,
+};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Answers each request with the number of its connection.
+async fn serve(listener: TcpListener) {
+    let pair = Arc::new(Barrier::new(2));
+    for number in 0_u8.. {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(answer(stream, number, Arc::clone(&pair)));
+    }
+}
+
+async fn answer(mut stream: TcpStream, number: u8, pair: Arc<Barrier>) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while stream.read_buf(&mut request).await? > 0 {
+        if !request.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        if request.starts_with(b"GET /pair ") {
+            // Both are under way, on connections of their own, before one is answered.
+            pair.wait().await;
+        }
+        request.clear();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+        stream.write_all(answer.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+struct Case {
+    proxy: StreamProxy,
+    upstream: SocketAddr,
+    /// Where the upstream lives, on a thread of its own.
+    _life: Runtime,
+}
+
+impl Case {
+    fn new() -> Self {
+        let life = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = life.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let upstream = listener.local_addr().unwrap();
+        life.spawn(serve(listener));
+        Self {
+            proxy: StreamProxy::new(),
+            upstream,
+            _life: life,
+        }
+    }
+
+    /// The number of the connection that serves a request from `runtime`.
+    fn connection(&self, runtime: &Runtime, path: &'static str) -> String {
+        let url = HttpUrl::new(&format!("http://{}", self.upstream)).unwrap();
+        let path = PathAndQuery::from_static(path);
+        let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
+        runtime.block_on(async {
+            let answer = self.proxy.forward(&url, &request, Clocks::default()).await;
+            let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+            String::from_utf8(body.to_vec()).unwrap()
+        })
+    }
+}
+
+// spec: PATH-20
+#[test]
+fn each_runtime_takes_a_connection_of_its_own_first() {
+    let case = Case::new();
+    let runtimes = [runtime(), runtime()];
+    let own = thread::scope(|scope| {
+        let pair = runtimes.each_ref();
+        let pair = pair.map(|runtime| scope.spawn(|| case.connection(runtime, "/pair")));
+        pair.map(|thread| thread.join().unwrap())
+    });
+    assert_ne!(own[0], own[1]);
+    // Whoever came last, the newest is not his.
+    for (runtime, own) in runtimes.iter().zip(&own).cycle().take(4) {
+        assert_eq!(case.connection(runtime, "/"), *own);
+    }
+}
+
+// spec: PATH-20
+#[test]
+fn a_connection_serves_in_another_runtime_when_that_has_none() {
+    let case = Case::new();
+    let [one, other] = [runtime(), runtime()];
+    assert_eq!(case.connection(&one, "/"), "0");
+    assert_eq!(case.connection(&other, "/"), "0");
+    // It has moved: the runtime that opened it may end.
+    drop(one);
+    assert_eq!(case.connection(&other, "/"), "0");
+}
+
+#[test]
+fn a_connection_whose_runtime_has_ended_is_replaced() {
+    let case = Case::new();
+    let one = runtime();
+    assert_eq!(case.connection(&one, "/"), "0");
+    drop(one);
+    assert_eq!(case.connection(&runtime(), "/"), "1");
+}
