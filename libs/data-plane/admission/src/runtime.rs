@@ -165,7 +165,7 @@ impl Admission {
             })
         });
         let (ticket, known) = match arrival {
-            Arrival::Granted(grant) => return Ok(self.lease(grant)),
+            Arrival::Granted(grant) => return Ok(self.lease(grant, false)),
             Arrival::Refused(refusal) => return Err(refusal),
             Arrival::Waiting { ticket, known } => (ticket, known),
         };
@@ -259,13 +259,14 @@ impl Admission {
         self.0.core.lock().in_flight_at(endpoint)
     }
 
-    fn lease(&self, grant: Grant) -> Lease {
+    fn lease(&self, grant: Grant, has_waited: bool) -> Lease {
         let engine = grant.endpoint().filter(|endpoint| endpoint.hop == Hop::Engine);
         let visits = self.0.visits.get();
         Lease {
             visit: engine.zip(visits).and_then(|(engine, visits)| visits(engine)),
             admission: self.clone(),
             grant,
+            has_waited,
             outcome: OnceLock::new(),
         }
     }
@@ -275,7 +276,7 @@ impl Admission {
         let granted = self.0.decide(event);
         for (wake, grant) in granted {
             // Who has just left drops the lease, and the slot goes to the next.
-            drop(wake.send(self.lease(grant)));
+            drop(wake.send(self.lease(grant, true)));
         }
     }
 }
@@ -308,6 +309,7 @@ pub enum Outcome {
 pub struct Lease {
     admission: Admission,
     grant: Grant,
+    has_waited: bool,
     outcome: OnceLock<Outcome>,
     /// `None` when nobody looks after it.
     visit: Option<Box<dyn Visit>>,
@@ -330,6 +332,12 @@ impl Lease {
     #[must_use]
     pub fn ticket(&self) -> Ticket {
         self.grant.ticket
+    }
+
+    /// Whether it stood in line for the slot. Most requests find one free, and need no clock to know how long they waited.
+    #[must_use]
+    pub fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// Says how the request went; the first word counts. Unsaid means that the client left before anything
@@ -374,6 +382,7 @@ impl Drop for Lease {
             return visit.given_up(Self {
                 admission: self.admission.clone(),
                 grant: self.grant.clone(),
+                has_waited: self.has_waited,
                 outcome: self.outcome.clone(),
                 visit: None,
             });

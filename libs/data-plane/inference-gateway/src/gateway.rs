@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
@@ -12,13 +12,14 @@ use http::{
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
     request::Parts,
 };
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use http_server::{RequestBody, RequestId};
+use http_server::RequestBody;
 use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
 use routing_table::{Hop, RoutingTable};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamError, StreamProxy};
 use telemetry::TRACEPARENT;
 use tokio::{sync::watch, time::Instant};
 use tracing::{Instrument as _, Span, field};
@@ -57,6 +58,9 @@ static NOT_FORWARDED: [HeaderName; 10] = [
     options::STRATEGY,
     options::PIN_NODE,
 ];
+
+/// What goes to an engine or a node in our name at most: the request's id, its trace, the token, the model.
+const OWN_HEADERS: usize = 4;
 
 /// What nodes tell us and not our clients; the request's id is said by the server, once.
 static KEPT: [HeaderName; 4] = [
@@ -171,7 +175,7 @@ impl Gateway {
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
                 let route = route.unwrap_or(route::OTHER);
-                let id = request.extensions().get().cloned();
+                let id = request.body().request_id().cloned();
                 let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
                 let span = record.span();
                 let result = self.infer(route, request, &mut record).instrument(span).await;
@@ -210,6 +214,9 @@ impl Gateway {
         journey.alias = alias;
         journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
+        outbound
+            .own
+            .extend(record.request_id().map(|id| (headers::REQUEST_ID, id)));
         outbound.own.extend(record.trace(&mut outbound.headers));
         self.0.budget.lock().earn();
         loop {
@@ -274,7 +281,12 @@ impl Gateway {
             .await
         {
             Ok(lease) => {
-                journey.found(&lease, asked.elapsed());
+                let waited = if lease.has_waited() {
+                    asked.elapsed()
+                } else {
+                    Duration::ZERO
+                };
+                journey.found(&lease, waited);
                 Ok(lease)
             }
             Err(refusal) => {
@@ -386,9 +398,8 @@ impl Gateway {
         }
         let body = if is_small && !is_events {
             let span = stream_span();
-            match body.collect().instrument(span).await {
+            match whole(body).instrument(span).await {
                 Ok(whole) => {
-                    let whole = whole.to_bytes();
                     lease.ended(Outcome::Served);
                     record.whole(&whole);
                     record.served();
@@ -424,6 +435,19 @@ impl Gateway {
     }
 }
 
+/// All of an answer. One that came in one piece, as small ones do, is that piece.
+async fn whole(mut body: ProxyBody) -> Result<Bytes, StreamError> {
+    let first = match body.frame().await {
+        Some(frame) => frame?.into_data().unwrap_or_default(),
+        None => return Ok(Bytes::new()),
+    };
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = body.collect().await?.to_bytes();
+    Ok(Bytes::from([first, rest].concat()))
+}
+
 /// Around an answer, from its first byte to its last.
 fn stream_span() -> Span {
     tracing::debug_span!(target: telemetry::REQUEST, "stream")
@@ -450,7 +474,6 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// The request as it goes on: the client's bytes, without what was meant for us.
 fn outbound(parts: Parts, body: Bytes) -> Outbound {
-    let id = parts.extensions.get::<RequestId>();
     let path = parts
         .uri
         .path_and_query()
@@ -458,10 +481,7 @@ fn outbound(parts: Parts, body: Bytes) -> Outbound {
         .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
     Outbound {
         withheld: &NOT_FORWARDED,
-        own: id
-            .map(|id| (headers::REQUEST_ID, id.header_value()))
-            .into_iter()
-            .collect(),
+        own: Vec::with_capacity(OWN_HEADERS),
         ..Outbound::new(parts.method, path, parts.headers, body)
     }
 }

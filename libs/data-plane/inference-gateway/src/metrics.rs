@@ -285,8 +285,9 @@ impl GatewayMetrics {
         }
     }
 
-    pub(crate) fn saw(&self, seen: &Seen<'_>) {
-        self.0.window.lock().add(seen, self.0.origin.elapsed());
+    pub(crate) fn saw(&self, seen: &Seen<'_>, now: Instant) {
+        let since = now.saturating_duration_since(self.0.origin);
+        self.0.window.lock().add(seen, since);
     }
 
     pub(crate) fn failed(&self, error: RecentError) {

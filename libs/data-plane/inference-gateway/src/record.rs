@@ -137,6 +137,12 @@ impl Record {
         self.0.as_ref().map_or_else(Span::none, |open| open.span.clone())
     }
 
+    /// What it is called, for who serves it.
+    pub(crate) fn request_id(&self) -> Option<HeaderValue> {
+        let open = self.0.as_ref()?;
+        open.request_id.as_ref().map(RequestId::header_value)
+    }
+
     /// What a line in the log is to say of it.
     pub(crate) fn about(&self) -> About<'_> {
         self.0.as_ref().map_or_else(About::default, |open| open.about())
@@ -341,16 +347,17 @@ impl Open {
                 series.token_gap.observe_micros(u64::from(*gap));
             }
         }
-        self.metrics.saw(&Seen {
+        let seen = Seen {
             tokens,
             gaps_us,
             ..Seen::default()
-        });
+        };
+        self.metrics.saw(&seen, stream.last);
         stream.gaps = 0;
     }
 
     /// The one line in the log that every request has. Nothing of what it said or was answered is in it.
-    fn log(&self, first: Option<Duration>) {
+    fn log(&self, first: Option<Duration>, total: Duration) {
         let about = self.about();
         tracing::info!(
             target: ACCESS,
@@ -366,7 +373,7 @@ impl Open {
             tokens = self.tokens(),
             queue_ms = millis(self.queued),
             first_token_ms = first.map(millis),
-            total_ms = millis(self.started.elapsed()),
+            total_ms = millis(total),
             "request"
         );
     }
@@ -390,6 +397,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        let now = Instant::now();
+        let total = now.saturating_duration_since(self.started);
         self.leave();
         self.tell_stream();
         let series = self
@@ -400,10 +409,10 @@ impl Drop for Open {
         let first = first.map(|first| first.saturating_duration_since(self.started));
         let queued = self.place.as_ref().map(|_| self.queued);
         let tokens = self.rest();
-        self.log(first);
+        self.log(first, total);
         self.record_end(self.tokens());
         series.tokens.inc_by(tokens);
-        series.duration.observe(self.started.elapsed());
+        series.duration.observe(total);
         queued
             .into_iter()
             .for_each(|queued| series.queue_wait.observe(queued));
@@ -411,13 +420,14 @@ impl Drop for Open {
             .into_iter()
             .for_each(|first| series.first_token.observe(first));
         let fault = self.fault.take().filter(|(code, _)| concerns_operators(*code));
-        self.metrics.saw(&Seen {
+        let seen = Seen {
             ended: Some(fault.is_some()),
             tokens,
             first_token_us: first.map(micros),
             queued_us: queued.map(micros),
             gaps_us: &[],
-        });
+        };
+        self.metrics.saw(&seen, now);
         self.metrics.ended(self.route.path, &series, self.outcome);
         if let Some((code, message)) = fault {
             self.metrics.failed(RecentError {

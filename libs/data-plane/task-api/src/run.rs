@@ -9,7 +9,7 @@ use http::{
     header::{CONTENT_TYPE, HOST},
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use http_server::{RequestBody, RequestId};
+use http_server::{Caller, RequestBody, RequestId};
 use inference_gateway::{GatewayBody, Patience};
 use pool_registry_types::{ErrorCode, NodeId, headers};
 use tokio::time::Instant;
@@ -201,14 +201,15 @@ impl Run {
 
 /// The request as any client would send it.
 fn request(job: &Job, live: &Live, pin: Option<&NodeId>, deadline: Instant) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::from(job.body.clone()));
+    // The task's id names the request in every log on the way.
+    let id = RequestId::new(live.id.as_str()).unwrap_or_else(RequestId::random);
+    let body = RequestBody::from(job.body.clone()).from_caller(Caller { peer: None, id });
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static(job.path);
     // At least 1: what is left when nothing is left; the gateway says then that it is over.
     let left = millis(deadline.saturating_duration_since(Instant::now())).max(1);
     let marks = [
-        // The task's id names the request in every log on the way.
-        (headers::REQUEST_ID, Some(live.id.as_str())),
         (PRIORITY, Some(job.priority.as_str())),
         (SESSION, job.session.as_ref().map(|session| session.as_str())),
         (PIN_NODE, pin.map(NodeId::as_str)),
@@ -223,8 +224,6 @@ fn request(job: &Job, live: &Live, pin: Option<&NodeId>, deadline: Instant) -> R
             headers.insert(name, value);
         }
     }
-    let request_id = RequestId::from_headers(request.headers());
-    request.extensions_mut().insert(request_id);
     request
 }
 

@@ -131,7 +131,7 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         }
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             // What operators ask for is rare, and may be worth a line.
-            let id = request.extensions().get().map(RequestId::as_str);
+            let id = request.body().request_id().map(RequestId::as_str);
             let span = tracing::error_span!(parent: &self.shared.node, "request", request_id = id);
             let answer = self.inner.respond(request).instrument(span);
             let answer = answer.map(|response| response.map(Either::Right));
@@ -190,7 +190,7 @@ impl Shared {
             "request",
             otel.kind = "server",
             otel.status_code = field::Empty,
-            request_id = request.extensions().get().map(RequestId::as_str),
+            request_id = request.body().request_id().map(RequestId::as_str),
             model = field::Empty,
             pool_id = %pool,
             replica_id = field::Empty,
@@ -219,7 +219,8 @@ impl Shared {
             .check_room(pool, model)
             .map_err(|error| self.no_slot(pool, &error))?;
         let path = engine_path_of(&parts, after)?;
-        let id = parts.extensions.get::<RequestId>();
+        let id = body.request_id().cloned();
+        let id = id.as_ref();
         let own = id.map(|id| (headers::REQUEST_ID, id.header_value()));
         let about = About {
             request_id: id,

@@ -12,7 +12,7 @@ use http::{
 use http_body_util::Either;
 use pool_registry_types::ErrorCode;
 
-use crate::{ApiError, HttpService, PeerAddr, RequestBody};
+use crate::{ApiError, HttpService, RequestBody};
 
 /// Open to everybody: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
@@ -67,11 +67,11 @@ impl<S: HttpService> HttpService for Authenticated<S> {
 impl<S> Authenticated<S> {
     fn check(&self, request: &Request<RequestBody>) -> Result<(), ApiError> {
         let unauthorized = |reason: String| ApiError::new(ErrorCode::Unauthorized, reason);
-        let Some(PeerAddr(peer)) = request.extensions().get() else {
+        let Some(peer) = request.body().caller().and_then(|caller| caller.peer) else {
             return Err(unauthorized("the peer is unknown".to_owned()));
         };
         self.policy
-            .authorize(peer.ip(), request.headers())
+            .authorize(peer.0.ip(), request.headers())
             .map_err(|error| unauthorized(error.to_string()))?;
         // Whoever presents the token may be a page of anywhere: somebody gave it the token.
         if self.policy.has_token() || is_our_own(request.headers()) {

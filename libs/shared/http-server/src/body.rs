@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{Limits, phase::ConnectionState, quiet_waker, service::BoxError};
+use crate::{Caller, Limits, RequestId, phase::ConnectionState, quiet_waker, service::BoxError};
 
 /// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
@@ -62,6 +62,7 @@ pub struct RequestBody {
     remaining: u64,
     limit: u64,
     ended: bool,
+    caller: Option<Caller>,
 }
 
 enum Source {
@@ -87,13 +88,19 @@ struct Connection {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, state: Arc<ConnectionState>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        caller: Caller,
+        state: Arc<ConnectionState>,
+        limits: &Limits,
+    ) -> Self {
         let ended = incoming.is_end_stream();
         if ended {
             state.on_request_read();
         }
         Self {
             ended,
+            caller: Some(caller),
             source: Source::Connection(Connection {
                 incoming,
                 state,
@@ -107,6 +114,25 @@ impl RequestBody {
             remaining: limits.max_body_bytes,
             limit: limits.max_body_bytes,
         }
+    }
+
+    /// Who sends it; `None` for what was made within the process.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
+
+    /// What its request is called.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.caller().map(|caller| &caller.id)
+    }
+
+    /// As sent by `caller`, for callers within the process who speak for somebody, and for tests.
+    #[must_use]
+    pub fn from_caller(mut self, caller: Caller) -> Self {
+        self.caller = Some(caller);
+        self
     }
 
     /// Reads it all, when it is at most `cap` bytes. A body that came in one piece is not copied.
@@ -192,6 +218,7 @@ impl From<Bytes> for RequestBody {
     fn from(bytes: Bytes) -> Self {
         Self {
             ended: bytes.is_empty(),
+            caller: None,
             remaining: bytes.len() as u64,
             limit: bytes.len() as u64,
             source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())),

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    ApiError, HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
+    ApiError, Caller, HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
     control::{Stage, Watcher},
     observed_io::ObservedIo,
     phase::{ConnectionState, Overdue},
@@ -49,7 +49,7 @@ pub(crate) async fn serve_connection<Io, S>(
     let builder = builder(&limits);
     let answered = Arc::clone(&state);
     let answer = service_fn(move |request| {
-        answered.on_request(Instant::now());
+        answered.on_request();
         answer(service.clone(), request, peer, Arc::clone(&answered), &limits)
     });
     let mut connection = pin!(builder.serve_connection(io, answer));
@@ -169,13 +169,11 @@ fn answer<S: HttpService>(
     limits: &Limits,
 ) -> impl Future<Output = Result<Response<AnswerBody<S>>, Infallible>> + use<S> {
     let id = RequestId::from_headers(request.headers());
-    let mut request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&state), limits));
-    // Whoever passes the request on passes the id on, and never an invalid one.
-    request
-        .headers_mut()
-        .insert(headers::REQUEST_ID, id.header_value());
-    request.extensions_mut().insert(peer);
-    request.extensions_mut().insert(id.clone());
+    let caller = Caller {
+        peer: Some(peer),
+        id: id.clone(),
+    };
+    let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), limits));
     let (answer, close) = match malformed(&request) {
         None => {
             let answer = service

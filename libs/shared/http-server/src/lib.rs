@@ -64,4 +64,4 @@ pub use openapi::openapi;
 pub use request_id::RequestId;
 pub use routes::{method_not_allowed, metrics_routes, not_found, service_routes, with_fallbacks};
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
-pub use service::{BoxError, HttpService, PeerAddr, ResponseBody};
+pub use service::{BoxError, Caller, HttpService, PeerAddr, ResponseBody};

@@ -220,7 +220,7 @@ mod tests {
     fn passes_vectored_writes_on_and_notes_a_stuck_one() {
         let mut io = observed(3);
         let limits = crate::Limits::default();
-        io.state.on_request(Instant::now());
+        io.state.on_request();
         assert!(io.is_write_vectored());
         let mut cx = Context::from_waker(Waker::noop());
         let bufs = [IoSlice::new(b"ab"), IoSlice::new(b"c")];

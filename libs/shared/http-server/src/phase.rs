@@ -140,10 +140,12 @@ impl ConnectionState {
         self.read_pending.store(true, Ordering::Relaxed);
     }
 
-    /// A whole header was read.
-    pub(crate) fn on_request(&self, now: Instant) {
+    /// A whole header was read. When that was matters to nobody: what follows has no deadline on the socket.
+    pub(crate) fn on_request(&self) {
         self.request_read.store(false, Ordering::Relaxed);
-        self.set(Phase::Request, now);
+        let since = self.packed.load(Ordering::Relaxed) & !((1 << PHASE_BITS) - 1);
+        self.packed
+            .store(since | Phase::Request as u64, Ordering::Relaxed);
     }
 
     /// The current request was read to its end.
@@ -299,7 +301,7 @@ mod tests {
         case.state.on_bytes(|| case.at(11));
         assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
 
-        case.state.on_request(case.at(11));
+        case.state.on_request();
         assert_eq!((case.state.phase(), case.deadline()), (Phase::Request, None));
         // A pipelined request or the body: still no deadline on the socket.
         case.state.on_bytes(|| case.at(500));
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn a_stuck_write_counts_from_its_beginning_until_progress() {
         let case = Case::new();
-        case.state.on_request(case.at(0));
+        case.state.on_request();
         case.state.on_write_stuck(|| case.at(5));
         case.state.on_write_stuck(|| case.at(20));
         assert_eq!(case.deadline(), Some((35, Overdue::Write)));
@@ -339,7 +341,7 @@ mod tests {
     #[test]
     fn idle_time_begins_when_the_last_byte_is_on_its_way() {
         let case = Case::new();
-        case.state.on_request(case.at(0));
+        case.state.on_request();
         case.state.on_write_stuck(|| case.at(1));
         case.state.on_read_pending();
         case.state.on_response_end(case.at(2));
@@ -356,7 +358,7 @@ mod tests {
     #[test]
     fn the_beginning_of_the_next_request_has_the_time_of_a_header() {
         let case = Case::new();
-        case.state.on_request(case.at(0));
+        case.state.on_request();
         case.state.on_request_read();
         case.state.on_bytes(|| case.at(1));
         case.state.on_write_stuck(|| case.at(1));

@@ -10,7 +10,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The name of a request: what the client sent in `X-Request-Id`, or 128 random bits.
 ///
-/// Every request carries it as an extension and in its header, and every response in its header. It is 1 to
+/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It is 1 to
 /// 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
@@ -23,6 +23,13 @@ impl RequestId {
             Some(value) if is_valid(value.as_bytes()) => Self(value.clone()),
             _ => Self::random(),
         }
+    }
+
+    /// The id `text`, when it is a valid one.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let value = HeaderValue::from_str(text).ok()?;
+        is_valid(value.as_bytes()).then_some(Self(value))
     }
 
     /// A new id: unique for all practical purposes, and no secret.
@@ -89,6 +96,8 @@ mod tests {
         let (a, b) = (RequestId::random(), RequestId::from_headers(&HeaderMap::new()));
         assert_ne!(a, b);
         assert_eq!(a.as_str().len(), 32);
+        assert_eq!(RequestId::new(a.as_str()), Some(a.clone()));
+        assert_eq!(RequestId::new("a b"), None);
         assert!(is_valid(b.as_str().as_bytes()));
     }
 }

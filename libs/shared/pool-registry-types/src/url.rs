@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
 };
 
@@ -32,11 +33,28 @@ pub struct UrlError {
 /// let url = HttpUrl::new("http://localhost:8081/").unwrap();
 /// assert_eq!((url.host(), url.port(), url.base_path()), ("localhost", 8081, ""));
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl {
+    /// In lower case (RFC 3986, section 6.2.2.1), so that equal ones are the same bytes.
     authority: Authority,
     base_path: String,
+}
+
+impl PartialEq for HttpUrl {
+    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine by URL.
+    fn eq(&self, other: &Self) -> bool {
+        self.authority.as_str() == other.authority.as_str() && self.base_path == other.base_path
+    }
+}
+
+impl Eq for HttpUrl {}
+
+impl Hash for HttpUrl {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.authority.as_str().hash(state);
+        self.base_path.hash(state);
+    }
 }
 
 impl HttpUrl {
@@ -67,7 +85,7 @@ impl HttpUrl {
         if authority.contains('@') {
             return refuse("a user or password has no place in it");
         }
-        let Ok(authority) = authority.parse::<Authority>() else {
+        let Ok(authority) = authority.to_ascii_lowercase().parse::<Authority>() else {
             return refuse("the host or port is not valid");
         };
         if authority.host().trim_matches(['[', ']']).is_empty() {
@@ -205,6 +223,13 @@ mod tests {
                 80,
                 "",
                 "http://gpu-1.example",
+            ),
+            (
+                "http://GPU-1.Example/Base",
+                "gpu-1.example",
+                80,
+                "/Base",
+                "http://gpu-1.example/Base",
             ),
             (
                 "http://[::1]:8081/engine/",

@@ -41,11 +41,11 @@ impl IdleStack {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn take(&self) -> Option<Box<Link>> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Box<Link>> {
         let here = Handle::current().id();
         loop {
             let (Idle { mut link, until }, watched_by) = self.pop(here)?;
-            if Instant::now() < until && link.is_quiet() {
+            if now < until && link.is_quiet() {
                 if watched_by == here {
                     return Some(link);
                 }

@@ -160,17 +160,20 @@ impl StreamProxy {
             clocks,
             home: &home,
         };
-        if let Some(mut idle) = home.take() {
-            let sent = Instant::now();
+        let sent = Instant::now();
+        if let Some(mut idle) = home.take(sent) {
             idle.send(encode_head(target, request), &request.body);
-            match exchange.run(idle).await {
+            match exchange.run(idle, sent).await {
                 // Closed by the other side while it lay idle: nobody's failure.
                 Err(Unanswered { is_stale: true, .. }) if sent.elapsed() < STALE_WINDOW => {}
                 answered => return answered.map_err(|unanswered| unanswered.error),
             }
         }
         let link = exchange.open().await?;
-        exchange.run(link).await.map_err(|unanswered| unanswered.error)
+        exchange
+            .run(link, Instant::now())
+            .await
+            .map_err(|unanswered| unanswered.error)
     }
 
     /// Closes connections that have been idle too long, until `stop` is done. Without it they are closed when
@@ -247,9 +250,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the answer to what was sent on `link`.
-    async fn run(&self, mut link: Box<Link>) -> Result<Response<ProxyBody>, Unanswered> {
-        let start = Instant::now();
+    /// Waits for the answer to what is sent on `link` at `start`.
+    async fn run(&self, mut link: Box<Link>, start: Instant) -> Result<Response<ProxyBody>, Unanswered> {
         let first_byte = start + self.clocks.first_byte;
         let limit = self
             .clocks

@@ -4,7 +4,7 @@ use bearer_auth::AuthPolicy;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
-use http_server::{Authenticated, HttpService, PeerAddr, RequestBody};
+use http_server::{Authenticated, Caller, HttpService, PeerAddr, RequestBody, RequestId};
 
 use crate::support::hello;
 
@@ -15,7 +15,12 @@ const OPEN: &str = "/openapi.json";
 /// Asks as a process of this machine.
 async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let policy = AuthPolicy::new(token.map(|token| token.parse().unwrap()), false).unwrap();
-    let mut request = Request::post(path).body(RequestBody::from(Bytes::new())).unwrap();
+    let caller = Caller {
+        peer: Some(PeerAddr("127.0.0.1:4711".parse().unwrap())),
+        id: RequestId::random(),
+    };
+    let body = RequestBody::from(Bytes::new()).from_caller(caller);
+    let mut request = Request::post(path).body(body).unwrap();
     *request.headers_mut() = headers
         .iter()
         .map(|(name, value)| {
@@ -25,9 +30,6 @@ async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16,
             )
         })
         .collect::<HeaderMap>();
-    request
-        .extensions_mut()
-        .insert(PeerAddr("127.0.0.1:4711".parse().unwrap()));
     let guarded = Authenticated::new(policy, hello()).opening(&[OPEN]);
     let response: Response<_> = guarded.respond(request).await;
     let status = response.status().as_u16();
