@@ -203,7 +203,7 @@ impl Run {
 fn request(job: &Job, live: &Live, pin: Option<&NodeId>, deadline: Instant) -> Request<RequestBody> {
     // The task's id names the request in every log on the way.
     let id = RequestId::new(live.id.as_str()).unwrap_or_else(RequestId::random);
-    let body = RequestBody::from(job.body.clone()).from_caller(Caller { peer: None, id });
+    let body = RequestBody::from(job.body.clone()).sent_by(Caller { peer: None, id });
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from_static(job.path);

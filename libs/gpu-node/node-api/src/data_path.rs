@@ -156,8 +156,9 @@ fn refused(error: ApiError) -> future::Ready<Response<NodeBody>> {
 
 /// The pool and the engine's path in a path of the data path.
 fn engine_path(path: &str) -> Option<(&str, &str)> {
-    let (pool, path) = path.strip_prefix(PREFIX)?.split_once(ENGINE)?;
-    (!pool.contains('/')).then_some((pool, path))
+    let named = path.strip_prefix(PREFIX)?;
+    let (pool, path) = named.split_at(named.find('/')?);
+    Some((pool, path.strip_prefix(ENGINE)?))
 }
 
 impl Shared {

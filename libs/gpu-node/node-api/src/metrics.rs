@@ -1,7 +1,9 @@
 //! What a node counts of its requests, and its pools and GPUs as metrics, read when somebody asks.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
 use pool_registry::PoolRegistry;
 use pool_registry_types::{ErrorCode, GpuStatus, PoolId};
 use prometheus_client::{
@@ -26,6 +28,8 @@ struct RequestLabels {
 #[derive(Debug, Clone, Default)]
 pub struct NodeMetrics {
     requests: Family<RequestLabels, Counter>,
+    /// Those of requests that were answered, found without writing labels: nearly all are.
+    answered: Arc<RwLock<HashMap<PoolId, Counter, RandomState>>>,
 }
 
 impl NodeMetrics {
@@ -45,16 +49,26 @@ impl NodeMetrics {
     }
 
     pub(crate) fn count(&self, pool: &PoolId, refused: Option<ErrorCode>) {
+        if refused.is_none()
+            && let Some(counter) = self.answered.read().get(pool)
+        {
+            counter.inc();
+            return;
+        }
         // A pool that there is not is what somebody made up.
-        let pool = match refused {
+        let named = match refused {
             Some(ErrorCode::NotFound) => OTHER,
             _ => pool.as_str(),
         };
         let labels = RequestLabels {
-            pool: pool.to_owned(),
+            pool: named.to_owned(),
             outcome: refused.map_or("answered", ErrorCode::as_str),
         };
-        self.requests.get_or_create(&labels).inc();
+        let counter = self.requests.get_or_create_owned(&labels);
+        counter.inc();
+        if refused.is_none() {
+            self.answered.write().insert(pool.clone(), counter);
+        }
     }
 }
 

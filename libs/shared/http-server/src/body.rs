@@ -130,7 +130,7 @@ impl RequestBody {
 
     /// As sent by `caller`, for callers within the process who speak for somebody, and for tests.
     #[must_use]
-    pub fn from_caller(mut self, caller: Caller) -> Self {
+    pub fn sent_by(mut self, caller: Caller) -> Self {
         self.caller = Some(caller);
         self
     }

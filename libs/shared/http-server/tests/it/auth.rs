@@ -19,7 +19,7 @@ async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16,
         peer: Some(PeerAddr("127.0.0.1:4711".parse().unwrap())),
         id: RequestId::random(),
     };
-    let body = RequestBody::from(Bytes::new()).from_caller(caller);
+    let body = RequestBody::from(Bytes::new()).sent_by(caller);
     let mut request = Request::post(path).body(body).unwrap();
     *request.headers_mut() = headers
         .iter()
