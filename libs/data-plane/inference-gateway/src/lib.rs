@@ -30,6 +30,7 @@ mod peek;
 mod record;
 mod reply;
 mod route;
+mod scan;
 mod sse;
 mod traffic;
 

@@ -6,6 +6,8 @@ use pool_registry_types::MAX_MODEL_NAME_BYTES;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::scan::scan;
+
 /// The two fields that routing looks at; everything else is skipped.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Peek<'a> {
@@ -52,7 +54,10 @@ pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading. What is no text may
     // still be JSON as far as we look.
     let peek: Result<Peek<'_>, _> = match std::str::from_utf8(body) {
-        Ok(text) => serde_json::from_str(text),
+        Ok(text) => match scan(text) {
+            Some(found) => Ok(found),
+            None => serde_json::from_str(text),
+        },
         Err(_) => serde_json::from_slice(body),
     };
     let peek = peek.map_err(|_| explain(body))?;
