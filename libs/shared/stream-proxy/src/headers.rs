@@ -1,7 +1,7 @@
 //! Headers that mean one connection only, and so end at this hop.
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
 
@@ -23,40 +23,53 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
-/// The headers that `Connection` names beside those that are hop-by-hop in any case.
+/// The headers that a request's `Connection` names beside those that are hop-by-hop in any case.
 pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+    let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    values.flat_map(named_by).collect()
+}
+
+/// Those that one value of `Connection` names.
+fn named_by(value: &[u8]) -> impl Iterator<Item = HeaderName> {
+    str::from_utf8(value)
+        .unwrap_or_default()
+        .split(',')
         .map(str::trim)
         // What nearly everybody says, and no header.
         .filter(|option| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close"))
         .filter_map(|name| name.parse().ok())
-        .collect()
 }
 
-/// Removes the hop-by-hop headers of RFC 9110, section 7.6.1, and those that `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Most messages have none or one of them: to look is cheaper than to remove what is not there.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
+/// Headers that end here, met one by one in an answer: `llama-server` sends one with each.
+#[derive(Debug, Default)]
+pub(crate) struct EndsHere(Vec<HeaderName>);
+
+impl EndsHere {
+    /// Whether this one does, in any case.
+    pub(crate) fn meet(&mut self, name: &HeaderName, value: &[u8]) -> bool {
+        if *name == CONNECTION {
+            self.0.extend(named_by(value));
+        }
+        is_hop_by_hop(name)
     }
-    for name in named_by_connection(headers).iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
+
+    /// Removes those that `Connection` has named.
+    pub(crate) fn remove_named(self, headers: &mut HeaderMap) {
+        for name in self.0 {
+            headers.remove(name);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     // spec: PATH-14
     #[test]
     fn keeps_what_is_meant_for_the_other_end() {
         let mut headers = HeaderMap::new();
+        let mut ends_here = EndsHere::default();
         for (name, value) in [
             ("connection", "keep-alive, x-private"),
             ("connection", "x-other"),
@@ -70,9 +83,12 @@ mod tests {
             ("content-type", "application/json"),
             ("x-session-id", "s"),
         ] {
-            headers.append(name, HeaderValue::from_static(value));
+            let name = HeaderName::from_static(name);
+            if !ends_here.meet(&name, value.as_bytes()) {
+                headers.append(name, HeaderValue::from_static(value));
+            }
         }
-        strip_hop_by_hop(&mut headers);
+        ends_here.remove_named(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-type", "x-session-id"]);

@@ -5,6 +5,10 @@
     clippy::expect_used,
     reason = "a test ends where it fails"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the upstream's tasks end with the runtime that the test made for it"
+)]
 
 use std::{net::SocketAddr, sync::Arc, thread};
 

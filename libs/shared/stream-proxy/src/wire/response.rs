@@ -9,7 +9,7 @@ use http::{
 };
 
 use super::{BodyDecoder, NotHttp};
-use crate::headers::strip_hop_by_hop;
+use crate::headers::EndsHere;
 
 /// The longest head that is read.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -55,11 +55,14 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     // One copy for all values, which are parts of it.
     let bytes = Bytes::copy_from_slice(&input[..length]);
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ROOM_FOR_MORE);
-    let mut said = Said::default();
+    let (mut said, mut ends_here) = (Said::default(), EndsHere::default());
     for header in parsed.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes())
             .map_err(|_| NotHttp::Head(httparse::Error::HeaderName))?;
         said.hear(&name, header.value)?;
+        if ends_here.meet(&name, header.value) {
+            continue;
+        }
         let value = HeaderValue::from_maybe_shared(part_of(&bytes, input, header.value))
             .map_err(|_| NotHttp::Head(httparse::Error::HeaderValue))?;
         headers.append(name, value);
@@ -73,7 +76,7 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
         // RFC 9112, section 6.3: the coding counts, and what contradicts it goes no further.
         headers.remove(CONTENT_LENGTH);
     }
-    strip_hop_by_hop(&mut headers);
+    ends_here.remove_named(&mut headers);
     let head = Head {
         status,
         version,
