@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// How wide a table may be when the terminal does not say.
 const USUAL_WIDTH: u16 = 80;
+/// Cells of a [`bar`].
+const BAR: usize = 10;
 /// Blank columns between two columns of a table.
 const GAP: u16 = 2;
 
@@ -228,6 +230,21 @@ impl Table {
         }
         table.lines().map(|line| line.trim_end().to_owned()).collect()
     }
+}
+
+/// How much of `total` is used.
+pub(crate) fn bar(used: u64, total: u64) -> Cell {
+    let filled = match total {
+        0 => 0,
+        total => used.min(total).saturating_mul(BAR as u64).div_ceil(total),
+    };
+    let filled = usize::try_from(filled).unwrap_or(BAR).min(BAR);
+    let look = match (used, total) {
+        (_, 0) => Look::Dim,
+        (used, total) if used >= total => Look::Warn,
+        _ => Look::Good,
+    };
+    Cell::new(format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled))).looks(look)
 }
 
 fn shown(cell: &Cell) -> comfy_table::Cell {

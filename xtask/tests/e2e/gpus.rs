@@ -7,13 +7,23 @@ use fake_nvml::{FakeNvml, GPU_IS_LOST, Gpu};
 use serde_json::{Value, json};
 use xtask::{
     clock::{now, wait_for_some},
-    cluster::{Cluster, free_port, write_handoff},
+    cluster::{Cluster, Orchestrator, free_port, write_handoff},
+    workspace::llorch,
 };
+
+use crate::terminal::Terminal;
 
 const SOON: Duration = Duration::from_secs(20);
 /// Often, so that the test need not wait for the next report.
 const HEARTBEAT: (&str, &str) = ("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1");
 const TOTAL: u64 = 24_000_000_000;
+
+/// `llorch top` on a terminal.
+fn top(cluster: &Cluster, orchestrator: &Orchestrator) -> Result<Terminal> {
+    let (url, program) = (orchestrator.url(), llorch()?);
+    let line = format!("LLORCH_URL={url} {} top --interval 200ms", program.display());
+    Terminal::start(cluster, "top", &line)
+}
 
 /// The field of each GPU in `list`.
 fn each<'a>(list: &'a Value, field: &str) -> Vec<&'a Value> {
@@ -21,7 +31,7 @@ fn each<'a>(list: &'a Value, field: &str) -> Vec<&'a Value> {
     gpus.iter().map(|gpu| &gpu[field]).collect()
 }
 
-// spec: GPU-1, GPU-3, GPU-7, GPU-8
+// spec: GPU-1, GPU-3, GPU-7, GPU-8, CLI-13
 #[test]
 fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
     Cluster::test("gpus", |cluster| {
@@ -103,11 +113,18 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
         assert_eq!(each(&own["gpus"], "device_id"), [&json!(0), &json!(1)]);
         let all = orchestrator.client().get_json("/v2/gpus")?;
         assert_eq!(each(&all["gpus"], "node_id"), [&json!("gpu-1"), &json!("gpu-1")]);
+
+        // And as a person watches them. The fake GPUs are 42 % busy.
+        let top = top(cluster, &orchestrator)?;
+        println!("{}", top.wait(&["gpu-1  ██░░", "5.6 GiB of 44.7 GiB  42 42"])?);
+        gpus[0].used_bytes = TOTAL;
+        driver.set(&gpus)?;
+        top.wait(&["27.9 GiB of 44.7 GiB  42 42"])?;
         Ok(())
     })
 }
 
-// spec: GPU-7
+// spec: GPU-7, CLI-13
 #[test]
 fn one_machine_shows_its_gpus() -> Result<()> {
     Cluster::test("gpus-home", |cluster| {
@@ -132,6 +149,7 @@ fn one_machine_shows_its_gpus() -> Result<()> {
             }
         };
         assert_eq!(each(&told["gpus"], "uuid"), each(&shown["gpus"], "uuid"));
+        top(cluster, &home)?.wait(&["(home)", "0.0 GiB of 44.7 GiB  42 42"])?;
         Ok(())
     })
 }

@@ -1,17 +1,14 @@
 //! `nodes`, `pools` and `models`: what there is, as tables.
 
-use llorch_client::{Gpu, Model, Node, Pool, Quarantine};
+use llorch_client::{Model, Node, Pool, Quarantine};
 use pool_registry_types::{NodeId, NodeStatus};
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, NONE, gpus};
 use crate::{
     exit::{Exit, Failure, Outcome},
     output::{Cell, Look, Table, count, gib, millis},
 };
-
-/// What stands for "nothing" or "unknown" in a table.
-const NONE: &str = "-";
 
 impl App {
     pub(super) fn nodes(&self, only: Option<&NodeId>) -> Outcome {
@@ -41,9 +38,10 @@ impl App {
     fn one_node(&self, node: &Node) -> Outcome {
         self.output.table(&nodes_table(std::slice::from_ref(node)))?;
         self.output.line("")?;
-        for gpu in &node.capabilities.gpus {
-            let (id, name, memory) = (gpu.device_id, &gpu.name, gib(gpu.vram_total_bytes));
-            self.output.line(&format!("GPU {id}: {name}, {memory}"))?;
+        let gpus = gpus::of_node(node);
+        if !gpus.is_empty() {
+            self.output.table(&gpus::of_one_node(&gpus))?;
+            self.output.line("")?;
         }
         if let Some(drain) = node.drain {
             let running = drain.requests_running.map_or_else(String::new, |requests| {
@@ -97,28 +95,13 @@ impl App {
         }
         if self.output.json {
             return Ok(self.output.json(
-                &only.map_or_else(|| answer.raw.clone(), |node| of_node(&answer.raw, "pools", node)),
+                &only.map_or_else(|| answer.raw.clone(), |node| only_of(&answer.raw, "pools", node)),
             )?);
         }
         if pools.is_empty() {
             return Ok(self.output.line("no engine is announced")?);
         }
         Ok(self.output.table(&pools_table(&pools))?)
-    }
-
-    pub(super) fn gpus(&self, only: Option<&NodeId>) -> Outcome {
-        let answer = self.client.gpus()?;
-        let mut gpus = answer.read()?.gpus;
-        gpus.retain(|gpu| only.is_none_or(|node| gpu.node_id == *node));
-        if self.output.json {
-            return Ok(self.output.json(
-                &only.map_or_else(|| answer.raw.clone(), |node| of_node(&answer.raw, "gpus", node)),
-            )?);
-        }
-        if gpus.is_empty() {
-            return Ok(self.output.line("no GPU is known")?);
-        }
-        Ok(self.output.table(&gpus_table(&gpus))?)
     }
 
     pub(super) fn models(&self) -> Outcome {
@@ -137,7 +120,7 @@ impl App {
 }
 
 /// The same answer with what of its list `of` belongs to one node.
-fn of_node(raw: &Value, of: &str, node: &NodeId) -> Value {
+pub(super) fn only_of(raw: &Value, of: &str, node: &NodeId) -> Value {
     let all = raw[of].as_array().into_iter().flatten();
     json!({of: all.filter(|one| one["node_id"] == node.as_str()).collect::<Vec<_>>()})
 }
@@ -168,38 +151,6 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
             Cell::number(millis(node.last_heartbeat_age_ms as f64)),
             Cell::new(node.version.as_deref().unwrap_or(NONE)),
             Cell::new(node.address.as_str()),
-        ]);
-    }
-    table
-}
-
-fn gpus_table(gpus: &[Gpu]) -> Table {
-    let mut table = Table::new(&[
-        "NODE",
-        "GPU",
-        "NAME",
-        "VRAM USED",
-        "VRAM",
-        "LOAD",
-        "TEMP",
-        "POWER",
-        "WHY",
-    ]);
-    for Gpu { node_id, status } in gpus {
-        let figure = |figure: Option<u32>, unit: &str| {
-            Cell::number(figure.map_or_else(|| NONE.to_owned(), |figure| format!("{figure} {unit}")))
-        };
-        let memory = |bytes: Option<u64>| Cell::number(bytes.map_or_else(|| NONE.to_owned(), gib));
-        table.row([
-            Cell::new(node_id.as_str()),
-            Cell::number(status.device_id),
-            Cell::new(status.name.as_str()),
-            memory(status.vram_used_bytes),
-            memory(status.vram_total_bytes),
-            figure(status.utilization_percent, "%"),
-            figure(status.temperature_celsius, "°C"),
-            figure(status.power_watts, "W"),
-            Cell::new(status.problem.as_deref().unwrap_or_default()).looks(Look::Bad),
         ]);
     }
     table

@@ -5,6 +5,7 @@ mod chat;
 mod drain;
 mod events;
 mod explain;
+mod gpus;
 mod lists;
 pub(crate) mod pages;
 mod status;
@@ -23,6 +24,9 @@ use crate::{
     exit::{Exit, Failure, Outcome},
     output::Output,
 };
+
+/// What stands for "nothing" or "unknown" in a table.
+const NONE: &str = "-";
 
 /// What commands work with.
 pub(crate) struct App {

@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use llorch_client::{Client, ClientError, Nodes, Status, clock::pause};
+use llorch_client::{Client, ClientError, Gpu, Nodes, Status, clock::pause};
 use pool_registry_types::ErrorCode;
 
 use self::frame::{View, frame};
-use super::App;
+use super::{App, gpus, is_older};
 use crate::{
     exit::{Exit, Failure, Outcome},
     output::size,
@@ -28,9 +28,12 @@ enum Input {
 
 /// One look at the fleet: what changed in the view.
 enum Look {
-    Fleet(Box<Status>, Option<Nodes>),
+    Fleet(Box<Status>, Hardware),
     Failed(ClientError),
 }
+
+/// The nodes, and the GPUs of those that are heard of. In the HOME profile there are no nodes, and the GPUs are this machine's.
+type Hardware = (Option<Nodes>, Vec<Gpu>);
 
 impl App {
     pub(super) fn top(&self, interval: Duration) -> Outcome {
@@ -48,9 +51,11 @@ impl App {
         }
         // What is wrong from the start is told on the terminal as it was.
         let status = self.fleet()?.read()?;
+        let (nodes, gpus) = hardware(&self.client)?;
         let mut view = View {
             url: self.client.url().to_owned(),
-            nodes: nodes(&self.client)?,
+            nodes,
+            gpus,
             status,
             problem: None,
         };
@@ -67,9 +72,9 @@ impl App {
                 Ok(Input::Key(b'q' | b'Q')) | Err(_) => return Ok(()),
                 Ok(Input::Key(CTRL_C)) => return Err(Failure::Said(Exit::Interrupted)),
                 Ok(Input::Key(_)) => {}
-                Ok(Input::Look(Look::Fleet(status, nodes))) => {
+                Ok(Input::Look(Look::Fleet(status, hardware))) => {
                     view.status = *status;
-                    view.nodes = nodes;
+                    (view.nodes, view.gpus) = hardware;
                     view.problem = None;
                 }
                 // What was seen last stays, with the reason why it is old.
@@ -83,7 +88,7 @@ impl App {
 fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<()> {
     let look = move || {
         let status = client.status()?.read()?;
-        Ok(Look::Fleet(Box::new(status), nodes(&client)?))
+        Ok(Look::Fleet(Box::new(status), hardware(&client)?))
     };
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         loop {
@@ -99,11 +104,18 @@ fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<
     Ok(())
 }
 
-/// The nodes; `None` in the HOME profile, which has none.
-fn nodes(client: &Client) -> Result<Option<Nodes>, ClientError> {
+fn hardware(client: &Client) -> Result<Hardware, ClientError> {
     match client.nodes() {
-        Ok(answer) => answer.read().map(Some),
-        Err(error) if error.is(ErrorCode::CloudProfileDisabled) => Ok(None),
+        Ok(answer) => {
+            let nodes = answer.read()?;
+            let gpus = gpus::of_live_nodes(&nodes);
+            Ok((Some(nodes), gpus))
+        }
+        Err(error) if error.is(ErrorCode::CloudProfileDisabled) => match client.gpus() {
+            Ok(answer) => Ok((None, answer.read()?.gpus)),
+            Err(error) if is_older(&error) => Ok((None, Vec::new())),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     }
 }

@@ -90,6 +90,33 @@ fn gpus_are_shown_with_what_is_known_of_them() {
     assert_eq!(run(&server.url(), &["gpus"]).out, "no GPU is known\n");
 }
 
+// spec: CLI-13
+#[test]
+fn a_node_is_shown_with_its_gpus_as_they_are() {
+    let mut node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":9,"version":"0.1.0",
+        "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64}],"cpu_cores":2,"ram_total_bytes":3},
+        "gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,"vram_used_bytes":6_442_450_944_u64,
+                 "utilization_percent":93,"temperature_celsius":61,"power_watts":310}],
+        "pools":[{"pool_id":"chat","ready":true,"draining":false,"slots_free":3,"slots_total":4}]});
+    let shown = |node: &Value| run(&Server::json(200, node).url(), &["nodes", "gpu-1"]).out;
+    assert_eq!(
+        shown(&node),
+        "NODE   STATUS  FREE  SLOTS  POOLS  GPUS   HEARD  VERSION  ADDRESS\n\
+         gpu-1  online     3      4      1     1  9.0 ms  0.1.0    http://h:1\n\n\
+         GPU  NAME      VRAM USED      VRAM  LOAD   TEMP  POWER  WHY\n  \
+         0  RTX 3090    6.0 GiB  24.0 GiB  93 %  61 °C  310 W\n\n\
+         POOL  STATE  RUNNING  FREE  SLOTS  VRAM FREE  ENGINE  MODELS  WHY\n\
+         chat  ready        -     3      4          -  -       -\n"
+    );
+    // Until it has reported, or when it is of a version that does not, what it has is known and no more.
+    node["gpus"] = Value::Null;
+    let shown = shown(&node);
+    assert!(
+        shown.contains("\n  0  RTX 3090          -  24.0 GiB     -     -      -\n"),
+        "{shown}"
+    );
+}
+
 // spec: CLI-2
 #[test]
 fn a_placement_is_explained() {

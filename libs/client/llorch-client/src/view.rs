@@ -38,6 +38,9 @@ pub struct Node {
     /// Its hardware.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Its GPUs as it last reported them; `None` when it has not.
+    #[serde(default)]
+    pub gpus: Option<Vec<GpuStatus>>,
     /// An operator drains it.
     #[serde(default)]
     pub drain: Option<Drain>,

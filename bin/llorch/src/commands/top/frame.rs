@@ -1,14 +1,15 @@
 //! What `top` shows: a pure function of what is known and of the size of the screen.
 
 use console::{measure_text_width, truncate_str};
-use llorch_client::{Nodes, Status};
+use llorch_client::{Gpu, Nodes, Status};
 use pool_registry_types::NodeStatus;
 
-use super::super::status::{errors_table, percentiles_table, summary};
-use crate::output::{Cell, Look, Table, millis, printable};
+use super::super::{
+    gpus,
+    status::{errors_table, percentiles_table, summary},
+};
+use crate::output::{Cell, Look, Table, bar, millis, printable};
 
-/// Cells of a bar in a table.
-const BAR: usize = 10;
 /// The most errors that are shown.
 const ERRORS_SHOWN: usize = 5;
 /// What ends a line that is too long.
@@ -19,6 +20,8 @@ pub(super) struct View {
     pub(super) url: String,
     pub(super) status: Status,
     pub(super) nodes: Option<Nodes>,
+    /// Sorted by node.
+    pub(super) gpus: Vec<Gpu>,
     /// Why the rest is old.
     pub(super) problem: Option<String>,
 }
@@ -52,6 +55,7 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
     if let Some(nodes) = &view.nodes {
         section(&node_table(nodes));
     }
+    section(&gpus::by_node(&view.gpus));
     section(&errors_table(&status.recent_errors, ERRORS_SHOWN));
 
     let height = usize::from(height);
@@ -135,25 +139,17 @@ fn node_table(nodes: &Nodes) -> Table {
     table
 }
 
-/// How much of `total` is used.
-fn bar(used: u64, total: u64) -> Cell {
-    let filled = match total {
-        0 => 0,
-        total => (used.min(total) * BAR as u64).div_ceil(total),
-    };
-    let filled = usize::try_from(filled).unwrap_or(BAR).min(BAR);
-    let look = match (used, total) {
-        (_, 0) => Look::Dim,
-        (used, total) if used >= total => Look::Warn,
-        _ => Look::Good,
-    };
-    Cell::new(format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled))).looks(look)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// Bytes of memory.
+    const H100: u64 = 85_899_345_920;
+
+    fn gpu(index: u32) -> serde_json::Value {
+        json!({"device_id":index,"name":"H100","vram_total_bytes":H100,"vram_used_bytes":H100 / 10 * 9,"utilization_percent":100 - index})
+    }
 
     fn view() -> View {
         let status = json!({
@@ -168,18 +164,24 @@ mod tests {
         });
         let nodes = json!({"nodes":[
             {"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":900,
+             "gpus":(0..8).map(gpu).collect::<Vec<_>>(),
              "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4}]},
-            {"node_id":"gpu-2","address":"http://h:2","status":"offline","status_reason":"silent for 30 s","last_heartbeat_age_ms":45_000},
+            {"node_id":"gpu-2","address":"http://h:2","status":"offline","status_reason":"silent for 30 s","last_heartbeat_age_ms":45_000,
+             "gpus":[gpu(0)]},
+            {"node_id":"gpu-3","address":"http://h:3","status":"online","last_heartbeat_age_ms":900,
+             "capabilities":{"gpus":[{"device_id":0,"name":"H100","vram_total_bytes":H100}],"cpu_cores":2,"ram_total_bytes":3}},
         ]});
+        let nodes = serde_json::from_value(nodes).unwrap();
         View {
             url: "http://127.0.0.1:8080".to_owned(),
             status: serde_json::from_value(status).unwrap(),
-            nodes: Some(serde_json::from_value(nodes).unwrap()),
+            gpus: gpus::of_live_nodes(&nodes),
+            nodes: Some(nodes),
             problem: None,
         }
     }
 
-    // spec: CLI-8
+    // spec: CLI-8, CLI-13
     #[test]
     fn eighty_columns_show_it_all() {
         assert_eq!(
@@ -201,6 +203,11 @@ mod tests {
                 "NODE   STATUS   SLOTS       BUSY   HEARD  WHY",
                 "gpu-1  online   ████████░░   3/4  900 ms",
                 "gpu-2  offline  ░░░░░░░░░░   0/0  45.0 s  silent for 30 s",
+                "gpu-3  online   ░░░░░░░░░░   0/0  900 ms",
+                "",
+                "NODE   VRAM                          USED  LOAD %",
+                "gpu-1  █████████░  576.0 GiB of 640.0 GiB  100 99 98 97 96 95 94 93",
+                "gpu-3  ░░░░░░░░░░                       -  -",
                 "",
                 "AT        ERROR         MODEL  NODE   MESSAGE",
                 "12:03:11  WORKER_RESET  tiny   gpu-2  the engine went away",
@@ -212,6 +219,12 @@ mod tests {
     #[test]
     fn no_screen_is_overrun() {
         let mut view = view();
+        for index in 1..64 {
+            let mut more = view.gpus[0].clone();
+            more.status.device_id = index;
+            more.status.problem = Some("it does not answer any more".to_owned());
+            view.gpus.insert(0, more);
+        }
         view.problem = Some("cannot reach http://127.0.0.1:8080: connection refused".to_owned());
         view.status.models = (0..300)
             .map(|n| llorch_client::ModelLoad {

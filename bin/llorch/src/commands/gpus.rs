@@ -1,0 +1,131 @@
+//! `gpus`, and the GPUs in what `nodes` and `top` show.
+
+use llorch_client::{Gpu, Node, Nodes};
+use pool_registry_types::{GpuStatus, NodeId, NodeStatus};
+
+use super::{App, NONE, lists::only_of};
+use crate::{
+    exit::Outcome,
+    output::{Cell, Look, Table, bar, gib},
+};
+
+impl App {
+    pub(super) fn gpus(&self, only: Option<&NodeId>) -> Outcome {
+        let answer = self.client.gpus()?;
+        let mut gpus = answer.read()?.gpus;
+        gpus.retain(|gpu| only.is_none_or(|node| gpu.node_id == *node));
+        if self.output.json {
+            return Ok(self.output.json(
+                &only.map_or_else(|| answer.raw.clone(), |node| only_of(&answer.raw, "gpus", node)),
+            )?);
+        }
+        if gpus.is_empty() {
+            return Ok(self.output.line("no GPU is known")?);
+        }
+        Ok(self.output.table(&of_all_nodes(&gpus))?)
+    }
+}
+
+/// Those of a node as it last reported them; until then what it said that it has.
+pub(super) fn of_node(node: &Node) -> Vec<Gpu> {
+    let one = |status| Gpu {
+        node_id: node.node_id.clone(),
+        status,
+    };
+    match &node.gpus {
+        Some(reported) => reported.iter().cloned().map(one).collect(),
+        None => {
+            let hardware = node.capabilities.gpus.iter();
+            let unheard = hardware.map(|gpu| GpuStatus {
+                device_id: gpu.device_id,
+                name: gpu.name.clone(),
+                vram_total_bytes: Some(gpu.vram_total_bytes),
+                ..GpuStatus::default()
+            });
+            unheard.map(one).collect()
+        }
+    }
+}
+
+/// Those of all nodes that are heard of: what others said last is not how they are.
+pub(super) fn of_live_nodes(nodes: &Nodes) -> Vec<Gpu> {
+    let live = |node: &&Node| node.status != NodeStatus::Offline;
+    nodes.nodes.iter().filter(live).flat_map(of_node).collect()
+}
+
+fn of_all_nodes(gpus: &[Gpu]) -> Table {
+    let mut head = vec!["NODE"];
+    head.extend(COLUMNS);
+    let mut table = Table::new(&head);
+    for Gpu { node_id, status } in gpus {
+        table.row([Cell::new(node_id.as_str())].into_iter().chain(row(status)));
+    }
+    table
+}
+
+/// The same table where everybody knows which node it is about.
+pub(super) fn of_one_node(gpus: &[Gpu]) -> Table {
+    let mut table = Table::new(&COLUMNS);
+    for gpu in gpus {
+        table.row(row(&gpu.status));
+    }
+    table
+}
+
+const COLUMNS: [&str; 8] = ["GPU", "NAME", "VRAM USED", "VRAM", "LOAD", "TEMP", "POWER", "WHY"];
+
+fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
+    let figure = |figure: Option<u32>, unit: &str| {
+        Cell::number(figure.map_or_else(|| NONE.to_owned(), |figure| format!("{figure} {unit}")))
+    };
+    let memory = |bytes: Option<u64>| Cell::number(bytes.map_or_else(|| NONE.to_owned(), gib));
+    [
+        Cell::number(status.device_id),
+        Cell::new(status.name.as_str()),
+        memory(status.vram_used_bytes),
+        memory(status.vram_total_bytes),
+        figure(status.utilization_percent, "%"),
+        figure(status.temperature_celsius, "°C"),
+        figure(status.power_watts, "W"),
+        Cell::new(status.problem.as_deref().unwrap_or_default()).looks(Look::Bad),
+    ]
+}
+
+/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are sorted by node.
+pub(super) fn by_node(gpus: &[Gpu]) -> Table {
+    // What can be long comes last, where it is wrapped.
+    let mut table = Table::new(&["NODE", "VRAM", "USED", "LOAD %"]);
+    for node in gpus.chunk_by(|one, next| one.node_id == next.node_id) {
+        let memory = |gpu: &Gpu| Some((gpu.status.vram_used_bytes?, gpu.status.vram_total_bytes?));
+        // A server may say anything.
+        let sum = |sum: u64, bytes: &u64| sum.saturating_add(*bytes);
+        let known: Vec<(u64, u64)> = node.iter().filter_map(memory).collect();
+        let used = known.iter().map(|(used, _)| used).fold(0, sum);
+        let total = known.iter().map(|(_, total)| total).fold(0, sum);
+        let mut loads = Vec::new();
+        let mut problems = Vec::new();
+        for Gpu { status, .. } in node {
+            let load = status.utilization_percent;
+            loads.push(load.map_or_else(|| NONE.to_owned(), |load| load.to_string()));
+            if let Some(problem) = &status.problem {
+                problems.push(format!("; GPU {}: {problem}", status.device_id));
+            }
+        }
+        let look = if problems.is_empty() {
+            Look::Plain
+        } else {
+            Look::Bad
+        };
+        table.row([
+            Cell::new(node.first().map_or(NONE, |gpu| gpu.node_id.as_str())),
+            bar(used, total),
+            Cell::number(if total == 0 {
+                NONE.to_owned()
+            } else {
+                format!("{} of {}", gib(used), gib(total))
+            }),
+            Cell::new(format!("{}{}", loads.join(" "), problems.concat())).looks(look),
+        ]);
+    }
+    table
+}
