@@ -18,15 +18,8 @@ pub(crate) enum Runner {
     CargoTest,
 }
 
-/// The one test that is built with the feature `otlp`. The rest of the workspace is built without.
-const OTLP: [&str; 6] = [
-    "--package",
-    "orchestratord",
-    "--features",
-    "otlp",
-    "--test",
-    "otlp",
-];
+/// The one test that builds the daemons with the feature `otlp`. The rest of the workspace is built without.
+const OTLP: [&str; 6] = ["--package", "xtask", "--features", "otlp", "--test", "otlp"];
 
 /// Which tests.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -73,7 +73,19 @@ impl Binaries {
     /// # Errors
     /// When cargo fails.
     pub fn build() -> Result<Self> {
+        if cfg!(feature = "otlp") {
+            return Self::exporting();
+        }
         Self::from_messages(&build(&DAEMONS, profile())?)
+    }
+
+    /// Builds both so that they can export spans.
+    ///
+    /// # Errors
+    /// When cargo fails.
+    pub(crate) fn exporting() -> Result<Self> {
+        let options = [profile(), &["--features", "otlp"]].concat();
+        Self::from_messages(&build(&DAEMONS, &options)?)
     }
 
     /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the symbols a

@@ -157,6 +157,7 @@ const SETTINGS: &[Setting] = &[
         what: "log filter",
         more: "",
     },
+    Setting::SPANS,
 ];
 
 /// What only the control plane can be told; [`Settings`] are the others.

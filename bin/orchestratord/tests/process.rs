@@ -301,6 +301,10 @@ fn a_check_tells_what_is_wrong_and_starts_nothing() {
     let (code, said) = check(&[("ORCHESTRATORD_CLOUD_PROFILE", "true")]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(".runtime/state does not exist yet"), "{said}");
+    let (code, said) = check(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
+    assert_eq!(code, Some(0), "{said}");
+    let has_no_use = said.contains("this build exports no spans");
+    assert_eq!(has_no_use, !cfg!(feature = "otlp"), "{said}");
     let aliases = directory.path().join("aliases.toml");
     std::fs::write(&aliases, "[aliases]\na = \"a\"\n").unwrap();
     let (code, said) = check(&[("ORCHESTRATORD_ALIASES_FILE", aliases.to_str().unwrap())]);

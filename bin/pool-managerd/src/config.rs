@@ -163,6 +163,7 @@ const SETTINGS: &[Setting] = &[
         what: "log filter",
         more: "",
     },
+    Setting::SPANS,
 ];
 
 /// What only the agent can be told; [`Settings`] are the others.

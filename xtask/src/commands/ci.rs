@@ -4,12 +4,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::test::add_tests;
+use super::test::{add_tests, otlp};
 use crate::{
     arguments::Arguments,
     checks::{layers, metrics, tidy, trace},
     report::Report,
-    runner::{Runner, Selection},
     workspace::cargo,
 };
 
@@ -46,12 +45,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     add_tests(&mut report, false);
     report.check("otlp lints", || {
         let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features", "otlp"]);
-        for package in ["telemetry", "orchestratord", "pool-managerd"] {
+        for package in ["telemetry", "orchestratord", "pool-managerd", "xtask"] {
             command.args(["--package", package]);
         }
         succeed(command.args(["--", "-D", "warnings"]))
     });
-    report.tests("otlp", || Runner::detect().run(&Selection::Otlp, &[]));
+    report.tests("otlp", otlp);
     // After the tests, which build the daemons.
     report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
     report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));

@@ -50,15 +50,24 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
     report.finish()
 }
 
-/// Gets once what every test needs, and tells the tests where it is.
 fn e2e(runner: Runner, filter: Option<String>) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
+    with_daemons(runner, &binaries, &Selection::E2e(filter))
+}
+
+/// The tests of daemons that export spans.
+pub(super) fn otlp() -> Result<Counts> {
+    with_daemons(Runner::detect(), &Binaries::exporting()?, &Selection::Otlp)
+}
+
+/// Gets once what every test needs, and tells the tests where it is.
+fn with_daemons(runner: Runner, binaries: &Binaries, selection: &Selection) -> Result<Counts> {
     let engine = find_or_fetch()?;
     let directory = binaries.directory().to_string_lossy().into_owned();
     let environment = [
         (BIN_DIR_VARIABLE, directory.as_str()),
         (VARIABLE, &engine.to_string_lossy()),
     ];
-    runner.run(&Selection::E2e(filter), &environment)
+    runner.run(selection, &environment)
 }

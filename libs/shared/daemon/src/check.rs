@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::Access;
 use service_runtime::env::Problems;
 
-use crate::{Program, Report, Settings};
+use crate::{Program, Report, Setting, Settings};
 
 /// The bit of a directory's mode that lets everybody remove and replace its files, and the one that forbids it.
 const WRITABLE_BY_ALL: u32 = 0o002;
@@ -47,6 +47,16 @@ pub(crate) fn unknown_settings(report: &mut Report, program: &Program, names: im
     for name in unknown {
         let mend = format!("unset it, or write it as {} --help does", program.name);
         report.warning(name, "there is no such setting; it has no effect", mend);
+    }
+}
+
+/// A setting that is for other builds.
+pub(crate) fn missing_feature(report: &mut Report) {
+    let variable = Setting::SPANS.name;
+    let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    if is_set && !cfg!(feature = "otlp") {
+        let mend = "unset it, or build with `--features otlp`";
+        report.warning(variable, "this build exports no spans; it has no effect", mend);
     }
 }
 

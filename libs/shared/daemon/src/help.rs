@@ -24,6 +24,20 @@ pub enum Unset {
     Words(&'static str),
 }
 
+impl Setting {
+    /// Where the spans of requests go, the same for all daemons of an installation. What reads it and the others that are named here
+    /// is OpenTelemetry's, in builds that have it.
+    pub const SPANS: Self = Self {
+        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        unset: Unset::Words("none: nowhere"),
+        what: "where spans go (builds with otlp only)",
+        more: "where the spans of requests go: the `http://` URL of an OTLP collector. Only [builds with the feature `otlp`](OBSERVABILITY.md#traces), \
+               which no released binary has, read it; `check` of others warns. With it these hold as OpenTelemetry defines them: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (instead of it), \
+               `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_QUEUE_SIZE`, \
+               `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`",
+    };
+}
+
 impl Unset {
     fn for_people(self) -> String {
         match self {

@@ -195,6 +195,7 @@ fn checked<C: AsRef<Settings>>(
     let mut report = Report::default();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     check::unknown_settings(&mut report, program, names);
+    check::missing_feature(&mut report);
     match configure(program.environment()) {
         Err(problems) => check::bad_settings(&mut report, program, &problems),
         Ok(config) => {

@@ -63,8 +63,10 @@ pub enum InitError {
     },
     /// Spans are to be exported, and cannot be.
     #[cfg(feature = "otlp")]
-    #[error("{} {reason}", crate::otlp::ENDPOINT)]
+    #[error("{variable} {reason}")]
     Export {
+        /// The variable that says where to.
+        variable: &'static str,
         /// What is wrong.
         reason: String,
     },
@@ -104,7 +106,7 @@ impl Exporting {
 }
 
 /// As [`init`]. In builds with the feature `otlp`, the spans of requests are exported as `service`'s to
-/// where `OTEL_EXPORTER_OTLP_ENDPOINT` says, if it is set.
+/// where `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` says, if one is set.
 ///
 /// # Errors
 /// As [`init`], and when that variable is no URL that spans can be sent to.

@@ -21,8 +21,12 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{InitError, REQUEST, Service, TRACEPARENT, TraceContext};
 
-/// Where spans go; when it is not set, nowhere. Its name and those of all others that begin with `OTEL_` are OpenTelemetry's.
-pub(crate) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean (only the second is the base of a
+/// path) are OpenTelemetry's, as are those of all others that begin with `OTEL_`.
+const ENDPOINTS: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
 
 /// How long a collector may take for a batch: half of what a stop leaves to everything that has to end.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,22 +36,25 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// What collects spans, if they are to go anywhere.
 pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider>, InitError> {
-    let endpoint = std::env::var_os(ENDPOINT).filter(|value| !value.is_empty());
-    let Some(endpoint) = endpoint else {
+    let endpoint = ENDPOINTS.iter().find_map(|variable| {
+        let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
+        Some((*variable, value.to_string_lossy().into_owned()))
+    });
+    let Some((variable, endpoint)) = endpoint else {
         return Ok(None);
     };
-    let endpoint = endpoint.to_string_lossy();
     if !endpoint.starts_with("http://") {
         // There is no TLS in it; a collector on the same machine is the usual place to go to.
         let reason = format!("must be a URL such as http://127.0.0.1:4318, not {endpoint:?}");
-        return Err(InitError::Export { reason });
+        return Err(InitError::Export { variable, reason });
     }
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Client::new())
+        .with_http_client(Client::new(variable))
         .with_protocol(Protocol::HttpBinary)
         .build()
         .map_err(|error| InitError::Export {
+            variable,
             reason: error.to_string(),
         })?;
     let mut resource = Resource::builder()
@@ -82,12 +89,14 @@ where
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
+    /// What said where to.
+    variable: &'static str,
     /// The last batch did not arrive, which has been told.
     failing: AtomicBool,
 }
 
 impl Client {
-    fn new() -> Self {
+    fn new(variable: &'static str) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -96,6 +105,7 @@ impl Client {
             .build();
         Self {
             agent: config.into(),
+            variable,
             failing: AtomicBool::new(false),
         }
     }
@@ -118,7 +128,7 @@ impl Client {
         match (problem, was_failing) {
             (Some(problem), false) => tracing::warn!(
                 %problem,
-                "spans do not reach the collector and are lost; start it, or correct {ENDPOINT}"
+                "spans do not reach the collector and are lost; start it, or correct {}", self.variable
             ),
             (None, true) => tracing::info!("spans reach the collector again"),
             _ => {}
