@@ -1,19 +1,10 @@
 //! `GET /v2/live`: the state of the fleet as server-sent events, once a second.
 
-use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::stream;
-use http::{
-    HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
-};
-use http_server::{ApiError, Routes};
+use http_server::{ApiError, EventSource, Routes, event_stream};
 use pool_registry_types::ErrorCode;
 use serde_json::Value;
 use service_runtime::Shutdown;
@@ -36,9 +27,6 @@ const COME_AGAIN: Duration = Duration::from_secs(10);
 /// What of a node moves by itself. It is told with the next real change, or the whole fleet would be sent every
 /// second only to say that a second has passed.
 const AGE: &str = "last_heartbeat_age_ms";
-
-/// Tells nginx not to gather events.
-const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What the stream tells; each is the body of an answer.
 pub struct Sources {
@@ -229,17 +217,7 @@ async fn live(State(live): State<Live>) -> Result<Response, ApiError> {
         let message = "as many pages as may listen do so already; close one";
         return Err(ApiError::new(ErrorCode::TooManyConnections, message).retry_after(COME_AGAIN));
     };
-    let client = Client::new(&live, room);
-    let events = stream::unfold(client, async |mut client| {
-        let events = client.next().await?;
-        Some((Ok::<_, Infallible>(events), client))
-    });
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (NO_BUFFERING, HeaderValue::from_static("no")),
-    ];
-    Ok((headers, Body::from_stream(events)).into_response())
+    Ok(event_stream(Client::new(&live, room)))
 }
 
 /// Somebody who listens.
@@ -269,8 +247,9 @@ impl Client {
             _room: room,
         }
     }
+}
 
-    /// The next events, as they go over the wire; `None` when there will be no more.
+impl EventSource for Client {
     async fn next(&mut self) -> Option<Bytes> {
         tokio::select! {
             biased;

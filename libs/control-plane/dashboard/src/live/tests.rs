@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::body::BodyDataStream;
+use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
-use http::Request;
+use http::{Request, header::CONTENT_TYPE};
 use serde_json::json;
 use tower::ServiceExt as _;
 
