@@ -5,10 +5,10 @@ use std::{process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use xtask::{
     clock::{now, wait_for},
-    cluster::{Cluster, free_port},
+    cluster::{Cluster, free_port, handoff, write_handoff},
     http::{Client, chain},
     process::{Group, Process},
-    workspace::{Binaries, llorch},
+    workspace::{Binaries, llorch, root},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -89,6 +89,69 @@ fn the_readme_by_hand() -> Result<()> {
             client.chat(3).is_ok_and(|answer| answer.status == 200)
         })?;
         assert_eq!(client.chat(10)?.text()?, chain(10));
+        Ok(())
+    })
+}
+
+/// The blocks of shell lines below a heading of the README.
+fn blocks(heading: &str) -> Result<Vec<String>> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let (_, section) = readme
+        .split_once(&format!("\n{heading}\n"))
+        .with_context(|| format!("the README has no {heading:?}"))?;
+    let section = section.split("\n#").next().unwrap_or_default();
+    let blocks = section.split("```sh\n").skip(1);
+    Ok(blocks
+        .filter_map(|block| Some(block.split_once("```")?.0.to_owned()))
+        .collect())
+}
+
+/// The bodies that its `curl` lines send.
+fn bodies(block: &str) -> Vec<&str> {
+    let after = block.split("-d '").skip(1);
+    after.filter_map(|rest| rest.split('\'').next()).collect()
+}
+
+// spec: PACK-7, PATH-18
+#[test]
+fn other_names_for_models_as_the_readme_has_them() -> Result<()> {
+    Cluster::test("by-hand-aliases", |cluster| {
+        let (start, ask) = match &blocks("### Other names for models")?[..] {
+            [start, ask] => (start.clone(), ask.clone()),
+            others => anyhow::bail!("{} blocks", others.len()),
+        };
+        let engine = cluster.engine(4)?;
+        write_handoff(
+            &cluster.directory().join("control"),
+            &handoff("pool-0", "r0", &engine),
+        )?;
+        // As it stands there, but for the places that the tests beside this one have, too.
+        let port = free_port()?;
+        let program = format!("exec {}", Binaries::get()?.orchestratord.display());
+        let own = cluster.directory().to_string_lossy().into_owned() + "/";
+        let line = start
+            .replace("/tmp/", &own)
+            .replace("target/debug/orchestratord", &program);
+        let line = format!("export ORCHESTRATORD_ADDR=127.0.0.1:{port}\n{line}");
+        let mut control = shell(cluster, "control", &line)?;
+        control.wait_line(&["listening on"], SOON)?;
+
+        let client = Client::new(&format!("http://localhost:{port}"));
+        let names = || -> Option<Vec<String>> {
+            let list = client.get_json("/v1/models").ok()?;
+            let models = list["data"].as_array()?.iter();
+            models
+                .map(|model| Some(model["id"].as_str()?.to_owned()))
+                .collect()
+        };
+        wait_for("both names", SOON, || {
+            names().is_some_and(|names| names == ["gpt-4o", "tiny"])
+        })?;
+        let bodies = bodies(&ask);
+        assert_eq!(bodies.len(), 1, "{ask}");
+        let answer = client.post("/v1/chat/completions", &serde_json::from_str(bodies[0])?)?;
+        assert_eq!(answer.text()?, chain(8));
+        assert_eq!(answer.json()?["model"], "tiny");
         Ok(())
     })
 }
