@@ -28,3 +28,8 @@ mod runner;
 pub mod workspace;
 
 pub use checks::metrics::{Documented as DocumentedMetric, documented as documented_metrics, has_prometheus};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

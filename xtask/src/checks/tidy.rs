@@ -1,4 +1,4 @@
-//! `tidy`: every file says what it is for, every crate inherits the lints and has a README, no test is ignored.
+//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.
 
 use std::{
     ffi::OsStr,
@@ -11,6 +11,12 @@ use super::{Source, fail_on, layers::members, sources};
 
 /// A file of more lines than this is worth a thought: it mostly holds two things. Only a warning.
 const MANY_LINES: usize = 400;
+
+/// How a block of Rust begins in a README.
+const RUST: &str = "```rust";
+
+/// What makes rustdoc compile the blocks of a README, and run them where it can.
+const COMPILED: &str = "include_str!(\"../README.md\")";
 
 /// Directories whose files need not begin with `//!`.
 const FREE: [&str; 3] = ["tests", "examples", "benches"];
@@ -26,8 +32,15 @@ pub(crate) fn check() -> Result<()> {
     let mut problems: Vec<String> = sources.iter().flat_map(problems_of_source).collect();
     for member in members()? {
         let manifest = std::fs::read_to_string(&member.manifest)?;
-        let has_readme = member.manifest.with_file_name("README.md").is_file();
-        problems.extend(problems_of_crate(&member.name, &manifest, has_readme));
+        let read = |name| std::fs::read_to_string(member.manifest.with_file_name(name)).ok();
+        let readme = read("README.md");
+        problems.extend(problems_of_crate(&member.name, &manifest, readme.is_some()));
+        let lib = read("src/lib.rs").unwrap_or_default();
+        problems.extend(problems_of_readme(
+            &member.name,
+            &readme.unwrap_or_default(),
+            &lib,
+        ));
     }
     fail_on(&problems)
 }
@@ -51,6 +64,21 @@ fn is_free(path: &Path) -> bool {
     path.components().any(
         |part| matches!(part, Component::Normal(name) if FREE.iter().any(|free| name == OsStr::new(free))),
     )
+}
+
+/// Rust that nobody compiles is wrong sooner or later.
+fn problems_of_readme(name: &str, readme: &str, lib: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let blocks: Vec<&str> = readme.lines().filter(|line| line.starts_with(RUST)).collect();
+    if !blocks.is_empty() && !lib.contains(COMPILED) {
+        problems.push(format!(
+            "{name}: README.md shows Rust, and no item of src/lib.rs has it in a #[doc = {COMPILED}]"
+        ));
+    }
+    if blocks.iter().any(|block| block.contains("ignore")) {
+        problems.push(format!("{name}: README.md shows Rust that is not compiled"));
+    }
+    problems
 }
 
 fn problems_of_crate(name: &str, manifest: &str, has_readme: bool) -> Vec<String> {
@@ -98,6 +126,20 @@ mod tests {
             problems("libs/a/tests/b.rs", "    #[ignore = \"slow\"]\n    #[test]\n"),
             1
         );
+    }
+
+    // spec: PACK-11
+    #[test]
+    fn rust_in_a_readme_is_compiled() {
+        let lib = "#[cfg(doctest)]\n#[doc = include_str!(\"../README.md\")]\nstruct Readme;\n";
+        for (readme, lib, expected) in [
+            ("# a\n", "", 0),
+            ("# a\n```rust,no_run\na();\n```\n", lib, 0),
+            ("# a\n```rust\na();\n```\n", "", 1),
+            ("# a\n```rust,ignore\na();\n```\n", lib, 1),
+        ] {
+            assert_eq!(problems_of_readme("a", readme, lib).len(), expected, "{readme}");
+        }
     }
 
     // spec: PACK-4

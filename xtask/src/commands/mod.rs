@@ -76,7 +76,7 @@ const COMMANDS: [Command; 15] = [
     Command {
         name: "tidy",
         summary: "check files and manifests for what no compiler checks",
-        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README, no test is ignored.",
+        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {

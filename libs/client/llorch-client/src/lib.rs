@@ -43,3 +43,8 @@ pub use view::{
     Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes, Pool, Pools,
     Quarantine, Target, TargetError,
 };
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

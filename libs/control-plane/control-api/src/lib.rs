@@ -40,3 +40,8 @@ pub use view::{
     CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
     NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView, RunningLookup,
 };
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

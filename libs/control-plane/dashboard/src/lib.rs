@@ -20,3 +20,8 @@ pub use live::{Live, LiveConfig, Sources};
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
 pub use page::{Page, is_of_page};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -65,3 +65,8 @@ pub fn build(config: Config, store: Arc<dyn RegistryStore>) -> Result<Parts, Sto
         keeper,
     })
 }
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

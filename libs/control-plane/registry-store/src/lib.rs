@@ -53,3 +53,8 @@ pub enum Change {
     /// Keep nothing of the node.
     Remove(NodeId),
 }
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -41,3 +41,8 @@ pub use intent::{Drain, Target};
 pub use known::{KnownDrain, KnownLife, KnownNode};
 pub use registry::Registry;
 pub use view::{NodeView, NodesSnapshot, PoolView};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

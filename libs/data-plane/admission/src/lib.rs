@@ -25,3 +25,8 @@ pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket,
 pub use ejection::{Failure, Quarantine, TrustChange};
 pub use metrics::AdmissionMetrics;
 pub use runtime::{Admission, Lease, Outcome, Visit};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,3 +44,8 @@ pub use metrics::GatewayMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
 pub use traffic::{Percentiles, RecentError, Traffic};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -345,3 +345,8 @@ fn on_node(table: &RoutingTable, all: &[u32], node: &NodeId) -> Range<usize> {
 
 #[cfg(test)]
 mod tests;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

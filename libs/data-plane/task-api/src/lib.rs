@@ -36,3 +36,8 @@ pub use config::TaskConfig;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
 pub use routes::TASK_BODY_BYTES;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

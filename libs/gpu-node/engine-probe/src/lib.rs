@@ -27,3 +27,8 @@ pub use probe::{Ask, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use report::report;
 pub use schedule::Timing;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -43,3 +43,8 @@ pub use replace::ChangeError;
 pub use spec::{Launch, LlamaCpp, OnAgentStop, PoolSpec, RestartPolicy};
 pub use status::{EngineStatus, Phase};
 pub use vram::FreeVram;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

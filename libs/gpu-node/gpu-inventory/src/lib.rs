@@ -37,3 +37,8 @@ pub use nvml::NvmlSource;
 pub use problem::{ErrorText, GpuError, GpuProblem};
 pub use reading::{GpuReading, MigReading, Snapshot};
 pub use source::{GpuSource, NoGpus};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -34,3 +34,8 @@ pub use event::{Event, Refusal};
 pub use read::MAX_FILE_BYTES;
 pub use scan::Rule;
 pub use watcher::{Config, DEFAULT_POLL_INTERVAL, HandoffWatcher};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -294,3 +294,8 @@ fn upsert(registry: &PoolRegistry, handoff: Handoff) {
 fn usual_name(pool_id: &PoolId, replica_id: &ReplicaId) -> String {
     format!("{pool_id}_{replica_id}.json")
 }
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

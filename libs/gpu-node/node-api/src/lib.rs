@@ -33,3 +33,8 @@ pub use drains::{DrainError, DrainProgress, Drains};
 pub use metrics::NodeMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,3 +46,8 @@ pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle
 pub use look::{LookError, Welcome, look};
 pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

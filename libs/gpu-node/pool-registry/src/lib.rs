@@ -44,3 +44,8 @@ pub use refused::RefusedHandoff;
 pub use registry::{PoolRegistry, ReplicaTarget, Usage};
 pub use replica::FAILURES_TO_DISTRUST;
 pub use status::PoolSlots;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

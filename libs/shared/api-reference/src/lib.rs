@@ -110,3 +110,8 @@ fn style_route() {}
 
 #[cfg(test)]
 mod tests;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

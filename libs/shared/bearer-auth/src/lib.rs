@@ -23,3 +23,8 @@ mod token;
 
 pub use policy::{AuthError, AuthPolicy, PolicyError};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TokenError};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,3 +67,8 @@ pub use program::{Program, main};
 pub use report::{Finding, Report, Verdict};
 pub use running::{Daemon, JOIN_TIMEOUT, StartError};
 pub use settings::Settings;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

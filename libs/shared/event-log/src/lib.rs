@@ -13,3 +13,8 @@ pub use event::{Event, EventKind, News};
 pub use log::{EventLog, Reader};
 pub use pools::PoolChanges;
 pub use ring::CAPACITY;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

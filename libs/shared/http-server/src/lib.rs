@@ -65,3 +65,8 @@ pub use request_id::RequestId;
 pub use routes::{method_not_allowed, metrics_routes, not_found, service_routes, with_fallbacks};
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
 pub use service::{BoxError, Caller, HttpService, PeerAddr, ResponseBody};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -34,3 +34,8 @@ pub use pool::{
     EngineLoad, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus, ReplicaStatus,
 };
 pub use url::{HttpUrl, UrlError};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

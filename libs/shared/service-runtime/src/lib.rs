@@ -46,3 +46,8 @@ pub use readiness::{Latch, Readiness};
 pub use shutdown::Shutdown;
 pub use signals::{EXIT_SECOND_SIGNAL, signals};
 pub use tasks::{StillRunning, TaskPanicked, Tasks};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

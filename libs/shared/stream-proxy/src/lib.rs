@@ -31,3 +31,8 @@ pub use get::{GetError, get};
 pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
 pub use wire::NotHttp;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,3 +33,8 @@ pub use spans::{REQUEST, continue_trace, trace_of};
 pub use trace_context::{TRACEPARENT, TraceContext};
 // Whoever registers metrics needs the very same version of these types.
 pub use prometheus_client;
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

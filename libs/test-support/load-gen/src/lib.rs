@@ -16,3 +16,8 @@ mod run;
 pub use answer::{Expected, Fault, Parser, Progress};
 pub use outcome::Outcome;
 pub use run::{Plan, run};
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
