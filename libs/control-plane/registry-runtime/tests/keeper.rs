@@ -6,10 +6,9 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
+use captured_log::Log;
 use common::{
-    Running, beat, id,
-    log::Log,
-    register, start_with,
+    Running, beat, id, register, start_with,
     store::{Fickle, Health},
     without_prober,
 };
@@ -17,6 +16,7 @@ use futures_util::future::join_all;
 use registry_store::Change;
 use service_registry::{FORGET_AFTER, Target};
 use tokio::time::Instant;
+use tracing::Level;
 
 fn running() -> (Arc<Fickle>, Running) {
     let store = Fickle::new();
@@ -97,7 +97,7 @@ async fn a_store_that_hangs_keeps_nobody_waiting() {
 // spec: KEEP-7
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_said_once_and_made_good() {
-    let (log, _guard) = Log::of_this_thread();
+    let (log, _guard) = Log::of_this_thread(Level::DEBUG);
     let store = Fickle::new();
     let mut config = without_prober();
     // No silence is a change here.
@@ -139,7 +139,7 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
 
 #[tokio::test(start_paused = true)]
 async fn the_warning_names_the_cause() {
-    let (log, _guard) = Log::of_this_thread();
+    let (log, _guard) = Log::of_this_thread(Level::DEBUG);
     let (store, running) = running();
     store.set(Health::Failing);
     running.handle.register(register("a")).await.unwrap();

@@ -6,12 +6,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Running, beat, id, log::Log, register, start, without_prober};
+use captured_log::Log;
+use common::{Running, beat, id, register, start, without_prober};
 use futures_util::future::join_all;
 use pool_registry_types::NodeStatus;
 use registry_runtime::{CallError, Config};
 use service_registry::{HeartbeatOutcome, RegistryError, Target};
 use tokio::time::Instant;
+use tracing::Level;
 
 fn status(running: &Running, node: &str) -> Option<NodeStatus> {
     let nodes = running.handle.nodes();
@@ -124,7 +126,7 @@ async fn a_stop_ends_the_task_and_answers_no_more() {
 // spec: LIVE-11
 #[tokio::test(start_paused = true)]
 async fn the_log_tells_changes_and_only_changes() {
-    let (log, _guard) = Log::of_this_thread();
+    let (log, _guard) = Log::of_this_thread(Level::DEBUG);
     let running = start(without_prober());
     let handle = &running.handle;
     let lines = |level: &str| -> Vec<String> {

@@ -8,7 +8,6 @@
 )]
 
 pub mod agent;
-pub mod log;
 pub mod store;
 
 use std::{sync::Arc, time::Duration};

@@ -1,15 +1,14 @@
 //! What is logged of requests: which one a line is about, and nothing of what was said.
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
+use captured_log::Log;
 use fake_engine::{Fault, Script};
 use http::{HeaderValue, Method};
 use inference_gateway::GatewayConfig;
-use parking_lot::Mutex;
 use routing_table::{Endpoint, Hop, RoutingTable};
 use serde_json::Value;
 use tracing::Level;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::harness::{Service, endpoint, engines, table, text, until};
 
@@ -20,72 +19,23 @@ const NODE_TOKEN: &str = "canary-node-4711";
 /// Of the engine's answers: the third token and the last of a whole one.
 const SAID: [&str; 2] = ["three", "sixteen"];
 
-/// Collects what is logged on this thread, which is everything here: the tests' runtimes have one.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+/// All lines about requests. The client of these tests goes through the same proxy, and says nothing.
+const OURS: [&str; 5] = ["inference_gateway", "access", "admission", "placement", "request"];
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Until the guard is dropped; spans have lines as well when they begin.
-    fn at(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_span_events(FmtSpan::NEW)
-            .with_max_level(level)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().clone()).unwrap()
-    }
-
-    /// All lines about requests. The client of these tests goes through the same proxy, and says nothing.
-    fn lines(&self) -> Vec<Value> {
-        let ours = ["inference_gateway", "access", "admission", "placement", "request"];
-        let parsed = self
-            .text()
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .collect::<Vec<_>>();
-        parsed
-            .into_iter()
-            .filter(|line| {
-                let target = line["target"].as_str().unwrap();
-                ours.iter().any(|ours| target.starts_with(ours))
-            })
-            .collect()
-    }
-
-    /// The messages about one request, each of which says where it was.
-    fn messages(&self, id: &str, replica: &str) -> Vec<String> {
-        let lines = self.lines().into_iter();
-        let about = lines.filter(|line| line["request_id"] == id && line["message"] != "request");
-        about
-            .map(|line| {
-                assert_eq!(
-                    [&line["model"], &line["node"], &line["pool"], &line["replica"]],
-                    ["tiny", "node-1", "pool-0", replica],
-                    "{line}"
-                );
-                line["message"].as_str().unwrap().to_owned()
-            })
-            .collect()
-    }
+/// The messages about one request, each of which says where it was.
+fn messages(log: &Log, id: &str, replica: &str) -> Vec<String> {
+    let lines = log.json_lines(&OURS).into_iter();
+    let about = lines.filter(|line| line["request_id"] == id && line["message"] != "request");
+    about
+        .map(|line| {
+            assert_eq!(
+                [&line["model"], &line["node"], &line["pool"], &line["replica"]],
+                ["tiny", "node-1", "pool-0", replica],
+                "{line}"
+            );
+            line["message"].as_str().unwrap().to_owned()
+        })
+        .collect()
 }
 
 async fn chat(service: &Service, id: &str, model: &str, stream: bool) {
@@ -135,7 +85,7 @@ async fn trouble() {
 
 /// The line that every request has when it is over.
 fn is_over(log: &Log, id: &str) -> bool {
-    let mut lines = log.lines().into_iter();
+    let mut lines = log.json_lines(&OURS).into_iter();
     lines.any(|line| line["target"] == "access" && line["request_id"] == id)
 }
 
@@ -151,7 +101,7 @@ fn assert_says_nothing(log: &Log) {
 #[tokio::test]
 async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
     for level in [Level::INFO, Level::TRACE] {
-        let (log, _guard) = Log::at(level);
+        let (log, _guard) = Log::json_of_this_thread(level);
         trouble().await;
         for id in ["retried", "unknown", "broken", "cut", "stranger"] {
             until("each request has its last line", || is_over(&log, id)).await;
@@ -163,13 +113,13 @@ async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
             ("cut", "an answer broke off after it had begun"),
             ("stranger", "an answer did not come from a node's data path"),
         ] {
-            let messages = log.messages(id, "r0");
+            let messages = messages(&log, id, "r0");
             assert!(
                 messages.iter().any(|message| message.starts_with(expected)),
                 "{expected:?} of {id} at {level} in {messages:?}"
             );
         }
-        for line in log.lines() {
+        for line in log.json_lines(&OURS) {
             // At the level of daemons there are no spans, so the line itself says it.
             let in_spans = line["spans"].as_array().into_iter().flatten();
             let new = std::iter::once(&line["span"]).chain(in_spans);
@@ -186,14 +136,14 @@ async fn every_line_of_a_request_says_whose_it_is_and_none_what_was_said() {
 #[tokio::test]
 async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
     let names = |log: &Log| -> BTreeSet<String> {
-        let lines = log.lines().into_iter();
+        let lines = log.json_lines(&OURS).into_iter();
         let begun = lines.filter(|line| line["target"] == telemetry::REQUEST);
         begun
             .map(|line| line["span"]["name"].as_str().unwrap_or_default().to_owned())
             .collect()
     };
     let serve = async |level| {
-        let (log, _guard) = Log::at(level);
+        let (log, _guard) = Log::json_of_this_thread(level);
         let engines = engines([Script::default()]);
         let service = Service::over(&engines).await;
         chat(&service, "served", "tiny", true).await;
@@ -204,7 +154,11 @@ async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
     let log = serve(Level::DEBUG).await;
     let all = ["admission", "dispatch", "placement", "request", "stream"];
     assert_eq!(names(&log), BTreeSet::from(all.map(str::to_owned)));
-    for line in log.lines().into_iter().filter(|line| line["message"] == "new") {
+    for line in log
+        .json_lines(&OURS)
+        .into_iter()
+        .filter(|line| line["message"] == "new")
+    {
         let parents = line["spans"].as_array().unwrap();
         let is_below = parents.iter().any(|span| span["request_id"] == "served");
         assert!(is_below || line["span"]["name"] == "request", "{line}");

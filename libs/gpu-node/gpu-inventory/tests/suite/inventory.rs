@@ -1,15 +1,11 @@
 //! The inventory: what it answers, what it says once, and that it never hangs.
 
-use std::{
-    io,
-    sync::{Arc, mpsc},
-    time::Duration,
-};
+use std::{sync::mpsc, time::Duration};
+
+use captured_log::Log;
 
 use crate::machines::{Nvidia, TOTAL, gpu_line};
 use gpu_inventory::{GpuError, GpuReading, GpuSource, HostResources, Inventory, NoGpus};
-use parking_lot::Mutex;
-use tracing_subscriber::fmt::MakeWriter;
 
 const HOST: HostResources = HostResources {
     cpu_cores: 16,
@@ -22,41 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An inventory that waits patiently, for a machine that is busy with other tests.
 fn inventory(source: impl GpuSource + 'static) -> Inventory {
     Inventory::with_timeout(Box::new(source), HOST, PATIENCE)
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// What `work` logs.
-    fn of(work: impl FnOnce()) -> String {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(log.clone())
-            .with_ansi(false)
-            .finish();
-        tracing::subscriber::with_default(subscriber, work);
-        String::from_utf8_lossy(&log.0.lock()).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }
 
 #[test]

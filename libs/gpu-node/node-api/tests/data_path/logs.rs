@@ -1,14 +1,11 @@
 //! What is logged of requests: which node and engine a line is about, for whom, and nothing of what was said.
 
-use std::{io, sync::Arc};
-
+use captured_log::Log;
 use fake_engine::{FakeEngine, Script};
 use http::Method;
 use http_body_util::BodyExt as _;
-use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::Level;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::{CHAT, Node};
 
@@ -18,53 +15,8 @@ const TOKEN: &str = "canary-token-4711";
 /// Of the engine's answer.
 const SAID: &str = "sixteen";
 
-/// Collects what is logged on this thread, which is everything here: the tests' runtimes have one.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Until the guard is dropped; spans have lines as well when they begin.
-    fn at(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_span_events(FmtSpan::NEW)
-            .with_max_level(level)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().clone()).unwrap()
-    }
-
-    /// All lines that are about requests.
-    fn lines(&self) -> Vec<Value> {
-        let ours = ["node_api", "engine_probe", "pool_registry", "request"];
-        let lines: Vec<Value> = (self.text().lines())
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        let is_ours = |line: &Value| {
-            let target = line["target"].as_str().unwrap();
-            ours.iter().any(|ours| target.starts_with(ours))
-        };
-        lines.into_iter().filter(is_ours).collect()
-    }
-}
+/// All lines that are about requests.
+const OURS: [&str; 4] = ["node_api", "engine_probe", "pool_registry", "request"];
 
 /// What a line, or a span around it, says under `name`.
 fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
@@ -112,14 +64,14 @@ async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
         (Level::INFO, &[did_not, not_ready, drained]),
         (Level::TRACE, &[did_not, not_ready, drained]),
     ] {
-        let (log, _guard) = Log::at(level);
+        let (log, _guard) = Log::json_of_this_thread(level);
         trouble().await;
         let text = log.text();
         for secret in [PROMPT, TOKEN, SAID] {
             let line = text.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret} is in a line");
         }
-        let lines = log.lines();
+        let lines = log.json_lines(&OURS);
         // The line of a span that begins does not show what is around it.
         for line in lines.iter().filter(|line| line["message"] != "new") {
             assert_eq!(said(line, "node_id"), Some("gpu-1"), "{line}");
@@ -142,10 +94,10 @@ async fn every_line_says_which_node_and_which_request_and_none_what_was_said() {
 #[tokio::test]
 async fn a_request_has_spans_for_whoever_looks_closer_and_none_otherwise() {
     let begun = async |level| {
-        let (log, _guard) = Log::at(level);
+        let (log, _guard) = Log::json_of_this_thread(level);
         trouble().await;
         let mut names: Vec<String> = log
-            .lines()
+            .json_lines(&OURS)
             .iter()
             .filter(|line| line["target"] == telemetry::REQUEST)
             .map(|line| line["span"]["name"].as_str().unwrap().to_owned())

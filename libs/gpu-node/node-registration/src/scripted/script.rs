@@ -1,7 +1,6 @@
 //! The control plane that does as the test says, and the log of the thread it talks to.
 
 use std::{
-    io,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -9,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use captured_log::Log;
 use parking_lot::Mutex;
 use pool_registry_types::{
     Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus, RegisterRequest,
     RegisterResponse,
 };
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::Level;
 
 use crate::{
     Config, RegistrationHandle,
@@ -128,34 +128,6 @@ impl Script {
     }
 }
 
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    pub(super) fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock()).matches(text).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 pub(super) fn config(orchestrators: &[&str]) -> Config {
     Config {
         orchestrators: orchestrators.iter().map(|url| url.parse().unwrap()).collect(),
@@ -182,7 +154,6 @@ pub(super) fn start_with(
 ) -> (RegistrationHandle, Script) {
     let (asked_tx, asked) = mpsc::channel();
     let (answers, answers_rx) = mpsc::channel();
-    let log = Log::default();
     let source = Source {
         report: Box::new(move || source().into()),
         capabilities: Box::new(|| Capabilities {
@@ -194,13 +165,9 @@ pub(super) fn start_with(
         asked: asked_tx,
         answers: answers_rx,
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let handle =
-        tracing::subscriber::with_default(subscriber, || handle::start(config, source, control_plane))
-            .unwrap();
+    // The thread that is started takes over where the lines of this one go.
+    let (log, _guard) = Log::of_this_thread(Level::INFO);
+    let handle = handle::start(config, source, control_plane).unwrap();
     (
         handle,
         Script {

@@ -1,0 +1,159 @@
+//! What is logged, as tests see it.
+//!
+//! A [`Log`] keeps the lines that one thread logs. A test on a runtime of one thread sees everything that it does; lines of other
+//! threads are not its own, so tests beside one another do not meet.
+
+use std::{io, sync::Arc};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tracing::{
+    Level, Subscriber,
+    subscriber::{DefaultGuard, set_default, with_default},
+};
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Lines that were logged. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Keeps what this thread logs until the guard is dropped, in lines as people read them, without time and colour.
+    #[must_use]
+    pub fn of_this_thread(level: Level) -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let guard = set_default(log.subscriber(level));
+        (log, guard)
+    }
+
+    /// The same in lines of JSON, for [`json_lines`](Self::json_lines). Spans have lines as well when they begin.
+    #[must_use]
+    pub fn json_of_this_thread(level: Level) -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_span_events(FmtSpan::NEW)
+            .with_max_level(level)
+            .with_writer(move || Writer(writer.clone()))
+            .finish();
+        (log, set_default(subscriber))
+    }
+
+    /// What `work` logs at `INFO` and above, in lines as people read them.
+    pub fn of(work: impl FnOnce()) -> String {
+        let log = Self::default();
+        with_default(log.subscriber(Level::INFO), work);
+        log.text()
+    }
+
+    fn subscriber(&self, level: Level) -> impl Subscriber + Send + Sync + 'static {
+        let writer = self.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || Writer(writer.clone()))
+            .finish()
+    }
+
+    /// All of it so far.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+
+    /// What came since the last time.
+    pub fn take(&self) -> String {
+        let taken = std::mem::take(&mut *self.0.lock());
+        String::from_utf8_lossy(&taken).into_owned()
+    }
+
+    /// How often `part` is in it.
+    #[must_use]
+    pub fn count(&self, part: &str) -> usize {
+        self.text().matches(part).count()
+    }
+
+    /// The lines whose target begins with one of `targets`.
+    ///
+    /// # Panics
+    /// When a line is no JSON, or says no target.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a test that meets what it does not expect has failed"
+    )]
+    pub fn json_lines(&self, targets: &[&str]) -> Vec<Value> {
+        let text = self.text();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+        let is_wanted = |line: &Value| {
+            let target = line["target"].as_str().expect("a target");
+            targets.iter().any(|wanted| target.starts_with(wanted))
+        };
+        lines.filter(is_wanted).collect()
+    }
+}
+
+/// Where the lines go.
+struct Writer(Log);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_this_thread_at_this_level_are_kept() {
+        let (log, guard) = Log::of_this_thread(Level::INFO);
+        tracing::info!("one");
+        tracing::debug!("too quiet");
+        std::thread::spawn(|| tracing::info!("of somebody else"))
+            .join()
+            .unwrap();
+        assert_eq!(log.count("INFO"), 1);
+        assert!(log.take().ends_with(" captured_log::tests: one\n"));
+        tracing::info!("two");
+        drop(guard);
+        tracing::info!("too late");
+        assert!(log.text().ends_with(" two\n") && log.count("INFO") == 1);
+        assert!(Log::of(|| tracing::warn!("three")).contains("WARN"));
+    }
+
+    #[test]
+    fn lines_of_json_are_found_by_their_target() {
+        let (log, _guard) = Log::json_of_this_thread(Level::DEBUG);
+        tracing::debug_span!(target: "request", "request", id = 7).in_scope(|| {
+            tracing::info!(target: "access", status = 200, "request");
+            tracing::info!(target: "other", "nothing");
+        });
+        let lines = log.json_lines(&["acc", "request"]);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (&lines[0]["message"], &lines[0]["span"]["id"]),
+            (&"new".into(), &7.into())
+        );
+        assert_eq!(
+            (&lines[1]["status"], &lines[1]["span"]["id"]),
+            (&200.into(), &7.into())
+        );
+    }
+}
