@@ -149,24 +149,14 @@ impl Drop for Watcher {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::atomic::AtomicUsize, task::Wake};
-
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::counted::Wakes;
 
     #[test]
     fn wakes_its_watchers_once_per_stage_and_never_goes_back() {
         let control = Arc::new(Control::new());
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(Arc::clone(&count));
+        let wakes = Wakes::default();
+        let waker = wakes.waker();
         let cx = Context::from_waker(&waker);
         let mut watcher = Watcher::new(Arc::clone(&control));
         assert_eq!(watcher.poll_stage(&cx), Stage::Serving);
@@ -175,28 +165,24 @@ mod tests {
         control.advance(Stage::Draining);
         control.advance(Stage::NotAccepting);
         control.advance(Stage::Draining);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.count(), 1);
         assert_eq!(watcher.poll_stage(&cx), Stage::Draining);
 
         drop(watcher);
         control.advance(Stage::Killed);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(wakes.count(), 1);
         assert!(control.watchers.lock().wakers.is_empty());
     }
 
     #[test]
     fn follows_a_task_that_changes_its_waker() {
         let control = Arc::new(Control::new());
-        let (old, new) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let (old, new) = (Wakes::default(), Wakes::default());
         let mut watcher = Watcher::new(Arc::clone(&control));
-        for count in [&old, &new] {
-            let waker = Waker::from(Arc::clone(count));
-            watcher.poll_stage(&Context::from_waker(&waker));
+        for wakes in [&old, &new] {
+            watcher.poll_stage(&Context::from_waker(&wakes.waker()));
         }
         control.advance(Stage::Killed);
-        assert_eq!(
-            (old.0.load(Ordering::Relaxed), new.0.load(Ordering::Relaxed)),
-            (0, 1)
-        );
+        assert_eq!((old.count(), new.count()), (0, 1));
     }
 }

@@ -32,6 +32,8 @@ mod auth;
 mod body;
 mod connection;
 mod control;
+#[cfg(test)]
+mod counted;
 mod event_stream;
 mod extract;
 mod limits;

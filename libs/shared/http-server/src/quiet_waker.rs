@@ -95,38 +95,23 @@ pub(crate) fn take<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::counted::Wakes;
 
     /// How often the task was woken when its connection's waker was, while a piece was taken.
     fn woken(piece: Poll<((), bool)>) -> usize {
-        let count = Arc::new(Count::default());
-        let task = Waker::from(Arc::clone(&count));
+        let wakes = Wakes::default();
         let mut connection = QuietWaker::default();
-        let waker = connection.of(&Context::from_waker(&task)).clone();
+        let waker = connection.of(&Context::from_waker(&wakes.waker())).clone();
         let reader = Waker::noop();
         let _ = take(&mut Context::from_waker(reader), |_| {
             waker.wake_by_ref();
             waker.wake_by_ref();
             piece
         });
-        let during = count.0.load(Ordering::Relaxed);
+        let during = wakes.count();
         waker.wake();
-        assert_eq!(
-            count.0.load(Ordering::Relaxed),
-            during + 1,
-            "awake again afterwards"
-        );
+        assert_eq!(wakes.count(), during + 1, "awake again afterwards");
         during
     }
 
@@ -140,17 +125,14 @@ mod tests {
 
     #[test]
     fn nobody_else_is_kept_asleep() {
-        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+        let wakes = [Wakes::default(), Wakes::default()];
         let mut wakers = [QuietWaker::default(), QuietWaker::default()];
-        let [ours, other] = [0, 1].map(|n| {
-            let task = Waker::from(Arc::clone(&counts[n]));
-            wakers[n].of(&Context::from_waker(&task)).clone()
-        });
+        let [ours, other] = [0, 1].map(|n| wakers[n].of(&Context::from_waker(&wakes[n].waker())).clone());
         let _ = take(&mut Context::from_waker(Waker::noop()), |_| {
             ours.wake_by_ref();
             other.wake_by_ref();
             Poll::Ready(((), true))
         });
-        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [0, 1]);
+        assert_eq!(wakes.map(|wakes| wakes.count()), [0, 1]);
     }
 }

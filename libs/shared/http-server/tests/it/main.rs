@@ -13,6 +13,7 @@ mod client_gone;
 mod control_routes;
 mod deadlines;
 mod limits;
+mod logs;
 mod shutdown;
 mod support;
 mod tcp;
