@@ -49,6 +49,14 @@ pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Endpoint {
     }
 }
 
+/// What is there accepts a connection some time, on a machine that has other things to do as well.
+fn patient() -> Clocks {
+    Clocks {
+        connect: Duration::from_secs(60),
+        ..Clocks::default()
+    }
+}
+
 /// Engines `r0`, `r1`, … in this order.
 pub(crate) fn engines<const N: usize>(scripts: [Script; N]) -> [FakeEngine; N] {
     scripts.map(|script| FakeEngine::start(script).unwrap())
@@ -64,7 +72,11 @@ pub(crate) fn table(engines: &[FakeEngine]) -> Arc<RoutingTable> {
 
 impl Service {
     pub(crate) async fn over(engines: &[FakeEngine]) -> Self {
-        Self::with(GatewayConfig::default(), Config::default(), table(engines)).await
+        let config = GatewayConfig {
+            clocks: patient(),
+            ..GatewayConfig::default()
+        };
+        Self::with(config, Config::default(), table(engines)).await
     }
 
     pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Arc<RoutingTable>) -> Self {
@@ -119,7 +131,7 @@ impl Service {
         }
         let request = Outbound::new(method, path.parse().unwrap(), map, Bytes::from(body.to_owned()));
         self.client
-            .forward(&self.url, &request, Clocks::default())
+            .forward(&self.url, &request, patient())
             .await
             .unwrap()
     }
