@@ -25,11 +25,28 @@ pub(super) fn cpu_time(pids: &[u32]) -> Duration {
     Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64)
 }
 
-/// The most memory in bytes each has ever had in RAM (`VmHWM`), added up. Pages that they share count for each.
-pub(super) fn peak_memory(pids: &[u32]) -> u64 {
-    pids.iter()
-        .filter_map(|pid| peak_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?))
-        .sum()
+/// The most memory that processes have ever had in RAM (`VmHWM`), in bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct PeakMemory {
+    /// Of all, added up; pages that they share count for each.
+    pub(super) sum: f64,
+    /// Of the one that had the most.
+    pub(super) largest: f64,
+}
+
+/// The peaks of these processes.
+pub(super) fn peak_memory(pids: &[u32]) -> PeakMemory {
+    let peaks = pids
+        .iter()
+        .filter_map(|pid| peak_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?));
+    let none = PeakMemory {
+        sum: 0.0,
+        largest: 0.0,
+    };
+    peaks.fold(none, |so_far, bytes| PeakMemory {
+        sum: so_far.sum + bytes as f64,
+        largest: so_far.largest.max(bytes as f64),
+    })
 }
 
 fn all_pids() -> impl Iterator<Item = u32> {
@@ -89,11 +106,14 @@ mod tests {
 
     #[test]
     fn finds_itself_and_its_children() {
+        const MIB: f64 = 1024.0 * 1024.0;
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let own = std::process::id();
         let family = families(&[own]);
         assert!(family.contains(&own) && family.contains(&child.id()));
-        assert!(peak_memory(&[own]) > 1 << 20);
+        let (one, two) = (peak_memory(&[own]), peak_memory(&[own, child.id()]));
+        assert!(one.sum > MIB && one.largest == one.sum, "{one:?}");
+        assert!(two.sum > two.largest && two.largest >= one.largest, "{two:?}");
         assert!(families(&[child.id()]) == [child.id()]);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -130,10 +130,7 @@ impl Service {
             );
         }
         let request = Outbound::new(method, path.parse().unwrap(), map, Bytes::from(body.to_owned()));
-        self.client
-            .forward(&self.url, &request, patient())
-            .await
-            .unwrap()
+        self.client.forward(&self.url, &request, patient()).await.unwrap()
     }
 
     /// Sends a chat request; `x_fake` is the engine's script for it.
