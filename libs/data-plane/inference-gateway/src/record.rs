@@ -228,12 +228,13 @@ impl Record {
     pub(crate) fn events(&mut self, events: &[u8]) {
         let Some(open) = &mut self.0 else { return };
         let Some(stream) = &mut open.stream else { return };
-        stream.pass(events, Instant::now());
+        let now = Instant::now();
+        stream.pass(events, now);
         if let Some(count) = token_count(open.route.dialect, events) {
             open.counted = Some(count);
         }
         if stream.is_to_be_told() {
-            open.tell_stream();
+            open.tell_stream(now);
         }
     }
 
@@ -332,7 +333,7 @@ impl Open {
     }
 
     /// Tells what a running stream has noted.
-    fn tell_stream(&mut self) {
+    fn tell_stream(&mut self, now: Instant) {
         let Some(stream) = &mut self.stream else { return };
         let tokens = stream
             .events
@@ -352,7 +353,7 @@ impl Open {
             gaps_us,
             ..Seen::default()
         };
-        self.metrics.saw(&seen, stream.last);
+        self.metrics.saw(&seen, now);
         stream.gaps = 0;
     }
 
@@ -400,7 +401,7 @@ impl Drop for Open {
         let now = Instant::now();
         let total = now.saturating_duration_since(self.started);
         self.leave();
-        self.tell_stream();
+        self.tell_stream(now);
         let series = self
             .series
             .take()

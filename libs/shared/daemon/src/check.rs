@@ -52,11 +52,12 @@ pub(crate) fn unknown_settings(report: &mut Report, program: &Program, names: im
 
 /// A setting that is for other builds.
 pub(crate) fn missing_feature(report: &mut Report) {
-    let variable = Setting::SPANS.name;
-    let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    if is_set && !cfg!(feature = "otlp") {
-        let mend = "unset it, or build with `--features otlp`";
-        report.warning(variable, "this build exports no spans; it has no effect", mend);
+    for variable in [Setting::SPANS.name, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+        let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        if is_set && !cfg!(feature = "otlp") {
+            let mend = "unset it, or build with `--features otlp`";
+            report.warning(variable, "this build exports no spans; it has no effect", mend);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use service_runtime::{
 };
 
 use telemetry::Service;
+use tokio::time::Instant;
 
 use crate::{
     Report, Setting, Settings, check,
@@ -246,10 +247,11 @@ where
         tasks.outcome().map_err(StartError::from).map_err(E::from)
     };
     let result = runtime.block_on(life);
+    let until = Instant::now() + JOIN_TIMEOUT;
     if !connections.stop(JOIN_TIMEOUT) {
         tracing::warn!("a thread of connections did not end in time");
     }
     // Not dropped: that would wait for a disk that hangs.
-    runtime.shutdown_timeout(JOIN_TIMEOUT);
+    runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
     result
 }

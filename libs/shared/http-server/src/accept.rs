@@ -109,7 +109,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
         let alive = self.alive.clone();
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             if let Some(refusal) = refusals.refuse(io) {
-                self.tasks.spawn_isolated("http-refusal", async move {
+                self.tasks.spawn_here("http-refusal", async move {
                     refusal.await;
                     drop(alive);
                 });
@@ -123,7 +123,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             Arc::clone(&self.limits),
             Watcher::new(Arc::clone(self.watcher.control())),
         );
-        self.tasks.spawn_isolated("http-connection", async move {
+        self.tasks.spawn_here("http-connection", async move {
             connection.await;
             drop(seat);
             drop(place);

@@ -15,6 +15,10 @@ use crate::{
     listener::listen,
 };
 
+/// How long connections get to hear that they are dropped: a turn of their thread. One whose handler hangs never hears it,
+/// and all others of its thread with it.
+const LAST_POLL: Duration = Duration::from_secs(1);
+
 /// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the system choose.
 ///
 /// # Errors
@@ -174,7 +178,12 @@ impl ServerHandle {
         }
         let dropped = self.connections();
         self.kill();
-        self.finished().await;
+        if timeout(LAST_POLL, self.finished()).await.is_err() {
+            tracing::warn!(
+                open = self.connections(),
+                "connections were left behind: what serves them hangs"
+            );
+        }
         dropped
     }
 }

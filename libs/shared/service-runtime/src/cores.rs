@@ -61,8 +61,8 @@ impl CoreThreads {
             let (stop, alive) = (stop.clone(), mpsc::Sender::clone(&alive));
             let drive = move || {
                 runtime.block_on(stop.requested());
-                // Its tasks are dropped here, on the thread where they lived.
-                drop(runtime);
+                // Its tasks are dropped here, on the thread where they lived; a lookup of a name that hangs is not waited for.
+                runtime.shutdown_background();
                 drop(alive);
             };
             thread::Builder::new()
@@ -70,9 +70,13 @@ impl CoreThreads {
                 .spawn(drive)?;
             Ok(Arc::new(core))
         };
-        let cores = (0..count.get()).map(start).collect::<io::Result<_>>()?;
+        let cores = (0..count.get()).map(start).collect::<io::Result<Arc<[_]>>>();
+        let cores = cores.inspect_err(|_| stop.request())?;
         Ok(Self {
-            cores: Cores(cores),
+            cores: Cores {
+                all: cores,
+                stop: stop.clone(),
+            },
             stop,
             ended,
         })
@@ -104,7 +108,10 @@ impl Drop for CoreThreads {
 
 /// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are none.
 #[derive(Debug, Clone, Default)]
-pub struct Cores(Arc<[Arc<Core>]>);
+pub struct Cores {
+    all: Arc<[Arc<Core>]>,
+    stop: Shutdown,
+}
 
 #[derive(Debug)]
 struct Core {
@@ -118,16 +125,19 @@ impl Cores {
     #[must_use]
     pub fn seat(&self) -> Option<Seat> {
         let taken = |core: &&Arc<Core>| core.taken.load(Ordering::Relaxed);
-        let core = self.0.iter().min_by_key(taken)?;
+        let core = self.all.iter().min_by_key(taken)?;
         core.taken.fetch_add(1, Ordering::Relaxed);
         Some(Seat(Arc::clone(core)))
     }
 
-    /// Returns when each of them has run a new task: one that hangs is never past this.
+    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is never past this.
     pub async fn alive(&self) {
-        for core in self.0.iter() {
-            // An error is a runtime that has ended, as it does at a stop.
-            let _ = core.runtime.spawn(async {}).await;
+        for core in self.all.iter() {
+            let ran = core.runtime.spawn(async {}).await;
+            // At a stop they all end.
+            if ran.is_err() && !self.stop.is_requested() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
@@ -153,6 +163,7 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tasks;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -189,6 +200,30 @@ mod tests {
         let again = cores.seat().expect("there are cores");
         assert_eq!(thread_of(&again).await, "core-1");
         assert!(Cores::default().seat().is_none());
+    }
+
+    // spec: DOOR-16
+    #[tokio::test]
+    async fn what_a_connection_spawns_runs_with_all_that_is_no_connection() {
+        let threads = started(1);
+        let tasks = Tasks::new(Shutdown::new());
+        let seat = threads.cores().seat().expect("there is a core");
+        let (sender, mut names) = tokio::sync::mpsc::unbounded_channel();
+        let name = move |sender: tokio::sync::mpsc::UnboundedSender<_>| async move {
+            let name = thread::current().name().map(str::to_owned);
+            sender.send(name).ok();
+        };
+        let connection = async move {
+            tasks.spawn_here("here", name(sender.clone()));
+            tasks.spawn_isolated("elsewhere", name(sender));
+            tasks
+        };
+        let tasks = seat.runtime().spawn(connection).await.expect("it ends");
+        tasks.join(PATIENCE).await.expect("all end");
+        let mut ran_on = [names.recv().await.flatten(), names.recv().await.flatten()];
+        ran_on.sort_by_key(|name| name.as_deref() != Some("core-0"));
+        assert_eq!(ran_on[0].as_deref(), Some("core-0"));
+        assert_ne!(ran_on[1].as_deref(), Some("core-0"));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{FutureExt as _, future::CatchUnwind};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 use tracing::{Instrument as _, Span};
 
 use crate::Shutdown;
@@ -29,6 +29,8 @@ pub struct Tasks {
 
 struct TaskSet {
     shutdown: Shutdown,
+    /// Where tasks run, wherever they are spawned; `None` when there was no runtime yet.
+    home: Option<Handle>,
     live: Mutex<Live>,
     /// Told whenever the last live task ends.
     empty: Notify,
@@ -58,12 +60,14 @@ enum OnPanic {
 }
 
 impl Tasks {
-    /// An empty set. A task that panics requests `shutdown`.
+    /// An empty set. A task that panics requests `shutdown`. Tasks run in the runtime that this is called in, also those that
+    /// a connection on a thread of its own spawns; called outside of one, each runs where it is spawned.
     #[must_use]
     pub fn new(shutdown: Shutdown) -> Self {
         Self {
             set: Arc::new(TaskSet {
                 shutdown,
+                home: Handle::try_current().ok(),
                 live: Mutex::new(Live::default()),
                 empty: Notify::new(),
                 panicked: OnceLock::new(),
@@ -92,6 +96,16 @@ impl Tasks {
         self.spawn_tracked(name, OnPanic::Isolate, span, future);
     }
 
+    /// As [`spawn_isolated`](Self::spawn_isolated), in the runtime that this is called in: for what belongs to a thread of
+    /// [`Cores`](crate::Cores).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, as [`tokio::spawn`] does.
+    pub fn spawn_here(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let span = tracing::debug_span!("task", name);
+        self.track(name, OnPanic::Isolate, span, future, None);
+    }
+
     /// As [`spawn`](Self::spawn), for a task that lives as long as the runtime: [`join`](Self::join) neither
     /// waits for it nor aborts it. The signal handler is one, because it must outlive everything else.
     ///
@@ -106,7 +120,7 @@ impl Tasks {
             parent: Span::current(),
             entry: None,
         };
-        start(task.instrument(lasting_span(name)));
+        start(task.instrument(lasting_span(name)), self.set.home.as_ref());
     }
 
     fn spawn_tracked(
@@ -115,6 +129,18 @@ impl Tasks {
         on_panic: OnPanic,
         span: Span,
         future: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.track(name, on_panic, span, future, self.set.home.as_ref());
+    }
+
+    /// Spawns a task in `home`, or else here.
+    fn track(
+        &self,
+        name: &'static str,
+        on_panic: OnPanic,
+        span: Span,
+        future: impl Future<Output = ()> + Send + 'static,
+        home: Option<&Handle>,
     ) {
         let entry = Entry::new(&self.set, name);
         let id = entry.id;
@@ -126,7 +152,7 @@ impl Tasks {
             parent: Span::current(),
             entry: Some(entry),
         };
-        let abort = start(task.instrument(span));
+        let abort = start(task.instrument(span), home);
         // The lock is not held across the spawn: a runtime that is stopping drops the task right there.
         if let Some(task) = self.set.live.lock().tasks.get_mut(&id) {
             task.abort = Some(abort);
@@ -248,8 +274,11 @@ impl TaskSet {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-fn start(future: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-    tokio::spawn(future).abort_handle()
+fn start(future: impl Future<Output = ()> + Send + 'static, home: Option<&Handle>) -> AbortHandle {
+    match home {
+        Some(home) => home.spawn(future).abort_handle(),
+        None => tokio::spawn(future).abort_handle(),
+    }
 }
 
 /// The span of a task that lives long. Where its level is not let through, the task goes on in the span that it was spawned in,

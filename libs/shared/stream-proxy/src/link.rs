@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    runtime::{Handle, Id},
     time::Instant,
 };
 
@@ -109,6 +110,8 @@ impl Unsent {
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
+    /// The runtime that wakes whoever waits for it.
+    watched_by: Id,
     timer: Timer,
     unsent: Unsent,
     /// Writing failed. What the upstream said before it closed may still be read, and explains more.
@@ -130,6 +133,7 @@ impl Link {
         let stream = connect(target, |socket| unsent.send(socket)).await?;
         Ok(Box::new(Self {
             stream,
+            watched_by: Handle::current().id(),
             timer: Timer::default(),
             unsent,
             write_error: None,
@@ -141,6 +145,11 @@ impl Link {
         }))
     }
 
+    /// The runtime that wakes whoever waits for it.
+    pub(crate) fn watched_by(&self) -> Id {
+        self.watched_by
+    }
+
     /// Has it watched by the runtime that this is called in. For a connection that is idle.
     ///
     /// # Errors
@@ -148,6 +157,7 @@ impl Link {
     pub(crate) fn move_here(self) -> io::Result<Self> {
         Ok(Self {
             stream: TcpStream::from_std(self.stream.into_std()?)?,
+            watched_by: Handle::current().id(),
             // Of the other runtime, too.
             timer: Timer::default(),
             ..self

@@ -44,9 +44,9 @@ impl IdleStack {
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Link>> {
         let here = Handle::current().id();
         loop {
-            let (Idle { mut link, until }, watched_by) = self.pop(here)?;
+            let Idle { mut link, until } = self.pop(here)?;
             if now < until && link.is_quiet() {
-                if watched_by == here {
+                if link.watched_by() == here {
                     return Some(link);
                 }
                 match link.move_here() {
@@ -58,9 +58,9 @@ impl IdleStack {
     }
 
     /// The newest of `here`, or else any.
-    fn pop(&self, here: Id) -> Option<(Idle, Id)> {
+    fn pop(&self, here: Id) -> Option<Idle> {
         let mut stacks = self.0.lock();
-        let newest = |(runtime, stack): &mut (Id, VecDeque<Idle>)| Some((stack.pop_back()?, *runtime));
+        let newest = |(_, stack): &mut (Id, VecDeque<Idle>)| stack.pop_back();
         if let Some(idle) = stacks
             .iter_mut()
             .find(|(runtime, _)| *runtime == here)
@@ -72,11 +72,8 @@ impl IdleStack {
     }
 
     /// Keeps a connection for a request that comes within `time`; drops it when enough are kept.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub(crate) fn put(&self, link: Box<Link>, time: Duration) {
-        let here = Handle::current().id();
+        let watched_by = link.watched_by();
         let until = Instant::now() + time;
         let mut stacks = self.0.lock();
         let count: usize = stacks.iter().map(|(_, stack)| stack.len()).sum();
@@ -84,9 +81,9 @@ impl IdleStack {
             return;
         }
         let idle = Idle { link, until };
-        match stacks.iter_mut().find(|(runtime, _)| *runtime == here) {
+        match stacks.iter_mut().find(|(runtime, _)| *runtime == watched_by) {
             Some((_, stack)) => stack.push_back(idle),
-            None => stacks.push((here, VecDeque::from([idle]))),
+            None => stacks.push((watched_by, VecDeque::from([idle]))),
         }
     }
 

@@ -47,9 +47,16 @@ async fn answer(mut stream: TcpStream, number: u8, pair: Arc<Barrier>) -> std::i
             // Both are under way, on connections of their own, before one is answered.
             pair.wait().await;
         }
+        let is_late = request.starts_with(b"GET /late ");
         request.clear();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}");
+        let length = if is_late { 2 } else { 1 };
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{number}");
         stream.write_all(answer.as_bytes()).await?;
+        if is_late {
+            // The head is with whoever asked by the time somebody else comes.
+            pair.wait().await;
+            stream.write_all(number.to_string().as_bytes()).await?;
+        }
     }
     Ok(())
 }
@@ -118,6 +125,34 @@ fn a_connection_serves_in_another_runtime_when_that_has_none() {
     // It has moved: the runtime that opened it may end.
     drop(one);
     assert_eq!(case.connection(&other, "/"), "0");
+}
+
+// spec: PATH-20
+#[test]
+fn a_connection_belongs_where_it_was_opened_whoever_reads_the_answer() {
+    let case = Case::new();
+    let [one, other] = [runtime(), runtime()];
+    let url = HttpUrl::new(&format!("http://{}", case.upstream)).unwrap();
+    let request = Outbound::new(
+        Method::GET,
+        PathAndQuery::from_static("/late"),
+        HeaderMap::new(),
+        Bytes::new(),
+    );
+    let answer = one.block_on(case.proxy.forward(&url, &request, Clocks::default()));
+    let read = thread::scope(|scope| {
+        scope.spawn(|| case.connection(&runtime(), "/pair"));
+        // Whoever opened it has to go on, to wake who reads.
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let one = &one;
+        scope.spawn(move || one.block_on(stopped));
+        let body = other.block_on(answer.unwrap().into_body().collect()).unwrap();
+        drop(stop);
+        body.to_bytes()
+    });
+    assert_eq!(read, "00");
+    drop(other);
+    assert_eq!(case.connection(&one, "/"), "0");
 }
 
 #[test]

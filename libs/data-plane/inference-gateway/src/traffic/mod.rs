@@ -72,9 +72,12 @@ impl Window {
         Self(std::array::from_fn(|_| Second::default()))
     }
 
-    /// Adds what was seen at `now`, which is since an origin of the caller's choice.
+    /// Adds what was seen at `now`, which is since an origin of the caller's choice. What is so old that its second is gone
+    /// is forgotten at once.
     pub(crate) fn add(&mut self, seen: &Seen<'_>, now: Duration) {
-        let second = self.second(now.as_secs());
+        let Some(second) = self.second(now.as_secs()) else {
+            return;
+        };
         if let Some(is_error) = seen.ended {
             second.requests += 1;
             second.errors += u64::from(is_error);
@@ -87,17 +90,20 @@ impl Window {
         seen.gaps_us.iter().for_each(|us| second.gaps.add(*us));
     }
 
-    fn second(&mut self, number: u64) -> &mut Second {
+    fn second(&mut self, number: u64) -> Option<&mut Second> {
         let place = usize::try_from(number % SECONDS as u64).unwrap_or(0);
         let second = &mut self.0[place];
-        if second.number != number {
+        if second.number > number {
+            return None;
+        }
+        if second.number < number {
             second.number = number;
             (second.requests, second.errors, second.tokens) = (0, 0, 0);
             second.first_token.clear();
             second.gaps.clear();
             second.queued.clear();
         }
-        second
+        Some(second)
     }
 
     /// The whole seconds of the window before `now`, and the one that has begun.
@@ -173,6 +179,18 @@ mod tests {
         assert!(near(traffic.inter_token_ms.p99, 5.0), "{traffic:?}");
         let silent = window.traffic(60 * S);
         assert_eq!((silent.requests_per_s, silent.first_token_ms.p50), (0.0, None));
+    }
+
+    // spec: SEE-2
+    #[test]
+    fn what_comes_too_late_takes_nothing_away() {
+        let mut window = Window::new();
+        request(&mut window, false, 16 * S);
+        let before = window.traffic(16 * S);
+        // The same place in the ring.
+        request(&mut window, true, 5 * S);
+        assert_eq!(window.traffic(16 * S), before);
+        assert_eq!(before.requests_per_s, 0.1);
     }
 
     // spec: SEE-2
