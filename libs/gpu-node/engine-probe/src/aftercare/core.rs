@@ -75,7 +75,7 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Engine<S> {
     visits: Vec<Visit>,
-    /// Those given up first come first.
+    /// Those that looks show first come first.
     patients: Vec<Patient<S>>,
     seen: VecDeque<Seen>,
     last_id: VisitId,
@@ -133,11 +133,17 @@ impl<S> Engine<S> {
     pub(super) fn given_up(&mut self, id: VisitId, slot: S, now: Duration) {
         let visit = self.leave(id);
         let at_engine = visit.as_ref().map_or(now, |visit| visit.at_engine);
-        self.patients.push(Patient {
-            shown: at_engine.max(now + FIRST_LOOK),
-            answered: visit.is_some_and(|visit| visit.answered),
-            slot,
-        });
+        let shown = at_engine.max(now + FIRST_LOOK);
+        let place = self.patients.partition_point(|earlier| earlier.shown <= shown);
+        let answered = visit.is_some_and(|visit| visit.answered);
+        self.patients.insert(
+            place,
+            Patient {
+                shown,
+                answered,
+                slot,
+            },
+        );
     }
 
     fn leave(&mut self, id: VisitId) -> Option<Visit> {
@@ -214,8 +220,8 @@ impl<S> Engine<S> {
             let may_run = seen.tasks.len().saturating_sub(of_others.count());
             let shown = self.patients.iter().filter(|patient| patient.shown <= seen.asked);
             let mut over = shown.count().saturating_sub(may_run);
-            // The first of them, so that who stays came later than whoever may really run: later looks are not
-            // misread then.
+            // The first of them, so that who stays is shown later than whoever may really run: no look from before that is
+            // held against them then.
             let ended = self.patients.extract_if(.., |patient| {
                 let has_ended = over > 0 && patient.shown <= seen.asked;
                 over -= usize::from(has_ended);

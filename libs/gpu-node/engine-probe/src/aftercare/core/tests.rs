@@ -126,6 +126,29 @@ fn silence_is_waited_out_for_a_while_and_an_end_is_an_end() {
     assert_eq!(look(&mut engine, Found::Over).1, [1]);
 }
 
+// spec: SLOT-12
+#[test]
+fn who_left_first_and_is_shown_last_stays() {
+    const OTHER: i64 = 2;
+    const YOUNG: i64 = 4;
+    const PASSING: i64 = 5;
+    let mut engine = Engine::default();
+    let old = engine.sent(ms(0));
+    engine.sent(ms(1000));
+    // One is given up on its way and will run on; then one that has long been there, and ends at once.
+    let young = engine.sent(ms(2000));
+    engine.given_up(young, 1, ms(2000));
+    let passing = engine.sent(ms(2000));
+    engine.given_up(old, 0, ms(2000));
+    // What passes is there already, though nobody could be sure of it: it is taken for the old one.
+    assert_eq!(look(&mut engine, busy(&[OTHER, PASSING])).1, NOBODY);
+    assert_eq!(look(&mut engine, busy(&[OTHER, YOUNG, PASSING])).1, [0]);
+    // And it ends: of the first look, in which the young one was not, nothing follows for that.
+    engine.done(passing);
+    assert_eq!(look(&mut engine, busy(&[OTHER, YOUNG])).1, NOBODY);
+    assert_eq!(look(&mut engine, busy(&[OTHER])).1, [1]);
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// A request is sent; it is at the engine so many milliseconds later.
