@@ -93,6 +93,31 @@ async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
     assert!(threads.stop(PATIENCE));
 }
 
+// spec: STOP-4
+#[tokio::test]
+async fn a_handler_that_hangs_holds_up_its_thread_and_not_the_end() {
+    let threads = CoreThreads::start(NonZeroUsize::MIN).unwrap();
+    let server = bind(ANY_PORT, Limits::default()).unwrap().on(threads.cores());
+    let addr = server.local_addr();
+    let (go_on, hold) = std::sync::mpsc::channel::<()>();
+    let hold = std::sync::Arc::new(parking_lot::Mutex::new(hold));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let hang = async move || {
+        begun.send(()).unwrap();
+        let _ = hold.lock().recv();
+    };
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    let routes = Router::new().route("/", get(hang));
+    let handle = server.serve(routes, &tasks, shutdown).unwrap();
+    let mut client = connect(addr).await;
+    client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    begins.recv().await.unwrap();
+    assert_eq!(timeout(PATIENCE, handle.close(Duration::ZERO)).await, Ok(1));
+    drop(go_on);
+    assert!(threads.stop(PATIENCE));
+}
+
 // spec: STOP-10
 #[tokio::test]
 async fn a_socket_of_somebody_else_outlives_the_server() {
