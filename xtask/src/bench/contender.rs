@@ -38,18 +38,24 @@ pub(super) enum Contender {
     Home,
     /// `orchestratord` and `pool-managerd`: two hops.
     Cloud,
+    /// The same as [`Contender::Home`], by the daemons of an earlier build.
+    HomeBefore,
+    /// The same as [`Contender::Cloud`], by the daemons of an earlier build.
+    CloudBefore,
 }
 
 /// The programs that are there.
 #[derive(Debug)]
 pub(super) struct Programs {
     pub(super) ours: Binaries,
+    /// The daemons of an earlier build, to compare with.
+    pub(super) baseline: Option<Binaries>,
     pub(super) theirs: Vec<(Contender, PathBuf)>,
 }
 
 impl Contender {
     /// All, in the order of the table.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Direct,
         Self::Nginx,
         Self::Haproxy,
@@ -57,7 +63,13 @@ impl Contender {
         Self::VllmRouter,
         Self::Home,
         Self::Cloud,
+        Self::HomeBefore,
+        Self::CloudBefore,
     ];
+
+    /// Each set-up of this project, with the same set-up of an earlier build.
+    pub(super) const WITH_BASELINE: [(Self, Self); 2] =
+        [(Self::Home, Self::HomeBefore), (Self::Cloud, Self::CloudBefore)];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -68,12 +80,19 @@ impl Contender {
             Self::VllmRouter => "vllm-router",
             Self::Home => "HOME",
             Self::Cloud => "CLOUD",
+            Self::HomeBefore => "HOME-before",
+            Self::CloudBefore => "CLOUD-before",
         }
     }
 
     /// Whether it is this project.
     pub(super) fn is_ours(self) -> bool {
-        matches!(self, Self::Home | Self::Cloud)
+        matches!(self, Self::Home | Self::Cloud) || self.is_baseline()
+    }
+
+    /// Whether it is an earlier build of this project.
+    pub(super) fn is_baseline(self) -> bool {
+        matches!(self, Self::HomeBefore | Self::CloudBefore)
     }
 
     /// Its program, when it is somebody else's.
@@ -82,7 +101,7 @@ impl Contender {
     /// When it cannot be had.
     pub(super) fn find(self, may_install: bool) -> Result<Option<PathBuf>> {
         match self {
-            Self::Direct | Self::Home | Self::Cloud => Ok(None),
+            Self::Direct | Self::Home | Self::Cloud | Self::HomeBefore | Self::CloudBefore => Ok(None),
             Self::Nginx => peers::debian("nginx-light", "nginx", may_install).map(Some),
             Self::Haproxy => peers::debian("haproxy", "haproxy", may_install).map(Some),
             Self::SglangRouter | Self::VllmRouter => peers::router(self.name(), may_install).map(Some),
@@ -172,9 +191,18 @@ impl Start<'_> {
             }),
             Contender::SglangRouter => self.router(&["launch", "--log-level", "error"]),
             Contender::VllmRouter => self.router(&["--log-level", "error"]),
-            Contender::Home => self.home(),
-            Contender::Cloud => self.cloud(),
+            Contender::Home | Contender::HomeBefore => self.home(self.daemons()?),
+            Contender::Cloud | Contender::CloudBefore => self.cloud(self.daemons()?),
         }
+    }
+
+    /// The daemons of the build that is measured.
+    fn daemons(&self) -> Result<&Binaries> {
+        if self.contender.is_baseline() {
+            let baseline = self.programs.baseline.as_ref();
+            return baseline.with_context(|| format!("{} needs --baseline DIR", self.contender.name()));
+        }
+        Ok(&self.programs.ours)
     }
 
     fn program(&self) -> Result<&Path> {
@@ -240,9 +268,9 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn home(&self) -> Result<Running> {
+    fn home(&self, daemons: &Binaries) -> Result<Running> {
         let settings = [("ORCHESTRATORD_ADDR", "127.0.0.1:0")];
-        let mut daemon = self.daemon("orchestratord", &self.programs.ours.orchestratord, &settings)?;
+        let mut daemon = self.daemon("orchestratord", &daemons.orchestratord, &settings)?;
         self.write_handoffs(&daemon)?;
         let address = daemon.start()?;
         Ok(Running {
@@ -251,12 +279,12 @@ impl Start<'_> {
         })
     }
 
-    fn cloud(&self) -> Result<Running> {
+    fn cloud(&self, daemons: &Binaries) -> Result<Running> {
         let settings = [
             ("ORCHESTRATORD_ADDR", "127.0.0.1:0"),
             ("ORCHESTRATORD_CLOUD_PROFILE", "true"),
         ];
-        let mut control = self.daemon("orchestratord", &self.programs.ours.orchestratord, &settings)?;
+        let mut control = self.daemon("orchestratord", &daemons.orchestratord, &settings)?;
         let address = control.start()?;
         let (own, node_url) = (free_port()?, format!("http://{address}"));
         let settings = [
@@ -270,7 +298,7 @@ impl Start<'_> {
             .iter()
             .map(|(variable, value)| (*variable, value.as_str()))
             .collect();
-        let mut node = self.daemon("pool-managerd", &self.programs.ours.pool_managerd, &settings)?;
+        let mut node = self.daemon("pool-managerd", &daemons.pool_managerd, &settings)?;
         self.write_handoffs(&node)?;
         node.start()?;
         Ok(Running {

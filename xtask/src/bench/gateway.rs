@@ -33,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) install: bool,
     /// Whether `perf` looks at this project's processes.
     pub(crate) profile: bool,
+    /// A directory with the daemons of an earlier build, to be measured in the same rounds.
+    pub(crate) baseline: Option<PathBuf>,
 }
 
 /// What is measured, and with what.
@@ -77,7 +79,14 @@ impl Bench {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
         let scenarios = chosen(&SCENARIOS, |scenario| scenario.name, &options.scenarios)?;
-        let wanted = chosen(&Contender::ALL, |contender| contender.name(), &options.only)?;
+        let mut wanted = chosen(&Contender::ALL, |contender| contender.name(), &options.only)?;
+        let baseline = options
+            .baseline
+            .as_deref()
+            .map(Binaries::in_directory)
+            .transpose()?;
+        // Without a baseline there is nothing that they could be.
+        wanted.retain(|contender| baseline.is_some() || !contender.is_baseline());
         eprintln!("building with optimizations");
         let messages = build(&["load-gen", "fake-engine"], &["--release"])?;
         let ours = Binaries::optimized(options.profile)?;
@@ -110,7 +119,11 @@ impl Bench {
             contenders,
             scenarios,
             load_gen: executable(&messages, "load-gen")?,
-            programs: Programs { ours, theirs },
+            programs: Programs {
+                ours,
+                baseline,
+                theirs,
+            },
             engines: Engines::start(&executable(&messages, "fake-engine")?)?,
             options,
         };

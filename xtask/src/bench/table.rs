@@ -90,6 +90,24 @@ impl Results {
         median(self.rounds(contender, scenario).iter().map(of).collect()).unwrap_or_default()
     }
 
+    /// What `of` is relative to `base` in the same round, for each round.
+    fn ratios(
+        &self,
+        contender: Contender,
+        base: Contender,
+        scenario: &Scenario,
+        of: impl Fn(&Measurement) -> f64,
+    ) -> Vec<f64> {
+        let pairs = self
+            .rounds(contender, scenario)
+            .iter()
+            .zip(self.rounds(base, scenario));
+        pairs
+            .map(|(own, base)| of(own) / of(base))
+            .filter(|ratio| ratio.is_finite())
+            .collect()
+    }
+
     /// The median over the rounds of what `of` is relative to nginx in the same round.
     fn ratio(
         &self,
@@ -97,16 +115,7 @@ impl Results {
         scenario: &Scenario,
         of: impl Fn(&Measurement) -> f64,
     ) -> Option<f64> {
-        let pairs = self
-            .rounds(contender, scenario)
-            .iter()
-            .zip(self.rounds(BASE, scenario));
-        median(
-            pairs
-                .map(|(own, base)| of(own) / of(base))
-                .filter(|ratio| ratio.is_finite())
-                .collect(),
-        )
+        median(self.ratios(contender, BASE, scenario, of))
     }
 
     fn memory(&self, contender: Contender, of: Peak) -> Option<f64> {
@@ -133,6 +142,7 @@ pub(super) fn render(setting: &Setting, results: &Results) -> String {
         text.push_str(&scenario_table(results, scenario));
     }
     text.push_str(&memory_table(results));
+    text.push_str(&baseline_table(results));
     text.push_str(&goals(results));
     text
 }
@@ -220,6 +230,42 @@ fn memory_table(results: &Results) -> String {
         }
     }
     text
+}
+
+/// This build relative to an earlier one: empty when none was measured.
+fn baseline_table(results: &Results) -> String {
+    let mut rows = String::new();
+    for (contender, before) in Contender::WITH_BASELINE {
+        for scenario in &results.scenarios {
+            let cell = |of: &dyn Fn(&Measurement) -> f64| {
+                show_spread(results.ratios(contender, before, scenario, of))
+            };
+            let rate = cell(&rate(scenario));
+            let p99 = cell(&|m| m.first_p99_ms);
+            let cpu = cell(&|m| m.cpu_micros().unwrap_or_default());
+            if !rate.is_empty() {
+                let (contender, scenario) = (contender.name(), scenario.name);
+                // Writing to a String cannot fail.
+                let _ = writeln!(rows, "| {contender}, {scenario} | {rate} | {p99} | {cpu} |");
+            }
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "\n## This build relative to the baseline\n\nRatios within a round: median (lowest to highest). A rate above 1 is faster.\n\n\
+         | set-up | rate | first byte p99 | CPU per answer |\n|---|---:|---:|---:|\n{rows}"
+    )
+}
+
+fn show_spread(ratios: Vec<f64>) -> String {
+    let lowest = ratios.iter().copied().reduce(f64::min);
+    let highest = ratios.iter().copied().reduce(f64::max);
+    match (median(ratios), lowest, highest) {
+        (Some(median), Some(lowest), Some(highest)) => format!("{median:.3} ({lowest:.2} to {highest:.2})"),
+        _ => String::new(),
+    }
 }
 
 /// What this project wants to reach: contender, scenario, what, and the limit.
@@ -340,6 +386,21 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("CLOUD"), "{text}");
+    }
+
+    #[test]
+    fn a_baseline_is_compared_within_each_round() {
+        let scenario = SCENARIOS[0];
+        let mut results = Results::new(&[Contender::Home, Contender::HomeBefore], &[scenario]);
+        for (own, before) in [(99.0, 100.0), (60.0, 50.0), (10.0, 10.0)] {
+            results.add(Contender::Home, &scenario, measurement(own));
+            results.add(Contender::HomeBefore, &scenario, measurement(before));
+        }
+        let text = render(&Setting::default(), &results);
+        let line = "| HOME, unstreamed | 1.000 (0.99 to 1.20) | 1.000 (1.00 to 1.00) |";
+        assert!(text.contains(line), "{text}");
+        let alone = Results::new(&[Contender::Home], &[scenario]);
+        assert!(!render(&Setting::default(), &alone).contains("baseline"));
     }
 
     #[test]

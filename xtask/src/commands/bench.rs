@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) const USAGE: &str = "\
 cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES] [--scenarios NAMES]
-                          [--no-install] [--profile]
+                          [--no-install] [--profile] [--baseline DIR]
 cargo xtask bench placement [FILTER]
 
 gateway: this project in HOME and in CLOUD beside nginx, haproxy, sglang-router, vllm-router and no gateway at
@@ -21,11 +21,13 @@ Takes about eight minutes; leave the machine alone meanwhile.
   --quick            one round of a second each, and nothing is installed: shows that it works, not how fast
   --rounds N         how often each is measured (3)
   --seconds S        how long each is measured (2.5)
-  --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, home, cloud
+  --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, home, cloud,
+                     home-before, cloud-before
   --scenarios NAMES  by commas: unstreamed, streamed, burst, first, live
   --no-install       skip what is not there
   --profile          builds with symbols and samples HOME and CLOUD by perf, into target/bench/profile-*.data;
                      best alone: --profile --only home --rounds 1 --seconds 10
+  --baseline DIR     measures the daemons in DIR, an earlier release build, in the same rounds, and compares
   $LLORCH_BIN_DIR    names a directory with daemons to measure, instead of building them
 
 placement: how long one choice takes, for each strategy and number of replicas. FILTER is a part of a name.";
@@ -54,6 +56,7 @@ fn gateway(mut arguments: Arguments) -> Result<()> {
         scenarios: names(arguments.value("--scenarios")?),
         install: !arguments.flag("--no-install") && !quick,
         profile: arguments.flag("--profile"),
+        baseline: arguments.value("--baseline")?,
     };
     arguments.finish()?;
     ensure!(options.rounds > 0, "--rounds 0: nothing would be measured");
