@@ -5,14 +5,11 @@ use std::time::Duration;
 use axum::Json;
 use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry_types::{
-    Ack, HeartbeatRequest, HeartbeatResponse, NodeId, RegisterRequest, RegisterResponse,
+    Ack, HeartbeatRequest, HeartbeatResponse, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
 };
 use service_registry::RegisterOutcome;
 
 use crate::{errors::refused, routes::Registry};
-
-/// Room for the most pools a node may have, each with a long `last_error`: a node in trouble must still be heard.
-const MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// A node joins, or says anew who it is.
 #[cfg_attr(feature = "openapi", utoipa::path(

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{MAX_POOLS, PoolId, ReplicaId, ReplicaStatus};
+use pool_registry_types::{MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus};
 
-use crate::core::{Core, MAX_REPLICAS, News};
+use crate::core::{Core, News};
 
 /// The longest reason kept, in bytes: what happened, and the last lines of an engine's stderr.
 const MAX_REASON_BYTES: usize = 3 * 1024;

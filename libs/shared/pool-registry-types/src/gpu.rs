@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{Invalid, check_text, shorten};
-
-/// The most GPUs of one node: four times what the largest machines have.
-pub const MAX_GPUS: usize = 64;
+use crate::{
+    limits::MAX_GPUS,
+    pool::{Invalid, check_text, shorten},
+};
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Gpu, GpuStatus, HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
     gpu::check_gpus,
-    pool::{Invalid, MAX_POOLS, check_text},
+    limits::MAX_POOLS,
+    pool::{Invalid, check_text},
 };
 
 /// `POST /v2/nodes/register`: a node joins, or says anew who it is. Idempotent.

@@ -3,20 +3,11 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{EngineKind, PoolId, ReplicaId, id::echo};
-
-/// The most slots one pool or replica may claim: far above any engine, far below what would overflow a sum.
-pub const MAX_SLOTS: u32 = 65_536;
-/// The most pools of one node.
-pub const MAX_POOLS: usize = 256;
-/// The most models one pool or replica may name.
-pub const MAX_MODELS: usize = 1024;
-/// The longest model name in bytes; Hugging Face paths stay below half of it.
-pub const MAX_MODEL_NAME_BYTES: usize = 256;
-/// The longest free text (versions, device masks).
-const MAX_TEXT_BYTES: usize = 256;
-/// The longest `last_error`: a few lines of an engine's stderr.
-const MAX_ERROR_BYTES: usize = 8192;
+use crate::{
+    EngineKind, PoolId, ReplicaId,
+    id::echo,
+    limits::{MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES},
+};
 
 /// A field whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -261,11 +252,11 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
         if raw
             .replicas
             .as_ref()
-            .is_some_and(|replicas| replicas.len() > MAX_POOLS)
+            .is_some_and(|replicas| replicas.len() > MAX_REPLICAS)
         {
             return Err(Invalid::new(
                 "replicas",
-                format!("must be at most {MAX_POOLS} entries"),
+                format!("must be at most {MAX_REPLICAS} replicas"),
             ));
         }
         Ok(Self {
