@@ -111,7 +111,7 @@ impl Core {
             slots_total: replica.slots(),
             slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
-            last_error: replica.not_ready().map(|reason| reason.as_ref().to_owned()),
+            last_error: replica.trouble(),
             draining: is_drained(&replica.handoff.replica_id),
             load: replica.load().clone(),
             replica_id: replica.handoff.replica_id.clone(),

@@ -21,6 +21,7 @@ mod node;
 mod pool;
 #[cfg(feature = "openapi")]
 pub mod schema;
+mod text;
 mod url;
 
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
@@ -35,7 +36,8 @@ pub use node::{
     Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
-pub use pool::{EngineLoad, PoolStatus, ReplicaStatus};
+pub use pool::{EngineLoad, PoolStatus, ReplicaStatus, usable_models};
+pub use text::{lines, one_line};
 pub use url::{HttpUrl, UrlError};
 
 /// What the README shows is compiled with the tests, and run where it can be.
