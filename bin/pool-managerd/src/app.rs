@@ -32,7 +32,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics_door = daemon.bind_metrics(&config.settings)?;
     let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
-    let drains = drains(&config.settings)?;
+    let drains = drains(&config.settings, &tasks, &parts)?;
     let (node, engines) = match &config.cloud {
         Some(cloud) => {
             let (node, engines) = watch(cloud, &config, drains.targets(), &tasks, &parts)?;
@@ -137,14 +137,17 @@ fn status_line(pools: &[PoolStatus]) -> String {
 }
 
 /// What an operator has drained in an earlier life. The HOME profile keeps nothing.
-fn drains(settings: &Settings) -> anyhow::Result<Drains> {
+fn drains(settings: &Settings, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Drains> {
     if !settings.is_cloud {
         return Ok(Drains::in_memory());
     }
     let dir = &settings.state_dir;
-    std::fs::create_dir_all(dir)
+    state_file::create_directory(dir)
         .with_context(|| format!("create {}, as POOL_MANAGERD_STATE_DIR says", dir.display()))?;
-    Drains::load(dir).with_context(|| format!("read the drained pools in {}", dir.display()))
+    let (drains, writer) = Drains::load(dir).context("read the drained pools")?;
+    let stop = parts.clone();
+    tasks.spawn("drains-writer", writer.run(async move { stop.requested().await }));
+    Ok(drains)
 }
 
 fn watch(
