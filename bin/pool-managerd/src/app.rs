@@ -1,16 +1,19 @@
 //! The parts of the agent, how they are connected, and in which order they stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use daemon::{Daemon, JOIN_TIMEOUT, Settings};
 use engine_provisioner::{Prepared, Provisioner};
-use http_server::{Authenticated, BoundServer, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines, NodeMetrics};
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
 use pool_registry::{DrainTarget, PoolRegistry};
-use pool_registry_types::PoolStatus;
+use pool_registry_types::{HealthAnswer, POOL_MANAGERD, PoolStatus};
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
 use tokio::sync::watch;
@@ -69,7 +72,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             .serve_metrics(door, metrics.clone())
             .context("serve metrics")?;
     }
-    let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
+    let incarnation = Arc::new(OnceLock::new());
+    let health = health(&config, incarnation.clone());
+    let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
     let of_node = node_api::routes(registry.clone(), gpus, Arc::new(drains), changes);
     let control = api::routes(of_node, service).into_router();
     let clocks = Clocks {
@@ -109,7 +114,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         (Some(mut registration), Some(node)) => {
             // With the port that the system chose, if that was left to it.
             registration.metrics_address = metrics_addr.and_then(|bound| registration.address.beside(bound));
-            Some(register(registration, node, &tasks, parts.clone())?)
+            let registration = register(registration, node, &tasks, parts.clone())?;
+            let _ = incarnation.set(registration.status().incarnation);
+            Some(registration)
         }
         _ => None,
     };
@@ -127,6 +134,20 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     .run(config.settings.drain_timeout)
     .await;
     Ok(())
+}
+
+/// Who answers here: the control plane asks, so that it never takes another process for this node.
+fn health(config: &Config, incarnation: Arc<OnceLock<u64>>) -> Health {
+    let registration = config
+        .cloud
+        .as_ref()
+        .and_then(|cloud| cloud.registration.as_ref());
+    let node_id = registration.map(|registration| registration.node_id.clone());
+    Arc::new(move || HealthAnswer {
+        node_id: node_id.clone(),
+        incarnation: incarnation.get().copied(),
+        ..HealthAnswer::of(POOL_MANAGERD)
+    })
 }
 
 /// The pools in a line, for people.

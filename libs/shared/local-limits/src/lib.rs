@@ -1,6 +1,6 @@
 //! Tells a limit of this process from a failure of a peer.
 
-use std::{error::Error, io};
+use std::{error::Error, fs::File, io};
 
 use rustix::io::Errno;
 
@@ -33,6 +33,21 @@ pub fn is_local_limit(error: &(dyn Error + 'static)) -> bool {
         };
     }
     false
+}
+
+/// Whether this process can open one more file now.
+///
+/// A resolver hides why it failed: without a descriptor it says that it does not know the name, or to try again. After a
+/// lookup that failed, this tells the two apart, as far as a later look can.
+///
+/// # Errors
+/// The limit that it is at; [`is_local_limit`] is true of it.
+pub fn spare_descriptor() -> io::Result<()> {
+    match File::open("/dev/null") {
+        Err(error) if is_local(&error) => Err(error),
+        // Whatever else is wrong with that file says nothing about descriptors.
+        _ => Ok(()),
+    }
 }
 
 fn is_local(error: &io::Error) -> bool {
@@ -96,5 +111,6 @@ mod tests {
             );
         }
         assert!(!is_local_limit(&io::Error::from(io::ErrorKind::TimedOut)));
+        spare_descriptor().unwrap();
     }
 }

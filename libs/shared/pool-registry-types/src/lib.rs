@@ -15,6 +15,7 @@ mod error;
 mod gpu;
 mod handoff;
 pub mod headers;
+mod health;
 mod id;
 mod node;
 mod pool;
@@ -25,6 +26,7 @@ mod url;
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
 pub use gpu::{Gpu, GpuStatus, MAX_GPUS};
 pub use handoff::Handoff;
+pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use node::{
     Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,

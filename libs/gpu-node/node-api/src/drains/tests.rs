@@ -194,7 +194,7 @@ async fn what_was_handed_in_is_written_before_the_writer_ends() {
     let stopped = writer.run(std::future::ready(()));
     let (written, ()) = tokio::join!(biased; drains.drain(&registry, &target, None), stopped);
     written.unwrap();
-    assert_eq!(loaded(dir.path()).targets(), [target.clone()]);
+    assert_eq!(loaded(dir.path()).targets(), std::slice::from_ref(&target));
     let error = drains.undrain(&registry, &target).await.unwrap_err();
     assert!(matches!(error, DrainError::NotRemembered { .. }), "{error}");
 }
