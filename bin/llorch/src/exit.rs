@@ -110,6 +110,10 @@ pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String)
             Exit::Unreachable,
             "is orchestratord running there? --url, LLORCH_URL or the config file says where".to_owned(),
         ),
+        ClientError::OwnLimit { .. } => (
+            Exit::Failed,
+            "raise the limit of open files (ulimit -n)".to_owned(),
+        ),
         ClientError::Late { .. } => (Exit::Unreachable, "try again, or look at its log".to_owned()),
         ClientError::Refused {
             status,

@@ -8,10 +8,10 @@ use control_api::ControlApi;
 use daemon::Daemon;
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
-use http_server::{Authenticated, BoundServer, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, BoundServer, ServerHandle, service_routes_of, with_fallbacks};
 use inference_gateway::{Front, Gateway, GatewayMetrics, explain_routes};
 use local_node::{Aftercare, LocalNode, Visit};
-use pool_registry_types::NodeId;
+use pool_registry_types::{HealthAnswer, NodeId, ORCHESTRATORD};
 use registry_runtime::{NodesMetrics, RegistryHandle};
 use registry_store::FileStore;
 use routing_table::RoutingTable;
@@ -105,7 +105,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             .serve_metrics(door, metrics.clone())
             .context("serve metrics")?;
     }
-    let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
+    let health = Arc::new(|| HealthAnswer::of(ORCHESTRATORD));
+    let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
     let others = [explain, task_api.clone().routes(), live.routes(), service];
     let others = with_fallbacks(api::routes(control, others).into_router());
     let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, others));

@@ -1,16 +1,19 @@
 //! The parts of the agent, how they are connected, and in which order they stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use daemon::{Daemon, JOIN_TIMEOUT, Settings};
 use engine_provisioner::{Prepared, Provisioner};
-use http_server::{Authenticated, BoundServer, ServerHandle, service_routes, with_fallbacks};
+use http_server::{Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks};
 use local_node::LocalNode;
 use node_api::{DataPath, DataPathConfig, Drains, Engines, NodeMetrics};
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
 use pool_registry::{DrainTarget, PoolRegistry};
-use pool_registry_types::PoolStatus;
+use pool_registry_types::{HealthAnswer, POOL_MANAGERD, PoolStatus};
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::Clocks;
 use tokio::sync::watch;
@@ -32,7 +35,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics_door = daemon.bind_metrics(&config.settings)?;
     let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
-    let drains = drains(&config.settings)?;
+    let drains = drains(&config.settings, &tasks, &parts)?;
     let (node, engines) = match &config.cloud {
         Some(cloud) => {
             let (node, engines) = watch(cloud, &config, drains.targets(), &tasks, &parts)?;
@@ -69,7 +72,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             .serve_metrics(door, metrics.clone())
             .context("serve metrics")?;
     }
-    let service = service_routes(readiness.clone(), Arc::new(move || metrics.render()));
+    let incarnation = Arc::new(OnceLock::new());
+    let health = health(&config, incarnation.clone());
+    let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
     let of_node = node_api::routes(registry.clone(), gpus, Arc::new(drains), changes);
     let control = api::routes(of_node, service).into_router();
     let clocks = Clocks {
@@ -109,7 +114,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         (Some(mut registration), Some(node)) => {
             // With the port that the system chose, if that was left to it.
             registration.metrics_address = metrics_addr.and_then(|bound| registration.address.beside(bound));
-            Some(register(registration, node, &tasks, parts.clone())?)
+            let registration = register(registration, node, &tasks, parts.clone())?;
+            let _ = incarnation.set(registration.status().incarnation);
+            Some(registration)
         }
         _ => None,
     };
@@ -129,6 +136,20 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who answers here: the control plane asks, so that it never takes another process for this node.
+fn health(config: &Config, incarnation: Arc<OnceLock<u64>>) -> Health {
+    let registration = config
+        .cloud
+        .as_ref()
+        .and_then(|cloud| cloud.registration.as_ref());
+    let node_id = registration.map(|registration| registration.node_id.clone());
+    Arc::new(move || HealthAnswer {
+        node_id: node_id.clone(),
+        incarnation: incarnation.get().copied(),
+        ..HealthAnswer::of(POOL_MANAGERD)
+    })
+}
+
 /// The pools in a line, for people.
 fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
@@ -137,14 +158,17 @@ fn status_line(pools: &[PoolStatus]) -> String {
 }
 
 /// What an operator has drained in an earlier life. The HOME profile keeps nothing.
-fn drains(settings: &Settings) -> anyhow::Result<Drains> {
+fn drains(settings: &Settings, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Drains> {
     if !settings.is_cloud {
         return Ok(Drains::in_memory());
     }
     let dir = &settings.state_dir;
-    std::fs::create_dir_all(dir)
+    state_file::create_directory(dir)
         .with_context(|| format!("create {}, as POOL_MANAGERD_STATE_DIR says", dir.display()))?;
-    Drains::load(dir).with_context(|| format!("read the drained pools in {}", dir.display()))
+    let (drains, writer) = Drains::load(dir).context("read the drained pools")?;
+    let stop = parts.clone();
+    tasks.spawn("drains-writer", writer.run(async move { stop.requested().await }));
+    Ok(drains)
 }
 
 fn watch(

@@ -22,6 +22,14 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// This process could not ask: it is at a limit of its own, mostly that of open files.
+    #[error("{url} was not asked, because this process is at a limit of its own: {reason}")]
+    OwnLimit {
+        /// The server.
+        url: String,
+        /// Which one.
+        reason: String,
+    },
     /// The server was reached, and did not answer in time.
     #[error("{url} did not answer within {}", seconds(*.within))]
     Late {
@@ -81,7 +89,7 @@ impl ClientError {
     pub fn is_connection(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Late { .. } | Self::BrokenOff { .. }
+            Self::Unreachable { .. } | Self::OwnLimit { .. } | Self::Late { .. } | Self::BrokenOff { .. }
         )
     }
 

@@ -2,6 +2,7 @@
 
 use std::{io, marker::PhantomData, time::Duration};
 
+use local_limits::{is_local_limit, spare_descriptor};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::{
@@ -200,6 +201,12 @@ impl Client {
 
     fn failure(&self, error: &ureq::Error) -> ClientError {
         let url = self.base.clone();
+        if let Some(limit) = own_limit(error) {
+            return ClientError::OwnLimit {
+                url,
+                reason: limit.to_string(),
+            };
+        }
         match error {
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                 ClientError::Unreachable {
@@ -236,6 +243,19 @@ impl Client {
                 reason: echo(&error.to_string()),
             },
         }
+    }
+}
+
+/// The limit of this process that is behind the error, if one is.
+fn own_limit(error: &ureq::Error) -> Option<io::Error> {
+    match error {
+        ureq::Error::Io(cause) if is_local_limit(cause) => {
+            Some(io::Error::from_raw_os_error(cause.raw_os_error()?))
+        }
+        // A resolver hides why it failed.
+        ureq::Error::Io(cause) if cause.raw_os_error().is_none() => spare_descriptor().err(),
+        ureq::Error::HostNotFound => spare_descriptor().err(),
+        _ => None,
     }
 }
 

@@ -11,6 +11,9 @@ const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Enough that a thousand nodes are asked in a fraction of a second, few enough to spare file descriptors.
 const DEFAULT_PROBES_AT_ONCE: usize = 64;
 
+/// One that is gone takes a whole timeout, so this many are asked in a second. Few, because nobody waits for them.
+const DEFAULT_OFFLINE_AT_ONCE: usize = 8;
+
 /// No timer depends on it: it only bounds how long the task sleeps when nothing is due.
 const DEFAULT_STALE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -38,12 +41,15 @@ impl Default for Config {
 /// How nodes are probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProberConfig {
-    /// From the beginning of one probe of a node to the next, give or take a tenth.
+    /// From the beginning of one probe of a node that answers to the next, give or take a tenth. Others are probed later
+    /// each time.
     pub interval: Duration,
     /// What takes longer has failed.
     pub timeout: Duration,
-    /// How many nodes are probed at the same time; at least 1.
+    /// How many nodes that answer are probed at the same time, and how many that do not yet or no longer; at least 1.
     pub at_once: usize,
+    /// How many offline nodes are probed at the same time; at least 1.
+    pub offline_at_once: usize,
 }
 
 impl Default for ProberConfig {
@@ -52,6 +58,7 @@ impl Default for ProberConfig {
             interval: DEFAULT_PROBE_INTERVAL,
             timeout: DEFAULT_PROBE_TIMEOUT,
             at_once: DEFAULT_PROBES_AT_ONCE,
+            offline_at_once: DEFAULT_OFFLINE_AT_ONCE,
         }
     }
 }

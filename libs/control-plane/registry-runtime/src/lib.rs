@@ -7,7 +7,8 @@
 //!   [`RoutingTable`](routing_table::RoutingTable) for the data path.
 //! * [`RegistryTask`], the one owner of the registry. It wakes at each node's own deadline, never to sweep, logs what
 //!   changed, and publishes **before** it answers: who gets the answer to a heartbeat sees it in both views.
-//! * [`Prober`], which tries to reach every node about once a second, those known from before at once.
+//! * [`Prober`], which tries to reach every node about once a second, those known from before at once, and those that are
+//!   gone seldom. It asks who answers.
 //! * [`Keeper`], which writes what changed to the store, behind everybody's back.
 
 mod config;
@@ -19,6 +20,7 @@ mod metrics;
 mod news;
 mod probe;
 mod prober;
+mod schedule;
 mod task;
 
 pub use config::{Config, ProberConfig};

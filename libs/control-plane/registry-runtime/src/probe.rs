@@ -1,29 +1,72 @@
-//! One probe: does anything speak HTTP at the node's address?
+//! One probe: does the node answer at its address?
 
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use pool_registry_types::HttpUrl;
+use pool_registry_types::{HealthAnswer, HttpUrl, NodeId, ORCHESTRATORD};
 use stream_proxy::GetError;
 use thiserror::Error;
 
-/// The most of an answer's body that is read, in bytes. What it says does not matter, so this only has to be more
-/// than an agent says in most cases: reading an answer to its end spares the node a reset.
+/// The most of an answer's body that is read, in bytes. An agent says less; a longer answer is none of an agent and only
+/// shows that somebody is there. Reading an answer to its end spares the node a reset.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Why a probe failed, with all its causes: it is told to people.
 #[derive(Debug, Error)]
-#[error("{}", .0.with_causes())]
-pub(crate) struct ProbeError(GetError);
+pub(crate) enum ProbeError {
+    /// This process could not ask, which says nothing about the node.
+    #[error("{}", .0.with_causes())]
+    Own(GetError),
+    /// No answer came.
+    #[error("{}", .0.with_causes())]
+    NoAnswer(GetError),
+    #[error(
+        "an orchestratord answers at the node's address, maybe this one: correct POOL_MANAGERD_ADDRESS of the node"
+    )]
+    ControlPlane,
+    #[error("the node {0} answers at its address: correct POOL_MANAGERD_ADDRESS of one of the two")]
+    OtherNode(NodeId),
+    #[error("another start of the node answers, which has not registered yet")]
+    OtherIncarnation,
+}
 
 /// Asks `{address}/health`. Any whole HTTP answer means alive, whatever its status: a node that says it is not healthy
-/// can be reached. Redirects are not followed, so a node cannot send the probe elsewhere.
-pub(crate) async fn probe(address: &HttpUrl, timeout: Duration) -> Result<(), ProbeError> {
+/// can be reached. What the answer says of who gives it must be true of the node; one that says nothing is believed.
+/// Redirects are not followed, so a node cannot send the probe elsewhere.
+pub(crate) async fn probe(
+    node_id: &NodeId,
+    incarnation: Option<u64>,
+    address: &HttpUrl,
+    timeout: Duration,
+) -> Result<(), ProbeError> {
     let path = PathAndQuery::from_static("/health");
     match stream_proxy::get(address, path, timeout, MAX_BODY_BYTES).await {
+        Ok((_, body)) => identify(node_id, incarnation, &body),
         // An answer too long to be read is an answer.
-        Ok(_) | Err(GetError::TooLarge(_)) => Ok(()),
-        Err(error) => Err(ProbeError(error)),
+        Err(GetError::TooLarge(_)) => Ok(()),
+        Err(error) if error.is_own() => Err(ProbeError::Own(error)),
+        Err(error) => Err(ProbeError::NoAnswer(error)),
+    }
+}
+
+/// Whether an answer with this body may be the node's.
+fn identify(node_id: &NodeId, incarnation: Option<u64>, body: &[u8]) -> Result<(), ProbeError> {
+    let Ok(answer) = serde_json::from_slice::<HealthAnswer>(body) else {
+        return Ok(());
+    };
+    if answer.service.as_deref() == Some(ORCHESTRATORD) {
+        return Err(ProbeError::ControlPlane);
+    }
+    if let Some(other) = answer.node_id.filter(|answers| answers != node_id) {
+        return Err(ProbeError::OtherNode(other));
+    }
+    let is_another = incarnation
+        .zip(answer.incarnation)
+        .is_some_and(|(known, answers)| known != answers);
+    if is_another {
+        Err(ProbeError::OtherIncarnation)
+    } else {
+        Ok(())
     }
 }
 
@@ -39,6 +82,53 @@ mod tests {
     /// Longer than any answer here takes.
     const LONG: Duration = Duration::from_secs(20);
 
+    fn id(node: &str) -> NodeId {
+        NodeId::new(node).unwrap()
+    }
+
+    async fn ask(url: &HttpUrl, timeout: Duration) -> Result<(), ProbeError> {
+        probe(&id("a"), Some(1), url, timeout).await
+    }
+
+    // spec: LIVE-16
+    #[test]
+    fn what_an_answer_says_of_who_gives_it_must_be_true() {
+        for (body, expected) in [
+            ("", Ok(())),
+            ("it is well", Ok(())),
+            ("[]", Ok(())),
+            (r#"{"status":"ok"}"#, Ok(())),
+            (
+                r#"{"status":"ok","service":"pool-managerd","node_id":"a","incarnation":7}"#,
+                Ok(()),
+            ),
+            (
+                r#"{"status":"ok","service":"pool-managerd","node_id":"a"}"#,
+                Ok(()),
+            ),
+            (r#"{"node_id":"b"}"#, Err("the node b answers")),
+            (
+                r#"{"node_id":"a","incarnation":8}"#,
+                Err("another start of the node"),
+            ),
+            (
+                r#"{"status":"ok","service":"orchestratord"}"#,
+                Err("an orchestratord answers"),
+            ),
+            // Of somebody else's making, and no identity.
+            (r#"{"node_id":{"x":1},"incarnation":"7"}"#, Ok(())),
+        ] {
+            let found = identify(&id("a"), Some(7), body.as_bytes()).map_err(|error| error.to_string());
+            match (found, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(said), Err(part)) => assert!(said.contains(part), "{body}: {said}"),
+                (found, _) => panic!("{body}: {found:?}"),
+            }
+        }
+        // A node that registered without one may have any.
+        identify(&id("a"), None, br#"{"node_id":"a","incarnation":8}"#).unwrap();
+    }
+
     async fn listener() -> (TcpListener, HttpUrl) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -49,7 +139,7 @@ mod tests {
     async fn a_failure_names_its_cause() {
         let (listener, url) = listener().await;
         drop(listener);
-        let said = probe(&url, LONG).await.unwrap_err().to_string();
+        let said = ask(&url, LONG).await.unwrap_err().to_string();
         assert!(
             said.starts_with(&format!("cannot connect to {url}: Connection refused")),
             "{said}"
@@ -60,7 +150,7 @@ mod tests {
     async fn a_node_that_never_answers_is_given_up() {
         // It accepts nothing; the kernel takes the connection all the same.
         let (_listener, url) = listener().await;
-        let said = probe(&url, Duration::from_millis(50))
+        let said = ask(&url, Duration::from_millis(50))
             .await
             .unwrap_err()
             .to_string();
@@ -80,7 +170,7 @@ mod tests {
             let _ = stream.write_all(answer.as_bytes()).await;
             stream
         };
-        let (alive, _open) = tokio::join!(probe(&url, LONG), node);
+        let (alive, _open) = tokio::join!(ask(&url, LONG), node);
         alive.unwrap();
     }
 }

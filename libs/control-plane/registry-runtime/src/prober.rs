@@ -1,49 +1,38 @@
 //! Tries to reach every node about once a second, and tells the registry.
 
-use std::{collections::HashSet, time::Duration};
-
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use pool_registry_types::{HttpUrl, NodeId};
 use service_runtime::Shutdown;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::{Instant, sleep_until};
 
-use crate::{ProberConfig, RegistryHandle, probe::probe};
-
-/// Nodes that joined together are not probed together for long: each round is up to a tenth shorter or longer.
-const JITTER: f64 = 0.1;
+use crate::{
+    ProberConfig, RegistryHandle,
+    probe::{ProbeError, probe},
+    schedule::{Found, Job, Schedule},
+};
 
 /// Probes every node of the registry for as long as it is known, silent ones too: that is how they are found again.
 #[derive(Debug)]
 pub struct Prober {
     registry: RegistryHandle,
     config: ProberConfig,
-    /// Bounds the probes under way.
-    permits: Semaphore,
 }
 
 impl Prober {
     pub(crate) fn new(registry: RegistryHandle, config: ProberConfig) -> Self {
-        let permits = Semaphore::new(config.at_once.clamp(1, Semaphore::MAX_PERMITS));
-        Self {
-            registry,
-            config,
-            permits,
-        }
+        Self { registry, config }
     }
 
     /// Runs until `shutdown` is requested or the registry stops.
     pub async fn run(self, shutdown: Shutdown) {
         let mut nodes = self.registry.nodes();
-        let mut watched = HashSet::new();
-        let mut rounds = FuturesUnordered::new();
+        let mut schedule = Schedule::new(&self.config);
+        schedule.sync(&nodes.borrow_and_update().clone().nodes, Instant::now());
+        let mut running = FuturesUnordered::new();
+        let mut is_limited = false;
         loop {
-            let snapshot = nodes.borrow_and_update().clone();
-            for node in &snapshot.nodes {
-                if !watched.contains(&node.node_id) {
-                    watched.insert(node.node_id.clone());
-                    rounds.push(self.watch(node.node_id.clone()));
-                }
-            }
+            let due = schedule.take_due(Instant::now());
+            running.extend(due.into_iter().map(|job| self.ask(job)));
+            let next = schedule.next();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
@@ -51,50 +40,49 @@ impl Prober {
                     if changed.is_err() {
                         return;
                     }
+                    let snapshot = nodes.borrow_and_update().clone();
+                    schedule.sync(&snapshot.nodes, Instant::now());
                 }
-                Some(gone) = rounds.next() => {
-                    watched.remove(&gone);
+                Some((job, found)) = running.next() => {
+                    log_limit(&mut is_limited, found == Found::NotAsked);
+                    let drift = fastrand::f64().mul_add(2.0, -1.0);
+                    schedule.finished(&job, found, Instant::now(), drift);
                 }
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
-    /// Probes one node until it is no longer known.
-    async fn watch(&self, node_id: NodeId) -> NodeId {
-        while let Some((address, incarnation)) = self.current(&node_id) {
-            let next = Instant::now() + self.round();
-            let result = match self.permits.acquire().await {
-                Ok(_permit) => probe(&address, self.config.timeout).await,
-                Err(_closed) => break,
-            };
-            if let Err(error) = &result {
-                tracing::debug!(%node_id, %address, %error, "Node probe failed");
-            }
-            let told = self
-                .registry
-                .probed(
-                    node_id.clone(),
-                    incarnation,
-                    result.map_err(|error| error.to_string()),
-                )
-                .await;
-            if told.is_err() {
-                break;
-            }
-            tokio::time::sleep_until(next).await;
+    /// Probes a node and tells the registry.
+    async fn ask(&self, job: Job) -> (Job, Found) {
+        let (node_id, address) = (&job.node_id, &job.address);
+        let result = probe(node_id, job.incarnation, address, self.config.timeout).await;
+        if let Err(error) = &result {
+            tracing::debug!(%node_id, %address, %error, "Node probe failed");
         }
-        node_id
+        let (found, result) = match result {
+            Ok(()) => (Found::Answered, Ok(())),
+            Err(ProbeError::Own(_)) => return (job, Found::NotAsked),
+            Err(error) => (Found::Failed, Err(error.to_string())),
+        };
+        // A registry that has stopped ends the run by itself.
+        let _ = self
+            .registry
+            .probed(node_id.clone(), job.incarnation, result)
+            .await;
+        (job, found)
     }
+}
 
-    fn current(&self, node_id: &NodeId) -> Option<(HttpUrl, Option<u64>)> {
-        let nodes = self.registry.nodes.borrow();
-        let node = nodes.get(node_id)?;
-        Some((node.address.clone(), node.incarnation))
+/// Says once that this process cannot probe, and once that it can again.
+fn log_limit(is_limited: &mut bool, not_asked: bool) {
+    match (*is_limited, not_asked) {
+        (false, true) => tracing::warn!(
+            "Nodes cannot be probed, and stay as they are, because this process is at a limit of its own: raise the limit \
+             of open files (ulimit -n), or give it more processor time"
+        ),
+        (true, false) => tracing::info!("Nodes are probed again"),
+        _ => {}
     }
-
-    fn round(&self) -> Duration {
-        self.config
-            .interval
-            .mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
-    }
+    *is_limited = not_asked;
 }

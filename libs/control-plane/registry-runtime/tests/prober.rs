@@ -26,6 +26,7 @@ fn eager() -> Config {
             interval: Duration::from_millis(20),
             timeout: Duration::from_millis(200),
             at_once: 4,
+            ..ProberConfig::default()
         }),
         ..Config::default()
     }

@@ -97,7 +97,7 @@ fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
             Outcome::Failed(Failure::Unreachable)
         }
         ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
-        ForwardError::Deadline { .. } | ForwardError::Local(_) => {
+        ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
             return Attempt::GivenUp(fault);
         }
     };

@@ -158,6 +158,15 @@ pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
                 "this gateway cannot open more connections just now",
             )
         }
+        ForwardError::OwnDelay { late, .. } => {
+            tell!(
+                warn,
+                about,
+                late_ms = late.as_millis(),
+                "this process got no processor in time: give it more cores, or it less to do"
+            );
+            (ErrorCode::PoolUnavailable, "this gateway is overloaded just now")
+        }
     };
     Fault::new(code, message)
 }

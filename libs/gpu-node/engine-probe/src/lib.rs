@@ -23,7 +23,7 @@ mod schedule;
 mod tests;
 
 pub use aftercare::{Aftercare, AftercareTask, Visit};
-pub use probe::{Ask, probe};
+pub use probe::{Ask, NotAsked, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use report::report;
 pub use schedule::Timing;

@@ -7,6 +7,7 @@ use http::{StatusCode, uri::PathAndQuery};
 use pool_registry::ProbeOutcome;
 use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 use stream_proxy::GetError;
+use thiserror::Error;
 
 use crate::{
     answer::{complaint, models},
@@ -44,11 +45,24 @@ impl Ask {
     };
 }
 
+/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or was late itself.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct NotAsked(String);
+
 /// Asks the engine at `url`, each question at most `limit` long.
 ///
-/// Whatever goes wrong is part of the outcome: the engine did not say that it is ready. What it does not say beyond
+/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What it does not say beyond
 /// that is missing from the outcome, and no fault.
-pub async fn probe(kind: &EngineKind, url: &HttpUrl, ask: Ask, limit: Duration) -> ProbeOutcome {
+///
+/// # Errors
+/// When the engine was not asked, or not in time, because of this process.
+pub async fn probe(
+    kind: &EngineKind,
+    url: &HttpUrl,
+    ask: Ask,
+    limit: Duration,
+) -> Result<ProbeOutcome, NotAsked> {
     let engine = Engine { kind, url, limit };
     let mut path = readiness_path(kind);
     let mut answer = engine.get(path).await;
@@ -59,8 +73,12 @@ pub async fn probe(kind: &EngineKind, url: &HttpUrl, ask: Ask, limit: Duration) 
     }
     let body = match answer {
         Ok((status, body)) if takes_requests(status) => body,
-        Ok((status, body)) => return ProbeOutcome::failed(refusal(url, path, status, &body)),
-        Err(error) => return ProbeOutcome::failed(format!("GET {url}{path}: {}", error.with_causes())),
+        Ok((status, body)) => return Ok(ProbeOutcome::failed(refusal(url, path, status, &body))),
+        Err(error) if error.is_own() => return Err(NotAsked(error.with_causes())),
+        Err(error) => {
+            let reason = format!("GET {url}{path}: {}", error.with_causes());
+            return Ok(ProbeOutcome::failed(reason));
+        }
     };
     let mut outcome = ProbeOutcome::ready();
     if path == MODELS {
@@ -71,7 +89,7 @@ pub async fn probe(kind: &EngineKind, url: &HttpUrl, ask: Ask, limit: Duration) 
     if ask.traits || ask.load {
         engine.figures(ask, &body, &mut outcome).await;
     }
-    outcome
+    Ok(outcome)
 }
 
 /// One engine, and how long it has for one answer.

@@ -4,10 +4,10 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use pool_registry::{PoolRegistry, ProbeOutcome, ReplicaTarget};
 use service_runtime::Shutdown;
 use tokio::time::{self, Instant};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::{
-    probe::probe,
+    probe::{NotAsked, probe},
     report::report,
     schedule::{Job, Schedule, Timing},
 };
@@ -43,6 +43,7 @@ impl Prober {
         let mut schedule = Schedule::new(self.timing);
         schedule.sync(&self.registry.replicas(), Instant::now());
         let mut running = FuturesUnordered::new();
+        let mut is_limited = false;
         loop {
             let room = MAX_CONCURRENT.saturating_sub(running.len());
             running.extend(
@@ -57,21 +58,33 @@ impl Prober {
                 () = shutdown.requested() => return,
                 // This never ends with an error: the registry that tells of changes is ours.
                 _ = changes.changed() => schedule.sync(&self.registry.replicas(), Instant::now()),
-                Some((target, outcome)) = running.next() => self.take_in(&mut schedule, &target, outcome),
+                Some((target, outcome)) = running.next() => {
+                    log_limit(&mut is_limited, outcome.as_ref().err());
+                    self.take_in(&mut schedule, &target, outcome);
+                }
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
-    async fn ask(&self, job: Job) -> (ReplicaTarget, ProbeOutcome) {
+    async fn ask(&self, job: Job) -> (ReplicaTarget, Result<ProbeOutcome, NotAsked>) {
         let Job { target, ask } = job;
         let outcome = probe(&target.engine, &target.url, ask, self.timing.timeout).await;
         (target, outcome)
     }
 
-    fn take_in(&self, schedule: &mut Schedule, target: &ReplicaTarget, outcome: ProbeOutcome) {
+    fn take_in(
+        &self,
+        schedule: &mut Schedule,
+        target: &ReplicaTarget,
+        outcome: Result<ProbeOutcome, NotAsked>,
+    ) {
         debug!(pool = %target.pool_id, replica = %target.replica_id, ?outcome, "probed");
         let drift = fastrand::f64().mul_add(2.0, -1.0);
+        let Ok(outcome) = outcome else {
+            schedule.not_asked(target, Instant::now(), drift);
+            return;
+        };
         schedule.finished(target, &outcome, Instant::now(), drift);
         let ReplicaTarget {
             pool_id, replica_id, ..
@@ -81,4 +94,18 @@ impl Prober {
             .probed(pool_id, replica_id, target.generation, outcome);
         report(pool_id, replica_id, &changes);
     }
+}
+
+/// Says once that this process cannot probe, and once that it can again.
+fn log_limit(is_limited: &mut bool, not_asked: Option<&NotAsked>) {
+    match not_asked {
+        Some(error) if !*is_limited => warn!(
+            %error,
+            "Engines cannot be probed, and stay as they are, because this process is at a limit of its own: raise the \
+             limit of open files (ulimit -n), or give it more processor time"
+        ),
+        None if *is_limited => info!("Engines are probed again"),
+        _ => {}
+    }
+    *is_limited = not_asked.is_some();
 }

@@ -42,6 +42,10 @@ impl Default for Timing {
 /// Probes of engines that appeared together drift apart by this part of the interval, up or down.
 const JITTER: f64 = 0.1;
 
+fn jittered(interval: Duration, drift: f64) -> Duration {
+    interval.mul_f64(1.0 + JITTER * drift.clamp(-1.0, 1.0))
+}
+
 type Key = (PoolId, ReplicaId);
 
 #[derive(Debug)]
@@ -141,16 +145,21 @@ impl Schedule {
             return;
         };
         let asked = entry.running.take().unwrap_or_default();
-        entry.next = now
-            + self
-                .timing
-                .readiness
-                .mul_f64(1.0 + JITTER * drift.clamp(-1.0, 1.0));
+        entry.next = now + jittered(self.timing.readiness, drift);
         if asked.traits && outcome.ready && (outcome.models.is_some() || !asked.models) {
             entry.models_due = now + self.timing.models;
         }
         if outcome.load.is_some() {
             entry.load_due = now + self.timing.load;
+        }
+    }
+
+    /// A probe could not be made, which says nothing: it is tried again after the usual interval, with the same questions.
+    pub(crate) fn not_asked(&mut self, target: &ReplicaTarget, now: Instant, drift: f64) {
+        let entry = self.entries.get_mut(&key(target));
+        if let Some(entry) = entry.filter(|entry| is_same(&entry.target, target)) {
+            entry.running = None;
+            entry.next = now + jittered(self.timing.readiness, drift);
         }
     }
 

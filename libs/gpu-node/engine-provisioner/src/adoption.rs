@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -62,8 +62,8 @@ pub(crate) fn look(
     handoff_dir: &Path,
     record_dir: &Path,
 ) -> Result<Found, DirectoryError> {
-    in_directory(handoff_dir, |dir| fs::create_dir_all(dir))?;
-    in_directory(record_dir, |dir| fs::create_dir_all(dir))?;
+    in_directory(handoff_dir, state_file::create_directory)?;
+    in_directory(record_dir, state_file::create_directory)?;
     let survivors = in_directory(record_dir, records::living)?;
     let mut found = sort(file, survivors);
     for spec in &file.pools {
@@ -128,6 +128,8 @@ fn remove_stale(file: &PoolFile, handoffs: &Handoffs, found: &Found) -> io::Resu
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pool_registry_types::HttpUrl;
 
     use super::*;

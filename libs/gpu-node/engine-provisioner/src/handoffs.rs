@@ -1,12 +1,13 @@
 //! The handoffs of our engines: written when an engine is ready, removed before anything else when it goes.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use parking_lot::Mutex;
 use pool_registry_types::{Handoff, HttpUrl, PoolId, ReplicaId};
+use state_file::ReadError;
 
 use crate::{PoolSpec, files};
 
@@ -35,14 +36,14 @@ impl Handoffs {
     pub(crate) fn announce(&self, handoff: &Handoff) -> io::Result<()> {
         let text = serde_json::to_vec(handoff)?;
         let _held = self.lock.lock();
-        files::write_atomically(&self.path(&handoff.pool_id, &handoff.replica_id), &text)
+        state_file::write(&self.path(&handoff.pool_id, &handoff.replica_id), &text)
     }
 
     /// Takes back the announcement of the engine at `url`; that of another engine stays.
     pub(crate) fn retract(&self, pool: &PoolId, replica: &ReplicaId, url: &HttpUrl) -> io::Result<()> {
         let path = self.path(pool, replica);
         let _held = self.lock.lock();
-        match announced(&path) {
+        match announced(&path)? {
             Some(announced) if announced != *url => Ok(()),
             _ => files::remove(&path),
         }
@@ -57,17 +58,22 @@ impl Handoffs {
     ) -> io::Result<bool> {
         let path = self.path(pool, replica);
         let _held = self.lock.lock();
-        if !path.exists() || (kept.is_some() && announced(&path).as_ref() == kept) {
+        if !path.exists() || (kept.is_some() && announced(&path)?.as_ref() == kept) {
             return Ok(false);
         }
         files::remove(&path).map(|()| true)
     }
 }
 
-/// Where the engine listens that this file announces; `None` when it announces none.
-fn announced(path: &Path) -> Option<HttpUrl> {
-    let handoff: Handoff = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    Some(handoff.url)
+/// Where the engine listens that this file announces; `None` when it announces none. A file that cannot be read just
+/// now may announce another engine.
+fn announced(path: &Path) -> io::Result<Option<HttpUrl>> {
+    let parse = |bytes: &[u8]| serde_json::from_slice::<Handoff>(bytes);
+    match state_file::read(path, parse) {
+        Ok(handoff) => Ok(handoff.map(|handoff| handoff.url)),
+        Err(ReadError::Damaged(_)) => Ok(None),
+        Err(ReadError::Failed(error)) => Err(error),
+    }
 }
 
 /// What is announced of an engine of `spec`.
@@ -86,6 +92,8 @@ pub(crate) fn handoff(spec: &PoolSpec, replica: &ReplicaId, url: &HttpUrl) -> Ha
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
     use super::*;
     use crate::PoolFile;
 
@@ -128,5 +136,11 @@ mod tests {
         fs::write(dir.path().join("p_r0.json"), "{").unwrap();
         handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap();
         assert!(!there(), "half a handoff announces nobody");
+
+        // It cannot be read, and may announce another engine.
+        let path = dir.path().join("p_r0.json");
+        symlink(&path, &path).unwrap();
+        handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap_err();
+        assert!(fs::symlink_metadata(&path).is_ok());
     }
 }

@@ -1,7 +1,8 @@
 //! Processes: started in a group of their own, known again after a restart of the agent, signalled as a group.
 
-use std::{env, fs::File, process::Stdio, time::Duration};
+use std::{env, fs::File, io, process::Stdio, time::Duration};
 
+use local_limits::is_local_limit;
 use rustix::{
     io::Errno,
     process::{Pid, Signal},
@@ -31,20 +32,24 @@ pub(crate) struct Identity {
 impl Identity {
     /// The process that has this number now.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        let started = stat(pid)?.started;
+        let started = stat(pid).ok()??.started;
         Some(Self { pid, started })
     }
 
-    /// Whether it runs. One that has ended and that nobody has asked after does not.
+    /// Whether it runs. One that has ended and that nobody has asked after does not. One that cannot be looked at just
+    /// now does: that this process has no file descriptor left ends no engine.
     pub(crate) fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.started == self.started && !stat.has_ended)
+        match stat(self.pid) {
+            Ok(stat) => stat.is_some_and(|stat| stat.started == self.started && !stat.has_ended),
+            Err(error) => is_local_limit(&error),
+        }
     }
 
     /// Signals its process group. Without one that is no error.
     pub(crate) fn signal_group(self, signal: Signal) {
         // While anything is left of the group, its number is given to no new process. A process of this number
         // that started at another time therefore means that nothing is left.
-        let is_another = stat(self.pid).is_some_and(|stat| stat.started != self.started);
+        let is_another = matches!(stat(self.pid), Ok(Some(stat)) if stat.started != self.started);
         let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let (false, Some(group)) = (is_another, group)
             && let Err(error) = rustix::process::kill_process_group(group, signal)
@@ -66,8 +71,9 @@ struct Stat {
     started: u64,
 }
 
-fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// `None` of what cannot be understood.
+fn stat(pid: u32) -> io::Result<Option<Stat>> {
+    Ok(parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?))
 }
 
 /// `pid (name) state … starttime …`, see proc_pid_stat(5). The name may contain anything, also `) (`.
@@ -110,7 +116,7 @@ impl Process {
         threads: Option<u32>,
         out: File,
         err: File,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let child = command(spec, port, threads).stdout(out).stderr(err).spawn()?;
         // It was not waited for, so it has its number and its place in /proc, even if it has ended already.
         let pid = child.id().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What is remembered of engines that sleep, so that the next agent lets them sleep on.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,9 @@ use crate::{PoolSpec, files};
 
 /// Ends the names of these files; records of processes end in `.json`.
 const ENDING: &str = "asleep";
+
+/// What a damaged file means. It goes on after "so ".
+const CONSEQUENCE: &str = "an engine that slept is started";
 
 /// The content of such a file. Unknown fields are ignored, so that an older agent can follow a newer one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,7 +36,7 @@ pub(crate) fn remember(dir: &Path, spec: &PoolSpec, promise: &Handoff) -> io::Re
         promise: promise.clone(),
     };
     let path = path(dir, &promise.pool_id, &promise.replica_id);
-    files::write_atomically(&path, &serde_json::to_vec(&content)?)
+    state_file::write(&path, &serde_json::to_vec(&content)?)
 }
 
 /// Forgets that it does. Of one that did not it is no error.
@@ -44,8 +47,13 @@ pub(crate) fn forget(dir: &Path, pool: &PoolId, replica: &ReplicaId) -> io::Resu
 /// What is offered of a replica that slept when the last agent ended, if it is one that `spec` lets sleep.
 pub(crate) fn remembered(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Option<Handoff> {
     spec.sleep_after?;
-    let bytes = fs::read(path(dir, &spec.pool_id, replica)).ok()?;
-    let content: Content = serde_json::from_slice(&bytes).ok()?;
+    let parse = |bytes: &[u8]| serde_json::from_slice::<Content>(bytes);
+    let found = state_file::recover(&path(dir, &spec.pool_id, replica), parse, CONSEQUENCE);
+    let content = found.unwrap_or_else(|error| {
+        let cause = std::error::Error::source(&error).map(tracing::field::display);
+        tracing::warn!(%error, cause, "so {CONSEQUENCE}");
+        None
+    })?;
     let promise = content.promise;
     let is_it = content.fingerprint == spec.fingerprint()
         && (&promise.pool_id, &promise.replica_id) == (&spec.pool_id, replica);
@@ -64,6 +72,8 @@ pub(crate) fn remembered(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Op
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use pool_registry_types::HttpUrl;
 
     use super::*;
@@ -100,6 +110,8 @@ mod tests {
         assert_eq!(known(POOL), None);
         forget(dir.path(), &promise.pool_id, &replica).unwrap();
         forget(dir.path(), &promise.pool_id, &replica).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0].file_name(), "p_r0.asleep.unreadable-1");
     }
 }

@@ -1,6 +1,6 @@
 //! The engines of a node as their owner holds them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use gpu_inventory::HostResources;
 use pool_registry::PoolRegistry;
@@ -68,7 +68,7 @@ impl Prepared {
     /// # Errors
     /// When a directory cannot be used.
     pub fn new(config: Config, file: PoolFile) -> Result<Self, DirectoryError> {
-        in_directory(&config.log_dir, |dir| fs::create_dir_all(dir))?;
+        in_directory(&config.log_dir, state_file::create_directory)?;
         let handoffs = Handoffs::new(config.runtime_dir.clone());
         let found = adoption::look(&file, &handoffs, &config.runtime_dir, &config.record_dir)?;
         Ok(Self {

@@ -76,7 +76,7 @@ impl RecordFile {
             ..
         } = record;
         let path = dir.join(format!("{pool_id}_{replica_id}.{pid}.json"));
-        files::write_atomically(&path, &serde_json::to_vec(record)?)?;
+        state_file::write(&path, &serde_json::to_vec(record)?)?;
         Ok(Self { path })
     }
 
@@ -89,7 +89,14 @@ impl RecordFile {
     }
 }
 
-/// Every process in `dir` that still runs. Records of others, and files that are none, are removed.
+/// What a damaged record means. It goes on after "so ".
+const CONSEQUENCE: &str =
+    "an engine that it named is not adopted if it still runs; end it by hand when its port is taken";
+
+/// Every process in `dir` that still runs. Records of others are removed, and damaged ones set aside.
+///
+/// # Errors
+/// When the directory or a record cannot be read just now: an engine that is not known would be started twice.
 pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity)>> {
     let mut living = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -97,12 +104,13 @@ pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let record = fs::read(&path)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+        let parse = |bytes: &[u8]| serde_json::from_slice::<Record>(bytes);
+        let Some(record) = state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)? else {
+            continue;
+        };
         let file = RecordFile { path };
-        match record.and_then(|record| record.process().map(|process| (record, process))) {
-            Some((record, process)) => living.push((file, record, process)),
+        match record.process() {
+            Some(process) => living.push((file, record, process)),
             None => file.remove(),
         }
     }
@@ -153,9 +161,10 @@ mod tests {
         assert_eq!(found[0].1, record());
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
-            2,
-            "the living one, and what is not ours"
+            3,
+            "the living one, what is not ours, and the damaged one"
         );
+        assert!(dir.path().join("x.json.unreadable-1").exists());
         file.remove();
         assert!(living(dir.path()).unwrap().is_empty());
     }

@@ -19,7 +19,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Returns when the engine at `url` says that it takes requests.
 pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> Event {
     let mut pause = ASK_EVERY;
-    while !probe(kind, url, Ask::READINESS, ANSWER_LIMIT).await.ready {
+    let asked = || probe(kind, url, Ask::READINESS, ANSWER_LIMIT);
+    while !asked().await.is_ok_and(|outcome| outcome.ready) {
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 8).min(ASK_SLOWLY);
     }

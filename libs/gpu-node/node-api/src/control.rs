@@ -111,7 +111,7 @@ async fn pool(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) ->
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
 async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, body: DrainBody) -> Answer {
-    control.drain(&pool, &DrainTarget::Pool(pool.clone()), body)
+    control.drain(&pool, &DrainTarget::Pool(pool.clone()), body).await
 }
 
 /// Requests for a pool again.
@@ -120,7 +120,7 @@ async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, b
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
 async fn undrain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
-    control.undrain(&pool, &DrainTarget::Pool(pool.clone()))
+    control.undrain(&pool, &DrainTarget::Pool(pool.clone())).await
 }
 
 /// No new requests for one engine; running ones finish.
@@ -133,7 +133,8 @@ async fn drain_replica(
     ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
     body: DrainBody,
 ) -> Answer {
-    control.drain(&pool, &DrainTarget::Replica(pool.clone(), replica), body)
+    let target = DrainTarget::Replica(pool.clone(), replica);
+    control.drain(&pool, &target, body).await
 }
 
 /// Requests for one engine again.
@@ -145,7 +146,8 @@ async fn undrain_replica(
     State(control): State<Control>,
     ApiPath((pool, replica)): ApiPath<(PoolId, ReplicaId)>,
 ) -> Answer {
-    control.undrain(&pool, &DrainTarget::Replica(pool.clone(), replica))
+    let target = DrainTarget::Replica(pool.clone(), replica);
+    control.undrain(&pool, &target).await
 }
 
 /// A pool's engines afresh, one after the other; answered when they are.
@@ -175,14 +177,15 @@ impl Control {
         pools::view(&self.registry, &self.drains, pool).map(Json)
     }
 
-    fn drain(&self, pool: &PoolId, target: &DrainTarget, body: DrainBody) -> Answer {
+    async fn drain(&self, pool: &PoolId, target: &DrainTarget, body: DrainBody) -> Answer {
         let deadline = body.and_then(|ApiJson(drain)| drain.deadline_ms);
-        let done = (self.drains).drain(&self.registry, target, deadline.map(Duration::from_millis));
+        let deadline = deadline.map(Duration::from_millis);
+        let done = self.drains.drain(&self.registry, target, deadline).await;
         self.answer(pool, target, true, done)
     }
 
-    fn undrain(&self, pool: &PoolId, target: &DrainTarget) -> Answer {
-        let done = self.drains.undrain(&self.registry, target);
+    async fn undrain(&self, pool: &PoolId, target: &DrainTarget) -> Answer {
+        let done = self.drains.undrain(&self.registry, target).await;
         self.answer(pool, target, false, done)
     }
 
@@ -204,8 +207,9 @@ impl Control {
                 self.view(pool)
             }
             Err(DrainError::Unknown(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
-            Err(error @ DrainError::NotRemembered { .. }) => {
-                tracing::warn!(pool_id = %pool, replica_id, %error, "mend the state directory");
+            Err(error @ (DrainError::NotRemembered { .. } | DrainError::NotWrittenYet { .. })) => {
+                let cause = std::error::Error::source(&error).map(tracing::field::display);
+                tracing::warn!(pool_id = %pool, replica_id, %error, cause, "mend the state directory");
                 Err(ApiError::new(ErrorCode::Internal, error.to_string()))
             }
         }

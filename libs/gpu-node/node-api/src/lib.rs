@@ -29,7 +29,7 @@ mod slot;
 
 pub use control::{Change, Engines, Gpus, routes};
 pub use data_path::{DataPath, DataPathConfig, NodeBody};
-pub use drains::{DrainError, DrainProgress, Drains};
+pub use drains::{DrainError, DrainProgress, Drains, DrainsWriter};
 pub use metrics::NodeMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;

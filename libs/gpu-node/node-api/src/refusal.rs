@@ -142,6 +142,10 @@ impl NoAnswer {
                 ErrorCode::PoolUnavailable,
                 "this node cannot open more connections".to_owned(),
             ),
+            Self::Failed(ForwardError::OwnDelay { .. }) => (
+                ErrorCode::PoolUnavailable,
+                "this node is overloaded just now".to_owned(),
+            ),
             Self::Failed(ForwardError::Reset { .. }) => (
                 ErrorCode::WorkerReset,
                 format!("{engine} broke off before it answered"),

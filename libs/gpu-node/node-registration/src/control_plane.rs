@@ -46,6 +46,9 @@ pub(crate) enum RequestError {
     /// No whole answer came.
     #[error("no answer: {0}")]
     NoAnswer(String),
+    /// This process could not ask: it is at a limit of its own.
+    #[error("this process is at a limit of its own: {0}")]
+    OwnLimit(String),
     /// It answered with another status than 200.
     #[error("{status} {}{}{message}", code.as_deref().unwrap_or_default(), if code.is_some() { ": " } else { "" })]
     Refused {
@@ -75,7 +78,7 @@ impl RequestError {
     /// What to do about it. The code decides where there is one, otherwise the status.
     pub(crate) fn failure(&self, request: Request) -> Failure {
         let (status, code, retry_after) = match self {
-            Self::NoAnswer(_) => return Failure::Unavailable { retry_after: None },
+            Self::NoAnswer(_) | Self::OwnLimit(_) => return Failure::Unavailable { retry_after: None },
             Self::NotUnderstood(_) => return Failure::Refused,
             Self::Refused {
                 status,
@@ -123,6 +126,7 @@ mod tests {
         let later = Failure::Unavailable { retry_after: None };
         for (request, error, expected) in [
             (register, RequestError::NoAnswer("refused".into()), later),
+            (register, RequestError::OwnLimit("files".into()), later),
             (
                 register,
                 RequestError::NotUnderstood("<html>".into()),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bearer_auth::ApiToken;
+use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::{
     ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest, RegisterResponse,
 };
@@ -123,7 +124,6 @@ impl ControlPlane for HttpControlPlane {
 
 /// The body of a good answer, read to its end so that the connection can be used again.
 fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestError> {
-    let no_answer = |error: ureq::Error| RequestError::NoAnswer(error.to_string());
     let mut answer = answer.map_err(no_answer)?;
     let body = answer
         .body_mut()
@@ -135,6 +135,23 @@ fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestE
     }
     // The status says enough when the body cannot be had.
     Err(refusal(&answer, &body.unwrap_or_default()))
+}
+
+/// Why there is no answer: the control plane, or this process itself.
+fn no_answer(error: ureq::Error) -> RequestError {
+    let limit = match &error {
+        ureq::Error::Io(cause) if is_local_limit(cause) => Some(cause.to_string()),
+        // The name was not found, or so the resolver says.
+        ureq::Error::HostNotFound => spare_descriptor().err().map(|limit| limit.to_string()),
+        ureq::Error::Io(cause) if cause.raw_os_error().is_none() => {
+            spare_descriptor().err().map(|limit| limit.to_string())
+        }
+        _ => None,
+    };
+    match limit {
+        Some(limit) => RequestError::OwnLimit(limit),
+        None => RequestError::NoAnswer(error.to_string()),
+    }
 }
 
 fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
@@ -165,4 +182,27 @@ fn echo(text: &[u8]) -> String {
         .take(MAX_ECHO_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    // spec: REG-10
+    #[test]
+    fn a_limit_of_this_process_is_no_failure_of_the_control_plane() {
+        let system = |code: i32| no_answer(ureq::Error::Io(io::Error::from_raw_os_error(code)));
+        // EMFILE, ENFILE
+        for code in [24, 23] {
+            assert!(matches!(system(code), RequestError::OwnLimit(_)), "{code}");
+        }
+        // ECONNREFUSED, EHOSTUNREACH
+        for code in [111, 113] {
+            assert!(matches!(system(code), RequestError::NoAnswer(_)), "{code}");
+        }
+        let unknown = no_answer(ureq::Error::HostNotFound);
+        assert!(matches!(unknown, RequestError::NoAnswer(_)), "{unknown}");
+    }
 }

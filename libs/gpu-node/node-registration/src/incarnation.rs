@@ -7,27 +7,59 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use state_file::ReadError;
+
 /// The last incarnation of this process: two starts within one millisecond differ, too.
 static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// What a damaged file means. It goes on after "so ".
+const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, the control plane refuses this node \
+                           until the clock has caught up";
 
 /// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was set back
 /// since the last one that this process or `file` remembers.
 ///
 /// A file that cannot be read or written is not worth refusing to start for.
 pub(crate) fn next(file: Option<&Path>) -> u64 {
-    let saved = file.map_or(0, |file| {
-        read(file).unwrap_or_else(|error| {
-            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so the clock alone counts; mend or remove the file");
-            0
-        })
-    });
-    let incarnation = after(saved, unix_ms());
+    let incarnation = after(file.map_or(0, last), unix_ms());
     if let Some(file) = file
         && let Err(error) = write(file, incarnation)
     {
         tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation, so the next start uses the clock alone; mend the state directory");
     }
     incarnation
+}
+
+/// The last incarnation that `file` remembers, as far as it can be told.
+fn last(file: &Path) -> u64 {
+    // A damaged file still says when it was written, which is about the number that it held.
+    let written = modified_ms(file);
+    match state_file::read(file, parse) {
+        Ok(saved) => saved.unwrap_or(0),
+        Err(ReadError::Damaged(reason)) => {
+            if let Err(error) = state_file::set_aside(file, &reason, CONSEQUENCE) {
+                tracing::warn!(file = %file.display(), %error, reason, "cannot set aside a damaged file, so {CONSEQUENCE}; remove it");
+            }
+            written
+        }
+        Err(ReadError::Failed(error)) => {
+            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so {CONSEQUENCE}; mend or remove the file");
+            written
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<u64, &'static str> {
+    let number = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    number.ok_or("it does not hold a number")
+}
+
+/// When `file` was last written, in milliseconds since 1970; 0 when that is not known.
+fn modified_ms(file: &Path) -> u64 {
+    let modified = fs::symlink_metadata(file).and_then(|found| found.modified());
+    modified.map_or(0, since_1970_ms)
 }
 
 fn after(saved: u64, now_ms: u64) -> u64 {
@@ -39,33 +71,27 @@ fn after(saved: u64, now_ms: u64) -> u64 {
 }
 
 fn unix_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_1970_ms(SystemTime::now())
+}
+
+fn since_1970_ms(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn read(file: &Path) -> io::Result<u64> {
-    match fs::read_to_string(file) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it does not hold a number")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-/// Written to a temporary name and renamed: a crash leaves the old number or the new one, never half of one.
 fn write(file: &Path, incarnation: u64) -> io::Result<()> {
     if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
+        state_file::create_directory(folder)?;
     }
-    let temporary = file.with_extension("tmp");
-    fs::write(&temporary, format!("{incarnation}\n"))?;
-    fs::rename(temporary, file)
+    state_file::write(file, format!("{incarnation}\n").as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::fs::symlink, time::Duration};
+
+    use captured_log::Log;
+
     use super::*;
 
     #[test]
@@ -87,12 +113,38 @@ mod tests {
         assert!(next(Some(&file)) > ahead);
     }
 
+    // spec: KEEP-20, KEEP-23
     #[test]
-    fn a_damaged_file_is_replaced() {
+    fn a_damaged_file_is_set_aside_and_the_number_rises_all_the_same() {
+        type Put = fn(&Path);
+        let damages: [Put; 4] = [
+            |file| fs::write(file, "").unwrap(),
+            |file| fs::write(file, "not a number").unwrap(),
+            |file| fs::write(file, [0; 512]).unwrap(),
+            |file| fs::create_dir(file).unwrap(),
+        ];
+        for (days, put) in (1..).zip(damages) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("incarnation");
+            put(&file);
+            // It was written by a clock that has been set back since.
+            let ahead = SystemTime::now() + days * Duration::from_secs(86_400);
+            fs::File::open(&file).unwrap().set_modified(ahead).unwrap();
+            let incarnation = next(Some(&file));
+            assert!(incarnation > since_1970_ms(ahead));
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{incarnation}\n"));
+            assert!(folder.path().join("incarnation.unreadable-1").exists());
+            assert!(next(Some(&file)) > incarnation);
+        }
+    }
+
+    // spec: KEEP-21
+    #[test]
+    fn a_file_that_cannot_be_read_keeps_nobody_from_starting() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("incarnation");
-        fs::write(&file, "not a number").unwrap();
-        let incarnation = next(Some(&file));
-        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{incarnation}\n"));
+        symlink(&file, &file).unwrap();
+        let said = Log::of(|| assert!(next(Some(&file)) > 0));
+        assert!(said.contains("cannot read the last incarnation"), "{said}");
     }
 }

@@ -31,6 +31,7 @@ struct Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Unreachable,
+    OwnLimit,
     Forgotten,
     Token,
     Conflict,
@@ -42,6 +43,7 @@ enum Kind {
 impl Kind {
     fn of(error: &RequestError, failure: Failure) -> Self {
         match failure {
+            _ if matches!(error, RequestError::OwnLimit(_)) => Self::OwnLimit,
             Failure::Unavailable { .. } => Self::Unreachable,
             Failure::UnknownNode => Self::Forgotten,
             Failure::Superseded => Self::Superseded,
@@ -55,6 +57,7 @@ impl Kind {
     fn advice(self) -> &'static str {
         match self {
             Self::Unreachable => "check that it runs and that its address is right; this node keeps trying",
+            Self::OwnLimit => "raise the limit of open files of this process (ulimit -n); it keeps trying",
             Self::Forgotten => {
                 "it accepts registrations but does not keep them; check its state and replicas"
             }
@@ -167,6 +170,7 @@ impl Journal {
             }
             Kind::Superseded => error!(%node_id, %url, %error, advice, "This node has been superseded"),
             Kind::Unreachable => warn!(%node_id, %url, %error, advice, "orchestratord cannot be reached"),
+            Kind::OwnLimit => warn!(%node_id, %url, %error, advice, "orchestratord cannot be asked"),
             _ => warn!(%node_id, %url, %error, advice, "orchestratord refuses this node"),
         }
     }

@@ -25,6 +25,9 @@ pub enum LookError {
     /// No answer came.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
+    /// This process could not ask.
+    #[error("it was not asked, because this process is at a limit of its own: {0}")]
+    OwnLimit(String),
     /// The token is missing or wrong.
     #[error("it does not accept the token of this node: {0}")]
     Token(String),
@@ -52,6 +55,7 @@ impl LookError {
             Self::Unreachable(_) => {
                 "start orchestratord, or mend ORCHESTRATORD_URL, the name's address or the firewall between"
             }
+            Self::OwnLimit(_) => "raise the limit of open files (ulimit -n)",
             Self::Token(_) => "set LLORCH_API_TOKEN to the token that orchestratord was started with",
             Self::Home => "start it with ORCHESTRATORD_CLOUD_PROFILE=true",
             Self::Conflict { .. } => {
@@ -112,6 +116,7 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), L
         _ if has(ErrorCode::CloudProfileDisabled) => Err(LookError::Home),
         _ if error.is_about_the_token() => Err(LookError::Token(error.to_string())),
         RequestError::NoAnswer(reason) => Err(LookError::Unreachable(reason.clone())),
+        RequestError::OwnLimit(reason) => Err(LookError::OwnLimit(reason.clone())),
         RequestError::Refused { .. } | RequestError::NotUnderstood(_) => {
             Err(LookError::Foreign(error.to_string()))
         }
@@ -173,6 +178,7 @@ mod tests {
             (Ok(b"<html>".to_vec()), "no orchestratord"),
             (Ok(b"{}".to_vec()), "no orchestratord"),
             (Err(RequestError::NoAnswer("refused".into())), "cannot be reached"),
+            (Err(RequestError::OwnLimit("files".into())), "was not asked"),
         ] {
             let error = judged(answer).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");

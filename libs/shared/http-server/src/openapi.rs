@@ -1,6 +1,7 @@
 //! How the routes that every daemon has describe themselves.
 #![expect(dead_code, reason = "each describes a handler that is a closure")]
 
+use pool_registry_types::HealthAnswer;
 use utoipa::OpenApi as _;
 
 use crate::routes::Status;
@@ -17,7 +18,7 @@ struct Service;
 
 /// Whether the process answers at all.
 #[utoipa::path(get, path = "/health", tag = "service", security(()),
-    responses((status = 200, description = "It does.", body = Status)))]
+    responses((status = 200, description = "It does, and says who it is.", body = HealthAnswer)))]
 fn health() {}
 
 /// Whether it can take work.

@@ -11,7 +11,7 @@ use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE},
 };
-use pool_registry_types::ErrorCode;
+use pool_registry_types::{ErrorCode, HealthAnswer};
 use serde::Serialize;
 use service_runtime::Readiness;
 
@@ -38,15 +38,34 @@ pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
-    metrics_routes(metrics_render).get("/ready", async move || ready(&readiness))
+    service_routes_of(Arc::new(HealthAnswer::unnamed), readiness, metrics_render)
+}
+
+/// What `/health` answers at the moment.
+pub type Health = Arc<dyn Fn() -> HealthAnswer + Send + Sync>;
+
+/// The same of a program that says who it is.
+pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
+    health: Health,
+    readiness: Readiness,
+    metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Routes<S> {
+    health_and_metrics(health, metrics_render).get("/ready", async move || ready(&readiness))
 }
 
 /// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without a token.
 pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
+    health_and_metrics(Arc::new(HealthAnswer::unnamed), metrics_render)
+}
+
+fn health_and_metrics<S: Clone + Send + Sync + 'static>(
+    health: Health,
+    metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
+) -> Routes<S> {
     Routes::new()
-        .get("/health", async || json(StatusCode::OK, &Status::new("ok")))
+        .get("/health", async move || json(StatusCode::OK, &health()))
         .get("/metrics", async move |headers: HeaderMap| {
             metrics(metrics_render(), &headers)
         })
@@ -56,7 +75,7 @@ pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = ServiceStatus))]
 pub(crate) struct Status {
-    /// `ok`, `ready`, `starting` or `stopping`.
+    /// `ready`, `starting` or `stopping`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     status: &'static str,
     /// What it waits for.
@@ -100,7 +119,7 @@ fn metrics(page: String, headers: &HeaderMap) -> Response {
     ([(CONTENT_TYPE, PROMETHEUS)], prometheus_text(&page)).into_response()
 }
 
-fn json(status: StatusCode, body: &Status) -> Response {
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Serialising strings does not fail; an empty body would still carry the status.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let no_store = HeaderValue::from_static("no-store");

@@ -15,6 +15,7 @@ mod error;
 mod gpu;
 mod handoff;
 pub mod headers;
+mod health;
 mod id;
 pub mod limits;
 mod node;
@@ -27,6 +28,7 @@ mod url;
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
 pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
+pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use limits::{
     MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS,

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::HttpUrl;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,16 +29,34 @@ pub(crate) async fn connect(
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()
     } else {
-        lookup_host((host, port)).await?.collect()
+        match lookup_host((host, port)).await {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => return Err(spare_descriptor().err().unwrap_or(error)),
+        }
     };
-    let mut why = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut why = None;
     for address in addresses {
         match open(address, &mut send).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => why = error,
+            Err(error) if ends_the_search(&error) => return Err(error),
+            Err(error) => why = Some(graver(why, error)),
         }
     }
-    Err(why)
+    Err(why.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// Whether this process cannot try the other addresses either. A local address may be missing for one family only.
+fn ends_the_search(error: &io::Error) -> bool {
+    is_local_limit(error) && error.kind() != io::ErrorKind::AddrNotAvailable
+}
+
+/// The one of two failures that says more about the target: that this machine has no address of a family, as where
+/// IPv6 is off, says nothing.
+fn graver(earlier: Option<io::Error>, later: io::Error) -> io::Error {
+    match earlier {
+        Some(earlier) if is_local_limit(&later) => earlier,
+        _ => later,
+    }
 }
 
 async fn open(
@@ -76,4 +95,24 @@ async fn open(
         }
     }
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    // spec: PATH-41
+    #[test]
+    fn a_missing_family_of_addresses_hides_no_refusal() {
+        let why = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
+        let why = why.into_iter().fold(None, |why, error| Some(graver(why, error)));
+        assert_eq!(why.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!ends_the_search(&system(Errno::ADDRNOTAVAIL)));
+        assert!(!ends_the_search(&system(Errno::CONNREFUSED)));
+        assert!(ends_the_search(&system(Errno::MFILE)));
+    }
 }

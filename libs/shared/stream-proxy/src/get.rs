@@ -9,11 +9,12 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use local_limits::is_local_limit;
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::{Clocks, ForwardError, Outbound, StreamError, StreamProxy};
+use crate::{BrokenAnswer, Clocks, ForwardError, Outbound, StreamError, StreamProxy, delay::own_delay};
 
 /// Why a probe got no answer.
 #[derive(Debug, Error)]
@@ -24,12 +25,36 @@ pub enum GetError {
     /// The answer broke off.
     #[error("the answer broke off")]
     Broken(#[source] StreamError),
+    /// The time was up, and this process noticed so late that it says nothing about the target.
+    #[error("this process was {} ms late itself", .0.as_millis())]
+    OwnDelay(Duration),
     /// The answer is longer than the caller wants to read.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
 
 impl GetError {
+    /// Whether this process itself is the reason, so that the failure says nothing about the target.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. }) | Self::OwnDelay(_) => true,
+            Self::Broken(StreamError::Broken(BrokenAnswer::Io(error))) => is_local_limit(error),
+            Self::Forward(_) | Self::Broken(_) | Self::TooLarge(_) => false,
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        matches!(
+            self,
+            Self::Forward(
+                ForwardError::ConnectTimeout { .. }
+                    | ForwardError::FirstByte { .. }
+                    | ForwardError::Deadline { .. }
+            ) | Self::Broken(StreamError::Stalled(_) | StreamError::Deadline)
+        )
+    }
+
     /// The error and what caused it, on one line for people:
     /// `cannot connect to http://127.0.0.1:8081: Connection refused (os error 111)`.
     #[must_use]
@@ -56,6 +81,21 @@ pub async fn get(
     limit: Duration,
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
+    let due = Instant::now() + limit;
+    let answer = ask(target, path, limit, due, max_bytes).await;
+    answer.map_err(|error| match own_delay(due, limit, Instant::now()) {
+        Some(late) if error.is_late() => GetError::OwnDelay(late),
+        _ => error,
+    })
+}
+
+async fn ask(
+    target: &HttpUrl,
+    path: PathAndQuery,
+    limit: Duration,
+    due: Instant,
+    max_bytes: usize,
+) -> Result<(StatusCode, Bytes), GetError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -67,7 +107,7 @@ pub async fn get(
         connect: limit,
         first_byte: limit,
         between_frames: limit,
-        deadline: Some(Instant::now() + limit),
+        deadline: Some(due),
         ..Clocks::default()
     };
     // A proxy of its own, so that the connection ends with the answer: engines have few to give.

@@ -10,7 +10,7 @@
 //!   cancel that inference engines understand. A body read to its end gives the connection back.
 //! * **Four clocks.** Connect, first byte, between frames, and the caller's own deadline; see [`Clocks`].
 //! * **Honest errors.** [`ForwardError`] says whether a request can have reached the upstream, so that a
-//!   caller knows what another try may cost; [`StreamError`] says how a stream that had begun came to its end.
+//!   caller knows what another try may cost, and whether the failure is this process's own; [`StreamError`] says how a stream that had begun came to its end.
 //!
 //! [`StreamProxy::forward`] returns when the first byte of the body is there (or the body is known to be
 //! empty), not when the head is: a head alone is worth nothing to a client, and an upstream that dies between
@@ -18,6 +18,7 @@
 
 mod body;
 mod connect;
+mod delay;
 mod get;
 mod headers;
 mod link;

@@ -4,12 +4,14 @@ use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, uri::PathAndQuery};
+use local_limits::is_local_limit;
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     ProxyBody,
+    delay::own_delay,
     link::{BrokenAnswer, Link},
     pool::{IdleStack, SWEEP_INTERVAL, Stacks},
     wire::{Head, encode_head},
@@ -94,6 +96,14 @@ pub enum ForwardError {
     /// upstream.
     #[error("no connection can be opened from here")]
     Local(#[source] io::Error),
+    /// A time limit passed, and this process noticed so late that the limit says nothing about the upstream.
+    #[error("this process was {} ms late itself, so a time limit for {target} means nothing", late.as_millis())]
+    OwnDelay {
+        /// Where to.
+        target: HttpUrl,
+        /// How long after its time the limit was noticed.
+        late: Duration,
+    },
     /// No connection within the limit: the request cannot have reached the upstream.
     #[error("{target} did not accept a connection within {} ms", limit.as_millis())]
     ConnectTimeout {
@@ -188,17 +198,21 @@ impl StreamProxy {
 
 /// Who is to blame for a connection that did not come about.
 fn connect_error(source: io::Error, target: HttpUrl) -> ForwardError {
-    use rustix::io::Errno;
-    let ours = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::ADDRNOTAVAIL,
-    ];
-    match source.raw_os_error() {
-        Some(code) if ours.iter().any(|errno| errno.raw_os_error() == code) => ForwardError::Local(source),
-        _ => ForwardError::Connect { target, source },
+    if is_local_limit(&source) {
+        ForwardError::Local(source)
+    } else {
+        ForwardError::Connect { target, source }
+    }
+}
+
+/// Who is to blame for an answer that broke off.
+fn reset_error(source: BrokenAnswer, target: &HttpUrl) -> ForwardError {
+    match source {
+        BrokenAnswer::Io(source) if is_local_limit(&source) => ForwardError::Local(source),
+        source => ForwardError::Reset {
+            target: target.clone(),
+            source,
+        },
     }
 }
 
@@ -240,12 +254,19 @@ impl Exchange<'_> {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
         let head = encode_head(self.target, self.request);
-        match timeout(limit, Link::open(self.target, head, &self.request.body)).await {
+        let due = Instant::now() + limit;
+        match timeout_at(due, Link::open(self.target, head, &self.request.body)).await {
             Ok(connected) => connected.map_err(|source| connect_error(source, target())),
             Err(_) if limit < self.clocks.connect => Err(ForwardError::Deadline { target: target() }),
-            Err(_) => Err(ForwardError::ConnectTimeout {
-                target: target(),
-                limit,
+            Err(_) => Err(match own_delay(due, limit, Instant::now()) {
+                Some(late) => ForwardError::OwnDelay {
+                    target: target(),
+                    late,
+                },
+                None => ForwardError::ConnectTimeout {
+                    target: target(),
+                    limit,
+                },
             }),
         }
     }
@@ -260,18 +281,19 @@ impl Exchange<'_> {
         let late = || {
             let target = self.target.clone();
             if limit == first_byte {
-                ForwardError::FirstByte {
-                    target,
-                    limit: self.clocks.first_byte,
+                let allowed = self.clocks.first_byte;
+                match own_delay(first_byte, allowed, Instant::now()) {
+                    Some(late) => ForwardError::OwnDelay { target, late },
+                    None => ForwardError::FirstByte {
+                        target,
+                        limit: allowed,
+                    },
                 }
             } else {
                 ForwardError::Deadline { target }
             }
         };
-        let reset = |source| ForwardError::Reset {
-            target: self.target.clone(),
-            source,
-        };
+        let reset = |source| reset_error(source, self.target);
 
         let head = poll_fn(|cx| match link.poll_head(&self.request.method, cx) {
             Poll::Ready(head) => Poll::Ready(Some(head)),

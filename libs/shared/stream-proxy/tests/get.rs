@@ -212,3 +212,23 @@ async fn names_of_this_machine() {
         assert!(seen.contains(&format!("host: {authority}\r\n")), "{seen}");
     }
 }
+
+// spec: PATH-42
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_late_itself_blames_nobody() {
+    // It accepts nothing; the kernel takes the connection all the same.
+    let (_listener, address) = listen().await;
+    let url = url(&format!("http://{address}"));
+    let (got, ()) = tokio::join!(
+        biased;
+        get(&url, path(), LONG, AMPLE),
+        // As if it had been stopped: the time is long over when it looks again.
+        tokio::time::advance(3 * LONG),
+    );
+    let error = got.unwrap_err();
+    assert!(error.is_own(), "{error:?}");
+    assert!(error.to_string().contains("40000 ms late itself"), "{error}");
+    let (got, ()) = tokio::join!(biased; get(&url, path(), LONG, AMPLE), tokio::time::advance(LONG));
+    let error = got.unwrap_err();
+    assert!(!error.is_own(), "{error:?}");
+}

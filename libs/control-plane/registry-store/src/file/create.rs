@@ -1,11 +1,6 @@
 //! Makes the directory and the file, so that nobody ever sees half of one.
 
-use std::{
-    fs::{self, DirBuilder, File},
-    io,
-    os::unix::fs::DirBuilderExt as _,
-    path::Path,
-};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use redb::backends::FileBackend;
 
@@ -24,9 +19,16 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// have business there.
 pub(super) fn directory(directory: &Path) -> io::Result<()> {
     match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => fs::create_dir_all(parent)?,
-        _ => {}
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            state_file::create_directory(parent)?;
+            made(parent, directory)
+        }
+        _ => made(Path::new("."), directory),
     }
+}
+
+/// Makes `directory` in `parent`, so that it survives a power failure.
+fn made(parent: &Path, directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if directory.is_dir() {
@@ -35,7 +37,8 @@ pub(super) fn directory(directory: &Path) -> io::Result<()> {
                 Err(io::ErrorKind::NotADirectory.into())
             }
         }
-        made => made,
+        Ok(()) => state_file::sync_directory(parent),
+        Err(error) => Err(error),
     }
 }
 
@@ -57,5 +60,5 @@ pub(super) fn file(directory: &Path, path: &Path) -> Result<(), Fault> {
         Err(error) => return Err(error.error.into()),
     }
     // The name lasts once the directory is written.
-    Ok(File::open(directory)?.sync_all()?)
+    Ok(state_file::sync_directory(directory)?)
 }

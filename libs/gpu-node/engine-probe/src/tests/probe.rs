@@ -21,7 +21,9 @@ const MODELS: Ask = Ask {
 const SHORT: Duration = Duration::from_millis(50);
 
 async fn ask(kind: &str, url: &HttpUrl, ask: Ask, limit: Duration) -> ProbeOutcome {
-    probe(&EngineKind::new(kind).unwrap(), url, ask, limit).await
+    probe(&EngineKind::new(kind).unwrap(), url, ask, limit)
+        .await
+        .unwrap()
 }
 
 fn models(name: &str) -> Reply {

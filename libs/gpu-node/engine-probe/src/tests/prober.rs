@@ -209,3 +209,25 @@ async fn a_crowd_that_hangs_does_not_keep_others_out_for_long() {
     )
     .await;
 }
+
+// spec: PATH-42
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_was_not_asked_in_time_stays_ready() {
+    let hangs = StandIn::always(Reply::Hang);
+    let registry = PoolRegistry::new(vec![]);
+    announce(&registry, "r0", &hangs.url(), "");
+    let shutdown = Shutdown::new();
+    let prober = Prober::with_timing(registry.clone(), TIMING).run(shutdown.clone());
+    let story = async {
+        for _ in 0..5 {
+            // As if the process had been stopped during each probe.
+            tokio::time::advance(3 * TIMING.timeout).await;
+            tokio::task::yield_now().await;
+            tokio::time::advance(3 * TIMING.readiness).await;
+            tokio::task::yield_now().await;
+        }
+        assert!(registry.statuses()[0].ready, "{:?}", registry.statuses());
+        shutdown.request();
+    };
+    tokio::join!(biased; prober, story);
+}

@@ -1,0 +1,116 @@
+//! Tells a limit of this process from a failure of a peer.
+
+use std::{error::Error, fs::File, io};
+
+use rustix::io::Errno;
+
+/// What the system answers when this process or this machine has run out of something that a connection, a file or a
+/// process needs. None of them says anything about the other side.
+const LOCAL: [Errno; 6] = [
+    // Open files of the process.
+    Errno::MFILE,
+    // Open files of the machine.
+    Errno::NFILE,
+    // Memory for sockets.
+    Errno::NOBUFS,
+    Errno::NOMEM,
+    // Local ports.
+    Errno::ADDRNOTAVAIL,
+    // Watches of epoll; of a file, space on the disk.
+    Errno::NOSPC,
+];
+
+/// Whether `error`, or what caused it, is a limit of this process or its machine.
+#[must_use]
+pub fn is_local_limit(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = match error.downcast_ref::<io::Error>() {
+            Some(error) if is_local(error) => return true,
+            // The source of an I/O error is that of the error inside it, which would be skipped.
+            Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// Whether this process can open one more file now.
+///
+/// A resolver hides why it failed: without a descriptor it says that it does not know the name, or to try again. After a
+/// lookup that failed, this tells the two apart, as far as a later look can.
+///
+/// # Errors
+/// The limit that it is at; [`is_local_limit`] is true of it.
+pub fn spare_descriptor() -> io::Result<()> {
+    match File::open("/dev/null") {
+        Err(error) if is_local(&error) => Err(error),
+        // Whatever else is wrong with that file says nothing about descriptors.
+        _ => Ok(()),
+    }
+}
+
+fn is_local(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| LOCAL.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// What the README shows is compiled with the tests, and run where it can be.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapped(io::Error);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn system(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    // spec: PATH-41
+    #[test]
+    fn limits_of_this_process_are_told_from_failures_of_a_peer() {
+        for errno in LOCAL {
+            assert!(is_local_limit(&system(errno)), "{errno:?}");
+            assert!(is_local_limit(&Wrapped(system(errno))), "{errno:?} as a source");
+            let inside = io::Error::other(Wrapped(io::Error::other(system(errno))));
+            assert!(is_local_limit(&inside), "{errno:?} inside other I/O errors");
+        }
+        for errno in [
+            Errno::CONNREFUSED,
+            Errno::CONNRESET,
+            Errno::HOSTUNREACH,
+            Errno::NETUNREACH,
+            Errno::TIMEDOUT,
+            Errno::PIPE,
+            Errno::ACCESS,
+            Errno::NOENT,
+        ] {
+            assert!(!is_local_limit(&system(errno)), "{errno:?}");
+            assert!(
+                !is_local_limit(&io::Error::other(Wrapped(system(errno)))),
+                "{errno:?}"
+            );
+        }
+        assert!(!is_local_limit(&io::Error::from(io::ErrorKind::TimedOut)));
+        spare_descriptor().unwrap();
+    }
+}

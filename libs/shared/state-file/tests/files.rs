@@ -1,0 +1,152 @@
+//! Files on a real disk.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, symlink},
+        net::UnixListener,
+    },
+    path::Path,
+};
+
+use captured_log::Log;
+use state_file::{
+    MAX_SET_ASIDE, ReadError, StateFileError, create_directory, read, recover, set_aside, write,
+};
+
+fn number(bytes: &[u8]) -> Result<u64, String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim().parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+// spec: KEEP-19
+#[test]
+fn a_write_replaces_the_whole_file_and_leaves_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.json");
+    assert_eq!(read(&path, number).unwrap(), None);
+    write(&path, b"1").unwrap();
+    let first = fs::metadata(&path).unwrap().ino();
+    // What a kill left behind, longer than what is written next; and not one that leads elsewhere.
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "kept").unwrap();
+    symlink(&elsewhere, dir.path().join(".x.json.tmp")).unwrap();
+    write(&path, b"22").unwrap();
+    assert_eq!(read(&path, number).unwrap(), Some(22));
+    assert_ne!(
+        first,
+        fs::metadata(&path).unwrap().ino(),
+        "it was written in place"
+    );
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
+    assert_eq!(names(dir.path()), ["elsewhere", "x.json"]);
+}
+
+// spec: KEEP-19
+#[test]
+fn a_write_that_fails_leaves_the_old_content_and_no_temporary_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    fs::create_dir(&path).unwrap();
+    assert!(write(&path, b"1").is_err(), "a directory is in its place");
+    assert_eq!(names(dir.path()), ["x"]);
+    assert!(write(Path::new("/"), b"1").is_err());
+    // The temporary file cannot be made.
+    let blocked = dir.path().join(".y.tmp");
+    fs::write(dir.path().join("y"), "old").unwrap();
+    fs::create_dir(&blocked).unwrap();
+    assert!(write(&dir.path().join("y"), b"new").is_err());
+    assert_eq!(fs::read_to_string(dir.path().join("y")).unwrap(), "old");
+}
+
+#[test]
+fn directories_are_made_with_those_above_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b/c");
+    create_directory(&deep).unwrap();
+    create_directory(&deep).unwrap();
+    assert!(deep.is_dir());
+    create_directory(Path::new(".")).unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    assert!(create_directory(&dir.path().join("file/x")).is_err());
+}
+
+/// Puts something at a path.
+type Put = fn(&Path);
+
+// spec: KEEP-20
+#[test]
+fn what_is_damaged_is_set_aside_and_named_with_the_consequence() {
+    let damages: [(&str, Put); 7] = [
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("cut off", |path| fs::write(path, "12x").unwrap()),
+        ("garbage", |path| fs::write(path, [0xff; 64]).unwrap()),
+        ("long garbage", |path| {
+            fs::write(path, "x".repeat(100_000)).unwrap()
+        }),
+        ("too long", |path| {
+            let file = fs::File::create(path).unwrap();
+            file.set_len(state_file::MAX_BYTES + 1).unwrap();
+        }),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
+    ];
+    for (name, put) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        put(&path);
+        let said = Log::of(|| {
+            let found = recover(&path, number, "counting begins again");
+            assert_eq!(found.unwrap(), None, "{name}");
+        });
+        assert_eq!(names(dir.path()), ["x.unreadable-1"], "{name}");
+        for part in [
+            "WARN",
+            path.to_str().unwrap(),
+            "x.unreadable-1",
+            "counting begins again",
+        ] {
+            assert!(said.contains(part), "{name}: {said}");
+        }
+        assert!(said.len() < 2000, "{name}: {} bytes", said.len());
+        write(&path, b"7").unwrap();
+        assert_eq!(recover(&path, number, "").unwrap(), Some(7), "{name}");
+    }
+}
+
+// spec: KEEP-21
+#[test]
+fn what_cannot_be_read_now_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    // Nobody can read it, not even root.
+    symlink(&path, &path).unwrap();
+    assert!(matches!(read(&path, number), Err(ReadError::Failed(_))));
+    let error = recover(&path, number, "").unwrap_err();
+    assert!(matches!(error, StateFileError::Unreadable { .. }), "{error:?}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert_eq!(names(dir.path()), ["x"]);
+}
+
+// spec: KEEP-20
+#[test]
+fn the_number_of_damaged_files_is_bounded_and_the_first_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    for number in 0..MAX_SET_ASIDE + 3 {
+        fs::write(&path, number.to_string()).unwrap();
+        set_aside(&path, "", "").unwrap();
+    }
+    assert_eq!(names(dir.path()).len(), MAX_SET_ASIDE as usize);
+    let kept = |number: u32| fs::read_to_string(dir.path().join(format!("x.unreadable-{number}"))).unwrap();
+    assert_eq!((kept(1).as_str(), kept(MAX_SET_ASIDE).as_str()), ("0", "7"));
+}
