@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Admission, AdmissionMetrics, Lease};
+use admission::{AbandonedSlot, Admission, AdmissionMetrics};
 use anyhow::Context as _;
 use control_api::ControlApi;
 use daemon::Daemon;
@@ -222,8 +222,8 @@ impl admission::Visit for AtEngine {
         self.0.answered();
     }
 
-    fn given_up(self: Box<Self>, lease: Lease) {
-        self.0.give_up(Box::new(lease));
+    fn given_up(self: Box<Self>, slot: AbandonedSlot) {
+        self.0.give_up(Box::new(slot));
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken; the core
 //! only keeps it and hands it back with the [`Grant`].
+//!
+//! Every event may free a slot, if only because it notices that a pause is over. Its effects are collected in the
+//! core, and the caller takes them with [`Core::take_effects`] after each event, whatever the event was.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -51,17 +54,27 @@ impl Grant {
     }
 }
 
-/// How the use of a slot ended.
+/// How a request at an endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The endpoint answered.
     Served,
     /// It failed.
     Failed(Failure),
-    /// It had no slot after all, or takes no new work.
-    Refused,
+    /// It had no slot after all, or takes no new work; maybe it said for how long.
+    Refused { pause: Option<Duration> },
     /// Nothing was learnt: the client left.
     Untold,
+}
+
+/// What is to be done after an event, without the lock.
+#[derive(Debug)]
+#[must_use = "a request that is not woken waits beside its slot"]
+pub(crate) struct Effects<W> {
+    /// Waiting requests that have got a slot.
+    pub(crate) granted: Vec<(W, Grant)>,
+    /// Endpoints whose trust has ended or is back.
+    pub(crate) trust_changes: Vec<TrustChange>,
 }
 
 /// What a request is told at once.
@@ -89,10 +102,19 @@ pub(crate) struct Core<W> {
     last_ticket: u64,
     turns: Turns,
     prefixes: PrefixIndex,
-    /// Changes of trust that nobody has been told yet.
-    trust_changes: Vec<TrustChange>,
+    /// What the caller has not taken yet.
+    effects: Effects<W>,
     /// When time alone changes the load of some slot next.
     next_change: Option<Duration>,
+}
+
+impl<W> Default for Effects<W> {
+    fn default() -> Self {
+        Self {
+            granted: Vec::new(),
+            trust_changes: Vec::new(),
+        }
+    }
 }
 
 impl<W> Core<W> {
@@ -107,9 +129,14 @@ impl<W> Core<W> {
             last_ticket: 0,
             turns: Turns::default(),
             prefixes: PrefixIndex::new(),
-            trust_changes: Vec::new(),
+            effects: Effects::default(),
             next_change: None,
         }
+    }
+
+    /// What the events since the last call lead to.
+    pub(crate) fn take_effects(&mut self) -> Effects<W> {
+        std::mem::take(&mut self.effects)
     }
 
     /// A request asks for a slot. `wake` is called only when it has to wait.
@@ -128,17 +155,17 @@ impl<W> Core<W> {
             match self.place(ask.model, ask.wish, ask.tried) {
                 Ok(index) => return Arrival::Granted(self.claim(ask.model, index, ticket, ask.wish, now)),
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
-                    return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model));
+                    return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model, now));
                 }
                 Err(NoPlace::NoneRoutable) if self.is_exhausted(ask) => {
-                    return Arrival::Refused(self.refusal(RefusalReason::Exhausted, ask.model));
+                    return Arrival::Refused(self.refusal(RefusalReason::Exhausted, ask.model, now));
                 }
                 Err(_) => {}
             }
         }
         let line = self.lines.entry(ask.model.to_owned()).or_default();
         if line.waiting(ask.priority) >= self.config.queue_limit && ask.ticket.is_none() {
-            return Arrival::Refused(self.refusal(RefusalReason::QueueFull, ask.model));
+            return Arrival::Refused(self.refusal(RefusalReason::QueueFull, ask.model, now));
         }
         line.insert(
             ask.priority,
@@ -154,31 +181,43 @@ impl<W> Core<W> {
     }
 
     /// A waiting request leaves the line; true when it still stood there.
+    ///
+    /// This frees nothing for others: a request that may go anywhere waits only while no endpoint has a free slot,
+    /// and any other one lets them pass.
     pub(crate) fn leave(&mut self, model: &str, ticket: Ticket) -> bool {
-        let Some(line) = self.lines.get_mut(model) else {
-            return false;
-        };
-        let left = line.remove(ticket).is_some();
-        if line.is_empty() {
-            self.lines.remove(model);
-        }
-        left
+        self.remove(model, ticket).is_some()
     }
 
-    /// Why a request that has waited long enough is not served. A model that was `known` when it came is one that
-    /// somebody will serve again.
-    pub(crate) fn verdict(&mut self, model: &str, wish: &Wish, known: bool, now: Duration) -> Refusal {
+    /// A waiting request has waited long enough: it leaves the line. A model that was `known` when it came is one that
+    /// somebody will serve again. `None`: it does not wait any more, because it was granted a slot, maybe just now.
+    pub(crate) fn expire(
+        &mut self,
+        model: &str,
+        ticket: Ticket,
+        known: bool,
+        now: Duration,
+    ) -> Option<Refusal> {
         self.refresh(now);
-        let reason = match self.place(model, wish, &[]) {
+        let waiter = self.remove(model, ticket)?;
+        let reason = match self.place(model, &waiter.wish, &waiter.tried) {
             Err(NoPlace::UnknownModel) if !known => RefusalReason::UnknownModel,
             Err(NoPlace::UnknownModel | NoPlace::NoneRoutable) => RefusalReason::NoneRoutable,
             Err(NoPlace::Full) | Ok(_) => RefusalReason::QueueFull,
         };
-        self.refusal(reason, model)
+        Some(self.refusal(reason, model, now))
+    }
+
+    fn remove(&mut self, model: &str, ticket: Ticket) -> Option<Waiter<W>> {
+        let line = self.lines.get_mut(model)?;
+        let waiter = line.remove(ticket);
+        if line.is_empty() {
+            self.lines.remove(model);
+        }
+        waiter
     }
 
     /// The control plane has a new table.
-    pub(crate) fn replace_table(&mut self, table: Arc<RoutingTable>, now: Duration) -> Vec<(W, Grant)> {
+    pub(crate) fn replace_table(&mut self, table: Arc<RoutingTable>, now: Duration) {
         let old_table = std::mem::replace(&mut self.table, table);
         let mut known: HashMap<&EndpointKey, Slot> = old_table
             .endpoints()
@@ -200,7 +239,7 @@ impl<W> Core<W> {
                 let was_trusted = slot.health.lost_by().is_none();
                 let slot = slot.carry_over(endpoint, now);
                 if !was_trusted && slot.health.lost_by().is_none() {
-                    self.trust_changes.push(TrustChange {
+                    self.effects.trust_changes.push(TrustChange {
                         endpoint: endpoint.key.clone(),
                         lost_by: None,
                     });
@@ -213,93 +252,79 @@ impl<W> Core<W> {
             .extend(departing.map(|(key, slot)| (key.clone(), slot)));
         self.turns.keep(&self.table);
         self.reload_all(now);
-        self.wake(None, now)
+        self.serve_waiting(None, now);
     }
 
-    /// A slot comes back. `jitter` is a random number from -1 to 1.
-    pub(crate) fn release(
-        &mut self,
-        grant: &Grant,
-        ending: Ending,
-        now: Duration,
-        jitter: f64,
-    ) -> Vec<(W, Grant)> {
-        let Some(endpoint) = grant.endpoint() else {
-            return Vec::new();
-        };
+    /// A request is over, and its slot is free. `jitter` is a random number from -1 to 1.
+    pub(crate) fn release(&mut self, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
         let held = (ending == Ending::Served).then(|| now.saturating_sub(grant.since));
-        let apply = |slot: &mut Slot| {
+        self.update(grant, now, |slot, endpoint| {
             slot.release(held);
-            match ending {
-                Ending::Served => slot.health.succeeded(grant.is_probe),
-                Ending::Failed(failure) => {
-                    slot.health.failed(failure, grant.is_probe, now, jitter);
-                }
-                Ending::Refused => {
-                    slot.refused(endpoint.slots_total, now);
-                    // It answered, if only to refuse: it is not dead.
-                    slot.health.answered(grant.is_probe);
-                }
-                Ending::Untold => slot.health.told_nothing(grant.is_probe, now),
+            judge(slot, endpoint, grant, ending, now, jitter);
+        });
+    }
+
+    /// Nobody waits for a request any more, and its engine may go on with it. What it has shown counts now; its slot
+    /// stays taken until [`Core::reclaim`].
+    pub(crate) fn abandon(&mut self, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
+        self.update(grant, now, |slot, endpoint| {
+            judge(slot, endpoint, grant, ending, now, jitter);
+        });
+    }
+
+    /// The engine is done with an abandoned request: its slot is free, and nothing more is learnt from it.
+    pub(crate) fn reclaim(&mut self, grant: &Grant, now: Duration) {
+        self.update(grant, now, |slot, _| slot.release(None));
+    }
+
+    /// An answer has begun, maybe with the endpoint's `(free, total)` slots.
+    pub(crate) fn answered(&mut self, grant: &Grant, load: Option<(u32, u32)>, now: Duration) {
+        self.update(grant, now, |slot, _| {
+            if let Some((free, total)) = load {
+                slot.observed(free, total, now);
             }
-        };
+            slot.accepted();
+            slot.health.answered(grant.is_probe);
+        });
+    }
+
+    /// Changes what is known of the endpoint that `grant` is for, and serves those who wait for it.
+    fn update(&mut self, grant: &Grant, now: Duration, change: impl FnOnce(&mut Slot, &Endpoint)) {
+        let Some(endpoint) = grant.endpoint() else { return };
         let Some(index) = self.locate(grant, endpoint) else {
             if let Some(slot) = self.departed.get_mut(&endpoint.key) {
                 if slot.counts(endpoint.incarnation) {
-                    apply(slot);
+                    change(slot, endpoint);
                 }
                 if slot.own == 0 {
                     self.departed.remove(&endpoint.key);
                 }
             }
-            return Vec::new();
-        };
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            let before = slot.health.lost_by();
-            apply(slot);
-            let after = slot.health.lost_by();
-            self.note_trust(endpoint, before, after);
-        }
-        self.reload(index, now);
-        self.wake(Some(index), now)
-    }
-
-    /// An answer has begun, maybe with the endpoint's `(free, total)` slots.
-    pub(crate) fn answered(&mut self, grant: &Grant, load: Option<(u32, u32)>, now: Duration) {
-        let Some(endpoint) = grant.endpoint() else { return };
-        let Some(index) = self.locate(grant, endpoint) else {
             return;
         };
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            if let Some((free, total)) = load {
-                slot.observed(free, total, now);
-            }
             let before = slot.health.lost_by();
-            slot.health.answered(grant.is_probe);
+            change(slot, endpoint);
             let after = slot.health.lost_by();
             self.note_trust(endpoint, before, after);
         }
-        self.reload(index, now);
+        if self.reload(index, now) {
+            self.serve_waiting(Some(index), now);
+        }
     }
 
     fn note_trust(&mut self, endpoint: &Endpoint, before: Option<Failure>, after: Option<Failure>) {
         if before.is_some() != after.is_some() {
-            self.trust_changes.push(TrustChange {
+            self.effects.trust_changes.push(TrustChange {
                 endpoint: endpoint.key.clone(),
                 lost_by: after,
             });
         }
     }
 
-    /// What has changed in whom we trust since the last call.
-    pub(crate) fn take_trust_changes(&mut self) -> Vec<TrustChange> {
-        std::mem::take(&mut self.trust_changes)
-    }
-
     /// Time has passed: quarantines and old reports end.
-    pub(crate) fn tick(&mut self, now: Duration) -> Vec<(W, Grant)> {
+    pub(crate) fn tick(&mut self, now: Duration) {
         self.refresh(now);
-        self.wake(None, now)
     }
 
     /// When time alone changes something for those who wait; `None` while nobody waits.
@@ -373,7 +398,10 @@ impl<W> Core<W> {
 
     fn claim(&mut self, model: &str, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
         self.turns.next(model);
-        let is_probe = self.slots.get_mut(index as usize).is_some_and(Slot::claim);
+        let is_probe = self
+            .slots
+            .get_mut(index as usize)
+            .is_some_and(|slot| slot.claim(now));
         if wish.strategy == Strategy::Prefix
             && let Some(summary) = self.table.summaries().get(index as usize)
         {
@@ -407,11 +435,15 @@ impl<W> Core<W> {
             .then_some(index)
     }
 
-    fn reload(&mut self, index: u32, now: Duration) {
-        if let Some(slot) = self.slots.get(index as usize) {
-            self.loads.set(&self.table, index, slot.load(now));
-            self.next_change = self.next_change.into_iter().chain(slot.changes_at(now)).min();
-        }
+    /// Brings the load of one endpoint up to date; true when it may take more than it could before.
+    fn reload(&mut self, index: u32, now: Duration) -> bool {
+        let Some(slot) = self.slots.get(index as usize) else {
+            return false;
+        };
+        let (before, after) = (self.loads.get(index), slot.load(now));
+        self.loads.set(&self.table, index, after);
+        self.next_change = self.next_change.into_iter().chain(slot.changes_at(now)).min();
+        after.used < before.used || (before.quarantined && !after.quarantined)
     }
 
     fn reload_all(&mut self, now: Duration) {
@@ -419,23 +451,26 @@ impl<W> Core<W> {
         self.next_change = self.slots.iter().filter_map(|slot| slot.changes_at(now)).min();
     }
 
-    /// Brings loads up to date where time alone has changed them.
+    /// Brings loads up to date where time alone has changed them, and serves those who wait for that: after this
+    /// nobody else is told to look.
     fn refresh(&mut self, now: Duration) {
         if self.next_change.is_some_and(|at| at <= now) {
             self.reload_all(now);
+            self.serve_waiting(None, now);
         }
     }
 
     /// Gives free slots to those who wait: all lines, or those that `index` can serve, oldest first.
-    fn wake(&mut self, index: Option<u32>, now: Duration) -> Vec<(W, Grant)> {
-        let mut granted = Vec::new();
+    fn serve_waiting(&mut self, index: Option<u32>, now: Duration) {
         if self.lines.is_empty() {
-            return granted;
+            return;
         }
         let mut models: Vec<(Ticket, String)> = self
             .lines
             .iter()
-            .filter(|(model, _)| index.is_none_or(|index| self.table.candidates(model).contains(&index)))
+            .filter(|(model, _)| {
+                index.is_none_or(|index| self.table.candidates(model).binary_search(&index).is_ok())
+            })
             .filter_map(|(model, line)| Some((line.oldest()?, model.clone())))
             .collect();
         // Models that share an endpoint take turns by who came first.
@@ -446,13 +481,12 @@ impl<W> Core<W> {
                     break;
                 };
                 let grant = self.claim(&model, place, ticket, &waiter.wish, now);
-                granted.push((waiter.wake, grant));
+                self.effects.granted.push((waiter.wake, grant));
             }
             if self.lines.get(&model).is_some_and(|line| line.is_empty()) {
                 self.lines.remove(&model);
             }
         }
-        granted
     }
 
     /// The first in the line that can be placed now.
@@ -468,17 +502,18 @@ impl<W> Core<W> {
         None
     }
 
-    fn refusal(&self, reason: RefusalReason, model: &str) -> Refusal {
+    fn refusal(&self, reason: RefusalReason, model: &str, now: Duration) -> Refusal {
         let retry_after = match reason {
-            RefusalReason::QueueFull => Some(self.time_to_a_slot(model)),
+            RefusalReason::QueueFull => Some(self.time_to_a_slot(model, now)),
             RefusalReason::NoneRoutable => Some(self.config.max_wait.max(Duration::from_secs(1))),
             RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => None,
         };
         Refusal { reason, retry_after }
     }
 
-    /// How long the line, one request longer, takes at the speed at which slots were freed lately.
-    fn time_to_a_slot(&self, model: &str) -> Duration {
+    /// How long the line, one request longer, takes at the speed at which slots were freed lately, and not before one
+    /// of the endpoints takes requests again.
+    pub(crate) fn time_to_a_slot(&self, model: &str, now: Duration) -> Duration {
         let waiting = self.lines.get(model).map_or(0, |line| line.len());
         let Some(per_second) = self.slots_per_second(model) else {
             return MAX_RETRY_AFTER;
@@ -488,8 +523,11 @@ impl<W> Core<W> {
             reason = "a queue has far fewer than 2^52 entries"
         )]
         let seconds = (waiting as f64 + 1.0) / per_second;
+        let candidates = self.table.candidates(model).iter();
+        let pauses = candidates.filter_map(|&index| Some(self.slots.get(index as usize)?.paused_for(now)));
         Duration::try_from_secs_f64(seconds)
             .unwrap_or(MAX_RETRY_AFTER)
+            .max(pauses.min().unwrap_or_default())
             .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
     }
 
@@ -511,5 +549,24 @@ impl<W> Core<W> {
             })
             .sum();
         (per_second > 0.0).then_some(per_second)
+    }
+}
+
+/// What the end of a request shows of its endpoint.
+fn judge(slot: &mut Slot, endpoint: &Endpoint, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
+    match ending {
+        Ending::Served => {
+            slot.accepted();
+            slot.health.succeeded(grant.is_probe);
+        }
+        Ending::Failed(failure) => {
+            slot.health.failed(failure, grant.is_probe, now, jitter);
+        }
+        Ending::Refused { pause } => {
+            slot.refused(endpoint, pause, now);
+            // It answered, if only to refuse: it is not dead.
+            slot.health.answered(grant.is_probe);
+        }
+        Ending::Untold => slot.health.told_nothing(grant.is_probe, now),
     }
 }

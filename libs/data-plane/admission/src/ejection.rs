@@ -1,8 +1,9 @@
 //! Whether an endpoint is trusted: the data path ejects first and asks later.
 //!
 //! A refused connection quarantines at once, other failures when there are [`FAILURES_IN_A_ROW`] of them. After
-//! a backoff one request is let through as a probe: success restores trust, failure doubles the backoff. A
-//! heartbeat changes nothing here, because a node that can reach us says nothing about whether we can reach it.
+//! a backoff one request is let through as a probe: success restores trust, failure doubles the backoff. A probe passes
+//! when its answer begins; a long prompt may take minutes until then, so that the next one follows after another
+//! backoff, as if the first had failed. A heartbeat changes nothing here, because a node that can reach us says nothing about whether we can reach it.
 
 use std::time::Duration;
 
@@ -51,11 +52,28 @@ struct Ban {
     backoff: Duration,
 }
 
+impl Ban {
+    /// The next one, after a probe that did not pass.
+    fn longer(self) -> Self {
+        let backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+        Self { backoff, ..self }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Trust {
-    Trusted { failures: u32 },
-    Quarantined { until: Duration, ban: Ban },
-    Probing { ban: Ban },
+    Trusted {
+        failures: u32,
+    },
+    Quarantined {
+        until: Duration,
+        ban: Ban,
+    },
+    /// A probe is out; the next one follows at `until`.
+    Probing {
+        until: Duration,
+        ban: Ban,
+    },
 }
 
 /// What the data path thinks of an endpoint. Times are since an origin of the caller's choice.
@@ -69,20 +87,16 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Whether a request may go there: it is trusted, or it is time for a probe and none is out.
+    /// Whether a request may go there: it is trusted, or it is time for a probe.
     pub(crate) fn admits(&self, now: Duration) -> bool {
-        match self.0 {
-            Trust::Trusted { .. } => true,
-            Trust::Quarantined { until, .. } => now >= until,
-            Trust::Probing { .. } => false,
-        }
+        self.admits_from().is_none_or(|from| now >= from)
     }
 
-    /// When its quarantine ends; `None` when it is trusted or being probed.
-    pub(crate) fn quarantined_until(&self) -> Option<Duration> {
+    /// When it is time for a probe; `None` when it is trusted.
+    pub(crate) fn admits_from(&self) -> Option<Duration> {
         match self.0 {
-            Trust::Quarantined { until, .. } => Some(until),
-            Trust::Trusted { .. } | Trust::Probing { .. } => None,
+            Trust::Trusted { .. } => None,
+            Trust::Quarantined { until, .. } | Trust::Probing { until, .. } => Some(until),
         }
     }
 
@@ -91,7 +105,7 @@ impl Health {
         let (ban, until) = match self.0 {
             Trust::Trusted { .. } => return None,
             Trust::Quarantined { until, ban } => (ban, until),
-            Trust::Probing { ban } => (ban, now),
+            Trust::Probing { ban, .. } => (ban, now),
         };
         Some(Quarantine {
             cause: ban.cause,
@@ -103,17 +117,20 @@ impl Health {
     pub(crate) fn lost_by(&self) -> Option<Failure> {
         match self.0 {
             Trust::Trusted { .. } => None,
-            Trust::Quarantined { ban, .. } | Trust::Probing { ban } => Some(ban.cause),
+            Trust::Quarantined { ban, .. } | Trust::Probing { ban, .. } => Some(ban.cause),
         }
     }
 
     /// A request goes there; true when it is the probe after a quarantine.
-    pub(crate) fn sent(&mut self) -> bool {
-        if let Trust::Quarantined { ban, .. } = self.0 {
-            self.0 = Trust::Probing { ban };
-            return true;
-        }
-        false
+    pub(crate) fn sent(&mut self, now: Duration) -> bool {
+        let ban = match self.0 {
+            Trust::Trusted { .. } => return false,
+            Trust::Quarantined { ban, .. } => ban,
+            Trust::Probing { ban, .. } => ban.longer(),
+        };
+        let until = now + ban.backoff;
+        self.0 = Trust::Probing { until, ban };
+        true
     }
 
     /// An answer has begun. A probe has passed by that; what was failing in the middle of its answers has not
@@ -142,7 +159,7 @@ impl Health {
                 return false;
             }
             (Trust::Trusted { .. }, _) => FIRST_BACKOFF,
-            (Trust::Probing { ban }, _) if is_probe => (ban.backoff * 2).min(LONGEST_BACKOFF),
+            (Trust::Probing { ban, .. }, _) if is_probe => ban.longer().backoff,
             // A request sent before the quarantine: known already.
             (Trust::Quarantined { .. } | Trust::Probing { .. }, _) => return false,
         };
@@ -159,7 +176,7 @@ impl Health {
 
     /// A request ended without telling anything (its client left): if it was the probe, the next one is.
     pub(crate) fn told_nothing(&mut self, is_probe: bool, now: Duration) {
-        if let Trust::Probing { ban } = self.0
+        if let Trust::Probing { ban, .. } = self.0
             && is_probe
         {
             self.0 = Trust::Quarantined { until: now, ban };
@@ -178,7 +195,7 @@ mod tests {
     fn a_refused_connection_ejects_at_once_others_at_the_third_in_a_row() {
         let mut health = Health::default();
         assert!(health.failed(Failure::Unreachable, true, S, 0.0));
-        assert_eq!(health.quarantined_until(), Some(2 * S));
+        assert_eq!(health.admits_from(), Some(2 * S));
 
         let mut health = Health::default();
         assert!(!health.failed(Failure::Broken, true, S, 0.0));
@@ -197,11 +214,11 @@ mod tests {
         let mut health = Health::default();
         health.failed(Failure::Unreachable, true, S, 0.0);
         assert!(!health.admits(S) && health.admits(2 * S));
-        health.sent();
-        assert!(!health.admits(100 * S), "a probe is out");
-        health.told_nothing(true, 3 * S);
-        assert!(health.admits(3 * S), "the probe told nothing");
-        health.sent();
+        health.sent(2 * S);
+        assert!(!health.admits(2 * S), "a probe is out");
+        health.told_nothing(true, 2 * S);
+        assert!(health.admits(2 * S), "the probe told nothing");
+        health.sent(2 * S);
         health.succeeded(true);
         assert_eq!(health.quarantine(3 * S), None);
     }
@@ -214,12 +231,31 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             health.failed(Failure::Unreachable, true, now, 0.0);
-            let until = health.quarantined_until().unwrap();
+            let until = health.admits_from().unwrap();
             waits.push((until - now).as_secs());
             now = until;
-            health.sent();
+            health.sent(now);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    // spec: ADM-14
+    #[test]
+    fn probes_that_are_not_answered_follow_each_other_as_if_they_had_failed() {
+        let mut health = Health::default();
+        health.failed(Failure::Broken, true, S, 0.0);
+        health.failed(Failure::Unreachable, true, S, 0.0);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let now = health.admits_from().unwrap();
+            assert!(health.sent(now));
+            assert!(!health.admits(now), "one at a time");
+            waits.push((health.admits_from().unwrap() - now).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        // The first of them is answered at last.
+        health.answered(true);
+        assert_eq!(health.quarantine(S), None);
     }
 
     #[test]
@@ -227,7 +263,7 @@ mod tests {
         for (jitter, millis) in [(-1.0, 800), (0.0, 1000), (1.0, 1200), (9.0, 1200)] {
             let mut health = Health::default();
             health.failed(Failure::Unreachable, false, Duration::ZERO, jitter);
-            assert_eq!(health.quarantined_until(), Some(Duration::from_millis(millis)));
+            assert_eq!(health.admits_from(), Some(Duration::from_millis(millis)));
         }
     }
 
@@ -237,7 +273,7 @@ mod tests {
         health.failed(Failure::Unreachable, false, S, 0.0);
         for is_probe_out in [false, true] {
             if is_probe_out {
-                assert!(health.sent());
+                assert!(health.sent(2 * S));
             }
             let before = health;
             health.answered(false);

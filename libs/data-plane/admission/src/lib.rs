@@ -24,7 +24,7 @@ pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot,
 pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
 pub use ejection::{Failure, Quarantine, TrustChange};
 pub use metrics::AdmissionMetrics;
-pub use runtime::{Admission, Lease, Outcome, Visit};
+pub use runtime::{AbandonedSlot, Admission, Lease, Outcome, Visit};
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

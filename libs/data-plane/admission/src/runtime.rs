@@ -5,7 +5,7 @@ use std::{
     future::pending,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,8 +31,8 @@ pub trait Visit: Send + Sync {
     /// The engine's answer has begun.
     fn answered(&self);
 
-    /// Nobody waits for the request any more, and the engine may go on with it. Dropping `lease` gives the slot back.
-    fn given_up(self: Box<Self>, lease: Lease);
+    /// Nobody waits for the request any more, and the engine may go on with it. Dropping `slot` gives the slot back.
+    fn given_up(self: Box<Self>, slot: AbandonedSlot);
 }
 
 type Visits = Box<dyn Fn(&Endpoint) -> Option<Box<dyn Visit>> + Send + Sync>;
@@ -56,27 +56,6 @@ struct Shared {
 impl Shared {
     fn now(&self) -> Duration {
         self.origin.elapsed()
-    }
-
-    /// Changes the state, and tells the task that watches the clock when it has to look earlier than it thinks.
-    fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
-        let mut core = self.core.lock();
-        let before = core.next_wakeup();
-        let decided = event(&mut core, self.now());
-        let after = core.next_wakeup();
-        let trust_changes = core.take_trust_changes();
-        drop(core);
-        for change in trust_changes {
-            self.quarantines
-                .fetch_add(u64::from(change.lost_by.is_some()), Ordering::Relaxed);
-            if let Some(tell) = self.trust.get() {
-                tell(change);
-            }
-        }
-        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
-            self.clock_moved.notify_one();
-        }
-        decided
     }
 }
 
@@ -109,7 +88,7 @@ impl Admission {
     /// Follows the routing table and ends quarantines in time, until the sender of `tables` is gone.
     pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>) {
         let table = tables.borrow_and_update().clone();
-        self.change(|core, now| core.replace_table(table, now));
+        self.decide(|core, now| core.replace_table(table, now));
         loop {
             let next = self.0.core.lock().next_wakeup();
             let timer = async {
@@ -124,9 +103,9 @@ impl Admission {
                         return;
                     }
                     let table = tables.borrow_and_update().clone();
-                    self.change(|core, now| core.replace_table(table, now));
+                    self.decide(|core, now| core.replace_table(table, now));
                 }
-                () = timer => self.change(|core, now| core.tick(now)),
+                () = timer => self.decide(Core::tick),
                 () = self.0.clock_moved.notified() => {}
             }
         }
@@ -156,7 +135,7 @@ impl Admission {
         let mut receiver = None;
         let placing = tracing::debug_span!(target: telemetry::REQUEST, "placement");
         let arrival = placing.in_scope(|| {
-            self.0.decide(|core, now| {
+            self.decide(|core, now| {
                 core.arrive(&ask, now, || {
                     let (sender, woken) = oneshot::channel();
                     receiver = Some(woken);
@@ -169,15 +148,15 @@ impl Admission {
             Arrival::Refused(refusal) => return Err(refusal),
             Arrival::Waiting { ticket, known } => (ticket, known),
         };
-        let Some(woken) = receiver else {
-            // The core says "waiting" only after it took a sender.
-            return Err(self
-                .0
-                .core
-                .lock()
-                .verdict(ask.model, ask.wish, known, self.0.now()));
+        // The core says "waiting" only after it took a sender, which it keeps until it grants a slot.
+        let lost = Refusal {
+            reason: RefusalReason::NoneRoutable,
+            retry_after: None,
         };
-        let place = Place {
+        let Some(mut woken) = receiver else {
+            return Err(lost);
+        };
+        let _place = Place {
             admission: self,
             model: ask.model,
             ticket,
@@ -186,15 +165,17 @@ impl Admission {
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         tokio::select! {
             biased;
-            lease = woken => lease.map_err(|_| self.0.core.lock().verdict(ask.model, ask.wish, known, self.0.now())),
-            () = sleep_until(until) => {
-                drop(place);
-                let mut refusal = self.0.core.lock().verdict(ask.model, ask.wish, known, self.0.now());
-                if deadline.is_some_and(|deadline| deadline <= patience) {
-                    refusal = Refusal { reason: RefusalReason::Deadline, retry_after: None };
-                }
-                Err(refusal)
-            }
+            lease = &mut woken => return lease.map_err(|_| lost),
+            () = sleep_until(until) => {}
+        }
+        match self.decide(|core, now| core.expire(ask.model, ticket, known, now)) {
+            // The slot was granted at the last moment, and is on its way here.
+            None => woken.await.map_err(|_| lost),
+            Some(_) if deadline.is_some_and(|deadline| deadline <= patience) => Err(Refusal {
+                reason: RefusalReason::Deadline,
+                retry_after: None,
+            }),
+            Some(refusal) => Err(refusal),
         }
     }
 
@@ -231,7 +212,7 @@ impl Admission {
     /// What a request for `model` that came now would have before it.
     #[must_use]
     pub fn outlook(&self, model: &str, priority: Priority) -> Outlook {
-        self.0.core.lock().outlook(model, priority, self.0.now())
+        self.decide(|core, now| core.outlook(model, priority, now))
     }
 
     /// All slots and lines at this moment.
@@ -240,10 +221,16 @@ impl Admission {
         self.0.core.lock().snapshot(self.0.now())
     }
 
+    /// When a request for `model` that is refused now is worth another try.
+    #[must_use]
+    pub fn retry_after(&self, model: &str) -> Duration {
+        self.0.core.lock().time_to_a_slot(model, self.0.now())
+    }
+
     /// What would happen to a request now, and why; nothing changes by asking.
     #[must_use]
     pub fn explain(&self, model: &str, wish: &Wish) -> Explanation {
-        self.0.core.lock().explain(model, wish, self.0.now())
+        self.decide(|core, now| core.explain(model, wish, now))
     }
 
     /// The quarantine of an endpoint, if it is in one.
@@ -268,16 +255,35 @@ impl Admission {
             grant,
             has_waited,
             outcome: OnceLock::new(),
+            is_done: AtomicBool::new(false),
         }
     }
 
-    /// Changes the state, then wakes those who got a slot by it.
-    fn change(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> Vec<(Wake, Grant)>) {
-        let granted = self.0.decide(event);
-        for (wake, grant) in granted {
+    /// The only way to change the state. Then, without the lock, wakes those who got a slot by it, and the task that
+    /// watches the clock when it has to look earlier than it thinks.
+    fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
+        let mut core = self.0.core.lock();
+        let before = core.next_wakeup();
+        let decided = event(&mut core, self.0.now());
+        let after = core.next_wakeup();
+        let effects = core.take_effects();
+        drop(core);
+        for change in effects.trust_changes {
+            self.0
+                .quarantines
+                .fetch_add(u64::from(change.lost_by.is_some()), Ordering::Relaxed);
+            if let Some(tell) = self.0.trust.get() {
+                tell(change);
+            }
+        }
+        if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+            self.0.clock_moved.notify_one();
+        }
+        for (wake, grant) in effects.granted {
             // Who has just left drops the lease, and the slot goes to the next.
             drop(wake.send(self.lease(grant, true)));
         }
+        decided
     }
 }
 
@@ -290,7 +296,8 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.admission.0.core.lock().leave(self.model, self.ticket);
+        self.admission
+            .decide(|core, _| core.leave(self.model, self.ticket));
     }
 }
 
@@ -302,7 +309,10 @@ pub enum Outcome {
     /// It failed.
     Failed(Failure),
     /// It had no slot after all, or takes no new work. Not a failure, but it is left alone for a moment.
-    Refused,
+    Refused {
+        /// For how long, where it said so.
+        pause: Option<Duration>,
+    },
 }
 
 /// A slot on an endpoint. Dropping it gives the slot back; [`Lease::ended`] says before how it went.
@@ -311,6 +321,8 @@ pub struct Lease {
     grant: Grant,
     has_waited: bool,
     outcome: OnceLock<Outcome>,
+    /// The engine is surely done with the request, whatever the outcome.
+    is_done: AtomicBool,
     /// `None` when nobody looks after it.
     visit: Option<Box<dyn Visit>>,
 }
@@ -342,7 +354,13 @@ impl Lease {
 
     /// Says how the request went; the first word counts. Unsaid means that the client left before anything
     /// was learnt.
+    ///
+    /// With [`Outcome::Served`] it also says that the answer was read to its end, whatever was said before.
     pub fn ended(&self, outcome: Outcome) {
+        // All but a broken answer mean that there is nothing left to do for the engine.
+        if outcome != Outcome::Failed(Failure::Broken) {
+            self.is_done.store(true, Ordering::Relaxed);
+        }
         let _ = self.outcome.set(outcome);
     }
 
@@ -352,15 +370,7 @@ impl Lease {
             visit.answered();
         }
         self.admission
-            .0
             .decide(|core, now| core.answered(&self.grant, load, now));
-    }
-}
-
-impl Lease {
-    /// Whether the engine may still be at it: nobody read its answer to the end.
-    fn may_run_on(&self) -> bool {
-        matches!(self.outcome.get(), None | Some(Outcome::Failed(Failure::Broken)))
     }
 }
 
@@ -376,25 +386,47 @@ impl fmt::Debug for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take()
-            && self.may_run_on()
-        {
-            return visit.given_up(Self {
-                admission: self.admission.clone(),
-                grant: self.grant.clone(),
-                has_waited: self.has_waited,
-                outcome: self.outcome.clone(),
-                visit: None,
-            });
-        }
         let ending = match self.outcome.get() {
             Some(Outcome::Served) => Ending::Served,
             Some(Outcome::Failed(failure)) => Ending::Failed(*failure),
-            Some(Outcome::Refused) => Ending::Refused,
+            Some(Outcome::Refused { pause }) => Ending::Refused { pause: *pause },
             None => Ending::Untold,
         };
         let jitter = fastrand::f64() * 2.0 - 1.0;
-        self.admission
-            .change(|core, now| core.release(&self.grant, ending, now, jitter));
+        match self.visit.take() {
+            Some(visit) if !*self.is_done.get_mut() => {
+                // What the request has shown counts now: the engine may keep its slot for minutes.
+                self.admission
+                    .decide(|core, now| core.abandon(&self.grant, ending, now, jitter));
+                visit.given_up(AbandonedSlot {
+                    admission: self.admission.clone(),
+                    grant: self.grant.clone(),
+                });
+            }
+            _ => self
+                .admission
+                .decide(|core, now| core.release(&self.grant, ending, now, jitter)),
+        }
+    }
+}
+
+/// The slot of a request that nobody waits for any more. Dropping it gives the slot back.
+pub struct AbandonedSlot {
+    admission: Admission,
+    grant: Grant,
+}
+
+impl fmt::Debug for AbandonedSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.grant.endpoint().map(|endpoint| &endpoint.key);
+        f.debug_struct("AbandonedSlot")
+            .field("endpoint", &key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for AbandonedSlot {
+    fn drop(&mut self) {
+        self.admission.decide(|core, now| core.reclaim(&self.grant, now));
     }
 }

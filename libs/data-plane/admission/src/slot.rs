@@ -11,8 +11,15 @@ use crate::ejection::Health;
 /// For how long load that is not ours is believed. Reports come every few seconds and load changes within
 /// milliseconds: an old report must not keep an idle endpoint empty.
 const FOREIGN_LOAD_TTL: Duration = Duration::from_secs(1);
-/// For how long an endpoint that said "busy" is left alone, unless it reports before.
+/// For how long an endpoint that said "busy" is left alone, unless it reports before. Twice as long each time that it
+/// says so again before it has taken a request.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
+/// How often the pause doubles: to 2 s, so that a slot is found soon after it is free.
+const BUSY_DOUBLINGS: u32 = 3;
+/// The longest pause that an engine may ask for: as long as the longest quarantine.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause that is granted to a node. It speaks for one of its engines, and others of the pool may be free.
+const LONGEST_NODE_PAUSE: Duration = Duration::from_secs(2);
 /// How much one service time counts against the mean so far.
 const SERVICE_TIME_WEIGHT: f64 = 0.1;
 
@@ -31,6 +38,11 @@ pub(crate) struct Slot {
     /// Slots that others hold, believed until `foreign_until`.
     foreign: u32,
     foreign_until: Duration,
+    /// It asked to be left alone until then; its reports do not change that.
+    paused_until: Duration,
+    /// How often in a row it has said that it is busy.
+    refusals: u32,
+    total: u32,
     /// Mean time a request holds a slot, in seconds; `None` before the first.
     pub(crate) service_secs: Option<f64>,
     pub(crate) health: Health,
@@ -46,6 +58,9 @@ impl Slot {
             own_peak: 0,
             foreign: 0,
             foreign_until: Duration::ZERO,
+            paused_until: Duration::ZERO,
+            refusals: 0,
+            total: endpoint.slots_total,
             service_secs: None,
             health: Health::default(),
         };
@@ -79,6 +94,7 @@ impl Slot {
 
     /// Takes in what the endpoint last reported, once.
     pub(crate) fn reported(&mut self, endpoint: &Endpoint, now: Duration) {
+        self.total = endpoint.slots_total;
         if self.report == endpoint.report {
             return;
         }
@@ -102,9 +118,28 @@ impl Slot {
         );
     }
 
-    /// It refused a request of ours, which is released already, for want of a slot.
-    pub(crate) fn refused(&mut self, slots_total: u32, now: Duration) {
-        self.believe(slots_total.saturating_sub(self.own), now, BUSY_PAUSE);
+    /// It refused a request of ours, which is released already, for want of a slot. `pause`: it said for how long.
+    pub(crate) fn refused(&mut self, endpoint: &Endpoint, pause: Option<Duration>, now: Duration) {
+        let ttl = BUSY_PAUSE * (1 << self.refusals.min(BUSY_DOUBLINGS));
+        self.refusals = self.refusals.saturating_add(1);
+        self.believe(endpoint.slots_total.saturating_sub(self.own), now, ttl);
+        let longest = match endpoint.hop {
+            Hop::Engine => LONGEST_ASKED_PAUSE,
+            Hop::Node => LONGEST_NODE_PAUSE,
+        };
+        if let Some(pause) = pause {
+            self.paused_until = self.paused_until.max(now + pause.min(longest));
+        }
+    }
+
+    /// It has taken a request.
+    pub(crate) fn accepted(&mut self) {
+        self.refusals = 0;
+    }
+
+    /// How much longer it is to be left alone.
+    pub(crate) fn paused_for(&self, now: Duration) -> Duration {
+        self.paused_until.saturating_sub(now)
     }
 
     fn believe(&mut self, foreign: u32, now: Duration, ttl: Duration) {
@@ -113,10 +148,10 @@ impl Slot {
     }
 
     /// A request of ours goes there; true when it is the probe after a quarantine.
-    pub(crate) fn claim(&mut self) -> bool {
+    pub(crate) fn claim(&mut self, now: Duration) -> bool {
         self.own += 1;
         self.own_peak = self.own_peak.max(self.own);
-        self.health.sent()
+        self.health.sent(now)
     }
 
     /// A request of ours ended after `held`.
@@ -131,8 +166,15 @@ impl Slot {
         }
     }
 
+    /// Slots that are not ours to use, as far as is known. In a pause that is every one that we do not hold.
     pub(crate) fn foreign(&self, now: Duration) -> u32 {
-        if now < self.foreign_until { self.foreign } else { 0 }
+        if now < self.paused_until {
+            self.total.saturating_sub(self.own)
+        } else if now < self.foreign_until {
+            self.foreign
+        } else {
+            0
+        }
     }
 
     pub(crate) fn load(&self, now: Duration) -> Load {
@@ -144,8 +186,14 @@ impl Slot {
 
     /// When time alone will change its load; `None` when nothing is pending.
     pub(crate) fn changes_at(&self, now: Duration) -> Option<Duration> {
-        let foreign = Some(self.foreign_until).filter(|until| *until > now);
-        let health = self.health.quarantined_until().filter(|until| *until > now);
-        foreign.into_iter().chain(health).min()
+        [
+            Some(self.foreign_until),
+            Some(self.paused_until),
+            self.health.admits_from(),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .min()
     }
 }

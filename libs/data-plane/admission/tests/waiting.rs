@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use admission::{Admission, Ask, Config, Failure, Lease, Outcome, Priority, RefusalReason, Visit, Wish};
+use admission::{
+    AbandonedSlot, Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Visit, Wish,
+};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
 use tokio::{sync::watch, time::Instant};
@@ -204,13 +206,13 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
     .await;
 }
 
-struct InCare(tokio::sync::mpsc::UnboundedSender<Lease>);
+struct InCare(tokio::sync::mpsc::UnboundedSender<AbandonedSlot>);
 
 impl Visit for InCare {
     fn answered(&self) {}
 
-    fn given_up(self: Box<Self>, lease: Lease) {
-        drop(self.0.send(lease));
+    fn given_up(self: Box<Self>, slot: AbandonedSlot) {
+        drop(self.0.send(slot));
     }
 }
 
@@ -232,4 +234,83 @@ async fn a_slot_whose_request_was_given_up_stays_taken_until_its_engine_is_done(
         assert!(in_care.is_empty());
     })
     .await;
+}
+
+// spec: ADM-13
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_client_left_makes_room_for_the_next_while_its_engine_goes_on() {
+    with_slots(4, async |admission, _tables| {
+        let (abandoned, mut in_care) = tokio::sync::mpsc::unbounded_channel();
+        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
+        let lease = admission.acquire(ask(), None).await.unwrap();
+        lease.ended(Outcome::Failed(Failure::Unreachable));
+        drop(lease);
+        drop(admission.acquire(ask(), None).await.unwrap());
+        let slot = in_care.recv().await.unwrap();
+        let start = Instant::now();
+        let next = admission.acquire(ask(), None).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        next.answered(None);
+        let status = || admission.snapshot().endpoints[0].clone();
+        assert!(status().quarantine.is_none() && status().in_flight == 2);
+        drop(slot);
+        assert_eq!(status().in_flight, 1);
+    })
+    .await;
+}
+
+// spec: ADM-13
+#[tokio::test(start_paused = true)]
+async fn an_error_that_was_read_to_its_end_needs_no_care() {
+    with_slots(1, async |admission, _tables| {
+        let (abandoned, in_care) = tokio::sync::mpsc::unbounded_channel();
+        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
+        for _ in 0..3 {
+            let lease = admission.acquire(ask(), None).await.unwrap();
+            lease.ended(Outcome::Failed(Failure::Broken));
+            lease.ended(Outcome::Served);
+        }
+        assert!(in_care.is_empty());
+        assert!(
+            admission.snapshot().endpoints[0].quarantine.is_some(),
+            "the first word counts"
+        );
+    })
+    .await;
+}
+
+// spec: ADM-15
+#[tokio::test(start_paused = true)]
+async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run() {
+    let admission = Admission::new(Config::default());
+    let (_tables, table_rx) = watch::channel(table(1));
+    tokio::select! {
+        biased;
+        () = admission.clone().run(table_rx) => panic!("ended although the table's sender lives"),
+        // It has taken in the table, and never runs again.
+        () = tokio::task::yield_now() => {}
+    }
+    let lease = admission.acquire(ask(), None).await.unwrap();
+    lease.ended(Outcome::Failed(Failure::Unreachable));
+    drop(lease);
+    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine ends.
+    let start = Instant::now();
+    let lease = admission.acquire(ask(), None).await.unwrap();
+    assert_eq!(start.elapsed(), Config::default().max_wait);
+    lease.ended(Outcome::Failed(Failure::Unreachable));
+    drop(lease);
+    // The second one comes when the quarantine is over, and the slot goes to the first.
+    let start = Instant::now();
+    let (first, second) = tokio::join!(
+        async {
+            let lease = admission.acquire(ask(), None).await;
+            lease.map(|lease| (lease, start.elapsed()))
+        },
+        async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            admission.acquire(ask(), None).await
+        }
+    );
+    assert_eq!(first.unwrap().1, Duration::from_secs(3));
+    assert_eq!(second.unwrap_err().reason, RefusalReason::QueueFull);
 }

@@ -63,14 +63,11 @@ impl Passing {
                 .filter(|rest| !rest.is_empty());
         }
         let (code, message) = match broken {
-            Some(StreamError::Deadline) => {
-                // The client's own limit says nothing about the engine.
-                lease.ended(Outcome::Served);
-                (
-                    ErrorCode::DeadlineExceeded,
-                    "the request's deadline passed in the middle of the answer",
-                )
-            }
+            // The client's own limit says nothing about the engine, which may go on for a moment: no outcome.
+            Some(StreamError::Deadline) => (
+                ErrorCode::DeadlineExceeded,
+                "the request's deadline passed in the middle of the answer",
+            ),
             Some(StreamError::Stalled(_)) => {
                 lease.ended(Outcome::Failed(Failure::Broken));
                 (

@@ -1,9 +1,12 @@
 //! One try at one endpoint, and what may follow from it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use admission::{Failure, Outcome};
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{
+    HeaderMap, HeaderName, Response, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
 use pool_registry_types::{ErrorCode, headers};
 use routing_table::Hop;
 use stream_proxy::{ForwardError, ProxyBody};
@@ -63,7 +66,9 @@ pub(crate) fn judge(
     match response.status() {
         // The engine's own queue is full: busy is not failure.
         StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
-            outcome: Outcome::Refused,
+            outcome: Outcome::Refused {
+                pause: asked_pause(response.headers(), SystemTime::now()),
+            },
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
         },
         // Nobody asked for another protocol.
@@ -114,8 +119,9 @@ fn judge_refusal(headers: &HeaderMap) -> Attempt {
         .iter()
         .copied()
         .find(|code| code.as_str() == refusal);
+    let pause = asked_pause(headers, SystemTime::now());
     let elsewhere = |code, message| Attempt::Failed {
-        outcome: Outcome::Refused,
+        outcome: Outcome::Refused { pause },
         fault: Fault::new(code, message),
     };
     let broken = |code, message| Attempt::Failed {
@@ -152,6 +158,28 @@ fn judge_refusal(headers: &HeaderMap) -> Attempt {
     }
 }
 
+/// For how long an endpoint asks to be left alone: in milliseconds in the header of nodes, else in whole seconds or as a
+/// date (RFC 9110, 10.2.3). A date counts from the answer's own, where it has one: clocks differ.
+fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // One that is too large for any time is a long time.
+        is_number.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    if let Some(millis) = text(headers::BACKOFF_MS).and_then(number) {
+        return Some(Duration::from_millis(millis));
+    }
+    let after = text(RETRY_AFTER)?;
+    if let Some(seconds) = number(after) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(after).ok()?;
+    let sent = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    // One that has passed already asks for nothing.
+    Some(date.duration_since(sent.unwrap_or(now)).unwrap_or_default())
+}
+
 /// The free and total slots a node tells with its answer.
 pub(crate) fn told_load(headers: &HeaderMap) -> Option<(u32, u32)> {
     let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.parse().ok();
@@ -160,7 +188,56 @@ pub(crate) fn told_load(headers: &HeaderMap) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    // spec: PATH-37
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_in_milliseconds_or_by_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let date = "Sun, 06 Nov 1994 08:50:07 GMT";
+        let secs = |secs| Some(Duration::from_secs(secs));
+        for (pairs, expected) in [
+            (vec![(RETRY_AFTER, "7")], secs(7)),
+            (vec![(RETRY_AFTER, " 0 ")], secs(0)),
+            (vec![(RETRY_AFTER, "99999999999999999999999")], secs(u64::MAX)),
+            (vec![(RETRY_AFTER, date)], secs(30)),
+            (
+                vec![(RETRY_AFTER, date), (DATE, "Sun, 06 Nov 1994 08:50:05 GMT")],
+                secs(2),
+            ),
+            (vec![(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:07 GMT")], secs(0)),
+            (
+                vec![(RETRY_AFTER, "2"), (headers::BACKOFF_MS, "1200")],
+                Some(Duration::from_millis(1200)),
+            ),
+            (vec![(RETRY_AFTER, "-1")], None),
+            (vec![(RETRY_AFTER, "1.5")], None),
+            (vec![(RETRY_AFTER, "soon")], None),
+            (vec![(RETRY_AFTER, "")], None),
+            (vec![], None),
+        ] {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(asked_pause(&headers, now), expected, "{pairs:?}");
+        }
+    }
+
+    // spec: PATH-37
+    #[test]
+    fn a_busy_node_says_for_how_long() {
+        let told = [(headers::REFUSAL, "POOL_BUSY"), (headers::BACKOFF_MS, "1200")];
+        let headers = told.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let Attempt::Failed { outcome, fault } = judge_refusal(&headers.into_iter().collect()) else {
+            panic!("a refusal is no answer");
+        };
+        assert_eq!(fault.code, ErrorCode::QueueFull);
+        let pause = Some(Duration::from_millis(1200));
+        assert_eq!(outcome, Outcome::Refused { pause });
+    }
 
     // spec: PATH-19
     #[test]

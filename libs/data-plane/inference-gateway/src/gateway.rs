@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
@@ -31,7 +31,7 @@ use crate::{
     attempt::{Attempt, NODE_IDLE, judge, told_load},
     budget::RetryBudget,
     dialect::Dialect,
-    journey::Journey,
+    journey::{Journey, Patience},
     models,
     named::{Meant, meant, named_model},
     options::{self, Options},
@@ -210,9 +210,10 @@ impl Gateway {
         record.asked(&model);
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
-        let mut journey = Journey::new(model, wish, priority, deadline);
+        let patience = parts.extensions.get().copied();
+        let patience = patience.map_or(self.0.admission.max_wait(), |Patience(own)| own);
+        let mut journey = Journey::new(model, wish, priority, deadline, patience);
         journey.alias = alias;
-        journey.patience = parts.extensions.get().copied();
         let mut outbound = outbound(parts, body);
         outbound
             .own
@@ -237,13 +238,14 @@ impl Gateway {
                 }
                 Attempt::Failed { outcome, fault } => {
                     lease.ended(outcome);
+                    drop(lease);
                     (outcome, fault)
                 }
                 Attempt::GivenUp(fault) => return Err(journey.ends_with(fault)),
             };
             let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
             if !journey.may_try_again(life, outcome, spend) {
-                return Err(journey.ends_with(fault));
+                return Err(journey.ends_with(self.told_when_to_come_back(fault, &journey.model)));
             }
             record.retried();
             journey.last_fault = Some(fault);
@@ -261,6 +263,17 @@ impl Gateway {
         })
     }
 
+    /// Busy is a reason to come back; the admission knows when.
+    fn told_when_to_come_back(&self, fault: Fault, model: &str) -> Fault {
+        let is_busy = fault.code == ErrorCode::QueueFull;
+        Fault {
+            retry_after: is_busy
+                .then(|| self.0.admission.retry_after(model))
+                .or(fault.retry_after),
+            ..fault
+        }
+    }
+
     async fn slot(&self, journey: &mut Journey) -> Result<Lease, Fault> {
         let asked = Instant::now();
         let ask = Ask {
@@ -270,7 +283,7 @@ impl Gateway {
             tried: &journey.tried,
             ticket: journey.ticket,
         };
-        let patience = journey.patience_left(self.0.admission.max_wait());
+        let patience = journey.patience_left();
         let span =
             tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
         match self
@@ -281,16 +294,11 @@ impl Gateway {
             .await
         {
             Ok(lease) => {
-                let waited = if lease.has_waited() {
-                    asked.elapsed()
-                } else {
-                    Duration::ZERO
-                };
-                journey.found(&lease, waited);
+                journey.found(&lease, asked);
                 Ok(lease)
             }
             Err(refusal) => {
-                journey.queued += asked.elapsed();
+                journey.waited(asked);
                 let fault = match journey.last_fault.take() {
                     Some(fault) if refusal.reason == RefusalReason::Exhausted => fault,
                     _ => reply::refused(&refusal, &journey.model, journey.alias.as_deref()),

@@ -13,9 +13,11 @@ const MAX_TRIES: u32 = 3;
 /// The most endpoints one request finds unreachable before it gives up. A refused connection costs a millisecond,
 /// one that is not answered a second.
 const MAX_UNREACHABLE: u32 = 8;
-/// The most often one request is told that an endpoint is busy after all. Each time that endpoint is left alone for a
-/// quarter of a second, so that the request's patience ends before this; it only bounds the unforeseen.
-const MAX_REFUSALS: u32 = 1000;
+/// How often one request may be told that an endpoint is busy after all, for each second that it may wait: an endpoint
+/// is left alone for a quarter of a second after the first time, and for longer after each further one.
+const REFUSALS_PER_SECOND: u64 = 4;
+/// And in any case: a fleet that another control plane fills refuses more often than a single endpoint.
+const MIN_REFUSALS: u64 = 32;
 
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.
@@ -31,7 +33,8 @@ pub(crate) struct Journey {
     pub(crate) wish: Arc<Wish>,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) patience: Option<Patience>,
+    /// The longest it may wait for a slot, in all its tries together.
+    patience: Duration,
     /// Its place in the order of arrival, once it has one.
     pub(crate) ticket: Option<Ticket>,
     /// Lives of endpoints that failed it.
@@ -39,20 +42,29 @@ pub(crate) struct Journey {
     pub(crate) attempts: u32,
     failures: u32,
     unreachable: u32,
-    refusals: u32,
+    refusals: u64,
+    /// How long it has waited for a slot: in line, and at endpoints that turned out to be busy.
     pub(crate) queued: Duration,
+    /// When it asked for its last slot, and how long it had waited by then.
+    asked: Option<(Instant, Duration)>,
     pub(crate) last_fault: Option<Fault>,
 }
 
 impl Journey {
-    pub(crate) fn new(model: String, wish: Arc<Wish>, priority: Priority, deadline: Option<Instant>) -> Self {
+    pub(crate) fn new(
+        model: String,
+        wish: Arc<Wish>,
+        priority: Priority,
+        deadline: Option<Instant>,
+        patience: Duration,
+    ) -> Self {
         Self {
             model,
             alias: None,
             wish,
             priority,
             deadline,
-            patience: None,
+            patience,
             ticket: None,
             tried: Vec::new(),
             attempts: 0,
@@ -60,15 +72,14 @@ impl Journey {
             unreachable: 0,
             refusals: 0,
             queued: Duration::ZERO,
+            asked: None,
             last_fault: None,
         }
     }
 
-    /// How much longer it may wait, in all its tries together; `longest` when it has no patience of its own.
-    pub(crate) fn patience_left(&self, longest: Duration) -> Duration {
-        self.patience
-            .map_or(longest, |Patience(longest)| longest)
-            .saturating_sub(self.queued)
+    /// How much longer it may wait, in all its tries together.
+    pub(crate) fn patience_left(&self) -> Duration {
+        self.patience.saturating_sub(self.queued)
     }
 
     /// What its client is told when `fault` ends it.
@@ -80,11 +91,25 @@ impl Journey {
         }
     }
 
-    /// A slot was found.
-    pub(crate) fn found(&mut self, lease: &Lease, waited: Duration) {
-        self.queued += waited;
+    /// It got the slot that it asked for at `asked`.
+    pub(crate) fn found(&mut self, lease: &Lease, asked: Instant) {
+        self.asked = Some((asked, self.queued));
+        // Most requests find a slot free. They need no second look at the clock.
+        if lease.has_waited() {
+            self.waited(asked);
+        }
         self.ticket = Some(lease.ticket());
         self.attempts += 1;
+    }
+
+    /// It got no slot since `asked`.
+    pub(crate) fn waited(&mut self, asked: Instant) {
+        self.queued = self.queued.saturating_add(asked.elapsed());
+    }
+
+    fn max_refusals(&self) -> u64 {
+        let by_time = self.patience.as_secs().saturating_mul(REFUSALS_PER_SECOND);
+        by_time.max(MIN_REFUSALS)
     }
 
     /// A try came to nothing. Whether there may be another; `spend` takes one retry from the common budget.
@@ -103,17 +128,42 @@ impl Journey {
                 self.unreachable += 1;
                 self.unreachable < MAX_UNREACHABLE
             }
-            // Somebody else was faster, or the slot was not free yet after all. It stands in line again, at its old
-            // place, for as long as it would have waited anyway.
-            Outcome::Refused => {
+            // The slot was not free after all. The request waits again, at its old place, for what is left of its
+            // time. The time at the busy endpoint counts too: there it waited in a queue that nobody here sees.
+            Outcome::Refused { .. } => {
+                if let Some((asked, before)) = self.asked.take() {
+                    self.queued = before.saturating_add(asked.elapsed());
+                }
                 self.refusals += 1;
-                self.refusals < MAX_REFUSALS
+                self.refusals < self.max_refusals() && !self.patience_left().is_zero()
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
                 self.failures += 1;
                 self.tried.extend(life);
                 self.failures < MAX_TRIES && spend()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: PATH-38
+    #[test]
+    fn an_endless_row_of_refusals_ends() {
+        let busy = Outcome::Refused { pause: None };
+        for (patience, expected) in [(5, 32), (600, 2400)] {
+            let mut journey = Journey::new(
+                "m".into(),
+                Arc::default(),
+                Priority::default(),
+                None,
+                Duration::from_secs(patience),
+            );
+            let tries = (1..).find(|_| !journey.may_try_again(None, busy, || true));
+            assert_eq!(tries, Some(expected), "with {patience} s to wait");
         }
     }
 }

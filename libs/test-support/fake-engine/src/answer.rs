@@ -178,6 +178,21 @@ pub(crate) fn error(status: u16, message: &str) -> Vec<u8> {
     )
 }
 
+/// A refusal, maybe with `Retry-After` in seconds.
+pub(crate) fn refusal(status: u16, retry_after: Option<u32>) -> Vec<u8> {
+    let mut answer = error(status, "refused by script");
+    if let Some(seconds) = retry_after {
+        let field = format!("retry-after: {seconds}\r\n");
+        // Behind the status line.
+        let line = answer
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
+        answer.splice(line..line, field.into_bytes());
+    }
+    answer
+}
+
 fn model(script: &Script) -> &str {
     script.models.first().map_or("tiny", String::as_str)
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, error},
+    answer::{Api, Prepared, STREAM_END, STREAM_HEAD, error, refusal},
     request::{Asked, Request},
     script::{Fault, Plan, SCRIPT_HEADER},
     server::Shared,
@@ -106,7 +106,7 @@ impl Connection {
         let outcome = match (plan.fault, api) {
             (Some(Fault::Refuse(status)), _) => {
                 self.pause(plan.head_delay).await?;
-                self.send_last(&error(status, "refused by script"), &mut running)
+                self.send_last(&refusal(status, plan.retry_after), &mut running)
                     .await?;
                 Outcome::Finished
             }

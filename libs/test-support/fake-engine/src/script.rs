@@ -49,6 +49,8 @@ pub struct Script {
     pub burst: bool,
     /// How it misbehaves.
     pub fault: Option<Fault>,
+    /// The seconds that `Retry-After` of a refusal says.
+    pub retry_after: Option<u32>,
 }
 
 impl Default for Script {
@@ -65,6 +67,7 @@ impl Default for Script {
             token_delay: Duration::ZERO,
             burst: true,
             fault: None,
+            retry_after: None,
         }
     }
 }
@@ -72,7 +75,7 @@ impl Default for Script {
 /// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass unseen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, status=N, silent, cut=N, stall=N, end=N"
+    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, status=N, retry=N, silent, cut=N, stall=N, end=N"
 )]
 pub struct DirectiveError(String);
 
@@ -85,6 +88,7 @@ pub(crate) struct Plan {
     pub(crate) token_delay: Duration,
     pub(crate) burst: bool,
     pub(crate) fault: Option<Fault>,
+    pub(crate) retry_after: Option<u32>,
 }
 
 impl Script {
@@ -100,6 +104,7 @@ impl Script {
             token_delay,
             burst,
             fault,
+            retry_after,
         } = self.plan().with(directives)?;
         self.tokens = tokens;
         self.head_delay = head_delay;
@@ -107,6 +112,7 @@ impl Script {
         self.token_delay = token_delay;
         self.burst = burst;
         self.fault = fault;
+        self.retry_after = retry_after;
         Ok(self)
     }
 
@@ -118,6 +124,7 @@ impl Script {
             token_delay: self.token_delay,
             burst: self.burst,
             fault: self.fault,
+            retry_after: self.retry_after,
         }
     }
 }
@@ -151,6 +158,7 @@ impl Plan {
             "token_ms" => self.token_delay = time,
             "burst" if number <= 1 => self.burst = number == 1,
             "status" => self.fault = Some(Fault::Refuse(u16::try_from(number).ok()?)),
+            "retry" => self.retry_after = Some(number),
             "cut" => self.fault = Some(Fault::Cut(number)),
             "stall" => self.fault = Some(Fault::Stall(number)),
             "end" => self.fault = Some(Fault::EndEarly(number)),

@@ -1,15 +1,17 @@
-//! The core between threads: whatever the order in which they come to the lock, nobody waits for ever, no slot is
-//! given twice, and none is lost.
+//! The core between threads: whatever the order in which they come to the lock, and however late the timer is, nobody
+//! waits for ever, no slot is given twice, and none is lost.
 //!
 //! The threads do what `runtime` does: decide under the lock, then, without it, wake those who were granted a slot.
-//! Shuttle runs them in thousands of orders on a single thread, tells when all of them wait (a lost wake-up), and
-//! prints the schedule of a failure, to be run again.
+//! Time is a number behind the same lock. A clock moves it, past several events at once if need be; a task looks when
+//! something is due, which is as much later as the order has it, or is kept from running for a while. Shuttle runs
+//! them in thousands of orders on a single thread, tells when all of them wait (a lost wake-up), and prints the
+//! schedule of a failure, to be run again.
 
-use routing_table::Availability;
+use routing_table::{Availability, Hop};
 use shuttle::{
+    rand::{Rng as _, thread_rng},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Condvar, Mutex, MutexGuard,
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -22,121 +24,227 @@ use super::{
 use crate::Priority;
 
 /// Runs per test: a second or two in a debug build.
-const ORDERS: usize = 5000;
+const ORDERS: usize = 2000;
 /// How many unlikely switches an order has at most in the tests that look for rare ones. Most known bugs between
 /// threads need two or three.
 const DEPTH: usize = 3;
-const SLOTS: [u32; 2] = [1, 1];
+const SLOTS: [u32; 2] = [1, 2];
+/// How often the clock moves by itself. After that it moves only to where something is due.
+const MOVES: usize = 3;
+/// The most it moves by at a time: past the end of most pauses and of some backoffs.
+const LONGEST_MOVE_MS: u64 = 1500;
+/// A pause that engines ask for here.
+const PAUSE: Duration = Duration::from_millis(400);
 
-/// The shared state, as in `runtime`.
-struct Shared {
-    core: Mutex<Core<Sender<Grant>>>,
+type Wake = Sender<Grant>;
+
+/// What is behind the lock.
+struct State {
+    core: Core<Wake>,
+    now: Duration,
+    /// The task does not run before.
+    task_runs_from: Duration,
     /// Requests that hold a slot, by the index of its endpoint.
-    held: [AtomicUsize; 2],
-    served: AtomicUsize,
-    left: AtomicUsize,
+    held: [u32; 2],
+    /// Requests that are not over.
+    open: usize,
+    served: usize,
+    left: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Time, the state or what is due has changed. In `runtime` that are a timer and a `Notify`.
+    changed: Condvar,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It waits until it is served.
+    Patient,
+    /// It leaves when it has waited for a while.
+    Hasty,
+    /// Its client goes away without a word.
+    Fickle,
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(requests: usize, task_runs_from: Duration) -> Self {
         let mut core = Core::new(Config {
             queue_limit: 16,
             max_wait: S,
             warm_up: Duration::ZERO,
         });
         assert!(
-            core.replace_table(nodes(&Availability::Ready), Duration::ZERO)
+            core.replaced(nodes(&Availability::Ready), Duration::ZERO)
                 .is_empty()
         );
         Self {
-            core: Mutex::new(core),
-            held: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            served: AtomicUsize::new(0),
-            left: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                core,
+                now: Duration::ZERO,
+                task_runs_from,
+                held: [0, 0],
+                open: requests,
+                served: 0,
+                left: 0,
+            }),
+            changed: Condvar::new(),
         }
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
     /// Changes the state, then wakes those who got a slot by it.
-    fn change(&self, event: impl FnOnce(&mut Core<Sender<Grant>>) -> Vec<(Sender<Grant>, Grant)>) {
-        let granted = event(&mut self.core.lock().unwrap());
+    fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
+        let mut state = self.state();
+        let now = state.now;
+        let decided = event(&mut state.core, now);
+        let granted = state.core.take_effects().granted;
+        assert_eq!(state.core.forgotten(now), None, "waits beside a free slot");
+        drop(state);
+        self.changed.notify_all();
         for (wake, grant) in granted {
             if wake.send(grant.clone()).is_err() {
                 // It has just left; the slot goes to the next.
                 self.give_back(&grant);
             }
         }
+        decided
     }
 
     fn give_back(&self, grant: &Grant) {
-        self.change(|core| core.release(grant, Ending::Served, Duration::ZERO, 0.0));
+        self.decide(|core, now| core.release(grant, Ending::Untold, now, 0.0));
     }
 
     /// A request from its arrival to its end.
-    fn serve(&self, number: usize, is_patient: bool) {
-        let (grant, waiting) = self.arrive(number);
-        match (grant, waiting) {
-            (Some(grant), _) => self.work(&grant),
-            (None, Some((ticket, woken))) if is_patient => {
-                let grant = woken.recv().unwrap();
-                assert_eq!(grant.ticket, ticket);
-                self.work(&grant);
-            }
-            (None, Some((ticket, woken))) => self.give_up(ticket, &woken),
-            (None, None) => panic!("neither served nor waiting"),
-        }
-    }
-
-    fn arrive(&self, number: usize) -> (Option<Grant>, Option<(Ticket, Receiver<Grant>)>) {
+    fn serve(&self, number: usize, kind: Kind) {
         let mut receiver = None;
-        let ask = Ask {
-            priority: if number.is_multiple_of(2) {
-                Priority::Interactive
-            } else {
-                Priority::Batch
-            },
-            ..ask("m")
-        };
-        let arrival = self.core.lock().unwrap().arrive(&ask, Duration::ZERO, || {
-            let (sender, woken) = channel();
-            receiver = Some(woken);
-            sender
-        });
-        match arrival {
-            Arrival::Granted(grant) => (Some(grant), None),
-            Arrival::Waiting { ticket, .. } => (None, Some((ticket, receiver.unwrap()))),
-            Arrival::Refused(refusal) => panic!("{refusal}"),
-        }
-    }
-
-    /// Its time is over: it leaves the line, unless it was granted a slot meanwhile.
-    fn give_up(&self, ticket: Ticket, woken: &Receiver<Grant>) {
-        thread::yield_now();
-        let stood_there = self.core.lock().unwrap().leave("m", ticket);
-        if stood_there {
-            self.left.fetch_add(1, Ordering::SeqCst);
+        let priority = if number.is_multiple_of(2) {
+            Priority::Interactive
         } else {
-            let grant = woken.recv().unwrap();
+            Priority::Batch
+        };
+        let ask = Ask { priority, ..ask("m") };
+        let arrival = self.decide(|core, now| {
+            core.arrive(&ask, now, || {
+                let (sender, woken) = channel();
+                receiver = Some(woken);
+                sender
+            })
+        });
+        let grant = match arrival {
+            Arrival::Granted(grant) => Some(grant),
+            Arrival::Waiting { ticket, .. } => self.wait(ticket, &receiver.unwrap(), kind),
+            Arrival::Refused(refusal) => panic!("{refusal}"),
+        };
+        let is_served = grant.is_some();
+        if let Some(grant) = grant {
             self.work(&grant);
         }
+        let mut state = self.state();
+        state.open -= 1;
+        if is_served {
+            state.served += 1;
+        } else {
+            state.left += 1;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, ticket: Ticket, woken: &Receiver<Grant>, kind: Kind) -> Option<Grant> {
+        let is_granted = match kind {
+            Kind::Patient => true,
+            Kind::Hasty => {
+                thread::yield_now();
+                self.decide(|core, now| core.expire("m", ticket, true, now))
+                    .is_none()
+            }
+            Kind::Fickle => {
+                thread::yield_now();
+                !self.decide(|core, _| core.leave("m", ticket))
+            }
+        };
+        is_granted.then(|| {
+            let grant = woken.recv().unwrap();
+            assert_eq!(grant.ticket, ticket);
+            grant
+        })
     }
 
     fn work(&self, grant: &Grant) {
         let place = grant.index as usize;
-        let before = self.held[place].fetch_add(1, Ordering::SeqCst);
-        assert!(before < SLOTS[place] as usize, "a slot was given twice");
+        let mut state = self.state();
+        state.held[place] += 1;
+        assert!(state.held[place] <= SLOTS[place], "a slot was given twice");
+        drop(state);
         thread::yield_now();
-        self.held[place].fetch_sub(1, Ordering::SeqCst);
-        self.served.fetch_add(1, Ordering::SeqCst);
-        self.give_back(grant);
+        match thread_rng().gen_range(0..8) {
+            0 => self.is_over(grant, Ending::Refused { pause: Some(PAUSE) }),
+            1 => self.is_over(grant, Ending::Refused { pause: None }),
+            2 => self.is_over(grant, Ending::Failed(Failure::Unreachable)),
+            // Its client leaves, and the engine keeps the slot.
+            3 | 4 => {
+                self.decide(|core, now| core.abandon(grant, Ending::Untold, now, 0.0));
+                thread::yield_now();
+                self.state().held[place] -= 1;
+                self.decide(|core, now| core.reclaim(grant, now));
+            }
+            _ => {
+                self.decide(|core, now| core.answered(grant, None, now));
+                thread::yield_now();
+                self.is_over(grant, Ending::Served);
+            }
+        }
+    }
+
+    fn is_over(&self, grant: &Grant, ending: Ending) {
+        self.state().held[grant.index as usize] -= 1;
+        self.decide(|core, now| core.release(grant, ending, now, 0.0));
+    }
+
+    /// The task that watches the clock: it looks when something is due, some time.
+    fn run_task(&self) {
+        loop {
+            let mut state = self.state();
+            while !state.is_task_due() {
+                if state.open == 0 {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap();
+            }
+            drop(state);
+            self.decide(Core::tick);
+        }
+    }
+
+    /// Moves time by some steps, and then to where somebody has something to wait for.
+    fn run_clock(&self) {
+        for _ in 0..MOVES {
+            self.state().now += Duration::from_millis(thread_rng().gen_range(1..LONGEST_MOVE_MS));
+            self.changed.notify_all();
+            thread::yield_now();
+        }
+        let mut state = self.state();
+        while state.open > 0 {
+            match state.core.next_wakeup().map(|at| at.max(state.task_runs_from)) {
+                Some(at) if at > state.now => {
+                    state.now = at;
+                    self.changed.notify_all();
+                }
+                _ => state = self.changed.wait(state).unwrap(),
+            }
+        }
     }
 
     fn assert_over(&self, requests: usize) {
-        let (served, left) = (
-            self.served.load(Ordering::SeqCst),
-            self.left.load(Ordering::SeqCst),
-        );
-        assert_eq!(served + left, requests);
-        let snapshot = self.core.lock().unwrap().snapshot(Duration::ZERO);
+        let state = self.state();
+        assert_eq!(state.served + state.left, requests);
+        let snapshot = state.core.snapshot(state.now);
         assert!(snapshot.waiting.is_empty(), "{snapshot:?}");
         assert!(
             snapshot.endpoints.iter().all(|endpoint| endpoint.in_flight == 0),
@@ -145,31 +253,42 @@ impl Shared {
     }
 }
 
+impl State {
+    fn is_task_due(&self) -> bool {
+        self.now >= self.task_runs_from && self.core.next_wakeup().is_some_and(|at| at <= self.now)
+    }
+}
+
 fn nodes(availability: &Availability) -> std::sync::Arc<RoutingTable> {
     let endpoints = ["a", "b"].into_iter().zip(SLOTS).map(|(node, slots)| Endpoint {
         availability: availability.clone(),
+        hop: Hop::Engine,
         ..idle(node, slots)
     });
     table(endpoints.collect())
 }
 
-/// Sends all requests at once, each as patient as is said, while the calling thread does something else.
-fn send(patience: &[bool], meanwhile: impl FnOnce(&Shared)) {
-    let shared = Arc::new(Shared::new());
-    let threads: Vec<_> = patience
+/// Sends all requests at once, while time goes by and the calling thread does something else.
+fn send(kinds: &[Kind], task_runs_from: Duration, meanwhile: impl FnOnce(&Shared)) {
+    let shared = Arc::new(Shared::new(kinds.len(), task_runs_from));
+    let mut threads: Vec<_> = kinds
         .iter()
         .copied()
         .enumerate()
-        .map(|(number, is_patient)| {
+        .map(|(number, kind)| {
             let shared = shared.clone();
-            thread::spawn(move || shared.serve(number, is_patient))
+            thread::spawn(move || shared.serve(number, kind))
         })
         .collect();
+    for actor in [Shared::run_task, Shared::run_clock] {
+        let shared = shared.clone();
+        threads.push(thread::spawn(move || actor(&shared)));
+    }
     meanwhile(&shared);
     for thread in threads {
         thread.join().unwrap();
     }
-    shared.assert_over(patience.len());
+    shared.assert_over(kinds.len());
 }
 
 /// Half of the orders at random, half of those with few switches.
@@ -181,22 +300,43 @@ fn in_many_orders(test: impl Fn() + Send + Sync + Copy + 'static) {
 // spec: ADM-11
 #[test]
 fn every_request_is_served_and_no_slot_is_given_twice() {
-    in_many_orders(|| send(&[true; 5], |_| {}));
+    in_many_orders(|| send(&[Kind::Patient; 6], Duration::ZERO, |_| {}));
 }
 
 // spec: ADM-4, ADM-11
 #[test]
 fn leaving_just_when_the_turn_comes_loses_no_slot() {
-    in_many_orders(|| send(&[true, false, true, false, true], |_| {}));
+    use Kind::{Fickle, Hasty, Patient};
+    in_many_orders(|| {
+        send(
+            &[Patient, Hasty, Patient, Fickle, Patient, Hasty],
+            Duration::ZERO,
+            |_| {},
+        );
+    });
+}
+
+// spec: ADM-11, ADM-15
+#[test]
+fn a_task_that_does_not_run_for_a_while_makes_nobody_wait_for_ever() {
+    use Kind::{Hasty, Patient};
+    in_many_orders(|| {
+        send(
+            &[Patient, Patient, Hasty, Patient, Patient, Patient],
+            30 * S,
+            |_| {},
+        );
+    });
 }
 
 // spec: ADM-11
 #[test]
 fn who_waits_for_nodes_to_come_back_is_woken() {
+    use Kind::{Fickle, Patient};
     in_many_orders(|| {
-        send(&[true, true, false, true], |shared| {
+        send(&[Patient, Patient, Fickle, Patient], Duration::ZERO, |shared| {
             for availability in [Availability::Draining, Availability::Ready] {
-                shared.change(|core| core.replace_table(nodes(&availability), Duration::ZERO));
+                shared.decide(|core, now| core.replace_table(nodes(&availability), now));
                 thread::yield_now();
             }
         });

@@ -48,8 +48,64 @@ pub(super) fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
         warm_up: Duration::ZERO,
     };
     let mut core = Core::new(config);
-    assert!(core.replace_table(table(endpoints), Duration::ZERO).is_empty());
+    assert!(core.replaced(table(endpoints), Duration::ZERO).is_empty());
     core
+}
+
+/// Busy, without a word on for how long.
+const BUSY: Ending = Ending::Refused { pause: None };
+
+/// Events, and who got a slot by them.
+impl<W> Core<W> {
+    pub(super) fn granted(&mut self) -> Vec<(W, Grant)> {
+        self.take_effects().granted
+    }
+
+    pub(super) fn released(&mut self, grant: &Grant, ending: Ending, now: Duration) -> Vec<(W, Grant)> {
+        self.release(grant, ending, now, 0.0);
+        self.granted()
+    }
+
+    pub(super) fn ticked(&mut self, now: Duration) -> Vec<(W, Grant)> {
+        self.tick(now);
+        self.granted()
+    }
+
+    fn ticked_at_wakeup(&mut self) -> Vec<(W, Grant)> {
+        let now = self.next_wakeup().unwrap();
+        self.ticked(now)
+    }
+
+    /// Whether a request could be served by what the slots say now, whatever was worked out of them before.
+    pub(super) fn has_place(
+        &self,
+        model: &str,
+        wish: &Wish,
+        tried: &[(EndpointKey, u64)],
+        now: Duration,
+    ) -> bool {
+        let loads = Loads::new(&self.table, self.slots.iter().map(|slot| slot.load(now)));
+        let tried = self.tried_indices(tried);
+        placement::choose(&self.table, &loads, &self.question(model, wish, &tried, None)).is_ok()
+    }
+
+    /// One that waits beside a free slot although the task that watches the clock has no reason to look.
+    pub(super) fn forgotten(&self, now: Duration) -> Option<Ticket> {
+        if self.next_wakeup().is_some_and(|at| at <= now) {
+            return None;
+        }
+        self.lines.iter().find_map(|(model, line)| {
+            let mut waiting = line.in_order();
+            let (ticket, _) =
+                waiting.find(|(_, waiter)| self.has_place(model, &waiter.wish, &waiter.tried, now))?;
+            Some(ticket)
+        })
+    }
+
+    pub(super) fn replaced(&mut self, table: Arc<RoutingTable>, now: Duration) -> Vec<(W, Grant)> {
+        self.replace_table(table, now);
+        self.granted()
+    }
 }
 
 static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
@@ -101,9 +157,9 @@ fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
     for waiter in 1..=3 {
         waits(core.arrive(&ask("m"), MS, || waiter));
     }
-    let woken = core.release(&first, Ending::Served, 2 * MS, 0.0);
+    let woken = core.released(&first, Ending::Served, 2 * MS);
     assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [1]);
-    let woken = core.release(&woken[0].1, Ending::Served, 3 * MS, 0.0);
+    let woken = core.released(&woken[0].1, Ending::Served, 3 * MS);
     assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [2]);
 }
 
@@ -114,7 +170,7 @@ fn nobody_overtakes() {
     let first = take(&mut core, MS);
     let ticket = waits(core.arrive(&ask("m"), MS, || 1));
     assert_eq!(core.ahead_of("m", ticket), 0);
-    let woken = core.release(&first, Ending::Served, MS, 0.0);
+    let woken = core.released(&first, Ending::Served, MS);
     // The slot was given to the waiter in the same breath: a newcomer finds it taken.
     waits(core.arrive(&ask("m"), MS, || 2));
     drop(woken);
@@ -128,7 +184,7 @@ fn who_leaves_the_line_is_not_woken() {
     waits(core.arrive(&ask("m"), MS, || 2));
     assert!(core.leave("m", ticket));
     assert!(!core.leave("m", ticket));
-    assert_eq!(core.release(&first, Ending::Served, MS, 0.0)[0].0, 2);
+    assert_eq!(core.released(&first, Ending::Served, MS)[0].0, 2);
 }
 
 // spec: ADM-2
@@ -138,7 +194,7 @@ fn a_full_line_is_told_when_to_come_back() {
     // Two requests of 4 s each are finished: two slots free one request every 2 s.
     for _ in 0..2 {
         let grant = take(&mut core, Duration::ZERO);
-        core.release(&grant, Ending::Served, 4 * S, 0.0);
+        core.released(&grant, Ending::Served, 4 * S);
     }
     let held = [take(&mut core, 4 * S), take(&mut core, 4 * S)];
     for waiter in 0..4 {
@@ -166,7 +222,7 @@ fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
     };
     let mut core = Core::new(config);
     waits(core.arrive(&ask("m"), S, || 1));
-    assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+    assert_eq!(core.replaced(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
     assert_eq!(
         refused(core.arrive(&ask("x"), 10 * S, || 2)).reason,
         RefusalReason::UnknownModel
@@ -181,12 +237,13 @@ fn a_model_whose_nodes_are_away_is_waited_for() {
         ..idle("a", 1)
     };
     let mut core = core(vec![away]);
+    let in_vain = waits(core.arrive(&ask("m"), S, || 0));
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(
-        core.verdict("m", &ANYWHERE, true, S).reason,
+        core.expire("m", in_vain, true, S).unwrap().reason,
         RefusalReason::NoneRoutable
     );
-    assert_eq!(core.replace_table(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+    assert_eq!(core.replaced(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
 }
 
 #[test]
@@ -198,7 +255,7 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
     waits(core.arrive(&ask("m"), MS, || 1));
     let tried = [(on_a.endpoint().unwrap().key.clone(), 1)];
     let ticket = on_a.ticket;
-    let woken = core.release(&on_a, Ending::Failed(Failure::Broken), MS, 0.0);
+    let woken = core.released(&on_a, Ending::Failed(Failure::Broken), MS);
     assert_eq!((woken[0].0, node(&woken[0].1)), (1, "a"));
     // The failed one came before the others and may not go to a: it waits for b, ahead of a newcomer.
     waits(core.arrive(&ask("m"), MS, || 2));
@@ -208,7 +265,7 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
         ..ask("m")
     };
     assert_eq!(waits(core.arrive(&again, MS, || 3)), ticket);
-    let woken = core.release(&on_b, Ending::Served, MS, 0.0);
+    let woken = core.released(&on_b, Ending::Served, MS);
     assert_eq!((woken[0].0, node(&woken[0].1)), (3, "b"));
 }
 
@@ -217,7 +274,7 @@ fn a_retry_with_nowhere_left_to_go_does_not_wait() {
     let mut core = core(vec![idle("a", 1)]);
     let grant = take(&mut core, MS);
     let tried = [(grant.endpoint().unwrap().key.clone(), 1)];
-    core.release(&grant, Ending::Failed(Failure::Broken), MS, 0.0);
+    core.released(&grant, Ending::Failed(Failure::Broken), MS);
     let again = Ask {
         tried: &tried,
         ticket: Some(grant.ticket),
@@ -239,7 +296,7 @@ fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
     let mut ask = ask("m");
     ask.wish = &pinned;
     let first = granted(core.arrive(&ask, MS, || 1));
-    core.release(&first, Ending::Failed(Failure::Broken), MS, 0.0);
+    core.released(&first, Ending::Failed(Failure::Broken), MS);
     let tried = [(first.endpoint().unwrap().key.clone(), 1)];
     ask.tried = &tried;
     ask.ticket = Some(first.ticket);
@@ -251,12 +308,12 @@ fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
 fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
     let mut core = core(vec![idle("a", 4)]);
     let grant = take(&mut core, S);
-    core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
+    core.released(&grant, Ending::Failed(Failure::Unreachable), S);
     waits(core.arrive(&ask("m"), S, || 1));
     waits(core.arrive(&ask("m"), S, || 2));
     assert_eq!(core.next_wakeup(), Some(2 * S));
-    assert!(core.tick(2 * S - MS).is_empty());
-    let probe = core.tick(2 * S);
+    assert!(core.ticked(2 * S - MS).is_empty());
+    let probe = core.ticked(2 * S);
     assert_eq!(
         probe.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
         [1],
@@ -264,10 +321,10 @@ fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
     );
     // Its report says that it is well; that alone opens nothing.
     assert!(
-        core.replace_table(table(vec![endpoint("a", 4, 2, 4)]), 2 * S)
+        core.replaced(table(vec![endpoint("a", 4, 2, 4)]), 2 * S)
             .is_empty()
     );
-    let woken = core.release(&probe[0].1, Ending::Served, 3 * S, 0.0);
+    let woken = core.released(&probe[0].1, Ending::Served, 3 * S);
     assert_eq!(woken[0].0, 2);
 }
 
@@ -275,7 +332,7 @@ fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
 fn a_probe_passes_when_its_answer_begins() {
     let mut core = core(vec![idle("a", 4)]);
     let grant = take(&mut core, S);
-    core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
+    core.released(&grant, Ending::Failed(Failure::Unreachable), S);
     let probe = granted(core.arrive(&ask("m"), 3 * S, || 1));
     core.answered(&probe, Some((3, 4)), 3 * S);
     take(&mut core, 3 * S);
@@ -291,25 +348,25 @@ fn a_new_life_starts_fresh() {
         incarnation: 2,
         ..idle("a", 1)
     };
-    let woken = core.replace_table(table(vec![reborn]), S);
+    let woken = core.replaced(table(vec![reborn]), S);
     assert_eq!(woken[0].0, 1);
     // The old life's slot coming back frees nothing in the new one.
     waits(core.arrive(&ask("m"), S, || 2));
     assert!(
-        core.release(&old, Ending::Failed(Failure::Unreachable), S, 0.0)
+        core.released(&old, Ending::Failed(Failure::Unreachable), S)
             .is_empty()
     );
-    assert_eq!(core.release(&woken[0].1, Ending::Served, S, 0.0)[0].0, 2);
+    assert_eq!(core.released(&woken[0].1, Ending::Served, S)[0].0, 2);
 }
 
 #[test]
 fn slots_are_remembered_while_an_endpoint_is_away() {
     let mut core = core(vec![idle("a", 1)]);
     let held = take(&mut core, S);
-    core.replace_table(table(vec![]), S);
-    core.replace_table(table(vec![idle("a", 1)]), S);
+    core.replaced(table(vec![]), S);
+    core.replaced(table(vec![idle("a", 1)]), S);
     waits(core.arrive(&ask("m"), S, || 1));
-    assert_eq!(core.release(&held, Ending::Served, S, 0.0)[0].0, 1);
+    assert_eq!(core.released(&held, Ending::Served, S)[0].0, 1);
 }
 
 // spec: ADM-9
@@ -318,10 +375,10 @@ fn load_of_others_counts_until_it_is_old() {
     let mut core = core(vec![idle("a", 4)]);
     let _own = take(&mut core, S);
     // It says that none is free: three are held by others.
-    core.replace_table(table(vec![endpoint("a", 4, 2, 0)]), S);
+    core.replaced(table(vec![endpoint("a", 4, 2, 0)]), S);
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(
-        core.tick(2 * S)[0].0,
+        core.ticked(2 * S)[0].0,
         1,
         "an old report does not keep an endpoint idle"
     );
@@ -333,10 +390,10 @@ fn a_report_that_counts_our_finished_requests_is_seen_through() {
     let mut core = core(vec![idle("a", 2)]);
     let grants = [take(&mut core, S), take(&mut core, S)];
     for grant in &grants {
-        core.release(grant, Ending::Served, S, 0.0);
+        core.released(grant, Ending::Served, S);
     }
     // Written while both ran, read when both are done.
-    core.replace_table(table(vec![endpoint("a", 2, 2, 0)]), S);
+    core.replaced(table(vec![endpoint("a", 2, 2, 0)]), S);
     take(&mut core, S);
 }
 
@@ -345,10 +402,10 @@ fn a_report_that_counts_our_finished_requests_is_seen_through() {
 fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
     let mut core = core(vec![idle("a", 4)]);
     let grant = take(&mut core, S);
-    core.release(&grant, Ending::Refused, S, 0.0);
+    core.released(&grant, BUSY, S);
     assert!(core.snapshot(S).endpoints[0].quarantine.is_none());
     waits(core.arrive(&ask("m"), S, || 1));
-    assert_eq!(core.tick(core.next_wakeup().unwrap())[0].0, 1);
+    assert_eq!(core.ticked_at_wakeup()[0].0, 1);
 }
 
 // spec: ADM-12
@@ -368,7 +425,7 @@ fn batch_work_waits_for_people_but_not_for_ever() {
         waits(core.arrive(&ask("m"), MS, || waiter));
     }
     let mut order = Vec::new();
-    while let Some((waiter, grant)) = core.release(&held, Ending::Served, MS, 0.0).pop() {
+    while let Some((waiter, grant)) = core.released(&held, Ending::Served, MS).pop() {
         order.push(waiter);
         held = grant;
     }
@@ -393,7 +450,7 @@ fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
     );
     let person = waits(core.arrive(&ask("m"), MS, || 10));
     assert_eq!(core.ahead_of("m", person), 0);
-    assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 10);
+    assert_eq!(core.released(&held, Ending::Served, MS)[0].0, 10);
 }
 
 // spec: PLACE-10
@@ -423,8 +480,8 @@ fn who_waits_for_one_node_stands_in_nobodys_way() {
     let on_b = take(&mut core, MS);
     assert_eq!((node(&on_a), node(&on_b)), ("a", "b"));
     waits(core.arrive(&ask("m"), MS, || 2));
-    assert_eq!(core.release(&on_b, Ending::Served, MS, 0.0)[0].0, 2);
-    assert_eq!(core.release(&on_a, Ending::Served, MS, 0.0)[0].0, 1);
+    assert_eq!(core.released(&on_b, Ending::Served, MS)[0].0, 2);
+    assert_eq!(core.released(&on_a, Ending::Served, MS)[0].0, 1);
 }
 
 // spec: PLACE-9
@@ -541,7 +598,7 @@ fn an_endpoint_whose_answers_all_break_is_ejected() {
     for _ in 0..3 {
         let grant = take(&mut core, MS);
         core.answered(&grant, None, MS);
-        core.release(&grant, Ending::Failed(Failure::Broken), MS, 0.0);
+        core.released(&grant, Ending::Failed(Failure::Broken), MS);
     }
     assert!(core.snapshot(MS).endpoints[0].quarantine.is_some());
 }
@@ -550,7 +607,7 @@ fn an_endpoint_whose_answers_all_break_is_ejected() {
 fn a_refusal_fills_the_endpoint_and_not_more() {
     let mut core = core(vec![idle("a", 4)]);
     let grants: Vec<_> = (0..3).map(|_| take(&mut core, MS)).collect();
-    core.release(&grants[0], Ending::Refused, MS, 0.0);
+    core.released(&grants[0], BUSY, MS);
     let status = core.snapshot(MS).endpoints[0].clone();
     assert_eq!((status.in_flight, status.foreign), (2, 2));
 }
@@ -564,10 +621,10 @@ fn an_engine_whose_handoff_is_written_anew_is_still_as_busy() {
     };
     let mut core = core(vec![engine(1)]);
     let held = take(&mut core, MS);
-    core.replace_table(table(vec![]), MS);
-    core.replace_table(table(vec![engine(2)]), MS);
+    core.replaced(table(vec![]), MS);
+    core.replaced(table(vec![engine(2)]), MS);
     waits(core.arrive(&ask("m"), MS, || 7));
-    assert_eq!(core.release(&held, Ending::Served, MS, 0.0)[0].0, 7);
+    assert_eq!(core.released(&held, Ending::Served, MS)[0].0, 7);
 }
 
 #[test]
@@ -576,27 +633,30 @@ fn only_the_probe_speaks_for_itself() {
     let mut core = core(vec![idle("a", 4)]);
     let (old, older) = (take(&mut core, MS), take(&mut core, MS));
     let failed = take(&mut core, MS);
-    core.release(&failed, Ending::Failed(Failure::Unreachable), MS, 0.0);
+    core.released(&failed, Ending::Failed(Failure::Unreachable), MS);
     let probe = take(&mut core, 2 * S);
     // Streams begun before the quarantine end, one well and one not, while the probe is still out.
-    core.release(&old, Ending::Served, 2 * S, 0.0);
+    core.released(&old, Ending::Served, 2 * S);
     assert!(quarantined(&core));
-    core.release(&older, Ending::Failed(Failure::Broken), 2 * S, 0.0);
+    core.released(&older, Ending::Failed(Failure::Broken), 2 * S);
     core.answered(&probe, None, 2 * S);
     assert!(!quarantined(&core));
 }
 
 #[test]
 fn a_model_that_was_known_is_unavailable_not_unheard_of() {
-    let mut core = core(vec![]);
-    assert_eq!(
-        core.verdict("m", &ANYWHERE, true, S).reason,
-        RefusalReason::NoneRoutable
-    );
-    assert_eq!(
-        core.verdict("m", &ANYWHERE, false, S).reason,
-        RefusalReason::UnknownModel
-    );
+    let config = Config {
+        warm_up: 10 * S,
+        ..Config::default()
+    };
+    let mut core: Core<u32> = Core::new(config);
+    for (known, reason) in [
+        (true, RefusalReason::NoneRoutable),
+        (false, RefusalReason::UnknownModel),
+    ] {
+        let ticket = waits(core.arrive(&ask("m"), S, || 1));
+        assert_eq!(core.expire("m", ticket, known, 6 * S).unwrap().reason, reason);
+    }
 }
 
 #[test]
@@ -611,11 +671,189 @@ fn requests_are_counted_where_they_run_also_when_that_has_left_the_table() {
         availability: Availability::Draining,
         ..idle("a", 4)
     };
-    core.replace_table(table(vec![drained]), MS);
-    core.release(&first, Ending::Served, MS, 0.0);
+    core.replaced(table(vec![drained]), MS);
+    core.released(&first, Ending::Served, MS);
     assert_eq!(core.in_flight_at(&key), Some(1));
-    core.replace_table(table(vec![]), MS);
+    core.replaced(table(vec![]), MS);
     assert_eq!(core.in_flight_at(&key), Some(1));
-    core.release(&second, Ending::Served, MS, 0.0);
+    core.released(&second, Ending::Served, MS);
     assert_eq!(core.in_flight_at(&key), None);
+}
+
+/// One endpoint with four slots, in quarantine until 2 s by a connection that was refused at 1 s.
+fn quarantined() -> Core<u32> {
+    let mut core = core(vec![idle("a", 4)]);
+    let grant = take(&mut core, S);
+    core.released(&grant, Ending::Failed(Failure::Unreachable), S);
+    core
+}
+
+fn waiters(granted: &[(u32, Grant)]) -> Vec<u32> {
+    granted.iter().map(|(waiter, _)| *waiter).collect()
+}
+
+// spec: ADM-13
+#[test]
+fn an_abandoned_probe_makes_room_for_the_next_before_its_slot_comes_back() {
+    let mut core = quarantined();
+    let probe = take(&mut core, 2 * S);
+    waits(core.arrive(&ask("m"), 2 * S, || 1));
+    core.abandon(&probe, Ending::Untold, 2 * S, 0.0);
+    let next = core.granted();
+    assert_eq!(waiters(&next), [1]);
+    assert!(next[0].1.is_probe);
+    assert_eq!(
+        core.snapshot(2 * S).endpoints[0].in_flight,
+        2,
+        "its slot stays taken"
+    );
+    // The slot comes back in the middle of the next probe, and says nothing about it.
+    waits(core.arrive(&ask("m"), 2 * S, || 2));
+    core.reclaim(&probe, 2 * S);
+    assert!(core.granted().is_empty(), "the second probe is still out");
+    core.answered(&next[0].1, None, 2 * S);
+    assert_eq!(waiters(&core.granted()), [2]);
+    assert_eq!(core.snapshot(2 * S).endpoints[0].in_flight, 2);
+}
+
+// spec: ADM-13
+#[test]
+fn a_failure_counts_when_it_is_seen_and_not_when_the_engine_lets_go_of_the_slot() {
+    let mut core = core(vec![idle("a", 4)]);
+    let broken: Vec<_> = (0..3).map(|_| take(&mut core, MS)).collect();
+    for grant in &broken {
+        core.abandon(grant, Ending::Failed(Failure::Broken), MS, 0.0);
+    }
+    let changes = core.take_effects().trust_changes;
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].lost_by, Some(Failure::Broken));
+    for grant in &broken {
+        core.reclaim(grant, MS);
+    }
+    let status = core.snapshot(MS).endpoints[0].clone();
+    assert!(status.in_flight == 0 && status.quarantine.is_some());
+    assert!(core.take_effects().trust_changes.is_empty(), "counted once");
+}
+
+// spec: ADM-14
+#[test]
+fn a_probe_with_a_long_prompt_does_not_keep_the_others_away() {
+    let mut core = quarantined();
+    let slow = take(&mut core, 2 * S);
+    waits(core.arrive(&ask("m"), 2 * S, || 1));
+    waits(core.arrive(&ask("m"), 2 * S, || 2));
+    assert_eq!(core.next_wakeup(), Some(3 * S), "the time of the first backoff");
+    let second = core.ticked(3 * S);
+    assert_eq!(waiters(&second), [1], "one probe at a time");
+    // Its short prompt is answered at once, and that is proof enough.
+    core.answered(&second[0].1, None, 3 * S);
+    assert_eq!(waiters(&core.granted()), [2]);
+    assert!(core.snapshot(3 * S).endpoints[0].quarantine.is_none());
+    // What becomes of the first is one failure among others.
+    core.released(&slow, Ending::Failed(Failure::Broken), 4 * S);
+    assert!(core.snapshot(4 * S).endpoints[0].quarantine.is_none());
+}
+
+// spec: ADM-15
+#[test]
+fn whoever_notices_that_a_pause_is_over_serves_those_who_waited_for_it() {
+    type Notices = fn(&mut Core<u32>, Ticket);
+    let notices: [(&str, Notices); 5] = [
+        ("arrival", |core, _| {
+            waits(core.arrive(&ask("m"), 2 * S, || 9));
+        }),
+        ("outlook", |core, _| {
+            assert!(!core.outlook("m", Priority::Interactive, 2 * S).is_free);
+        }),
+        ("explain", |core, _| {
+            core.explain("m", &ANYWHERE, 2 * S);
+        }),
+        ("end of its wait", |core, ticket| {
+            assert_eq!(core.expire("m", ticket, true, 2 * S), None);
+        }),
+        ("tick", |core, _| core.tick(2 * S)),
+    ];
+    for (name, notice) in notices {
+        let mut core = quarantined();
+        let ticket = waits(core.arrive(&ask("m"), S, || 1));
+        notice(&mut core, ticket);
+        assert_eq!(waiters(&core.granted()), [1], "{name}");
+    }
+}
+
+// spec: ADM-15
+#[test]
+fn an_answer_that_ends_a_quarantine_serves_those_who_wait() {
+    let mut core = quarantined();
+    let probe = take(&mut core, 2 * S);
+    for waiter in 1..=4 {
+        waits(core.arrive(&ask("m"), 2 * S, || waiter));
+    }
+    core.answered(&probe, None, 2 * S);
+    assert_eq!(
+        waiters(&core.granted()),
+        [1, 2, 3],
+        "three slots are free beside the probe's"
+    );
+}
+
+// spec: ADM-16
+#[test]
+fn an_engine_that_says_for_how_long_it_is_busy_is_left_alone_for_so_long() {
+    let engine = |report| Endpoint {
+        hop: Hop::Engine,
+        ..endpoint("a", 4, report, 4)
+    };
+    for (asked, granted) in [(3 * S, 3 * S), (3600 * S, 60 * S), (Duration::MAX, 60 * S)] {
+        let mut core = core(vec![engine(1)]);
+        let grant = take(&mut core, S);
+        core.released(&grant, Ending::Refused { pause: Some(asked) }, S);
+        let ticket = waits(core.arrive(&ask("m"), S, || 1));
+        assert!(core.ticked(2 * S).is_empty());
+        // Its report says that all slots are free. That is not what it said to us.
+        assert!(core.replaced(table(vec![engine(2)]), 3 * S).is_empty());
+        let pause = granted.saturating_sub(2 * S);
+        assert_eq!(core.next_wakeup(), Some(3 * S + pause));
+        // Who gives up meanwhile is told to come back when the pause is over.
+        let refusal = core.expire("m", ticket, true, 3 * S).unwrap();
+        assert_eq!(refusal.reason, RefusalReason::QueueFull);
+        assert_eq!(refusal.retry_after, Some(pause.max(S)));
+        waits(core.arrive(&ask("m"), 3 * S, || 2));
+        assert_eq!(waiters(&core.ticked(3 * S + pause)), [2]);
+    }
+}
+
+// spec: ADM-16
+#[test]
+fn a_node_that_says_so_for_one_of_its_engines_is_left_alone_for_two_seconds_at_most() {
+    let mut core = core(vec![idle("a", 4)]);
+    let grant = take(&mut core, S);
+    let pause = Some(3600 * S);
+    core.released(&grant, Ending::Refused { pause }, S);
+    waits(core.arrive(&ask("m"), S, || 1));
+    assert!(core.ticked(3 * S - MS).is_empty());
+    assert_eq!(waiters(&core.ticked(3 * S)), [1]);
+}
+
+// spec: ADM-16
+#[test]
+fn an_engine_that_is_busy_again_and_again_is_asked_less_and_less_often() {
+    let mut core = core(vec![idle("a", 1)]);
+    let mut now = S;
+    let mut pauses = Vec::new();
+    let mut grant = take(&mut core, now);
+    for _ in 0..6 {
+        core.released(&grant, BUSY, now);
+        waits(core.arrive(&ask("m"), now, || 1));
+        let at = core.next_wakeup().unwrap();
+        pauses.push((at - now).as_millis());
+        now = at;
+        grant = core.ticked(now).remove(0).1;
+    }
+    assert_eq!(pauses, [250, 500, 1000, 2000, 2000, 2000]);
+    // It has taken a request: the next time counts as the first.
+    core.answered(&grant, None, now);
+    core.released(&grant, BUSY, now);
+    waits(core.arrive(&ask("m"), now, || 1));
+    assert_eq!(core.next_wakeup(), Some(now + 250 * MS));
 }

@@ -165,6 +165,43 @@ async fn a_full_line_is_429_at_once() {
     assert_eq!(service.chat(false, "").await.status(), 429);
 }
 
+// spec: PATH-36
+#[tokio::test]
+async fn the_limit_of_the_queue_holds_for_all_tries_together() {
+    let engines = engines([Script::default().with("head_ms=600,status=429").unwrap()]);
+    let config = Config {
+        max_wait: Duration::from_millis(500),
+        ..Config::default()
+    };
+    let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
+    let answer = service.chat(false, "").await;
+    assert_eq!(answer.status(), 429);
+    assert_eq!(header(&answer, "x-llorch-attempts"), "1");
+    let queued: u64 = header(&answer, "x-llorch-queue-ms").parse().unwrap();
+    assert!(queued >= 600, "{queued} ms: the engine's own queue counts");
+    assert!(header(&answer, "retry-after").parse::<u64>().unwrap() >= 1);
+    assert_eq!(error_of(&text(answer).await.0)["code"], "QUEUE_FULL");
+    assert_eq!(engines[0].stats().requests, 1);
+}
+
+// spec: PATH-37
+#[tokio::test]
+async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
+    let engines = engines([Script::default().with("status=429,retry=50").unwrap()]);
+    let config = Config {
+        max_wait: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
+    for _ in 0..3 {
+        let answer = service.chat(false, "").await;
+        assert_eq!(answer.status(), 429);
+        let after: u64 = header(&answer, "retry-after").parse().unwrap();
+        assert!((20..=50).contains(&after), "what is left of the pause: {after} s");
+    }
+    assert_eq!(engines[0].stats().requests, 1);
+}
+
 // spec: ADM-5
 #[tokio::test]
 async fn nobody_available_is_503_after_the_wait() {

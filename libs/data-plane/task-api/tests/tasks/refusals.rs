@@ -1,11 +1,13 @@
 //! Requests that come to nothing, and what they are told.
 
+use std::time::Duration;
+
 use admission::Config;
 use axum::body::Body;
 use fake_engine::Script;
 use http::{Method, Request};
 use serde_json::{Value, json};
-use task_api::TASK_BODY_BYTES;
+use task_api::{TASK_BODY_BYTES, TaskConfig};
 use tower::ServiceExt as _;
 
 use crate::harness::{Service, Settings, chat, endless, engines, with};
@@ -179,4 +181,23 @@ async fn every_listed_route_is_there_and_speaks_the_envelope() {
         assert!(matches!(status, 400), "{method} {path}: {message}");
         assert_eq!(call(Method::PATCH, &path).await.0, 405);
     }
+}
+
+// spec: PATH-36
+#[tokio::test]
+async fn the_limit_of_a_tasks_wait_holds_for_all_tries_together() {
+    let engines = engines([Script::default().with("head_ms=600,status=429").unwrap()]);
+    let tasks = TaskConfig {
+        max_wait: Duration::from_millis(500),
+        ..TaskConfig::default()
+    };
+    let settings = Settings {
+        tasks,
+        ..Settings::default()
+    };
+    let service = Service::with(&engines, settings).await;
+    service.submit(&chat("t")).await;
+    service.until_state("t", "failed").await;
+    assert_eq!(service.show("t").await["error"]["code"], "QUEUE_FULL");
+    assert_eq!(engines[0].stats().requests, 1);
 }
