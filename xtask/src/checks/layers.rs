@@ -57,13 +57,15 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
 
 /// Crates that must not reach an async runtime, not even through others of ours: pure cores, and the agent that is
 /// to be embedded anywhere.
-const WITHOUT_TOKIO: [&str; 6] = [
+const WITHOUT_TOKIO: [&str; 8] = [
     "pool-registry-types",
     "routing-table",
     "service-registry",
     "placement",
     "node-registration",
     "llorch-client",
+    "state-file",
+    "local-limits",
 ];
 
 /// A dependency as a manifest names it.

@@ -25,9 +25,9 @@ const JITTER: f64 = 0.1;
 /// The same of nodes that are waited for: they were lost together more often than they joined together.
 const BACKOFF_JITTER: f64 = 0.25;
 
-/// The longest pause between two probes of a node that reports and does not answer: when the network lets us through to it
-/// again, it should be used again soon.
-const DOUBTFUL_CAP: Duration = Duration::from_secs(5);
+/// The longest pause between two probes of a node that is not offline and does not answer: when it does again, it should be
+/// used again soon.
+const DOUBTFUL_CAP: Duration = Duration::from_secs(2);
 
 /// The longest pause between two probes of an offline node. One that comes back registers or reports, and is probed at
 /// once then; so this only has to find one that is held up in that.
