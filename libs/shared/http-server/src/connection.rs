@@ -158,7 +158,9 @@ fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
-        return Some(ApiError::invalid("Transfer-Encoding must be chunked, once and alone"));
+        return Some(ApiError::invalid(
+            "Transfer-Encoding must be chunked, once and alone",
+        ));
     }
     // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
     match request.headers().get_all(HOST).iter().count() {

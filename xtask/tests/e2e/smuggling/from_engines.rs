@@ -16,6 +16,9 @@ pub(crate) struct Row {
     status: u16,
     /// `None`: the daemon's own error.
     body: Option<&'static str>,
+    /// The answer breaks off in its body. A gateway takes a small one in whole and answers 502; a node passes it on as it comes,
+    /// and cuts the connection.
+    breaks_off: bool,
 }
 
 /// The answer is malformed, and nothing of it reaches the client.
@@ -26,6 +29,7 @@ fn refused(name: &'static str, answer: impl Into<String>) -> Row {
         then: Then::Closes,
         status: 502,
         body: None,
+        breaks_off: false,
     }
 }
 
@@ -37,6 +41,7 @@ fn passed(name: &'static str, answer: impl Into<String>, status: u16, body: &'st
         then: Then::Waits,
         status,
         body: Some(body),
+        breaks_off: false,
     }
 }
 
@@ -145,7 +150,10 @@ pub(crate) fn rows() -> Vec<Row> {
             "a length beyond 64 bits",
             with("content-length: 18446744073709551621", "hello"),
         ),
-        refused("less than the length", with("content-length: 50", "hello")),
+        Row {
+            breaks_off: true,
+            ..refused("less than the length", with("content-length: 50", "hello"))
+        },
         // Chunks.
         refused(
             "a chunk with 0x",
@@ -325,8 +333,14 @@ pub(crate) fn run(setup: &Setup, place: &Place, row: &Row) -> Result<()> {
     setup.engine.answer(row.answer.as_str(), row.then);
     let mut connection = place.connect()?;
     connection.send(place.request("POST", "first", "keep-alive").as_bytes());
-    let answer = connection.answer("POST")?.context("no answer")?;
+    let answer = connection.answer("POST");
     setup.engine.answer_well();
+    if row.breaks_off && place.name == "node" {
+        ensure!(!matches!(answer, Ok(Some(_))), "a whole answer: {answer:?}");
+        ensure!(place.serves(), "a new connection is not served");
+        return Ok(());
+    }
+    let answer = answer?.context("no answer")?;
     ensure!(answer.status == row.status, "{answer:?}");
     ensure!(answer.header("x-request-id") == Some("first"), "{answer:?}");
     match row.body {

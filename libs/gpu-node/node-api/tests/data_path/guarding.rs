@@ -299,3 +299,31 @@ async fn a_request_reaches_engines_twice_at_most() {
         assert_eq!(executions.load(Ordering::SeqCst), 2, "idle connection: {idle}");
     }
 }
+
+// spec: PATH-27
+#[tokio::test]
+async fn a_request_that_an_engine_may_have_run_is_not_refused_as_if_none_had() {
+    let silent = Script {
+        slots: 1,
+        fault: Some(Fault::Silent),
+        ..Script::default()
+    };
+    let (doomed, busy) = (
+        FakeEngine::start(silent.clone()).unwrap(),
+        FakeEngine::start(silent).unwrap(),
+    );
+    let node = Node::over(&[&doomed, &busy]);
+    let both_run = async {
+        doomed.until(|stats| stats.running == 1).await;
+        busy.until(|stats| stats.running == 1).await;
+        doomed.stop();
+        std::future::pending().await
+    };
+    // The request on the other engine goes on: whichever ends, ends because its engine broke off.
+    let answer = tokio::select! {
+        answer = node.chat("") => answer,
+        answer = node.chat("") => answer,
+        () = both_run => unreachable!("it never ends"),
+    };
+    assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
+}
