@@ -43,6 +43,8 @@ pub(crate) struct Journey {
     failures: u32,
     unreachable: u32,
     refusals: u64,
+    /// One try sent it a second time, on a fresh connection. That was outside the budget, and counts as a try.
+    pub(crate) was_resent: bool,
     /// How long it has waited for a slot: in line, and at endpoints that turned out to be busy.
     pub(crate) queued: Duration,
     /// When it asked for its last slot, and how long it had waited by then.
@@ -71,6 +73,7 @@ impl Journey {
             failures: 0,
             unreachable: 0,
             refusals: 0,
+            was_resent: false,
             queued: Duration::ZERO,
             asked: None,
             last_fault: None,
@@ -140,7 +143,7 @@ impl Journey {
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
                 self.failures += 1;
                 self.tried.extend(life);
-                self.failures < MAX_TRIES && spend()
+                self.failures + u32::from(self.was_resent) < MAX_TRIES && spend()
             }
         }
     }
