@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http_server::{BoundServer, Limits, metrics_routes, with_fallbacks};
+use http_server::{AllowedHosts, BoundServer, Limits, OnlyFor, metrics_routes, with_fallbacks};
 use service_runtime::{
     Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
 };
@@ -65,6 +65,8 @@ pub struct Daemon {
     cores: Cores,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
+    /// Under which names metrics are served at an address of their own; `None` with a token, as everything is then.
+    metrics_hosts: Option<AllowedHosts>,
 }
 
 impl Daemon {
@@ -87,6 +89,7 @@ impl Daemon {
             tasks,
             cores,
             listener,
+            metrics_hosts: (!settings.auth.has_token()).then(|| settings.allowed_hosts.clone()),
         })
     }
 
@@ -127,14 +130,15 @@ impl Daemon {
             .map_err(|source| self.cannot_listen(addr, "METRICS_ADDR", source))
     }
 
-    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well.
+    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well. While no
+    /// token is set, `/metrics` is served under the names of this machine and the allowed ones only.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
     pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
         let addr = bound.local_addr();
         let routes = metrics_routes(Arc::new(move || metrics.render()));
-        let service = with_fallbacks(routes.into_router());
+        let service = OnlyFor::new(self.metrics_hosts.clone(), with_fallbacks(routes.into_router()));
         bound.serve(service, &self.tasks, self.parts.clone())?;
         tracing::info!("metrics are served on {addr}, without a token");
         Ok(())

@@ -151,7 +151,7 @@ type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
 ///
 /// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first, removes the
 /// second, and closes after the answer, so that nothing can hide behind it.
-fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
+fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
     match request.headers().get_all(HOST).iter().count() {
         0 if request.version() >= Version::HTTP_11 => Some(ApiError::invalid("the Host header is missing")),
@@ -160,21 +160,34 @@ fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
     }
 }
 
+/// Makes the host of an absolute target the request's `Host`: it counts, and the header is ignored (RFC 9112, section
+/// 3.2.2). Whoever looks at the header then sees who is really asked.
+fn name_host_of_target<B>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority() {
+        // What was parsed as an authority is a header's value, too; an empty one names nobody.
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.unwrap_or(const { HeaderValue::from_static("") });
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
 /// Builds our view of the request, has it answered, and names it in the response.
 fn answer<S: HttpService>(
     service: S,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: PeerAddr,
     state: Arc<ConnectionState>,
     limits: &Limits,
 ) -> impl Future<Output = Result<Response<AnswerBody<S>>, Infallible>> + use<S> {
+    let malformed = malformed(&request);
+    name_host_of_target(&mut request);
     let id = RequestId::from_headers(request.headers());
     let caller = Caller {
         peer: Some(peer),
         id: id.clone(),
     };
     let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), limits));
-    let (answer, close) = match malformed(&request) {
+    let (answer, close) = match malformed {
         None => {
             let answer = service
                 .respond(request)
