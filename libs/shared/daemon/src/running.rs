@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use http_server::{AllowedHosts, BoundServer, Limits, OnlyFor, metrics_routes, with_fallbacks};
+use http_server::{
+    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes, with_fallbacks,
+};
 use service_runtime::{
     Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
 };
@@ -20,8 +22,15 @@ use crate::{Program, Settings};
 /// How long tasks get to end once nothing is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many connections the door for metrics takes: a few collectors, each with one or two.
-const METRICS_CONNECTIONS: usize = 32;
+/// What holds for the connections of the listener for metrics. Nobody is authenticated there, so a new connection
+/// displaces the oldest when there are as many as this. A few collectors have one or two each; the rest is so that
+/// those of others must come fast to push a collector out before it is answered.
+const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
+    max_connections: 128,
+    // Longer than the usual time between two scrapes, a minute at most.
+    idle: Duration::from_secs(75),
+    life: Duration::from_secs(20 * 60),
+};
 
 /// How often the line for `systemctl status` changes at most; nobody reads faster.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,12 +103,16 @@ impl Daemon {
     }
 
     /// Takes the socket of the service manager, or else the address that the settings name; connections wait in the kernel until the server serves. As many
-    /// are accepted as the system's limit of open files allows, and dealt out to the threads that the settings ask for.
+    /// are accepted as the system's limit of open files allows, few of them without authentication, and dealt out to the threads that the settings ask for.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub fn bind(&self, settings: &Settings) -> Result<BoundServer, StartError> {
-        let limits = Limits::default().within_descriptors(raise_descriptor_limit());
+        let limits = Limits {
+            unauthenticated: Some(UnauthenticatedLimits::default()),
+            ..Limits::default()
+        };
+        let limits = limits.within_descriptors(raise_descriptor_limit());
         let addr = settings.addr;
         let bound = match &self.listener {
             Some(listener) => listener
@@ -121,7 +134,7 @@ impl Daemon {
             return Ok(None);
         };
         let limits = Limits {
-            max_connections: METRICS_CONNECTIONS,
+            unauthenticated: Some(METRICS_CONNECTIONS),
             ..Limits::default()
         };
         let bound = http_server::bind(addr, limits);

@@ -13,7 +13,10 @@ use http::{
 use http_body_util::Either;
 use pool_registry_types::ErrorCode;
 
-use crate::{AllowedHosts, ApiError, HttpService, RequestBody};
+use crate::{
+    AllowedHosts, ApiError, HttpService, RequestBody,
+    refusal::{FULL, RETRY_AFTER},
+};
 
 /// Open to everybody: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
@@ -77,15 +80,17 @@ impl<S> Authenticated<S> {
             .authorize(peer.0.ip(), request.headers())
             .map_err(|error| unauthorized(error.to_string()))?;
         // Whoever presents the token may be a page of anywhere: somebody gave it the token.
-        if self.policy.has_token() {
+        if !self.policy.has_token() {
+            self.hosts.check(request.headers())?;
+            if !is_our_own(request.headers()) {
+                let reason = "no token is set on this server, so pages of other origins are not served";
+                return Err(ApiError::new(ErrorCode::Forbidden, reason));
+            }
+        }
+        if request.body().authenticate() {
             return Ok(());
         }
-        self.hosts.check(request.headers())?;
-        if is_our_own(request.headers()) {
-            return Ok(());
-        }
-        let reason = "no token is set on this server, so pages of other origins are not served";
-        Err(ApiError::new(ErrorCode::Forbidden, reason))
+        Err(ApiError::new(ErrorCode::TooManyConnections, FULL).retry_after(RETRY_AFTER))
     }
 }
 
