@@ -28,6 +28,11 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// a minute is often enough for a person.
 const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long to wait at a time for the threads of connections, and how often: together not longer than what a thread
+/// may be busy with, so that one that hangs does not stop the others' connections.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
+const CATCH_UP_ROUNDS: u32 = 20;
+
 /// A line of the log that is wanted once in a while, however often its reason occurs.
 struct Seldom {
     interval: Duration,
@@ -102,10 +107,14 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             match self.next().await {
                 Event::Stop => return,
                 Event::Accepted(io, peer, seat) => {
-                    if self.admit(io, peer, seat, &refusals) && displaced.is_due() {
+                    if !self.admit(io, peer, seat, &refusals) {
+                        continue;
+                    }
+                    if displaced.is_due() {
                         let share = self.limits.unauthenticated.map(|share| share.max_connections);
                         tracing::warn!(share, %peer, "connections on which nobody is authenticated fill their share, and the oldest are closed; keep the network that they come from away from this port");
                     }
+                    catch_up(&self.places).await;
                 }
                 Event::Failed(error) if concerns_one_connection(&error) => {}
                 Event::Failed(error) => {
@@ -165,6 +174,17 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             drop(alive);
         });
         displaces
+    }
+}
+
+/// Waits a moment while the threads of connections are behind with what was displaced. In a burst, requests that hold
+/// a token are read before their connections are the oldest; the kernel holds the others meanwhile.
+async fn catch_up(places: &Places) {
+    for _ in 0..CATCH_UP_ROUNDS {
+        if !places.is_behind() {
+            return;
+        }
+        sleep(CATCH_UP_PAUSE).await;
     }
 }
 

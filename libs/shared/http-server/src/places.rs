@@ -20,6 +20,9 @@ use parking_lot::Mutex;
 
 use crate::Limits;
 
+/// More than one in so many of the share displaced and not gone yet are many.
+const BEHIND_PART: usize = 8;
+
 /// The places of a server.
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -146,6 +149,12 @@ impl Places {
             place: OwnPlace(place),
             displaces: oldest.is_some(),
         })
+    }
+
+    /// Whether many of those that were displaced are still there: the threads of connections do not keep up.
+    pub(crate) fn is_behind(&self) -> bool {
+        let share = self.max_unauthenticated.unwrap_or(usize::MAX);
+        self.taken.lock().displaced > share / BEHIND_PART
     }
 
     /// How many connections are open.
