@@ -109,7 +109,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
     let others = [explain, task_api.clone().routes(), live.routes(), service];
     let others = with_fallbacks(api::routes(control, others).into_router());
-    let guarded = Authenticated::new(config.settings.auth, Front::new(gateway, others));
+    let front = Front::new(gateway, others);
+    let guarded = Authenticated::new(config.settings.auth, config.settings.allowed_hosts, front);
     let guarded = guarded.opening(&api_reference::OPEN_PATHS);
     let service = Page::new(guarded);
     let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;

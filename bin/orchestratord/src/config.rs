@@ -74,6 +74,12 @@ const SETTINGS: &[Setting] = &[
         more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
     },
     Setting {
+        name: "ORCHESTRATORD_ALLOWED_HOSTS",
+        unset: Unset::Words("this machine's names"),
+        what: "other hosts served without a token",
+        more: "hosts that are served while no token is set, by commas, beside `localhost`, the addresses of this machine and its hostname: a name that leads here, without a port. A request for another host gets 403, so that no web page gets in by a name of its own (DNS rebinding). With a token every host is served, as reverse proxies need it",
+    },
+    Setting {
         name: "ORCHESTRATORD_NODE_TIMEOUT_MS",
         unset: Unset::Value("30000"),
         what: "silence after which a node is offline",
@@ -385,6 +391,7 @@ mod tests {
             ("ORCHESTRATORD_METRICS_ADDR", "9090"),
             ("ORCHESTRATORD_CLOUD_PROFILE", "yes"),
             ("ORCHESTRATORD_REQUIRE_AUTH", "true"),
+            ("ORCHESTRATORD_ALLOWED_HOSTS", "http://llorch.example"),
             ("ORCHESTRATORD_NODE_TIMEOUT_MS", "-1"),
             ("ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS", "0"),
             ("ORCHESTRATORD_PLACEMENT", "fastest"),

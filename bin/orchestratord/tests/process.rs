@@ -28,6 +28,24 @@ struct Daemon {
 
 impl Daemon {
     fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_until(settings, |_| ()).0
+    }
+
+    /// With an address of its own for metrics.
+    fn start_with_metrics(settings: &[(&str, &str)]) -> (Self, SocketAddr) {
+        let metrics = [("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")];
+        Self::start_until(&[&metrics, settings].concat(), |log| {
+            let line = line_with(log, "metrics are served on ");
+            let addr = line.split("served on ").nth(1).unwrap();
+            addr.split(',').next().unwrap().parse().unwrap()
+        })
+    }
+
+    /// `read` reads what the log says before the address of the main listener.
+    fn start_until<T>(
+        settings: &[(&str, &str)],
+        read: impl FnOnce(&mut BufReader<ChildStderr>) -> T,
+    ) -> (Self, T) {
         let mut child = Command::new(DAEMON)
             .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
             .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
@@ -37,15 +55,16 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
+        let found = read(&mut log);
         let line = line_with(&mut log, "listening on ");
         let addr = line.rsplit(' ').next().unwrap().trim().parse().unwrap();
-        Self { child, log, addr }
+        (Self { child, log, addr }, found)
     }
 
     fn ready(&self) -> String {
         let mut stream = TcpStream::connect(self.addr).unwrap();
         stream
-            .write_all(b"GET /ready HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
@@ -100,10 +119,15 @@ fn a_stop_without_a_grace_ends_at_once() {
 
 /// The status line and the body of a GET without a token.
 fn get(addr: SocketAddr, path: &str) -> (String, String) {
+    get_from("localhost", addr, path)
+}
+
+/// The same of a server that is called `host`.
+fn get_from(host: &str, addr: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(addr).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     let mut reply = String::new();
@@ -112,29 +136,34 @@ fn get(addr: SocketAddr, path: &str) -> (String, String) {
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
+// spec: AUTH-8, AUTH-9, CONF-8
+#[test]
+fn without_a_token_no_listener_serves_a_host_that_it_was_not_told_of() {
+    let (ok, forbidden) = ("HTTP/1.1 200 OK", "HTTP/1.1 403 Forbidden");
+    let allowed = [("ORCHESTRATORD_ALLOWED_HOSTS", "llorch.example")];
+    let (daemon, metrics) = Daemon::start_with_metrics(&allowed);
+    for (addr, path) in [(daemon.addr, "/v2/status"), (metrics, "/metrics")] {
+        for host in ["localhost", "127.0.0.1:8080", "llorch.example:8080"] {
+            assert_eq!(get_from(host, addr, path).0, ok, "{host} {path}");
+        }
+        let (status, body) = get_from("evil.example", addr, path);
+        assert_eq!(status, forbidden, "{path}");
+        assert!(body.contains("ORCHESTRATORD_ALLOWED_HOSTS"), "{body}");
+        assert_eq!(get_from("evil.example", addr, "/health").0, ok);
+    }
+    let (daemon, metrics) = Daemon::start_with_metrics(&[("LLORCH_API_TOKEN", "a-long-enough-token")]);
+    assert_eq!(get_from("gateway.example", metrics, "/metrics").0, ok);
+    let (status, _) = get_from("gateway.example", daemon.addr, "/v2/status");
+    assert_eq!(status, "HTTP/1.1 401 Unauthorized");
+}
+
 // spec: SEE-16, AUTH-1
 #[test]
 fn metrics_have_a_door_of_their_own_that_wants_no_token() {
-    let settings = [
+    let (mut daemon, door) = Daemon::start_with_metrics(&[
         ("LLORCH_API_TOKEN", "a-long-enough-token"),
-        ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0"),
         ("ORCHESTRATORD_SHUTDOWN_GRACE_MS", "600000"),
-    ];
-    let mut child = Command::new(DAEMON)
-        .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
-        .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
-        .envs(settings)
-        .env_remove("RUST_LOG")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let line = line_with(&mut log, "metrics are served on ");
-    let door = line.split("served on ").nth(1).unwrap();
-    let door: SocketAddr = door.split(',').next().unwrap().parse().unwrap();
-    let line = line_with(&mut log, "listening on ");
-    let addr = line.rsplit(' ').next().unwrap().trim().parse().unwrap();
-    let mut daemon = Daemon { child, log, addr };
+    ]);
 
     let (status, page) = get(door, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");

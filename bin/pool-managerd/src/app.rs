@@ -94,7 +94,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     );
     let server = bound
         .serve(
-            Authenticated::new(config.settings.auth, service).opening(&api_reference::OPEN_PATHS),
+            Authenticated::new(config.settings.auth, config.settings.allowed_hosts, service)
+                .opening(&api_reference::OPEN_PATHS),
             &tasks,
             parts.clone(),
         )

@@ -92,6 +92,12 @@ const SETTINGS: &[Setting] = &[
         more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
     },
     Setting {
+        name: "POOL_MANAGERD_ALLOWED_HOSTS",
+        unset: Unset::Words("this machine's names"),
+        what: "other hosts served without a token",
+        more: "hosts that are served while no token is set, by commas, beside `localhost`, the addresses of this machine and its hostname and the host of `POOL_MANAGERD_ADDRESS`: a name that leads here, without a port. A request for another host gets 403, so that no web page gets in by a name of its own (DNS rebinding). With a token every host is served, as reverse proxies need it",
+    },
+    Setting {
         name: "POOL_MANAGERD_POOLS",
         unset: Unset::Value("pool-0"),
         what: "the node's pools; when set, no others",
@@ -245,6 +251,10 @@ impl Config {
         let machine_id: Option<MachineId> =
             p.optional("POOL_MANAGERD_MACHINE_ID", raw.pool_managerd_machine_id);
         let address: Option<HttpUrl> = needed(p, joins, "POOL_MANAGERD_ADDRESS", raw.pool_managerd_address);
+        // The control plane asks under that name.
+        if let Some(name) = address.as_ref().and_then(|address| address.host().parse().ok()) {
+            settings.allowed_hosts = settings.allowed_hosts.and(name);
+        }
         if joins && raw.orchestratord_url.is_none() {
             p.add(
                 "ORCHESTRATORD_URL",
@@ -384,6 +394,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.settings.first_byte_timeout, Duration::from_secs(300));
+        let hosts = format!("{:?}", config.settings.allowed_hosts);
+        assert!(hosts.contains("10.0.0.7"), "{hosts}");
         let cloud = config.cloud.unwrap();
         assert_eq!(cloud.watch_interval, Duration::from_secs(1));
         let registration = cloud.registration.unwrap();
@@ -410,6 +422,7 @@ mod tests {
             ("POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS", "0"),
             ("POOL_MANAGERD_LOG_FORMAT", "xml"),
             ("POOL_MANAGERD_REQUIRE_AUTH", "1"),
+            ("POOL_MANAGERD_ALLOWED_HOSTS", "http://llorch.example"),
             ("ORCHESTRATORD_REGISTER_ON_STARTUP", "maybe"),
         ])
         .unwrap_err();
@@ -423,6 +436,7 @@ mod tests {
             "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
             "POOL_MANAGERD_LOG_FORMAT",
             "POOL_MANAGERD_REQUIRE_AUTH",
+            "POOL_MANAGERD_ALLOWED_HOSTS",
             "ORCHESTRATORD_REGISTER_ON_STARTUP",
             "POOL_MANAGERD_ADDRESS",
             "ORCHESTRATORD_URL",

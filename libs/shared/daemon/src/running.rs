@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use http_server::{BoundServer, Limits, metrics_routes, with_fallbacks};
+use http_server::{
+    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes, with_fallbacks,
+};
 use service_runtime::{
     Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
 };
@@ -20,8 +22,15 @@ use crate::{Program, Settings};
 /// How long tasks get to end once nothing is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many connections the door for metrics takes: a few collectors, each with one or two.
-const METRICS_CONNECTIONS: usize = 32;
+/// What holds for the connections of the listener for metrics. Nobody is authenticated there, so a new connection
+/// displaces the oldest when there are as many as this. A few collectors have one or two each; the rest is so that
+/// those of others must come fast to push a collector out before it is answered.
+const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
+    max_connections: 128,
+    // Longer than the usual time between two scrapes, a minute at most.
+    idle: Duration::from_secs(75),
+    life: Duration::from_secs(20 * 60),
+};
 
 /// How often the line for `systemctl status` changes at most; nobody reads faster.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +74,8 @@ pub struct Daemon {
     cores: Cores,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
+    /// Under which names metrics are served at an address of their own; `None` with a token, as everything is then.
+    metrics_hosts: Option<AllowedHosts>,
 }
 
 impl Daemon {
@@ -87,16 +98,21 @@ impl Daemon {
             tasks,
             cores,
             listener,
+            metrics_hosts: (!settings.auth.has_token()).then(|| settings.allowed_hosts.clone()),
         })
     }
 
     /// Takes the socket of the service manager, or else the address that the settings name; connections wait in the kernel until the server serves. As many
-    /// are accepted as the system's limit of open files allows, and dealt out to the threads that the settings ask for.
+    /// are accepted as the system's limit of open files allows, few of them without authentication, and dealt out to the threads that the settings ask for.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub fn bind(&self, settings: &Settings) -> Result<BoundServer, StartError> {
-        let limits = Limits::default().within_descriptors(raise_descriptor_limit());
+        let limits = Limits {
+            unauthenticated: Some(UnauthenticatedLimits::default()),
+            ..Limits::default()
+        };
+        let limits = limits.within_descriptors(raise_descriptor_limit());
         let addr = settings.addr;
         let bound = match &self.listener {
             Some(listener) => listener
@@ -118,7 +134,7 @@ impl Daemon {
             return Ok(None);
         };
         let limits = Limits {
-            max_connections: METRICS_CONNECTIONS,
+            unauthenticated: Some(METRICS_CONNECTIONS),
             ..Limits::default()
         };
         let bound = http_server::bind(addr, limits);
@@ -127,14 +143,15 @@ impl Daemon {
             .map_err(|source| self.cannot_listen(addr, "METRICS_ADDR", source))
     }
 
-    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well.
+    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well. While no
+    /// token is set, `/metrics` is served under the names of this machine and the allowed ones only.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
     pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
         let addr = bound.local_addr();
         let routes = metrics_routes(Arc::new(move || metrics.render()));
-        let service = with_fallbacks(routes.into_router());
+        let service = OnlyFor::new(self.metrics_hosts.clone(), with_fallbacks(routes.into_router()));
         bound.serve(service, &self.tasks, self.parts.clone())?;
         tracing::info!("metrics are served on {addr}, without a token");
         Ok(())

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bearer_auth::{ApiToken, AuthPolicy};
+use http_server::{AllowedHosts, HostName};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 use stream_proxy::Clocks;
@@ -37,6 +38,7 @@ struct Raw {
     metrics_addr: Option<String>,
     cloud_profile: Option<String>,
     require_auth: Option<String>,
+    allowed_hosts: Option<String>,
     runtime_dir: Option<String>,
     state_dir: Option<String>,
     first_byte_timeout_ms: Option<String>,
@@ -96,6 +98,8 @@ pub struct Settings {
     pub token: Option<ApiToken>,
     /// Who may come in.
     pub auth: AuthPolicy,
+    /// Under which names it is asked while no token is set.
+    pub allowed_hosts: AllowedHosts,
     /// Where engines announce themselves.
     pub runtime_dir: PathBuf,
     /// What is remembered across restarts.
@@ -149,6 +153,7 @@ impl Settings {
             is_cloud: p.flag(&named("CLOUD_PROFILE"), raw.cloud_profile, false),
             token,
             auth: auth.unwrap_or_default(),
+            allowed_hosts: allowed_hosts(p, &named("ALLOWED_HOSTS"), raw.allowed_hosts),
             runtime_dir: raw
                 .runtime_dir
                 .map_or_else(|| ".runtime/engines".into(), PathBuf::from),
@@ -183,6 +188,16 @@ impl Settings {
     pub(crate) fn variable(program: &Program, name: &str) -> String {
         format!("{}{name}", program.prefix)
     }
+}
+
+/// The hostname of this machine, and the names that are set.
+fn allowed_hosts(problems: &mut Problems, name: &str, raw: Option<String>) -> AllowedHosts {
+    let listed = problems.list(name, raw).unwrap_or_default();
+    let system = rustix::system::uname();
+    // One that no URL can hold is nobody's name for us.
+    let hostname = system.nodename().to_str().ok();
+    let hostname = hostname.and_then(|hostname| hostname.parse::<HostName>().ok());
+    AllowedHosts::new(listed.into_iter().chain(hostname), name)
 }
 
 /// One thread for each core that we may use, up to a limit.
@@ -273,6 +288,20 @@ mod tests {
         }
     }
 
+    // spec: CONF-8
+    #[test]
+    fn names_by_which_it_is_asked_are_listed_by_commas() {
+        let settings = read(&[("DEMO_ALLOWED_HOSTS", "LLORCH.example, 192.0.2.7,[2001:db8::7]")]).unwrap();
+        let shown = format!("{:?}", settings.allowed_hosts);
+        for name in ["llorch.example", "192.0.2.7", "2001:db8::7"] {
+            assert!(shown.contains(name), "{shown}");
+        }
+        for wrong in ["llorch.example:8080", "a,,b", "http://llorch.example"] {
+            let problems = read(&[("DEMO_ALLOWED_HOSTS", wrong)]).unwrap_err();
+            assert!(problems.starts_with("DEMO_ALLOWED_HOSTS: must be "), "{problems}");
+        }
+    }
+
     // spec: SEE-16
     #[test]
     fn metrics_have_no_address_of_their_own_or_another() {
@@ -305,6 +334,7 @@ mod tests {
             ("DEMO_METRICS_ADDR", "9090"),
             ("DEMO_CLOUD_PROFILE", "yes"),
             ("DEMO_REQUIRE_AUTH", "true"),
+            ("DEMO_ALLOWED_HOSTS", "llorch.example,http://other.example"),
             ("DEMO_FIRST_BYTE_TIMEOUT_MS", "0"),
             ("DEMO_DRAIN_TIMEOUT_SECS", "x"),
             ("DEMO_LOG_FORMAT", "xml"),

@@ -5,7 +5,7 @@ use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Dur
 use service_runtime::{Cores, Seat, Shutdown, Tasks};
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     HttpService, Limits, Listener, PeerAddr,
     connection::serve_connection,
     control::{Stage, Watcher},
+    places::{Entry, Places},
     refusal::Refusals,
 };
 
@@ -23,6 +24,37 @@ const ERROR_BACKOFF: Duration = Duration::from_millis(50);
 /// How often such errors are logged: the backoff alone would allow 20 lines a second.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often it is logged that connections without authentication make room for others: as long as that goes on, once
+/// a minute is often enough for a person.
+const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long to wait at a time for the threads of connections, and how often: together not longer than what a thread
+/// may be busy with, so that one that hangs does not stop the others' connections.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
+const CATCH_UP_ROUNDS: u32 = 20;
+
+/// A line of the log that is wanted once in a while, however often its reason occurs.
+struct Seldom {
+    interval: Duration,
+    last: Option<Instant>,
+}
+
+impl Seldom {
+    fn new(interval: Duration) -> Self {
+        Self { interval, last: None }
+    }
+
+    /// Whether it is time to log it.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.last.is_none_or(|last| now - last >= self.interval);
+        if is_due {
+            self.last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Everything the loop needs, and everything a connection gets from it.
 pub(crate) struct Acceptor<L, S> {
     pub(crate) listener: L,
@@ -30,8 +62,8 @@ pub(crate) struct Acceptor<L, S> {
     pub(crate) limits: Arc<Limits>,
     pub(crate) tasks: Tasks,
     pub(crate) watcher: Watcher,
-    /// One permit for each connection.
-    pub(crate) places: Arc<Semaphore>,
+    /// One for each connection.
+    pub(crate) places: Arc<Places>,
     /// Where connections live; without any, in the runtime of the loop.
     pub(crate) cores: Cores,
     /// Held by the loop and by each connection: the server is over when nobody holds it.
@@ -67,16 +99,26 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
 
     async fn accept_all(&mut self) {
         let refusals = Refusals::new();
-        let mut last_logged: Option<Instant> = None;
+        let (mut failed, mut displaced) = (
+            Seldom::new(ERROR_LOG_INTERVAL),
+            Seldom::new(DISPLACED_LOG_INTERVAL),
+        );
         loop {
             match self.next().await {
                 Event::Stop => return,
-                Event::Accepted(io, peer, seat) => self.admit(io, peer, seat, &refusals),
+                Event::Accepted(io, peer, seat) => {
+                    if !self.admit(io, peer, seat, &refusals) {
+                        continue;
+                    }
+                    if displaced.is_due() {
+                        let share = self.limits.unauthenticated.map(|share| share.max_connections);
+                        tracing::warn!(share, %peer, "connections on which nobody is authenticated fill their share, and the oldest are closed; keep the network that they come from away from this port");
+                    }
+                    catch_up(&self.places).await;
+                }
                 Event::Failed(error) if concerns_one_connection(&error) => {}
                 Event::Failed(error) => {
-                    let now = Instant::now();
-                    if last_logged.is_none_or(|last| now - last >= ERROR_LOG_INTERVAL) {
-                        last_logged = Some(now);
+                    if failed.is_due() {
                         tracing::warn!(%error, "cannot accept connections and tries again; raise the limit of open files (LimitNOFILE=) if that is the error");
                     }
                     // A stop meanwhile is seen right after: the pause is short.
@@ -103,18 +145,19 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
         .await
     }
 
-    fn admit(&self, io: L::Io, peer: SocketAddr, seat: Option<Seat>, refusals: &Refusals) {
+    /// Serves a connection, or refuses it. True when another one makes room for it.
+    fn admit(&self, io: L::Io, peer: SocketAddr, seat: Option<Seat>, refusals: &Refusals) -> bool {
         let core = seat.as_ref().map(Seat::runtime);
         let _here = core.as_ref().map(Handle::enter);
         let alive = self.alive.clone();
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(Entry { place, displaces }) = self.places.enter() else {
             if let Some(refusal) = refusals.refuse(io) {
                 self.tasks.spawn_here("http-refusal", async move {
                     refusal.await;
                     drop(alive);
                 });
             }
-            return;
+            return false;
         };
         let connection = serve_connection(
             io,
@@ -122,6 +165,7 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             self.service.clone(),
             Arc::clone(&self.limits),
             Watcher::new(Arc::clone(self.watcher.control())),
+            place.shared(),
         );
         self.tasks.spawn_here("http-connection", async move {
             connection.await;
@@ -129,6 +173,18 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             drop(place);
             drop(alive);
         });
+        displaces
+    }
+}
+
+/// Waits a moment while the threads of connections are behind with what was displaced. In a burst, requests that hold
+/// a token are read before their connections are the oldest; the kernel holds the others meanwhile.
+async fn catch_up(places: &Places) {
+    for _ in 0..CATCH_UP_ROUNDS {
+        if !places.is_behind() {
+            return;
+        }
+        sleep(CATCH_UP_PAUSE).await;
     }
 }
 

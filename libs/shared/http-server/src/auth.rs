@@ -1,4 +1,5 @@
-//! The doorkeeper: who presents no right token gets 401 and nothing behind it sees the request.
+//! Refuses requests before a service sees them: without the right token, for a host of others, or from a page of
+//! another origin.
 
 use std::sync::Arc;
 
@@ -12,29 +13,34 @@ use http::{
 use http_body_util::Either;
 use pool_registry_types::ErrorCode;
 
-use crate::{ApiError, HttpService, RequestBody};
+use crate::{
+    AllowedHosts, ApiError, HttpService, RequestBody,
+    refusal::{FULL, RETRY_AFTER},
+};
 
 /// Open to everybody: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
 
 /// A service behind an [`AuthPolicy`]. `/health` is open, and what [`opening`](Self::opening) names.
 ///
-/// Without a token, loopback peers are served, with one exception: a browser on this machine that shows a page of
-/// another origin gets 403. A reverse proxy on this machine makes every peer a loopback peer, and a name that an
-/// attacker resolves to this machine makes a page's origin our own: with either about, set a token.
+/// Without a token, loopback peers are served, with two exceptions for browsers on this machine, both answered 403: a
+/// request for a host that is not allowed, since any name may lead here, and one from a page of another origin. With a
+/// token any host is served: reverse proxies pass on the name by which they were asked themselves.
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
     policy: Arc<AuthPolicy>,
+    hosts: AllowedHosts,
     open: &'static [&'static str],
     inner: S,
 }
 
 impl<S> Authenticated<S> {
-    /// Lets only those through to `inner` whom `policy` lets in.
+    /// Lets only those through to `inner` whom `policy` lets in; without a token, only to one of `hosts`.
     #[must_use]
-    pub fn new(policy: AuthPolicy, inner: S) -> Self {
+    pub fn new(policy: AuthPolicy, hosts: AllowedHosts, inner: S) -> Self {
         Self {
             policy: Arc::new(policy),
+            hosts,
             open: &[],
             inner,
         }
@@ -74,11 +80,49 @@ impl<S> Authenticated<S> {
             .authorize(peer.0.ip(), request.headers())
             .map_err(|error| unauthorized(error.to_string()))?;
         // Whoever presents the token may be a page of anywhere: somebody gave it the token.
-        if self.policy.has_token() || is_our_own(request.headers()) {
+        if !self.policy.has_token() {
+            self.hosts.check(request.headers())?;
+            if !is_our_own(request.headers()) {
+                let reason = "no token is set on this server, so pages of other origins are not served";
+                return Err(ApiError::new(ErrorCode::Forbidden, reason));
+            }
+        }
+        if request.body().authenticate() {
             return Ok(());
         }
-        let reason = "no token is set on this server, so pages of other origins are not served";
-        Err(ApiError::new(ErrorCode::Forbidden, reason))
+        Err(ApiError::new(ErrorCode::TooManyConnections, FULL).retry_after(RETRY_AFTER))
+    }
+}
+
+/// A service without authentication that answers for some hosts only, if it was told of any. `/health` is open.
+#[derive(Debug, Clone)]
+pub struct OnlyFor<S> {
+    hosts: Option<AllowedHosts>,
+    inner: S,
+}
+
+impl<S> OnlyFor<S> {
+    /// Lets only requests for one of `hosts` through to `inner`; `None` lets all of them.
+    #[must_use]
+    pub fn new(hosts: Option<AllowedHosts>, inner: S) -> Self {
+        Self { hosts, inner }
+    }
+}
+
+impl<S: HttpService> HttpService for OnlyFor<S> {
+    type Body = Either<S::Body, Body>;
+
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+        let path = request.uri().path();
+        if path != OPEN_PATH
+            && let Some(hosts) = &self.hosts
+            && let Err(refusal) = hosts.check(request.headers())
+        {
+            let refusal = refusal.into_response_for(path).map(Either::Right);
+            return future::Either::Left(future::ready(refusal));
+        }
+        let answer = self.inner.respond(request);
+        future::Either::Right(answer.map(|response| response.map(Either::Left)))
     }
 }
 

@@ -135,6 +135,15 @@ impl RequestBody {
         self
     }
 
+    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those; false when they
+    /// have no room left.
+    pub(crate) fn authenticate(&self) -> bool {
+        match &self.source {
+            Source::Connection(connection) => connection.state.place().authenticate(),
+            Source::Memory(_) => true,
+        }
+    }
+
     /// Reads it all, when it is at most `cap` bytes. A body that came in one piece is not copied.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ use crate::{
     control::{Stage, Watcher},
     observed_io::ObservedIo,
     phase::{ConnectionState, Overdue},
+    places::Place,
     quiet_waker::QuietWaker,
     response_body::TrackedBody,
 };
@@ -39,18 +40,25 @@ pub(crate) async fn serve_connection<Io, S>(
     service: S,
     limits: Arc<Limits>,
     mut watcher: Watcher,
+    place: Arc<Place>,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let state = Arc::new(ConnectionState::new(Instant::now()));
+    let state = Arc::new(ConnectionState::new(Instant::now(), place));
     let mut timer = Timer::new(Arc::clone(&state), Arc::clone(&limits));
     let io = TokioIo::new(ObservedIo::new(io, Arc::clone(&state)));
     let builder = builder(&limits);
     let answered = Arc::clone(&state);
     let answer = service_fn(move |request| {
         answered.on_request();
-        answer(service.clone(), request, peer, Arc::clone(&answered), &limits)
+        answer(
+            service.clone(),
+            request,
+            peer,
+            Arc::clone(&answered),
+            Arc::clone(&limits),
+        )
     });
     let mut connection = pin!(builder.serve_connection(io, answer));
     let mut draining = false;
@@ -68,6 +76,8 @@ pub(crate) async fn serve_connection<Io, S>(
         match connection.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(End::Closed(result)),
             Poll::Pending if state.client_gone() => Poll::Ready(End::ClientGone),
+            // After its request was looked at, if there is one: it may hold a token.
+            Poll::Pending if state.place().poll_displaced(cx) => Poll::Ready(End::Displaced),
             // Asked last, because what just happened moves the deadline.
             Poll::Pending => timer.poll_overdue(cx).map(End::Overdue),
         }
@@ -80,6 +90,9 @@ pub(crate) async fn serve_connection<Io, S>(
             tracing::debug!(peer = %peer.0, error = &error as &dyn std::error::Error, "a connection broke off");
         }
         End::ClientGone => tracing::debug!(peer = %peer.0, "a client left before its answer ended"),
+        End::Displaced => {
+            tracing::debug!(peer = %peer.0, "a connection without authentication made room for another one");
+        }
         End::Overdue(overdue) => tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress"),
         End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
     }
@@ -90,6 +103,8 @@ enum End {
     Closed(hyper::Result<()>),
     /// While its request was being served.
     ClientGone,
+    /// Nobody on it was authenticated, and its place was needed.
+    Displaced,
     Overdue(Overdue),
     Killed,
 }
@@ -151,7 +166,7 @@ type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
 ///
 /// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first, removes the
 /// second, and closes after the answer, so that nothing can hide behind it.
-fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
+fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     // RFC 9112, section 6.1. Whatever else the body is coded with would go on undecoded and unnamed: hyper asks only that
     // `chunked` comes last.
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
@@ -170,21 +185,34 @@ fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
     }
 }
 
+/// Makes the host of an absolute target the request's `Host`: it counts, and the header is ignored (RFC 9112, section
+/// 3.2.2). Whoever looks at the header then sees who is really asked.
+fn name_host_of_target<B>(request: &mut Request<B>) {
+    if let Some(authority) = request.uri().authority() {
+        // What was parsed as an authority is a header's value, too; an empty one names nobody.
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.unwrap_or(const { HeaderValue::from_static("") });
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
 /// Builds our view of the request, has it answered, and names it in the response.
 fn answer<S: HttpService>(
     service: S,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: PeerAddr,
     state: Arc<ConnectionState>,
-    limits: &Limits,
+    limits: Arc<Limits>,
 ) -> impl Future<Output = Result<Response<AnswerBody<S>>, Infallible>> + use<S> {
+    let malformed = malformed(&request);
+    name_host_of_target(&mut request);
     let id = RequestId::from_headers(request.headers());
     let caller = Caller {
         peer: Some(peer),
         id: id.clone(),
     };
-    let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), limits));
-    let (answer, close) = match malformed(&request) {
+    let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), &limits));
+    let (answer, close) = match malformed {
         None => {
             let answer = service
                 .respond(request)
@@ -204,7 +232,7 @@ fn answer<S: HttpService>(
         if let Entry::Vacant(vacant) = response.headers_mut().entry(headers::REQUEST_ID) {
             vacant.insert(id.header_value());
         }
-        if close || state.body_left_unread() {
+        if close || state.body_left_unread() || state.ends_soon(&limits, Instant::now) {
             // The client learns that it cannot send its next request here.
             response
                 .headers_mut()

@@ -12,6 +12,7 @@
 //! | send many or long headers | 431 above [`MAX_HEADERS`] or [`Limits::max_header_bytes`] |
 //! | send a large body | 413 above [`Limits::max_body_bytes`], before reading when it is announced |
 //! | open many connections | 503 above [`Limits::max_connections`] |
+//! | keep connections without being authenticated | the oldest is closed above [`UnauthenticatedLimits::max_connections`], each after [`UnauthenticatedLimits::life`] |
 //! | leave, or close its sending side | the response future or body is dropped at once |
 //!
 //! A client that leaves is noticed while its answer is awaited or streams, also when it has sent (part of) its next
@@ -36,6 +37,7 @@ mod control;
 mod counted;
 mod event_stream;
 mod extract;
+mod hosts;
 mod limits;
 mod listener;
 mod metrics_text;
@@ -44,6 +46,7 @@ mod observed_io;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod phase;
+mod places;
 mod quiet_waker;
 mod refusal;
 mod request_id;
@@ -54,11 +57,12 @@ mod service;
 mod whole_numbers;
 
 pub use api_error::ApiError;
-pub use auth::Authenticated;
+pub use auth::{Authenticated, OnlyFor};
 pub use body::{BodyError, RequestBody};
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
 pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
-pub use limits::{Limits, MAX_HEADERS};
+pub use hosts::{AllowedHosts, HostName, HostNameError};
+pub use limits::{Limits, MAX_HEADERS, UnauthenticatedLimits};
 pub use listener::{Listener, TcpListener};
 pub use mounted::Routes;
 #[cfg(feature = "openapi")]

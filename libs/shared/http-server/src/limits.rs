@@ -8,9 +8,12 @@ pub const MAX_HEADERS: usize = 100;
 /// What a client may do, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; one more is answered 503 and closed. Each costs a file descriptor and, while it
+    /// Connections at a time; one more is answered 503. Each costs a file descriptor and, while it
     /// is busy, some ten KiB.
     pub max_connections: usize,
+    /// What holds for connections on which nobody has been authenticated, beside the others; `None` where every
+    /// connection counts as authenticated. It is for a server behind [`Authenticated`](crate::Authenticated).
+    pub unauthenticated: Option<UnauthenticatedLimits>,
     /// From the connection being accepted to its first byte. A client that connects has something to say.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its header. A header fits a packet or two.
@@ -33,6 +36,33 @@ pub struct Limits {
     pub max_body_bytes: u64,
 }
 
+/// What a connection may do until somebody on it has been authenticated. It cannot be refused at the beginning, for
+/// a token comes with the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnauthenticatedLimits {
+    /// Connections at a time, beside [`Limits::max_connections`]. For one more, the oldest of them is closed.
+    pub max_connections: usize,
+    /// Instead of [`Limits::idle`]: what is open to everybody is asked for seldom.
+    pub idle: Duration,
+    /// From the connection being accepted to its end, whatever it does. In the second half each answer announces the
+    /// end, so that no request meets it: what needs no authentication is answered at once.
+    pub life: Duration,
+}
+
+impl Default for UnauthenticatedLimits {
+    /// 1024 connections, a quarter of the others; 10 s idle, which is enough for a page and its files; 60 s in all.
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            idle: Duration::from_secs(10),
+            life: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Of the descriptors that connections may have, one in so many is for those that are not authenticated.
+const UNAUTHENTICATED_PART: usize = 5;
+
 impl Limits {
     /// hyper's smallest buffer; a smaller [`max_header_bytes`](Self::max_header_bytes) still bounds the header.
     pub(crate) const MIN_BUFFER_BYTES: usize = 8192;
@@ -42,7 +72,12 @@ impl Limits {
     #[must_use]
     pub fn within_descriptors(mut self, descriptors: u64) -> Self {
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
-        self.max_connections = self.max_connections.min(half.max(1));
+        let mut left = half;
+        if let Some(share) = &mut self.unauthenticated {
+            share.max_connections = share.max_connections.min((half / UNAUTHENTICATED_PART).max(1));
+            left = half.saturating_sub(share.max_connections);
+        }
+        self.max_connections = self.max_connections.min(left.max(1));
         self
     }
 }
@@ -53,6 +88,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            unauthenticated: None,
             first_byte: Duration::from_secs(10),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -76,5 +112,19 @@ mod tests {
         assert_eq!(connections(1024), 512);
         assert_eq!(connections(0), 1);
         assert_eq!(connections(u64::MAX), Limits::default().max_connections);
+        let both = |descriptors| {
+            let limits = Limits {
+                unauthenticated: Some(UnauthenticatedLimits::default()),
+                ..Limits::default()
+            };
+            let limits = limits.within_descriptors(descriptors);
+            (
+                limits.max_connections,
+                limits.unauthenticated.unwrap().max_connections,
+            )
+        };
+        assert_eq!(both(1024), (410, 102));
+        assert_eq!(both(0), (1, 1));
+        assert_eq!(both(u64::MAX), (4096, 1024));
     }
 }

@@ -147,6 +147,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::{Limits, places::Places};
 
     /// Reads an endless stream of `x`, takes `room` bytes, and says how it was written to.
     struct Fake {
@@ -206,7 +207,11 @@ mod tests {
             vectored: 0,
             closed: false,
         };
-        ObservedIo::new(fake, Arc::new(ConnectionState::new(Instant::now())))
+        let place = Places::new(&Limits::default()).enter().unwrap().place;
+        ObservedIo::new(
+            fake,
+            Arc::new(ConnectionState::new(Instant::now(), place.shared())),
+        )
     }
 
     #[tokio::test]

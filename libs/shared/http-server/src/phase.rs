@@ -1,13 +1,16 @@
 //! What a connection is waiting for, and until when: the rule, without any I/O.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::Limits;
+use crate::{Limits, UnauthenticatedLimits, places::Place};
 
 /// How long to go on reading what a client sends after our last word. Closing a socket with unread bytes resets
 /// the connection, and the reset overtakes the answer that explains it.
@@ -75,6 +78,7 @@ const NOT_STUCK: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     start: Instant,
+    place: Arc<Place>,
     /// The phase and since when.
     packed: AtomicU64,
     /// Since when the socket has taken nothing, in microseconds since the start.
@@ -91,9 +95,10 @@ pub(crate) struct ConnectionState {
 
 impl ConnectionState {
     /// A connection accepted at `now`.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, place: Arc<Place>) -> Self {
         Self {
             start: now,
+            place,
             packed: AtomicU64::new(Phase::FirstByte as u64),
             write_stuck: AtomicU64::new(NOT_STUCK),
             body_left_unread: AtomicBool::new(false),
@@ -218,8 +223,39 @@ impl ConnectionState {
         self.body_left_unread() || self.phase() == Phase::Header
     }
 
+    /// Where it counts.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The limits of a connection on which nobody has been authenticated, if it is one.
+    fn unauthenticated<'l>(&self, limits: &'l Limits) -> Option<&'l UnauthenticatedLimits> {
+        let share = limits.unauthenticated.as_ref();
+        share.filter(|_| self.place.is_unauthenticated())
+    }
+
+    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody may be unauthenticated.
+    pub(crate) fn ends_soon(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
+        self.unauthenticated(limits)
+            .is_some_and(|share| now() >= self.start + share.life / 2)
+    }
+
     /// When the connection is to be dropped unless it makes progress, and why.
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
+        let of_phase = self.deadline_of_phase(limits);
+        let Some(share) = self.unauthenticated(limits) else {
+            return of_phase;
+        };
+        let idle = match self.get() {
+            (Phase::Idle, since) => Some((since + share.idle, Overdue::Read(Phase::Idle))),
+            _ => None,
+        };
+        let life = (self.start + share.life, Overdue::Unauthenticated);
+        let all = [of_phase, idle, Some(life)];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn deadline_of_phase(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
         let (phase, since) = self.get();
         let read = phase
             .allowance(limits)
@@ -247,14 +283,18 @@ pub(crate) enum Overdue {
     Read(Phase),
     /// The client read nothing.
     Write,
+    /// Nobody was authenticated.
+    Unauthenticated,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::places::{OwnPlace, Places};
 
     const LIMITS: Limits = Limits {
         max_connections: 1,
+        unauthenticated: None,
         first_byte: Duration::from_secs(3),
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
@@ -265,18 +305,33 @@ mod tests {
         max_body_bytes: 1,
     };
 
+    const SHARE: UnauthenticatedLimits = UnauthenticatedLimits {
+        max_connections: 1,
+        idle: Duration::from_secs(20),
+        life: Duration::from_secs(60),
+    };
+
     /// A state, a clock for it in seconds, and its deadline on that clock.
     struct Case {
+        limits: Limits,
         start: Instant,
         state: ConnectionState,
+        _place: OwnPlace,
     }
 
     impl Case {
         fn new() -> Self {
+            Self::with(LIMITS)
+        }
+
+        fn with(limits: Limits) -> Self {
             let start = Instant::now();
+            let place = Places::new(&limits).enter().unwrap().place;
             Self {
+                limits,
                 start,
-                state: ConnectionState::new(start),
+                state: ConnectionState::new(start, place.shared()),
+                _place: place,
             }
         }
 
@@ -285,7 +340,7 @@ mod tests {
         }
 
         fn deadline(&self) -> Option<(u64, Overdue)> {
-            let deadline = self.state.deadline(&LIMITS);
+            let deadline = self.state.deadline(&self.limits);
             deadline.map(|(at, why)| ((at - self.start).as_secs(), why))
         }
     }
@@ -366,6 +421,32 @@ mod tests {
         assert_eq!(case.deadline(), Some((31, Overdue::Write)));
         case.state.on_written(|| case.at(20));
         assert_eq!(case.deadline(), Some((30, Overdue::Read(Phase::Header))));
+    }
+
+    // spec: DOOR-19
+    #[test]
+    fn an_unauthenticated_connection_has_a_shorter_life() {
+        let case = Case::with(Limits {
+            unauthenticated: Some(SHARE),
+            ..LIMITS
+        });
+        assert_eq!(case.deadline(), Some((3, Overdue::Read(Phase::FirstByte))));
+        case.state.on_request();
+        // An answer that is not read to its end, and a request that is not authenticated.
+        assert_eq!(case.deadline(), Some((60, Overdue::Unauthenticated)));
+        case.state.on_read_pending();
+        case.state.on_response_end(case.at(5));
+        assert_eq!(case.deadline(), Some((25, Overdue::Read(Phase::Idle))));
+        let ends_soon = |at| case.state.ends_soon(&case.limits, || case.at(at));
+        assert!(!ends_soon(29) && ends_soon(30));
+        case.state.on_response_end(case.at(45));
+        assert_eq!(case.deadline(), Some((60, Overdue::Unauthenticated)));
+
+        assert!(case.state.place().authenticate());
+        assert_eq!(case.deadline(), Some((120, Overdue::Read(Phase::Idle))));
+        assert!(!ends_soon(59));
+        case.state.on_request();
+        assert_eq!(case.deadline(), None);
     }
 
     #[test]

@@ -21,14 +21,14 @@ const MAX_POLITE_REFUSALS: usize = 64;
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// When a refused client may come again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What is wrong.
+pub(crate) const FULL: &str = "the server holds as many connections as it may; try again later";
 
 /// The whole answer, made once.
 static REFUSAL: LazyLock<String> = LazyLock::new(|| {
-    let mut envelope = ErrorEnvelope::new(
-        ErrorCode::TooManyConnections,
-        "the server holds as many connections as it may; try again later",
-    );
+    let mut envelope = ErrorEnvelope::new(ErrorCode::TooManyConnections, FULL);
     envelope.error.retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).ok();
     // Serialising strings and numbers does not fail; an empty body would still carry the status.
     let body = serde_json::to_string(&envelope).unwrap_or_default();

@@ -3,16 +3,14 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use service_runtime::{Cores, Shutdown, Tasks};
-use tokio::{
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     HttpService, Limits, Listener, TcpListener,
     accept::Acceptor,
     control::{Control, Stage, Watcher},
     listener::listen,
+    places::Places,
 };
 
 /// How long connections get to hear that they are dropped: a turn of their thread. One whose handler hangs never hears it,
@@ -108,7 +106,7 @@ fn start<L: Listener, S: HttpService>(
     cores: Cores,
 ) -> ServerHandle {
     let control = Arc::new(Control::new());
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places = Places::new(&limits);
     let (over, alive) = watch::channel(());
     let acceptor = Acceptor {
         listener,
@@ -125,7 +123,6 @@ fn start<L: Listener, S: HttpService>(
         control,
         over,
         places,
-        max_connections: limits.max_connections,
     }
 }
 
@@ -137,8 +134,7 @@ fn start<L: Listener, S: HttpService>(
 pub struct ServerHandle {
     control: Arc<Control>,
     over: watch::Sender<()>,
-    places: Arc<Semaphore>,
-    max_connections: usize,
+    places: Arc<Places>,
 }
 
 impl ServerHandle {
@@ -165,8 +161,7 @@ impl ServerHandle {
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.max_connections
-            .saturating_sub(self.places.available_permits())
+        self.places.open()
     }
 
     /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many connections

@@ -1,16 +1,28 @@
 //! Who gets past the door.
 
+use axum::{Router, routing::get};
 use bearer_auth::AuthPolicy;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::HOST};
 use http_body_util::BodyExt as _;
-use http_server::{Authenticated, Caller, HttpService, PeerAddr, RequestBody, RequestId};
+use http_server::{
+    AllowedHosts, Authenticated, Caller, HttpService, Limits, OnlyFor, PeerAddr, RequestBody, RequestId, bind,
+};
+use service_runtime::{Shutdown, Tasks};
+use tokio::net::TcpStream;
 
-use crate::support::hello;
+use crate::support::{Client, hello};
 
 const TOKEN: &str = "a-long-enough-token";
 /// What the tests open.
 const OPEN: &str = "/openapi.json";
+
+/// A name that the tests allow beside those of the machine.
+const ALLOWED: &str = "llorch.example";
+
+fn hosts() -> AllowedHosts {
+    AllowedHosts::new([ALLOWED.parse().unwrap()], "DEMO_ALLOWED_HOSTS")
+}
 
 /// Asks as a process of this machine.
 async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -30,7 +42,7 @@ async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16,
             )
         })
         .collect::<HeaderMap>();
-    let guarded = Authenticated::new(policy, hello()).opening(&[OPEN]);
+    let guarded = Authenticated::new(policy, hosts(), hello()).opening(&[OPEN]);
     let response: Response<_> = guarded.respond(request).await;
     let status = response.status().as_u16();
     let Ok(body) = response.into_body().collect().await else {
@@ -112,6 +124,102 @@ async fn our_own_pages_and_programs_do() {
     ];
     assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers).await.0, 200);
     assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers[..2]).await.0, 401);
+}
+
+// spec: AUTH-8
+#[tokio::test]
+async fn without_a_token_a_name_that_leads_here_is_not_enough() {
+    let page = [
+        ("host", "evil.example:8080"),
+        ("origin", "http://evil.example:8080"),
+    ];
+    for path in ["/v2/nodes", "/v1/models", "/metrics", "/ready", "/v2/live"] {
+        for headers in [&page[..], &page[..1]] {
+            let (status, body) = ask(None, path, headers).await;
+            assert_eq!(
+                (status, code(&body).as_str()),
+                (403, "FORBIDDEN"),
+                "{path} {headers:?}"
+            );
+            assert!(
+                body.contains("DEMO_ALLOWED_HOSTS") && body.contains("evil.example"),
+                "{body}"
+            );
+        }
+    }
+    // The page of an allowed name is our own; that of another one is not, whatever the port.
+    let own = [("host", ALLOWED), ("origin", "http://llorch.example")];
+    assert_eq!(ask(None, "/v2/nodes", &own).await.0, 200);
+    let other = [("host", ALLOWED), ("origin", "http://llorch.example:81")];
+    assert_eq!(ask(None, "/v2/nodes", &other).await.0, 403);
+    // What is open is open under any name, for balancers.
+    assert_eq!(ask(None, "/health", &page).await.0, 200);
+}
+
+// spec: AUTH-9
+#[tokio::test]
+async fn with_a_token_any_host_is_served() {
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("host", "gateway.example"), ("authorization", bearer.as_str())];
+    assert_eq!(ask(Some(TOKEN), "/v2/nodes", &headers).await.0, 200);
+    assert_eq!(ask(Some(TOKEN), "/v2/nodes", &headers[..1]).await.0, 401);
+}
+
+// spec: AUTH-8
+#[tokio::test]
+async fn the_host_of_an_absolute_target_counts() {
+    let routes = Router::new().route(
+        "/v2/x",
+        get(async |headers: HeaderMap| headers[HOST].to_str().unwrap().to_owned()),
+    );
+    let service = Authenticated::new(AuthPolicy::default(), hosts(), routes);
+    let server = bind(([127, 0, 0, 1], 0).into(), Limits::default()).unwrap();
+    let addr = server.local_addr();
+    let shutdown = Shutdown::new();
+    let _handle = server
+        .serve(service, &Tasks::new(shutdown.clone()), shutdown)
+        .unwrap();
+    for (target, host, expected) in [
+        ("http://evil.example/v2/x", "localhost", None),
+        ("http://localhost@evil.example/v2/x", "localhost", None),
+        ("http://localhost:1/v2/x", "evil.example", Some("localhost:1")),
+        ("/v2/x", "localhost:2", Some("localhost:2")),
+        ("/v2/x", "evil.example", None),
+    ] {
+        let mut client = Client::new(TcpStream::connect(addr).await.unwrap());
+        client
+            .send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
+            .await;
+        let reply = client.reply().await;
+        match expected {
+            Some(named) => assert_eq!((reply.status, reply.text()), (200, named), "{target} {host}"),
+            None => assert_eq!(reply.status, 403, "{target} {host}"),
+        }
+    }
+    // HTTP/1.0 knows no Host, and no browser speaks it.
+    let mut client = Client::new(TcpStream::connect(addr).await.unwrap());
+    client.send("GET /v2/other HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.reply().await.status, 404);
+}
+
+// spec: AUTH-8
+#[tokio::test]
+async fn a_service_without_authentication_answers_for_its_hosts_only() {
+    let ask = async |hosts: Option<AllowedHosts>, path: &str, host: &str| {
+        let mut request = Request::get(path).body(RequestBody::from(Bytes::new())).unwrap();
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_str(host).unwrap());
+        OnlyFor::new(hosts, hello())
+            .respond(request)
+            .await
+            .status()
+            .as_u16()
+    };
+    assert_eq!(ask(Some(hosts()), "/metrics", "127.0.0.1:9090").await, 200);
+    assert_eq!(ask(Some(hosts()), "/metrics", "evil.example").await, 403);
+    assert_eq!(ask(Some(hosts()), "/health", "evil.example").await, 200);
+    assert_eq!(ask(None, "/metrics", "gateway.example").await, 200);
 }
 
 // spec: AUTH-1

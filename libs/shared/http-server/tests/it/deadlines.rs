@@ -13,6 +13,7 @@ use crate::support::{Answering, Noticed, READ_BYTES, Server, assert_elapsed, ful
 
 const LIMITS: Limits = Limits {
     max_connections: 4096,
+    unauthenticated: None,
     first_byte: Duration::from_secs(7),
     header: Duration::from_secs(10),
     idle: Duration::from_secs(75),

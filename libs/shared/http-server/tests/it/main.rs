@@ -17,3 +17,4 @@ mod logs;
 mod shutdown;
 mod support;
 mod tcp;
+mod unauthenticated;
