@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::Result;
 use xtask::{
     clock::{now, wait_for},
-    cluster::Cluster,
+    cluster::{Cluster, EngineProcess},
     http::{End, chain},
 };
 
@@ -28,13 +28,16 @@ fn the_engines_of_a_killed_agent_are_adopted() -> Result<()> {
         let pinned = |node: &str| orchestrator.client().with_header("x-llorch-pin-node", node);
         let mut unbroken = pinned("node-b").chat_stream(LONG)?;
         let first = unbroken.next_text()?.text();
-        let mut broken = pinned("node-a").chat_stream(LONG)?;
-        broken.next_text()?;
         let before = processes(cluster, &node);
         assert_eq!(before.len(), REPLICAS.len());
         let all = cluster.engine_processes();
+        let mut broken = pinned("node-a").chat_stream(LONG)?;
+        broken.next_text()?;
+        // It cannot end before its agent does.
+        let suspended: Vec<_> = before.values().copied().map(EngineProcess::suspend).collect();
 
         node.kill();
+        drop(suspended);
         assert_eq!(cluster.engine_processes(), all, "engines outlive their agent");
         let broken = broken.finish();
         assert_eq!(broken.end, End::Error("WORKER_RESET".to_owned()), "{broken:?}");
