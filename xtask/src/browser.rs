@@ -17,7 +17,6 @@ use crate::{
 
 /// What Debian and others call it.
 const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-const PROGRAMS: [&str; 2] = ["node", "npm"];
 const OLDEST_NODE: u32 = 20;
 const MANIFESTS: [&str; 2] = ["package.json", "package-lock.json"];
 /// How a script begins a line that asks for something.
@@ -36,7 +35,7 @@ impl Browser {
     /// # Errors
     /// When something is missing and the browser is required.
     pub fn find() -> Result<Option<Self>> {
-        if !Tool::Browser.has(&PROGRAMS)? {
+        if !Tool::Browser.is_here()? {
             return Ok(None);
         }
         let leave_out = |reason: &str| Tool::Browser.leave_out(reason).map(|()| None);

@@ -65,12 +65,22 @@ impl Tool {
         }
     }
 
-    /// Whether all of `programs` are here. Where one is missing, notes that the tests are left out.
+    /// Its programs, where it has any under names that are the same everywhere.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Bash => &["bash"],
+            Self::Browser => &["node", "npm"],
+            Self::Prometheus => &["prometheus", "promtool"],
+            Self::OpenAiClient | Self::Schemathesis => &[],
+        }
+    }
+
+    /// Whether its programs are here. Where one is missing, notes that the tests are left out.
     ///
     /// # Errors
-    /// When one is missing and this tool is required.
-    pub fn has(self, programs: &[&str]) -> Result<bool> {
-        match programs.iter().find(|name| program(name).is_none()) {
+    /// When one is missing and the tool is required.
+    pub fn is_here(self) -> Result<bool> {
+        match self.programs().iter().find(|name| program(name).is_none()) {
             Some(missing) => self
                 .leave_out(&format!("{missing} is not installed"))
                 .map(|()| false),

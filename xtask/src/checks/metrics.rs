@@ -79,7 +79,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Runs Prometheus' own checker, where it is installed.
 fn promtool(arguments: &[&str]) -> Result<()> {
-    if !Tool::Prometheus.has(&["promtool"])? {
+    if !Tool::Prometheus.is_here()? {
         return Ok(());
     }
     let output = Command::new("promtool")

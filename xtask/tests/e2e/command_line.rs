@@ -18,7 +18,7 @@ use xtask::{
     workspace::llorch,
 };
 
-use crate::terminal::{COLUMNS, CTRL_C, HOW_IT_ENDED, Terminal};
+use crate::terminal::{COLUMNS, CTRL_C, Terminal, with_its_end};
 
 const SOON: Duration = Duration::from_secs(90);
 /// Long enough for any drain of a test on a busy machine.
@@ -81,8 +81,6 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
         assert!(good(&url, &["status"])?.contains("\nnodes    1 online\n"));
         assert!(good(&url, &["events"])?.contains("node_joined"));
         assert!(good(&url, &["token", "check"])?.contains("asks for none"));
-        assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
-        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
 
         let chat = run(
             &url,
@@ -131,10 +129,23 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
     })
 }
 
+// spec: CLI-1
+#[test]
+fn what_nobody_knows_has_an_exit_code_of_its_own() -> Result<()> {
+    Cluster::test("unknown-names", |cluster| {
+        // A control plane that has just started waits so long for a model that nobody has announced yet.
+        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
+        let url = orchestrator.url();
+        assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
+        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
+        Ok(())
+    })
+}
+
 // spec: CLI-11
 #[test]
 fn bash_takes_its_completion_script() -> Result<()> {
-    if !Tool::Bash.has(&["bash"])? {
+    if !Tool::Bash.is_here()? {
         return Ok(());
     }
     let directory = tempfile::tempdir()?;
@@ -275,10 +286,8 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
     Cluster::test("top", |cluster| {
         let (mut orchestrator, _node, _engine) = one(cluster)?;
         let url = orchestrator.url();
-        let line = format!(
-            "LLORCH_URL={url} {} top --interval 200ms{HOW_IT_ENDED}",
-            llorch()?.display()
-        );
+        let top = format!("LLORCH_URL={url} {} top --interval 200ms", llorch()?.display());
+        let line = with_its_end(&top);
         for (key, end) in [("q", "ended with 0"), (CTRL_C, "ended with 130")] {
             let mut terminal = Terminal::start(cluster, &line)?;
             let screen = terminal.wait(&["q quits", "node-a", "online", "tiny", "first token"])?;

@@ -7,7 +7,7 @@ use xtask::{clock::wait_for, cluster::Cluster, http::chain, workspace::llorch};
 
 use crate::{
     command_line::one,
-    terminal::{CTRL_C, CTRL_D, ENTER, HOW_IT_ENDED, Terminal},
+    terminal::{CTRL_C, CTRL_D, ENTER, Terminal, with_its_end},
 };
 
 const SOON: Duration = Duration::from_secs(90);
@@ -30,7 +30,7 @@ fn a_conversation_is_held_on_a_terminal() -> Result<()> {
     Cluster::test("conversation", |cluster| {
         let (orchestrator, _node, engine) = one(cluster)?;
         let chat = format!("LLORCH_URL={} {} chat", orchestrator.url(), llorch()?.display());
-        let line = |options: &str| format!("{chat} --temperature 0 {options}{HOW_IT_ENDED}");
+        let line = |options: &str| with_its_end(&format!("{chat} --temperature 0 {options}"));
         let words = chain(WORDS);
         let words = words.trim();
 

@@ -124,11 +124,11 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
             );
             exported.clear();
             promised.clear();
-            if Tool::Prometheus.has(&["promtool"])? {
+            if Tool::Prometheus.is_here()? {
                 check_page(&client.get("/metrics")?.body).context(daemon)?;
             }
         }
-        if Tool::Prometheus.has(&["prometheus"])? {
+        if Tool::Prometheus.is_here()? {
             scrape(cluster, &orchestrator.url(), "")?;
         }
         Ok(())
@@ -184,7 +184,7 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
             node.client().get("/metrics")?.status == 401,
             "the node's main door is open"
         );
-        if Tool::Prometheus.has(&["prometheus"])? {
+        if Tool::Prometheus.is_here()? {
             // Only the discovery presents it.
             scrape(
                 cluster,

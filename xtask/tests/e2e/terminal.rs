@@ -24,9 +24,14 @@ pub(crate) const ENTER: &str = "\r";
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 
-/// Appended to a command: prints its exit code, and whether it left the terminal reading whole lines, as it was
-/// before. The shell then waits, so that the screen stays.
-pub(crate) const HOW_IT_ENDED: &str = r#"; echo "ended with $?"; case $(stty -a) in *-icanon*) echo raw ;; *) echo restored ;; esac; read line"#;
+/// A line that runs a command, prints its exit code, and whether the terminal reads whole lines again, as before it. The
+/// shell outlives Ctrl-C, and waits in the end so that the screen stays.
+pub(crate) fn with_its_end(command: &str) -> String {
+    format!(
+        "trap : INT; {command}; echo \"ended with $?\"; \
+         case $(stty -a) in *-icanon*) echo raw ;; *) echo restored ;; esac; read line"
+    )
+}
 
 /// A pseudoterminal with a shell on it. The shell ends with the test.
 pub(crate) struct Terminal {
