@@ -9,14 +9,15 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{process::succeed, workspace};
+use crate::{
+    process::succeed,
+    tools::{Tool, program},
+    workspace,
+};
 
 /// What Debian and others call it.
 const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-const PROGRAMS: [&str; 2] = ["node", "npm"];
 const OLDEST_NODE: u32 = 20;
-/// Set where a missing browser is a failure, as in CI.
-const REQUIRED_VARIABLE: &str = "LLORCH_BROWSER_REQUIRED";
 const MANIFESTS: [&str; 2] = ["package.json", "package-lock.json"];
 /// How a script begins a line that asks for something.
 const NEED: &str = "need ";
@@ -24,30 +25,30 @@ const NEED: &str = "need ";
 /// A browser and what drives it.
 #[derive(Debug)]
 pub struct Browser {
-    chromium: &'static str,
+    chromium: PathBuf,
     modules: PathBuf,
 }
 
 impl Browser {
-    /// The browser of this machine. `None`, and a line that says what to install, when there is none.
+    /// The browser of this machine. `None` where something is missing; what needs it is then left out.
     ///
     /// # Errors
-    /// When the packages cannot be installed; when something is missing and `LLORCH_BROWSER_REQUIRED` is set.
+    /// When something is missing and the browser is required.
     pub fn find() -> Result<Option<Self>> {
-        let chromium = CHROMIUMS.into_iter().find(|program| is_here(program));
-        let missing = PROGRAMS
-            .into_iter()
-            .find(|program| !is_here(program))
-            .or_else(|| (!is_new_enough()).then_some("Node 20"));
-        let (Some(chromium), None) = (chromium, missing) else {
-            let what = missing.unwrap_or("chromium");
-            let advice = format!("{what} is not installed: apt-get install chromium nodejs npm");
-            ensure!(std::env::var_os(REQUIRED_VARIABLE).is_none(), "{advice}");
-            println!("skipped, the page is not tried in a browser: {advice}");
+        if !Tool::Browser.is_here()? {
             return Ok(None);
+        }
+        let leave_out = |reason: &str| Tool::Browser.leave_out(reason).map(|()| None);
+        if !is_new_enough() {
+            return leave_out(&format!("Node {OLDEST_NODE} or newer is not installed"));
+        }
+        let Some(chromium) = CHROMIUMS.into_iter().find_map(program) else {
+            return leave_out("chromium is not installed");
         };
-        let modules = install()?;
-        Ok(Some(Self { chromium, modules }))
+        match install() {
+            Ok(modules) => Ok(Some(Self { chromium, modules })),
+            Err(error) => leave_out(&format!("{error:#}")),
+        }
     }
 
     /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints, `help(WHAT)` is called while
@@ -67,7 +68,7 @@ impl Browser {
             .arg(scripts().join(script))
             .args(arguments)
             .env("LLORCH_NODE_MODULES", &self.modules)
-            .env("LLORCH_CHROMIUM", program_path(self.chromium)?)
+            .env("LLORCH_CHROMIUM", &self.chromium)
             .env("LLORCH_SCREENSHOTS", &screenshots)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -107,22 +108,10 @@ fn scripts() -> PathBuf {
     workspace::root().join("xtask/browser")
 }
 
-fn is_here(program: &str) -> bool {
-    program_path(program).is_ok()
-}
-
 /// What drives the browser needs Node 20 or newer.
 fn is_new_enough() -> bool {
     let major = succeed(Command::new("node").args(["-p", "parseInt(process.versions.node)"]));
     major.is_ok_and(|major| major.trim().parse().is_ok_and(|major: u32| major >= OLDEST_NODE))
-}
-
-fn program_path(program: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file());
-    found.with_context(|| format!("no {program} in PATH"))
 }
 
 /// Installs what the scripts import, as the lock file says, once; another lock file is another directory's content.

@@ -3,7 +3,7 @@
 //! All its checks are on, but for what `xtask/fuzz/schemathesis.toml` leaves out with a reason. It runs against real
 //! daemons with a real engine behind them.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -12,23 +12,23 @@ use crate::{
     cluster::{Cluster, Node, Orchestrator, Setting, handoff, write_handoff},
     http::Client,
     process::{Group, Process},
-    python, workspace,
+    python::Packages,
+    tools::Tool,
+    workspace,
 };
 
 /// The version that is tested with.
 const PACKAGE: &str = "schemathesis==4.32.5";
-/// Set where a missing Schemathesis is a failure, as in CI.
-const REQUIRED_VARIABLE: &str = "LLORCH_FUZZ_REQUIRED";
 /// Presented by whoever is to be let in.
 const TOKEN: &str = "fuzz-4e1b7c90a2d35f68";
 /// Answers end after so many tokens, so that what is tried is the way and not the engine's patience.
 const ANSWER_TOKENS: &str = "8";
 const SLOTS: u32 = 4;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// A request for what may be coming back (a pool that was drained, a model after the start) waits no longer: there are many.
 const PATIENCE: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "100");
 /// How much longer than its time a run may take, and how long one without: 20 s, when the machine does nothing else.
-const GRACE: Duration = Duration::from_secs(100);
+const GRACE: Duration = Duration::from_secs(600);
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
@@ -53,24 +53,18 @@ impl Effort {
 /// Schemathesis, installed.
 #[derive(Debug)]
 pub struct Fuzzer {
-    program: PathBuf,
+    packages: Packages,
 }
 
 impl Fuzzer {
-    /// Installs it once. `None`, and a line that says why, when that is not possible here.
+    /// Installs it once. `None` where that is not possible; what needs it is then left out.
     ///
     /// # Errors
-    /// When it cannot be installed and `LLORCH_FUZZ_REQUIRED` is set.
+    /// When it cannot be installed and is required.
     pub fn find() -> Result<Option<Self>> {
-        match python::environment("schemathesis", &[PACKAGE]) {
-            Ok(programs) => Ok(Some(Self {
-                program: programs.join("schemathesis"),
-            })),
-            Err(error) => {
-                ensure!(std::env::var_os(REQUIRED_VARIABLE).is_none(), "{error:#}");
-                println!("skipped, the API is not tried with generated requests: {error:#}");
-                Ok(None)
-            }
+        match Packages::install("schemathesis", &[PACKAGE]) {
+            Ok(packages) => Ok(Some(Self { packages })),
+            Err(error) => Tool::Schemathesis.leave_out(&format!("{error:#}")).map(|()| None),
         }
     }
 
@@ -82,15 +76,14 @@ impl Fuzzer {
         let configured = workspace::root().join("xtask/fuzz");
         let logs = workspace::target().join("fuzz");
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.packages.python(&[&configured])?;
         command
+            .arg(self.packages.program("schemathesis"))
             .arg("--config-file")
             .arg(configured.join("schemathesis.toml"))
             .args(["--no-color", "run", &format!("{url}/openapi.json")])
             .args(["--max-examples", &effort.examples.to_string()])
             .env("SCHEMATHESIS_HOOKS", "hooks")
-            .env("PYTHONPATH", &configured)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("NO_PROXY", "*")
             // It keeps what it found beside itself.
             .current_dir(&logs);

@@ -12,7 +12,7 @@ use ureq::{Agent, Body, BodyReader, http::HeaderMap, http::Response};
 use crate::clock::now;
 
 /// No request of a test or demo may take longer.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Talks to one server. Each request has a connection of its own, so that a restarted server is no surprise.
 #[derive(Debug, Clone)]

@@ -25,9 +25,10 @@ pub mod process;
 pub mod python;
 mod report;
 mod runner;
+pub mod tools;
 pub mod workspace;
 
-pub use checks::metrics::{Documented as DocumentedMetric, documented as documented_metrics, has_prometheus};
+pub use checks::metrics::{Documented as DocumentedMetric, documented as documented_metrics};
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

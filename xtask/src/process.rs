@@ -224,7 +224,7 @@ pub fn succeed(command: &mut Command) -> Result<String> {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn shell(script: &str, directory: &Path) -> Process {
         let mut command = Command::new("sh");

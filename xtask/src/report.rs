@@ -1,6 +1,7 @@
 //! Steps of a longer command: each is timed, all are run, and the end says what went wrong.
 
 use std::{
+    collections::BTreeSet,
     ops::AddAssign,
     time::{Duration, Instant},
 };
@@ -35,6 +36,7 @@ struct Step {
 pub(crate) struct Report {
     start: Instant,
     steps: Vec<Step>,
+    left_out: BTreeSet<String>,
 }
 
 impl Report {
@@ -42,6 +44,7 @@ impl Report {
         Self {
             start: now(),
             steps: Vec::new(),
+            left_out: BTreeSet::new(),
         }
     }
 
@@ -65,6 +68,11 @@ impl Report {
         });
     }
 
+    /// Says what was not tested for want of a tool, and why; shown above the totals.
+    pub(crate) fn leave_out(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.left_out.extend(lines);
+    }
+
     fn total(&self) -> Counts {
         let mut total = Counts::default();
         for step in &self.steps {
@@ -73,7 +81,8 @@ impl Report {
         total
     }
 
-    /// Prints a line for each step and one with the totals; a check counts like a test.
+    /// Prints a line for each step, one for each thing that was left out, and one with the totals; a check counts like
+    /// a test.
     ///
     /// # Errors
     /// When something failed.
@@ -87,6 +96,9 @@ impl Report {
                 step.name,
                 step.took.as_secs_f64()
             );
+        }
+        for line in &self.left_out {
+            println!("left out: {line}");
         }
         let Counts { passed, failed } = self.total();
         println!("total {:.1} s", self.start.elapsed().as_secs_f64());

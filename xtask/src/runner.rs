@@ -1,6 +1,7 @@
 //! Runs tests by nextest when it is installed, else by `cargo test`, and counts them.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
 };
@@ -101,7 +102,7 @@ impl Runner {
     ///
     /// # Errors
     /// When they do not build, or none was found.
-    pub(crate) fn run(self, selection: &Selection, environment: &[(&str, &str)]) -> Result<Counts> {
+    pub(crate) fn run(self, selection: &Selection, environment: &[(&str, &OsStr)]) -> Result<Counts> {
         let mut total = Counts::default();
         for arguments in self.commands(selection) {
             let mut command = cargo(&arguments);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::fail_on;
-use crate::workspace::root;
+use crate::{tools::Tool, workspace::root};
 
 /// The table.
 const TABLE: &str = ".docs/METRICS.md";
@@ -77,19 +77,9 @@ pub(crate) fn check() -> Result<()> {
     promtool(&["check", "rules", RULES])
 }
 
-/// Whether a program of Debian's package `prometheus` is here. Where it is not, says so; `.ci/run` installs it.
-#[must_use]
-pub fn has_prometheus(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        println!("{program} is not installed, so this is not checked with it: apt-get install prometheus");
-    }
-    found
-}
-
 /// Runs Prometheus' own checker, where it is installed.
 fn promtool(arguments: &[&str]) -> Result<()> {
-    if !has_prometheus("promtool") {
+    if !Tool::Prometheus.is_here()? {
         return Ok(());
     }
     let output = Command::new("promtool")

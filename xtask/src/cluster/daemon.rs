@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::process::{Group, Log, Process};
 
 /// How long a daemon may take until it listens; a few milliseconds on an idle machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(90);
 
 /// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last is where a
 /// coverage run wants its data.

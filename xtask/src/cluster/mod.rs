@@ -43,11 +43,14 @@ pub use self::{
     engine::Engine,
     node::{Node, handoff, write_handoff},
     orchestrator::Orchestrator,
-    supervised::EngineProcess,
+    supervised::{EngineProcess, Suspended},
 };
 
 /// How many lines of each log a failed test shows.
 const TAIL_LINES: usize = 40;
+
+/// In a test requests wait as long as it takes: no answer depends on how fast the machine is.
+const UNHURRIED: [Setting<'static>; 1] = [("ORCHESTRATORD_QUEUE_WAIT_MS", "240000")];
 
 /// An environment variable for a daemon.
 pub type Setting<'a> = (&'a str, &'a str);
@@ -185,7 +188,7 @@ impl Cluster {
         Orchestrator::start(self.daemon(
             "orchestratord",
             &self.binaries.orchestratord,
-            &[&cloud, settings],
+            &[&cloud, self.defaults(), settings],
         )?)
     }
 
@@ -194,7 +197,19 @@ impl Cluster {
     /// # Errors
     /// When it does not start.
     pub fn home(&self, settings: &[Setting<'_>]) -> Result<Orchestrator> {
-        Orchestrator::start(self.daemon("orchestratord", &self.binaries.orchestratord, &[settings])?)
+        Orchestrator::start(self.daemon(
+            "orchestratord",
+            &self.binaries.orchestratord,
+            &[self.defaults(), settings],
+        )?)
+    }
+
+    /// What holds for each `orchestratord` unless its own settings say otherwise. A demo has the defaults of everybody.
+    fn defaults(&self) -> &'static [Setting<'static>] {
+        match self.group {
+            Group::Ours => &UNHURRIED,
+            Group::Own => &[],
+        }
     }
 
     /// Starts a `pool-managerd` in the CLOUD profile that reports to `orchestrator`.

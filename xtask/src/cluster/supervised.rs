@@ -17,11 +17,33 @@ pub struct EngineProcess {
 impl EngineProcess {
     /// SIGKILL. It is no child of ours, so nobody waits for it.
     pub fn kill(self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// SIGSTOP until the guard is dropped: it keeps its connections and does nothing, so that what it has to do lasts as
+    /// long as a test wants.
+    #[must_use]
+    pub fn suspend(self) -> Suspended {
+        self.signal(Signal::STOP);
+        Suspended(self)
+    }
+
+    fn signal(self, signal: Signal) {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // Fails only when it has ended already, which is what is wanted.
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(pid, signal);
         }
+    }
+}
+
+/// An engine that does nothing; dropping this lets it go on.
+#[derive(Debug)]
+pub struct Suspended(EngineProcess);
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         let mut command = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
         succeed(command.env("RUSTDOCFLAGS", "-D warnings"))
     });
-    add_tests(&mut report, false);
+    add_tests(&mut report, false)?;
     report.check("otlp lints", || {
         let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features", "otlp"]);
         for package in ["telemetry", "orchestratord", "pool-managerd", "xtask"] {

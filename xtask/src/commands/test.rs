@@ -1,5 +1,7 @@
 //! `cargo xtask test` and `cargo xtask e2e`.
 
+use std::ffi::OsStr;
+
 use anyhow::Result;
 
 use crate::{
@@ -7,6 +9,7 @@ use crate::{
     engine::{VARIABLE, find_or_fetch},
     report::{Counts, Report},
     runner::{Runner, Selection, doctests},
+    tools::{self, LeftOut},
     workspace::{BIN_DIR_VARIABLE, Binaries, build_llorch},
 };
 
@@ -14,7 +17,7 @@ pub(super) const USAGE: &str = "\
 cargo xtask test [--quick]
 
 Runs the tests of all crates, those in the documentation, and those of the real daemons with a real engine.
-Uses nextest when it is installed.
+Uses nextest when it is installed. Tests that need what this machine does not have are left out; the end lists them.
 
   --quick  only the tests of the crates";
 
@@ -28,46 +31,64 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let quick = arguments.flag("--quick");
     arguments.finish()?;
     let mut report = Report::new();
-    add_tests(&mut report, quick);
+    add_tests(&mut report, quick)?;
     report.finish()
 }
 
 /// The test steps, for `test` and `ci` alike.
-pub(super) fn add_tests(report: &mut Report, quick: bool) {
-    let runner = Runner::detect();
-    report.tests("tests", || runner.run(&Selection::Workspace, &[]));
+///
+/// # Errors
+/// When what the tests leave out cannot be noted.
+pub(super) fn add_tests(report: &mut Report, quick: bool) -> Result<()> {
+    let (runner, left_out) = (Runner::detect(), LeftOut::new()?);
+    report.tests("tests", || {
+        runner.run(&Selection::Workspace, &[noted_in(&left_out)])
+    });
     if !quick {
         report.tests("doctests", doctests);
-        report.tests("e2e", || e2e(runner, None));
+        report.tests("e2e", || e2e(runner, None, &left_out));
     }
+    report.leave_out(left_out.lines()?);
+    Ok(())
+}
+
+/// Tells the tests where to note what they leave out.
+fn noted_in(left_out: &LeftOut) -> (&'static str, &OsStr) {
+    (tools::VARIABLE, left_out.path().as_os_str())
 }
 
 pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
     let filter = arguments.positional();
     arguments.finish()?;
     let mut report = Report::new();
-    report.tests("e2e", || e2e(Runner::detect(), filter));
+    let left_out = LeftOut::new()?;
+    report.tests("e2e", || e2e(Runner::detect(), filter, &left_out));
+    report.leave_out(left_out.lines()?);
     report.finish()
 }
 
-fn e2e(runner: Runner, filter: Option<String>) -> Result<Counts> {
+fn e2e(runner: Runner, filter: Option<String>, left_out: &LeftOut) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(runner, &binaries, &Selection::E2e(filter))
+    with_daemons(runner, &binaries, &Selection::E2e(filter), &[noted_in(left_out)])
 }
 
 /// The tests of daemons that export spans.
 pub(super) fn otlp() -> Result<Counts> {
-    with_daemons(Runner::detect(), &Binaries::exporting()?, &Selection::Otlp)
+    with_daemons(Runner::detect(), &Binaries::exporting()?, &Selection::Otlp, &[])
 }
 
 /// Gets once what every test needs, and tells the tests where it is.
-fn with_daemons(runner: Runner, binaries: &Binaries, selection: &Selection) -> Result<Counts> {
+fn with_daemons(
+    runner: Runner,
+    binaries: &Binaries,
+    selection: &Selection,
+    more: &[(&str, &OsStr)],
+) -> Result<Counts> {
     let engine = find_or_fetch()?;
-    let directory = binaries.directory().to_string_lossy().into_owned();
-    let environment = [
-        (BIN_DIR_VARIABLE, directory.as_str()),
-        (VARIABLE, &engine.to_string_lossy()),
+    let own = [
+        (BIN_DIR_VARIABLE, binaries.directory().as_os_str()),
+        (VARIABLE, engine.as_os_str()),
     ];
-    runner.run(selection, &environment)
+    runner.run(selection, &[&own, more].concat())
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{process::succeed, python, workspace::root};
+use crate::{process::succeed, python::Packages, workspace::root};
 
 /// Schemas of Kubernetes and of compose files, and the linter of Dockerfiles.
 const PACKAGES: [&str; 3] = [
@@ -15,11 +15,11 @@ const PACKAGES: [&str; 3] = [
 
 /// Fails when a schema or the linter finds something, or a stop is given less time than it may take.
 pub(crate) fn check() -> Result<()> {
-    let programs = python::environment("manifests", &PACKAGES)?;
+    let packages = Packages::install("manifests", &PACKAGES)?;
     let deploy = root().join("ci/deploy");
-    let said = succeed(Command::new(programs.join("python")).arg(deploy.join("manifests.py")))?;
+    let said = succeed(packages.python(&[])?.arg(deploy.join("manifests.py")))?;
     print!("{said}");
-    succeed(Command::new(programs.join("hadolint")).arg(deploy.join("docker/Dockerfile"))).map(drop)
+    succeed(Command::new(packages.program("hadolint")).arg(deploy.join("docker/Dockerfile"))).map(drop)
 }
 
 #[cfg(test)]

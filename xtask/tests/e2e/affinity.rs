@@ -15,7 +15,7 @@ const CONVERSATIONS: usize = 5;
 const TURNS: usize = 6;
 /// About 350 bytes: each message ends in another block of the index than the one before.
 const WORDS_PER_MESSAGE: usize = 60;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Tokens of all prompts together.
 #[derive(Debug, Default, Clone, Copy)]

@@ -6,20 +6,27 @@ use anyhow::{Context, Result};
 use xtask::{
     clock::{pause, wait_for},
     cluster::Cluster,
+    gguf::TinyModel,
     http::chat_body,
 };
 
 use crate::load::ask;
 
-/// What fits into a slot's context: a second of work or so.
+/// What fits into a slot's context.
 const MANY_WORDS: u32 = 1900;
-const SOON: Duration = Duration::from_secs(20);
+/// Makes the engine so slow that what was begun outlasts what the test does meanwhile.
+const PAD_MB: u32 = 10;
+const SOON: Duration = Duration::from_secs(90);
 
 // spec: SLOT-11
 #[test]
 fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
-    Cluster::test("aftercare", |cluster| {
-        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "20000")])?;
+    let model = TinyModel {
+        pad_mb: PAD_MB,
+        ..TinyModel::default()
+    };
+    Cluster::test_with_model("aftercare", &model, |cluster| {
+        let orchestrator = cluster.orchestrator(&[])?;
         let node = cluster.node("gpu-1", &orchestrator, &[])?;
         let engine = cluster.engine(2)?;
         node.write_handoff("pool-0", "r0", &engine)?;

@@ -10,7 +10,7 @@ use xtask::{
     http::{Client, chain, chat_body},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// Found in no log, or something is wrong.
 const TOKEN: &str = "canary-7f3a91d2c4b58e60";
 

@@ -9,7 +9,7 @@ use xtask::{
     cluster::{Cluster, Node, handoff},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// One file that is no good, and what is said of it.
 struct Bad {

@@ -15,7 +15,7 @@ use xtask::{
     cluster::{Cluster, write_handoff},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Bodies that say something else, or nothing at all, once they were parsed and written again.
 const ODD: [(&str, &str); 7] = [

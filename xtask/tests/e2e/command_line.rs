@@ -13,15 +13,16 @@ use xtask::{
     clock::wait_for,
     cluster::{Cluster, Engine, Node, Orchestrator, write_handoff},
     http::{End, chain},
-    process::{Group, Process},
+    process::{Group, Process, succeed},
+    tools::Tool,
     workspace::llorch,
 };
 
-use crate::terminal::{COLUMNS, Terminal};
+use crate::terminal::{COLUMNS, CTRL_C, Terminal, with_its_end};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// Long enough for any drain of a test on a busy machine.
-const LATE: Duration = Duration::from_secs(100);
+const LATE: Duration = Duration::from_secs(180);
 const SLOTS: u32 = 4;
 /// Longer than it takes to begin a drain.
 const MANY_WORDS: u32 = 800;
@@ -80,8 +81,6 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
         assert!(good(&url, &["status"])?.contains("\nnodes    1 online\n"));
         assert!(good(&url, &["events"])?.contains("node_joined"));
         assert!(good(&url, &["token", "check"])?.contains("asks for none"));
-        assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
-        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
 
         let chat = run(
             &url,
@@ -128,6 +127,31 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
         );
         Ok(())
     })
+}
+
+// spec: CLI-1
+#[test]
+fn what_nobody_knows_has_an_exit_code_of_its_own() -> Result<()> {
+    Cluster::test("unknown-names", |cluster| {
+        // A control plane that has just started waits so long for a model that nobody has announced yet.
+        let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
+        let url = orchestrator.url();
+        assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
+        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
+        Ok(())
+    })
+}
+
+// spec: CLI-11
+#[test]
+fn bash_takes_its_completion_script() -> Result<()> {
+    if !Tool::Bash.is_here()? {
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    let script = directory.path().join("llorch.bash");
+    std::fs::write(&script, good("", &["completions", "bash"])?)?;
+    succeed(Command::new("bash").arg("-n").arg(script)).map(drop)
 }
 
 // spec: CLI-7
@@ -262,33 +286,28 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
     Cluster::test("top", |cluster| {
         let (mut orchestrator, _node, _engine) = one(cluster)?;
         let url = orchestrator.url();
-        let program = llorch()?;
-        // The shell goes on afterwards, and says what it was left with.
-        let line = format!(
-            "LLORCH_URL={url} {} top --interval 200ms; echo \"ended with $?\"; stty -a | grep -o ' icanon'; read line",
-            program.display()
-        );
-        for (key, end) in [("q", "ended with 0"), ("C-c", "ended with 130")] {
-            let terminal = Terminal::start(cluster, key, &line)?;
+        let top = format!("LLORCH_URL={url} {} top --interval 200ms", llorch()?.display());
+        let line = with_its_end(&top);
+        for (key, end) in [("q", "ended with 0"), (CTRL_C, "ended with 130")] {
+            let mut terminal = Terminal::start(cluster, &line)?;
             let screen = terminal.wait(&["q quits", "node-a", "online", "tiny", "first token"])?;
             println!("{screen}");
             for shown in screen.lines() {
-                assert!(shown.chars().count() <= COLUMNS, "{shown:?}");
+                assert!(shown.chars().count() <= usize::from(COLUMNS), "{shown:?}");
             }
-            terminal.press(&[key])?;
-            let after = terminal.wait(&[end, " icanon"])?;
+            terminal.type_in(key)?;
+            let after = terminal.wait(&[end, "restored"])?;
             assert!(!after.contains("q quits"), "{after}");
         }
         // A server that goes away is told, and what was last seen stays.
-        let terminal = Terminal::start(cluster, "away", &line)?;
+        let terminal = Terminal::start(cluster, &line)?;
         terminal.wait(&["q quits", "node-a"])?;
         orchestrator.kill();
         terminal.wait(&["old: cannot reach", "node-a"])?;
         orchestrator.restart()?;
         wait_for("it to be well again", SOON, || {
-            terminal
-                .screen()
-                .is_ok_and(|screen| !screen.contains("old:") && screen.contains("node-a"))
+            let screen = terminal.screen();
+            !screen.contains("old:") && screen.contains("node-a")
         })?;
         Ok(())
     })

@@ -12,7 +12,7 @@ use xtask::{
 };
 
 const NAMES: [&str; 3] = ["node-a", "node-b", "node-c"];
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 const TOKEN: &str = "dashboard-5d20c7e1";
 const SLOTS: u32 = 2;
 /// Slow enough that an answer of thousands of words outlasts a drain.

@@ -28,7 +28,9 @@ const SEED: u64 = 0x00d1_5c04;
 /// Three times as many as there are slots: most requests wait.
 const CLIENTS: u64 = 12;
 const SLOTS: u32 = 4;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
+/// Longer than a request may wait for its slot.
+const ANSWERED: Duration = Duration::from_secs(300);
 /// More words than anybody stays for. The engine notices at once that the reader of a stream is gone.
 const STREAMED_WORDS: u32 = 1900;
 /// While it works on others, the engine does not notice that nobody waits for a whole answer: a short one.
@@ -48,7 +50,7 @@ fn ask_and_leave(address: &str, number: u64) -> Result<()> {
     )?;
     if stream && rng.bool() {
         let mut piece = vec![0; rng.usize(1..20_000)];
-        connection.set_read_timeout(Some(SOON))?;
+        connection.set_read_timeout(Some(ANSWERED))?;
         connection.read_exact(&mut piece)?;
         assert!(
             piece.starts_with(&b"HTTP/1.1 200"[..piece.len().min(12)]),

@@ -73,7 +73,7 @@ fn it_tells_its_slots_and_ends_when_asked() -> Result<()> {
     let (mut server, _directory) = serve(&TinyModel::default(), 3)?;
     assert_eq!(server.client().get_json("/props")?["total_slots"], 3);
     assert_eq!(server.busy_slots()?, 0);
-    let status = server.process().terminate(std::time::Duration::from_secs(20))?;
+    let status = server.process().terminate(std::time::Duration::from_secs(90))?;
     assert!(status.success(), "{status}");
     assert!(server.client().get("/health").is_err());
     Ok(())

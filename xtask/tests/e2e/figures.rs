@@ -13,7 +13,7 @@ use xtask::{
     cluster::{Cluster, Node, write_handoff},
 };
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 /// More words than anybody waits for here.
 const MANY_WORDS: u32 = 1900;
 

@@ -13,7 +13,7 @@ use xtask::{
 
 use crate::terminal::Terminal;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// Often, so that the test need not wait for the next report.
 const HEARTBEAT: (&str, &str) = ("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "1");
 const TOTAL: u64 = 24_000_000_000;
@@ -22,7 +22,7 @@ const TOTAL: u64 = 24_000_000_000;
 fn top(cluster: &Cluster, orchestrator: &Orchestrator) -> Result<Terminal> {
     let (url, program) = (orchestrator.url(), llorch()?);
     let line = format!("LLORCH_URL={url} {} top --interval 200ms", program.display());
-    Terminal::start(cluster, "top", &line)
+    Terminal::start(cluster, &line)
 }
 
 /// The field of each GPU in `list`.

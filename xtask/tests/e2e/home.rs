@@ -9,7 +9,7 @@ use xtask::{
     http::{End, chain},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 // spec: CLOUD-12001
 #[test]

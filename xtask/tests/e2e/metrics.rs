@@ -11,14 +11,15 @@ use anyhow::{Context, Result, ensure};
 use xtask::{
     clock::wait_for,
     cluster::{Cluster, free_port},
-    documented_metrics, has_prometheus,
+    documented_metrics,
     http::Client,
     process::{Group, Process},
+    tools::Tool,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// Prometheus scrapes each second here, but it discovers in its own time.
-const SCRAPED: Duration = Duration::from_secs(60);
+const SCRAPED: Duration = Duration::from_secs(120);
 
 /// The families on a page of OpenMetrics, by name.
 fn families(page: &str) -> BTreeSet<String> {
@@ -123,11 +124,11 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
             );
             exported.clear();
             promised.clear();
-            if has_prometheus("promtool") {
+            if Tool::Prometheus.is_here()? {
                 check_page(&client.get("/metrics")?.body).context(daemon)?;
             }
         }
-        if has_prometheus("prometheus") {
+        if Tool::Prometheus.is_here()? {
             scrape(cluster, &orchestrator.url(), "")?;
         }
         Ok(())
@@ -183,7 +184,7 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
             node.client().get("/metrics")?.status == 401,
             "the node's main door is open"
         );
-        if has_prometheus("prometheus") {
+        if Tool::Prometheus.is_here()? {
             // Only the discovery presents it.
             scrape(
                 cluster,

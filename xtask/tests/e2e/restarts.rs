@@ -9,7 +9,7 @@ use xtask::{
     http::chain,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 // spec: REG-4
 #[test]

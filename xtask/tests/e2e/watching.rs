@@ -10,7 +10,9 @@ use xtask::{
     http::Client,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::load::Load;
+
+const SOON: Duration = Duration::from_secs(90);
 
 fn kinds(client: &Client) -> Vec<String> {
     let events = client.get_json("/v2/events").unwrap_or_default();
@@ -39,14 +41,14 @@ fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
         wait_for("an answer", SOON, || {
             client.chat(3).is_ok_and(|answer| answer.status == 200)
         })?;
-        let stream = client.chat_stream(2000)?;
-        wait_for("the stream to be seen", SOON, || {
-            let status = status(&client);
-            status["models"][0]["running"] == 1
-                && status["slots"]["free"] == 1
-                && status["traffic"]["tokens_per_s"].as_f64() > Some(0.0)
+        Load::while_it_lasts(client.clone(), 1).run(|_| {
+            wait_for("the streams to be seen", SOON, || {
+                let status = status(&client);
+                status["models"][0]["running"] == 1
+                    && status["slots"]["free"] == 1
+                    && status["traffic"]["tokens_per_s"].as_f64() > Some(0.0)
+            })
         })?;
-        drop(stream);
         let seen = status(&client);
         assert_eq!(
             (&seen["profile"], &seen["nodes"]["online"]),
@@ -56,8 +58,7 @@ fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
             (&seen["models"][0]["model"], &seen["slots"]["total"]),
             (&"tiny".into(), &2.into())
         );
-        // Told when the stream is over, which its client's leaving takes a moment to bring about.
-        wait_for("its first token to be told", SOON, || {
+        wait_for("the first token of a stream to be told", SOON, || {
             status(&client)["traffic"]["first_token_ms"]["p50"].is_number()
         })?;
 
@@ -78,7 +79,8 @@ fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
 #[test]
 fn at_home_engines_are_watched_and_a_watcher_does_not_hold_up_the_end() -> Result<()> {
     Cluster::test("watching-home", |cluster| {
-        let mut home = cluster.home(&[])?;
+        // Whoever asks for the dead engine is told so at once.
+        let mut home = cluster.home(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
         let client = home.client();
         let engine = cluster.engine(2)?;
         write_handoff(home.daemon().directory(), &handoff("pool-0", "r0", &engine))?;

@@ -16,7 +16,7 @@ use xtask::{
 
 use crate::collector::{Collector, Span};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 /// Found in no span, or something is wrong.
 const PROMPT: &str = "canary-prompt-4711";
 const TOKEN: &str = "canary-token-4711";

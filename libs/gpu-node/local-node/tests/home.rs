@@ -13,7 +13,7 @@ use service_runtime::{Shutdown, Tasks};
 use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn until(
     tables: &mut watch::Receiver<Arc<RoutingTable>>,

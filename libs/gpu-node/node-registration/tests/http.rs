@@ -17,7 +17,7 @@ use pool_registry_types::PoolStatus;
 use server::{Answer, Port, Server};
 
 /// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const REGISTERED: Answer = Answer::json(
     200,

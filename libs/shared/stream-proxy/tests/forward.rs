@@ -20,8 +20,10 @@ use tokio::{
     time::Instant,
 };
 
-/// A limit that a test expects to run into.
-const SHORT: Duration = Duration::from_millis(50);
+/// A limit that a test expects to run into, once it lets time pass at once.
+const LIMIT: Duration = Duration::from_secs(600);
+/// Longer than an upstream takes to close a connection that it does not keep.
+const AT_WORK: Duration = Duration::from_millis(50);
 
 /// The other end of a connection: an upstream whose every byte the test decides.
 struct Upstream {
@@ -276,14 +278,17 @@ async fn an_upstream_that_never_answers() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for head in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
         let clocks = Clocks {
-            first_byte: SHORT,
+            first_byte: LIMIT,
             ..Clocks::default()
         };
         let silent = async |mut stream: TcpStream| {
             stream.write_all(head.as_bytes()).await.unwrap();
+            // From here on nothing happens but that limits are reached.
+            tokio::time::pause();
             stream
         };
         let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        tokio::time::resume();
         let error = answer.unwrap_err();
         assert!(
             matches!(error, ForwardError::FirstByte { .. }),
@@ -291,10 +296,12 @@ async fn an_upstream_that_never_answers() {
         );
 
         let clocks = Clocks {
-            deadline: Some(Instant::now() + SHORT),
+            first_byte: 2 * LIMIT,
+            deadline: Some(Instant::now() + LIMIT),
             ..Clocks::default()
         };
         let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        tokio::time::resume();
         let error = answer.unwrap_err();
         assert!(
             matches!(error, ForwardError::Deadline { .. }),
@@ -349,17 +356,20 @@ async fn a_stream_that_breaks_keeps_what_came_before() {
 #[tokio::test]
 async fn a_stream_that_stalls() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let limits = [
-        Clocks {
-            between_frames: SHORT,
+    for has_deadline in [false, true] {
+        let limits = Clocks {
+            between_frames: LIMIT,
             ..Clocks::default()
-        },
-        Clocks {
-            deadline: Some(Instant::now() + 10 * SHORT),
-            ..Clocks::default()
-        },
-    ];
-    for clocks in limits {
+        };
+        let clocks = if has_deadline {
+            Clocks {
+                between_frames: 2 * LIMIT,
+                deadline: Some(Instant::now() + LIMIT),
+                ..limits
+            }
+        } else {
+            limits
+        };
         let (answer, mut stream) = exchange(&proxy, &upstream, clocks, async |mut stream| {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
@@ -370,11 +380,13 @@ async fn a_stream_that_stalls() {
         .await;
         let mut body = answer.unwrap().into_body();
         assert_eq!(next(&mut body).await.unwrap(), "a1");
+        tokio::time::pause();
         match next(&mut body).await.unwrap_err() {
-            StreamError::Stalled(limit) => assert_eq!((limit, clocks.deadline), (SHORT, None)),
-            StreamError::Deadline => assert!(clocks.deadline.is_some()),
+            StreamError::Stalled(limit) => assert_eq!((limit, has_deadline), (LIMIT, false)),
+            StreamError::Deadline => assert!(has_deadline),
             StreamError::Broken(error) => panic!("{error}"),
         }
+        tokio::time::resume();
         assert_eq!(
             stream.read(&mut [0; 16]).await.unwrap_or(0),
             0,

@@ -10,7 +10,7 @@
     reason = "the upstream's tasks end with the runtime that the test made for it"
 )]
 
-use std::{net::SocketAddr, sync::Arc, thread};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, uri::PathAndQuery};
@@ -23,6 +23,15 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::Barrier,
 };
+
+/// On a slow machine, too, connections are made and stay.
+fn patient() -> Clocks {
+    Clocks {
+        connect: Duration::from_secs(60),
+        idle: Duration::from_secs(600),
+        ..Clocks::default()
+    }
+}
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -91,7 +100,7 @@ impl Case {
         let path = PathAndQuery::from_static(path);
         let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
         runtime.block_on(async {
-            let answer = self.proxy.forward(&url, &request, Clocks::default()).await;
+            let answer = self.proxy.forward(&url, &request, patient()).await;
             let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
             String::from_utf8(body.to_vec()).unwrap()
         })
@@ -139,7 +148,7 @@ fn a_connection_belongs_where_it_was_opened_whoever_reads_the_answer() {
         HeaderMap::new(),
         Bytes::new(),
     );
-    let answer = one.block_on(case.proxy.forward(&url, &request, Clocks::default()));
+    let answer = one.block_on(case.proxy.forward(&url, &request, patient()));
     let read = thread::scope(|scope| {
         scope.spawn(|| case.connection(&runtime(), "/pair"));
         // Whoever opened it has to go on, to wake who reads.

@@ -10,7 +10,7 @@ use std::{
 
 use fake_engine::{FakeEngine, Fault, Script, Stats};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn post(engine: &FakeEngine, path: &str, script: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", engine.port())).unwrap();

@@ -8,7 +8,31 @@ use load_gen::{Expected, Outcome, Plan, run};
 /// Role, three tokens, finish reason, `[DONE]`.
 const STREAM: Expected = Expected::Stream { events: Some(6) };
 
-fn measure(engines: &[&FakeEngine], expected: Expected) -> io::Result<Outcome> {
+/// How long is measured; more, as long as nothing has come in that time.
+const TIMES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
+
+/// What came of the load, and how many requests that were.
+fn measure(engines: &[&FakeEngine], expected: Expected) -> io::Result<(Outcome, u64)> {
+    let seen = || engines.iter().map(|engine| engine.stats().requests).sum::<u64>();
+    let mut last = None;
+    for time in TIMES {
+        let before = seen();
+        let outcome = measure_for(time, engines, expected)?;
+        let has_come = outcome.answers_per_second > 0.0 || outcome.errors > 0;
+        last = Some((outcome, seen() - before));
+        if has_come {
+            break;
+        }
+    }
+    last.ok_or_else(|| io::Error::other("nothing was measured"))
+}
+
+fn measure_for(measure: Duration, engines: &[&FakeEngine], expected: Expected) -> io::Result<Outcome> {
     let stream = expected != Expected::Whole;
     run(&Plan {
         targets: engines
@@ -20,7 +44,7 @@ fn measure(engines: &[&FakeEngine], expected: Expected) -> io::Result<Outcome> {
         body: format!(r#"{{"model":"tiny","messages":[],"max_tokens":3,"stream":{stream}}}"#),
         expected,
         warm_up: Duration::from_millis(20),
-        measure: Duration::from_millis(100),
+        measure,
     })
 }
 
@@ -29,14 +53,11 @@ fn counts_whole_answers_of_all_targets() {
     let engines = [Script::default(), Script::default()].map(|script| FakeEngine::start(script).unwrap());
     for expected in [Expected::Whole, STREAM] {
         let before: Vec<u64> = engines.iter().map(|engine| engine.stats().requests).collect();
-        let outcome = measure(&[&engines[0], &engines[1]], expected).unwrap();
+        let (outcome, requests) = measure(&[&engines[0], &engines[1]], expected).unwrap();
         assert_eq!((outcome.errors, outcome.first_error), (0, None));
         let seen: Vec<u64> = engines.iter().map(|engine| engine.stats().requests).collect();
         assert!(seen.iter().zip(&before).all(|(after, before)| after > before));
-        assert_eq!(
-            outcome.all_answers,
-            seen.iter().sum::<u64>() - before.iter().sum::<u64>()
-        );
+        assert_eq!(outcome.all_answers, requests);
         assert!(outcome.answers_per_second > 0.0 && outcome.first_p99_ms >= outcome.first_p50_ms);
         assert_eq!(outcome.events_per_second > 0.0, expected != Expected::Whole);
     }
@@ -48,7 +69,7 @@ fn the_first_byte_is_that_of_the_body() {
         first_token_delay: Duration::from_millis(30),
         ..Script::default()
     };
-    let outcome = measure(&[&FakeEngine::start(slow).unwrap()], STREAM).unwrap();
+    let (outcome, _) = measure(&[&FakeEngine::start(slow).unwrap()], STREAM).unwrap();
     // The head of a stream comes at once.
     assert!(outcome.first_p50_ms >= 30.0, "{outcome:?}");
 }
@@ -67,7 +88,7 @@ fn broken_answers_do_not_count() {
             head_delay: Duration::from_millis(5),
             ..Script::default()
         };
-        let outcome = measure(&[&FakeEngine::start(script).unwrap()], STREAM).unwrap();
+        let (outcome, _) = measure(&[&FakeEngine::start(script).unwrap()], STREAM).unwrap();
         assert_eq!(
             (outcome.all_answers, outcome.first_error.as_deref()),
             (0, Some(message))

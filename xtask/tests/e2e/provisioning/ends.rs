@@ -6,6 +6,7 @@ use anyhow::Result;
 use xtask::{
     clock::{now, wait_for},
     cluster::Cluster,
+    gguf::TinyModel,
     http::{End, chain},
 };
 
@@ -14,11 +15,17 @@ use crate::load::WORDS;
 
 /// Words of a stream that goes on while an agent is killed and started again.
 const LONG: u32 = 1500;
+/// Makes the engines so slow that such a stream does not end before its agent does.
+const PAD_MB: u32 = 10;
 
 // spec: PROV-10
 #[test]
 fn the_engines_of_a_killed_agent_are_adopted() -> Result<()> {
-    Cluster::test("prov-adopt", |cluster| {
+    let model = TinyModel {
+        pad_mb: PAD_MB,
+        ..TinyModel::default()
+    };
+    Cluster::test_with_model("prov-adopt", &model, |cluster| {
         let (orchestrator, mut node) = start(cluster, &two_pools(cluster))?;
         // Another node, whose requests are none of the first one's business.
         let other = cluster.node("node-b", &orchestrator, &[])?;
@@ -28,12 +35,11 @@ fn the_engines_of_a_killed_agent_are_adopted() -> Result<()> {
         let pinned = |node: &str| orchestrator.client().with_header("x-llorch-pin-node", node);
         let mut unbroken = pinned("node-b").chat_stream(LONG)?;
         let first = unbroken.next_text()?.text();
-        let mut broken = pinned("node-a").chat_stream(LONG)?;
-        broken.next_text()?;
         let before = processes(cluster, &node);
         assert_eq!(before.len(), REPLICAS.len());
         let all = cluster.engine_processes();
-
+        let mut broken = pinned("node-a").chat_stream(LONG)?;
+        broken.next_text()?;
         node.kill();
         assert_eq!(cluster.engine_processes(), all, "engines outlive their agent");
         let broken = broken.finish();

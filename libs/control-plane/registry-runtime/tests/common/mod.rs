@@ -20,7 +20,7 @@ use registry_store::{MemoryStore, RegistryStore};
 use service_runtime::{Shutdown, Tasks};
 
 /// Long enough for any machine that is not stuck.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Running {
     pub handle: RegistryHandle,

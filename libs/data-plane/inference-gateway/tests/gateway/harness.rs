@@ -16,7 +16,7 @@ use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
     pub(crate) url: HttpUrl,
@@ -57,6 +57,14 @@ fn patient() -> Clocks {
     }
 }
 
+/// Nobody waits in vain for a slot that comes back, however slow the machine is.
+fn unhurried() -> Config {
+    Config {
+        max_wait: Duration::from_secs(600),
+        ..Config::default()
+    }
+}
+
 /// Engines `r0`, `r1`, … in this order.
 pub(crate) fn engines<const N: usize>(scripts: [Script; N]) -> [FakeEngine; N] {
     scripts.map(|script| FakeEngine::start(script).unwrap())
@@ -76,7 +84,7 @@ impl Service {
             clocks: patient(),
             ..GatewayConfig::default()
         };
-        Self::with(config, Config::default(), table(engines)).await
+        Self::with(config, unhurried(), table(engines)).await
     }
 
     pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Arc<RoutingTable>) -> Self {

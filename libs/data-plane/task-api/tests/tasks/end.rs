@@ -19,7 +19,7 @@ async fn a_task_that_is_read_may_finish() {
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;
     let reader = service.open("t", None).await;
-    let (events, ()) = tokio::join!(reader.rest(), service.api.close(Duration::from_secs(10)));
+    let (events, ()) = tokio::join!(reader.rest(), service.api.close(Duration::from_secs(3600)));
     assert_eq!(events.last().unwrap().name, "end");
     assert_eq!(
         service.refused(&chat("u")).await,
@@ -43,7 +43,7 @@ async fn one_that_nobody_reads_ends_at_once() {
         drop(reader);
     };
     let closed = tokio::time::timeout(
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         service.api.close(Duration::from_secs(3600)),
     );
     let (closed, ()) = tokio::join!(closed, leaves);

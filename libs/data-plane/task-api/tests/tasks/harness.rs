@@ -18,7 +18,7 @@ use task_api::{TaskApi, TaskConfig};
 use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Service {
     pub(crate) url: HttpUrl,
@@ -55,6 +55,14 @@ pub(crate) fn endless() -> Script {
         tokens: 1_000_000,
         token_delay: Duration::from_millis(2),
         ..single()
+    }
+}
+
+/// What is there accepts a connection some time, on a machine that has other things to do as well.
+fn patient() -> Clocks {
+    Clocks {
+        connect: Duration::from_secs(60),
+        ..Clocks::default()
     }
 }
 
@@ -96,7 +104,10 @@ impl Service {
         let admission = Admission::new(settings.admission);
         tasks.spawn("admission", admission.clone().run(tables.clone()));
         let gateway = Gateway::new(
-            GatewayConfig::default(),
+            GatewayConfig {
+                clocks: patient(),
+                ..GatewayConfig::default()
+            },
             admission.clone(),
             tables.clone(),
             StreamProxy::new(),
@@ -139,10 +150,7 @@ impl Service {
             .map(|(name, id)| (name, HeaderValue::from_str(id).unwrap()))
             .collect();
         let request = Outbound::new(method, path.parse().unwrap(), headers, body.into());
-        self.client
-            .forward(&self.url, &request, Clocks::default())
-            .await
-            .unwrap()
+        self.client.forward(&self.url, &request, patient()).await.unwrap()
     }
 
     /// Status and JSON of an answer; `null` for an empty one.

@@ -6,7 +6,7 @@ use super::*;
 use crate::tests::stand_in::{Reply, StandIn, nobody};
 
 /// A condition that does not come about within this is a failure.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The slots of an engine as their owner counts them.
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Longer than any answer of a stand-in takes.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 const MODELS: Ask = Ask {
     models: true,
     ..Ask::READINESS

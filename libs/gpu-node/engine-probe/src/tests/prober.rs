@@ -21,7 +21,7 @@ const TIMING: Timing = Timing {
     readiness: Duration::from_millis(5),
     load: Duration::from_millis(20),
     models: Duration::from_millis(50),
-    timeout: Duration::from_secs(20),
+    timeout: Duration::from_secs(60),
 };
 
 fn announce(registry: &PoolRegistry, replica: &str, url: &HttpUrl, models: &str) {
@@ -43,7 +43,7 @@ async fn while_probing(registry: &PoolRegistry, timing: Timing, story: impl Futu
     let shutdown = Shutdown::new();
     let prober = Prober::with_timing(registry.clone(), timing).run(shutdown.clone());
     let story = async {
-        tokio::time::timeout(Duration::from_secs(20), story)
+        tokio::time::timeout(Duration::from_secs(60), story)
             .await
             .expect("the story ends");
         shutdown.request();

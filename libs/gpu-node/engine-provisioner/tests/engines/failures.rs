@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use engine_provisioner::Phase;
 use rustix::process::{Signal, kill_process};
 
-use crate::node::{ENGINE, Home, gone, number_in, pool, raw, shell};
+use crate::node::{ENGINE, Home, gone, pool, raw, shell};
 
 // spec: PROV-9
 #[tokio::test]
@@ -51,11 +51,11 @@ async fn an_engine_that_crashes_is_tried_again() {
 #[tokio::test]
 async fn an_engine_that_hangs_at_its_start_is_ended() {
     let home = Home::new();
-    let script = format!("echo $$ > {}; exec sleep 100", home.path("pid").display());
-    let node = home.start(&shell(&script, "ready_timeout_secs = 1\nrestart = \"never\""));
+    let node = home.start(&shell("exec sleep 100", "ready_timeout_secs = 1\nrestart = \"never\""));
+    let hangs = node.until(|rows| rows.len() == 1 && rows[0].pid.is_some()).await[0].pid;
     let engine = node.one(Phase::Failed).await;
     assert_eq!(engine.last_error.as_deref(), Some("not ready within 1 s"));
-    gone(number_in(&home.path("pid")).await).await;
+    gone(hangs.unwrap()).await;
     assert!(home.handoffs().is_empty() && home.files("state/engines").is_empty());
     node.stop().await;
 }

@@ -17,7 +17,7 @@ use service_runtime::{Shutdown, Tasks};
 pub(crate) const ENGINE: &str = env!("CARGO_BIN_EXE_engine-provisioner-test-engine");
 
 /// Much longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where a node's files are. Dropping it ends every engine that it still remembers.
 pub(crate) struct Home {

@@ -13,7 +13,7 @@ const HOST: HostResources = HostResources {
 };
 
 /// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An inventory that waits patiently, for a machine that is busy with other tests.
 fn inventory(source: impl GpuSource + 'static) -> Inventory {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// Far beyond what anything here takes; a test that gets here has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const CHAT: &str = "/v2/pools/pool-0/engine/v1/chat/completions";
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Socket, Type};
 
 /// No test waits this long for what happens at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(2);

@@ -23,7 +23,7 @@ use crate::support::Client;
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Far beyond what anything here takes; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn routes() -> Router {
     Router::new()
@@ -188,6 +188,9 @@ async fn a_connection_too_many_gets_its_answer() {
 /// Tells the child process of the next test that it is one.
 const ROLE: &str = "HTTP_SERVER_TEST_ROLE";
 
+/// Whoever has no answer by then is taken to get none; a later answer does no harm.
+const NO_ANSWER: Duration = Duration::from_secs(1);
+
 /// Descriptors the child may have: the runtime's own, and a few for connections.
 const FEW_DESCRIPTORS: u64 = 32;
 
@@ -222,7 +225,9 @@ async fn survives_running_out_of_descriptors() {
     let mut open = clients.into_iter();
     let mut served = Vec::new();
     for mut client in open.by_ref() {
-        match timeout(Duration::from_secs(1), client.reply()).await {
+        // At least one is served, however long that takes; that there is no answer for the others can only be waited for.
+        let patience = if answered == 0 { PATIENCE } else { NO_ANSWER };
+        match timeout(patience, client.reply()).await {
             Ok(reply) => assert_eq!(reply.status, 200),
             Err(_) => break,
         }
