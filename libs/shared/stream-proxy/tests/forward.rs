@@ -22,8 +22,6 @@ use tokio::{
 
 /// A limit that a test expects to run into, once it lets time pass at once.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Longer than an upstream takes to close a connection that it does not keep.
-const AT_WORK: Duration = Duration::from_millis(50);
 
 /// The other end of a connection: an upstream whose every byte the test decides.
 struct Upstream {
