@@ -124,22 +124,22 @@ impl ControlPlane for HttpControlPlane {
 
 /// The body of a good answer, read to its end so that the connection can be used again.
 fn read(answer: Result<Response<Body>, ureq::Error>) -> Result<Vec<u8>, RequestError> {
-    let mut answer = answer.map_err(no_answer)?;
+    let mut answer = answer.map_err(|error| no_answer(&error))?;
     let body = answer
         .body_mut()
         .with_config()
         .limit(MAX_ANSWER_BYTES)
         .read_to_vec();
     if answer.status().as_u16() == 200 {
-        return body.map_err(no_answer);
+        return body.map_err(|error| no_answer(&error));
     }
     // The status says enough when the body cannot be had.
     Err(refusal(&answer, &body.unwrap_or_default()))
 }
 
 /// Why there is no answer: the control plane, or this process itself.
-fn no_answer(error: ureq::Error) -> RequestError {
-    let limit = match &error {
+fn no_answer(error: &ureq::Error) -> RequestError {
+    let limit = match error {
         ureq::Error::Io(cause) if is_local_limit(cause) => Some(cause.to_string()),
         // The name was not found, or so the resolver says.
         ureq::Error::HostNotFound => spare_descriptor().err().map(|limit| limit.to_string()),
@@ -193,7 +193,7 @@ mod tests {
     // spec: REG-10
     #[test]
     fn a_limit_of_this_process_is_no_failure_of_the_control_plane() {
-        let system = |code: i32| no_answer(ureq::Error::Io(io::Error::from_raw_os_error(code)));
+        let system = |code: i32| no_answer(&ureq::Error::Io(io::Error::from_raw_os_error(code)));
         // EMFILE, ENFILE
         for code in [24, 23] {
             assert!(matches!(system(code), RequestError::OwnLimit(_)), "{code}");
@@ -202,7 +202,7 @@ mod tests {
         for code in [111, 113] {
             assert!(matches!(system(code), RequestError::NoAnswer(_)), "{code}");
         }
-        let unknown = no_answer(ureq::Error::HostNotFound);
+        let unknown = no_answer(&ureq::Error::HostNotFound);
         assert!(matches!(unknown, RequestError::NoAnswer(_)), "{unknown}");
     }
 }

@@ -91,7 +91,7 @@ fn what_is_damaged_is_set_aside_and_named_with_the_consequence() {
         ("cut off", |path| fs::write(path, "12x").unwrap()),
         ("garbage", |path| fs::write(path, [0xff; 64]).unwrap()),
         ("long garbage", |path| {
-            fs::write(path, "x".repeat(100_000)).unwrap()
+            fs::write(path, "x".repeat(100_000)).unwrap();
         }),
         ("too long", |path| {
             let file = fs::File::create(path).unwrap();
