@@ -1,5 +1,8 @@
 //! Chats of OpenAI's API: what is asked, the answer piece by piece, and when each piece came.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -210,7 +213,7 @@ impl ChatStream {
             None => self.chat.timing.first = Some(time.saturating_duration_since(self.sent)),
             Some(last) => self.chat.timing.gaps.push(time.saturating_duration_since(last)),
         }
-        self.chat.timing.pieces += 1;
+        self.chat.timing.pieces = self.chat.timing.pieces.saturating_add(1);
         Some(piece)
     }
 }

@@ -1,5 +1,8 @@
 //! What can go wrong between a client and its server.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use pool_registry_types::ErrorCode;

@@ -1,5 +1,8 @@
 //! Tasks, as their clients see them.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use serde::Deserialize;
 
 /// The answer to `POST /v2/tasks`.

@@ -1,5 +1,8 @@
 //! `GET /v2/status`: how it all stands, on one page.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{Json, extract::State};
@@ -168,7 +171,7 @@ impl NodeCounts {
                 NodeStatus::Unreachable => &mut counts.unreachable,
                 NodeStatus::Offline => &mut counts.offline,
             };
-            *count += 1;
+            *count = count.saturating_add(1);
         }
         counts
     }
@@ -206,9 +209,9 @@ fn models(table: &RoutingTable, view: &DataPathView) -> Vec<ModelStatus> {
             let places = table.candidates(&status.model).iter();
             let endpoints = places.filter_map(|&place| table.endpoints().get(usize::try_from(place).ok()?));
             for (total, free) in endpoints.filter_map(|endpoint| slots(endpoint, &view.slots_used)) {
-                status.endpoints += 1;
-                status.slots_total += total;
-                status.slots_free += free;
+                status.endpoints = status.endpoints.saturating_add(1);
+                status.slots_total = status.slots_total.saturating_add(total);
+                status.slots_free = status.slots_free.saturating_add(free);
             }
             status
         })
@@ -227,8 +230,8 @@ impl ControlApi {
             .iter()
             .filter_map(|endpoint| slots(endpoint, &view.slots_used))
         {
-            total.total += slots;
-            total.free += free;
+            total.total = total.total.saturating_add(slots);
+            total.free = total.free.saturating_add(free);
         }
         let this_machine = NodeCounts {
             online: 1,

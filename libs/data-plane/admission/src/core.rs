@@ -6,6 +6,9 @@
 //! Every event may free a slot, if only because it notices that a pause is over. Its effects are collected in the
 //! core, and the caller takes them with [`Core::take_effects`] after each event, whatever the event was.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use placement::{Loads, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
@@ -143,7 +146,7 @@ impl<W> Core<W> {
     pub(crate) fn arrive(&mut self, ask: &Ask<'_>, now: Duration, wake: impl FnOnce() -> W) -> Arrival {
         self.refresh(now);
         let ticket = ask.ticket.unwrap_or_else(|| {
-            self.last_ticket += 1;
+            self.last_ticket = self.last_ticket.saturating_add(1);
             Ticket(self.last_ticket)
         });
         // Nobody overtakes those who came before.
@@ -188,8 +191,8 @@ impl<W> Core<W> {
         self.remove(model, ticket).is_some()
     }
 
-    /// A waiting request has waited long enough: it leaves the line. A model that was `known` when it came is one that
-    /// somebody will serve again. `None`: it does not wait any more, because it was granted a slot, maybe just now.
+    /// A waiting request has waited long enough, and leaves the line. A model that was `known` when it came is expected
+    /// back. `None`: the request has been granted a slot, maybe by this very call.
     pub(crate) fn expire(
         &mut self,
         model: &str,
@@ -264,15 +267,15 @@ impl<W> Core<W> {
         });
     }
 
-    /// Nobody waits for a request any more, and its engine may go on with it. What it has shown counts now; its slot
-    /// stays taken until [`Core::reclaim`].
+    /// The client of a request has left, or its answer broke, and the engine may go on with it. What the request has
+    /// shown counts now. Its slot stays taken until [`Core::reclaim`].
     pub(crate) fn abandon(&mut self, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
         self.update(grant, now, |slot, endpoint| {
             judge(slot, endpoint, grant, ending, now, jitter);
         });
     }
 
-    /// The engine is done with an abandoned request: its slot is free, and nothing more is learnt from it.
+    /// The engine is done with an abandoned request. Its slot is free; the request shows nothing more.
     pub(crate) fn reclaim(&mut self, grant: &Grant, now: Duration) {
         self.update(grant, now, |slot, _| slot.release(None));
     }
@@ -288,7 +291,7 @@ impl<W> Core<W> {
         });
     }
 
-    /// Changes what is known of the endpoint that `grant` is for, and serves those who wait for it.
+    /// Changes what is known of the endpoint that `grant` is for, and serves waiting requests if it has more room now.
     fn update(&mut self, grant: &Grant, now: Duration, change: impl FnOnce(&mut Slot, &Endpoint)) {
         let Some(endpoint) = grant.endpoint() else { return };
         let Some(index) = self.locate(grant, endpoint) else {
@@ -451,8 +454,8 @@ impl<W> Core<W> {
         self.next_change = self.slots.iter().filter_map(|slot| slot.changes_at(now)).min();
     }
 
-    /// Brings loads up to date where time alone has changed them, and serves those who wait for that: after this
-    /// nobody else is told to look.
+    /// Brings loads up to date where time alone has changed them, and serves the requests that wait for that. It has to
+    /// do both: it moves `next_change`, so that the timer no longer looks at what is due now.
     fn refresh(&mut self, now: Duration) {
         if self.next_change.is_some_and(|at| at <= now) {
             self.reload_all(now);

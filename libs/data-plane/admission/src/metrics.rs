@@ -1,5 +1,8 @@
 //! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is counted twice.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
@@ -44,12 +47,11 @@ impl Collector for AdmissionMetrics {
             let pool = pools
                 .entry((endpoint.key.node.as_str(), endpoint.key.pool.as_str()))
                 .or_default();
-            pool.slots += endpoint.slots_total;
-            pool.used += endpoint
-                .in_flight
-                .saturating_add(endpoint.foreign)
-                .min(endpoint.slots_total);
-            pool.quarantined += u32::from(endpoint.quarantine.is_some());
+            let used = endpoint.in_flight.saturating_add(endpoint.foreign);
+            pool.slots = pool.slots.saturating_add(endpoint.slots_total);
+            pool.used = pool.used.saturating_add(used.min(endpoint.slots_total));
+            let is_quarantined = endpoint.quarantine.is_some();
+            pool.quarantined = pool.quarantined.saturating_add(is_quarantined.into());
         }
         let each = |value: fn(&Pool) -> u32| {
             let labelled = pools.iter().take(MAX_LINES);
@@ -67,7 +69,7 @@ impl Collector for AdmissionMetrics {
             &mut encoder,
             "llorch_slots_free",
             "Slots of a pool that no request holds, as far as is known here",
-            each(|pool| pool.slots - pool.used),
+            each(|pool| pool.slots.saturating_sub(pool.used)),
         )?;
         gauges(
             &mut encoder,
@@ -81,8 +83,8 @@ impl Collector for AdmissionMetrics {
             // What a client made up is no label.
             let name = if table.names(model) { model } else { "other" };
             let line = lines.entry(name).or_default();
-            line.interactive += waiting.interactive;
-            line.batch += waiting.batch;
+            line.interactive = line.interactive.saturating_add(waiting.interactive);
+            line.batch = line.batch.saturating_add(waiting.batch);
         }
         let depth = lines.iter().take(MAX_LINES).flat_map(|(model, waiting)| {
             [("interactive", waiting.interactive), ("batch", waiting.batch)].map(|(priority, count)| {

@@ -1,5 +1,8 @@
 //! How full one endpoint is: what we hold ourselves and what others hold.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use placement::Load;
@@ -11,14 +14,14 @@ use crate::ejection::Health;
 /// For how long load that is not ours is believed. Reports come every few seconds and load changes within
 /// milliseconds: an old report must not keep an idle endpoint empty.
 const FOREIGN_LOAD_TTL: Duration = Duration::from_secs(1);
-/// For how long an endpoint that said "busy" is left alone, unless it reports before. Twice as long each time that it
-/// says so again before it has taken a request.
+/// The pause of an endpoint that said "busy", unless it reports before. It doubles each time that the endpoint says so
+/// again before it has taken a request.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// How often the pause doubles: to 2 s, so that a slot is found soon after it is free.
 const BUSY_DOUBLINGS: u32 = 3;
 /// The longest pause that an engine may ask for: as long as the longest quarantine.
 const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause that is granted to a node. It speaks for one of its engines, and others of the pool may be free.
+/// The longest pause of a node. One of its engines asked for it, and others of the pool may be free.
 const LONGEST_NODE_PAUSE: Duration = Duration::from_secs(2);
 /// How much one service time counts against the mean so far.
 const SERVICE_TIME_WEIGHT: f64 = 0.1;
@@ -120,7 +123,7 @@ impl Slot {
 
     /// It refused a request of ours, which is released already, for want of a slot. `pause`: it said for how long.
     pub(crate) fn refused(&mut self, endpoint: &Endpoint, pause: Option<Duration>, now: Duration) {
-        let ttl = BUSY_PAUSE * (1 << self.refusals.min(BUSY_DOUBLINGS));
+        let ttl = BUSY_PAUSE.saturating_mul(1 << self.refusals.min(BUSY_DOUBLINGS));
         self.refusals = self.refusals.saturating_add(1);
         self.believe(endpoint.slots_total.saturating_sub(self.own), now, ttl);
         let longest = match endpoint.hop {
@@ -128,7 +131,7 @@ impl Slot {
             Hop::Node => LONGEST_NODE_PAUSE,
         };
         if let Some(pause) = pause {
-            self.paused_until = self.paused_until.max(now + pause.min(longest));
+            self.paused_until = self.paused_until.max(now.saturating_add(pause.min(longest)));
         }
     }
 
@@ -144,12 +147,16 @@ impl Slot {
 
     fn believe(&mut self, foreign: u32, now: Duration, ttl: Duration) {
         self.foreign = foreign;
-        self.foreign_until = if foreign == 0 { Duration::ZERO } else { now + ttl };
+        self.foreign_until = if foreign == 0 {
+            Duration::ZERO
+        } else {
+            now.saturating_add(ttl)
+        };
     }
 
     /// A request of ours goes there; true when it is the probe after a quarantine.
     pub(crate) fn claim(&mut self, now: Duration) -> bool {
-        self.own += 1;
+        self.own = self.own.saturating_add(1);
         self.own_peak = self.own_peak.max(self.own);
         self.health.sent(now)
     }

@@ -1,5 +1,8 @@
 //! One try at one endpoint, and what may follow from it.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::time::{Duration, SystemTime};
 
 use admission::{Failure, Outcome};

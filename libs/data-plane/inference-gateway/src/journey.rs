@@ -1,5 +1,8 @@
 //! What a request has been through: its tries, and whether there may be another.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{sync::Arc, time::Duration};
 
 use admission::{Failure, Lease, Outcome, Priority, Ticket, Wish};
@@ -102,7 +105,7 @@ impl Journey {
             self.waited(asked);
         }
         self.ticket = Some(lease.ticket());
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
     }
 
     /// It got no slot since `asked`.
@@ -128,7 +131,7 @@ impl Journey {
         match outcome {
             // Nothing was spent upstream: going elsewhere is free, and the quarantine keeps it from coming back.
             Outcome::Failed(Failure::Unreachable) => {
-                self.unreachable += 1;
+                self.unreachable = self.unreachable.saturating_add(1);
                 self.unreachable < MAX_UNREACHABLE
             }
             // The slot was not free after all. The request waits again, at its old place, for what is left of its
@@ -137,11 +140,11 @@ impl Journey {
                 if let Some((asked, before)) = self.asked.take() {
                     self.queued = before.saturating_add(asked.elapsed());
                 }
-                self.refusals += 1;
+                self.refusals = self.refusals.saturating_add(1);
                 self.refusals < self.max_refusals() && !self.patience_left().is_zero()
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
-                self.failures += 1;
+                self.failures = self.failures.saturating_add(1);
                 self.tried.extend(life);
                 self.failures + u32::from(self.was_resent) < MAX_TRIES && spend()
             }

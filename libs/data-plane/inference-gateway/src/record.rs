@@ -4,6 +4,9 @@
 //! own; it tells them to the metrics when the request ends, and of a stream once a second, so that nothing shared is touched
 //! for a token.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
@@ -277,12 +280,12 @@ impl Record {
 
 impl Stream {
     fn pass(&mut self, events: &[u8], now: Instant) {
-        self.events += count(events);
+        self.events = self.events.saturating_add(count(events));
         if self.first.is_none() {
             self.first = Some(now);
         } else if let Some(gap) = self.gaps_us.get_mut(self.gaps) {
             *gap = micros(now.saturating_duration_since(self.last));
-            self.gaps += 1;
+            self.gaps = self.gaps.saturating_add(1);
         }
         self.last = now;
     }
@@ -339,7 +342,7 @@ impl Open {
             .events
             .saturating_sub(NOT_TOKENS)
             .saturating_sub(stream.told);
-        stream.told += tokens;
+        stream.told = stream.told.saturating_add(tokens);
         stream.told_at = stream.last;
         let gaps_us = stream.gaps_us.get(..stream.gaps).unwrap_or_default();
         if let Some(series) = &self.series {
@@ -382,7 +385,7 @@ impl Open {
     /// All generated tokens, as far as is known.
     fn tokens(&self) -> u64 {
         let told = self.stream.as_ref().map_or(0, |stream| stream.told);
-        told + self.rest()
+        told.saturating_add(self.rest())
     }
 
     /// Tokens that were not told yet.
@@ -469,7 +472,7 @@ fn count(events: &[u8]) -> u64 {
     u64::try_from(ends).unwrap_or(u64::MAX).max(1)
 }
 
-/// The engine's own count of generated tokens, where it is told here.
+/// The engine's own count of generated tokens, where it is told here. One that no answer can have is not believed.
 fn token_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
     // In a model's own words the quotes would be escaped.
     static OPENAI: LazyLock<memmem::Finder<'static>> =
@@ -482,19 +485,21 @@ fn token_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
         Dialect::Responses | Dialect::Messages => &*OTHERS,
         Dialect::Plain => return None,
     };
-    let at = finder.find(text)? + finder.needle().len();
+    let at = finder.find(text)?.saturating_add(finder.needle().len());
     let digits = text.get(at..)?.trim_ascii_start();
     let end = digits
         .iter()
         .position(|byte| !byte.is_ascii_digit())
         .unwrap_or(digits.len());
-    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+    let count: u32 = std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()?;
+    Some(count.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    // spec: SEE-21
     #[test]
     fn an_engines_count_is_found_and_a_models_words_are_not() {
         for (dialect, text, expected) in [
@@ -514,6 +519,21 @@ mod tests {
                 None,
             ),
             (Dialect::Completions, r#"{"usage":null}"#, None),
+            (
+                Dialect::Completions,
+                r#"{"usage":{"completion_tokens":4294967296}}"#,
+                None,
+            ),
+            (
+                Dialect::Completions,
+                r#"{"usage":{"completion_tokens":18446744073709551615}}"#,
+                None,
+            ),
+            (
+                Dialect::Completions,
+                r#"{"usage":{"completion_tokens":99999999999999999999999}}"#,
+                None,
+            ),
             (Dialect::Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
             (Dialect::Plain, r#"{"completion_tokens":5}"#, None),
         ] {

@@ -1,5 +1,8 @@
 //! Answers of our own: one table from what went wrong to what a client sees.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use admission::{Refusal, RefusalReason};
@@ -61,7 +64,7 @@ impl Fault {
         let mut response = json(status, &dialect.error_body(self.code, &self.message, self.param));
         if let Some(after) = self.retry_after {
             // Whole seconds in the one header (RFC 9110, 10.2.3), rounded up: too early is in vain.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            let seconds = after.as_secs().saturating_add((after.subsec_nanos() > 0).into());
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));

@@ -1,5 +1,8 @@
 //! Reads an engine's answer, streamed or whole, and says what it means for the task.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use http::StatusCode;
 use pool_registry_types::ErrorCode;
 use serde::Deserialize;
@@ -172,7 +175,7 @@ impl Answer {
         if let Some(timings) = parse::<Timings>(timings) {
             let prompt = timings
                 .prompt_n
-                .map(|new| new + timings.cache_n.unwrap_or_default());
+                .map(|new| new.saturating_add(timings.cache_n.unwrap_or_default()));
             facts.prompt_tokens = prompt.or(facts.prompt_tokens);
             facts.cached_tokens = timings.cache_n.or(facts.cached_tokens);
             facts.completion_tokens = timings.predicted_n.or(facts.completion_tokens);

@@ -1,5 +1,8 @@
 //! What engines say of their slots and of what they do: which answer of which kind holds which figure. No I/O.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use pool_registry_types::EngineLoad;
 use serde_json::Value;
 

@@ -16,6 +16,9 @@
 //! This is the only crate that knows NVML. Nothing of NVIDIA is needed to build it: the driver's library is
 //! opened when the program runs, and a machine without it simply has no such GPUs.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod amd;
 mod file;
 mod host;

@@ -53,7 +53,7 @@ impl Reader {
     pub(crate) fn read(&self, timeout: Duration) -> Snapshot {
         let mut state = self.shared.state.lock();
         if state.asked == state.answered && !state.closed {
-            state.asked += 1;
+            state.asked = state.asked.saturating_add(1);
             self.shared.asked.notify_one();
         }
         // Whoever comes while a reading is on its way shares it.

@@ -11,6 +11,9 @@
 //! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New fields are
 //!   optional, so the short form of a message always works.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod engine_path;
 mod error;
 mod gpu;

@@ -7,6 +7,9 @@
 //! In the CLOUD profile an endpoint is a pool of a node, reached through the node's agent. In the HOME
 //! profile it is an engine on this machine, reached directly. The data path does not care.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 mod labels;
 mod summary;
 

@@ -42,7 +42,8 @@ impl Report {
             answers: timings.len() as u64,
             failures,
             seconds: took.as_secs_f64(),
-            tokens: timings.iter().map(Timing::tokens).sum(),
+            // Engines count them: a sum of what they say must not panic.
+            tokens: timings.iter().map(Timing::tokens).fold(0, u64::saturating_add),
             first: spread(timings.iter().filter_map(|timing| timing.first)),
             between: spread(timings.iter().flat_map(|timing| timing.gaps.iter().copied())),
             whole: spread(timings.iter().map(|timing| timing.total)),
@@ -161,6 +162,17 @@ mod tests {
             pieces: tokens,
             counted: None,
         }
+    }
+
+    // spec: PATH-39
+    #[test]
+    fn counts_without_measure_are_added_without_harm() {
+        let timing = Timing {
+            counted: Some(u64::MAX),
+            ..Timing::default()
+        };
+        let report = Report::new(&[timing.clone(), timing], &[], Duration::from_secs(1));
+        assert_eq!(report.tokens, u64::MAX);
     }
 
     // spec: CLI-9

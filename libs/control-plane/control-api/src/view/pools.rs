@@ -1,5 +1,8 @@
 //! The pools and the model catalog, as the data path sees them: from the routing table, in every profile.
 
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use pool_registry_types::{EngineKind, NodeId, PoolId, ReplicaId};
 use routing_table::{Availability, Endpoint, RoutingTable};
 use serde::Serialize;
@@ -153,14 +156,14 @@ impl ModelAnswer {
 
     /// Endpoints come sorted by node.
     fn add(&mut self, endpoint: &Endpoint) {
-        self.endpoints += 1;
+        self.endpoints = self.endpoints.saturating_add(1);
         if self.nodes.last() != Some(&endpoint.key.node) {
             self.nodes.push(endpoint.key.node.clone());
         }
         if endpoint.availability.is_routable() {
-            self.endpoints_ready += 1;
-            self.slots_free += u64::from(endpoint.slots_free);
-            self.slots_total += u64::from(endpoint.slots_total);
+            self.endpoints_ready = self.endpoints_ready.saturating_add(1);
+            self.slots_free = self.slots_free.saturating_add(endpoint.slots_free.into());
+            self.slots_total = self.slots_total.saturating_add(endpoint.slots_total.into());
             self.available |= endpoint.slots_total > 0;
         }
     }

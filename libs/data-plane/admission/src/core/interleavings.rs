@@ -1,11 +1,12 @@
-//! The core between threads: whatever the order in which they come to the lock, and however late the timer is, nobody
-//! waits for ever, no slot is given twice, and none is lost.
+//! The core between threads and under a late timer: no request waits for ever, no slot is given twice, none is lost.
 //!
-//! The threads do what `runtime` does: decide under the lock, then, without it, wake those who were granted a slot.
-//! Time is a number behind the same lock. A clock moves it, past several events at once if need be; a task looks when
-//! something is due, which is as much later as the order has it, or is kept from running for a while. Shuttle runs
-//! them in thousands of orders on a single thread, tells when all of them wait (a lost wake-up), and prints the
-//! schedule of a failure, to be run again.
+//! The threads do what `runtime` does: decide under the lock, then, without it, wake the requests that were granted a
+//! slot. Time is a number behind the same lock. A clock thread moves it, past several deadlines at once if need be. A
+//! task thread ticks when something is due; the schedule decides how much later that is, and one test keeps the task
+//! from running at all for a while. After each event, no request may wait beside a free slot unless the task is due.
+//!
+//! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost wake-up), and prints
+//! the schedule of a failure, to be run again.
 
 use routing_table::{Availability, Hop};
 use shuttle::{
@@ -54,7 +55,7 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    /// Time, the state or what is due has changed. In `runtime` that are a timer and a `Notify`.
+    /// Time, the state or the next deadline has changed. `runtime` has a timer and a `Notify` for that.
     changed: Condvar,
 }
 
@@ -63,9 +64,9 @@ struct Shared {
 enum Kind {
     /// It waits until it is served.
     Patient,
-    /// It leaves when it has waited for a while.
+    /// Its time to wait ends.
     Hasty,
-    /// Its client goes away without a word.
+    /// Its client leaves.
     Fickle,
 }
 
@@ -207,7 +208,7 @@ impl Shared {
         self.decide(|core, now| core.release(grant, ending, now, 0.0));
     }
 
-    /// The task that watches the clock: it looks when something is due, some time.
+    /// The task of the admission: it ticks some time after something is due.
     fn run_task(&self) {
         loop {
             let mut state = self.state();
@@ -222,7 +223,7 @@ impl Shared {
         }
     }
 
-    /// Moves time by some steps, and then to where somebody has something to wait for.
+    /// Moves time by some steps, then to each deadline that a request waits for.
     fn run_clock(&self) {
         for _ in 0..MOVES {
             self.state().now += Duration::from_millis(thread_rng().gen_range(1..LONGEST_MOVE_MS));
@@ -318,7 +319,7 @@ fn leaving_just_when_the_turn_comes_loses_no_slot() {
 
 // spec: ADM-11, ADM-15
 #[test]
-fn a_task_that_does_not_run_for_a_while_makes_nobody_wait_for_ever() {
+fn a_task_that_does_not_run_for_a_while_leaves_no_request_waiting() {
     use Kind::{Hasty, Patient};
     in_many_orders(|| {
         send(

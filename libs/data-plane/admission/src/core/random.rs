@@ -1,7 +1,7 @@
-//! What must hold for admission whatever happens, in whatever order, however late the timer is.
+//! What must hold for admission in every history, however late the timer is.
 //!
-//! A history is a list of events with time between them. Time passes without anybody being told: the task that
-//! watches the clock looks (`Tick`) when the history says so, which may be long after it should have.
+//! A history is a list of events with time between them. Time passes silently: the timer fires (`Tick`) when the
+//! history says so, which may be long after it was due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -381,7 +381,7 @@ impl History {
         table(endpoints.into_values().collect())
     }
 
-    /// After long enough every endpoint that may be used is used, though no request at it was ever answered.
+    /// Each endpoint that may be used is tried again in time, even if its requests are never answered.
     fn is_tried_again(&mut self) -> Result<(), TestCaseError> {
         self.now += LONG;
         self.step(Step::Tick)?;
@@ -434,9 +434,9 @@ fn pick<T>(from: &mut Vec<T>, index: Index) -> Option<T> {
 }
 
 proptest! {
-    /// No endpoint is above its slots by our doing, nobody waits beside a free slot once the timer has had its turn, the
-    /// line keeps its order, each request has one outcome, an endpoint in quarantine gets one probe at a time and always
-    /// another one, and when all is given back nothing is left taken.
+    /// No endpoint gets more requests than it has slots. No request waits beside a free slot unless the timer is due.
+    /// The line keeps its order. Each request has one outcome. An endpoint in quarantine gets one probe at a time, and
+    /// always another one. When every slot is given back, none is left taken.
     // spec: ADM-11, ADM-13, ADM-14, ADM-15
     #[test]
     fn invariants(steps in steps()) {

@@ -55,7 +55,7 @@ pub(super) fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
 /// Busy, without a word on for how long.
 const BUSY: Ending = Ending::Refused { pause: None };
 
-/// Events, and who got a slot by them.
+/// Events, and the grants that follow from them.
 impl<W> Core<W> {
     pub(super) fn granted(&mut self) -> Vec<(W, Grant)> {
         self.take_effects().granted
@@ -76,7 +76,7 @@ impl<W> Core<W> {
         self.ticked(now)
     }
 
-    /// Whether a request could be served by what the slots say now, whatever was worked out of them before.
+    /// Whether a request could be served, worked out anew from the slots.
     pub(super) fn has_place(
         &self,
         model: &str,
@@ -89,7 +89,7 @@ impl<W> Core<W> {
         placement::choose(&self.table, &loads, &self.question(model, wish, &tried, None)).is_ok()
     }
 
-    /// One that waits beside a free slot although the task that watches the clock has no reason to look.
+    /// A request that waits beside a free slot while the timer is not due.
     pub(super) fn forgotten(&self, now: Duration) -> Option<Ticket> {
         if self.next_wakeup().is_some_and(|at| at <= now) {
             return None;
@@ -756,7 +756,7 @@ fn a_probe_with_a_long_prompt_does_not_keep_the_others_away() {
 
 // spec: ADM-15
 #[test]
-fn whoever_notices_that_a_pause_is_over_serves_those_who_waited_for_it() {
+fn every_event_that_notices_the_end_of_a_pause_serves_the_waiting_requests() {
     type Notices = fn(&mut Core<u32>, Ticket);
     let notices: [(&str, Notices); 5] = [
         ("arrival", |core, _| {
@@ -783,7 +783,7 @@ fn whoever_notices_that_a_pause_is_over_serves_those_who_waited_for_it() {
 
 // spec: ADM-15
 #[test]
-fn an_answer_that_ends_a_quarantine_serves_those_who_wait() {
+fn an_answer_that_ends_a_quarantine_serves_the_waiting_requests() {
     let mut core = quarantined();
     let probe = take(&mut core, 2 * S);
     for waiter in 1..=4 {
@@ -810,11 +810,11 @@ fn an_engine_that_says_for_how_long_it_is_busy_is_left_alone_for_so_long() {
         core.released(&grant, Ending::Refused { pause: Some(asked) }, S);
         let ticket = waits(core.arrive(&ask("m"), S, || 1));
         assert!(core.ticked(2 * S).is_empty());
-        // Its report says that all slots are free. That is not what it said to us.
+        // Its report says that all slots are free. The pause it asked for counts more.
         assert!(core.replaced(table(vec![engine(2)]), 3 * S).is_empty());
         let pause = granted.saturating_sub(2 * S);
         assert_eq!(core.next_wakeup(), Some(3 * S + pause));
-        // Who gives up meanwhile is told to come back when the pause is over.
+        // A request that gives up meanwhile is told to come back when the pause is over.
         let refusal = core.expire("m", ticket, true, 3 * S).unwrap();
         assert_eq!(refusal.reason, RefusalReason::QueueFull);
         assert_eq!(refusal.retry_after, Some(pause.max(S)));

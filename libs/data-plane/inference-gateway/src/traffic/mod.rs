@@ -74,15 +74,17 @@ impl Window {
 
     /// Adds what was seen at `now`, which is since an origin of the caller's choice. What is so old that its second is gone
     /// is forgotten at once.
+    // Engines choose some of the numbers here: a sum of them must not panic.
+    #[deny(clippy::arithmetic_side_effects)]
     pub(crate) fn add(&mut self, seen: &Seen<'_>, now: Duration) {
         let Some(second) = self.second(now.as_secs()) else {
             return;
         };
         if let Some(is_error) = seen.ended {
-            second.requests += 1;
-            second.errors += u64::from(is_error);
+            second.requests = second.requests.saturating_add(1);
+            second.errors = second.errors.saturating_add(is_error.into());
         }
-        second.tokens += seen.tokens;
+        second.tokens = second.tokens.saturating_add(seen.tokens);
         seen.first_token_us
             .into_iter()
             .for_each(|us| second.first_token.add(us));
@@ -107,6 +109,8 @@ impl Window {
     }
 
     /// The whole seconds of the window before `now`, and the one that has begun.
+    // Engines choose some of the numbers here: a sum of them must not panic.
+    #[deny(clippy::arithmetic_side_effects)]
     pub(crate) fn traffic(&self, now: Duration) -> Traffic {
         let newest = now.as_secs();
         let oldest = newest.saturating_sub(WINDOW.as_secs());
@@ -116,9 +120,9 @@ impl Window {
             .iter()
             .filter(|second| (oldest..=newest).contains(&second.number))
         {
-            sum.requests += second.requests;
-            sum.errors += second.errors;
-            sum.tokens += second.tokens;
+            sum.requests = sum.requests.saturating_add(second.requests);
+            sum.errors = sum.errors.saturating_add(second.errors);
+            sum.tokens = sum.tokens.saturating_add(second.tokens);
             sum.first_token.merge(&second.first_token);
             sum.gaps.merge(&second.gaps);
             sum.queued.merge(&second.queued);
@@ -150,6 +154,20 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
+
+    // spec: PATH-39
+    #[test]
+    fn counts_without_measure_are_added_without_harm() {
+        let mut window = Window::new();
+        let seen = Seen {
+            tokens: u64::MAX,
+            ..Seen::default()
+        };
+        for second in [1, 1, 2] {
+            window.add(&seen, second * S);
+        }
+        assert!(window.traffic(2 * S).tokens_per_s > 0.0);
+    }
 
     fn request(window: &mut Window, is_error: bool, now: Duration) {
         let seen = Seen {

@@ -87,6 +87,21 @@ fn a_completion() {
     assert_eq!(told, ["token \"a\"", r#"end stop {"completion_tokens":1}"#]);
 }
 
+// spec: PATH-39
+#[test]
+fn figures_without_measure_do_not_spoil_the_answer() {
+    let told = read(&[
+        (
+            "",
+            r#"{"choices":[{"text":"a"}],"timings":{"prompt_n":18446744073709551615,"cache_n":18446744073709551615}}"#,
+        ),
+        ("", "[DONE]"),
+    ]);
+    let most = u64::MAX;
+    let figures = format!(r#"{{"prompt_tokens":{most},"cached_tokens":{most}}}"#);
+    assert_eq!(told, ["token \"a\"".to_owned(), format!("end - {figures}")]);
+}
+
 #[test]
 fn strange_figures_do_not_spoil_the_answer() {
     let told = read(&[
