@@ -56,7 +56,8 @@ mod tests {
         assert!(!resend.take());
         resend.forbid();
         assert!(resend.was_used());
-        assert!(!resend.clone().take());
+        let copy = resend.clone();
+        assert!(!copy.take() && !resend.take(), "a copy has no second one");
 
         let resend = Resend::default();
         resend.forbid();

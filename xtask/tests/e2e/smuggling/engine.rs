@@ -3,11 +3,12 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
 };
 
 use anyhow::{Result, ensure};
+use parking_lot::Mutex;
 
 /// What the engine does when it has sent an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl ScriptedEngine {
 
     /// From now on each request is answered so.
     pub(crate) fn answer(&self, answer: impl Into<Vec<u8>>, then: Then) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.answer = answer.into();
         state.then = then;
     }
@@ -80,7 +81,7 @@ impl ScriptedEngine {
 
     /// The requests since the last call, without those of probes.
     pub(crate) fn take_seen(&self) -> Vec<Seen> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         std::mem::take(&mut state.seen)
     }
 }
@@ -99,7 +100,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> Result<()> {
             continue;
         }
         let (answer, then) = {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = state.lock();
             state.seen.push(seen);
             (state.answer.clone(), state.then)
         };

@@ -267,7 +267,7 @@ pub(crate) fn run(setup: &Setup, place: &Place, row: &Row) -> Result<()> {
             ensure!(answer.status == status && seen.is_empty(), "{answer:?}, {seen:?}");
         }
         (Expected::CutOff, Some(answer)) => {
-            ensure!(answer.status == 400 && seen.is_empty(), "{answer:?}, {seen:?}")
+            ensure!(answer.status == 400 && seen.is_empty(), "{answer:?}, {seen:?}");
         }
         (Expected::CutOff, None) => ensure!(seen.is_empty(), "{seen:?}"),
         (_, None) => anyhow::bail!("no answer"),

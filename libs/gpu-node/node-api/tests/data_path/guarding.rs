@@ -317,7 +317,7 @@ async fn a_request_that_an_engine_may_have_run_is_not_refused_as_if_none_had() {
         doomed.until(|stats| stats.running == 1).await;
         busy.until(|stats| stats.running == 1).await;
         doomed.stop();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     // The request on the other engine goes on: whichever ends, ends because its engine broke off.
     let answer = tokio::select! {
