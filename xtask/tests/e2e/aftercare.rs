@@ -15,7 +15,7 @@ use crate::load::ask;
 /// What fits into a slot's context.
 const MANY_WORDS: u32 = 1900;
 /// Makes the engine so slow that what was begun outlasts what the test does meanwhile.
-const PAD_MB: u32 = 10;
+const PAD_MB: u32 = 4;
 const SOON: Duration = Duration::from_secs(90);
 
 // spec: SLOT-11

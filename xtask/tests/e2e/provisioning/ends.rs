@@ -16,7 +16,7 @@ use crate::load::WORDS;
 /// Words of a stream that goes on while an agent is killed and started again.
 const LONG: u32 = 1500;
 /// Makes the engines so slow that such a stream does not end before its agent does.
-const PAD_MB: u32 = 10;
+const PAD_MB: u32 = 4;
 
 // spec: PROV-10
 #[test]
