@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use crate::reply::Fault;
 
 /// The most tries of one request. Three replicas that all fail it point at the request.
-const MAX_TRIES: u32 = 3;
+pub(crate) const MAX_TRIES: u32 = 3;
 /// The most endpoints one request finds unreachable before it gives up. A refused connection costs a millisecond,
 /// one that is not answered a second.
-const MAX_UNREACHABLE: u32 = 8;
+pub(crate) const MAX_UNREACHABLE: u32 = 8;
 /// The most often one request is told that an endpoint is busy after all. Each time that endpoint is left alone for a
 /// quarter of a second, so that the request's patience ends before this; it only bounds the unforeseen.
-const MAX_REFUSALS: u32 = 1000;
+pub(crate) const MAX_REFUSALS: u32 = 1000;
 
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.

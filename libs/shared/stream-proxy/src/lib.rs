@@ -20,6 +20,7 @@ mod body;
 mod connect;
 mod get;
 mod headers;
+mod limits;
 mod link;
 mod pool;
 mod proxy;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use body::{ProxyBody, StreamError};
 pub use get::{GetError, get};
+pub use limits::LIMITS;
 pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
 pub use wire::NotHttp;

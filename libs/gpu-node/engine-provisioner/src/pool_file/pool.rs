@@ -15,16 +15,16 @@ use crate::{
 const LLAMACPP: &str = "llamacpp";
 
 /// Anything longer is a mistake.
-const MAX_SECS: u32 = 86_400;
+pub(crate) const MAX_SECS: u32 = 86_400;
 /// No model has a longer context.
-const MAX_CONTEXT: u32 = 100_000_000;
+pub(crate) const MAX_CONTEXT: u32 = 100_000_000;
 /// More than any machine has cores.
-const MAX_THREADS: u32 = 4096;
+pub(crate) const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
-const MAX_REPLICAS: u32 = MAX_POOLS as u32;
+pub(crate) const MAX_REPLICAS: u32 = MAX_POOLS as u32;
 /// The longest device mask that a handoff carries, in bytes.
-const MAX_MASK_BYTES: usize = 256;
+pub(crate) const MAX_MASK_BYTES: usize = 256;
 
 /// Reads a pool. Without one, the problems say why.
 pub(super) fn read(table: &DeTable<'_>, at: usize, problems: &mut Problems) -> Option<PoolSpec> {
