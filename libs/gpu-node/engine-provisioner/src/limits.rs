@@ -6,7 +6,7 @@ use crate::{
     logs,
     pool_file::{
         MAX_FILE_BYTES,
-        pool::{MAX_CONTEXT, MAX_MASK_BYTES, MAX_REPLICAS, MAX_SECS, MAX_THREADS},
+        pool::{MAX_CONTEXT, MAX_MODELS_BYTES, MAX_REPLICAS, MAX_SECS, MAX_THREADS},
     },
 };
 
@@ -34,8 +34,8 @@ pub const LIMITS: &[Limit] = &[
         .because("The replicas of a pool in a pool file.")
         .enforced_by("engine-provisioner")
         .beyond(REFUSED),
-    Limit::new("MAX_MASK_BYTES", MAX_MASK_BYTES as u64, "bytes")
-        .because("A device mask in a pool file.")
+    Limit::new("MAX_MODELS_BYTES", MAX_MODELS_BYTES as u64, "bytes")
+        .because("The models of a pool, as JSON, which go into the handoffs of its engines.")
         .enforced_by("engine-provisioner")
         .beyond(REFUSED),
     Limit::new("MAX_BYTES", logs::MAX_BYTES as u64, "bytes")

@@ -8,14 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pool_registry_types::Handoff;
+use pool_registry_types::{Handoff, MAX_HANDOFF_BYTES};
 use rustix::fs::OFlags;
 
 use crate::event::Refusal;
 
-/// The largest handoff file in bytes. A thousand model names of the longest kind would need more, and a real
-/// one has a few hundred bytes.
-pub const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// The largest handoff file in bytes. A thousand model names of the longest kind would need more.
+pub const MAX_FILE_BYTES: u64 = MAX_HANDOFF_BYTES as u64;
 
 /// Two writes within this time may leave the same time stamp. File systems differ from nanoseconds to two
 /// seconds (FAT).

@@ -19,7 +19,7 @@ pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// How much of a foreign text an error repeats.
-pub(crate) const MAX_ECHO_CHARS: usize = 200;
+const MAX_ECHO_CHARS: usize = 200;
 
 /// A client of the control plane.
 pub(crate) struct HttpControlPlane {

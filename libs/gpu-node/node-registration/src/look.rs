@@ -1,14 +1,10 @@
 //! A look at the control plane that changes nothing there: whether this node could join.
 
-use pool_registry_types::{ErrorCode, HttpUrl, NodeId};
+use pool_registry_types::{ErrorCode, HttpUrl, MAX_TEXT_BYTES, NodeId, one_line};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{
-    config::Config,
-    control_plane::RequestError,
-    http::{HttpControlPlane, MAX_ECHO_CHARS},
-};
+use crate::{config::Config, control_plane::RequestError, http::HttpControlPlane};
 
 /// What a control plane says to a node that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +93,7 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), L
             return if is_alive && machine != config.machine_id.as_str() {
                 Err(LookError::Conflict {
                     node_id: config.node_id.clone(),
-                    machine: machine.chars().take(MAX_ECHO_CHARS).collect(),
+                    machine: one_line(machine, MAX_TEXT_BYTES),
                 })
             } else {
                 Ok(())
@@ -125,7 +121,7 @@ fn version(metrics: &str) -> Option<String> {
         .find(|line| line.starts_with("build_info{") && line.contains("name=\"orchestratord\""))?;
     let (_, rest) = line.split_once("version=\"")?;
     let (version, _) = rest.split_once('"')?;
-    Some(version.chars().take(MAX_ECHO_CHARS).collect())
+    Some(one_line(version, MAX_TEXT_BYTES))
 }
 
 #[cfg(test)]
@@ -165,6 +161,10 @@ mod tests {
         assert_eq!(
             judged(refused(503, Some(ErrorCode::CloudProfileDisabled))),
             Err(LookError::Home)
+        );
+        assert_eq!(
+            judged(node("a\u{1b}[2Jb", "online")).unwrap_err().to_string(),
+            "the node id n is in use by the machine a [2Jb"
         );
         for (answer, expected) in [
             (refused(401, Some(ErrorCode::Unauthorized)), "accept the token"),

@@ -29,8 +29,8 @@ pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use limits::{
-    MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS,
-    MAX_SLOTS, MAX_TEXT_BYTES,
+    MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_NODE_BODY_BYTES,
+    MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
 };
 pub use node::{
     Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,

@@ -119,6 +119,10 @@ limits! {
     /// The most GPUs of one node: four times what the largest machines have.
     MAX_GPUS: usize = 64, "GPUs",
         enforced by "register, heartbeat, gpu-inventory", beyond it "400 INVALID_REQUEST";
+    /// The largest handoff file; a real one has a few hundred bytes.
+    MAX_HANDOFF_BYTES: usize = 64 * 1024, "bytes",
+        enforced by "handoff-watcher, pool file",
+        beyond it "the handoff is refused unread; a pool file whose models would make one so large is refused";
     /// The largest body of a registration or heartbeat. A node cuts its report to this size, because a control plane
     /// that refuses it does not hear of the node at all.
     MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024, "bytes",

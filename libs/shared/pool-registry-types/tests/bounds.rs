@@ -1,5 +1,7 @@
 //! What a message may hold at most, on the side that reads it and on the side that writes it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use pool_registry_types::{
     Capabilities, EngineLoad, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest, ReplicaStatus,
     limits::{

@@ -2,7 +2,9 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use pool_registry_types::{EngineKind, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolId};
+use pool_registry_types::{
+    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId,
+};
 use toml::de::DeTable;
 
 use super::{Problems, fields::Fields};
@@ -22,9 +24,11 @@ pub(crate) const MAX_CONTEXT: u32 = 100_000_000;
 pub(crate) const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
-pub(crate) const MAX_REPLICAS: u32 = MAX_POOLS as u32;
-/// The longest device mask that a handoff carries, in bytes.
-pub(crate) const MAX_MASK_BYTES: usize = 256;
+pub(crate) const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
+/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the fields.
+const HANDOFF_BESIDE_MODELS_BYTES: usize = 4096;
+/// The most that the models of a pool may take in its engines' handoffs, in bytes of JSON.
+pub(crate) const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
 
 /// Reads a pool. Without one, the problems say why.
 pub(super) fn read(table: &DeTable<'_>, at: usize, problems: &mut Problems) -> Option<PoolSpec> {
@@ -165,13 +169,23 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
             "models",
             format!("`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"),
         );
+    } else if models.iter().map(|name| bytes_of_json(name)).sum::<usize>() > MAX_MODELS_BYTES {
+        f.problem(
+            "models",
+            format!("`models` must be at most {MAX_MODELS_BYTES} bytes together, or an engine's handoff would be too large"),
+        );
     }
     models
 }
 
+/// In quotation marks, with a comma, and with what has to be escaped.
+fn bytes_of_json(name: &str) -> usize {
+    name.len() + name.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
+}
+
 fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
     let mask = f.string("device_mask")?;
-    if mask.len() > MAX_MASK_BYTES {
+    if mask.len() > MAX_TEXT_BYTES {
         f.problem("device_mask", "`device_mask` is too long");
     } else if let Err(name) = gpu_inventory::cuda_visible_devices(Some(&mask)) {
         f.problem(

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use pool_registry_types::{Handoff, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES, limits::MAX_URL_BYTES};
 use proptest::prelude::*;
 
 use super::*;
+use crate::handoffs::handoff;
 use crate::{Launch, OnAgentStop, RestartPolicy};
 
 const LLAMA: &str = r#"
@@ -227,4 +229,30 @@ fn the_files_that_are_shown_are_right() {
         .nth(1)
         .and_then(|rest| rest.split("```").next());
     assert_eq!(PoolFile::parse(shown.unwrap()).unwrap().pools.len(), 2);
+}
+
+// spec: WIRE-18
+#[test]
+fn the_largest_pool_that_is_taken_has_handoffs_that_can_be_read() {
+    let id = "i".repeat(MAX_ID_BYTES);
+    // Each name takes as much as it can: what is in it has to be escaped.
+    let with = |names: usize| {
+        let names = (0..names).map(|i| format!("'{i:04}{}'", "\"".repeat(56)));
+        let models = names.collect::<Vec<_>>().join(",");
+        format!(
+            "[[pool]]\nid = \"{id}\"\nengine = \"{id}\"\ncommand = [\"x\"]\nslots = 65536\nport = 65535\nmodels = [{models}]\n"
+        )
+    };
+    let mut pool = PoolFile::parse(&with(514)).unwrap().pools.remove(0);
+    let problem = wrong(&with(530));
+    assert!(
+        problem.contains("line 7: `models` must be at most 61440 bytes together"),
+        "{problem}"
+    );
+    pool.device_mask = Some("\"".repeat(MAX_TEXT_BYTES));
+    let url = format!("http://{}:65535/", "h".repeat(MAX_URL_BYTES - 14));
+    let handoff = handoff(&pool, &id.parse().unwrap(), &url.parse().unwrap());
+    let text = serde_json::to_vec(&handoff).unwrap();
+    assert!(text.len() <= MAX_HANDOFF_BYTES, "{}", text.len());
+    assert_eq!(serde_json::from_slice::<Handoff>(&text).unwrap(), handoff);
 }
