@@ -7,7 +7,7 @@ use bearer_auth::ApiToken;
 use daemon::{Program, Setting, Settings, Unset};
 use inference_gateway::{Aliases, GatewayConfig};
 use placement::Strategy;
-use pool_registry_types::NodeId;
+use pool_registry_types::{NodeId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 
@@ -23,7 +23,21 @@ pub(crate) const PROGRAM: Program = Program {
     ending: ENDING,
     prefix: "ORCHESTRATORD_",
     openapi: || api::reference().json().to_owned(),
+    limits: &[LIMITS],
 };
+
+/// The bounds that clients and nodes can meet.
+const LIMITS: &[(&str, &[Limit])] = &[
+    ("pool-registry-types", pool_registry_types::limits::LIMITS),
+    ("http-server", http_server::LIMITS),
+    ("daemon", daemon::LIMITS),
+    ("admission", admission::LIMITS),
+    ("inference-gateway", inference_gateway::LIMITS),
+    ("task-api", task_api::LIMITS),
+    ("dashboard", dashboard::LIMITS),
+    ("event-log", event_log::LIMITS),
+    ("registry-runtime", registry_runtime::LIMITS),
+];
 
 /// Where it listens, on loopback, when nothing is set.
 const DEFAULT_PORT: u16 = 8080;

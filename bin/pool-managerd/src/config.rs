@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use daemon::{Program, Setting, Settings, Unset};
 use engine_provisioner::PoolFile;
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
+use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
 
@@ -20,7 +20,18 @@ pub(crate) const PROGRAM: Program = Program {
     ending: ENDING,
     prefix: "POOL_MANAGERD_",
     openapi: || api::reference().json().to_owned(),
+    limits: &[LIMITS, local_node::LIMITS],
 };
+
+/// The bounds that the control plane, engines and files can meet, beside those of the node's parts.
+const LIMITS: &[(&str, &[Limit])] = &[
+    ("pool-registry-types", pool_registry_types::limits::LIMITS),
+    ("http-server", http_server::LIMITS),
+    ("daemon", daemon::LIMITS),
+    ("stream-proxy", stream_proxy::LIMITS),
+    ("node-registration", node_registration::LIMITS),
+    ("engine-provisioner", engine_provisioner::LIMITS),
+];
 
 /// Where it listens, on loopback, when nothing is set.
 const DEFAULT_PORT: u16 = 9200;

@@ -1,6 +1,7 @@
 //! Rules of this workspace that no compiler knows.
 
 pub(crate) mod layers;
+pub(crate) mod limits;
 pub(crate) mod metrics;
 pub(crate) mod tidy;
 pub(crate) mod trace;

@@ -53,6 +53,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     report.tests("otlp", otlp);
     // After the tests, which build the daemons.
     report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
+    report.check("limits", || super::limits::run(Arguments::new(Vec::new())));
     report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));
     report.check("deploy", || super::deploy_check::run(Arguments::new(Vec::new())));
     report.check("package", || {

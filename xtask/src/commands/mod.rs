@@ -6,6 +6,7 @@ mod deb;
 mod demo;
 mod deploy_check;
 mod fuzz_api;
+mod limits;
 mod openapi;
 mod settings;
 mod test;
@@ -30,7 +31,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 15] = [
+const COMMANDS: [Command; 16] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -102,6 +103,12 @@ const COMMANDS: [Command; 15] = [
         summary: "check, or write, the documents that list every setting",
         usage: settings::USAGE,
         run: settings::run,
+    },
+    Command {
+        name: "limits",
+        summary: "check, or write, the document that lists every bound",
+        usage: limits::USAGE,
+        run: limits::run,
     },
     Command {
         name: "metrics",

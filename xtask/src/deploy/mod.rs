@@ -2,6 +2,7 @@
 //! checked against it everywhere else.
 
 pub(crate) mod installed;
+pub(crate) mod limits;
 pub(crate) mod machine;
 pub(crate) mod manifests;
 mod manual;

@@ -46,7 +46,7 @@ pub(crate) fn daemons(binaries: &Binaries) -> Result<[Daemon; 2]> {
 }
 
 /// What a daemon prints.
-fn said(program: &Path, argument: &str) -> Result<String> {
+pub(super) fn said(program: &Path, argument: &str) -> Result<String> {
     let output = Command::new(program)
         .arg(argument)
         .output()
@@ -114,6 +114,15 @@ pub(crate) fn documents(daemons: &[Daemon]) -> Result<Vec<Document>> {
 }
 
 impl Document {
+    /// The file at `path` below the workspace's root, which `command` writes.
+    pub(super) fn new(path: &str, text: String, command: &'static str) -> Self {
+        Self {
+            path: root().join(path),
+            text,
+            command,
+        }
+    }
+
     /// What each daemon serves.
     pub(crate) fn of_apis(binaries: &Binaries) -> Result<[Self; 2]> {
         let of = |name: &str, program: &Path| -> Result<Self> {

@@ -10,12 +10,14 @@
 
 mod assets;
 mod history;
+mod limits;
 mod live;
 mod page;
 
 #[cfg(feature = "openapi")]
 mod openapi;
 
+pub use limits::LIMITS;
 pub use live::{Live, LiveConfig, Sources};
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;

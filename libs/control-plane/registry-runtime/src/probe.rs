@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// The most of an answer's body that is read, in bytes. An agent says less; a longer answer is none of an agent and only
 /// shows that somebody is there. Reading an answer to its end spares the node a reset.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Why a probe failed, with all its causes: it is told to people.
 #[derive(Debug, Error)]

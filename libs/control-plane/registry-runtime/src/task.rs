@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// How many messages wait at most: more than all nodes send in an instant; who comes later waits with its answer.
-const MAX_WAITING: usize = 1024;
+pub(crate) const MAX_WAITING: usize = 1024;
 
 /// How many messages are taken together at most. What comes at once is published once.
-const MAX_BATCH: usize = 256;
+pub(crate) const MAX_BATCH: usize = 256;
 
 /// Owns the registry: applies what the handles send, wakes at its deadlines, publishes what readers see.
 #[derive(Debug)]

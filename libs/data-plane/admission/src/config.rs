@@ -19,15 +19,21 @@ pub struct Config {
     pub warm_up: Duration,
 }
 
-impl Default for Config {
+impl Config {
+    /// What holds where nothing else is set.
+    ///
     /// 256 per model (a fleet with 32 slots works through it in eight rounds), 5 s (a client's patience is
     /// mostly 10 s and more), no warm-up.
+    pub const DEFAULT: Self = Self {
+        queue_limit: 256,
+        max_wait: Duration::from_secs(5),
+        warm_up: Duration::ZERO,
+    };
+}
+
+impl Default for Config {
     fn default() -> Self {
-        Self {
-            queue_limit: 256,
-            max_wait: Duration::from_secs(5),
-            warm_up: Duration::ZERO,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -35,7 +35,7 @@ pub use view::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waitin
 /// The shortest wait a refused client is told: less would only be a busy loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The longest: an estimate beyond it is a guess.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What a request is assumed to take while nobody has finished one.
 const ASSUMED_SERVICE_SECS: f64 = 1.0;
 

@@ -14,6 +14,7 @@
 mod config;
 mod core;
 mod ejection;
+mod limits;
 mod line;
 mod metrics;
 mod runtime;
@@ -23,6 +24,7 @@ mod turns;
 pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waiting};
 pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
 pub use ejection::{Failure, Quarantine, TrustChange};
+pub use limits::LIMITS;
 pub use metrics::AdmissionMetrics;
 pub use runtime::{AbandonedSlot, Admission, Lease, Outcome, Visit};
 

@@ -41,9 +41,12 @@ use crate::{
     sse::EventStream,
 };
 
+/// The largest request body: a dozen images inline.
+pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
 /// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an engine that
 /// dies in the middle of it can then still be replaced, and a slow reader does not hold a slot.
-const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
+pub(crate) const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
 /// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable streams, which
 /// would go on generating after the client has left.
 static NOT_FORWARDED: [HeaderName; 10] = [
@@ -95,7 +98,7 @@ impl Default for GatewayConfig {
         Self {
             strategy: Strategy::default(),
             aliases: Aliases::default(),
-            max_body_bytes: 32 * 1024 * 1024,
+            max_body_bytes: MAX_BODY_BYTES,
             clocks: Clocks::default(),
             node_token: None,
         }

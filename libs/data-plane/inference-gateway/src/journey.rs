@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use crate::reply::Fault;
 
 /// The most tries of one request. Three replicas that all fail it point at the request.
-const MAX_TRIES: u32 = 3;
+pub(crate) const MAX_TRIES: u32 = 3;
 /// The most endpoints one request finds unreachable before it gives up. A refused connection costs a millisecond,
 /// one that is not answered a second.
-const MAX_UNREACHABLE: u32 = 8;
+pub(crate) const MAX_UNREACHABLE: u32 = 8;
 /// How often one request may be told that an endpoint is busy after all, for each second that it may wait: an endpoint
 /// is left alone for a quarter of a second after the first time, and for longer after each further one.
-const REFUSALS_PER_SECOND: u64 = 4;
+pub(crate) const REFUSALS_PER_SECOND: u64 = 4;
 /// And in any case: a fleet that another control plane fills refuses more often than a single endpoint.
-const MIN_REFUSALS: u64 = 32;
+pub(crate) const MIN_REFUSALS: u64 = 32;
 
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.

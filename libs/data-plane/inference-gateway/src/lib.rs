@@ -19,6 +19,7 @@ mod explain;
 mod front;
 mod gateway;
 mod journey;
+mod limits;
 mod metrics;
 mod models;
 mod multipart;
@@ -40,6 +41,7 @@ pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_routes
 pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
 pub use journey::Patience;
+pub use limits::LIMITS;
 pub use metrics::GatewayMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;

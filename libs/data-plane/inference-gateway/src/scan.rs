@@ -7,7 +7,7 @@
 use crate::peek::Peek;
 
 /// How deep lists and objects are followed: one bit for each. Requests are four or five deep.
-const MAX_DEPTH: u32 = 128;
+pub(crate) const MAX_DEPTH: u32 = 128;
 
 /// How many bytes of a string are looked at together.
 const CHUNK: usize = 16;

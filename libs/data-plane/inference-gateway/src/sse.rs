@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::dialect::{Dialect, Event};
 
 /// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
-const MAX_EVENT_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// The engine sent an event that is longer than any engine's.
 #[derive(Debug, PartialEq, Eq, Error)]

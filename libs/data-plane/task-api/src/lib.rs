@@ -19,6 +19,7 @@ mod answer;
 mod api;
 mod config;
 mod event;
+mod limits;
 mod live;
 mod log;
 #[cfg(feature = "openapi")]
@@ -33,6 +34,7 @@ mod view;
 
 pub use api::TaskApi;
 pub use config::TaskConfig;
+pub use limits::LIMITS;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
 pub use routes::TASK_BODY_BYTES;

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::task::millis;
 
 /// The longest deadline. Beyond a day it is a mistake in the unit.
-const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The body of `POST /v2/tasks`. Unknown fields are ignored.
 #[derive(Deserialize)]

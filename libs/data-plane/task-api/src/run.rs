@@ -30,7 +30,7 @@ const PIN_NODE: HeaderName = HeaderName::from_static("x-llorch-pin-node");
 const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
 
 /// The most of an error answer that is read.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// A task on its way. Dropping it lets go of the engine and ends the task.
 pub(crate) struct Run {

@@ -5,7 +5,7 @@ use memchr::memchr2;
 use thiserror::Error;
 
 /// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
-const MAX_EVENT_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// One event: its name, empty for the usual ones, and its data.
 #[derive(Clone, PartialEq, Eq)]

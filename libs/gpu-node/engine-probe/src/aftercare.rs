@@ -39,7 +39,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// that request any more, and whoever waited for it must not be counted either.
 const HEARSAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What is given back by dropping it.
 type Slot = Box<dyn Send>;

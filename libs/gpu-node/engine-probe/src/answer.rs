@@ -10,7 +10,7 @@ use serde_json::Value;
 const OLLAMA_DEFAULT_TAG: &str = ":latest";
 
 /// How much of an engine's own words a reason repeats, in characters.
-const MAX_WORDS: usize = 200;
+pub(crate) const MAX_WORDS: usize = 200;
 
 /// The models named in an answer to `GET /v1/models`, each also by its other names; `None` when the answer is
 /// nothing of the kind.

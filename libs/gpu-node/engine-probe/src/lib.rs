@@ -14,6 +14,7 @@ mod aftercare;
 mod answer;
 mod figures;
 mod kind;
+mod limits;
 mod probe;
 mod prober;
 mod prometheus;
@@ -23,6 +24,7 @@ mod schedule;
 mod tests;
 
 pub use aftercare::{Aftercare, AftercareTask, Visit};
+pub use limits::LIMITS;
 pub use probe::{Ask, NotAsked, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
 pub use report::report;

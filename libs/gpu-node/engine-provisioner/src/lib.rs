@@ -20,6 +20,7 @@ mod cpu_share;
 mod engine;
 mod files;
 mod handoffs;
+mod limits;
 mod logs;
 mod pool_file;
 mod preflight;
@@ -36,6 +37,7 @@ mod vram;
 mod waiting;
 
 pub use adoption::DirectoryError;
+pub use limits::LIMITS;
 pub use pool_file::{PoolFile, PoolFileError, Problem, Problems};
 pub use preflight::{Finding, PreflightError, check, preflight};
 pub use provisioner::{Config, Prepared, Provisioner, UnknownPool};

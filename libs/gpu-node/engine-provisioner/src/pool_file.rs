@@ -1,7 +1,7 @@
 //! The pool file: TOML that people write, read with every problem named at its line.
 
 mod fields;
-mod pool;
+pub(crate) mod pool;
 mod problems;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -14,7 +14,7 @@ pub use problems::{PoolFileError, Problem, Problems};
 use crate::PoolSpec;
 
 /// The largest pool file in bytes: thousands of times what a node needs.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+pub(crate) const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What a pool file says. Pools have different ids, and no two engines the same fixed port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,6 +23,7 @@ mod arm;
 mod core;
 mod event;
 mod inbox;
+mod limits;
 mod read;
 mod scan;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod watcher;
 
 pub use core::POLLS_TO_REFUSE;
 pub use event::{Event, Refusal};
+pub use limits::LIMITS;
 pub use read::MAX_FILE_BYTES;
 pub use scan::Rule;
 pub use watcher::{Config, DEFAULT_POLL_INTERVAL, HandoffWatcher};

@@ -15,7 +15,9 @@ use event_log::{EventLog, PoolChanges};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
-use pool_registry_types::{Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus, ReplicaId};
+use pool_registry_types::{
+    Capabilities, GpuStatus, Handoff, NodeId, PoolId, PoolStatus, ReplicaId, limits::Limit,
+};
 use prometheus_client::registry::Registry;
 use routing_table::RoutingTable;
 use service_runtime::{Latch, Shutdown, Tasks};
@@ -294,6 +296,12 @@ fn upsert(registry: &PoolRegistry, handoff: Handoff) {
 fn usual_name(pool_id: &PoolId, replica_id: &ReplicaId) -> String {
     format!("{pool_id}_{replica_id}.json")
 }
+
+/// The bounds of the libraries that are wired here, by crate.
+pub const LIMITS: &[(&str, &[Limit])] = &[
+    ("handoff-watcher", handoff_watcher::LIMITS),
+    ("engine-probe", engine_probe::LIMITS),
+];
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

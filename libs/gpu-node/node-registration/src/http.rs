@@ -13,7 +13,7 @@ use ureq::{Agent, Body, RequestBuilder, http::Response};
 use crate::control_plane::{ControlPlane, RequestError};
 
 /// The longest answer that is read; a whole one has a few hundred bytes.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers of this
 /// project close it.

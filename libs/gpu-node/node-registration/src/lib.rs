@@ -32,6 +32,7 @@ mod handle;
 mod http;
 mod incarnation;
 mod journal;
+mod limits;
 mod look;
 mod machine;
 mod report;
@@ -44,6 +45,7 @@ mod scripted;
 
 pub use config::{Config, DEFAULT_HEARTBEAT_INTERVAL};
 pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle, StartError};
+pub use limits::LIMITS;
 pub use look::{LookError, Welcome, look};
 pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};

@@ -18,7 +18,7 @@ mod properties;
 mod tests;
 
 pub(crate) use event::{Event, Failure, Input, Request, Send};
-pub(crate) use pace::Pace;
+pub(crate) use pace::{MAX_ASKED_PAUSE, Pace};
 
 /// Changes within this time go out as one heartbeat: long enough to gather the engines of one restart, too
 /// short for a person or a router to notice.

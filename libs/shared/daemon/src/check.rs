@@ -208,6 +208,7 @@ mod tests {
         ending: "",
         prefix: "DEMO_",
         openapi: || "{}".to_owned(),
+        limits: &[],
     };
 
     fn looked_at(path: &Path, what_for: Use) -> (Verdict, String) {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use pool_registry_types::limits::Limit;
+
 /// A variable that is read. What is not in a daemon's list is not seen by it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -72,6 +74,28 @@ pub(crate) fn rows(settings: &[Setting]) -> String {
 pub(crate) fn lines(settings: &[Setting]) -> String {
     let line = |row: &Setting| [row.name, &row.unset.for_programs(), row.what, row.more].join("\t");
     settings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The lines of `--limits`, one for each bound: its crate and what it says of itself, separated by tabs.
+pub(crate) fn limits(tables: &[&[(&str, &[Limit])]]) -> String {
+    let mut lines = Vec::new();
+    for (source, table) in tables.iter().copied().flatten() {
+        for limit in *table {
+            let Limit {
+                name,
+                value,
+                unit,
+                reason,
+                enforced_by,
+                refusal,
+                ..
+            } = limit;
+            lines.push(format!(
+                "{source}\t{name}\t{value}\t{unit}\t{reason}\t{enforced_by}\t{refusal}"
+            ));
+        }
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //!     ending: "",
 //!     prefix: "DEMO_",
 //!     openapi: || "{}".to_owned(),
+//!     limits: &[],
 //! };
 //!
 //! struct Config(Settings);
@@ -65,7 +66,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub use help::{Setting, Unset};
 pub use program::{Program, main};
 pub use report::{Finding, Report, Verdict};
-pub use running::{Daemon, JOIN_TIMEOUT, StartError};
+pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, StartError};
 pub use settings::Settings;
 
 /// What the README shows is compiled with the tests, and run where it can be.

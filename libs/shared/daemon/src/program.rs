@@ -7,18 +7,18 @@ use std::{
     process::ExitCode,
 };
 
+use pool_registry_types::limits::Limit;
 use service_runtime::{
     CoreThreads, EXIT_SECOND_SIGNAL,
     env::{EXIT_BAD_CONFIGURATION, Environment, Problems},
     inherited_listener,
 };
-
 use telemetry::Service;
 use tokio::time::Instant;
 
 use crate::{
     Report, Setting, Settings, check,
-    help::{lines, rows},
+    help::{limits, lines, rows},
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
 
@@ -44,6 +44,8 @@ pub struct Program {
     pub prefix: &'static str,
     /// The OpenAPI document of what it serves, as JSON.
     pub openapi: fn() -> String,
+    /// The bounds that its peers can meet, by the crate that they are in.
+    pub limits: &'static [&'static [(&'static str, &'static [Limit])]],
 }
 
 /// The revision that a release was built from; see `ci/deploy/release`.
@@ -74,9 +76,9 @@ impl Program {
         } = self;
         let rows = rows(self.settings);
         format!(
-            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | --openapi]\n\n{about}\n\n\
+            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | --openapi | --limits]\n\n{about}\n\n\
              `check` looks at everything a start needs, says what is wrong and how to mend it, and starts nothing.\n\n\
-             Settings come from the environment; --settings prints them for programs, and --openapi what is served:\n\n{rows}\n{ending}\n\
+             Settings come from the environment; --settings prints them for programs, --openapi what is served, and --limits every bound:\n\n{rows}\n{ending}\n\
              Exit codes: 0 stopped, 1 failed, or errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
         )
     }
@@ -138,6 +140,7 @@ where
         [] => {}
         ["--help" | "-h", ..] => return say(&program.help()),
         ["--settings", ..] => return say(&lines(program.settings)),
+        ["--limits", ..] => return say(&limits(program.limits)),
         ["--openapi", ..] => return say((program.openapi)().trim_end()),
         ["--version" | "-V", ..] => return say(&program.version_line()),
         ["check"] => return said(&checked(program, configure, look), false),

@@ -10,6 +10,7 @@ use std::{
 use http_server::{
     AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes, with_fallbacks,
 };
+use pool_registry_types::limits::Limit;
 use service_runtime::{
     Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
 };
@@ -31,6 +32,16 @@ const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     idle: Duration::from_secs(75),
     life: Duration::from_secs(20 * 60),
 };
+
+/// The bounds of the listener for metrics.
+pub const LIMITS: &[Limit] = &[Limit::new(
+    "METRICS_CONNECTIONS",
+    METRICS_CONNECTIONS.max_connections as u64,
+    "connections",
+)
+.because("Connections of the listener for metrics, where nobody is authenticated.")
+.enforced_by("listeners of `…_METRICS_ADDR`")
+.beyond("the oldest of them is closed for a new one")];
 
 /// How often the line for `systemctl status` changes at most; nobody reads faster.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);

@@ -233,6 +233,7 @@ mod tests {
         ending: "",
         prefix: "DEMO_",
         openapi: || "{}".to_owned(),
+        limits: &[],
     };
 
     fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {

@@ -4,7 +4,7 @@ use pool_registry_types::{NodeId, PoolId, one_line};
 use serde::{Serialize, Serializer};
 
 /// The longest message; a longer one is cut. What engines say on their way out can be long.
-const MAX_MESSAGE_CHARS: usize = 500;
+pub(crate) const MAX_MESSAGE_CHARS: usize = 500;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident => $name:literal,)*) => {

@@ -5,11 +5,13 @@
 //! was dropped meanwhile, and a restart forgets it.
 
 mod event;
+mod limits;
 mod log;
 mod pools;
 mod ring;
 
 pub use event::{Event, EventKind, News};
+pub use limits::LIMITS;
 pub use log::{EventLog, Reader};
 pub use pools::PoolChanges;
 pub use ring::CAPACITY;

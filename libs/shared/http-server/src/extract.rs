@@ -18,7 +18,7 @@ use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
 
 /// How much of a refusal is sent back: a message repeats the value it is about, and that may be long.
-const MAX_MESSAGE_BYTES: usize = 512;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 
 /// A JSON body of at most `MAX` bytes, whatever its `Content-Type` says.
 ///

@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::ApiError;
 
 /// The longest name in the DNS (RFC 1035, section 2.3.4), without the dot at its end.
-const MAX_NAME_BYTES: usize = 253;
+pub(crate) const MAX_NAME_BYTES: usize = 253;
 
 /// How much of a wrong name is repeated.
 const MAX_ECHO_CHARS: usize = 100;

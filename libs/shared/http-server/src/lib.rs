@@ -31,6 +31,7 @@ mod accept;
 mod api_error;
 mod auth;
 mod body;
+mod bounds;
 mod connection;
 mod control;
 #[cfg(test)]
@@ -59,6 +60,7 @@ mod whole_numbers;
 pub use api_error::ApiError;
 pub use auth::{Authenticated, OnlyFor};
 pub use body::{BodyError, RequestBody};
+pub use bounds::LIMITS;
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
 pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
 pub use hosts::{AllowedHosts, HostName, HostNameError};

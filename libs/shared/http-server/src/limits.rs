@@ -49,14 +49,20 @@ pub struct UnauthenticatedLimits {
     pub life: Duration,
 }
 
-impl Default for UnauthenticatedLimits {
+impl UnauthenticatedLimits {
+    /// What holds where nothing else is set.
+    ///
     /// 1024 connections, a quarter of the others; 10 s idle, which is enough for a page and its files; 60 s in all.
+    pub const DEFAULT: Self = Self {
+        max_connections: 1024,
+        idle: Duration::from_secs(10),
+        life: Duration::from_secs(60),
+    };
+}
+
+impl Default for UnauthenticatedLimits {
     fn default() -> Self {
-        Self {
-            max_connections: 1024,
-            idle: Duration::from_secs(10),
-            life: Duration::from_secs(60),
-        }
+        Self::DEFAULT
     }
 }
 
@@ -82,22 +88,28 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Limits {
+    /// What holds where nothing else is set.
+    ///
     /// 4096 connections; 10 s for the first byte, the header and each piece of a body, which must come with 1 KiB a second on the whole; 75 s idle; 30 s for a
     /// stuck write; 64 KiB of header; 32 MiB of body, which is room for a prompt with a few images.
+    pub const DEFAULT: Self = Self {
+        max_connections: 4096,
+        unauthenticated: None,
+        first_byte: Duration::from_secs(10),
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        body_progress: Duration::from_secs(10),
+        body_bytes_per_sec: 1024,
+        write_progress: Duration::from_secs(30),
+        max_header_bytes: 64 * 1024,
+        max_body_bytes: 32 * 1024 * 1024,
+    };
+}
+
+impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_connections: 4096,
-            unauthenticated: None,
-            first_byte: Duration::from_secs(10),
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            body_progress: Duration::from_secs(10),
-            body_bytes_per_sec: 1024,
-            write_progress: Duration::from_secs(30),
-            max_header_bytes: 64 * 1024,
-            max_body_bytes: 32 * 1024 * 1024,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::{
 
 /// How many connections may be refused politely at a time; beyond that they are just closed, because a flood
 /// must not be able to fill the memory with refusals either.
-const MAX_POLITE_REFUSALS: usize = 64;
+pub(crate) const MAX_POLITE_REFUSALS: usize = 64;
 
 /// How long a refused client has to read its refusal.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use pool_registry_types::headers;
 
 /// The longest id taken from a client.
-const MAX_REQUEST_ID_BYTES: usize = 128;
+pub(crate) const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The name of a request: what the client sent in `X-Request-Id`, or 128 random bits.
 ///

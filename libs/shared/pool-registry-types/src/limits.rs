@@ -3,7 +3,9 @@
 //! Both sides use the same constants: what a node of this version sends is never more than what a control plane of
 //! this version takes. [`LIMITS`] lists them with their reasons, for documents and tests.
 
-/// A bound on what a message may hold.
+use std::time::Duration;
+
+/// A bound on what a message may hold, or on what a peer may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limit {
@@ -19,6 +21,49 @@ pub struct Limit {
     pub enforced_by: &'static str,
     /// What happens to a message beyond it.
     pub refusal: &'static str,
+}
+
+impl Limit {
+    /// A bound whose name and value are given. Give the constant itself as the value, so that the two cannot differ.
+    #[must_use]
+    pub const fn new(name: &'static str, value: u64, unit: &'static str) -> Self {
+        Self {
+            name,
+            value,
+            unit,
+            reason: "",
+            enforced_by: "",
+            refusal: "",
+        }
+    }
+
+    /// A bound on time, in milliseconds.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "no limit comes near 64 bits of milliseconds"
+    )]
+    pub const fn time(name: &'static str, value: Duration) -> Self {
+        Self::new(name, value.as_millis() as u64, "ms")
+    }
+
+    /// With what it bounds, and why at this value.
+    #[must_use]
+    pub const fn because(self, reason: &'static str) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// With where it is checked.
+    #[must_use]
+    pub const fn enforced_by(self, enforced_by: &'static str) -> Self {
+        Self { enforced_by, ..self }
+    }
+
+    /// With what happens beyond it.
+    #[must_use]
+    pub const fn beyond(self, refusal: &'static str) -> Self {
+        Self { refusal, ..self }
+    }
 }
 
 macro_rules! limits {

@@ -21,6 +21,7 @@ mod connect;
 mod delay;
 mod get;
 mod headers;
+mod limits;
 mod link;
 mod pool;
 mod proxy;
@@ -30,6 +31,7 @@ mod wire;
 
 pub use body::{ProxyBody, StreamError};
 pub use get::{GetError, get};
+pub use limits::LIMITS;
 pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
 pub use resend::Resend;

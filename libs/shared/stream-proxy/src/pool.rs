@@ -21,7 +21,7 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How many idle connections one upstream keeps: more than an engine has slots, so that a burst that has just
 /// ended does not connect anew, and few enough that forgotten ones cost little (about 10 KiB each).
-const MAX_IDLE_LINKS: usize = 512;
+pub(crate) const MAX_IDLE_LINKS: usize = 512;
 
 #[derive(Debug)]
 struct Idle {

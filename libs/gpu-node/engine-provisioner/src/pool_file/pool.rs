@@ -17,18 +17,18 @@ use crate::{
 const LLAMACPP: &str = "llamacpp";
 
 /// Anything longer is a mistake.
-const MAX_SECS: u32 = 86_400;
+pub(crate) const MAX_SECS: u32 = 86_400;
 /// No model has a longer context.
-const MAX_CONTEXT: u32 = 100_000_000;
+pub(crate) const MAX_CONTEXT: u32 = 100_000_000;
 /// More than any machine has cores.
-const MAX_THREADS: u32 = 4096;
+pub(crate) const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
-const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
+pub(crate) const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
 /// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the fields.
 const HANDOFF_BESIDE_MODELS_BYTES: usize = 4096;
 /// The most that the models of a pool may take in its engines' handoffs, in bytes of JSON.
-const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
+pub(crate) const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
 
 /// Reads a pool. Without one, the problems say why.
 pub(super) fn read(table: &DeTable<'_>, at: usize, problems: &mut Problems) -> Option<PoolSpec> {

@@ -51,7 +51,10 @@ async fn an_engine_that_crashes_is_tried_again() {
 #[tokio::test]
 async fn an_engine_that_hangs_at_its_start_is_ended() {
     let home = Home::new();
-    let node = home.start(&shell("exec sleep 100", "ready_timeout_secs = 1\nrestart = \"never\""));
+    let node = home.start(&shell(
+        "exec sleep 100",
+        "ready_timeout_secs = 1\nrestart = \"never\"",
+    ));
     let hangs = node.until(|rows| rows.len() == 1 && rows[0].pid.is_some()).await[0].pid;
     let engine = node.one(Phase::Failed).await;
     assert_eq!(engine.last_error.as_deref(), Some("not ready within 1 s"));

@@ -14,7 +14,7 @@ pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const SLOW_RETRY: Duration = Duration::from_secs(15);
 
 /// The longest pause the control plane may ask for; a mistaken one must not lose the node.
-const MAX_ASKED_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Heartbeats and slow retries are spread by this share in both directions, so that nodes that were started
 /// together do not stay together.

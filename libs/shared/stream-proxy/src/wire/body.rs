@@ -4,9 +4,9 @@ use super::NotHttp;
 
 /// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a bound they would be
 /// a body that is never passed on.
-const MAX_AROUND_BYTES: u32 = 8 * 1024;
+pub(crate) const MAX_AROUND_BYTES: u32 = 8 * 1024;
 /// Hexadecimal digits of the largest chunk size that fits into 64 bits.
-const MAX_SIZE_DIGITS: u8 = 16;
+pub(crate) const MAX_SIZE_DIGITS: u8 = 16;
 
 /// Takes the body out of what comes over the wire, however it is cut into reads.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@ mod body;
 mod request;
 mod response;
 
-pub(crate) use body::BodyDecoder;
+pub(crate) use body::{BodyDecoder, MAX_AROUND_BYTES, MAX_SIZE_DIGITS};
 pub(crate) use request::encode_head;
-pub(crate) use response::{Head, parse_head};
+pub(crate) use response::{Head, MAX_HEAD_BYTES, MAX_HEADERS, parse_head};
 
 /// What an upstream sent that is not HTTP/1.x as RFC 9112 has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

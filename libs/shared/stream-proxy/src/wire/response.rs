@@ -14,7 +14,7 @@ use crate::headers::EndsHere;
 /// The longest head that is read.
 pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The most headers it may have.
-const MAX_HEADERS: usize = 128;
+pub(crate) const MAX_HEADERS: usize = 128;
 /// Room for headers that whoever passes the answer on adds, so that the map need not grow.
 const ROOM_FOR_MORE: usize = 6;
 

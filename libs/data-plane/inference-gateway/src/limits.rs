@@ -1,0 +1,51 @@
+//! The table of every bound on requests and answers of `/v1`, for documents.
+
+use pool_registry_types::limits::Limit;
+
+use crate::{
+    gateway::{MAX_BODY_BYTES, WHOLE_ANSWER_BYTES},
+    journey::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
+    options::MAX_DEADLINE_MS,
+    scan::MAX_DEPTH,
+    sse::MAX_EVENT_BYTES,
+};
+
+/// All of them.
+pub const LIMITS: &[Limit] = &[
+    Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
+        .because("The body of a request: a dozen images inline.")
+        .enforced_by("/v1")
+        .beyond("413 PAYLOAD_TOO_LARGE"),
+    Limit::new("MAX_DEPTH", MAX_DEPTH as u64, "levels")
+        .because("Lists and objects within one another in a request.")
+        .enforced_by("/v1")
+        .beyond("400 INVALID_REQUEST"),
+    Limit::new("MAX_DEADLINE_MS", MAX_DEADLINE_MS as u64, "ms")
+        .because("`X-Deadline-Ms`: a longer one mistakes the unit.")
+        .enforced_by("/v1")
+        .beyond("400 INVALID_REQUEST"),
+    Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES as u64, "bytes")
+        .because("An unstreamed answer that is taken in whole before the client gets it.")
+        .enforced_by("/v1")
+        .beyond("the answer is passed on as it comes"),
+    Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
+        .because("One event of a stream.")
+        .enforced_by("/v1")
+        .beyond("the stream ends with the event WORKER_RESET"),
+    Limit::new("MAX_TRIES", MAX_TRIES as u64, "tries")
+        .because("Endpoints that one request fails on.")
+        .enforced_by("/v1")
+        .beyond("502 WORKER_RESET"),
+    Limit::new("MAX_UNREACHABLE", MAX_UNREACHABLE as u64, "endpoints")
+        .because("Endpoints that one request finds unreachable.")
+        .enforced_by("/v1")
+        .beyond("503 NODE_UNAVAILABLE"),
+    Limit::new("MIN_REFUSALS", MIN_REFUSALS, "refusals")
+        .because("How often one request is told that an endpoint is busy after all, where it may wait for a short time only.")
+        .enforced_by("/v1")
+        .beyond("the request ends with the last refusal"),
+    Limit::new("REFUSALS_PER_SECOND", REFUSALS_PER_SECOND, "refusals a second")
+        .because("The same for each second that the request may wait, where that allows more.")
+        .enforced_by("/v1")
+        .beyond("the request ends with the last refusal"),
+];

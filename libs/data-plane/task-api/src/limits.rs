@@ -1,0 +1,55 @@
+//! The table of every bound on tasks, for documents.
+
+use pool_registry_types::limits::Limit;
+
+use crate::{TASK_BODY_BYTES, TaskConfig, request::MAX_DEADLINE, run::MAX_ERROR_BYTES, sse::MAX_EVENT_BYTES};
+
+const DEFAULTS: TaskConfig = TaskConfig::DEFAULT;
+
+/// All of them.
+pub const LIMITS: &[Limit] = &[
+    Limit::new("TASK_BODY_BYTES", TASK_BODY_BYTES as u64, "bytes")
+        .because("The body that makes a task.")
+        .enforced_by("POST /v2/tasks")
+        .beyond("413 PAYLOAD_TOO_LARGE"),
+    Limit::time("MAX_DEADLINE", MAX_DEADLINE)
+        .because("The deadline of a task; beyond a day it mistakes the unit.")
+        .enforced_by("POST /v2/tasks")
+        .beyond("400 INVALID_REQUEST"),
+    Limit::new("TaskConfig::max_tasks", DEFAULTS.max_tasks as u64, "tasks")
+        .because("Tasks that are known at a time.")
+        .enforced_by("POST /v2/tasks")
+        .beyond("an ended one is forgotten; without one, 429 QUEUE_FULL"),
+    Limit::new("TaskConfig::max_bytes", DEFAULTS.max_bytes as u64, "bytes")
+        .because("Requests and events of all tasks in memory.")
+        .enforced_by("POST /v2/tasks")
+        .beyond("an ended one is forgotten; without one, 429 QUEUE_FULL"),
+    Limit::new(
+        "TaskConfig::max_task_bytes",
+        DEFAULTS.max_task_bytes as u64,
+        "bytes",
+    )
+    .because("Events of one task.")
+    .enforced_by("task-api")
+    .beyond("the task ends with an error"),
+    Limit::time("TaskConfig::max_age", DEFAULTS.max_age)
+        .because("How long a task is kept after its end.")
+        .enforced_by("task-api")
+        .beyond("404 NOT_FOUND"),
+    Limit::time("TaskConfig::max_wait", DEFAULTS.max_wait)
+        .because("The wait of a task for a slot.")
+        .enforced_by("task-api")
+        .beyond("the task ends with an error"),
+    Limit::time("TaskConfig::max_duration", DEFAULTS.max_duration)
+        .because("A task without a deadline, in all.")
+        .enforced_by("task-api")
+        .beyond("the task ends with an error"),
+    Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
+        .because("One event of the answer that a task reads.")
+        .enforced_by("task-api")
+        .beyond("the task ends with an error"),
+    Limit::new("MAX_ERROR_BYTES", MAX_ERROR_BYTES as u64, "bytes")
+        .because("What is read of an error that a task is answered with.")
+        .enforced_by("task-api")
+        .beyond("the rest is not read"),
+];

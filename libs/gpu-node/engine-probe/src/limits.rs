@@ -1,0 +1,25 @@
+//! The table of what bounds the answers of engines to probes, for documents.
+
+use pool_registry_types::limits::Limit;
+
+use crate::{aftercare::MAX_ANSWER_BYTES, answer::MAX_WORDS, probe::MAX_BODY_BYTES, prober::MAX_CONCURRENT};
+
+/// All of them.
+pub const LIMITS: &[Limit] = &[
+    Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
+        .because("An engine's answer to a probe.")
+        .enforced_by("engine-probe")
+        .beyond("the probe has failed"),
+    Limit::new("MAX_ANSWER_BYTES", MAX_ANSWER_BYTES as u64, "bytes")
+        .because("`/slots` of `llama-server`.")
+        .enforced_by("engine-probe")
+        .beyond("it counts as not answered, and is asked again"),
+    Limit::new("MAX_CONCURRENT", MAX_CONCURRENT as u64, "probes")
+        .because("Probes of a node under way at a time.")
+        .enforced_by("engine-probe")
+        .beyond("the next one waits"),
+    Limit::new("MAX_WORDS", MAX_WORDS as u64, "characters")
+        .because("What a reason repeats of an engine's own words.")
+        .enforced_by("engine-probe")
+        .beyond("the text is cut"),
+];

@@ -1,0 +1,20 @@
+//! `cargo xtask limits`.
+
+use anyhow::Result;
+
+use crate::{arguments::Arguments, deploy::limits, workspace::Binaries};
+
+pub(super) const USAGE: &str = "\
+cargo xtask limits [--write]
+
+Fails when .docs/LIMITS.md does not say what the daemons bound, or when a constant of a library that is called a limit is in
+no table of limits.
+
+  --write  writes it anew";
+
+pub(super) fn run(mut arguments: Arguments) -> Result<()> {
+    let write = arguments.flag("--write");
+    arguments.finish()?;
+    let document = limits::document(&Binaries::get()?)?;
+    if write { document.write() } else { document.check() }
+}
