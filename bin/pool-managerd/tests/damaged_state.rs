@@ -67,12 +67,12 @@ fn no_damaged_state_file_keeps_the_agent_from_starting() {
     let damages: [(&str, Put); 7] = [
         ("empty", |path| fs::write(path, "").unwrap()),
         ("cut off", |path| {
-            fs::write(path, "{\"pools\":[\"p\"],\"pool_id\":\"p").unwrap()
+            fs::write(path, "{\"pools\":[\"p\"],\"pool_id\":\"p").unwrap();
         }),
         ("zeros", |path| fs::write(path, [0; 4096]).unwrap()),
         ("no text", |path| fs::write(path, [0xff; 64]).unwrap()),
         ("of another version", |path| {
-            fs::write(path, "{\"version\":9,\"pools\":{\"p\":1}}").unwrap()
+            fs::write(path, "{\"version\":9,\"pools\":{\"p\":1}}").unwrap();
         }),
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a socket", |path| drop(UnixListener::bind(path).unwrap())),

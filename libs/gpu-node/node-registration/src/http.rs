@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    // spec: REG-10
+    // spec: LIVE-18
     #[test]
     fn a_limit_of_this_process_is_no_failure_of_the_control_plane() {
         let system = |code: i32| no_answer(&ureq::Error::Io(io::Error::from_raw_os_error(code)));
