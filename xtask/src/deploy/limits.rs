@@ -117,7 +117,9 @@ fn amount(value: u64, unit: &str) -> String {
         "s" => (&[(86_400, "d")], ""),
         _ => (&[], ""),
     };
-    let whole = steps.iter().find(|(step, _)| value >= *step && value % step == 0);
+    let whole = steps
+        .iter()
+        .find(|(step, _)| value >= *step && value.is_multiple_of(*step));
     match whole {
         Some((step, name)) => format!("{} {name}{rate}", value / step),
         None => format!("{value} {unit}"),

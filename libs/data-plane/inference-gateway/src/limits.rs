@@ -20,11 +20,11 @@ pub const LIMITS: &[Limit] = &[
         .because("Lists and objects within one another in a request.")
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
-    Limit::new("MAX_DEADLINE_MS", MAX_DEADLINE_MS as u64, "ms")
+    Limit::new("MAX_DEADLINE_MS", MAX_DEADLINE_MS, "ms")
         .because("`X-Deadline-Ms`: a longer one mistakes the unit.")
         .enforced_by("/v1")
         .beyond("400 INVALID_REQUEST"),
-    Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES as u64, "bytes")
+    Limit::new("WHOLE_ANSWER_BYTES", WHOLE_ANSWER_BYTES, "bytes")
         .because("An unstreamed answer that is taken in whole before the client gets it.")
         .enforced_by("/v1")
         .beyond("the answer is passed on as it comes"),

@@ -14,7 +14,7 @@ const REFUSED: &str = "the file is refused";
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[
-    Limit::new("MAX_FILE_BYTES", MAX_FILE_BYTES as u64, "bytes")
+    Limit::new("MAX_FILE_BYTES", MAX_FILE_BYTES, "bytes")
         .because("A pool file.")
         .enforced_by("engine-provisioner")
         .beyond(REFUSED),
@@ -38,7 +38,7 @@ pub const LIMITS: &[Limit] = &[
         .because("The models of a pool, as JSON, which go into the handoffs of its engines.")
         .enforced_by("engine-provisioner")
         .beyond(REFUSED),
-    Limit::new("MAX_BYTES", logs::MAX_BYTES as u64, "bytes")
+    Limit::new("MAX_BYTES", logs::MAX_BYTES, "bytes")
         .because("The log of an engine that was started here.")
         .enforced_by("engine-provisioner")
         .beyond("the file is emptied"),

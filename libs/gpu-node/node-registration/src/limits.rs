@@ -6,7 +6,7 @@ use crate::{http::MAX_ANSWER_BYTES, machine::MAX_ASKED_PAUSE};
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[
-    Limit::new("MAX_ANSWER_BYTES", MAX_ANSWER_BYTES as u64, "bytes")
+    Limit::new("MAX_ANSWER_BYTES", MAX_ANSWER_BYTES, "bytes")
         .because("The answer to a registration or heartbeat.")
         .enforced_by("node-registration")
         .beyond("the call has failed and is tried again"),

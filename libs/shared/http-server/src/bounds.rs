@@ -61,7 +61,7 @@ pub const LIMITS: &[Limit] = &[
         .because("Headers of a request.")
         .enforced_by("listeners of both daemons")
         .beyond("431"),
-    Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes as u64, "bytes")
+    Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
         .because("A request body, where a route allows no less.")
         .enforced_by("listeners of both daemons")
         .beyond("413 PAYLOAD_TOO_LARGE"),
