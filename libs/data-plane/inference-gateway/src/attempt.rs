@@ -240,7 +240,9 @@ mod tests {
     fn a_busy_node_says_for_how_long() {
         let told = [(headers::REFUSAL, "POOL_BUSY"), (headers::BACKOFF_MS, "1200")];
         let headers = told.map(|(name, value)| (name, HeaderValue::from_static(value)));
-        let Attempt::Failed { outcome, fault } = judge_refusal(&headers.into_iter().collect()) else {
+        let Attempt::Failed { outcome, fault } =
+            judge_refusal(&headers.into_iter().collect(), About::default())
+        else {
             panic!("a refusal is no answer");
         };
         assert_eq!(fault.code, ErrorCode::QueueFull);
