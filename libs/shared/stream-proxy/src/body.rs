@@ -61,11 +61,13 @@ impl ProxyBody {
 
     /// Puts back bytes that were read from this body, so that they are the next to be read.
     pub fn put_back(&mut self, read: Bytes) {
-        self.first = match self.first.take() {
-            _ if read.is_empty() => return,
-            None => Some(read),
-            Some(later) => Some([read, later].concat().into()),
-        };
+        if read.is_empty() {
+            return;
+        }
+        self.first = Some(match self.first.take() {
+            None => read,
+            Some(later) => [read, later].concat().into(),
+        });
     }
 
     /// Reads ahead until the first bytes, or the end, are there; `None` when `limit` passes before.
