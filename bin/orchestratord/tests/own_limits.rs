@@ -11,12 +11,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_orchestratord");
-
-/// Enough to start and to serve a few connections.
-const DESCRIPTORS: usize = 64;
 
 /// Long for any machine; only a test that fails waits for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,9 +27,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(state: &std::path::Path) -> Self {
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("ulimit -n {DESCRIPTORS}; exec \"$0\"")])
-            .arg(DAEMON)
+        let mut child = Command::new(DAEMON)
             .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
             .env("ORCHESTRATORD_CLOUD_PROFILE", "true")
             .env("ORCHESTRATORD_STATE_DIR", state)
@@ -43,6 +39,17 @@ impl Daemon {
         let line = line_with(&mut log, &["listening on "]);
         let addr = line.rsplit(' ').next().unwrap().trim().parse().unwrap();
         Self { child, log, addr }
+    }
+
+    /// Sets how many files it may have open from now on. Those that it has open stay so.
+    fn limit_files(&self, current: Option<u64>) {
+        // It has the hard limit of its parent, which is this process.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit {
+            current: current.or(maximum),
+            maximum,
+        };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).unwrap();
     }
 }
 
@@ -147,16 +154,12 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
         200
     );
 
-    // Clients that take every descriptor; those beyond the limit wait in the backlog.
-    let mut clients = Vec::new();
-    let crowd = |clients: &mut Vec<TcpStream>| {
-        clients.extend((0..DESCRIPTORS).map(|_| TcpStream::connect(daemon.addr).unwrap()));
-    };
-    crowd(&mut clients);
+    // It has more open than this, so it cannot open another one. The agent closes each connection, so that each probe and
+    // each request needs a new one.
+    daemon.limit_files(Some(1));
     line_with(&mut daemon.log, &["WARN", "Nodes cannot be probed", "ulimit -n"]);
     // Two failures in a row would make it unreachable.
     for _ in 0..3 {
-        crowd(&mut clients);
         line_with(&mut daemon.log, &["Node probe failed", "Too many open files"]);
     }
     let (_, nodes) = operator.ask("GET", "/v2/nodes", "");
@@ -176,7 +179,7 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
     assert_eq!(node["status"], "online", "{nodes}");
     assert!(node["pools"][0]["quarantine"].is_null(), "{nodes}");
 
-    drop(clients);
+    daemon.limit_files(None);
     line_with(&mut daemon.log, &["Nodes are probed again"]);
     let (_, nodes) = operator.ask("GET", "/v2/nodes", "");
     assert_eq!(nodes["nodes"][0]["status"], "online", "{nodes}");
