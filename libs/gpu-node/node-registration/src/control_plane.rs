@@ -91,7 +91,8 @@ impl RequestError {
         let heartbeat = matches!(request, Request::Heartbeat { .. });
         if is(ErrorCode::StaleIncarnation) {
             Failure::Superseded
-        } else if is(ErrorCode::CloudProfileDisabled) {
+        } else if is(ErrorCode::CloudProfileDisabled) || is(ErrorCode::TooManyNodes) {
+            // Of the answers that say "later" those that do not end by themselves.
             Failure::Refused
         } else {
             match status {
@@ -169,6 +170,11 @@ mod tests {
             (
                 register,
                 refused(503, Some(ErrorCode::CloudProfileDisabled), None),
+                Failure::Refused,
+            ),
+            (
+                register,
+                refused(503, Some(ErrorCode::TooManyNodes), None),
                 Failure::Refused,
             ),
             (heartbeat, refused(500, Some(ErrorCode::Internal), None), later),
