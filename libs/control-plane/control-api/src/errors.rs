@@ -20,6 +20,7 @@ fn code(error: &RegistryError) -> ErrorCode {
         RegistryError::UnknownPool { .. } => ErrorCode::NotFound,
         RegistryError::StaleIncarnation { .. } => ErrorCode::StaleIncarnation,
         RegistryError::NodeIdConflict { .. } => ErrorCode::NodeIdConflict,
+        RegistryError::TooManyNodes { .. } => ErrorCode::TooManyNodes,
         RegistryError::AddressTooLong { .. } => ErrorCode::InvalidRequest,
         // A refusal added later without a line here is our mistake, not the client's.
         _ => ErrorCode::Internal,

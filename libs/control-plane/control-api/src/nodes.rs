@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use axum::Json;
+use axum::{Json, extract::RawQuery};
 use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry_types::{
-    Ack, HeartbeatRequest, HeartbeatResponse, NodeId, RegisterRequest, RegisterResponse,
+    Ack, HeartbeatRequest, HeartbeatResponse, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
 };
 use service_registry::RegisterOutcome;
 
 use crate::{errors::refused, routes::Registry};
 
-/// Room for the most pools a node may have, each with a long `last_error`: a node in trouble must still be heard.
-const MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024;
-
 /// A node joins, or says anew who it is.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/register", tag = "nodes", request_body = RegisterRequest,
     responses((status = 200, description = "It is known.", body = RegisterResponse),
-        (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+        (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED, TOO_MANY_NODES"))
 ))]
 pub(crate) async fn register(
     Registry(registry): Registry,
@@ -64,21 +61,36 @@ pub(crate) async fn heartbeat(
     }))
 }
 
-/// A node leaves.
+/// A node leaves. An agent names its incarnation, so that it takes no later start of the same node with it.
 #[cfg_attr(feature = "openapi", utoipa::path(
-    delete, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
+    delete, path = "/v2/nodes/{node_id}", tag = "nodes",
+    params(
+        ("node_id" = NodeId, Path, description = "The node."),
+        ("incarnation" = Option<u64>, Query, description = "Only this start of its agent; otherwise whichever is registered."),
+    ),
     responses((status = 200, description = "It is no longer known.", body = Ack),
-        (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+        (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn deregister(
     Registry(registry): Registry,
     ApiPath(node_id): ApiPath<NodeId>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Ack>, ApiError> {
+    let incarnation = incarnation(query.as_deref().unwrap_or_default())?;
     registry
-        .deregister(node_id)
+        .deregister(node_id, incarnation)
         .await
         .map_err(|error| refused(&error))?;
     Ok(Json(Ack { success: true }))
+}
+
+/// `incarnation` of a query. Unknown parameters are ignored, as unknown fields are.
+fn incarnation(query: &str) -> Result<Option<u64>, ApiError> {
+    let mut parameters = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("incarnation="));
+    let wrong = |_| ApiError::invalid("incarnation: must be a number, as registered");
+    parameters.next().map(str::parse).transpose().map_err(wrong)
 }
 
 fn millis(duration: Duration) -> u64 {

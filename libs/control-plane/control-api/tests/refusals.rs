@@ -54,7 +54,14 @@ fn bad_registrations() -> Vec<Case> {
         (with("pools", json!("pool-0")), "pools"),
         (with("incarnation", json!(-1)), "incarnation"),
         (with("incarnation", json!("1")), "incarnation"),
-        (with("version", json!("v\n1")), "version"),
+        (with("version", json!(["v1"])), "version"),
+        (
+            with(
+                "capabilities",
+                json!({"gpus": vec![registration("n")["capabilities"]["gpus"][0].clone(); 5000]}),
+            ),
+            "gpus must have at most 64 entries, not 5000",
+        ),
         (
             with("capabilities", json!({"gpus": [{}]})),
             "capabilities.gpus[0]",
@@ -252,6 +259,57 @@ async fn other_methods_refuse_bad_ids_too() {
         }
     }
     assert_eq!(api.state().await, before);
+}
+
+// spec: REG-10
+#[tokio::test(start_paused = true)]
+async fn only_the_registered_life_of_a_node_takes_it_back() {
+    let api = Api::cloud();
+    api.join("gpu-node-1").await;
+    let before = api.state().await;
+    let leave = |query: &'static str| {
+        let api = &api;
+        async move {
+            let path = format!("/v2/nodes/gpu-node-1{query}");
+            let (status, answer) = api.call(Method::DELETE, &path, "").await;
+            (status, answer["error"]["code"].as_str().map(str::to_owned))
+        }
+    };
+    for (query, status, expected) in [
+        ("?incarnation=1763884800122", 409, "STALE_INCARNATION"),
+        ("?x=y&incarnation=1763884800124", 404, "UNKNOWN_NODE"),
+        ("?incarnation=-1", 400, "INVALID_REQUEST"),
+        ("?incarnation=", 400, "INVALID_REQUEST"),
+    ] {
+        assert_eq!(leave(query).await, (status, Some(expected.to_owned())), "{query}");
+        assert_eq!(api.state().await, before, "{query}");
+    }
+    assert_eq!(leave("?incarnation=1763884800123").await, (200, None));
+    // Operators, and agents of version 0.1.0, do not name one.
+    api.join("gpu-node-1").await;
+    assert_eq!(leave("?of_a_later_version=1").await, (200, None));
+}
+
+// spec: WIRE-14
+#[tokio::test(start_paused = true)]
+async fn what_a_driver_or_an_engine_says_reaches_nobody_s_terminal() {
+    let api = Api::cloud();
+    let odd = "\u{1b}[31mRTX\n3090\u{9b}2J";
+    let mut request = registration("gpu-node-1");
+    request["version"] = json!(odd);
+    request["capabilities"]["gpus"][0]["name"] = json!(odd);
+    assert_eq!(api.post("/v2/nodes/register", request).await.0, 200);
+    let mut beat = heartbeat(1);
+    for field in ["engine_version", "device_mask", "last_error"] {
+        beat["pools"][0][field] = json!(odd);
+    }
+    beat["gpus"] = json!([{"device_id": 0, "name": odd, "problem": odd}]);
+    assert_eq!(api.post("/v2/nodes/gpu-node-1/heartbeat", beat).await.0, 200);
+    let node = api.get("/v2/nodes/gpu-node-1").await.to_string();
+    for control in ["\\u001b", "\u{1b}", "\u{9b}", "\\u009b"] {
+        assert!(!node.contains(control), "{node}");
+    }
+    assert_eq!(node.matches("[31mRTX 3090 2J").count(), 5, "{node}");
 }
 
 // spec: DOOR-5

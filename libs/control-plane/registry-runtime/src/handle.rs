@@ -29,7 +29,7 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, RegistryError>>;
 pub(crate) enum Command {
     Register(Box<RegisterRequest>, Answer<RegisterOutcome>),
     Heartbeat(NodeId, HeartbeatRequest, Answer<HeartbeatOutcome>),
-    Deregister(NodeId, Answer<()>),
+    Deregister(NodeId, Option<u64>, Answer<()>),
     Drain(Target, Option<Duration>, Answer<()>),
     Undrain(Target, Answer<()>),
     Probed(NodeId, Option<u64>, Result<(), String>),
@@ -69,12 +69,13 @@ impl RegistryHandle {
             .await
     }
 
-    /// A node leaves.
+    /// A node leaves; see [`Registry::deregister`](service_registry::Registry::deregister).
     ///
     /// # Errors
     /// When the registry refuses, or has stopped.
-    pub async fn deregister(&self, node_id: NodeId) -> Result<(), CallError> {
-        self.call(|answer| Command::Deregister(node_id, answer)).await
+    pub async fn deregister(&self, node_id: NodeId, incarnation: Option<u64>) -> Result<(), CallError> {
+        self.call(|answer| Command::Deregister(node_id, incarnation, answer))
+            .await
     }
 
     /// An operator wants no new work there. `within` is how long running requests may take to finish.

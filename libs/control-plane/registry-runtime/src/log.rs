@@ -30,6 +30,11 @@ pub(crate) fn delta(delta: &Delta) {
         Delta::DrainChanged { target, draining } => {
             tracing::info!(%target, draining, "An operator changed what may take new work");
         }
+        Delta::DrainDropped { node_id, pool_id } => tracing::warn!(
+            %node_id, %pool_id,
+            "The drain of a pool that its node does not report is dropped, because the node has as many drains as it may \
+             have; drain the pool again should it return"
+        ),
         Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
         Delta::Stalled { gap } => tracing::warn!(
             gap_ms = gap.as_millis(),
@@ -82,6 +87,9 @@ pub(crate) fn refusal(error: &RegistryError) {
         }
         RegistryError::StaleIncarnation { .. } => {
             tracing::warn!(%error, "Message of an earlier life of a node refused");
+        }
+        RegistryError::TooManyNodes { .. } => {
+            tracing::warn!(%error, "Registration refused: too many nodes are known");
         }
         RegistryError::UnknownNode { .. } => tracing::debug!(%error, "Message of an unknown node refused"),
         other => tracing::info!(error = %other, "Message refused"),

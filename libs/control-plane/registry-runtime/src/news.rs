@@ -59,6 +59,12 @@ fn of_node(delta: &Delta) -> Option<News> {
             reason,
         } => News::new(status(*from, *to)?, reason.as_str()).node(node_id),
         Delta::DrainChanged { target, draining } => drain(target, *draining),
+        Delta::DrainDropped { node_id, pool_id } => News::new(
+            EventKind::PoolUndrained,
+            "its drain is dropped: the node does not report the pool and has as many drains as it may have",
+        )
+        .node(node_id)
+        .pool(pool_id),
         Delta::Left { node_id, reason } => News::new(EventKind::NodeLeft, reason.to_string()).node(node_id),
         Delta::SelfSuspicion { on: true, silent, of } => {
             let message = format!(

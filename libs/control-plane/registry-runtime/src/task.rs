@@ -190,7 +190,9 @@ impl RegistryTask {
                 }
                 later(answer, result)
             }
-            Command::Deregister(node_id, answer) => later(answer, registry.deregister(&node_id, now)),
+            Command::Deregister(node_id, incarnation, answer) => {
+                later(answer, registry.deregister(&node_id, incarnation, now))
+            }
             Command::Drain(target, within, answer) => {
                 let deadline = within.map(|within| now.saturating_add(within));
                 later(answer, registry.drain(&target, deadline, now))

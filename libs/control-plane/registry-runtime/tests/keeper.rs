@@ -40,7 +40,7 @@ async fn everything_that_matters_is_kept() {
     running.handle.register(register("a")).await.unwrap();
     running.handle.register(register("b")).await.unwrap();
     drain(&running, "b").await;
-    running.handle.deregister(id("a")).await.unwrap();
+    running.handle.deregister(id("a"), None).await.unwrap();
     running.stop().await;
     assert_eq!(store.has(), ["b*"]);
 }
@@ -128,7 +128,7 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
         assert_eq!(store.has(), ["a*", "b"]);
         // As it was.
         running.handle.undrain(Target::Node(id("a"))).await.unwrap();
-        running.handle.deregister(id("b")).await.unwrap();
+        running.handle.deregister(id("b"), None).await.unwrap();
         store.asked(before + 6).await;
         assert_eq!(store.has(), ["a"]);
         let said = log.take();
@@ -165,7 +165,7 @@ async fn a_write_that_failed_and_arrived_is_settled() {
     store.asked(1).await;
     assert_eq!(store.has(), ["a"]);
     // For the keeper nothing was ever written; the store has it all the same.
-    running.handle.deregister(id("a")).await.unwrap();
+    running.handle.deregister(id("a"), None).await.unwrap();
     store.set(Health::Well);
     running.stop().await;
     assert_eq!(store.has(), [""; 0]);

@@ -145,7 +145,7 @@ async fn a_node_that_left_is_probed_no_more_and_one_that_returned_is() {
     let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
     join(&running, "a", &agent.address).await;
-    running.handle.deregister(id("a")).await.unwrap();
+    running.handle.deregister(id("a"), None).await.unwrap();
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", refused.local_addr().unwrap());
     drop(refused);

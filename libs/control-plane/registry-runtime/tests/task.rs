@@ -46,7 +46,7 @@ async fn who_has_the_answer_sees_its_effect() {
     assert_eq!(status(&running, "a"), Some(NodeStatus::Draining));
     running.handle.undrain(Target::Node(id("a"))).await.unwrap();
     assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
-    running.handle.deregister(id("a")).await.unwrap();
+    running.handle.deregister(id("a"), None).await.unwrap();
     assert_eq!(status(&running, "a"), None);
     assert!(table.borrow().endpoints().is_empty());
 }

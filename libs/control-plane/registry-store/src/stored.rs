@@ -28,6 +28,18 @@ pub struct StoredNode {
     pool_drains: BTreeMap<PoolId, StoredDrain>,
 }
 
+/// A record without what its node reports anew by itself.
+#[derive(Deserialize)]
+struct OperatorsPart {
+    node_id: NodeId,
+    #[serde(default)]
+    forget_at_ms: Option<u64>,
+    #[serde(default)]
+    drain: Option<StoredDrain>,
+    #[serde(default)]
+    pool_drains: BTreeMap<PoolId, StoredDrain>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredLife {
     registration: RegisterRequest,
@@ -63,6 +75,21 @@ impl StoredNode {
                 .map(|(pool, of_pool)| (pool, drain(of_pool)))
                 .collect(),
         }
+    }
+
+    /// What operators want of a node whose record cannot be read as a whole.
+    ///
+    /// # Errors
+    /// When that cannot be read either.
+    pub(crate) fn operators_part(record: &[u8]) -> Result<Self, serde_json::Error> {
+        let part: OperatorsPart = serde_json::from_slice(record)?;
+        Ok(Self {
+            node_id: part.node_id,
+            life: None,
+            forget_at_ms: part.forget_at_ms,
+            drain: part.drain,
+            pool_drains: part.pool_drains,
+        })
     }
 
     /// Which node it is.

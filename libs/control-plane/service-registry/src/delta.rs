@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use pool_registry_types::{HttpUrl, MachineId, NodeId, NodeStatus, PoolStatus};
+use pool_registry_types::{HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus};
 
 use crate::intent::Target;
 
@@ -66,6 +66,13 @@ pub enum Delta {
         /// Whether it drains from now on.
         draining: bool,
     },
+    /// A drain of a pool that its node does not report is dropped, because the node has as many drains as it may have.
+    DrainDropped {
+        /// Which node.
+        node_id: NodeId,
+        /// Which pool.
+        pool_id: PoolId,
+    },
     /// A node is no longer known.
     Left {
         /// Who.
@@ -96,6 +103,8 @@ pub enum LeftReason {
     Deregistered,
     /// It was offline for [`FORGET_AFTER`](crate::FORGET_AFTER).
     Forgotten,
+    /// It was offline, and another node joined when as many were known as may be.
+    Displaced,
 }
 
 impl fmt::Display for LeftReason {
@@ -103,6 +112,7 @@ impl fmt::Display for LeftReason {
         f.write_str(match self {
             Self::Deregistered => "deregistered",
             Self::Forgotten => "forgotten after a day offline",
+            Self::Displaced => "forgotten while offline, because there were too many nodes",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Why an event was refused. A refused event changes nothing.
 
-use pool_registry_types::{MachineId, NodeId, PoolId};
+use pool_registry_types::{MachineId, NodeId, PoolId, limits::MAX_NODES};
 use thiserror::Error;
 
 /// Why an event was refused.
@@ -44,6 +44,15 @@ pub enum RegistryError {
         node_id: NodeId,
         /// The machine that has it.
         holder: MachineId,
+    },
+    /// As many nodes are known as may be, and none of them can be forgotten.
+    #[error(
+        "node {node_id} is one too many: {MAX_NODES} are known already, each of them alive or drained; \
+         deregister those that are gone (DELETE /v2/nodes/ID)"
+    )]
+    TooManyNodes {
+        /// The node that wants to join.
+        node_id: NodeId,
     },
     /// The address leaves no room for the paths of the node's pools.
     #[error("address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes")]

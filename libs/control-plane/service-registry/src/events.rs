@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::{HeartbeatRequest, NodeId, NodeStatus, RegisterRequest};
+use pool_registry_types::{
+    HeartbeatRequest, NodeId, NodeStatus, PoolId, RegisterRequest,
+    limits::{MAX_NODES, MAX_POOL_DRAINS},
+};
 
 use crate::{
     Delta, FORGET_AFTER, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
@@ -40,7 +43,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::NodeIdConflict`] when another machine has the id and is not offline,
-    /// [`RegistryError::StaleIncarnation`] when a later life has registered, [`RegistryError::AddressTooLong`].
+    /// [`RegistryError::StaleIncarnation`] when a later life has registered, [`RegistryError::AddressTooLong`],
+    /// [`RegistryError::TooManyNodes`].
     pub fn register(
         &mut self,
         request: RegisterRequest,
@@ -51,7 +55,9 @@ impl Registry {
         let node_id = request.node_id.clone();
         let outcome = match self.nodes.get_mut(&node_id) {
             None => {
-                self.nodes.insert(node_id.clone(), Node::new(&request, self.now)?);
+                let node = Node::new(&request, self.now)?;
+                self.make_room(&node_id)?;
+                self.nodes.insert(node_id.clone(), node);
                 RegisterOutcome::Joined
             }
             Some(known) => {
@@ -121,18 +127,16 @@ impl Registry {
         now: Duration,
     ) -> Result<HeartbeatOutcome, RegistryError> {
         self.advance(now);
-        let unknown = || RegistryError::UnknownNode {
-            node_id: node_id.clone(),
-        };
-        let node = self.nodes.get_mut(node_id).ok_or_else(unknown)?;
+        let node = self
+            .nodes
+            .get_mut(node_id)
+            .ok_or_else(|| RegistryError::UnknownNode {
+                node_id: node_id.clone(),
+            })?;
         let known = node.identity.incarnation;
-        fence(node_id, known, request.incarnation)?;
-        let fenced = match (known, request.incarnation) {
-            (Some(known), Some(got)) if got > known => return Err(unknown()),
-            (Some(_), Some(_)) => true,
-            // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted counter.
-            _ => false,
-        };
+        is_registered(node_id, known, request.incarnation)?;
+        // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted counter.
+        let fenced = known.is_some() && request.incarnation.is_some();
         if fenced
             && let (Some(last), Some(seq)) = (node.observed.seq, request.seq)
             && seq <= last
@@ -171,11 +175,21 @@ impl Registry {
 
     /// A node leaves. It is forgotten, but for what operators want of it.
     ///
+    /// `incarnation` is that of the life which leaves. Without one, whichever is registered is taken to leave: an operator
+    /// means the node, and agents of version 0.1.0 do not say.
+    ///
     /// # Errors
-    /// [`RegistryError::UnknownNode`].
-    pub fn deregister(&mut self, node_id: &NodeId, now: Duration) -> Result<(), RegistryError> {
+    /// [`RegistryError::UnknownNode`] when the node or this life of it has not registered,
+    /// [`RegistryError::StaleIncarnation`] when a later life has.
+    pub fn deregister(
+        &mut self,
+        node_id: &NodeId,
+        incarnation: Option<u64>,
+        now: Duration,
+    ) -> Result<(), RegistryError> {
         self.advance(now);
-        self.require(node_id)?;
+        let node = self.require(node_id)?;
+        is_registered(node_id, node.identity.incarnation, incarnation)?;
         self.forget(node_id, LeftReason::Deregistered);
         Ok(())
     }
@@ -203,6 +217,7 @@ impl Registry {
                 .pools
                 .insert(pool.clone(), drain(intent.pools.get(pool).copied())),
         };
+        self.drop_spare_drains(target.node_id());
         self.tell_drain(target, before.is_none(), true);
         Ok(())
     }
@@ -230,6 +245,27 @@ impl Registry {
         }
         self.tell_drain(target, true, false);
         Ok(())
+    }
+
+    /// Keeps the drains of a node within their bound. It has no more pools than that, so there is always one of a pool that
+    /// it does not have.
+    fn drop_spare_drains(&mut self, node_id: &NodeId) {
+        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id)) else {
+            return;
+        };
+        let has = |pool: &PoolId| node.observed.pools.iter().any(|has| has.status.pool_id == *pool);
+        while intent.pools.len() > MAX_POOL_DRAINS {
+            let spare = intent.pools.iter().filter(|(pool, _)| !has(pool));
+            let Some((pool_id, _)) = spare.min_by_key(|(_, drain)| drain.since) else {
+                return;
+            };
+            let pool_id = pool_id.clone();
+            intent.pools.remove(&pool_id);
+            self.deltas.push(Delta::DrainDropped {
+                node_id: node_id.clone(),
+                pool_id,
+            });
+        }
     }
 
     fn tell_drain(&mut self, target: &Target, news: bool, draining: bool) {
@@ -289,6 +325,32 @@ impl Registry {
         }
     }
 
+    /// Sees to it that a node which was not known can be taken up: when as many are known as may be, the one that has been
+    /// offline for longest is forgotten, unless an operator drains it.
+    fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
+        // A node that has left and is still drained counts already.
+        if self.intents.contains_key(node_id) || self.known_nodes() < MAX_NODES {
+            return Ok(());
+        }
+        let spare = self.nodes.iter().filter(|(id, node)| {
+            node.status == NodeStatus::Offline && !node.held && !self.intents.contains_key(*id)
+        });
+        let longest = spare.min_by_key(|(_, node)| node.observed.last_heard);
+        let Some(gone) = longest.map(|(id, _)| id.clone()) else {
+            return Err(RegistryError::TooManyNodes {
+                node_id: node_id.clone(),
+            });
+        };
+        self.forget(&gone, LeftReason::Displaced);
+        Ok(())
+    }
+
+    /// How many nodes a store has to keep: those that are known, and those that have left and are drained.
+    fn known_nodes(&self) -> usize {
+        let left = self.intents.keys().filter(|id| !self.nodes.contains_key(*id));
+        self.nodes.len() + left.count()
+    }
+
     fn require(&self, node_id: &NodeId) -> Result<&Node, RegistryError> {
         self.nodes.get(node_id).ok_or_else(|| RegistryError::UnknownNode {
             node_id: node_id.clone(),
@@ -341,6 +403,18 @@ impl Registry {
             }
             kept
         });
+    }
+}
+
+/// Refuses a message of any life but the registered one: of an earlier one, and of a later one that has not registered
+/// yet, or whose registration another machine's has replaced.
+fn is_registered(node_id: &NodeId, known: Option<u64>, got: Option<u64>) -> Result<(), RegistryError> {
+    fence(node_id, known, got)?;
+    match (known, got) {
+        (Some(known), Some(got)) if got > known => Err(RegistryError::UnknownNode {
+            node_id: node_id.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

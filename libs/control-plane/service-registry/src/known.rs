@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use pool_registry_types::{Capabilities, EngineLoad, NodeId, PoolId, PoolStatus, RegisterRequest};
+use pool_registry_types::{
+    Capabilities, EngineLoad, NodeId, PoolId, PoolStatus, RegisterRequest, limits::MAX_POOLS,
+};
 
 use crate::{
     FORGET_AFTER, Registry,
@@ -207,6 +209,7 @@ fn remembered(life: &KnownLife, now: Duration) -> Option<Node> {
         node.observed.pools = life
             .pools
             .iter()
+            .take(MAX_POOLS)
             .map(|pool| Pool::new(&request.node_id, &request.address, pool.clone().into()).ok())
             .collect::<Option<_>>()?;
     }

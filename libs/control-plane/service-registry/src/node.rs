@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use pool_registry_types::{
     Capabilities, EngineLoad, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
     RegisterRequest,
+    limits::{MAX_ID_BYTES, MAX_POOLS},
 };
 
 use crate::{PROBES_TO_UNREACHABLE, RegistryError, intent::Intent};
@@ -227,7 +228,7 @@ fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, Re
 
 /// Refuses an address that would not fit every pool a heartbeat can bring.
 pub(crate) fn check_address(request: &RegisterRequest) -> Result<(), RegistryError> {
-    let longest_pool_id = "p".repeat(128);
+    let longest_pool_id = "p".repeat(MAX_ID_BYTES);
     target(&request.node_id, &request.address, &longest_pool_id).map(|_| ())
 }
 
@@ -257,14 +258,21 @@ pub(crate) fn not_ready(status: &PoolStatus) -> Arc<PoolStatus> {
     })
 }
 
-/// The pools a registration lets expect: those it names, and those known from before.
-fn expected(request: &RegisterRequest, mut known: Vec<Arc<PoolStatus>>) -> Result<Vec<Pool>, RegistryError> {
-    for pool_id in &request.pools {
-        if known.iter().all(|pool| pool.pool_id != *pool_id) {
-            known.push(Arc::new(placeholder(pool_id.clone())));
-        }
-    }
-    known
+/// The pools a registration lets expect: those it names, and those known from before. A node has no more than
+/// [`MAX_POOLS`]: those that it names come first.
+fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Result<Vec<Pool>, RegistryError> {
+    let mut missing: BTreeSet<&PoolId> = request.pools.iter().take(MAX_POOLS).collect();
+    let mut room = MAX_POOLS - missing.len();
+    let fits = |pool: &Arc<PoolStatus>| {
+        let named = missing.remove(&pool.pool_id);
+        let fits = named || room > 0;
+        room -= usize::from(fits && !named);
+        fits
+    };
+    let mut pools: Vec<Arc<PoolStatus>> = known.into_iter().filter(fits).collect();
+    let new = request.pools.iter().filter(|pool_id| missing.remove(pool_id));
+    pools.extend(new.cloned().map(placeholder).map(Arc::new));
+    pools
         .into_iter()
         .map(|status| Pool::new(&request.node_id, &request.address, status))
         .collect()

@@ -168,7 +168,7 @@ fn a_drain_survives_while_its_node_is_away() {
     let mut before = World::with_nodes(&["a"]);
     before.drain(&Target::Node(id("a"))).unwrap();
     before.drain(&Target::Pool(id("a"), pool_id("pool-0"))).unwrap();
-    before.registry.deregister(&id("a"), before.now).unwrap();
+    before.registry.deregister(&id("a"), None, before.now).unwrap();
     let known = before.registry.known();
     assert!(known[0].life.is_none(), "{known:?}");
     let mut world = restarted(known.clone());

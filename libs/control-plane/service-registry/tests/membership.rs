@@ -140,7 +140,7 @@ fn reports_rise_over_lives_and_absences() {
     let first = report(&world);
     world.beat("a").unwrap();
     let second = report(&world);
-    world.registry.deregister(&id("a"), world.now).unwrap();
+    world.registry.deregister(&id("a"), None, world.now).unwrap();
     world.register("a").unwrap();
     world.beat("a").unwrap();
     assert!(first < second && second < report(&world));
@@ -208,10 +208,40 @@ fn one_id_belongs_to_one_living_machine() {
     ));
 }
 
+// spec: REG-10
+#[test]
+fn only_the_registered_life_of_a_node_takes_it_back() {
+    for (known, got, taken_back) in [
+        (Some(7), Some(7), true),
+        // An operator means the node, and an agent of version 0.1.0 does not say which life it is.
+        (Some(7), None, true),
+        (None, Some(7), true),
+        (None, None, true),
+        // A later start of the agent has taken over.
+        (Some(7), Some(6), false),
+        // Another machine has taken over the id, and machines do not compare clocks.
+        (Some(7), Some(8), false),
+    ] {
+        let mut world = World::new();
+        world.register_as(register("a", "m", known)).unwrap();
+        let leave = |world: &mut World| world.registry.deregister(&id("a"), got, world.now);
+        if taken_back {
+            assert_eq!(leave(&mut world), Ok(()), "{known:?} {got:?}");
+            assert_eq!(world.registry.snapshot().nodes.len(), 0);
+            continue;
+        }
+        match world.unchanged(leave) {
+            Err(RegistryError::StaleIncarnation { known: 7, got: 6, .. }) => assert_eq!(got, Some(6)),
+            Err(RegistryError::UnknownNode { .. }) => assert_eq!(got, Some(8)),
+            other => panic!("{known:?} {got:?}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn who_leaves_is_forgotten() {
     let mut world = World::with_nodes(&["a", "b"]);
-    world.registry.deregister(&id("a"), world.now).unwrap();
+    world.registry.deregister(&id("a"), None, world.now).unwrap();
     assert_eq!(
         world.deltas(),
         [Delta::Left {
@@ -220,11 +250,11 @@ fn who_leaves_is_forgotten() {
         }]
     );
     assert!(matches!(world.beat("a"), Err(RegistryError::UnknownNode { .. })));
-    let again = world.unchanged(|world| world.registry.deregister(&id("a"), world.now));
+    let again = world.unchanged(|world| world.registry.deregister(&id("a"), None, world.now));
     assert!(matches!(again, Err(RegistryError::UnknownNode { .. })));
     assert_eq!(world.registry.snapshot().nodes.len(), 1);
     // No deadline of the gone node is left behind.
-    world.registry.deregister(&id("b"), world.now).unwrap();
+    world.registry.deregister(&id("b"), None, world.now).unwrap();
     assert_eq!(world.registry.next_deadline(), None);
 }
 

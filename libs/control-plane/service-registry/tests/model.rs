@@ -25,7 +25,7 @@ enum Event {
     Wait(u64),
     Register(usize, usize, Option<u64>),
     Heartbeat(usize, Option<u64>, Option<u64>, Vec<(bool, bool)>),
-    Deregister(usize),
+    Deregister(usize, Option<u64>),
     Drain(usize, Option<usize>, bool),
     Probe(usize, Option<u64>, bool),
 }
@@ -43,7 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(n, m, i)| Event::Register(n, m, i)),
         8 => (node(), incarnation(), proptest::option::of(0..6_u64), pools)
             .prop_map(|(n, i, s, p)| Event::Heartbeat(n, i, s, p)),
-        1 => node().prop_map(Event::Deregister),
+        1 => (node(), incarnation()).prop_map(|(n, i)| Event::Deregister(n, i)),
         2 => (node(), proptest::option::of(0..POOLS.len()), any::<bool>())
             .prop_map(|(n, p, on)| Event::Drain(n, p, on)),
         4 => (node(), incarnation(), prop::bool::weighted(0.3)).prop_map(|(n, i, ok)| Event::Probe(n, i, ok)),
@@ -123,10 +123,14 @@ impl Model {
             }
             Event::Register(n, machine, incarnation) => self.register(*n, *machine, *incarnation),
             Event::Heartbeat(n, incarnation, seq, pools) => self.heartbeat(*n, *incarnation, *seq, pools),
-            Event::Deregister(n) => self
-                .nodes
-                .remove(n)
-                .map_or(Verdict::Unknown, |_| Verdict::Accepted),
+            Event::Deregister(n, incarnation) => match self.nodes.get(n) {
+                Some(node) if older(node.incarnation, *incarnation) => Verdict::Stale,
+                Some(node) if !older(*incarnation, node.incarnation) => {
+                    self.nodes.remove(n);
+                    Verdict::Accepted
+                }
+                _ => Verdict::Unknown,
+            },
             Event::Drain(n, pool, on) => self.drain(*n, *pool, *on),
             Event::Probe(n, incarnation, ok) => {
                 if let Some(node) = self.nodes.get_mut(n)
@@ -267,7 +271,10 @@ fn apply(world: &mut World, event: &Event) -> Verdict {
                 other => told(other),
             }
         }
-        Event::Deregister(n) => told(world.registry.deregister(&id(NODES[*n]), world.now)),
+        Event::Deregister(n, incarnation) => {
+            told(world.registry.deregister(&id(NODES[*n]), *incarnation, world.now))
+        }
+
         Event::Drain(n, pool, on) => {
             let target = match pool {
                 None => Target::Node(id(NODES[*n])),

@@ -200,7 +200,7 @@ fn a_drain_outlives_the_lives_of_its_node() {
     let mut world = World::with_nodes(&["a"]);
     world.drain(&Target::Node(id("a"))).unwrap();
     // A restart that left and joined again.
-    world.registry.deregister(&id("a"), world.now).unwrap();
+    world.registry.deregister(&id("a"), None, world.now).unwrap();
     world.register_as(register("a", "machine-a", Some(2))).unwrap();
     world
         .beat_as("a", beat(Some(2), Some(1), vec![pool("pool-0")]))
@@ -218,7 +218,7 @@ fn a_drain_outlives_the_lives_of_its_node() {
         .unwrap();
     assert!(drained(&world));
     // But not for ever.
-    world.registry.deregister(&id("a"), world.now).unwrap();
+    world.registry.deregister(&id("a"), None, world.now).unwrap();
     world.now += FORGET_AFTER;
     world.register("a").unwrap();
     world.beat("a").unwrap();

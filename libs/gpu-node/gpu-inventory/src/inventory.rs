@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, error::Error, fmt, time::Duration};
 
 use parking_lot::Mutex;
-use pool_registry_types::Capabilities;
+use pool_registry_types::{Capabilities, MAX_GPUS};
 use tracing::{info, warn};
 
 use crate::{
@@ -80,7 +80,7 @@ impl Inventory {
         let snapshot = self.read();
         let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
         Capabilities {
-            gpus: usable.map(crate::GpuReading::to_wire).collect(),
+            gpus: usable.take(MAX_GPUS).map(crate::GpuReading::to_wire).collect(),
             cpu_cores: self.host.cpu_cores,
             ram_total_bytes: self.host.ram_total_bytes,
         }

@@ -1,6 +1,6 @@
 //! What was read of the GPUs at one moment.
 
-use pool_registry_types::{Gpu, GpuStatus, MAX_GPUS};
+use pool_registry_types::{Gpu, GpuStatus, MAX_GPUS, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line};
 use serde::Deserialize;
 
 use crate::{GpuError, GpuProblem, mask};
@@ -51,9 +51,9 @@ impl GpuReading {
     pub fn to_wire(&self) -> Gpu {
         Gpu {
             device_id: self.index,
-            name: self.name.clone(),
+            name: text(&self.name),
             vram_total_bytes: self.vram_total_bytes.unwrap_or(0),
-            compute_capability: self.compute_capability.clone(),
+            compute_capability: self.compute_capability.as_deref().map(text),
         }
     }
 
@@ -63,10 +63,10 @@ impl GpuReading {
         let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         GpuStatus {
             device_id: self.index,
-            name: self.name.clone(),
-            uuid: self.uuid.clone(),
-            driver_version: self.driver_version.clone(),
-            compute_capability: self.compute_capability.clone(),
+            name: text(&self.name),
+            uuid: self.uuid.as_deref().map(text),
+            driver_version: self.driver_version.as_deref().map(text),
+            compute_capability: self.compute_capability.as_deref().map(text),
             vram_total_bytes: self.vram_total_bytes,
             vram_used_bytes: self.vram_used_bytes,
             vram_free_bytes: self.vram_free_bytes,
@@ -75,9 +75,14 @@ impl GpuReading {
             power_watts: self
                 .power_milliwatts
                 .map(|power| (power.saturating_add(500)) / 1000),
-            problem: (!problems.is_empty()).then(|| problems.join("; ")),
+            problem: (!problems.is_empty()).then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
         }
     }
+}
+
+/// The words of a driver as a message carries them.
+fn text(words: &str) -> String {
+    one_line(words, MAX_TEXT_BYTES)
 }
 
 /// One MIG instance of a GPU.
@@ -135,6 +140,27 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    // spec: WIRE-17
+    #[test]
+    fn what_a_driver_says_is_told_as_a_message_may_carry_it() {
+        let odd = format!("RTX\u{1b}[31m{}", "x".repeat(500));
+        let reading = GpuReading {
+            name: odd.clone(),
+            uuid: Some(odd.clone()),
+            driver_version: Some(odd.clone()),
+            compute_capability: Some(odd),
+            ..GpuReading::default()
+        };
+        let clean = format!("RTX [31m{}", "x".repeat(MAX_TEXT_BYTES - 8));
+        let status = reading.to_status();
+        let some = Some(clean.clone());
+        assert_eq!(
+            [&status.uuid, &status.driver_version, &status.compute_capability],
+            [&some; 3]
+        );
+        assert_eq!([status.name, reading.to_wire().name], [clean.clone(), clean]);
+    }
 
     #[test]
     fn what_is_surely_free() {

@@ -30,8 +30,14 @@ pub(crate) trait ControlPlane: Send + 'static {
         timeout: Duration,
     ) -> Result<HeartbeatResponse, RequestError>;
 
-    /// `DELETE /v2/nodes/{id}`. A node that is not there any more is a success.
-    fn deregister(&mut self, url: &HttpUrl, node_id: &NodeId, timeout: Duration) -> Result<(), RequestError>;
+    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a success.
+    fn deregister(
+        &mut self,
+        url: &HttpUrl,
+        node_id: &NodeId,
+        incarnation: u64,
+        timeout: Duration,
+    ) -> Result<(), RequestError>;
 }
 
 /// Why a request failed.
@@ -89,6 +95,7 @@ impl RequestError {
                 // Should the route itself be missing, the registration that follows is refused.
                 404 if heartbeat => Failure::UnknownNode,
                 409 => Failure::Conflict,
+                413 if heartbeat => Failure::TooLarge,
                 408 | 425 | 429 | 500.. => Failure::Unavailable { retry_after },
                 _ => Failure::Refused,
             }
@@ -169,6 +176,9 @@ mod tests {
                 },
             ),
             (heartbeat, refused(429, None, None), later),
+            // A proxy knows no code of ours.
+            (heartbeat, refused(413, None, None), Failure::TooLarge),
+            (register, refused(413, None, None), Failure::Refused),
         ] {
             assert_eq!(error.failure(request), expected, "{request:?} {error:?}");
         }

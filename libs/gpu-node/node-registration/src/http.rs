@@ -100,10 +100,17 @@ impl ControlPlane for HttpControlPlane {
         self.post(format!("{url}/v2/nodes/{node_id}/heartbeat"), request, timeout)
     }
 
-    fn deregister(&mut self, url: &HttpUrl, node_id: &NodeId, timeout: Duration) -> Result<(), RequestError> {
+    fn deregister(
+        &mut self,
+        url: &HttpUrl,
+        node_id: &NodeId,
+        incarnation: u64,
+        timeout: Duration,
+    ) -> Result<(), RequestError> {
+        // A control plane of version 0.1.0 ignores the query.
         let request = self
             .agent
-            .delete(format!("{url}/v2/nodes/{node_id}"))
+            .delete(format!("{url}/v2/nodes/{node_id}?incarnation={incarnation}"))
             .config()
             .timeout_global(Some(timeout))
             .build();

@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     control_plane::RequestError,
+    fit::{Cut, Shortened},
     machine::{Failure, Request},
 };
 
@@ -15,6 +16,8 @@ pub(crate) struct Journal {
     node_id: NodeId,
     heartbeats_announced: bool,
     trouble: Option<Trouble>,
+    /// What was last left out of heartbeats.
+    shortened: Option<Cut>,
 }
 
 /// A trouble that was told and is not over.
@@ -32,6 +35,7 @@ enum Kind {
     Token,
     Conflict,
     Refused,
+    TooLarge,
     Superseded,
 }
 
@@ -42,6 +46,7 @@ impl Kind {
             Failure::UnknownNode => Self::Forgotten,
             Failure::Superseded => Self::Superseded,
             Failure::Conflict => Self::Conflict,
+            Failure::TooLarge => Self::TooLarge,
             Failure::Refused if error.is_about_the_token() => Self::Token,
             Failure::Refused => Self::Refused,
         }
@@ -61,6 +66,10 @@ impl Kind {
             Self::Refused => {
                 "check the address of orchestratord, its profile and both versions; this node keeps trying slowly"
             }
+            Self::TooLarge => {
+                "let the proxy before it, if there is one, take bodies of 4 MiB; this node leaves lists out of its report, \
+                 and tries a whole one every ten minutes"
+            }
             Self::Superseded => {
                 "a later start of this node has registered, so this one stays silent: stop one of the two. \
                  When there is only one, its clock was set back: restart it once the clock has caught up"
@@ -75,6 +84,7 @@ impl Journal {
             node_id,
             heartbeats_announced: false,
             trouble: None,
+            shortened: None,
         }
     }
 
@@ -103,6 +113,31 @@ impl Journal {
             let after = humantime::format_duration(after);
             info!(node_id = %self.node_id, %url, %after, failures = trouble.attempts, "orchestratord accepts heartbeats again");
         }
+    }
+
+    /// A heartbeat of more than `max_bytes` was cut, or is whole again.
+    pub(crate) fn report_size(&mut self, shortened: Option<Shortened>, max_bytes: usize) {
+        let cut = shortened.map(|shortened| shortened.cut);
+        if std::mem::replace(&mut self.shortened, cut) == cut {
+            return;
+        }
+        match shortened {
+            Some(Shortened {
+                cut,
+                models_left_out,
+                bytes,
+            }) => warn!(
+                node_id = %self.node_id, bytes, max_bytes, missing = cut.missing(), models_left_out,
+                "This node's report is too large, so a part of it is left out; let its engines offer fewer models, or name \
+                 those to offer in their handoffs"
+            ),
+            None => info!(node_id = %self.node_id, "This node's report is whole again"),
+        }
+    }
+
+    /// A later start of this node has taken over, so there was nothing to take back.
+    pub(crate) fn replaced(&self, url: &HttpUrl) {
+        info!(node_id = %self.node_id, %url, "A later start of this node has registered at orchestratord, and stays");
     }
 
     /// The registration was taken back.

@@ -27,6 +27,7 @@
 mod clock;
 mod config;
 mod control_plane;
+mod fit;
 mod handle;
 mod http;
 mod incarnation;

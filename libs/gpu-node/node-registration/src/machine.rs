@@ -7,6 +7,8 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use pool_registry_types::MAX_NODE_BODY_BYTES;
+
 mod event;
 mod pace;
 
@@ -21,6 +23,13 @@ pub(crate) use pace::Pace;
 /// Changes within this time go out as one heartbeat: long enough to gather the engines of one restart, too
 /// short for a person or a router to notice.
 pub(crate) const COALESCE: Duration = Duration::from_millis(50);
+
+/// How much a heartbeat holds at most after one was refused for its size: less than the megabyte that proxies take when
+/// nobody has told them otherwise, and enough for what is needed of the most pools.
+pub(crate) const BRIEF_REPORT_BYTES: usize = 768 * 1024;
+
+/// How long reports stay that brief. Then a whole one is tried, because somebody may have raised the limit.
+const BRIEF_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Where the node stands with the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +70,8 @@ pub(crate) struct Machine {
     held: bool,
     /// The node's state changed while a request was in flight.
     changed: bool,
+    /// A heartbeat was refused for its size: until when they are brief.
+    brief_until: Option<Duration>,
     /// Set once stopping was asked for.
     stop: Option<Stop>,
 }
@@ -88,6 +99,7 @@ impl Machine {
             seq: 0,
             held: false,
             changed: false,
+            brief_until: None,
             stop: None,
         }
     }
@@ -110,6 +122,15 @@ impl Machine {
     /// The control plane holds a registration of ours, as far as we know.
     pub(crate) fn held(&self) -> bool {
         self.held
+    }
+
+    /// How much the next heartbeat may hold.
+    pub(crate) fn max_report_bytes(&self) -> usize {
+        if self.brief_until.is_some() {
+            BRIEF_REPORT_BYTES
+        } else {
+            MAX_NODE_BODY_BYTES
+        }
     }
 
     /// Until when the registration may be taken back, once stopping was asked for.
@@ -216,7 +237,11 @@ impl Machine {
                     before => pace::backoff(before - 1, jitter),
                 }
             }
-            Failure::Refused => {
+            Failure::TooLarge if self.brief_until.is_none() => {
+                self.brief_until = Some(now.saturating_add(BRIEF_FOR));
+                Duration::ZERO
+            }
+            Failure::TooLarge | Failure::Refused => {
                 self.next_endpoint();
                 pace::slow_retry(jitter)
             }
@@ -261,6 +286,7 @@ impl Machine {
             Phase::Registering => Some(Request::Register),
             Phase::Registered => {
                 self.seq += 1;
+                self.brief_until = self.brief_until.filter(|until| now < *until);
                 Some(Request::Heartbeat { seq: self.seq })
             }
             Phase::Superseded | Phase::Deregistering | Phase::Stopped => None,

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use pool_registry_types::HeartbeatRequest;
+
 use crate::{Config, DeregisterError, RegistrationState, StartError};
 use script::{Asked, PATIENCE, config, refused, start, start_with, unreachable};
 
@@ -153,11 +155,67 @@ fn stopping_deregisters() {
     script.heartbeat(Ok(()));
     let (deregistered, outcome) = mpsc::channel();
     let stopper = std::thread::spawn(move || deregistered.send(registration.deregister(PATIENCE)).unwrap());
-    assert!(matches!(script.next().1, Asked::Deregister));
+    assert!(matches!(script.next().1, Asked::Deregister(_)));
     script.answers.send(Ok(())).unwrap();
     assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Ok(())));
     stopper.join().unwrap();
     assert_eq!(script.log.count("Deregistered from orchestratord"), 1);
+}
+
+// spec: REG-11
+#[test]
+fn a_later_start_of_the_same_node_stays_when_this_one_leaves() {
+    let (registration, script) = start(config(&["http://a:1"]));
+    let incarnation = script.register(Ok(())).incarnation;
+    script.heartbeat(Ok(()));
+    // The thread need not have heard of the later start: it says which one it is, and takes no for an answer.
+    script.answers.send(refused(409, "STALE_INCARNATION")).unwrap();
+    assert_eq!(registration.deregister(PATIENCE), Ok(()));
+    match script.next().1 {
+        Asked::Deregister(named) => assert_eq!(Some(named), incarnation),
+        other => panic!("expected a deregistration, not {other:?}"),
+    }
+    assert!(script.ended(), "it is asked once");
+    assert_eq!(script.log.count("A later start of this node has registered"), 1);
+    assert_eq!(script.log.count("WARN") + script.log.count("ERROR"), 0);
+}
+
+// spec: REG-13
+#[test]
+fn a_report_that_is_refused_for_its_size_is_sent_at_once_without_its_lists() {
+    let (registration, script) = start(config(&["http://a:1"]));
+    let replica = serde_json::json!({
+        "replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 1,
+        "models": (0..1000).map(|i| format!("{i:04}{}", "m".repeat(200))).collect::<Vec<_>>(),
+    });
+    let pool = serde_json::json!({
+        "pool_id": "p", "ready": true, "draining": false, "slots_free": 1, "slots_total": 1,
+        "models_available": ["tiny"], "replicas": vec![replica; 10],
+    });
+    *script.pools.lock() = vec![serde_json::from_value(pool).unwrap()];
+    let models = |beat: &HeartbeatRequest| {
+        let replicas = beat.pools[0].replicas.as_ref();
+        replicas.map_or(0, |replicas| {
+            replicas.iter().flat_map(|replica| &replica.models).count()
+        })
+    };
+    script.register(Ok(()));
+    let whole = script.heartbeat(refused(413, "PAYLOAD_TOO_LARGE"));
+    assert_eq!(models(&whole), 10);
+    let brief = script.heartbeat(Ok(()));
+    assert_eq!((brief.seq, models(&brief)), (Some(2), 0));
+    assert_eq!(brief.pools[0].models_available, whole.pools[0].models_available);
+    // And so it stays for a while.
+    registration.notify();
+    assert_eq!(models(&script.heartbeat(Ok(()))), 0);
+    drop(registration);
+    assert!(script.ended());
+    assert_eq!(script.log.count("let the proxy before it"), 1);
+    assert_eq!(
+        script.log.count("which replica has which models"),
+        1,
+        "it is said once"
+    );
 }
 
 #[test]

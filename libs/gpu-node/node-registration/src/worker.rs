@@ -10,6 +10,7 @@ use pool_registry_types::{Capabilities, HeartbeatRequest, HttpUrl, RegisterReque
 use crate::{
     config::Config,
     control_plane::{ControlPlane, RequestError},
+    fit::fit,
     journal::Journal,
     machine::{Event, Failure, Input, Machine, Phase, Request, Send},
     report::NodeReport,
@@ -110,7 +111,7 @@ impl<C: ControlPlane> Worker<C> {
     }
 
     fn register(&mut self, url: &HttpUrl) -> Result<Event, RequestError> {
-        let request = RegisterRequest {
+        let mut request = RegisterRequest {
             node_id: self.config.node_id.clone(),
             machine_id: self.config.machine_id.clone(),
             address: self.config.address.clone(),
@@ -120,6 +121,7 @@ impl<C: ControlPlane> Worker<C> {
             incarnation: Some(self.incarnation),
             metrics_address: self.config.metrics_address.clone(),
         };
+        request.bound();
         let answer = self
             .control_plane
             .register(url, &request, self.config.request_timeout)?;
@@ -133,13 +135,16 @@ impl<C: ControlPlane> Worker<C> {
 
     fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<Event, RequestError> {
         let NodeReport { pools, gpus } = (self.source.report)();
-        let request = HeartbeatRequest {
+        let mut request = HeartbeatRequest {
             timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             pools,
             incarnation: Some(self.incarnation),
             seq: Some(seq),
             gpus,
         };
+        request.bound();
+        let max_bytes = self.machine.max_report_bytes();
+        self.journal.report_size(fit(&mut request, max_bytes), max_bytes);
         let answer =
             self.control_plane
                 .heartbeat(url, &self.config.node_id, &request, self.config.request_timeout)?;
@@ -157,9 +162,18 @@ impl<C: ControlPlane> Worker<C> {
             .unwrap_or_default()
             .saturating_sub(self.shared.clock.now());
         let timeout = left.min(self.config.request_timeout);
-        self.control_plane
-            .deregister(url, &self.config.node_id, timeout)?;
-        self.journal.deregistered(url);
+        let node_id = &self.config.node_id;
+        match self
+            .control_plane
+            .deregister(url, node_id, self.incarnation, timeout)
+        {
+            Ok(()) => self.journal.deregistered(url),
+            // There is nothing of ours to take back any more.
+            Err(error) if error.failure(Request::Deregister) == Failure::Superseded => {
+                self.journal.replaced(url);
+            }
+            Err(error) => return Err(error),
+        }
         Ok(Event::Deregistered)
     }
 }

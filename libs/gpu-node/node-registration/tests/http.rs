@@ -98,7 +98,8 @@ fn register_heartbeat_forgotten_register_deregister() {
             break request;
         }
     };
-    assert_eq!(last.line, "DELETE /v2/nodes/node HTTP/1.1");
+    let line = format!("DELETE /v2/nodes/node?incarnation={incarnation} HTTP/1.1");
+    assert_eq!(last.line, line);
     assert_eq!(stopper.join().unwrap(), Ok(()));
 }
 

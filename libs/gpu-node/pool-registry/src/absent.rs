@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{MAX_POOLS, PoolId, ReplicaId, ReplicaStatus};
+use pool_registry_types::{MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus, lines};
 
-use crate::core::{Core, MAX_REPLICAS, News};
+use crate::core::{Core, News};
 
 /// The longest reason kept, in bytes: what happened, and the last lines of an engine's stderr.
 const MAX_REASON_BYTES: usize = 3 * 1024;
@@ -32,20 +32,11 @@ impl Core {
         if absent.len() >= MAX_REPLICAS && !absent.contains_key(replica_id) {
             return News::No;
         }
-        let reason: Arc<str> = usable(&reason).into();
+        // Lines are kept: they are those of an engine's log.
+        let reason: Arc<str> = lines(&reason, MAX_REASON_BYTES).into();
         let before = absent.insert(replica_id.clone(), reason.clone());
         (before != Some(reason)).into()
     }
-}
-
-/// Lines are kept: they are those of an engine's log.
-fn usable(reason: &str) -> String {
-    let mut text: String = reason
-        .chars()
-        .filter(|letter| *letter == '\n' || !letter.is_control())
-        .collect();
-    text.truncate(text.floor_char_boundary(MAX_REASON_BYTES));
-    text
 }
 
 /// What a heartbeat says of an engine that is absent.

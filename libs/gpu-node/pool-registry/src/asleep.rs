@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{EngineLoad, Handoff, MAX_POOLS, PoolId, ReplicaId, ReplicaStatus};
+use pool_registry_types::{EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus};
 
 use crate::{
     PoolRegistry, SlotLease,
     claim::ClaimError,
-    core::{Claimed, Core, MAX_REPLICAS, News, Pool},
+    core::{Claimed, Core, News, Pool},
 };
 
 /// Why a request that waited for an engine gets none, when nobody says more.

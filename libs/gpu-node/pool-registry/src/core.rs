@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, PoolId, ReplicaId};
+use pool_registry_types::{Handoff, HttpUrl, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId};
 use thiserror::Error;
 
 use crate::{
@@ -16,9 +16,6 @@ use crate::{
     refused::Refused,
     replica::{Replica, Retired},
 };
-
-/// The most replicas of one pool: what a heartbeat can carry.
-pub(crate) const MAX_REPLICAS: usize = MAX_POOLS;
 
 /// What a pool without a single replica says of itself.
 pub(crate) const NO_ENGINE: &str = "no engine has been announced";

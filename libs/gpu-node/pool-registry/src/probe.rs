@@ -1,9 +1,7 @@
 //! What a probe found out, cut down to what a heartbeat may say.
 
-use pool_registry_types::{EngineLoad, MAX_MODEL_NAME_BYTES, MAX_MODELS};
+use pool_registry_types::{EngineLoad, MAX_TEXT_BYTES, one_line, usable_models};
 
-/// The longest version text a heartbeat carries, in bytes.
-const MAX_VERSION_BYTES: usize = 256;
 /// The longest reason kept, in bytes: a line or two for the operator.
 const MAX_REASON_BYTES: usize = 1024;
 
@@ -41,6 +39,14 @@ pub enum Change {
         /// What the engine says.
         has: u32,
     },
+    /// The engine lists models that are not offered: more than a replica may have, or with impossible names. None are left
+    /// out any more when `left_out` is 0.
+    ModelsLeftOut {
+        /// How many are offered.
+        kept: usize,
+        /// How many are not.
+        left_out: usize,
+    },
     /// The engine has as many slots as promised again.
     SlotsAsPromised {
         /// What the handoff says.
@@ -77,40 +83,22 @@ impl ProbeOutcome {
     }
 }
 
-/// The names a heartbeat may carry, sorted and each once. An engine's answer is not ours to trust: one
-/// impossible name must not make the control plane refuse the whole heartbeat.
-pub(crate) fn usable_models(mut models: Vec<String>) -> Vec<String> {
-    models.retain(|name| {
-        !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
-    });
-    models.sort_unstable();
-    models.dedup();
-    models.truncate(MAX_MODELS);
-    models
-}
-
-/// The same for a load: it says nothing that a heartbeat may not carry.
+/// A load that says nothing that a heartbeat may not carry.
 pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
     EngineLoad {
-        models_loaded: load.models_loaded.map(usable_models),
+        models_loaded: load.models_loaded.map(|names| usable_models(names).0),
         ..load
     }
 }
 
-/// `text` without control characters, so that it cannot forge a log line, and no longer than a heartbeat allows.
+/// `text` as a heartbeat carries it.
 pub(crate) fn usable_version(text: &str) -> Option<String> {
-    Some(clean(text, MAX_VERSION_BYTES)).filter(|text| !text.is_empty())
+    Some(one_line(text, MAX_TEXT_BYTES)).filter(|text| !text.is_empty())
 }
 
 /// The same for a reason.
 pub(crate) fn usable_reason(text: &str) -> String {
-    clean(text, MAX_REASON_BYTES)
-}
-
-fn clean(text: &str, max_bytes: usize) -> String {
-    let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
-    text.truncate(text.floor_char_boundary(max_bytes));
-    text
+    one_line(text, MAX_REASON_BYTES)
 }
 
 #[cfg(test)]
@@ -119,20 +107,9 @@ mod tests {
 
     #[test]
     fn an_engine_cannot_spoil_a_heartbeat() {
-        let mut models = vec![
-            String::new(),
-            "b".into(),
-            "a\n".into(),
-            "a".into(),
-            "b".into(),
-            "x".repeat(257),
-        ];
-        assert_eq!(usable_models(models.clone()), ["a", "b"]);
-        models.extend((0..5000).map(|i| format!("m{i}")));
-        assert_eq!(usable_models(models).len(), MAX_MODELS);
-        assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1[31m"));
+        assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1 [31m"));
         assert_eq!(usable_version("\n"), None);
-        assert_eq!(usable_version(&"ü".repeat(200)).unwrap().len(), MAX_VERSION_BYTES);
+        assert_eq!(usable_version(&"ü".repeat(200)).unwrap().len(), MAX_TEXT_BYTES);
         assert_eq!(usable_reason(&"x".repeat(5000)).len(), MAX_REASON_BYTES);
     }
 }

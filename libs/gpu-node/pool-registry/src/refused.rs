@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pool_registry_types::one_line;
+
 use crate::{core::Core, probe::usable_reason};
 
 /// The most that are kept. Who has more has one cause for all of them.
@@ -23,8 +25,7 @@ pub(crate) type Refused = BTreeMap<String, String>;
 
 impl Core {
     pub(crate) fn set_refused(&mut self, file: &str, reason: Option<&str>) {
-        let mut file: String = file.chars().filter(|letter| !letter.is_control()).collect();
-        file.truncate(file.floor_char_boundary(MAX_FILE_BYTES));
+        let file = one_line(file, MAX_FILE_BYTES);
         match reason {
             None => {
                 self.refused.remove(&file);
@@ -57,7 +58,7 @@ mod tests {
             core.set_refused(&format!("{number}.json"), Some("no\n\u{1b}[31m"));
         }
         assert_eq!(core.refused().len(), MAX_REFUSED);
-        assert_eq!(core.refused()[0].reason, "no[31m");
+        assert_eq!(core.refused()[0].reason, "no  [31m");
         core.set_refused("0.json", Some("still"));
         assert_eq!(core.refused()[0].reason, "still", "what is known may change");
         for number in 0..1000 {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pool_registry_types::{EngineLoad, Handoff};
+use pool_registry_types::{EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, usable_models};
 
-use crate::probe::{Change, ProbeOutcome, usable_load, usable_models, usable_reason, usable_version};
+use crate::probe::{Change, ProbeOutcome, usable_load, usable_reason, usable_version};
 
 /// This many failed probes in a row make a replica not ready. One may be a busy moment and two a coincidence;
 /// at a probe every two seconds a dead engine is known in six, and the data path finds it sooner.
@@ -26,6 +26,8 @@ pub(crate) struct Replica {
     not_ready: Option<Arc<str>>,
     declared_models: Option<Arc<[String]>>,
     probed_models: Option<Arc<[String]>>,
+    /// How many of the models that the engine lists are not among `probed_models`.
+    models_left_out: usize,
     probed_version: Option<Arc<str>>,
     probed_slots: Option<u32>,
     load: EngineLoad,
@@ -44,6 +46,7 @@ impl Replica {
             failures_in_a_row: 0,
             not_ready: None,
             probed_models: None,
+            models_left_out: 0,
             probed_version: None,
             probed_slots: None,
             load: EngineLoad::default(),
@@ -83,11 +86,7 @@ impl Replica {
         if let Some(version) = outcome.engine_version.as_deref().and_then(usable_version) {
             self.probed_version = Some(version.into());
         }
-        if let Some(models) = outcome.models.map(usable_models)
-            && self.probed_models.as_deref() != Some(&models[..])
-        {
-            self.probed_models = Some(models.into());
-        }
+        let left_out = outcome.models.and_then(|models| self.lists(models));
         if let Some(load) = outcome.load {
             self.load = usable_load(load);
         }
@@ -99,9 +98,20 @@ impl Replica {
         let changes: Vec<_> = readiness
             .into_iter()
             .chain(self.has_slots(outcome.slots))
+            .chain(left_out)
             .collect();
         self.report += u64::from(!changes.is_empty());
         changes
+    }
+
+    fn lists(&mut self, models: Vec<String>) -> Option<Change> {
+        let (models, left_out) = usable_models(models);
+        let kept = models.len();
+        if self.probed_models.as_deref() != Some(&models[..]) {
+            self.probed_models = Some(models.into());
+        }
+        let before = std::mem::replace(&mut self.models_left_out, left_out);
+        (before != left_out).then_some(Change::ModelsLeftOut { kept, left_out })
     }
 
     fn succeeded(&mut self) -> Option<Change> {
@@ -152,6 +162,20 @@ impl Replica {
     /// Why it takes no requests; `None` when it does.
     pub(crate) fn not_ready(&self) -> Option<&Arc<str>> {
         self.not_ready.as_ref()
+    }
+
+    /// What a person should know of it: why it takes no requests, or else which of its models are not offered.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let left_out = self.models_left_out;
+        let offered = self.models().map_or(0, |models| models.len());
+        match &self.not_ready {
+            Some(reason) => Some(reason.as_ref().to_owned()),
+            None if left_out > 0 && !self.declares_models() => Some(format!(
+                "{offered} of its models are offered and {left_out} are not: a replica has at most {MAX_MODELS}, with names \
+                 of at most {MAX_MODEL_NAME_BYTES} bytes; name those to offer in the handoff"
+            )),
+            None => None,
+        }
     }
 
     /// The models it serves; `None` while nobody has said. What the handoff declares wins over what the

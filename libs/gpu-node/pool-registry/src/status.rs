@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use pool_registry_types::{MAX_MODELS, MAX_SLOTS, PoolId, PoolStatus, ReplicaId, ReplicaStatus};
+use pool_registry_types::{
+    MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
+};
 
 use crate::{
     absent,
-    core::{Core, MAX_REPLICAS, NO_ENGINE, Pool},
+    core::{Core, NO_ENGINE, Pool},
     replica::Replica,
 };
-
-/// The longest device mask a heartbeat carries, in bytes.
-const MAX_DEVICE_MASK_BYTES: usize = 256;
 
 /// The slots of a pool's ready replicas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,7 +111,7 @@ impl Core {
             slots_total: replica.slots(),
             slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
-            last_error: replica.not_ready().map(|reason| reason.as_ref().to_owned()),
+            last_error: replica.trouble(),
             draining: is_drained(&replica.handoff.replica_id),
             load: replica.load().clone(),
             replica_id: replica.handoff.replica_id.clone(),
@@ -170,6 +169,6 @@ fn device_mask(pool: &Pool) -> Option<String> {
         .filter_map(|handoff| handoff.device_mask.as_deref())
         .collect();
     let mut text = masks.into_iter().collect::<Vec<_>>().join(",");
-    text.truncate(text.floor_char_boundary(MAX_DEVICE_MASK_BYTES));
+    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
     (!text.is_empty()).then_some(text)
 }

@@ -1,6 +1,6 @@
 //! One thing that happened.
 
-use pool_registry_types::{NodeId, PoolId};
+use pool_registry_types::{NodeId, PoolId, one_line};
 use serde::{Serialize, Serializer};
 
 /// The longest message; a longer one is cut. What engines say on their way out can be long.
@@ -90,7 +90,8 @@ pub struct News {
 }
 
 impl News {
-    /// What, and a sentence for people. Of a long one the first 500 characters are kept.
+    /// What, and a sentence for people, in one line without control characters: it may repeat what an engine said. Of a
+    /// long one the first 500 characters are kept.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -99,7 +100,7 @@ impl News {
         }
         Self {
             kind,
-            message,
+            message: one_line(&message, usize::MAX),
             node_id: None,
             pool_id: None,
             model: None,
@@ -191,6 +192,13 @@ mod tests {
     fn a_long_message_is_cut_between_characters() {
         let news = News::new(EventKind::EngineFailed, "ü".repeat(501));
         assert_eq!(news.message, "ü".repeat(500));
+    }
+
+    // spec: WIRE-14
+    #[test]
+    fn a_message_is_one_line_that_commands_no_terminal() {
+        let news = News::new(EventKind::EngineFailed, "out of\nmemory\u{1b}[2J");
+        assert_eq!(news.message, "out of memory [2J");
     }
 
     #[test]

@@ -83,6 +83,8 @@ codes! {
     NodeUnavailable => "NODE_UNAVAILABLE", 503, true;
     /// Nodes join in the CLOUD profile only, and it is off.
     CloudProfileDisabled => "CLOUD_PROFILE_DISABLED", 503, false;
+    /// The control plane knows as many nodes as it may, and none of them can be forgotten.
+    TooManyNodes => "TOO_MANY_NODES", 503, true;
     /// The server holds as many connections as it may.
     TooManyConnections => "TOO_MANY_CONNECTIONS", 503, true;
     /// This process is stopping.

@@ -2,30 +2,61 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::{Invalid, check_text, shorten};
-
-/// The most GPUs of one node: four times what the largest machines have.
-pub const MAX_GPUS: usize = 64;
+use crate::{
+    limits::MAX_ERROR_BYTES,
+    text::{clean, clean_error, clean_some},
+};
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(from = "RawGpu")]
 pub struct Gpu {
     /// Its index on the machine.
     pub device_id: u32,
     /// The vendor's name for it.
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
     pub name: String,
     /// Its memory in bytes.
     pub vram_total_bytes: u64,
     /// CUDA compute capability, for example `8.6`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub compute_capability: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawGpu {
+    device_id: u32,
+    name: String,
+    vram_total_bytes: u64,
+    compute_capability: Option<String>,
+}
+
+impl From<RawGpu> for Gpu {
+    fn from(raw: RawGpu) -> Self {
+        let mut gpu = Self {
+            device_id: raw.device_id,
+            name: raw.name,
+            vram_total_bytes: raw.vram_total_bytes,
+            compute_capability: raw.compute_capability,
+        };
+        gpu.clean_texts();
+        gpu
+    }
+}
+
+impl Gpu {
+    pub(crate) fn clean_texts(&mut self) {
+        clean(&mut self.name);
+        clean_some(&mut self.compute_capability);
+    }
 }
 
 /// One GPU as it is now. What its driver does not tell is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(try_from = "UnvalidatedGpu")]
+#[serde(from = "RawGpuStatus")]
 pub struct GpuStatus {
     /// Its index on the machine.
     pub device_id: u32,
@@ -68,7 +99,7 @@ pub struct GpuStatus {
 }
 
 #[derive(Deserialize)]
-struct UnvalidatedGpu {
+struct RawGpuStatus {
     device_id: u32,
     name: String,
     uuid: Option<String>,
@@ -83,15 +114,9 @@ struct UnvalidatedGpu {
     problem: Option<String>,
 }
 
-impl TryFrom<UnvalidatedGpu> for GpuStatus {
-    type Error = Invalid;
-
-    fn try_from(raw: UnvalidatedGpu) -> Result<Self, Invalid> {
-        check_text("name", Some(&raw.name))?;
-        check_text("uuid", raw.uuid.as_deref())?;
-        check_text("driver_version", raw.driver_version.as_deref())?;
-        check_text("compute_capability", raw.compute_capability.as_deref())?;
-        Ok(Self {
+impl From<RawGpuStatus> for GpuStatus {
+    fn from(raw: RawGpuStatus) -> Self {
+        let mut gpu = Self {
             device_id: raw.device_id,
             name: raw.name,
             uuid: raw.uuid,
@@ -103,18 +128,19 @@ impl TryFrom<UnvalidatedGpu> for GpuStatus {
             utilization_percent: raw.utilization_percent,
             temperature_celsius: raw.temperature_celsius,
             power_watts: raw.power_watts,
-            problem: shorten(raw.problem),
-        })
+            problem: raw.problem,
+        };
+        gpu.clean_texts();
+        gpu
     }
 }
 
-/// Refuses more GPUs than a machine has.
-pub(crate) fn check_gpus(gpus: Option<&[GpuStatus]>) -> Result<(), Invalid> {
-    match gpus {
-        Some(gpus) if gpus.len() > MAX_GPUS => Err(Invalid::new(
-            "gpus",
-            format!("must be at most {MAX_GPUS} GPUs, not {}", gpus.len()),
-        )),
-        _ => Ok(()),
+impl GpuStatus {
+    pub(crate) fn clean_texts(&mut self) {
+        clean(&mut self.name);
+        clean_some(&mut self.uuid);
+        clean_some(&mut self.driver_version);
+        clean_some(&mut self.compute_capability);
+        clean_error(&mut self.problem, MAX_ERROR_BYTES);
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, HttpUrl, PoolId, ReplicaId,
-    pool::{Invalid, MAX_SLOTS, check_models, check_text},
+    limits::MAX_SLOTS,
+    pool::{Invalid, check_models, check_text},
 };
 
 /// What whoever started an engine writes to `{runtime dir}/{pool_id}_{replica_id}.json`.

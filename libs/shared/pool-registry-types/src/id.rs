@@ -5,8 +5,7 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The longest identifier in bytes.
-const MAX_ID_BYTES: usize = 128;
+use crate::limits::MAX_ID_BYTES;
 
 /// How much of a refused value an error repeats: enough to recognise it, too little to flood a log.
 const MAX_ECHO_CHARS: usize = 40;

@@ -16,23 +16,28 @@ mod gpu;
 mod handoff;
 pub mod headers;
 mod id;
+pub mod limits;
 mod node;
 mod pool;
 #[cfg(feature = "openapi")]
 pub mod schema;
+mod text;
 mod url;
 
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope, OpenAiError, OpenAiErrorBody};
-pub use gpu::{Gpu, GpuStatus, MAX_GPUS};
+pub use gpu::{Gpu, GpuStatus};
 pub use handoff::Handoff;
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
+pub use limits::{
+    MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS,
+    MAX_SLOTS, MAX_TEXT_BYTES,
+};
 pub use node::{
     Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
-pub use pool::{
-    EngineLoad, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus, ReplicaStatus,
-};
+pub use pool::{EngineLoad, PoolStatus, ReplicaStatus, usable_models};
+pub use text::{lines, one_line};
 pub use url::{HttpUrl, UrlError};
 
 /// What the README shows is compiled with the tests, and run where it can be.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Gpu, GpuStatus, HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
-    gpu::check_gpus,
-    pool::{Invalid, MAX_POOLS, check_text},
+    limits::{MAX_GPUS, MAX_POOLS},
+    pool::{Invalid, check_count},
+    text::{clean, clean_some},
 };
 
 /// `POST /v2/nodes/register`: a node joins, or says anew who it is. Idempotent.
@@ -59,23 +60,18 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
     type Error = Invalid;
 
     fn try_from(raw: UnvalidatedRegister) -> Result<Self, Invalid> {
-        if raw.pools.len() > MAX_POOLS {
-            return Err(Invalid::new(
-                "pools",
-                format!("must be at most {MAX_POOLS} pools, not {}", raw.pools.len()),
-            ));
-        }
-        check_text("version", raw.version.as_deref())?;
+        check_count("pools", raw.pools.len(), MAX_POOLS)?;
         let UnvalidatedRegister {
             node_id,
             machine_id,
             address,
             pools,
             capabilities,
-            version,
+            mut version,
             incarnation,
             metrics_address,
         } = raw;
+        clean_some(&mut version);
         Ok(Self {
             node_id,
             machine_id,
@@ -89,12 +85,24 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
     }
 }
 
+impl RegisterRequest {
+    /// Makes it one that every control plane takes: lists and texts are cut.
+    pub fn bound(&mut self) {
+        self.pools.truncate(MAX_POOLS);
+        clean_some(&mut self.version);
+        self.capabilities.gpus.truncate(MAX_GPUS);
+        self.capabilities.gpus.iter_mut().for_each(Gpu::clean_texts);
+    }
+}
+
 /// A node's hardware.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(try_from = "UnvalidatedCapabilities")]
 pub struct Capabilities {
     /// Its GPUs, in index order.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub gpus: Vec<Gpu>,
     /// CPU cores the agent may use.
     #[serde(default)]
@@ -102,6 +110,29 @@ pub struct Capabilities {
     /// Memory of the machine in bytes.
     #[serde(default)]
     pub ram_total_bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct UnvalidatedCapabilities {
+    #[serde(default)]
+    gpus: Vec<Gpu>,
+    #[serde(default)]
+    cpu_cores: u32,
+    #[serde(default)]
+    ram_total_bytes: u64,
+}
+
+impl TryFrom<UnvalidatedCapabilities> for Capabilities {
+    type Error = Invalid;
+
+    fn try_from(raw: UnvalidatedCapabilities) -> Result<Self, Invalid> {
+        check_count("gpus", raw.gpus.len(), MAX_GPUS)?;
+        Ok(Self {
+            gpus: raw.gpus,
+            cpu_cores: raw.cpu_cores,
+            ram_total_bytes: raw.ram_total_bytes,
+        })
+    }
 }
 
 /// The answer to a registration.
@@ -158,14 +189,8 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
     type Error = Invalid;
 
     fn try_from(raw: UnvalidatedHeartbeat) -> Result<Self, Invalid> {
-        check_text("timestamp", Some(&raw.timestamp))?;
-        check_gpus(raw.gpus.as_deref())?;
-        if raw.pools.len() > MAX_POOLS {
-            return Err(Invalid::new(
-                "pools",
-                format!("must be at most {MAX_POOLS} pools, not {}", raw.pools.len()),
-            ));
-        }
+        check_count("gpus", raw.gpus.as_ref().map_or(0, Vec::len), MAX_GPUS)?;
+        check_count("pools", raw.pools.len(), MAX_POOLS)?;
         let mut seen = std::collections::BTreeSet::new();
         if let Some(twice) = raw.pools.iter().find(|pool| !seen.insert(&pool.pool_id)) {
             return Err(Invalid::new(
@@ -174,12 +199,13 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
             ));
         }
         let UnvalidatedHeartbeat {
-            timestamp,
+            mut timestamp,
             pools,
             incarnation,
             seq,
             gpus,
         } = raw;
+        clean(&mut timestamp);
         Ok(Self {
             timestamp,
             pools,
@@ -187,6 +213,24 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
             seq,
             gpus,
         })
+    }
+}
+
+impl HeartbeatRequest {
+    /// Makes it one that every control plane takes: lists and texts are cut, impossible names of models left out, and of
+    /// two pools of one name the first stays.
+    ///
+    /// It may still be larger than [`MAX_NODE_BODY_BYTES`](crate::limits::MAX_NODE_BODY_BYTES).
+    pub fn bound(&mut self) {
+        clean(&mut self.timestamp);
+        let mut seen = std::collections::BTreeSet::new();
+        self.pools.retain(|pool| seen.insert(pool.pool_id.clone()));
+        self.pools.truncate(MAX_POOLS);
+        self.pools.iter_mut().for_each(PoolStatus::bound);
+        if let Some(gpus) = &mut self.gpus {
+            gpus.truncate(MAX_GPUS);
+            gpus.iter_mut().for_each(GpuStatus::clean_texts);
+        }
     }
 }
 
@@ -309,16 +353,12 @@ mod tests {
                 "gpus[1].device_id",
             ),
             (
-                serde_json::json!([{"device_id":0,"name":"a\nb"}]),
-                "name must be at most 256 bytes without control characters",
-            ),
-            (
                 serde_json::json!([{"device_id":0,"name":"a","vram_free_bytes":-1}]),
                 "gpus[0].vram_free_bytes",
             ),
             (
                 serde_json::Value::from(vec![serde_json::json!({"device_id":0,"name":"a"}); 65]),
-                "gpus must be at most 64 GPUs, not 65",
+                "gpus must have at most 64 entries, not 65",
             ),
         ] {
             let error = parse::<HeartbeatRequest>(&beat(bad)).unwrap_err();

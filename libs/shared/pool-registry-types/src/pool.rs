@@ -3,20 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{EngineKind, PoolId, ReplicaId, id::echo};
-
-/// The most slots one pool or replica may claim: far above any engine, far below what would overflow a sum.
-pub const MAX_SLOTS: u32 = 65_536;
-/// The most pools of one node.
-pub const MAX_POOLS: usize = 256;
-/// The most models one pool or replica may name.
-pub const MAX_MODELS: usize = 1024;
-/// The longest model name in bytes; Hugging Face paths stay below half of it.
-pub const MAX_MODEL_NAME_BYTES: usize = 256;
-/// The longest free text (versions, device masks).
-const MAX_TEXT_BYTES: usize = 256;
-/// The longest `last_error`: a few lines of an engine's stderr.
-const MAX_ERROR_BYTES: usize = 8192;
+use crate::{
+    EngineKind, PoolId, ReplicaId,
+    id::echo,
+    limits::{MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES},
+    text::{clean_error, clean_some},
+};
 
 /// A field whose value cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -32,6 +24,7 @@ impl Invalid {
     }
 }
 
+/// Refuses a text of a file that somebody can correct; in messages, texts are cleaned.
 pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(), Invalid> {
     match value {
         Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => Err(Invalid::new(
@@ -45,6 +38,38 @@ pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(),
     }
 }
 
+/// Refuses a list that is longer than it may be.
+pub(crate) fn check_count(field: &'static str, count: usize, max: usize) -> Result<(), Invalid> {
+    if count > max {
+        return Err(Invalid::new(
+            field,
+            format!("must have at most {max} entries, not {count}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a model may have this name.
+fn is_model_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
+}
+
+/// Of `names` those that a message may carry, sorted and each once; and how many are left out.
+///
+/// What an engine answers is not ours to trust: one impossible name must not make the control plane refuse the whole
+/// report.
+#[must_use]
+pub fn usable_models(mut names: Vec<String>) -> (Vec<String>, usize) {
+    let told = names.len();
+    names.retain(|name| is_model_name(name));
+    let impossible = told - names.len();
+    names.sort_unstable();
+    names.dedup();
+    let beyond = names.len().saturating_sub(MAX_MODELS);
+    names.truncate(MAX_MODELS);
+    (names, impossible + beyond)
+}
+
 pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Result<(), Invalid> {
     let Some(models) = models else { return Ok(()) };
     if models.len() > MAX_MODELS {
@@ -53,9 +78,7 @@ pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Re
             format!("must name at most {MAX_MODELS} models, not {}", models.len()),
         ));
     }
-    match models.iter().find(|name| {
-        name.is_empty() || name.len() > MAX_MODEL_NAME_BYTES || name.chars().any(char::is_control)
-    }) {
+    match models.iter().find(|name| !is_model_name(name)) {
         Some(bad) => Err(Invalid::new(
             field,
             format!(
@@ -167,7 +190,45 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+impl PoolStatus {
+    fn clean_texts(&mut self) {
+        clean_some(&mut self.engine_version);
+        clean_some(&mut self.device_mask);
+        clean_error(&mut self.last_error, MAX_ERROR_BYTES);
+    }
+
+    /// Makes it one that every control plane takes: lists and texts are cut, impossible names left out.
+    pub(crate) fn bound(&mut self) {
+        self.clean_texts();
+        bound_slots(&mut self.slots_free, &mut self.slots_total);
+        bound_models(&mut self.models_available);
+        if let Some(replicas) = &mut self.replicas {
+            replicas.truncate(MAX_REPLICAS);
+            replicas.iter_mut().for_each(ReplicaStatus::bound);
+        }
+    }
+}
+
+fn bound_slots(free: &mut u32, total: &mut u32) {
+    *total = (*total).min(MAX_SLOTS);
+    *free = (*free).min(*total);
+}
+
+/// Leaves a list alone that is as it should be, in its order.
+fn bound_models(models: &mut Option<Vec<String>>) {
+    if check_models("", models.as_deref()).is_err() {
+        *models = models.take().map(|names| usable_models(names).0);
+    }
+}
+
 impl ReplicaStatus {
+    fn bound(&mut self) {
+        clean_error(&mut self.last_error, MAX_ERROR_BYTES);
+        bound_slots(&mut self.slots_free, &mut self.slots_total);
+        bound_models(&mut self.models);
+        bound_models(&mut self.load.models_loaded);
+    }
+
     /// A replica of which nothing is known: not ready, without slots.
     #[must_use]
     pub fn new(replica_id: ReplicaId) -> Self {
@@ -240,35 +301,15 @@ struct UnvalidatedReplica {
     models_loaded: Option<Vec<String>>,
 }
 
-/// Shortened at a character boundary: an error text is for people, and losing its end beats losing the heartbeat.
-pub(crate) fn shorten(text: Option<String>) -> Option<String> {
-    text.map(|mut text| {
-        if text.len() > MAX_ERROR_BYTES {
-            text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
-        }
-        text
-    })
-}
-
 impl TryFrom<UnvalidatedPool> for PoolStatus {
     type Error = Invalid;
 
     fn try_from(raw: UnvalidatedPool) -> Result<Self, Invalid> {
         check_slots(raw.slots_free, raw.slots_total)?;
-        check_text("engine_version", raw.engine_version.as_deref())?;
-        check_text("device_mask", raw.device_mask.as_deref())?;
         check_models("models_available", raw.models_available.as_deref())?;
-        if raw
-            .replicas
-            .as_ref()
-            .is_some_and(|replicas| replicas.len() > MAX_POOLS)
-        {
-            return Err(Invalid::new(
-                "replicas",
-                format!("must be at most {MAX_POOLS} entries"),
-            ));
-        }
-        Ok(Self {
+        let replicas = raw.replicas.as_ref().map_or(0, Vec::len);
+        check_count("replicas", replicas, MAX_REPLICAS)?;
+        let mut pool = Self {
             pool_id: raw.pool_id,
             ready: raw.ready,
             draining: raw.draining,
@@ -279,10 +320,12 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             engine_version: raw.engine_version,
             models_available: raw.models_available,
             replicas: raw.replicas,
-            last_error: shorten(raw.last_error),
+            last_error: raw.last_error,
             device_mask: raw.device_mask,
             sleeping: raw.sleeping,
-        })
+        };
+        pool.clean_texts();
+        Ok(pool)
     }
 }
 
@@ -293,6 +336,8 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
         check_slots(raw.slots_free, raw.slots_total)?;
         check_models("models", raw.models.as_deref())?;
         check_models("models_loaded", raw.models_loaded.as_deref())?;
+        let mut last_error = raw.last_error;
+        clean_error(&mut last_error, MAX_ERROR_BYTES);
         Ok(Self {
             replica_id: raw.replica_id,
             ready: raw.ready,
@@ -300,7 +345,7 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
             slots_total: raw.slots_total,
             slots_promised: raw.slots_promised,
             models: raw.models,
-            last_error: shorten(raw.last_error),
+            last_error,
             draining: raw.draining,
             load: EngineLoad {
                 running: raw.running,
@@ -315,6 +360,16 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_an_engine_lists_the_usable_is_kept_and_the_rest_counted() {
+        let list = ["b", "a", "b", "", "a\n"].map(str::to_owned);
+        let long = "x".repeat(MAX_MODEL_NAME_BYTES + 1);
+        let few = list.iter().cloned().chain([long]).collect();
+        assert_eq!(usable_models(few), (vec!["a".to_owned(), "b".to_owned()], 3));
+        let (kept, left_out) = usable_models((0..MAX_MODELS + 5).map(|i| format!("m{i}")).collect());
+        assert_eq!((kept.len(), left_out), (MAX_MODELS, 5));
+    }
 
     // spec: WIRE-2
     #[test]

@@ -30,8 +30,6 @@ const URL: &str = concat!(
 const MAX_URL_CHARS: usize = 512;
 /// Nothing that could break a line or a terminal.
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// The longest free text, in characters; longer ones may be too long in bytes.
-const MAX_TEXT_CHARS: usize = 256;
 
 fn text(pattern: &str, description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
@@ -78,7 +76,9 @@ schemas! {
     SessionId => text(ID, "The name of a conversation.");
     HttpUrl => text(URL, "`http://host[:port][/base]`, without user, query or fragment.")
         .max_length(Some(MAX_URL_CHARS));
-    Text => text(PRINTABLE, "At most 256 bytes without control characters.").max_length(Some(MAX_TEXT_CHARS));
+    Text => ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("One line for people. It is cut at 256 bytes, and its control characters become spaces."));
     ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
         .min_length(Some(1))
         .max_length(Some(MAX_MODEL_NAME_BYTES));

@@ -10,10 +10,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::id::echo;
-
-/// The longest URL in bytes; a node's address needs a fraction of it.
-const MAX_URL_BYTES: usize = 1024;
+use crate::{id::echo, limits::MAX_URL_BYTES};
 
 /// The port of `http` when the URL names none.
 const HTTP_PORT: u16 = 80;

@@ -109,7 +109,15 @@ impl FileStore {
 
 impl RegistryStore for FileStore {
     fn load(&self) -> Result<Vec<StoredNode>, StoreError> {
-        self.with(schema::read)
+        let records = self.with(schema::read)?;
+        for (node_id, error) in &records.unregistered {
+            tracing::warn!(
+                store = %self.path.display(), %node_id, %error,
+                "The stored registration of a node cannot be read and is left out; the node joins again by itself within a \
+                 heartbeat, and its drains hold"
+            );
+        }
+        Ok(records.nodes)
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::{error::Error, io};
 
+use pool_registry_types::NodeId;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 
 use crate::{Change, StoredNode};
@@ -70,26 +71,47 @@ pub(super) fn check(database: &Database) -> Result<(), Fault> {
     }
 }
 
-pub(super) fn read(database: &Database) -> Result<Vec<StoredNode>, Fault> {
-    let transaction = database.begin_read()?;
-    let mut nodes = Vec::new();
-    for record in transaction.open_table(NODES)?.iter()? {
-        let (key, value) = record?;
-        nodes.push(decode(key.value(), value.value())?);
-    }
-    Ok(nodes)
+/// What the file holds.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) nodes: Vec<StoredNode>,
+    /// Nodes whose registration cannot be read, and why. Among `nodes` they are without it.
+    pub(super) unregistered: Vec<(NodeId, serde_json::Error)>,
 }
 
-/// A record that is not understood is not skipped: it may be the drain of a machine that must not be touched.
-fn decode(key: &str, value: &[u8]) -> Result<StoredNode, Fault> {
-    let node: StoredNode = serde_json::from_slice(value)
-        .map_err(|error| Fault::Damaged(format!("the record of node {key:?} cannot be read: {error}")))?;
-    if !node.is_of(key) {
-        return Err(Fault::Damaged(format!(
-            "the record of node {key:?} is about another node"
-        )));
+pub(super) fn read(database: &Database) -> Result<Records, Fault> {
+    let transaction = database.begin_read()?;
+    let mut records = Records::default();
+    for record in transaction.open_table(NODES)?.iter()? {
+        let (key, value) = record?;
+        records.decode(key.value(), value.value())?;
     }
-    Ok(node)
+    Ok(records)
+}
+
+impl Records {
+    /// What a node registered and reported it says anew within a heartbeat, so that this may be missing. Its drains are
+    /// nowhere else: a record without them is not skipped, because it may be of a machine that must not be touched.
+    fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
+        let cannot_be_read =
+            |error| Fault::Damaged(format!("the record of node {key:?} cannot be read: {error}"));
+        let (node, trouble) = match serde_json::from_slice(value) {
+            Ok(node) => (node, None),
+            Err(error) => (
+                StoredNode::operators_part(value).map_err(cannot_be_read)?,
+                Some(error),
+            ),
+        };
+        if !node.is_of(key) {
+            return Err(Fault::Damaged(format!(
+                "the record of node {key:?} is about another node"
+            )));
+        }
+        self.unregistered
+            .extend(trouble.map(|error| (node.node_id().clone(), error)));
+        self.nodes.push(node);
+        Ok(())
+    }
 }
 
 pub(super) fn write(database: &Database, changes: &[Change]) -> Result<(), Fault> {

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Superseded,
     /// Another machine uses this node id: a person must choose.
     Conflict,
+    /// The heartbeat is larger than what the control plane, or a proxy before it, takes.
+    TooLarge,
     /// The answer is no, and will be until a person changes something.
     Refused,
 }

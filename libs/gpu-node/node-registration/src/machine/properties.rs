@@ -12,6 +12,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         1 => Just(Failure::Superseded),
         2 => Just(Failure::Conflict),
         2 => Just(Failure::Refused),
+        2 => Just(Failure::TooLarge),
     ]
 }
 

@@ -305,3 +305,41 @@ fn stopping_can_keep_the_registration() {
     assert_eq!(bench.step(Event::Stop { deregister_by: None }), None);
     assert_eq!(bench.machine.phase(), Phase::Stopped);
 }
+
+// spec: REG-13
+#[test]
+fn a_heartbeat_that_is_too_large_is_brief_at_once_and_whole_again_after_a_while() {
+    const TOO_LARGE: Event = Event::Failed(Failure::TooLarge);
+    let mut bench = Bench::registered(1);
+    let max_bytes = |bench: &Bench| bench.machine.max_report_bytes();
+    assert_eq!(max_bytes(&bench), MAX_NODE_BODY_BYTES);
+    bench.next();
+    assert_eq!(bench.request(TOO_LARGE), Some(Request::Heartbeat { seq: 3 }));
+    assert_eq!(max_bytes(&bench), BRIEF_REPORT_BYTES);
+    bench.step(ACCEPTED);
+    // Whoever refuses a brief one, too, is asked slowly.
+    bench.next();
+    assert_eq!(bench.request(TOO_LARGE), None);
+    let (waited, send) = bench.next();
+    assert_eq!(
+        (waited, send.request),
+        (15 * SECOND, Request::Heartbeat { seq: 5 })
+    );
+    bench.step(ACCEPTED);
+    while bench.now < BRIEF_FOR + INTERVAL {
+        assert_eq!(max_bytes(&bench), BRIEF_REPORT_BYTES);
+        bench.next();
+        if max_bytes(&bench) == MAX_NODE_BODY_BYTES {
+            break;
+        }
+        bench.step(ACCEPTED);
+    }
+    assert_eq!(max_bytes(&bench), MAX_NODE_BODY_BYTES);
+    assert!(bench.now >= BRIEF_FOR);
+    // Nobody has raised the limit.
+    assert!(matches!(
+        bench.request(TOO_LARGE),
+        Some(Request::Heartbeat { .. })
+    ));
+    assert_eq!(max_bytes(&bench), BRIEF_REPORT_BYTES);
+}

@@ -31,7 +31,7 @@ pub(super) const HOUR_MS: u64 = 3_600_000;
 pub(super) enum Asked {
     Register(RegisterRequest),
     Heartbeat(HeartbeatRequest),
-    Deregister,
+    Deregister(u64),
 }
 
 pub(super) type Answer = Result<(), RequestError>;
@@ -81,8 +81,14 @@ impl ControlPlane for Scripted {
         })
     }
 
-    fn deregister(&mut self, url: &HttpUrl, _: &NodeId, _: Duration) -> Result<(), RequestError> {
-        self.ask(url, Asked::Deregister)
+    fn deregister(
+        &mut self,
+        url: &HttpUrl,
+        _: &NodeId,
+        incarnation: u64,
+        _: Duration,
+    ) -> Result<(), RequestError> {
+        self.ask(url, Asked::Deregister(incarnation))
     }
 }
 

@@ -45,7 +45,7 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
     assert!(!status(&registry, "p").ready);
     absent(Some(&format!("a\x1b\n{}", "ä".repeat(5000))));
     let text = status(&registry, "p").last_error.unwrap();
-    assert!(text.starts_with("a\nä") && text.len() <= 3 * 1024);
+    assert!(text.starts_with("a \nä") && text.len() <= 3 * 1024);
     absent(None);
     assert!(registry.statuses().is_empty(), "nothing of the pool is left");
 }

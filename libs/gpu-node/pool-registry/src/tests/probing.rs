@@ -2,7 +2,7 @@
 
 use super::support::{claim_all, handoff, pool, replica};
 use crate::{Change, PoolRegistry, ProbeOutcome};
-use pool_registry_types::EngineLoad;
+use pool_registry_types::{EngineLoad, MAX_MODELS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
     registry.replicas()[0].generation
@@ -47,6 +47,43 @@ fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
     assert_eq!(probe(says_slots(3)).len(), 1);
     registry.upsert(handoff("p", "r0", 8081, 3)).unwrap();
     assert_eq!(said(), (3, 3, None));
+}
+
+// spec: PROBE-11
+#[test]
+fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_so() {
+    let registry = PoolRegistry::new(vec![]);
+    registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
+    let lists = |count: usize| {
+        let names = (0..count).map(|i| format!("m{i:05}")).chain(["x".repeat(300)]);
+        let outcome = ProbeOutcome::ready().with_models(names.collect());
+        registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome)
+    };
+    let said = || {
+        let replica = registry.statuses().remove(0).replicas.unwrap().remove(0);
+        assert!(replica.ready);
+        (replica.models.unwrap().len(), replica.last_error)
+    };
+    let kept = MAX_MODELS;
+    let left_out = |left_out| vec![Change::ModelsLeftOut { kept, left_out }];
+    assert_eq!(lists(2000), left_out(2000 - MAX_MODELS + 1));
+    assert_eq!(lists(2000), [], "it is said once");
+    let (offered, error) = said();
+    assert_eq!(offered, MAX_MODELS);
+    assert!(
+        error
+            .unwrap()
+            .starts_with("1024 of its models are offered and 977 are not")
+    );
+    assert_eq!(
+        lists(2001),
+        left_out(2000 - MAX_MODELS + 2),
+        "and again when it changes"
+    );
+    let outcome = ProbeOutcome::ready().with_models(vec!["tiny".to_owned()]);
+    let all = registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    assert_eq!(all, [Change::ModelsLeftOut { kept: 1, left_out: 0 }]);
+    assert_eq!(said(), (1, None));
 }
 
 // spec: PROBE-2

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod round_trip;
 
 use std::{
     cell::Cell,
@@ -211,6 +212,31 @@ fn a_record_that_is_not_understood_is_not_skipped() {
             "{said}"
         );
     }
+}
+
+// spec: KEEP-15
+#[test]
+fn a_registration_that_is_not_understood_costs_no_drain_and_no_start() {
+    let (directory, file) = kept();
+    let mut bad = serde_json::to_value(conformance::node("c", UNIX_EPOCH)).unwrap();
+    // As an earlier version wrote it, which had no bound there.
+    bad["life"]["registration"]["pools"] = (0..512).map(|i| format!("pool-{i}")).collect();
+    let record = bad.to_string();
+    let nodes: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("nodes");
+    tamper(&file, |transaction| {
+        let mut nodes = transaction.open_table(nodes).unwrap();
+        nodes.insert("c", record.as_bytes()).unwrap();
+    });
+    let (log, _guard) = captured_log::Log::of_this_thread(tracing::Level::WARN);
+    let store = FileStore::open(directory.path()).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.len(), 3, "the others are whole");
+    let mut expected = conformance::node("c", UNIX_EPOCH).known(UNIX_EPOCH);
+    expected.life = None;
+    assert_eq!(loaded[2].known(UNIX_EPOCH), expected);
+    assert!(loaded[2].is_drained());
+    assert_eq!(log.count("node_id=c"), 1);
+    assert_eq!(log.count("pools must have at most 256 entries, not 512"), 1);
 }
 
 #[test]

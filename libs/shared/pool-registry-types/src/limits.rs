@@ -1,0 +1,106 @@
+//! Every bound on what comes over the wire, in one table.
+//!
+//! Both sides use the same constants: what a node of this version sends is never more than what a control plane of
+//! this version takes. [`LIMITS`] lists them with their reasons, for documents and tests.
+
+/// A bound on what a message may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limit {
+    /// The name of the constant.
+    pub name: &'static str,
+    /// The largest value that is taken.
+    pub value: u64,
+    /// What is counted.
+    pub unit: &'static str,
+    /// What it bounds, and why at this value.
+    pub reason: &'static str,
+    /// Where it is checked.
+    pub enforced_by: &'static str,
+    /// What happens to a message beyond it.
+    pub refusal: &'static str,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $value:expr, $unit:literal,
+        enforced by $enforced_by:literal, beyond it $refusal:literal;)+) => {
+        $($(#[doc = $doc])+ pub const $name: $type = $value;)+
+
+        /// All bounds of this module, in its order.
+        pub const LIMITS: &[Limit] = &[$(Limit {
+            name: stringify!($name),
+            value: $name as u64,
+            unit: $unit,
+            reason: concat!($($doc),+).trim_ascii(),
+            enforced_by: $enforced_by,
+            refusal: $refusal,
+        },)+];
+    };
+}
+
+limits! {
+    /// The longest identifier of a node, machine, pool, replica, engine kind, task or session: room for a DNS name of
+    /// several labels.
+    MAX_ID_BYTES: usize = 128, "bytes",
+        enforced by "every identifier type", beyond it "400 INVALID_REQUEST; a handoff or pool file is refused";
+    /// The longest URL of a node or an engine; a real one needs a fraction of it.
+    MAX_URL_BYTES: usize = 1024, "bytes",
+        enforced by "HttpUrl", beyond it "400 INVALID_REQUEST; a handoff is refused";
+    /// The longest descriptive text: a version, a GPU's name, a device mask, a timestamp.
+    MAX_TEXT_BYTES: usize = 256, "bytes",
+        enforced by "register, heartbeat, handoff, pool file",
+        beyond it "the text is cut and its control characters are replaced; a handoff or pool file is refused";
+    /// The longest `last_error` of a pool or replica, and `problem` of a GPU: a few lines of an engine's log.
+    MAX_ERROR_BYTES: usize = 8192, "bytes",
+        enforced by "heartbeat", beyond it "the text is cut and its control characters are replaced";
+    /// The most slots of a pool or replica: far above any engine, far below what would overflow a sum.
+    MAX_SLOTS: u32 = 65_536, "slots",
+        enforced by "heartbeat, handoff, pool file", beyond it "400 INVALID_REQUEST; a handoff or pool file is refused";
+    /// The most pools of one node.
+    MAX_POOLS: usize = 256, "pools",
+        enforced by "register, heartbeat, service-registry, registry-store, pool-registry, pool file",
+        beyond it "400 INVALID_REQUEST; a handoff or pool file is refused";
+    /// The most replicas of one pool.
+    MAX_REPLICAS: usize = 256, "replicas",
+        enforced by "heartbeat, pool-registry, pool file", beyond it "400 INVALID_REQUEST; a handoff or pool file is refused";
+    /// The most models that one pool or replica names.
+    MAX_MODELS: usize = 1024, "names",
+        enforced by "heartbeat, handoff, pool file, engine-probe",
+        beyond it "400 INVALID_REQUEST; a handoff or pool file is refused; of what an engine lists, the first are kept";
+    /// The longest name of a model; paths of Hugging Face stay below half of it.
+    MAX_MODEL_NAME_BYTES: usize = 256, "bytes",
+        enforced by "heartbeat, handoff, pool file, engine-probe, /v1, /v2/tasks",
+        beyond it "400 INVALID_REQUEST; a handoff or pool file is refused; what an engine lists is left out";
+    /// The most GPUs of one node: four times what the largest machines have.
+    MAX_GPUS: usize = 64, "GPUs",
+        enforced by "register, heartbeat, gpu-inventory", beyond it "400 INVALID_REQUEST";
+    /// The largest body of a registration or heartbeat. A node cuts its report to this size, because a control plane
+    /// that refuses it does not hear of the node at all.
+    MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024, "bytes",
+        enforced by "control-api, node-registration",
+        beyond it "413 PAYLOAD_TOO_LARGE; a node leaves lists out first, in a documented order";
+    /// The most nodes that a control plane knows, offline ones and drained ones that have left included: far above the
+    /// largest fleets, and little enough to keep in memory and on disk.
+    MAX_NODES: usize = 16_384, "nodes",
+        enforced by "service-registry",
+        beyond it "the node that is offline longest is forgotten; without one, 503 TOO_MANY_NODES";
+    /// The most drained pools of one node. It has no more pools than this; drains of pools that it no longer reports
+    /// are kept for their return.
+    MAX_POOL_DRAINS: usize = MAX_POOLS, "drains",
+        enforced by "service-registry, registry-store", beyond it "the oldest drain of a pool that the node does not report is dropped";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_of_each_limit_what_it_is() {
+        for limit in LIMITS {
+            assert!(limit.name.starts_with("MAX_") && limit.value > 0, "{limit:?}");
+            for text in [limit.unit, limit.reason, limit.enforced_by, limit.refusal] {
+                assert!(!text.is_empty() && text.trim() == text, "{limit:?}");
+            }
+        }
+    }
+}
