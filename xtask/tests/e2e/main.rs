@@ -27,5 +27,6 @@ mod openai_client;
 mod provisioning;
 mod queue;
 mod restarts;
+mod smuggling;
 mod terminal;
 mod watching;

@@ -42,7 +42,7 @@ pub(crate) fn judge(
         Err(error) => return judge_error(&error, about),
     };
     if hop == Hop::Node && response.headers().contains_key(headers::REFUSAL) {
-        return judge_refusal(response.headers());
+        return judge_refusal(response.headers(), about);
     }
     if hop == Hop::Node && told_load(response.headers()).is_none() {
         tell!(
@@ -65,14 +65,6 @@ pub(crate) fn judge(
         StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
             outcome: Outcome::Refused,
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
-        },
-        // Nobody asked for another protocol.
-        StatusCode::SWITCHING_PROTOCOLS => Attempt::Failed {
-            outcome: Outcome::Failed(Failure::Broken),
-            fault: Fault::new(
-                ErrorCode::PoolUnavailable,
-                "the engine does not speak HTTP as it should",
-            ),
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
             outcome: Outcome::Failed(Failure::Broken),
@@ -105,7 +97,7 @@ fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
 }
 
 /// A node said itself that it does not serve this one.
-fn judge_refusal(headers: &HeaderMap) -> Attempt {
+fn judge_refusal(headers: &HeaderMap, about: About<'_>) -> Attempt {
     let refusal = headers
         .get(headers::REFUSAL)
         .and_then(|value| value.to_str().ok())
@@ -137,6 +129,20 @@ fn judge_refusal(headers: &HeaderMap) -> Attempt {
         // The request's own fault, on every node.
         Some(code @ (ErrorCode::InvalidRequest | ErrorCode::PayloadTooLarge | ErrorCode::RequestTimeout)) => {
             Attempt::GivenUp(Fault::new(code, "the node does not take this request"))
+        }
+        Some(ErrorCode::LoopDetected) => {
+            tell!(
+                warn,
+                about,
+                "a node cannot be reached: its address leads to a gateway; correct POOL_MANAGERD_ADDRESS there"
+            );
+            Attempt::Failed {
+                outcome: Outcome::Failed(Failure::Unreachable),
+                fault: Fault::new(
+                    ErrorCode::LoopDetected,
+                    "the address of the node that serves this model leads back to a gateway",
+                ),
+            }
         }
         Some(ErrorCode::DeadlineExceeded) => broken(
             ErrorCode::DeadlineExceeded,

@@ -5,10 +5,11 @@ use http::{Request, Response};
 use http_body_util::Either;
 use http_server::{HttpService, RequestBody};
 
-use crate::{Gateway, GatewayBody};
+use crate::{Gateway, GatewayBody, gateway::is_for_a_node};
 
 /// Gives `/v1/*` to the gateway and everything else to `inner`, for example a router of control routes. The
-/// data path passes through neither router nor middleware.
+/// data path passes through neither router nor middleware. What another gateway has sent to a node, whatever its path, is
+/// the gateway's to refuse.
 #[derive(Debug, Clone)]
 pub struct Front<S> {
     gateway: Gateway,
@@ -27,7 +28,7 @@ impl<S: HttpService> HttpService for Front<S> {
     type Body = Either<GatewayBody, S::Body>;
 
     fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
-        if Gateway::serves(request.uri().path()) {
+        if Gateway::serves(request.uri().path()) || is_for_a_node(&request) {
             // In a box: the state of a request on its way is large, and the server moves the future around it.
             let answer = Box::pin(self.gateway.handle(request));
             future::Either::Left(answer.map(|response| response.map(Either::Left)))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
@@ -14,7 +14,7 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use http_server::RequestBody;
+use http_server::{RequestBody, RequestId};
 use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
@@ -59,8 +59,12 @@ static NOT_FORWARDED: [HeaderName; 10] = [
     options::PIN_NODE,
 ];
 
-/// What goes to an engine or a node in our name at most: the request's id, its trace, the token, the model.
-const OWN_HEADERS: usize = 4;
+/// What goes to an engine or a node in our name at most: the request's id, its trace, the token, the model, the mark of
+/// a gateway.
+const OWN_HEADERS: usize = 5;
+
+/// The value of [`headers::VIA`].
+const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// What nodes tell us and not our clients; the request's id is said by the server, once.
 static KEPT: [HeaderName; 4] = [
@@ -155,6 +159,9 @@ impl Gateway {
 
     /// Answers one request. Dropping the future, or the answer's body, cancels it up to the engine.
     pub async fn handle(self, request: Request<RequestBody>) -> Response<GatewayBody> {
+        if is_for_a_node(&request) {
+            return came_back(request.body().request_id());
+        }
         let path = request.uri().path();
         let route = route::find(path);
         let dialect = route.map_or(Dialect::Plain, |route| route.dialect);
@@ -173,16 +180,21 @@ impl Gateway {
             ),
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
-            (_, &Method::POST, _) if route.is_some() || route::may_be_forwarded(path) => {
-                let route = route.unwrap_or(route::OTHER);
-                let id = request.body().request_id().cloned();
-                let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
-                let span = record.span();
-                let result = self.infer(route, request, &mut record).instrument(span).await;
-                if let Err(fault) = &result {
-                    record.refused(fault, |model| self.0.tables.borrow().names(model));
+            (_, &Method::POST, _) => {
+                match route.map_or_else(|| route::other(path), |route| Ok(Some(route))) {
+                    Ok(Some(route)) => {
+                        let id = request.body().request_id().cloned();
+                        let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
+                        let span = record.span();
+                        let result = self.infer(route, request, &mut record).instrument(span).await;
+                        if let Err(fault) = &result {
+                            record.refused(fault, |model| self.0.tables.borrow().names(model));
+                        }
+                        result
+                    }
+                    Ok(None) => Err(no_such_route()),
+                    Err(error) => Err(Fault::new(ErrorCode::InvalidRequest, error.to_string())),
                 }
-                result
             }
             (Some(_), ..) => Err(wrong_method(request.method(), path, "POST")),
             (None, ..) => Err(no_such_route()),
@@ -225,7 +237,9 @@ impl Gateway {
             let life = lease
                 .endpoint()
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
-            let (outcome, fault) = match self.attempt(&lease, &mut outbound, &journey, record).await {
+            let tried = self.attempt(&lease, &mut outbound, &journey, record).await;
+            journey.was_resent = outbound.resend.was_used();
+            let (outcome, fault) = match tried {
                 Attempt::Answer { response, outcome } => {
                     match self
                         .answer(route, *response, outcome, lease, record, &journey)
@@ -241,7 +255,15 @@ impl Gateway {
                 }
                 Attempt::GivenUp(fault) => return Err(journey.ends_with(fault)),
             };
+            if outcome == Outcome::Failed(Failure::Broken) {
+                // It may have been executed: from now on each sending is a try, and counted as one.
+                outbound.resend.forbid();
+            }
             let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
+            if fault.code == ErrorCode::LoopDetected {
+                // Sent there again, it would come back again.
+                journey.tried.extend(life.clone());
+            }
             if !journey.may_try_again(life, outcome, spend) {
                 return Err(journey.ends_with(fault));
             }
@@ -312,7 +334,7 @@ impl Gateway {
         };
         let own = &mut outbound.own;
         // Those of an earlier try.
-        own.retain(|(name, _)| *name != AUTHORIZATION && *name != headers::MODEL);
+        own.retain(|(name, _)| ![AUTHORIZATION, headers::MODEL, headers::VIA].contains(name));
         if endpoint.hop == Hop::Node {
             own.extend(
                 self.0
@@ -321,6 +343,7 @@ impl Gateway {
                     .clone()
                     .map(|token| (AUTHORIZATION, token)),
             );
+            own.push((headers::VIA, FROM_A_GATEWAY));
             let model = HeaderValue::from_bytes(journey.model.as_bytes());
             own.extend(model.ok().map(|model| (headers::MODEL, model)));
         }
@@ -375,7 +398,7 @@ impl Gateway {
         record: &mut Record,
         journey: &Journey,
     ) -> Result<Response<GatewayBody>, Fault> {
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         match outcome {
             Some(outcome) => lease.ended(outcome),
             None => lease.answered(told_load(&parts.headers)),
@@ -391,20 +414,17 @@ impl Gateway {
         } else {
             Dialect::Plain
         };
-        let is_small = length(&parts.headers).is_some_and(|length| length <= WHOLE_ANSWER_BYTES);
+        let is_small = body
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= WHOLE_ANSWER_BYTES);
         if is_events {
             // A stream may get an error event added; its length is nobody's promise.
             parts.headers.remove(CONTENT_LENGTH);
         }
-        let body = if is_small && !is_events {
-            let span = stream_span();
-            match whole(body).instrument(span).await {
-                Ok(whole) => {
-                    lease.ended(Outcome::Served);
-                    record.whole(&whole);
-                    record.served();
-                    GatewayBody::whole(whole)
-                }
+        let whole = if is_small && !is_events {
+            match whole(&mut body).instrument(stream_span()).await {
+                Ok(whole) => whole,
                 Err(error) => {
                     lease.ended(Outcome::Failed(Failure::Broken));
                     tell!(
@@ -419,6 +439,14 @@ impl Gateway {
                     ));
                 }
             }
+        } else {
+            None
+        };
+        let body = if let Some(whole) = whole {
+            lease.ended(Outcome::Served);
+            record.whole(&whole);
+            record.served();
+            GatewayBody::whole(whole)
         } else {
             if is_events {
                 record.streams();
@@ -435,22 +463,49 @@ impl Gateway {
     }
 }
 
-/// All of an answer. One that came in one piece, as small ones do, is that piece.
-async fn whole(mut body: ProxyBody) -> Result<Bytes, StreamError> {
+/// All of an answer, if it has no more than [`WHOLE_ANSWER_BYTES`]; otherwise `None`, and the body is as it was. What counts
+/// is what is read, not what was announced. An answer that came in one piece, as small ones do, is that piece.
+async fn whole(body: &mut ProxyBody) -> Result<Option<Bytes>, StreamError> {
     let first = match body.frame().await {
         Some(frame) => frame?.into_data().unwrap_or_default(),
-        None => return Ok(Bytes::new()),
+        None => return Ok(Some(Bytes::new())),
     };
     if body.is_end_stream() {
-        return Ok(first);
+        return Ok(Some(first));
     }
-    let rest = body.collect().await?.to_bytes();
-    Ok(Bytes::from([first, rest].concat()))
+    let mut read = BytesMut::from(first);
+    while read.len() as u64 <= WHOLE_ANSWER_BYTES {
+        match body.frame().await {
+            Some(frame) => read.extend_from_slice(&frame?.into_data().unwrap_or_default()),
+            None => return Ok(Some(read.freeze())),
+        }
+    }
+    body.put_back(read.freeze());
+    Ok(None)
 }
 
 /// Around an answer, from its first byte to its last.
 fn stream_span() -> Span {
     tracing::debug_span!(target: telemetry::REQUEST, "stream")
+}
+
+/// Whether a gateway has sent a request to a node, and it came here instead.
+pub(crate) fn is_for_a_node(request: &Request<RequestBody>) -> bool {
+    request.headers().contains_key(headers::VIA)
+}
+
+/// The answer to a request that was meant for a node. In the header, too: the gateway that sent it reads no body.
+fn came_back(request_id: Option<&RequestId>) -> Response<GatewayBody> {
+    tracing::warn!(
+        request_id = request_id.map(RequestId::as_str),
+        "a request for a node came to a gateway: a node has registered with the address of this process"
+    );
+    let code = ErrorCode::LoopDetected;
+    let fault = Fault::new(code, "this is a gateway, and the request was sent to a node");
+    let mut response = fault.into_response(Dialect::Plain);
+    let code = HeaderValue::from_static(code.as_str());
+    response.headers_mut().insert(headers::REFUSAL, code);
+    response
 }
 
 fn wrong_method(method: &Method, path: &str, allowed: &'static str) -> Fault {
@@ -466,10 +521,6 @@ fn no_such_route() -> Fault {
         ErrorCode::NotFound,
         "there is no such route; GET /v1/models lists the models",
     )
-}
-
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The request as it goes on: the client's bytes, without what was meant for us.

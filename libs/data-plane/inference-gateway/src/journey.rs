@@ -40,6 +40,8 @@ pub(crate) struct Journey {
     failures: u32,
     unreachable: u32,
     refusals: u32,
+    /// One try sent it a second time, on a fresh connection. That was outside the budget, and counts as a try.
+    pub(crate) was_resent: bool,
     pub(crate) queued: Duration,
     pub(crate) last_fault: Option<Fault>,
 }
@@ -59,6 +61,7 @@ impl Journey {
             failures: 0,
             unreachable: 0,
             refusals: 0,
+            was_resent: false,
             queued: Duration::ZERO,
             last_fault: None,
         }
@@ -112,7 +115,7 @@ impl Journey {
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
                 self.failures += 1;
                 self.tried.extend(life);
-                self.failures < MAX_TRIES && spend()
+                self.failures + u32::from(self.was_resent) < MAX_TRIES && spend()
             }
         }
     }

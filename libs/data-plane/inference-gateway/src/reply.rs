@@ -11,7 +11,7 @@ use http::{
 use http_server::{ApiError, BodyError};
 use pool_registry_types::{ErrorCode, headers};
 use serde::Serialize;
-use stream_proxy::ForwardError;
+use stream_proxy::{BrokenAnswer, ForwardError};
 
 use crate::{
     about::{About, tell},
@@ -142,6 +142,10 @@ pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
             ErrorCode::NodeUnavailable,
             "the node that serves this model cannot be reached",
         ),
+        ForwardError::Reset {
+            source: BrokenAnswer::NotHttp(_),
+            ..
+        } => (ErrorCode::WorkerReset, "the engine's answer is not valid HTTP"),
         ForwardError::Reset { .. } => (ErrorCode::WorkerReset, "the engine broke off before it answered"),
         ForwardError::FirstByte { .. } => (
             ErrorCode::DeadlineExceeded,

@@ -1,5 +1,7 @@
 //! Which paths go to an engine, and how each is spoken.
 
+use pool_registry_types::engine_path::{AmbiguousPath, EnginePath, classify};
+
 use crate::dialect::Dialect;
 
 /// A path that goes to an engine.
@@ -55,28 +57,6 @@ pub(crate) const OTHER: Route = Route {
     dialect: Dialect::Plain,
 };
 
-/// Routes by which engines are administered, and which are no client's business.
-const ADMINISTRATION: [&str; 3] = [
-    "/v1/load_lora_adapter",
-    "/v1/unload_lora_adapter",
-    "/v1/chat/completions/control",
-];
-
-/// Whether a path may be forwarded though nobody has written it down: no administration, and nothing an engine
-/// could read as another path.
-pub(crate) fn may_be_forwarded(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    let is_dotted = lower.split('/').any(|part| part == "." || part == "..");
-    let is_encoded = ["%2e", "%2f", "%5c", "\\"]
-        .iter()
-        .any(|hidden| lower.contains(hidden));
-    !is_dotted
-        && !is_encoded
-        && !ADMINISTRATION
-            .iter()
-            .any(|route| lower.trim_end_matches('/') == *route)
-}
-
 /// Whether the gateway answers for a path at all.
 pub(crate) fn is_ours(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/") || ROUTES.iter().any(|route| route.path == path)
@@ -87,26 +67,10 @@ pub(crate) fn find(path: &str) -> Option<Route> {
     ROUTES.into_iter().find(|route| route.path == path)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn administration_and_disguised_paths_are_not_forwarded() {
-        for path in [
-            "/v1/load_lora_adapter",
-            "/V1/Load_Lora_Adapter/",
-            "/v1/chat/completions/control",
-            "/v1/../slots",
-            "/v1/./x",
-            "/v1/%2e%2e/slots",
-            "/v1/x%2Fy",
-            "/v1/x\\y",
-        ] {
-            assert!(!may_be_forwarded(path), "{path}");
-        }
-        for path in ["/v1/images/generations", "/v1/a.b/c..d"] {
-            assert!(may_be_forwarded(path), "{path}");
-        }
-    }
+/// The route of a path that goes to an engine though it is not written down here; `None` when it is not for clients.
+///
+/// # Errors
+/// When engines may read the path in different ways.
+pub(crate) fn other(path: &str) -> Result<Option<Route>, AmbiguousPath> {
+    Ok((classify(path)? == EnginePath::Inference).then_some(OTHER))
 }

@@ -14,7 +14,11 @@ use http::{
 use http_body_util::Either;
 use http_server::{ApiError, HttpService, RequestBody, RequestId};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
-use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
+use pool_registry_types::{
+    ErrorCode, PoolId, ReplicaId,
+    engine_path::{EnginePath, classify},
+    headers,
+};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use telemetry::TRACEPARENT;
 use tokio::time::Instant;
@@ -38,12 +42,13 @@ const OUR_PREFIX: &str = "x-llorch-";
 const MAX_ENGINES_TRIED: usize = 3;
 
 /// How many engines of a pool may break off under one request before it is given back: one that dies is chance, two
-/// in a row point at the request.
+/// in a row point at the request. A second sending to the same engine ([`Outbound::resend`]) counts as one of them.
 const MAX_RESETS: usize = 1;
 
 /// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
 /// generating after the client has left.
-static NOT_FORWARDED: [HeaderName; 3] = [
+static NOT_FORWARDED: [HeaderName; 4] = [
+    headers::VIA,
     AUTHORIZATION,
     EXPECT,
     HeaderName::from_static("x-conversation-id"),
@@ -214,12 +219,12 @@ impl Shared {
         if let (Some(model), false) = (model, span.is_disabled()) {
             span.record("model", model);
         }
+        let path = engine_path_of(&parts, after)?;
         // Before the body is read: who comes in vain shall know at once. And without a slot: a body that takes its
         // time must not keep others waiting.
         self.registry
             .check_room(pool, model)
             .map_err(|error| self.no_slot(pool, &error))?;
-        let path = engine_path_of(&parts, after)?;
         let id = body.request_id().cloned();
         let id = id.as_ref();
         let own = id.map(|id| (headers::REQUEST_ID, id.header_value()));
@@ -254,8 +259,12 @@ impl Shared {
             let lease = slot.lease();
             self.node.in_scope(|| why.log(lease, about));
             let refusal = Refusal::no_answer(lease, &why);
-            resets += usize::from(why.is_reset());
-            let may_go_elsewhere = why.is_unreachable() || (why.is_reset() && resets <= MAX_RESETS);
+            if why.is_reset() {
+                resets += 1;
+                outbound.resend.forbid();
+            }
+            let executions = resets + usize::from(outbound.resend.was_used());
+            let may_go_elsewhere = why.is_unreachable() || (why.is_reset() && executions <= MAX_RESETS);
             if !may_go_elsewhere {
                 return Err(refusal);
             }
@@ -273,8 +282,9 @@ impl Shared {
             let finding = self.find(pool, model, &mut tried, until);
             slot = match finding.instrument(admission()).await {
                 Ok(other) => other,
-                // That it may be served soon is worth more to know than that one engine is gone.
-                Err(other) if other.is_momentary() => return Err(other),
+                // That it may be served soon is worth more to know than that one engine is gone. But no engine may have had it:
+                // the gateway does not count a busy node as a try.
+                Err(other) if other.is_momentary() && executions == 0 => return Err(other),
                 Err(_) => return Err(refusal),
             };
         }
@@ -344,11 +354,7 @@ impl Shared {
                 Err(_) => span.record("otel.status_code", "ERROR"),
             };
         }
-        let answer = answer.map_err(NoAnswer::Failed)?;
-        if answer.status().is_informational() {
-            return Err(NoAnswer::SwitchedProtocols);
-        }
-        Ok(answer)
+        answer.map_err(NoAnswer)
     }
 
     fn no_slot(&self, pool: &PoolId, error: &ClaimError) -> Refusal {
@@ -366,8 +372,18 @@ fn model_of(headers: &mut HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(model.to_owned()))
 }
 
-/// The path that is the engine's: what begins at `after`.
+/// The path that is the engine's: what begins at `after`. It is judged here as well as in the gateway, because whoever has
+/// the node's token can ask the node itself.
 fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError> {
+    let path = parts.uri.path().get(after..).unwrap_or_default();
+    match classify(path) {
+        Ok(EnginePath::Inference) => {}
+        Ok(EnginePath::Administration) => {
+            let reason = "there is no such route: engines are not administered through a node";
+            return Err(ApiError::new(ErrorCode::NotFound, reason));
+        }
+        Err(error) => return Err(ApiError::invalid(error.to_string())),
+    }
     parts
         .uri
         .path_and_query()

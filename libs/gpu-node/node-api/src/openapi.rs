@@ -48,7 +48,8 @@ struct Node;
     params(("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
         ("path" = String, Path, description = "The engine's own path.")),
     responses((status = "default", description = "The engine's answer.", body = Object),
-        (status = 404, description = "NOT_FOUND"), (status = 502, description = "WORKER_RESET"),
+        (status = 400, description = "INVALID_REQUEST"), (status = 404, description = "NOT_FOUND"),
+        (status = 502, description = "WORKER_RESET"),
         (status = 503, description = "POOL_BUSY, POOL_DRAINING, POOL_UNAVAILABLE"),
         (status = 504, description = "DEADLINE_EXCEEDED")))]
 #[expect(dead_code, reason = "what it describes is no handler")]

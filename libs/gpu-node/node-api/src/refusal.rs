@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header::ALLOW};
 use http_server::{ApiError, RequestId};
 use pool_registry::{ClaimError, PoolSlots, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, headers};
-use stream_proxy::ForwardError;
+use stream_proxy::{BrokenAnswer, ForwardError};
 
 /// What engines may be asked for with.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -95,62 +95,56 @@ impl<'a> About<'a> {
 
 /// What happened instead of an answer.
 #[derive(Debug)]
-pub(crate) enum NoAnswer {
-    Failed(ForwardError),
-    /// It answered 101: what follows is another protocol, which was not asked for.
-    SwitchedProtocols,
-}
+pub(crate) struct NoAnswer(pub(crate) ForwardError);
 
 impl NoAnswer {
     /// Nobody listens: the request cannot have reached the engine, so another one may be given it.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(
-            self,
-            Self::Failed(ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. })
+            self.0,
+            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. }
         )
     }
 
     /// The engine broke off before the first byte of its answer: it may have begun with the request, but nobody has
     /// seen anything of it.
     pub(crate) fn is_reset(&self) -> bool {
-        matches!(self, Self::Failed(ForwardError::Reset { .. }))
+        matches!(self.0, ForwardError::Reset { .. })
     }
 
     /// Says it in the log.
     pub(crate) fn log(&self, lease: &SlotLease, about: About<'_>) {
-        let error = match self {
-            Self::Failed(error) => Some(error as &dyn std::error::Error),
-            Self::SwitchedProtocols => None,
-        };
         tracing::info!(
             request_id = about.request_id(),
             model = about.model,
             pool_id = %lease.pool_id(),
             replica_id = %lease.replica_id(),
-            error,
-            switched_protocols = error.is_none(),
+            error = &self.0 as &dyn std::error::Error,
             "an engine did not answer"
         );
     }
 
     fn error(&self, engine: &str) -> ApiError {
-        let (code, message) = match self {
-            Self::Failed(ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. }) => {
+        let (code, message) = match &self.0 {
+            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
                 (ErrorCode::PoolUnavailable, format!("{engine} cannot be reached"))
             }
-            Self::Failed(ForwardError::Local(_)) => (
+            ForwardError::Local(_) => (
                 ErrorCode::PoolUnavailable,
                 "this node cannot open more connections".to_owned(),
             ),
-            Self::Failed(ForwardError::Reset { .. }) => (
+            ForwardError::Reset {
+                source: BrokenAnswer::NotHttp(why),
+                ..
+            } => (
+                ErrorCode::WorkerReset,
+                format!("the answer of {engine} is not valid HTTP: {why}"),
+            ),
+            ForwardError::Reset { .. } => (
                 ErrorCode::WorkerReset,
                 format!("{engine} broke off before it answered"),
             ),
-            Self::SwitchedProtocols => (
-                ErrorCode::WorkerReset,
-                format!("{engine} switched to a protocol that nobody asked for"),
-            ),
-            Self::Failed(ForwardError::FirstByte { .. } | ForwardError::Deadline { .. }) => (
+            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => (
                 ErrorCode::DeadlineExceeded,
                 format!("{engine} did not begin to answer in time"),
             ),

@@ -12,7 +12,7 @@ use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
 use http::{
     HeaderValue, Request, Response, Version,
-    header::{CONNECTION, Entry, HOST},
+    header::{CONNECTION, Entry, HOST, TRANSFER_ENCODING},
 };
 use http_body_util::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -152,6 +152,16 @@ type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
 /// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first, removes the
 /// second, and closes after the answer, so that nothing can hide behind it.
 fn malformed(request: &Request<RequestBody>) -> Option<ApiError> {
+    // RFC 9112, section 6.1. Whatever else the body is coded with would go on undecoded and unnamed: hyper asks only that
+    // `chunked` comes last.
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Some(ApiError::invalid(
+            "Transfer-Encoding must be chunked, once and alone",
+        ));
+    }
     // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
     match request.headers().get_all(HOST).iter().count() {
         0 if request.version() >= Version::HTTP_11 => Some(ApiError::invalid("the Host header is missing")),

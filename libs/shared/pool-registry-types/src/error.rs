@@ -91,6 +91,8 @@ codes! {
     ShuttingDown => "SHUTTING_DOWN", 503, true;
     /// A deadline passed before the answer came.
     DeadlineExceeded => "DEADLINE_EXCEEDED", 504, true;
+    /// The address of a node leads back to a gateway.
+    LoopDetected => "LOOP_DETECTED", 508, false;
 }
 
 impl Serialize for ErrorCode {

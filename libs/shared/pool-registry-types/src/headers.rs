@@ -16,6 +16,9 @@ pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-llorch-attempts");
 pub const QUEUE_MS: HeaderName = HeaderName::from_static("x-llorch-queue-ms");
 /// On a request to a node: the model asked for, so that the node need not read the body.
 pub const MODEL: HeaderName = HeaderName::from_static("x-llorch-model");
+/// On a request to a node: a gateway has sent it. It ends at the node. A gateway that receives it stands where a node
+/// should, and refuses the request instead of sending it on in a circle.
+pub const VIA: HeaderName = HeaderName::from_static("x-llorch-via");
 /// On a node's answer: its pool's free slots just now.
 pub const SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-slots-free");
 /// On a node's answer: its pool's slots.

@@ -11,6 +11,7 @@
 //! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New fields are
 //!   optional, so the short form of a message always works.
 
+pub mod engine_path;
 mod error;
 mod gpu;
 mod handoff;

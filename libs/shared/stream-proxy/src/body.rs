@@ -41,7 +41,7 @@ pub struct ProxyBody {
     /// `None` once the body has ended, one way or the other.
     link: Option<Box<Link>>,
     home: Arc<IdleStack>,
-    /// Read ahead by [`ProxyBody::poll_first`].
+    /// Read ahead by [`ProxyBody::poll_first`], or put back.
     first: Option<Bytes>,
     clocks: Clocks,
     /// Since when the reader has been waiting; `None` while frames are at hand.
@@ -57,6 +57,15 @@ impl ProxyBody {
             clocks,
             waiting_since: None,
         }
+    }
+
+    /// Puts back bytes that were read from this body, so that they are the next to be read.
+    pub fn put_back(&mut self, read: Bytes) {
+        self.first = match self.first.take() {
+            _ if read.is_empty() => return,
+            None => Some(read),
+            Some(later) => Some([read, later].concat().into()),
+        };
     }
 
     /// Reads ahead until the first bytes, or the end, are there; `None` when `limit` passes before.

@@ -2,15 +2,21 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        ALT_SVC, CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
 };
 
-/// RFC 9110, section 7.6.1, and the older names that clients still send.
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other addresses of the upstream,
+/// which a client behind this hop cannot reach or should not.
+const HOP_BY_HOP: [HeaderName; 12] = [
+    ALT_SVC,
     CONNECTION,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
     PROXY_AUTHORIZATION,
     TE,
     TRAILER,
@@ -80,6 +86,12 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authentication-info", "x=1"),
+            ("proxy-connection", "keep-alive"),
+            ("trailer", "x-sum"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
+            ("alt-svc", "h3=\":443\""),
             ("content-type", "application/json"),
             ("x-session-id", "s"),
         ] {

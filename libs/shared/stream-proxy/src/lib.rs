@@ -23,6 +23,7 @@ mod headers;
 mod link;
 mod pool;
 mod proxy;
+mod resend;
 mod timer;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use body::{ProxyBody, StreamError};
 pub use get::{GetError, get};
 pub use link::BrokenAnswer;
 pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
+pub use resend::Resend;
 pub use wire::NotHttp;
 
 /// What the README shows is compiled with the tests, and run where it can be.

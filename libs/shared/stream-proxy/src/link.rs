@@ -32,6 +32,10 @@ const READ_BYTES: usize = 32 * 1024;
 /// A body up to this size is sent in one piece with its head: to copy it costs less than a second part of a write.
 const JOINED_BODY_BYTES: usize = 16 * 1024;
 
+/// How many interim answers (1xx) may come before the final one. None of those that exist is worth repeating often, and
+/// without a bound an upstream could send them for as long as the first byte of a body may take.
+const MAX_INTERIM_ANSWERS: u8 = 16;
+
 thread_local! {
     /// Where reads go before they are decoded. One for each thread, not one for each connection: what waits for its
     /// next token, as most streams do most of the time, holds no buffer.
@@ -124,6 +128,8 @@ pub(crate) struct Link {
     keep_alive: bool,
     /// Whether a byte of the present answer has come.
     answered: bool,
+    /// How many interim answers have come before the present one.
+    interim: u8,
 }
 
 impl Link {
@@ -142,6 +148,7 @@ impl Link {
             ahead: Vec::new(),
             keep_alive: true,
             answered: false,
+            interim: 0,
         }))
     }
 
@@ -168,6 +175,7 @@ impl Link {
     pub(crate) fn send(&mut self, head: Vec<u8>, body: &Bytes) {
         self.unsent = Unsent::new(head, body);
         self.answered = false;
+        self.interim = 0;
     }
 
     /// Sends what is left of the request, and is ready with the answer's head to a request with this method.
@@ -269,8 +277,12 @@ impl Link {
         };
         while let Some((head, length)) = parse_head(input, method)? {
             input = input.get(length..).unwrap_or_default();
-            // `100 Continue` and its like: the answer comes after them. An upgrade nobody asked for is one.
-            if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            // `100 Continue` and its like: the answer comes after them.
+            if head.status.is_informational() {
+                if self.interim == MAX_INTERIM_ANSWERS {
+                    return Err(NotHttp::TooManyInterim(MAX_INTERIM_ANSWERS));
+                }
+                self.interim += 1;
                 continue;
             }
             self.keep_alive = head.keep_alive;

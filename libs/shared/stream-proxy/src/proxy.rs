@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    ProxyBody,
+    ProxyBody, Resend,
     link::{BrokenAnswer, Link},
     pool::{IdleStack, SWEEP_INTERVAL, Stacks},
     wire::{Head, encode_head},
@@ -62,6 +62,8 @@ pub struct Outbound {
     pub own: Vec<(HeaderName, HeaderValue)>,
     /// The body, byte for byte as the client sent it.
     pub body: Bytes,
+    /// Whether it may be sent a second time, and whether it was.
+    pub resend: Resend,
 }
 
 impl Outbound {
@@ -75,6 +77,7 @@ impl Outbound {
             withheld: &[],
             own: Vec::new(),
             body,
+            resend: Resend::default(),
         }
     }
 }
@@ -141,8 +144,8 @@ impl StreamProxy {
 
     /// Sends `request` to `target` and returns its answer once the first byte of the body is there.
     ///
-    /// The answer's hop-by-hop headers are gone. A request that meets an idle connection which the upstream is just
-    /// closing is sent once more, on a new connection; one that an upstream has worked on is not.
+    /// The answer's hop-by-hop headers are gone, and its version is this side's own. A request whose reused connection is
+    /// closed without a byte of an answer is sent once more on a new connection, if [`Outbound::resend`] allows it.
     ///
     /// # Errors
     /// See [`ForwardError`]. No error means that the upstream answered; what it answered, an HTTP error status
@@ -164,12 +167,18 @@ impl StreamProxy {
         if let Some(mut idle) = home.take(sent) {
             idle.send(encode_head(target, request), &request.body);
             match exchange.run(idle, sent).await {
-                // Closed by the other side while it lay idle: nobody's failure.
-                Err(Unanswered { is_stale: true, .. }) if sent.elapsed() < STALE_WINDOW => {}
+                Err(Unanswered { is_stale: true, .. }) if request.resend.take() => {
+                    // Both sendings together have the time of one.
+                    let link = exchange.open(Some(sent)).await?;
+                    return exchange
+                        .run(link, sent)
+                        .await
+                        .map_err(|unanswered| unanswered.error);
+                }
                 answered => return answered.map_err(|unanswered| unanswered.error),
             }
         }
-        let link = exchange.open().await?;
+        let link = exchange.open(None).await?;
         exchange
             .run(link, Instant::now())
             .await
@@ -202,10 +211,6 @@ fn connect_error(source: io::Error, target: HttpUrl) -> ForwardError {
     }
 }
 
-/// For how long after it was sent a request on a reused connection may fail because the connection was being
-/// closed by the other side: a few round trips. Later the upstream has had the request in its hands.
-const STALE_WINDOW: Duration = Duration::from_millis(20);
-
 /// Why an exchange brought no answer.
 struct Unanswered {
     error: ForwardError,
@@ -231,18 +236,20 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// A new connection, with the request on its way.
-    async fn open(&self) -> Result<Box<Link>, ForwardError> {
+    /// A new connection, with the request on its way. `since`: when it was sent for the first time, if it was.
+    async fn open(&self, since: Option<Instant>) -> Result<Box<Link>, ForwardError> {
         let target = || self.target.clone();
-        let left = self
-            .clocks
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let start = Instant::now();
+        let until = match since {
+            Some(since) => Some(self.limit(since)),
+            None => self.clocks.deadline,
+        };
+        let left = until.map(|until| until.saturating_duration_since(start));
         let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
         let head = encode_head(self.target, self.request);
         match timeout(limit, Link::open(self.target, head, &self.request.body)).await {
             Ok(connected) => connected.map_err(|source| connect_error(source, target())),
-            Err(_) if limit < self.clocks.connect => Err(ForwardError::Deadline { target: target() }),
+            Err(_) if limit < self.clocks.connect => Err(self.late(since.unwrap_or(start))),
             Err(_) => Err(ForwardError::ConnectTimeout {
                 target: target(),
                 limit,
@@ -250,24 +257,31 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the answer to what is sent on `link` at `start`.
-    async fn run(&self, mut link: Box<Link>, start: Instant) -> Result<Response<ProxyBody>, Unanswered> {
+    /// Until when the answer to what was sent at `start` must have begun.
+    fn limit(&self, start: Instant) -> Instant {
         let first_byte = start + self.clocks.first_byte;
-        let limit = self
-            .clocks
+        self.clocks
             .deadline
-            .map_or(first_byte, |deadline| deadline.min(first_byte));
-        let late = || {
-            let target = self.target.clone();
-            if limit == first_byte {
-                ForwardError::FirstByte {
-                    target,
-                    limit: self.clocks.first_byte,
-                }
-            } else {
-                ForwardError::Deadline { target }
+            .map_or(first_byte, |deadline| deadline.min(first_byte))
+    }
+
+    /// It had not.
+    fn late(&self, start: Instant) -> ForwardError {
+        let target = self.target.clone();
+        if self.limit(start) == start + self.clocks.first_byte {
+            ForwardError::FirstByte {
+                target,
+                limit: self.clocks.first_byte,
             }
-        };
+        } else {
+            ForwardError::Deadline { target }
+        }
+    }
+
+    /// Waits for the answer to what is sent on `link`; its time began at `start`.
+    async fn run(&self, mut link: Box<Link>, start: Instant) -> Result<Response<ProxyBody>, Unanswered> {
+        let limit = self.limit(start);
+        let late = || self.late(start);
         let reset = |source| ForwardError::Reset {
             target: self.target.clone(),
             source,
@@ -295,7 +309,6 @@ impl Exchange<'_> {
 fn answer(head: Head, body: ProxyBody) -> Response<ProxyBody> {
     let mut answer = Response::new(body);
     *answer.status_mut() = head.status;
-    *answer.version_mut() = head.version;
     *answer.headers_mut() = head.headers;
     answer
 }

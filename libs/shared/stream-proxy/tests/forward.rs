@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy};
+use stream_proxy::{BrokenAnswer, Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -181,40 +181,6 @@ async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
             .unwrap();
     });
     assert_eq!(answers, ["old", "old", "new"]);
-}
-
-#[tokio::test]
-async fn a_connection_that_dies_as_it_is_reused_is_replaced() {
-    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (url, request) = (upstream.url(), request("{}"));
-    let once = async || {
-        text(
-            proxy
-                .forward(&url, &request, Clocks::default())
-                .await
-                .unwrap()
-                .into_body(),
-        )
-        .await
-    };
-    let (answers, ()) = tokio::join!(async { [once().await, once().await] }, async {
-        let mut stream = upstream.accept().await;
-        read_request(&mut stream, "{}").await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
-            .await
-            .unwrap();
-        // Takes the second request and closes without a word, as an engine does that closes idle connections.
-        read_request(&mut stream, "{}").await;
-        drop(stream);
-        let mut stream = upstream.accept().await;
-        read_request(&mut stream, "{}").await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew")
-            .await
-            .unwrap();
-    });
-    assert_eq!(answers, ["old", "new"]);
 }
 
 // spec: PATH-19
@@ -478,33 +444,65 @@ async fn many_at_once_each_get_their_own_answer() {
         .await;
 }
 
+// spec: PATH-21
 #[tokio::test]
-async fn a_request_that_an_upstream_has_worked_on_is_not_sent_again() {
+async fn bytes_put_back_are_the_next_to_be_read() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (url, request) = (upstream.url(), request("{}"));
-    let (second, ()) = tokio::join!(
-        async {
-            text(
-                proxy
-                    .forward(&url, &request, Clocks::default())
-                    .await
-                    .unwrap()
-                    .into_body(),
-            )
-            .await;
-            proxy.forward(&url, &request, Clocks::default()).await
-        },
-        async {
-            let mut stream = upstream.accept().await;
-            read_request(&mut stream, "{}").await;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
-                .await
-                .unwrap();
-            // It takes its time over the second request, and dies of it.
-            read_request(&mut stream, "{}").await;
-            tokio::time::sleep(SHORT).await;
-        }
-    );
-    assert!(matches!(second, Err(ForwardError::Reset { .. })), "{second:?}");
+    let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef")
+            .await
+            .unwrap();
+    })
+    .await;
+    let mut body = answer.unwrap().into_body();
+    assert_eq!(next(&mut body).await.unwrap(), "abcdef");
+    body.put_back(Bytes::from_static(b"def"));
+    body.put_back(Bytes::from_static(b"abc"));
+    body.put_back(Bytes::new());
+    assert!(!http_body::Body::is_end_stream(&body));
+    assert_eq!(http_body::Body::size_hint(&body).exact(), Some(6));
+    assert_eq!(text(body).await, "abcdef");
+}
+
+// spec: PATH-22
+#[tokio::test]
+async fn a_few_interim_answers_are_skipped_and_a_flood_is_refused() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    for (count, is_answered) in [(16, true), (17, false)] {
+        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+            let sent = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(count)
+                + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(sent.as_bytes()).await.unwrap();
+        })
+        .await;
+        let is_malformed = matches!(
+            &answer,
+            Err(ForwardError::Reset {
+                source: BrokenAnswer::NotHttp(_),
+                ..
+            })
+        );
+        assert_eq!(
+            (answer.is_ok(), is_malformed),
+            (is_answered, !is_answered),
+            "{count}: {answer:?}"
+        );
+    }
+}
+
+// spec: PATH-28
+#[tokio::test]
+async fn an_answer_has_the_version_and_framing_of_this_side() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+        let sent = "HTTP/1.0 200 OK\r\nConnection: keep-alive, x-mine\r\nKeep-Alive: timeout=5\r\nX-Mine: 1\r\n\
+                    Upgrade: h2c\r\nTrailer: x-sum\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\r\nbody";
+        stream.write_all(sent.as_bytes()).await.unwrap();
+    })
+    .await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_11);
+    assert!(answer.headers().is_empty(), "{:?}", answer.headers());
+    assert_eq!(text(answer.into_body()).await, "body");
 }

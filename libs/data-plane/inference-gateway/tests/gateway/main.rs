@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod hops;
 
 mod aliases;
 mod answers;

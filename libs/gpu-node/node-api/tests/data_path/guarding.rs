@@ -1,10 +1,21 @@
 //! What neither a client nor an engine can do to a node, and what it does about an engine that is gone.
 
-use fake_engine::{FakeEngine, Fault, Script};
-use http_body_util::BodyExt as _;
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
-use crate::support::{CHAT, Node, PATIENCE, engine_that_says, handoff_of, header, slots};
+use fake_engine::{FakeEngine, Fault, Script};
+use http::Method;
+use http_body_util::BodyExt as _;
+use service_runtime::{Shutdown, Tasks};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::timeout,
+};
+
+use crate::support::{CHAT, Node, PATIENCE, engine_that_says, handoff_of, header, json, slots};
 
 #[tokio::test]
 async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
@@ -200,4 +211,119 @@ async fn a_client_cannot_take_headers_away_with_its_connection() {
         (seen.header("x-request-id"), seen.header("x-mine")),
         (Some("r-7"), None)
     );
+}
+
+// spec: PATH-25
+#[tokio::test]
+async fn an_engine_is_not_administered_through_its_node() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let node = Node::over(&[&engine]);
+    for (path, status, refusal) in [
+        ("v1/load_lora_adapter", 404, "NOT_FOUND"),
+        ("v1/Unload_lora_adapter/", 404, "NOT_FOUND"),
+        ("load_lora_adapter", 404, "NOT_FOUND"),
+        ("v1/chat/completions/control?x=1", 404, "NOT_FOUND"),
+        ("v1/%6coad_lora_adapter", 400, "INVALID_REQUEST"),
+        ("v1/%256coad_lora_adapter", 400, "INVALID_REQUEST"),
+        ("/v1/chat/completions", 400, "INVALID_REQUEST"),
+        ("v1/../slots", 400, "INVALID_REQUEST"),
+        ("v1/x%2Fy", 400, "INVALID_REQUEST"),
+        ("v1/x;y", 400, "INVALID_REQUEST"),
+        ("v1\\x", 400, "INVALID_REQUEST"),
+    ] {
+        let path = format!("/v2/pools/pool-0/engine/{path}");
+        let answer = node.send(Method::POST, &path, &[], "{}").await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+            (status, refusal),
+            "{path}"
+        );
+    }
+    assert_eq!(engine.stats().requests, 0);
+}
+
+// spec: PATH-26
+#[tokio::test]
+async fn the_mark_of_a_gateway_ends_at_the_node() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let node = Node::over(&[&engine]);
+    let marked = [("x-llorch-via", "gateway"), ("via", "1.1 front")];
+    let answer = node
+        .send(Method::POST, CHAT, &marked, r#"{"model":"tiny"}"#)
+        .await;
+    assert_eq!(answer.status(), 200);
+    let seen = engine.records().pop().unwrap();
+    assert_eq!(
+        (seen.header("x-llorch-via"), seen.header("via")),
+        (None, Some("1.1 front"))
+    );
+}
+
+// spec: PATH-27
+#[tokio::test]
+async fn a_request_reaches_engines_twice_at_most() {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let is_dying = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tasks = Tasks::new(Shutdown::new());
+    let (count, dying) = (Arc::clone(&executions), Arc::clone(&is_dying));
+    tasks.spawn("engine", async move {
+        loop {
+            let mut stream = listener.accept().await.unwrap().0;
+            // A request is small, and comes in one read.
+            let mut request = [0; 4096];
+            while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+                count.fetch_add(1, Ordering::SeqCst);
+                if dying.load(Ordering::SeqCst) {
+                    break;
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    });
+    let node = Node::over(&[]);
+    for replica in ["r0", "r1", "r2"] {
+        node.registry.upsert(handoff_of(&url, replica, 2)).unwrap();
+    }
+    for idle in [true, false] {
+        is_dying.store(false, Ordering::SeqCst);
+        if idle {
+            assert_eq!(json(node.chat("").await).await, serde_json::json!({}));
+        }
+        is_dying.store(true, Ordering::SeqCst);
+        executions.store(0, Ordering::SeqCst);
+        let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
+        assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
+        assert_eq!(executions.load(Ordering::SeqCst), 2, "idle connection: {idle}");
+    }
+}
+
+// spec: PATH-27
+#[tokio::test]
+async fn a_request_that_an_engine_may_have_run_is_not_refused_as_if_none_had() {
+    let silent = Script {
+        slots: 1,
+        fault: Some(Fault::Silent),
+        ..Script::default()
+    };
+    let (doomed, busy) = (
+        FakeEngine::start(silent.clone()).unwrap(),
+        FakeEngine::start(silent).unwrap(),
+    );
+    let node = Node::over(&[&doomed, &busy]);
+    let both_run = async {
+        doomed.until(|stats| stats.running == 1).await;
+        busy.until(|stats| stats.running == 1).await;
+        doomed.stop();
+        std::future::pending().await
+    };
+    // The request on the other engine goes on: whichever ends, ends because its engine broke off.
+    let answer = tokio::select! {
+        answer = node.chat("") => answer,
+        answer = node.chat("") => answer,
+        () = both_run => unreachable!("it never ends"),
+    };
+    assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
 }

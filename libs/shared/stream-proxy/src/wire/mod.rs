@@ -23,6 +23,16 @@ pub enum NotHttp {
     /// `Content-Length` is no number, or there are several that differ.
     #[error("Content-Length is not one number")]
     ContentLength,
+    /// `Transfer-Encoding` is not `chunked`, once and alone. It was not asked for, and whoever reads the answer next would not
+    /// learn how it is coded.
+    #[error("Transfer-Encoding is not chunked alone")]
+    TransferCoding,
+    /// 101, which ends HTTP on the connection. `Upgrade` is never sent on.
+    #[error("the answer switches to a protocol that was not asked for")]
+    SwitchedProtocols,
+    /// More interim answers (1xx) than the number named came before the final one.
+    #[error("more than {0} interim answers")]
+    TooManyInterim(u8),
     /// `Transfer-Encoding` in an answer of a version that does not have it.
     #[error("Transfer-Encoding in an answer of HTTP/1.0")]
     TransferEncoding,

@@ -22,7 +22,6 @@ const ROOM_FOR_MORE: usize = 6;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
-    pub(crate) version: Version,
     /// Without those that are meant for this connection only.
     pub(crate) headers: HeaderMap,
     pub(crate) body: BodyDecoder,
@@ -36,6 +35,7 @@ pub(crate) struct Head {
 pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, usize)>, NotHttp> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
+    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR anywhere.
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, input, &mut room)
         .map_err(NotHttp::Head)?;
@@ -48,6 +48,10 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     };
     let bad = NotHttp::Head(httparse::Error::Status);
     let status = StatusCode::from_u16(parsed.code.ok_or(bad)?).map_err(|_| bad)?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // `Upgrade` never goes on, so nobody asked for it.
+        return Err(NotHttp::SwitchedProtocols);
+    }
     let version = match parsed.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
@@ -69,17 +73,21 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     }
     let body = said.framing(method, status, version)?;
     let keep_alive = body != BodyDecoder::UntilClose
-        && status != StatusCode::SWITCHING_PROTOCOLS
         && !said.close
+        && !said.contradicts_itself(status)
         && (version != Version::HTTP_10 || said.keep_alive);
-    if matches!(body, BodyDecoder::Chunked(_)) {
-        // RFC 9112, section 6.3: the coding counts, and what contradicts it goes no further.
-        headers.remove(CONTENT_LENGTH);
+    match said.length_for_the_next_hop(status) {
+        LengthHeader::AsReceived => {}
+        LengthHeader::Is(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        LengthHeader::Removed => {
+            headers.remove(CONTENT_LENGTH);
+        }
     }
     ends_here.remove_named(&mut headers);
     let head = Head {
         status,
-        version,
         headers,
         body,
         keep_alive,
@@ -92,10 +100,19 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
 struct Said {
     /// The one length that all `Content-Length` headers agree on.
     length: Option<u64>,
-    /// There is a `Transfer-Encoding`; whether its last coding is `chunked`.
-    chunked: Option<bool>,
+    /// The length is written in another way than the next recipient should see it: several times, or with leading zeros.
+    odd_length: bool,
+    /// There is a `Transfer-Encoding`, and it is `chunked`.
+    chunked: bool,
     close: bool,
     keep_alive: bool,
+}
+
+/// What becomes of `Content-Length` at the next hop.
+enum LengthHeader {
+    AsReceived,
+    Is(u64),
+    Removed,
 }
 
 impl Said {
@@ -107,11 +124,16 @@ impl Said {
                 if self.length.is_some_and(|told| told != length) {
                     return Err(NotHttp::ContentLength);
                 }
+                self.odd_length |= self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
                 self.length = Some(length);
             }
         } else if *name == TRANSFER_ENCODING {
-            let last = options().next_back().unwrap_or_default();
-            self.chunked = Some(last.eq_ignore_ascii_case(b"chunked"));
+            // `chunked` once and nothing else. `TE` never goes on, so no other coding was acceptable (RFC 9112, section
+            // 7.4); this hop does not decode others, and the next one would not learn of them.
+            if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(NotHttp::TransferCoding);
+            }
+            self.chunked = true;
         } else if *name == CONNECTION {
             self.close |= options().any(|option| option.eq_ignore_ascii_case(b"close"));
             self.keep_alive |= options().any(|option| option.eq_ignore_ascii_case(b"keep-alive"));
@@ -121,18 +143,41 @@ impl Said {
 
     /// How the end of the body is told (RFC 9112, section 6.3).
     fn framing(&self, method: &Method, status: StatusCode, version: Version) -> Result<BodyDecoder, NotHttp> {
-        let has_none =
-            status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if has_none || *method == Method::HEAD {
+        if self.chunked && version == Version::HTTP_10 {
+            return Err(NotHttp::TransferEncoding);
+        }
+        if never_has_a_body(status) || *method == Method::HEAD {
             return Ok(BodyDecoder::EMPTY);
         }
         Ok(match (self.chunked, self.length) {
-            (Some(_), _) if version == Version::HTTP_10 => return Err(NotHttp::TransferEncoding),
-            (Some(true), _) => BodyDecoder::CHUNKED,
-            (None, Some(length)) => BodyDecoder::Length(length),
-            (Some(false), _) | (None, None) => BodyDecoder::UntilClose,
+            (true, _) => BodyDecoder::CHUNKED,
+            (false, Some(length)) => BodyDecoder::Length(length),
+            (false, None) => BodyDecoder::UntilClose,
         })
     }
+
+    /// Whether other recipients may see another end of this message than this one does (RFC 9112, section 11.2): what
+    /// follows on the connection cannot be trusted.
+    fn contradicts_itself(&self, status: StatusCode) -> bool {
+        let has_length = self.length.is_some_and(|length| length > 0);
+        (self.chunked && self.length.is_some())
+            || (status == StatusCode::NO_CONTENT && (self.chunked || has_length))
+    }
+
+    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC 9112, section 6.3),
+    /// and not where there is never a body (RFC 9110, section 8.6). An answer to `HEAD` tells of another one's body.
+    fn length_for_the_next_hop(&self, status: StatusCode) -> LengthHeader {
+        match self.length {
+            _ if self.chunked || never_has_a_body(status) => LengthHeader::Removed,
+            Some(length) if self.odd_length => LengthHeader::Is(length),
+            _ => LengthHeader::AsReceived,
+        }
+    }
+}
+
+/// Whatever the headers say (RFC 9112, section 6.3).
+fn never_has_a_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// What `part`, a part of `input`, is of `copy`, which is a copy of `input`'s beginning.
@@ -181,16 +226,16 @@ mod tests {
             ),
             ("200 OK\r\nTransfer-Encoding: Chunked", BodyDecoder::CHUNKED, true),
             (
-                "200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 5",
+                "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
                 BodyDecoder::CHUNKED,
-                true,
+                false,
             ),
-            ("200 OK\r\nTransfer-Encoding: chunked, gzip", UntilClose, false),
             ("200 OK", UntilClose, false),
-            ("204 No Content\r\nContent-Length: 5", Length(0), true),
-            ("304 Not Modified", Length(0), true),
+            ("204 No Content", Length(0), true),
+            ("204 No Content\r\nContent-Length: 5", Length(0), false),
+            ("204 No Content\r\nTransfer-Encoding: chunked", Length(0), false),
+            ("304 Not Modified\r\nContent-Length: 5", Length(0), true),
             ("103 Early Hints", Length(0), true),
-            ("101 Switching Protocols\r\nConnection: upgrade", Length(0), false),
         ] {
             let head = head(&format!("HTTP/1.1 {lines}\r\n\r\n")).unwrap();
             assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{lines}");
@@ -224,11 +269,97 @@ mod tests {
                 "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
                 NotHttp::TransferEncoding,
             ),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x",
+                NotHttp::SwitchedProtocols,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX : 1",
+                NotHttp::Head(httparse::Error::HeaderName),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: 1\r\n 2",
+                NotHttp::Head(httparse::Error::HeaderName),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: a\0b",
+                NotHttp::Head(httparse::Error::HeaderValue),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nX: a\rb",
+                NotHttp::Head(httparse::Error::HeaderValue),
+            ),
             ("HTTP/1.1 099 No", NotHttp::Head(httparse::Error::Status)),
             ("SSH-2.0-x", NotHttp::Head(httparse::Error::Version)),
         ] {
             let answer = parse_head(format!("{text}\r\n\r\n").as_bytes(), &Method::POST);
             assert_eq!(answer.map(|_| ()).unwrap_err(), error, "{text}");
+        }
+    }
+
+    // spec: PATH-21
+    #[test]
+    fn a_transfer_coding_other_than_chunked_alone_is_refused() {
+        for codings in [
+            "identity",
+            "xchunked",
+            "chunked, chunked",
+            "chunked\r\nTransfer-Encoding: chunked",
+            "identity\r\nTransfer-Encoding: chunked",
+            "gzip, chunked",
+            "chunked, gzip",
+            "chunked;q=1",
+            ",chunked",
+            "\"chunked\"",
+            "chunked\u{b}",
+            "",
+        ] {
+            for length in ["", "Content-Length: 5\r\n"] {
+                for (status, method) in [
+                    ("200 OK", Method::POST),
+                    ("204 No", Method::POST),
+                    ("200 OK", Method::HEAD),
+                ] {
+                    let text = format!("HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n");
+                    let answer = parse_head(text.as_bytes(), &method).map(|_| ());
+                    let refused = matches!(answer, Err(NotHttp::TransferCoding | NotHttp::Head(_)));
+                    assert!(refused, "{text:?}: {answer:?}");
+                }
+            }
+        }
+    }
+
+    // spec: PATH-21
+    #[test]
+    fn the_length_that_goes_on_is_the_one_that_counts() {
+        for (lines, method, length) in [
+            ("200 OK\r\nContent-Length: 5", Method::POST, Some("5")),
+            ("200 OK\r\nContent-Length: 5, 5", Method::POST, Some("5")),
+            (
+                "200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
+                Method::POST,
+                Some("5"),
+            ),
+            ("200 OK\r\nContent-Length: 005", Method::POST, Some("5")),
+            ("200 OK\r\nContent-Length: 0", Method::POST, Some("0")),
+            ("200 OK\r\nContent-Length: 5", Method::HEAD, Some("5")),
+            (
+                "200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+                Method::HEAD,
+                None,
+            ),
+            (
+                "200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+                Method::POST,
+                None,
+            ),
+            ("204 No\r\nContent-Length: 5", Method::POST, None),
+            ("304 No\r\nContent-Length: 5", Method::POST, None),
+        ] {
+            let text = format!("HTTP/1.1 {lines}\r\n\r\n");
+            let (head, _) = parse_head(text.as_bytes(), &method).unwrap().unwrap();
+            let told: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(told, Vec::from_iter(length), "{lines}");
         }
     }
 

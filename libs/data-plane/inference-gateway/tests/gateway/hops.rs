@@ -1,0 +1,236 @@
+//! What one hop owes the others: no circle, no needless execution, and nobody's administration.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use fake_engine::{FakeEngine, Script};
+use http::Method;
+use pool_registry_types::HttpUrl;
+use routing_table::{Endpoint, Hop, RoutingTable};
+use service_runtime::{Shutdown, Tasks};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::harness::{Service, endpoint, engines, error_of, header, table, text};
+
+const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
+
+/// A service that takes itself, below `path`, for a node; `others` are beside it.
+async fn circle(path: &str, others: Vec<Endpoint>) -> Service {
+    let engines = engines([Script::default()]);
+    let service = Service::with(Default::default(), Default::default(), table(&engines)).await;
+    let itself = Endpoint {
+        hop: Hop::Node,
+        target: HttpUrl::new(&format!("{}{path}", service.url)).unwrap(),
+        ..endpoint(&engines[0], "itself")
+    };
+    let endpoints: Vec<_> = std::iter::once(itself).chain(others).collect();
+    let count = endpoints.len();
+    let table = RoutingTable::new(2, endpoints);
+    service.tables.send_replace(Arc::new(table));
+    service
+        .until("the circle is known", |service| {
+            let endpoints = service.admission.snapshot().endpoints;
+            endpoints.len() == count
+                && endpoints
+                    .iter()
+                    .any(|status| status.key.replica.as_ref().unwrap().as_str() == "itself")
+        })
+        .await;
+    service
+}
+
+// spec: PATH-26
+#[tokio::test]
+async fn a_node_that_is_a_gateway_is_found_out_at_once() {
+    for path in ["", "/v1", "/v2/pools/pool-0/engine"] {
+        let service = circle(path, Vec::new()).await;
+        let answer = service.chat(false, "").await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (508, "1"),
+            "{path:?}"
+        );
+        assert_eq!(
+            error_of(&text(answer).await.0)["code"],
+            "LOOP_DETECTED",
+            "{path:?}"
+        );
+        assert!(
+            service.admission.snapshot().endpoints[0].quarantine.is_some(),
+            "{path:?}"
+        );
+    }
+}
+
+// spec: PATH-26
+#[tokio::test]
+async fn another_node_serves_what_came_back() {
+    let engine = FakeEngine::start(Script::default()).unwrap();
+    let mut busy = endpoint(&engine, "other");
+    // The one that is itself is the less loaded, and so the first.
+    busy.slots_total = 2;
+    busy.slots_free = 1;
+    let service = circle("/v1", vec![busy]).await;
+    let mut attempts = Vec::new();
+    for _ in 0..2 {
+        let answer = service.chat(false, "").await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (200, "other")
+        );
+        attempts.push(header(&answer, "x-llorch-attempts").to_owned());
+    }
+    assert_eq!(attempts, ["2", "1"], "it is left alone from then on");
+}
+
+// spec: PATH-26
+#[tokio::test]
+async fn whatever_is_meant_for_a_node_is_refused_before_its_body() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    for path in [
+        "/v1/chat/completions",
+        "/v1/models",
+        "/v2/pools/p/engine/v1/x",
+        "/health",
+    ] {
+        for method in [Method::GET, Method::POST] {
+            let answer = service
+                .send(
+                    method.clone(),
+                    path,
+                    &[("x-llorch-via", "gateway")],
+                    "not even JSON",
+                )
+                .await;
+            assert_eq!(
+                (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+                (508, "LOOP_DETECTED"),
+                "{method} {path}"
+            );
+        }
+    }
+    assert_eq!(engines[0].stats().requests, 0);
+}
+
+// spec: PATH-24
+#[tokio::test]
+async fn no_spelling_of_an_administrative_path_reaches_an_engine() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    for (path, status) in [
+        ("/v1/load_lora_adapter", 404),
+        ("/v1/Load_LoRA_Adapter/", 404),
+        ("/v1/load_lora_adapter?x=1", 404),
+        ("/v1/%6coad_lora_adapter", 400),
+        ("/v1/%256coad_lora_adapter", 400),
+        ("/v1//load_lora_adapter", 400),
+        ("/v1/./load_lora_adapter", 400),
+        ("/v1/x/../load_lora_adapter", 400),
+        ("/v1/%2e%2e/v1/load_lora_adapter", 400),
+        ("/v1/x%2F..%2Fload_lora_adapter", 400),
+        ("/v1/load_lora_adapter;x=1", 400),
+        ("/v1/\\load_lora_adapter", 400),
+        ("/v1/chat/completions/contro%6C", 400),
+        ("/v1/chat/%63ompletions", 400),
+    ] {
+        let answer = service.send(Method::POST, path, &[], CHAT).await;
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        let error = error_of(&text(answer).await.0);
+        let names_the_path = error["message"].as_str().unwrap().contains("the path \"/v1/");
+        assert_eq!(names_the_path, status == 400, "{error}");
+    }
+    assert_eq!(engines[0].stats().requests, 0);
+    // This engine does not know it, and says so itself.
+    let answer = service.send(Method::POST, "/v1/files/my%20file", &[], CHAT).await;
+    assert_eq!(
+        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (404, "r0")
+    );
+}
+
+/// An engine that can be told to close each connection once it has a whole request, as one does that dies of it.
+struct Mortal {
+    url: String,
+    executions: AtomicUsize,
+    is_dying: AtomicBool,
+}
+
+impl Mortal {
+    async fn start(tasks: &Tasks) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let engine = Arc::new(Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            executions: AtomicUsize::new(0),
+            is_dying: AtomicBool::new(false),
+        });
+        let (serving, children) = (Arc::clone(&engine), tasks.clone());
+        tasks.spawn("mortal", async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let engine = Arc::clone(&serving);
+                children.spawn("connection", async move { engine.serve(stream).await });
+            }
+        });
+        engine
+    }
+
+    async fn serve(&self, mut stream: TcpStream) {
+        let mut seen = Vec::new();
+        while stream.read_buf(&mut seen).await.is_ok_and(|read| read > 0) {
+            if !seen.ends_with(CHAT.as_bytes()) {
+                continue;
+            }
+            seen.clear();
+            self.executions.fetch_add(1, Ordering::SeqCst);
+            if self.is_dying.load(Ordering::SeqCst) {
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.unwrap();
+        }
+    }
+}
+
+// spec: PATH-27
+#[tokio::test]
+async fn however_it_is_tried_a_request_is_executed_three_times_at_most() {
+    let tasks = Tasks::new(Shutdown::new());
+    let engine = Mortal::start(&tasks).await;
+    let model = FakeEngine::start(Script::default()).unwrap();
+    let endpoints = (0..5).map(|number| Endpoint {
+        target: HttpUrl::new(&engine.url).unwrap(),
+        ..endpoint(&model, &format!("r{number}"))
+    });
+    let table = Arc::new(RoutingTable::new(1, endpoints.collect()));
+    let service = Service::with(Default::default(), Default::default(), table).await;
+    for (idle, attempts) in [(true, "2"), (false, "3")] {
+        engine.is_dying.store(false, Ordering::SeqCst);
+        if idle {
+            let warm = service
+                .send(Method::POST, "/v1/chat/completions", &[], CHAT)
+                .await;
+            assert_eq!(text(warm).await, ("{}".to_owned(), true));
+        }
+        engine.is_dying.store(true, Ordering::SeqCst);
+        engine.executions.store(0, Ordering::SeqCst);
+        let answer = service
+            .send(Method::POST, "/v1/chat/completions", &[], CHAT)
+            .await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (502, attempts),
+            "idle connection: {idle}"
+        );
+        assert_eq!(
+            engine.executions.load(Ordering::SeqCst),
+            3,
+            "idle connection: {idle}"
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! An engine whose every byte the test decides.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Result, ensure};
+
+/// What the engine does when it has sent an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Closes,
+    /// Waits for another request on the connection.
+    Waits,
+}
+
+/// What every proper request is answered with.
+pub(crate) const GOOD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"good\":[]}";
+/// Its body.
+pub(crate) const GOOD_BODY: &str = "{\"good\":[]}";
+
+/// A request as the engine saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+#[derive(Debug)]
+struct State {
+    answer: Vec<u8>,
+    then: Then,
+    seen: Vec<Seen>,
+}
+
+/// The engine. Its threads end with their connections, and the last one with the test's process.
+pub(crate) struct ScriptedEngine {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl ScriptedEngine {
+    pub(crate) fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(Mutex::new(State {
+            answer: GOOD.into(),
+            then: Then::Waits,
+            seen: Vec::new(),
+        }));
+        let serving = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&serving);
+                // A daemon that closes first is no fault.
+                thread::spawn(move || serve(stream, &state).unwrap_or_default());
+            }
+        });
+        Ok(Self { address, state })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on each request is answered so.
+    pub(crate) fn answer(&self, answer: impl Into<Vec<u8>>, then: Then) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.answer = answer.into();
+        state.then = then;
+    }
+
+    pub(crate) fn answer_well(&self) {
+        self.answer(GOOD, Then::Waits);
+    }
+
+    /// The requests since the last call, without those of probes.
+    pub(crate) fn take_seen(&self) -> Vec<Seen> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.seen)
+    }
+}
+
+fn serve(stream: TcpStream, state: &Mutex<State>) -> Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut stream = stream;
+    while let Some(seen) = read_request(&mut reader)? {
+        if seen.head.starts_with("GET /v1/models ") {
+            let models = r#"{"object":"list","data":[{"id":"tiny","object":"model"}]}"#;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{models}",
+                models.len()
+            )?;
+            continue;
+        }
+        let (answer, then) = {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.seen.push(seen);
+            (state.answer.clone(), state.then)
+        };
+        stream.write_all(&answer)?;
+        if then == Then::Closes {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a request strictly; `None` when the connection ends before one.
+fn read_request(reader: &mut impl BufRead) -> Result<Option<Seen>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head)? == 0 {
+            ensure!(head.is_empty(), "half a request: {head:?}");
+            return Ok(None);
+        }
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(Ok(0), str::parse)?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = String::from_utf8(body)?;
+    Ok(Some(Seen { head, body }))
+}
