@@ -5,6 +5,7 @@ mod ci;
 mod deb;
 mod demo;
 mod deploy_check;
+mod fuzz;
 mod fuzz_api;
 mod openapi;
 mod settings;
@@ -30,7 +31,7 @@ struct Command {
     run: fn(Arguments) -> Result<()>,
 }
 
-const COMMANDS: [Command; 15] = [
+const COMMANDS: [Command; 16] = [
     Command {
         name: "demo",
         summary: "run a small cluster on this machine and serve until Ctrl-C",
@@ -60,6 +61,12 @@ const COMMANDS: [Command; 15] = [
         summary: "measure the gateway beside others, or placement alone",
         usage: bench::USAGE,
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        summary: "try the parsers with inputs made by libFuzzer",
+        usage: fuzz::USAGE,
+        run: fuzz::run,
     },
     Command {
         name: "fuzz-api",

@@ -172,7 +172,7 @@ impl Answer {
         if let Some(timings) = parse::<Timings>(timings) {
             let prompt = timings
                 .prompt_n
-                .map(|new| new + timings.cache_n.unwrap_or_default());
+                .map(|new| new.saturating_add(timings.cache_n.unwrap_or_default()));
             facts.prompt_tokens = prompt.or(facts.prompt_tokens);
             facts.cached_tokens = timings.cache_n.or(facts.cached_tokens);
             facts.completion_tokens = timings.predicted_n.or(facts.completion_tokens);

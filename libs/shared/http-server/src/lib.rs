@@ -36,6 +36,9 @@ mod control;
 mod counted;
 mod event_stream;
 mod extract;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod listener;
 mod metrics_text;

@@ -18,6 +18,9 @@
 
 mod body;
 mod connect;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod headers;
 mod link;
