@@ -21,6 +21,7 @@ pub mod engine;
 pub mod fuzz;
 pub mod gguf;
 pub mod http;
+mod libfuzzer;
 pub mod process;
 pub mod python;
 mod report;

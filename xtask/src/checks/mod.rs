@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace;
 
 /// Where source files of ours are.
-const SOURCES: [&str; 3] = ["bin", "libs", "xtask"];
+const SOURCES: [&str; 4] = ["bin", "ci", "libs", "xtask"];
 
 /// A source file, by its path from the workspace's root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

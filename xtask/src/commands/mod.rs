@@ -5,6 +5,7 @@ mod ci;
 mod deb;
 mod demo;
 mod deploy_check;
+mod fuzz;
 mod fuzz_api;
 mod limits;
 mod openapi;
@@ -61,6 +62,12 @@ const COMMANDS: [Command; 16] = [
         summary: "measure the gateway beside others, or placement alone",
         usage: bench::USAGE,
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        summary: "try the parsers with inputs made by libFuzzer",
+        usage: fuzz::USAGE,
+        run: fuzz::run,
     },
     Command {
         name: "fuzz-api",

@@ -21,6 +21,9 @@ use std::{fmt, sync::Arc};
 use pool_registry_types::NodeId;
 
 pub use error::StoreError;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use file::fuzzing;
 pub use file::{FILE_NAME, FileStore};
 pub use memory::MemoryStore;
 pub use stored::StoredNode;

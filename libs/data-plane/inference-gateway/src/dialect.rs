@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use pool_registry_types::{ErrorCode, OpenAiError};
 use serde_json::json;
 
@@ -42,6 +42,8 @@ impl Dialect {
             && events.starts_with(b"data: {")
             && events.ends_with(b"}\n\n")
             && ERROR.find(events).is_none()
+            // A single line is that one object. Among several an end may stand.
+            && (memchr(b'\n', &events[..events.len() - b"\n\n".len()]).is_none() || DONE.find(events).is_none())
     }
 
     /// What a whole event, without the blank line after it, means; nothing when it is only a comment.
@@ -122,6 +124,9 @@ impl Dialect {
 
 /// What every event that tells an error has in it.
 static ERROR: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("error"));
+
+/// What an event that ends a stream of completions has in it.
+static DONE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("[DONE]"));
 
 /// The `type` of an event's object stands within its first bytes.
 const TYPE_WITHIN: usize = 64;
@@ -229,6 +234,8 @@ mod tests {
             "event: error\ndata: {}\n\n",
             "data: {\"x\":1}\n\ndata: [DONE]\n\n",
             "data: {\"x\":1}\n\n:\n\n",
+            "data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n",
+            "data: {\n\ndata: [DONE]\n\n}\n\n",
             "data: {\"x\":1}\n\nerror: {\"code\":500}\n\n",
         ] {
             assert!(!Dialect::Completions.is_ordinary(events.as_bytes()), "{events}");

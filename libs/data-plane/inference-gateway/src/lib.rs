@@ -17,6 +17,9 @@ mod budget;
 mod dialect;
 mod explain;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod journey;
 mod limits;

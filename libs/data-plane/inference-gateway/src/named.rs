@@ -70,7 +70,7 @@ pub(crate) fn meant(
 }
 
 /// The body with `model` in place of the one it names; `None` when it names none.
-fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes> {
+pub(crate) fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes> {
     let (field, value) = match form_type(headers) {
         // A form's field is plain text; a name has no line break that could end it.
         Some(form) => (multipart::model(form, body)?, Cow::Borrowed(model)),

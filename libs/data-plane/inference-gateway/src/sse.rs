@@ -60,7 +60,8 @@ impl EventStream {
         Ok(data.slice(..end))
     }
 
-    /// Remembers what the last of several whole events means. Comments mean nothing, and an end stays one.
+    /// Remembers what several whole events mean for the end of the stream, as if each had come alone: comments mean
+    /// nothing, and an end stays one, whatever but an error follows it.
     fn note(&mut self, mut events: &[u8]) {
         if self.dialect.is_ordinary(events) {
             if self.last != Event::End {
@@ -68,24 +69,35 @@ impl EventStream {
             }
             return;
         }
+        // Backwards, because the last event decides in nearly every case.
+        let mut has_other = false;
         while !events.is_empty() {
             let (before, last) = split_last_event(events);
             match self.dialect.classify(last) {
-                Event::None => events = before,
-                Event::Other if self.last == Event::End => return,
+                Event::None => {}
+                Event::Other => has_other = true,
+                Event::Error if has_other => {
+                    self.last = Event::Other;
+                    return;
+                }
                 meaning => {
                     self.last = meaning;
                     return;
                 }
             }
+            events = before;
+        }
+        if has_other && self.last != Event::End {
+            self.last = Event::Other;
         }
     }
 
     /// Whether the stream may end here: after its last event, and not in the middle of one. An end whose last line
-    /// break is missing is an end all the same.
+    /// break is missing is an end all the same, and so is one with a line break too many.
     pub(crate) fn is_over(&self) -> bool {
         let over = |event| self.dialect.is_over(event);
-        over(self.last) && self.held.is_empty() || over(self.dialect.classify(self.held.trim_ascii()))
+        let held = self.held.trim_ascii();
+        over(self.last) && held.is_empty() || over(self.dialect.classify(held))
     }
 
     /// Which API the stream belongs to.
@@ -148,6 +160,32 @@ mod tests {
             let whole = if text.contains("\r\n") { text.len() } else { whole };
             assert_eq!(events.push(Bytes::from(text)).unwrap(), text[..whole]);
             assert_eq!(events.is_over(), is_over, "{text:?}");
+        }
+    }
+
+    // spec: PATH-46
+    #[test]
+    fn the_verdict_on_an_end_does_not_depend_on_how_the_stream_is_cut() {
+        for (text, is_over) in [
+            ("data: [DONE]\n\ndata: {\"x\":1}\n\n", true),
+            ("data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n", true),
+            ("data: {\n\ndata: [DONE]\n\n}\n\n", true),
+            ("data: [DONE]\n\n\n", true),
+            ("data: [DONE]\r\n\r\n\r\n", true),
+            ("event: error\ndata: {}\n\ndata: {\"x\":1}\n\n", false),
+            (
+                "data: [DONE]\n\nevent: error\ndata: {}\n\ndata: {\"x\":1}\n\n",
+                false,
+            ),
+            ("data: {\"x\":1}\n\nevent: error\ndata: {}\n\n:\n\n", true),
+        ] {
+            for length in 1..=text.len() {
+                let mut events = stream();
+                for read in text.as_bytes().chunks(length) {
+                    events.push(Bytes::copy_from_slice(read)).unwrap();
+                }
+                assert_eq!(events.is_over(), is_over, "{text:?} in reads of {length}");
+            }
         }
     }
 

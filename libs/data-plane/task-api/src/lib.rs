@@ -19,6 +19,9 @@ mod answer;
 mod api;
 mod config;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 mod live;
 mod log;

@@ -13,6 +13,9 @@
 mod aftercare;
 mod answer;
 mod figures;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kind;
 mod limits;
 mod probe;

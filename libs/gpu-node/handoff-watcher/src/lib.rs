@@ -22,6 +22,9 @@
 mod arm;
 mod core;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inbox;
 mod limits;
 mod read;

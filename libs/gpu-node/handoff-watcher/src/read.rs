@@ -8,13 +8,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use pool_registry_types::{Handoff, MAX_HANDOFF_BYTES};
+use pool_registry_types::{Handoff, MAX_HANDOFF_BYTES, one_line};
 use rustix::fs::OFlags;
 
 use crate::event::Refusal;
 
 /// The largest handoff file in bytes. A thousand model names of the longest kind would need more.
 pub const MAX_FILE_BYTES: u64 = MAX_HANDOFF_BYTES as u64;
+
+/// How much of what is wrong with a field is told: a line of a log.
+const MAX_REASON_BYTES: usize = 512;
 
 /// Two writes within this time may leave the same time stamp. File systems differ from nanoseconds to two
 /// seconds (FAT).
@@ -113,11 +116,33 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Handoff, Refusal> {
     let mut json = serde_json::Deserializer::from_str(text);
     let handoff = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         if error.inner().is_data() {
-            Refusal::WrongField(error.to_string())
+            // It repeats the value, which may be as long as the file.
+            Refusal::WrongField(one_line(&error.to_string(), MAX_REASON_BYTES))
         } else {
             Refusal::NotJson(error.inner().to_string())
         }
     })?;
     json.end().map_err(|error| Refusal::NotJson(error.to_string()))?;
     Ok(handoff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: WIRE-26
+    #[test]
+    fn a_wrong_field_is_told_in_one_short_line() {
+        for value in ["x".repeat(60_000), "\\u001b[2J\\n".repeat(5_000)] {
+            let file = format!(
+                r#"{{"pool_id":"a","replica_id":"r","engine":"x","url":"http://h:1","slots":"{value}"}}"#
+            );
+            let refusal = parse(file.as_bytes()).unwrap_err();
+            assert!(!refusal.may_pass(), "{refusal}");
+            let text = refusal.to_string();
+            assert!(text.starts_with("slots: invalid type"), "{text}");
+            assert!(text.len() <= MAX_REASON_BYTES, "{} bytes", text.len());
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+        }
+    }
 }

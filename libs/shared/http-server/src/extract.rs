@@ -57,7 +57,7 @@ pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError>
     collect(request.into_body(), cap).await
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
         return Err(ApiError::invalid("the body is empty; a JSON object is needed"));
     }

@@ -38,6 +38,9 @@ mod control;
 mod counted;
 mod event_stream;
 mod extract;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod limits;
 mod listener;

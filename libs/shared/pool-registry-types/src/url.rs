@@ -94,7 +94,9 @@ impl HttpUrl {
             return refuse("the port is not between 1 and 65535");
         }
         let base_path = path.trim_end_matches('/');
-        let well_formed = base_path.is_empty() || base_path.parse::<http::uri::PathAndQuery>().is_ok();
+        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not have.
+        let well_formed = base_path.is_empty()
+            || (base_path.is_ascii() && base_path.parse::<http::uri::PathAndQuery>().is_ok());
         if !well_formed || base_path.split('/').any(|part| part == "..") {
             return refuse("the path is not valid");
         }
@@ -270,6 +272,7 @@ mod tests {
         }
     }
 
+    // spec: WIRE-27
     #[test]
     fn says_which_part_is_wrong() {
         for (text, reason) in [
@@ -285,6 +288,8 @@ mod tests {
             ("http://user:pw@localhost:1", "user or password"),
             ("http://localhost:1/?q=1", "query"),
             ("http://localhost:1/a/../b", "path"),
+            ("http://localhost:1/\u{e9}", "path"),
+            ("http://localhost:1/\u{9b}31m", "path"),
             ("http://local host:1", "host or port"),
             ("http://local\nhost:1", "host or port"),
         ] {

@@ -19,6 +19,9 @@
 mod body;
 mod connect;
 mod delay;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod get;
 mod headers;
 mod limits;

@@ -1,6 +1,8 @@
 //! A store in one file of a directory: redb, which commits all or nothing and outlives a kill at any moment.
 
 mod create;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod schema;
 
 #[cfg(test)]

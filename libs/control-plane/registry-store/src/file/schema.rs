@@ -92,7 +92,7 @@ pub(super) fn read(database: &Database) -> Result<Records, Fault> {
 impl Records {
     /// What a node registered and reported it says anew within a heartbeat, so that this may be missing. Its drains are
     /// nowhere else: a record without them is not skipped, because it may be of a machine that must not be touched.
-    fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
+    pub(super) fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
         let cannot_be_read =
             |error| Fault::Damaged(format!("the record of node {key:?} cannot be read: {error}"));
         let (node, trouble) = match serde_json::from_slice(value) {
@@ -114,6 +114,10 @@ impl Records {
     }
 }
 
+pub(super) fn encode(node: &StoredNode) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(node).map_err(|error| Fault::Failed(Box::new(error)))
+}
+
 pub(super) fn write(database: &Database, changes: &[Change]) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
     {
@@ -121,9 +125,7 @@ pub(super) fn write(database: &Database, changes: &[Change]) -> Result<(), Fault
         for change in changes {
             match change {
                 Change::Put(node) => {
-                    let record =
-                        serde_json::to_vec(&**node).map_err(|error| Fault::Failed(Box::new(error)))?;
-                    nodes.insert(node.node_id().as_str(), record.as_slice())?;
+                    nodes.insert(node.node_id().as_str(), encode(node)?.as_slice())?;
                 }
                 Change::Remove(node_id) => {
                     nodes.remove(node_id.as_str())?;
