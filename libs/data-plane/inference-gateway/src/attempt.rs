@@ -28,7 +28,12 @@ pub(crate) enum Attempt {
         outcome: Option<Outcome>,
     },
     /// Nothing for the client yet.
-    Failed { outcome: Outcome, fault: Fault },
+    Failed {
+        outcome: Outcome,
+        fault: Fault,
+        /// A node refused the request after one of its engines may have begun with it.
+        executed: bool,
+    },
     /// The request's own limits are at fault; the endpoint is not.
     GivenUp(Fault),
 }
@@ -64,6 +69,7 @@ pub(crate) fn judge(
                 ErrorCode::NodeUnavailable,
                 "the node that serves this model cannot be reached",
             ),
+            executed: false,
         };
     }
     match response.status() {
@@ -73,10 +79,12 @@ pub(crate) fn judge(
                 pause: asked_pause(response.headers(), SystemTime::now()),
             },
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
+            executed: false,
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
             outcome: Outcome::Failed(Failure::Broken),
             fault: Fault::new(ErrorCode::PoolUnavailable, "the engine cannot serve just now"),
+            executed: false,
         },
         // Maybe the request's own fault: passed on, and remembered.
         status if status.is_server_error() => Attempt::Answer {
@@ -101,7 +109,11 @@ fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
             return Attempt::GivenUp(fault);
         }
     };
-    Attempt::Failed { outcome, fault }
+    Attempt::Failed {
+        outcome,
+        fault,
+        executed: false,
+    }
 }
 
 /// A node said itself that it does not serve this one.
@@ -115,13 +127,23 @@ fn judge_refusal(headers: &HeaderMap, about: About<'_>) -> Attempt {
         .copied()
         .find(|code| code.as_str() == refusal);
     let pause = asked_pause(headers, SystemTime::now());
+    let executed = headers.contains_key(headers::EXECUTIONS);
     let elsewhere = |code, message| Attempt::Failed {
         outcome: Outcome::Refused { pause },
-        fault: Fault::new(code, message),
+        fault: if executed {
+            Fault::new(
+                ErrorCode::WorkerReset,
+                "an engine broke off before it answered, and no other one was free",
+            )
+        } else {
+            Fault::new(code, message)
+        },
+        executed,
     };
     let broken = |code, message| Attempt::Failed {
         outcome: Outcome::Failed(Failure::Broken),
         fault: Fault::new(code, message),
+        executed: false,
     };
     match code {
         Some(ErrorCode::PoolBusy) => elsewhere(ErrorCode::QueueFull, "every slot for this model is taken"),
@@ -151,6 +173,7 @@ fn judge_refusal(headers: &HeaderMap, about: About<'_>) -> Attempt {
                     ErrorCode::LoopDetected,
                     "the address of the node that serves this model leads back to a gateway",
                 ),
+                executed: false,
             }
         }
         Some(ErrorCode::DeadlineExceeded) => broken(
@@ -240,7 +263,7 @@ mod tests {
     fn a_busy_node_says_for_how_long() {
         let told = [(headers::REFUSAL, "POOL_BUSY"), (headers::BACKOFF_MS, "1200")];
         let headers = told.map(|(name, value)| (name, HeaderValue::from_static(value)));
-        let Attempt::Failed { outcome, fault } =
+        let Attempt::Failed { outcome, fault, .. } =
             judge_refusal(&headers.into_iter().collect(), About::default())
         else {
             panic!("a refusal is no answer");

@@ -70,7 +70,8 @@ const OWN_HEADERS: usize = 5;
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// What nodes tell us and not our clients; the request's id is said by the server, once.
-static KEPT: [HeaderName; 4] = [
+static KEPT: [HeaderName; 5] = [
+    headers::EXECUTIONS,
     headers::SLOTS_FREE,
     headers::SLOTS_TOTAL,
     headers::REFUSAL,
@@ -243,24 +244,32 @@ impl Gateway {
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
             let tried = self.attempt(&lease, &mut outbound, &journey, record).await;
             journey.was_resent = outbound.resend.was_used();
-            let (outcome, fault) = match tried {
+            let (outcome, fault, executed) = match tried {
                 Attempt::Answer { response, outcome } => {
                     match self
                         .answer(route, *response, outcome, lease, record, &journey)
                         .await
                     {
                         Ok(response) => return Ok(response),
-                        Err(fault) => (Outcome::Failed(Failure::Broken), fault),
+                        Err(fault) => (Outcome::Failed(Failure::Broken), fault, true),
                     }
                 }
-                Attempt::Failed { outcome, fault } => {
+                Attempt::Failed {
+                    outcome,
+                    fault,
+                    executed,
+                } => {
                     lease.ended(outcome);
                     drop(lease);
-                    (outcome, fault)
+                    (
+                        outcome,
+                        fault,
+                        executed || outcome == Outcome::Failed(Failure::Broken),
+                    )
                 }
                 Attempt::GivenUp(fault) => return Err(journey.ends_with(fault)),
             };
-            if outcome == Outcome::Failed(Failure::Broken) {
+            if executed {
                 // It may have been executed: from now on each sending is a try, and counted as one.
                 outbound.resend.forbid();
             }
@@ -269,7 +278,7 @@ impl Gateway {
                 // Sent there again, it would come back again.
                 journey.tried.extend(life.clone());
             }
-            if !journey.may_try_again(life, outcome, spend) {
+            if !journey.may_try_again(life, outcome, executed, spend) {
                 return Err(journey.ends_with(self.told_when_to_come_back(fault, &journey.model)));
             }
             record.retried();

@@ -118,11 +118,13 @@ impl Journey {
         by_time.max(MIN_REFUSALS)
     }
 
-    /// A try came to nothing. Whether there may be another; `spend` takes one retry from the common budget.
+    /// A try came to nothing. Whether there may be another; `executed` says whether an engine may have begun with the
+    /// request, and `spend` takes one retry from the common budget.
     pub(crate) fn may_try_again(
         &mut self,
         life: Option<(EndpointKey, u64)>,
         outcome: Outcome,
+        executed: bool,
         spend: impl FnOnce() -> bool,
     ) -> bool {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -141,20 +143,51 @@ impl Journey {
                     self.queued = before.saturating_add(asked.elapsed());
                 }
                 self.refusals = self.refusals.saturating_add(1);
-                self.refusals < self.max_refusals() && !self.patience_left().is_zero()
+                let may_wait = self.refusals < self.max_refusals() && !self.patience_left().is_zero();
+                // Other engines of the node may serve it, so the endpoint may be tried again; but it is a try.
+                may_wait && (!executed || self.may_execute_again(spend))
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
-                self.failures = self.failures.saturating_add(1);
                 self.tried.extend(life);
-                self.failures + u32::from(self.was_resent) < MAX_TRIES && spend()
+                self.may_execute_again(spend)
             }
         }
+    }
+
+    /// An engine may have begun with it. Whether another one may.
+    fn may_execute_again(&mut self, spend: impl FnOnce() -> bool) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failures.saturating_add(u32::from(self.was_resent)) < MAX_TRIES && spend()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: PATH-27
+    #[test]
+    fn a_refusal_after_an_execution_is_a_try() {
+        let busy = Outcome::Refused { pause: None };
+        let mut journey = Journey::new(
+            "m".into(),
+            Arc::default(),
+            Priority::default(),
+            None,
+            Duration::from_secs(60),
+        );
+        assert!(
+            !journey.may_try_again(None, busy, true, || false),
+            "there is a budget"
+        );
+        let mut journey = Journey {
+            failures: 0,
+            ..journey
+        };
+        let tries = (1..).find(|_| !journey.may_try_again(None, busy, true, || true));
+        assert_eq!(tries, Some(MAX_TRIES));
+        assert!(journey.tried.is_empty(), "the node may have other engines");
+    }
 
     // spec: PATH-38
     #[test]
@@ -168,7 +201,7 @@ mod tests {
                 None,
                 Duration::from_secs(patience),
             );
-            let tries = (1..).find(|_| !journey.may_try_again(None, busy, || true));
+            let tries = (1..).find(|_| !journey.may_try_again(None, busy, false, || true));
             assert_eq!(tries, Some(expected), "with {patience} s to wait");
         }
     }

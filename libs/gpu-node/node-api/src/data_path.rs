@@ -282,9 +282,9 @@ impl Shared {
             let finding = self.find(pool, model, &mut tried, until);
             slot = match finding.instrument(admission()).await {
                 Ok(other) => other,
-                // That it may be served soon is worth more to know than that one engine is gone. But no engine may have had it:
-                // the gateway does not count a busy node as a try.
-                Err(other) if other.is_momentary() && executions == 0 => return Err(other),
+                // That the request may be served soon is worth more to know than that one engine is gone. The gateway counts
+                // this as a try if an engine may have begun with it.
+                Err(other) if other.is_momentary() => return Err(other.after(executions)),
                 Err(_) => return Err(refusal),
             };
         }

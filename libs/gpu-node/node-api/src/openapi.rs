@@ -46,7 +46,7 @@ struct Node;
 /// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its parts.
 #[utoipa::path(post, path = "/v2/pools/{pool_id}/engine/{path}", tag = ENGINES,
     params(("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
-        ("path" = String, Path, description = "The engine's own path.")),
+        ("path" = pool_registry_types::schema::PathSegment, Path, description = "The engine's own path. Its slashes are sent as they are.")),
     responses((status = "default", description = "The engine's answer.", body = Object),
         (status = 404, description = "NOT_FOUND"), (status = 502, description = "WORKER_RESET"),
         (status = 503, description = "POOL_BUSY, POOL_DRAINING, POOL_UNAVAILABLE"),

@@ -14,11 +14,17 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 pub(crate) struct Refusal {
     error: ApiError,
     slots: Option<PoolSlots>,
+    /// How many engines may have begun with the request.
+    executions: usize,
 }
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self { error, slots: None }
+        Self {
+            error,
+            slots: None,
+            executions: 0,
+        }
     }
 }
 
@@ -28,6 +34,7 @@ impl Refusal {
         Self {
             error: ApiError::new(error.code(), format!("pool {pool}: {error}")),
             slots,
+            executions: 0,
         }
     }
 
@@ -39,6 +46,7 @@ impl Refusal {
                 format!("pool {pool}: its engine was asleep and did not wake in time"),
             ),
             slots,
+            executions: 0,
         }
     }
 
@@ -56,7 +64,13 @@ impl Refusal {
         Self {
             error: why.error(&format!("engine {}/{}", lease.pool_id(), lease.replica_id())),
             slots: Some(lease.pool_slots()),
+            executions: 0,
         }
+    }
+
+    /// The same, after `executions` engines may have begun with the request.
+    pub(crate) fn after(self, executions: usize) -> Self {
+        Self { executions, ..self }
     }
 
     pub(crate) fn into_response(self) -> Response<ControlBody> {
@@ -65,6 +79,10 @@ impl Refusal {
         response.headers_mut().insert(headers::REFUSAL, code);
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(ALLOW, METHODS);
+        }
+        if self.executions > 0 {
+            let executions = HeaderValue::from(self.executions);
+            response.headers_mut().insert(headers::EXECUTIONS, executions);
         }
         if let Some(slots) = self.slots {
             tell(response.headers_mut(), slots);

@@ -25,5 +25,7 @@ pub const SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-slots-free"
 pub const SLOTS_TOTAL: HeaderName = HeaderName::from_static("x-llorch-slots-total");
 /// On a node's own refusal: the error code, so that the control plane need not read the body.
 pub const REFUSAL: HeaderName = HeaderName::from_static("x-llorch-refusal");
+/// On a node's refusal: how many of its engines may have begun with the request before. Without it, none has.
+pub const EXECUTIONS: HeaderName = HeaderName::from_static("x-llorch-executions");
 /// With a 429: when to try again, in milliseconds.
 pub const BACKOFF_MS: HeaderName = HeaderName::from_static("x-backoff-ms");

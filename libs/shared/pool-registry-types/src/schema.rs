@@ -31,6 +31,9 @@ const MAX_URL_CHARS: usize = 512;
 /// Nothing that could break a line or a terminal.
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
+/// What [`classify`](crate::engine_path::classify) takes, and no dot at the beginning.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f/\\;?#%.][^\u0000-\u001f\u007f-\u009f/\\;?#%]*$";
+
 fn text(pattern: &str, description: &str) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -66,6 +69,10 @@ pub struct Text;
 #[derive(Debug)]
 pub struct ModelName;
 
+/// A part of an engine's path, in its plain form.
+#[derive(Debug)]
+pub struct PathSegment;
+
 schemas! {
     NodeId => text(ID, "The name of a node.");
     MachineId => text(ID, "The name of a machine.");
@@ -82,6 +89,7 @@ schemas! {
     ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
         .min_length(Some(1))
         .max_length(Some(MAX_MODEL_NAME_BYTES));
+    PathSegment => text(PLAIN, "Without control characters and without what some engines take for a separator.");
     EngineError => ObjectBuilder::new()
         .schema_type(SchemaType::AnyValue)
         .description(Some("What an engine says of an error, as it says it."));

@@ -92,7 +92,18 @@ fn an_idle_pool_is_stopped_and_woken_by_the_first_request() -> Result<()> {
                 assert!(node.terminate(SOON)?.success());
                 assert_eq!(cluster.engine_processes(), []);
             }
+            let incarnation = || {
+                orchestrator
+                    .client()
+                    .get_json("/v2/nodes")
+                    .map(|nodes| nodes["nodes"][0]["incarnation"].clone())
+            };
+            let before = incarnation()?;
             node.restart()?;
+            // What is known of its pools is from its last start until it has registered again.
+            wait_for("the node's new start", SOON, || {
+                incarnation().is_ok_and(|now| now != before)
+            })?;
             wait_for("the other pool", SOON, || {
                 pool_of(&orchestrator, "other").is_some_and(|pool| pool["ready"] == true)
             })?;
