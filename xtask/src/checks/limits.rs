@@ -33,6 +33,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_NAMES",
         "beyond it the directory is read whole",
     ),
+    ("handoff-watcher", "MAX_REASON_BYTES", "what a message repeats"),
     ("handoff-watcher", "MAX_TRIES", "beyond it the next poll goes on"),
     ("http-server", "MAX_ECHO_CHARS", "what a message repeats"),
     (
@@ -113,6 +114,10 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_ANSWER_BYTES",
         "what is read of a collector's answer, which says nothing",
     ),
+    ("registry-runtime", "MAX_DOUBLINGS", "a pause of the prober"),
+    ("state-file", "MAX_BYTES", "files of this process's own"),
+    ("state-file", "MAX_REASON_CHARS", "what a message repeats"),
+    ("state-file", "MAX_SET_ASIDE", "files of this process's own"),
 ];
 
 /// What is wrong, when the tables hold these limits, each by its crate and name.

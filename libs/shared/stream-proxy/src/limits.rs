@@ -3,6 +3,7 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
+    link::MAX_INTERIM_ANSWERS,
     pool::MAX_IDLE_LINKS,
     wire::{MAX_AROUND_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SIZE_DIGITS},
 };
@@ -18,6 +19,10 @@ pub const LIMITS: &[Limit] = &[
         .beyond(BROKEN),
     Limit::new("MAX_HEADERS", MAX_HEADERS as u64, "headers")
         .because("Headers of an answer of an engine or a node.")
+        .enforced_by("every request to an upstream")
+        .beyond(BROKEN),
+    Limit::new("MAX_INTERIM_ANSWERS", MAX_INTERIM_ANSWERS as u64, "answers")
+        .because("Interim answers (1xx) before an answer of an engine or a node.")
         .enforced_by("every request to an upstream")
         .beyond(BROKEN),
     Limit::new("MAX_AROUND_BYTES", MAX_AROUND_BYTES as u64, "bytes")

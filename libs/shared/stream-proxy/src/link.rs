@@ -34,7 +34,7 @@ const JOINED_BODY_BYTES: usize = 16 * 1024;
 
 /// How many interim answers (1xx) may come before the final one. None of those that exist is worth repeating often, and
 /// without a bound an upstream could send them for as long as the first byte of a body may take.
-const MAX_INTERIM_ANSWERS: u8 = 16;
+pub(crate) const MAX_INTERIM_ANSWERS: u8 = 16;
 
 thread_local! {
     /// Where reads go before they are decoded. One for each thread, not one for each connection: what waits for its

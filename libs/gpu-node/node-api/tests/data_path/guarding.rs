@@ -302,7 +302,7 @@ async fn a_request_reaches_engines_twice_at_most() {
 
 // spec: PATH-27
 #[tokio::test]
-async fn a_request_that_an_engine_may_have_run_is_not_refused_as_if_none_had() {
+async fn a_busy_node_says_that_an_engine_may_have_begun_with_the_request() {
     let silent = Script {
         slots: 1,
         fault: Some(Fault::Silent),
@@ -325,5 +325,6 @@ async fn a_request_that_an_engine_may_have_run_is_not_refused_as_if_none_had() {
         answer = node.chat("") => answer,
         () = both_run => unreachable!("it never ends"),
     };
-    assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
+    assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_BUSY");
+    assert_eq!(header(&answer, "x-llorch-executions"), "1");
 }
