@@ -1,11 +1,14 @@
 //! The settings of `orchestratord`: from the environment, checked all together.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use admission::Config as AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{Program, Setting, Settings, Unset};
-use inference_gateway::{Aliases, GatewayConfig};
+use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
 use placement::Strategy;
 use pool_registry_types::{NodeId, limits::Limit};
 use serde::Deserialize;
@@ -304,8 +307,13 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
     let Some(path) = path else {
         return Aliases::default();
     };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match state_file::read_text(Path::new(&path), MAX_ALIASES_FILE_BYTES) {
+        Ok(Some(text)) => text,
+        Ok(None) => {
+            let most = MAX_ALIASES_FILE_BYTES;
+            problems.add(NAME, format!("the alias file {path} has more than {most} bytes"));
+            return Aliases::default();
+        }
         Err(error) => {
             problems.add(NAME, format!("cannot read the alias file {path}: {error}"));
             return Aliases::default();

@@ -19,6 +19,9 @@ use toml::{
 
 use crate::peek::check_model;
 
+/// The largest alias file in bytes: some ten thousand aliases.
+pub const MAX_ALIASES_FILE_BYTES: u64 = 1024 * 1024;
+
 /// The one table of the file.
 const TABLE: &str = "aliases";
 

@@ -38,7 +38,7 @@ mod scan;
 mod sse;
 mod traffic;
 
-pub use aliases::{AliasProblem, AliasProblems, Aliases};
+pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};
 pub use answer::GatewayBody;
 pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_routes};
 pub use front::Front;

@@ -3,6 +3,7 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
+    aliases::MAX_ALIASES_FILE_BYTES,
     gateway::{MAX_BODY_BYTES, WHOLE_ANSWER_BYTES},
     journey::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     options::MAX_DEADLINE_MS,
@@ -16,6 +17,10 @@ pub const LIMITS: &[Limit] = &[
         .because("The body of a request: a dozen images inline.")
         .enforced_by("/v1")
         .beyond("413 PAYLOAD_TOO_LARGE"),
+    Limit::new("MAX_ALIASES_FILE_BYTES", MAX_ALIASES_FILE_BYTES, "bytes")
+        .because("The file of other names for models: some ten thousand of them.")
+        .enforced_by("orchestratord, at its start")
+        .beyond("the settings are refused, exit code 64"),
     Limit::new("MAX_DEPTH", MAX_DEPTH as u64, "levels")
         .because("Lists and objects within one another in a request.")
         .enforced_by("/v1")

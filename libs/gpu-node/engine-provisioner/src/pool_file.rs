@@ -4,7 +4,7 @@ mod fields;
 pub(crate) mod pool;
 mod problems;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use pool_registry_types::MAX_POOLS;
 use toml::de::{DeTable, DeValue};
@@ -30,11 +30,8 @@ impl PoolFile {
     /// When it cannot be read, or is not a pool file.
     pub fn read(path: &Path) -> Result<Self, PoolFileError> {
         let unreadable = |error| PoolFileError::Unreadable(path.to_owned(), error);
-        let length = fs::metadata(path).map_err(unreadable)?.len();
-        if length > MAX_FILE_BYTES {
-            return Err(PoolFileError::TooLarge(path.to_owned()));
-        }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let text = state_file::read_text(path, MAX_FILE_BYTES).map_err(unreadable)?;
+        let text = text.ok_or_else(|| PoolFileError::TooLarge(path.to_owned()))?;
         Self::parse(&text).map_err(|problems| PoolFileError::Wrong(path.to_owned(), problems))
     }
 

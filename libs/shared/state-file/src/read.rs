@@ -76,6 +76,25 @@ pub fn read<T, E: Display>(
     }
 }
 
+/// The text of a file that a person wrote; `None` when it has more than `max_bytes`.
+///
+/// No more than that is read, whatever length the system tells: some files, such as devices, tell none and have no end.
+///
+/// # Errors
+/// What the system said, also of a text that is not UTF-8.
+pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Ok(None);
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Like [`read`], but a damaged file is set aside, as if there were none; see [`set_aside`].
 ///
 /// # Errors

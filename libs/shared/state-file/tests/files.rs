@@ -150,3 +150,18 @@ fn the_number_of_damaged_files_is_bounded_and_the_first_is_kept() {
     let kept = |number: u32| fs::read_to_string(dir.path().join(format!("x.unreadable-{number}"))).unwrap();
     assert_eq!((kept(1).as_str(), kept(MAX_SET_ASIDE).as_str()), ("0", "7"));
 }
+
+// spec: KEEP-24
+#[test]
+fn a_file_without_an_end_is_read_up_to_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pools.toml");
+    fs::write(&path, "four").unwrap();
+    assert_eq!(state_file::read_text(&path, 4).unwrap().as_deref(), Some("four"));
+    assert_eq!(state_file::read_text(&path, 3).unwrap(), None);
+    // It tells a length of 0.
+    assert_eq!(state_file::read_text(Path::new("/dev/zero"), 4096).unwrap(), None);
+    fs::write(&path, [0xff]).unwrap();
+    let error = state_file::read_text(&path, 4).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+}
