@@ -25,6 +25,11 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ("engine-provisioner", "MAX_BACKOFF", "a pause of the supervisor"),
     (
         "gpu-inventory",
+        "MAX_FILE_BYTES",
+        "a stand-in for machines without GPUs",
+    ),
+    (
+        "gpu-inventory",
         "MAX_NAMES",
         "what is remembered to be logged once",
     ),

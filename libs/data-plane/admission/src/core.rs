@@ -46,8 +46,8 @@ pub(crate) struct Grant {
     pub(crate) index: u32,
     pub(crate) ticket: Ticket,
     pub(crate) since: Duration,
-    /// It is the one request that is let through after a quarantine.
-    pub(crate) is_probe: bool,
+    /// Its number among the requests that are let through in a quarantine, if it is one.
+    pub(crate) probe: Option<u64>,
 }
 
 impl Grant {
@@ -287,7 +287,7 @@ impl<W> Core<W> {
                 slot.observed(free, total, now);
             }
             slot.accepted();
-            slot.health.answered(grant.is_probe);
+            slot.health.answered(grant.probe);
         });
     }
 
@@ -401,10 +401,10 @@ impl<W> Core<W> {
 
     fn claim(&mut self, model: &str, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
         self.turns.next(model);
-        let is_probe = self
+        let probe = self
             .slots
             .get_mut(index as usize)
-            .is_some_and(|slot| slot.claim(now));
+            .and_then(|slot| slot.claim(now));
         if wish.strategy == Strategy::Prefix
             && let Some(summary) = self.table.summaries().get(index as usize)
         {
@@ -416,7 +416,7 @@ impl<W> Core<W> {
             index,
             ticket,
             since: now,
-            is_probe,
+            probe,
         }
     }
 
@@ -560,16 +560,16 @@ fn judge(slot: &mut Slot, endpoint: &Endpoint, grant: &Grant, ending: Ending, no
     match ending {
         Ending::Served => {
             slot.accepted();
-            slot.health.succeeded(grant.is_probe);
+            slot.health.succeeded(grant.probe);
         }
         Ending::Failed(failure) => {
-            slot.health.failed(failure, grant.is_probe, now, jitter);
+            slot.health.failed(failure, grant.probe, now, jitter);
         }
         Ending::Refused { pause } => {
             slot.refused(endpoint, pause, now);
             // It answered, if only to refuse: it is not dead.
-            slot.health.answered(grant.is_probe);
+            slot.health.answered(grant.probe);
         }
-        Ending::Untold => slot.health.told_nothing(grant.is_probe, now),
+        Ending::Untold => slot.health.told_nothing(grant.probe, now),
     }
 }

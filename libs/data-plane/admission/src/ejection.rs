@@ -69,8 +69,9 @@ enum Trust {
         until: Duration,
         ban: Ban,
     },
-    /// A probe is out; the next one follows at `until`.
+    /// Probes are out, of which the first has the number `first`; the next one follows at `until`.
     Probing {
+        first: u64,
         until: Duration,
         ban: Ban,
     },
@@ -78,11 +79,19 @@ enum Trust {
 
 /// What the data path thinks of an endpoint. Times are since an origin of the caller's choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Health(Trust);
+pub(crate) struct Health {
+    trust: Trust,
+    /// How many probes were sent. The number of a probe tells it from those of earlier quarantines, whose requests may
+    /// run for long after.
+    probes: u64,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Trust::Trusted { failures: 0 })
+        Self {
+            trust: Trust::Trusted { failures: 0 },
+            probes: 0,
+        }
     }
 }
 
@@ -94,7 +103,7 @@ impl Health {
 
     /// When it is time for a probe; `None` when it is trusted.
     pub(crate) fn admits_from(&self) -> Option<Duration> {
-        match self.0 {
+        match self.trust {
             Trust::Trusted { .. } => None,
             Trust::Quarantined { until, .. } | Trust::Probing { until, .. } => Some(until),
         }
@@ -102,7 +111,7 @@ impl Health {
 
     /// Its quarantine, if it is in one.
     pub(crate) fn quarantine(&self, now: Duration) -> Option<Quarantine> {
-        let (ban, until) = match self.0 {
+        let (ban, until) = match self.trust {
             Trust::Trusted { .. } => return None,
             Trust::Quarantined { until, ban } => (ban, until),
             Trust::Probing { ban, .. } => (ban, now),
@@ -115,56 +124,77 @@ impl Health {
 
     /// What ended its trust, if it is not trusted.
     pub(crate) fn lost_by(&self) -> Option<Failure> {
-        match self.0 {
+        match self.trust {
             Trust::Trusted { .. } => None,
             Trust::Quarantined { ban, .. } | Trust::Probing { ban, .. } => Some(ban.cause),
         }
     }
 
-    /// A request goes there; true when it is the probe after a quarantine.
-    pub(crate) fn sent(&mut self, now: Duration) -> bool {
-        let ban = match self.0 {
-            Trust::Trusted { .. } => return false,
-            Trust::Quarantined { ban, .. } => ban,
-            Trust::Probing { ban, .. } => ban.longer(),
+    /// A request goes there; a number when it is a probe after a quarantine.
+    pub(crate) fn sent(&mut self, now: Duration) -> Option<u64> {
+        let number = self.probes.saturating_add(1);
+        let (first, ban) = match self.trust {
+            Trust::Trusted { .. } => return None,
+            Trust::Quarantined { ban, .. } => (number, ban),
+            Trust::Probing { first, ban, .. } => (first, ban.longer()),
         };
         let until = now + ban.backoff;
-        self.0 = Trust::Probing { until, ban };
-        true
+        self.trust = Trust::Probing { first, until, ban };
+        self.probes = number;
+        Some(number)
+    }
+
+    /// Whether that is a probe of the present quarantine.
+    fn is_probing(&self, probe: Option<u64>) -> bool {
+        match self.trust {
+            Trust::Probing { first, .. } => probe.is_some_and(|probe| probe >= first),
+            Trust::Trusted { .. } | Trust::Quarantined { .. } => false,
+        }
+    }
+
+    /// Whether that is the last probe of the present quarantine. Those before it are taken to have failed.
+    fn is_last_probe(&self, probe: Option<u64>) -> bool {
+        self.is_probing(probe) && probe == Some(self.probes)
     }
 
     /// An answer has begun. A probe has passed by that; what was failing in the middle of its answers has not
     /// shown anything yet.
-    pub(crate) fn answered(&mut self, is_probe: bool) {
-        if is_probe && matches!(self.0, Trust::Probing { .. }) {
-            self.0 = Trust::Trusted { failures: 0 };
+    pub(crate) fn answered(&mut self, probe: Option<u64>) {
+        if self.is_probing(probe) {
+            self.trust = Trust::Trusted { failures: 0 };
         }
     }
 
     /// It answered to the end. One probe re-admits; an answer to a request sent before the quarantine proves
     /// nothing about now.
-    pub(crate) fn succeeded(&mut self, is_probe: bool) {
-        if matches!(self.0, Trust::Trusted { .. }) || is_probe {
-            self.0 = Trust::Trusted { failures: 0 };
+    pub(crate) fn succeeded(&mut self, probe: Option<u64>) {
+        if matches!(self.trust, Trust::Trusted { .. }) || self.is_probing(probe) {
+            self.trust = Trust::Trusted { failures: 0 };
         }
     }
 
     /// It failed; true when this ends its trust. `jitter` is a random number from -1 to 1.
-    pub(crate) fn failed(&mut self, failure: Failure, is_probe: bool, now: Duration, jitter: f64) -> bool {
-        let backoff = match (self.0, failure) {
+    pub(crate) fn failed(
+        &mut self,
+        failure: Failure,
+        probe: Option<u64>,
+        now: Duration,
+        jitter: f64,
+    ) -> bool {
+        let backoff = match (self.trust, failure) {
             (Trust::Trusted { failures }, Failure::Broken) if failures + 1 < FAILURES_IN_A_ROW => {
-                self.0 = Trust::Trusted {
+                self.trust = Trust::Trusted {
                     failures: failures + 1,
                 };
                 return false;
             }
             (Trust::Trusted { .. }, _) => FIRST_BACKOFF,
-            (Trust::Probing { ban, .. }, _) if is_probe => ban.longer().backoff,
+            (Trust::Probing { ban, .. }, _) if self.is_last_probe(probe) => ban.longer().backoff,
             // A request sent before the quarantine: known already.
             (Trust::Quarantined { .. } | Trust::Probing { .. }, _) => return false,
         };
         let until = now + backoff.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0));
-        self.0 = Trust::Quarantined {
+        self.trust = Trust::Quarantined {
             until,
             ban: Ban {
                 cause: failure,
@@ -174,12 +204,12 @@ impl Health {
         true
     }
 
-    /// A request ended without telling anything (its client left): if it was the probe, the next one is.
-    pub(crate) fn told_nothing(&mut self, is_probe: bool, now: Duration) {
-        if let Trust::Probing { ban, .. } = self.0
-            && is_probe
+    /// A request ended without telling anything (its client left): if it was the last probe, the next one is due.
+    pub(crate) fn told_nothing(&mut self, probe: Option<u64>, now: Duration) {
+        if let Trust::Probing { ban, .. } = self.trust
+            && self.is_last_probe(probe)
         {
-            self.0 = Trust::Quarantined { until: now, ban };
+            self.trust = Trust::Quarantined { until: now, ban };
         }
     }
 }
@@ -194,17 +224,17 @@ mod tests {
     #[test]
     fn a_refused_connection_ejects_at_once_others_at_the_third_in_a_row() {
         let mut health = Health::default();
-        assert!(health.failed(Failure::Unreachable, true, S, 0.0));
+        assert!(health.failed(Failure::Unreachable, Some(health.probes), S, 0.0));
         assert_eq!(health.admits_from(), Some(2 * S));
 
         let mut health = Health::default();
-        assert!(!health.failed(Failure::Broken, true, S, 0.0));
-        assert!(!health.failed(Failure::Broken, true, S, 0.0));
-        health.succeeded(true);
-        assert!(!health.failed(Failure::Broken, true, S, 0.0));
-        assert!(!health.failed(Failure::Broken, true, S, 0.0));
+        assert!(!health.failed(Failure::Broken, None, S, 0.0));
+        assert!(!health.failed(Failure::Broken, None, S, 0.0));
+        health.succeeded(Some(health.probes));
+        assert!(!health.failed(Failure::Broken, None, S, 0.0));
+        assert!(!health.failed(Failure::Broken, None, S, 0.0));
         assert!(health.admits(S));
-        assert!(health.failed(Failure::Broken, true, S, 0.0));
+        assert!(health.failed(Failure::Broken, None, S, 0.0));
         assert!(!health.admits(S));
     }
 
@@ -212,14 +242,14 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_and_one_success_is_enough() {
         let mut health = Health::default();
-        health.failed(Failure::Unreachable, true, S, 0.0);
+        health.failed(Failure::Unreachable, Some(health.probes), S, 0.0);
         assert!(!health.admits(S) && health.admits(2 * S));
         health.sent(2 * S);
         assert!(!health.admits(2 * S), "a probe is out");
-        health.told_nothing(true, 2 * S);
+        health.told_nothing(Some(health.probes), 2 * S);
         assert!(health.admits(2 * S), "the probe told nothing");
         health.sent(2 * S);
-        health.succeeded(true);
+        health.succeeded(Some(health.probes));
         assert_eq!(health.quarantine(3 * S), None);
     }
 
@@ -230,7 +260,7 @@ mod tests {
         let mut now = S;
         let mut waits = Vec::new();
         for _ in 0..8 {
-            health.failed(Failure::Unreachable, true, now, 0.0);
+            health.failed(Failure::Unreachable, Some(health.probes), now, 0.0);
             let until = health.admits_from().unwrap();
             waits.push((until - now).as_secs());
             now = until;
@@ -243,18 +273,18 @@ mod tests {
     #[test]
     fn probes_that_are_not_answered_follow_each_other_as_if_they_had_failed() {
         let mut health = Health::default();
-        health.failed(Failure::Broken, true, S, 0.0);
-        health.failed(Failure::Unreachable, true, S, 0.0);
+        health.failed(Failure::Broken, None, S, 0.0);
+        health.failed(Failure::Unreachable, Some(health.probes), S, 0.0);
         let mut waits = Vec::new();
         for _ in 0..8 {
             let now = health.admits_from().unwrap();
-            assert!(health.sent(now));
+            assert!(health.sent(now).is_some());
             assert!(!health.admits(now), "one at a time");
             waits.push((health.admits_from().unwrap() - now).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         // The first of them is answered at last.
-        health.answered(true);
+        health.answered(Some(1));
         assert_eq!(health.quarantine(S), None);
     }
 
@@ -262,7 +292,7 @@ mod tests {
     fn jitter_stays_within_its_part() {
         for (jitter, millis) in [(-1.0, 800), (0.0, 1000), (1.0, 1200), (9.0, 1200)] {
             let mut health = Health::default();
-            health.failed(Failure::Unreachable, false, Duration::ZERO, jitter);
+            health.failed(Failure::Unreachable, None, Duration::ZERO, jitter);
             assert_eq!(health.admits_from(), Some(Duration::from_millis(millis)));
         }
     }
@@ -270,16 +300,16 @@ mod tests {
     #[test]
     fn late_news_of_an_earlier_time_change_nothing() {
         let mut health = Health::default();
-        health.failed(Failure::Unreachable, false, S, 0.0);
+        health.failed(Failure::Unreachable, None, S, 0.0);
         for is_probe_out in [false, true] {
             if is_probe_out {
-                assert!(health.sent(2 * S));
+                assert!(health.sent(2 * S).is_some());
             }
             let before = health;
-            health.answered(false);
-            health.succeeded(false);
-            health.told_nothing(false, 2 * S);
-            assert!(!health.failed(Failure::Unreachable, false, 2 * S, 0.0));
+            health.answered(None);
+            health.succeeded(None);
+            health.told_nothing(None, 2 * S);
+            assert!(!health.failed(Failure::Unreachable, None, 2 * S, 0.0));
             assert_eq!(health, before);
         }
     }
@@ -288,8 +318,46 @@ mod tests {
     fn answers_that_begin_well_and_break_are_failures_in_a_row() {
         let mut health = Health::default();
         for failure in 1..=3 {
-            health.answered(false);
-            assert_eq!(health.failed(Failure::Broken, false, S, 0.0), failure == 3);
+            health.answered(None);
+            assert_eq!(health.failed(Failure::Broken, None, S, 0.0), failure == 3);
         }
+    }
+
+    // spec: ADM-14
+    #[test]
+    fn a_probe_speaks_for_its_own_quarantine_only() {
+        let mut health = Health::default();
+        health.failed(Failure::Unreachable, None, S, 0.0);
+        let first = health.sent(2 * S);
+        health.answered(first);
+        assert_eq!(health.lost_by(), None);
+        // Its answer goes on for long; meanwhile the engine is gone.
+        health.failed(Failure::Unreachable, None, 3 * S, 0.0);
+        for now in [3 * S, 4 * S] {
+            let before = health;
+            health.answered(first);
+            health.succeeded(first);
+            health.told_nothing(first, now);
+            assert!(!health.failed(Failure::Broken, first, now, 0.0));
+            assert_eq!(health, before);
+            health.sent(4 * S);
+        }
+    }
+
+    // spec: ADM-14
+    #[test]
+    fn only_the_last_probe_makes_room_for_the_next_and_any_can_pass() {
+        let mut health = Health::default();
+        health.failed(Failure::Unreachable, None, S, 0.0);
+        let first = health.sent(2 * S);
+        let second = health.sent(3 * S);
+        health.told_nothing(first, 3 * S);
+        assert!(!health.failed(Failure::Broken, first, 3 * S, 0.0));
+        assert!(!health.admits(3 * S), "the second is out");
+        let mut passed = health;
+        passed.answered(first);
+        assert_eq!(passed.lost_by(), None);
+        health.told_nothing(second, 3 * S);
+        assert!(health.admits(3 * S));
     }
 }

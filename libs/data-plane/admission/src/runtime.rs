@@ -364,6 +364,11 @@ impl Lease {
         let _ = self.outcome.set(outcome);
     }
 
+    /// The request was never sent: its endpoint has nothing to do for it, and nothing was learnt of it.
+    pub fn not_sent(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+    }
+
     /// The endpoint's answer has begun; `load` is its `(free, total)` slots where it told them.
     pub fn answered(&self, load: Option<(u32, u32)>) {
         if let Some(visit) = &self.visit {

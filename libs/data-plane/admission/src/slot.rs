@@ -155,7 +155,7 @@ impl Slot {
     }
 
     /// A request of ours goes there; true when it is the probe after a quarantine.
-    pub(crate) fn claim(&mut self, now: Duration) -> bool {
+    pub(crate) fn claim(&mut self, now: Duration) -> Option<u64> {
         self.own = self.own.saturating_add(1);
         self.own_peak = self.own_peak.max(self.own);
         self.health.sent(now)

@@ -62,27 +62,10 @@ impl Passing {
                 .map(EventStream::take_rest)
                 .filter(|rest| !rest.is_empty());
         }
-        let (code, message) = match broken {
-            // The client's own limit says nothing about the engine, which may go on for a moment: no outcome.
-            Some(StreamError::Deadline) => (
-                ErrorCode::DeadlineExceeded,
-                "the request's deadline passed in the middle of the answer",
-            ),
-            Some(StreamError::Stalled(_)) => {
-                lease.ended(Outcome::Failed(Failure::Broken));
-                (
-                    ErrorCode::WorkerReset,
-                    "the engine stalled in the middle of its answer",
-                )
-            }
-            Some(StreamError::Broken(_)) | None => {
-                lease.ended(Outcome::Failed(Failure::Broken));
-                (
-                    ErrorCode::WorkerReset,
-                    "the engine broke off in the middle of its answer",
-                )
-            }
-        };
+        let (code, message, outcome) = self::broken(broken);
+        if let Some(outcome) = outcome {
+            lease.ended(outcome);
+        }
         self.record.broke_off(code, message);
         tell!(
             info,
@@ -134,6 +117,35 @@ impl Passing {
                 None => return Poll::Ready(self.end(None).map(|last| Ok(Frame::data(last)))),
             }
         }
+    }
+}
+
+/// What the client is told of an answer that broke off, and what that says of the endpoint. `None`: its stream ended as
+/// if it were whole.
+pub(crate) fn broken(why: Option<&StreamError>) -> (ErrorCode, &'static str, Option<Outcome>) {
+    let failed = Some(Outcome::Failed(Failure::Broken));
+    match why {
+        // The client's own limit says nothing about the engine, which may go on for a moment.
+        Some(StreamError::Deadline) => (
+            ErrorCode::DeadlineExceeded,
+            "the request's deadline passed in the middle of the answer",
+            None,
+        ),
+        Some(error) if error.is_own() => (
+            ErrorCode::WorkerReset,
+            "this gateway was overloaded in the middle of the answer",
+            None,
+        ),
+        Some(StreamError::Stalled(_)) => (
+            ErrorCode::WorkerReset,
+            "the engine stalled in the middle of its answer",
+            failed,
+        ),
+        Some(StreamError::Broken(_) | StreamError::OwnDelay(_)) | None => (
+            ErrorCode::WorkerReset,
+            "the engine broke off in the middle of its answer",
+            failed,
+        ),
     }
 }
 

@@ -34,8 +34,12 @@ pub(crate) enum Attempt {
         /// A node refused the request after one of its engines may have begun with it.
         executed: bool,
     },
-    /// The request's own limits are at fault; the endpoint is not.
-    GivenUp(Fault),
+    /// The request's own limits, or this process, are at fault; the endpoint is not.
+    GivenUp {
+        fault: Fault,
+        /// Whether the endpoint may have begun with the request.
+        sent: bool,
+    },
 }
 
 /// How long a connection to a node is kept for another request. A node's doors keep idle ones for 75 s, so that the next
@@ -106,7 +110,8 @@ fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
         }
         ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
         ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
-            return Attempt::GivenUp(fault);
+            let sent = !matches!(error, ForwardError::Local(_));
+            return Attempt::GivenUp { fault, sent };
         }
     };
     Attempt::Failed {
@@ -159,7 +164,10 @@ fn judge_refusal(headers: &HeaderMap, about: About<'_>) -> Attempt {
         ),
         // The request's own fault, on every node.
         Some(code @ (ErrorCode::InvalidRequest | ErrorCode::PayloadTooLarge | ErrorCode::RequestTimeout)) => {
-            Attempt::GivenUp(Fault::new(code, "the node does not take this request"))
+            Attempt::GivenUp {
+                fault: Fault::new(code, "the node does not take this request"),
+                sent: false,
+            }
         }
         Some(ErrorCode::LoopDetected) => {
             tell!(

@@ -243,7 +243,8 @@ impl Gateway {
                 .endpoint()
                 .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
             let tried = self.attempt(&lease, &mut outbound, &journey, record).await;
-            journey.was_resent = outbound.resend.was_used();
+            let was_resent = outbound.resend.was_used() && !journey.was_resent;
+            journey.was_resent |= was_resent;
             let (outcome, fault, executed) = match tried {
                 Attempt::Answer { response, outcome } => {
                     match self
@@ -251,7 +252,11 @@ impl Gateway {
                         .await
                     {
                         Ok(response) => return Ok(response),
-                        Err(fault) => (Outcome::Failed(Failure::Broken), fault, true),
+                        Err(Broken { fault, outcome: None }) => return Err(journey.ends_with(fault)),
+                        Err(Broken {
+                            fault,
+                            outcome: Some(outcome),
+                        }) => (outcome, fault, true),
                     }
                 }
                 Attempt::Failed {
@@ -261,13 +266,15 @@ impl Gateway {
                 } => {
                     lease.ended(outcome);
                     drop(lease);
-                    (
-                        outcome,
-                        fault,
-                        executed || outcome == Outcome::Failed(Failure::Broken),
-                    )
+                    let executed = executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
+                    (outcome, fault, executed)
                 }
-                Attempt::GivenUp(fault) => return Err(journey.ends_with(fault)),
+                Attempt::GivenUp { fault, sent } => {
+                    if !sent {
+                        lease.not_sent();
+                    }
+                    return Err(journey.ends_with(fault));
+                }
             };
             if executed {
                 // It may have been executed: from now on each sending is a try, and counted as one.
@@ -350,7 +357,10 @@ impl Gateway {
         record: &Record,
     ) -> Attempt {
         let Some(endpoint) = lease.endpoint() else {
-            return Attempt::GivenUp(Fault::new(ErrorCode::Internal, "a slot without an endpoint"));
+            return Attempt::GivenUp {
+                fault: Fault::new(ErrorCode::Internal, "a slot without an endpoint"),
+                sent: false,
+            };
         };
         let own = &mut outbound.own;
         // Those of an earlier try.
@@ -417,7 +427,7 @@ impl Gateway {
         lease: Lease,
         record: &mut Record,
         journey: &Journey,
-    ) -> Result<Response<GatewayBody>, Fault> {
+    ) -> Result<Response<GatewayBody>, Broken> {
         let (mut parts, mut body) = response.into_parts();
         match outcome {
             Some(outcome) => lease.ended(outcome),
@@ -446,17 +456,17 @@ impl Gateway {
             match whole(&mut body).instrument(stream_span()).await {
                 Ok(whole) => whole,
                 Err(error) => {
-                    lease.ended(Outcome::Failed(Failure::Broken));
+                    let broken = Broken::by(&error);
+                    if let Some(outcome) = broken.outcome {
+                        lease.ended(outcome);
+                    }
                     tell!(
                         info,
                         record.about(),
                         error = &error as &dyn std::error::Error,
                         "an answer broke off before it was passed on"
                     );
-                    return Err(Fault::new(
-                        ErrorCode::WorkerReset,
-                        "the engine broke off in the middle of its answer",
-                    ));
+                    return Err(broken);
                 }
             }
         } else {
@@ -480,6 +490,23 @@ impl Gateway {
             })
         };
         Ok(Response::from_parts(parts, body))
+    }
+}
+
+/// An answer that broke off before any of it was passed on.
+struct Broken {
+    fault: Fault,
+    /// What that says of the endpoint; `None` when it says nothing, and the request ends.
+    outcome: Option<Outcome>,
+}
+
+impl Broken {
+    fn by(error: &StreamError) -> Self {
+        let (code, message, outcome) = crate::answer::broken(Some(error));
+        Self {
+            fault: Fault::new(code, message),
+            outcome,
+        }
     }
 }
 

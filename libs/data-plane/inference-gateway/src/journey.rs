@@ -131,10 +131,11 @@ impl Journey {
             return false;
         }
         match outcome {
-            // Nothing was spent upstream: going elsewhere is free, and the quarantine keeps it from coming back.
+            // Nothing was spent upstream, unless a first sending met a connection that was closed: going elsewhere is free,
+            // and the quarantine keeps it from coming back.
             Outcome::Failed(Failure::Unreachable) => {
                 self.unreachable = self.unreachable.saturating_add(1);
-                self.unreachable < MAX_UNREACHABLE
+                self.unreachable < MAX_UNREACHABLE && (!executed || self.may_execute_again(spend))
             }
             // The slot was not free after all. The request waits again, at its old place, for what is left of its
             // time. The time at the busy endpoint counts too: there it waited in a queue that nobody here sees.

@@ -253,6 +253,7 @@ async fn look((url, ward): (HttpUrl, Arc<Ward>)) -> (Arc<Ward>, Found) {
         Ok(_) => Found::Over,
         // Nobody listens: the process is gone. Anything else may be a bad moment.
         Err(GetError::Forward(ForwardError::Connect { .. })) => Found::Over,
+        Err(error) if error.is_own() => Found::NotAsked,
         Err(_) => Found::Unanswered,
     };
     (ward, found)

@@ -1,10 +1,13 @@
 //! GPUs that a file describes, for machines without any.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io::Read as _, path::PathBuf};
 
 use serde::Deserialize;
 
 use crate::{GpuError, GpuReading, GpuSource, problem::ErrorText};
+
+/// The most of the file that is read, in bytes: some hundred for each GPU.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The twin of the other sources: a JSON file that is read anew each time.
 ///
@@ -49,7 +52,11 @@ impl FileSource {
 
 impl GpuSource for FileSource {
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
-        fs::read_to_string(&self.path)
+        let mut text = String::new();
+        // A longer one is cut, and then wrong; a device has no end.
+        let read =
+            fs::File::open(&self.path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
+        read.map(|_| text)
             .map_err(|error| ErrorText::of(&error))
             .and_then(|text| Self::parse(&text))
             .map_err(|source| GpuError::File {

@@ -29,18 +29,21 @@ pub fn openapi() -> OpenApi {
 const ENGINES: &str = "engines";
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(
-    control::all_gpus,
-    control::pools,
-    control::pool,
-    control::drain,
-    control::undrain,
-    control::drain_replica,
-    control::undrain_replica,
-    control::restart,
-    control::reload,
-    to_an_engine,
-))]
+#[openapi(
+    paths(
+        control::all_gpus,
+        control::pools,
+        control::pool,
+        control::drain,
+        control::undrain,
+        control::drain_replica,
+        control::undrain_replica,
+        control::restart,
+        control::reload,
+        to_an_engine,
+    ),
+    components(schemas(pool_registry_types::schema::PathSegment))
+)]
 struct Node;
 
 /// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its parts.

@@ -5,7 +5,7 @@
 //! a zone that he controls lead here, but neither `localhost`, nor an address, nor this machine's own name.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, UdpSocket},
     str::FromStr,
     sync::Arc,
@@ -169,9 +169,12 @@ fn is_localhost(name: &str) -> bool {
 }
 
 /// Whether `address` is of this machine: then it can be bound. The kernel is asked only about an address that is
-/// not loopback, and nothing is sent.
+/// not loopback, and nothing is sent. When it cannot say (no descriptor is left, or an address needs a scope), the address
+/// is let through: a page cannot make one lead elsewhere, as it can a name.
 fn is_here(address: IpAddr) -> bool {
-    address.is_loopback() || !address.is_multicast() && UdpSocket::bind((address, 0)).is_ok()
+    let is_elsewhere = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+    let bound = || UdpSocket::bind((address, 0));
+    address.is_loopback() || !address.is_multicast() && !bound().is_err_and(|error| is_elsewhere(&error))
 }
 
 fn echo(text: &str) -> String {

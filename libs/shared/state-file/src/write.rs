@@ -7,14 +7,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::read::MAX_BYTES;
+
 /// Replaces the content of `path`.
 ///
 /// The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed; then the directory
 /// is flushed, without which the new name can be lost. Only one writer may write a path at a time.
 ///
 /// # Errors
-/// What the system said. The old content is still there, unless only the directory could not be flushed.
+/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old content is still there, unless
+/// only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let temporary = temporary(path)?;
     let renamed = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {

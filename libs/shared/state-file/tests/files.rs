@@ -165,3 +165,18 @@ fn a_file_without_an_end_is_read_up_to_its_bound() {
     let error = state_file::read_text(&path, 4).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
+
+// spec: KEEP-20
+#[test]
+fn what_is_written_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    let bytes = vec![b' '; usize::try_from(state_file::MAX_BYTES).unwrap() + 1];
+    let length = |bytes: &[u8]| Ok::<_, String>(bytes.len());
+    let (most, _) = bytes.split_at(bytes.len() - 1);
+    state_file::write(&path, most).unwrap();
+    assert_eq!(state_file::read(&path, length).unwrap(), Some(most.len()));
+    let error = state_file::write(&path, &bytes).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    assert_eq!(state_file::read(&path, length).unwrap(), Some(most.len()));
+}

@@ -9,11 +9,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use local_limits::is_local_limit;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
     Clocks,
+    delay::own_delay,
     link::{BrokenAnswer, Link},
     pool::IdleStack,
 };
@@ -27,9 +29,24 @@ pub enum StreamError {
     /// Nothing came for too long.
     #[error("the upstream sent nothing for {} s", .0.as_secs())]
     Stalled(Duration),
+    /// Nothing came for too long, but this process noticed so late that it says nothing about the upstream.
+    #[error("this process was {} ms late itself in the middle of the answer", .0.as_millis())]
+    OwnDelay(Duration),
     /// The caller's deadline passed.
     #[error("the request's deadline passed in the middle of the answer")]
     Deadline,
+}
+
+impl StreamError {
+    /// Whether this process itself is the reason, so that the failure says nothing about the upstream.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::OwnDelay(_) => true,
+            Self::Broken(BrokenAnswer::Io(error)) => is_local_limit(error),
+            Self::Broken(_) | Self::Stalled(_) | Self::Deadline => false,
+        }
+    }
 }
 
 /// A response body that polls its own upstream connection.
@@ -140,10 +157,13 @@ impl Body for ProxyBody {
                     ready!(link.poll_until(limit, cx));
                 }
                 this.link = None;
-                Poll::Ready(Some(Err(if limit == stalled {
-                    StreamError::Stalled(this.clocks.between_frames)
-                } else {
+                let allowed = this.clocks.between_frames;
+                Poll::Ready(Some(Err(if limit != stalled {
                     StreamError::Deadline
+                } else if let Some(late) = own_delay(stalled, allowed, Instant::now()) {
+                    StreamError::OwnDelay(late)
+                } else {
+                    StreamError::Stalled(allowed)
                 })))
             }
         }

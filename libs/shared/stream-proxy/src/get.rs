@@ -9,12 +9,11 @@ use http::{
     uri::PathAndQuery,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use local_limits::is_local_limit;
 use pool_registry_types::HttpUrl;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::{BrokenAnswer, Clocks, ForwardError, Outbound, StreamError, StreamProxy, delay::own_delay};
+use crate::{Clocks, ForwardError, Outbound, StreamError, StreamProxy, delay::own_delay};
 
 /// Why a probe got no answer.
 #[derive(Debug, Error)]
@@ -39,8 +38,8 @@ impl GetError {
     pub fn is_own(&self) -> bool {
         match self {
             Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. }) | Self::OwnDelay(_) => true,
-            Self::Broken(StreamError::Broken(BrokenAnswer::Io(error))) => is_local_limit(error),
-            Self::Forward(_) | Self::Broken(_) | Self::TooLarge(_) => false,
+            Self::Broken(error) => error.is_own(),
+            Self::Forward(_) | Self::TooLarge(_) => false,
         }
     }
 

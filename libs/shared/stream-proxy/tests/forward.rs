@@ -382,6 +382,7 @@ async fn a_stream_that_stalls() {
         match next(&mut body).await.unwrap_err() {
             StreamError::Stalled(limit) => assert_eq!((limit, has_deadline), (LIMIT, false)),
             StreamError::Deadline => assert!(has_deadline),
+            StreamError::OwnDelay(late) => panic!("{late:?} late"),
             StreamError::Broken(error) => panic!("{error}"),
         }
         tokio::time::resume();

@@ -231,7 +231,7 @@ impl History {
             Step::Answered(index) if !self.held.is_empty() => {
                 let (_, grant) = &self.held[index.index(self.held.len())];
                 self.probes
-                    .retain(|_, (ticket, _)| *ticket != grant.ticket || !grant.is_probe);
+                    .retain(|_, (ticket, _)| *ticket != grant.ticket || grant.probe.is_none());
                 self.core.answered(grant, None, now);
             }
             Step::Release(index, ending) => {
@@ -298,7 +298,7 @@ impl History {
         prop_assert!(!self.over.contains(&asked.ticket), "two outcomes of {asked:?}");
         let place = life(&grant);
         prop_assert!(!asked.tried.contains(&place), "sent where it has failed");
-        if grant.is_probe {
+        if grant.probe.is_some() {
             let window_is_over = |(_, since): &(Ticket, Duration)| self.now >= *since + S;
             let before = self.probes.get(&place);
             prop_assert!(before.is_none_or(window_is_over), "two probes at a time");
@@ -314,7 +314,7 @@ impl History {
     /// A request is over as far as its client is concerned.
     fn ended(&mut self, mut asked: Asked, grant: &Grant, ending: Ending) -> Result<(), TestCaseError> {
         self.probes
-            .retain(|_, (ticket, _)| *ticket != grant.ticket || !grant.is_probe);
+            .retain(|_, (ticket, _)| *ticket != grant.ticket || grant.probe.is_none());
         if matches!(ending, Ending::Failed(_)) {
             asked.tried.push(life(grant));
             self.failed.push(asked);

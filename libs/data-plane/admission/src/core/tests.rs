@@ -701,7 +701,7 @@ fn an_abandoned_probe_makes_room_for_the_next_before_its_slot_comes_back() {
     core.abandon(&probe, Ending::Untold, 2 * S, 0.0);
     let next = core.granted();
     assert_eq!(waiters(&next), [1]);
-    assert!(next[0].1.is_probe);
+    assert!(next[0].1.probe.is_some());
     assert_eq!(
         core.snapshot(2 * S).endpoints[0].in_flight,
         2,

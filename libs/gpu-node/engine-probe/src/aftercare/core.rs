@@ -43,6 +43,8 @@ pub(super) enum Found {
     Over,
     /// It did not answer in time.
     Unanswered,
+    /// This process could not ask, or was late itself.
+    NotAsked,
 }
 
 /// A request that somebody waits for.
@@ -191,6 +193,7 @@ impl<S> Engine<S> {
                 self.unanswered += 1;
                 Vec::new()
             }
+            Found::NotAsked => Vec::new(),
             Found::Busy(tasks) => {
                 self.unanswered = 0;
                 self.saw(tasks)

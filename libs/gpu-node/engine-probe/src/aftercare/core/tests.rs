@@ -119,6 +119,11 @@ fn silence_is_waited_out_for_a_while_and_an_end_is_an_end() {
     engine.given_up(visits[0], 0, ms(1000));
     for _ in 1..LOOKS_WITHOUT_ANSWER {
         assert_eq!(look(&mut engine, Found::Unanswered).1, NOBODY);
+        assert_eq!(
+            look(&mut engine, Found::NotAsked).1,
+            NOBODY,
+            "that says nothing of the engine"
+        );
     }
     assert_eq!(look(&mut engine, Found::Unanswered).1, [0]);
     engine.given_up(visits[1], 1, ms(90_000));
