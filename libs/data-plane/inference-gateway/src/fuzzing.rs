@@ -23,7 +23,7 @@ pub fn peek(body: &[u8]) -> Result<Fields<'_>, String> {
     peek::peek(body).map(fields).map_err(|error| error.to_string())
 }
 
-/// The quick look of [`peek`]; `None` when it leaves the body to [`parse`].
+/// The quick look of `peek`; `None` when it leaves the body to `parse`.
 #[must_use]
 pub fn scan(body: &str) -> Option<Fields<'_>> {
     scan::scan(body).map(fields)

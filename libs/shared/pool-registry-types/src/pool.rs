@@ -62,12 +62,12 @@ fn is_model_name(name: &str) -> bool {
 pub fn usable_models(mut names: Vec<String>) -> (Vec<String>, usize) {
     let told = names.len();
     names.retain(|name| is_model_name(name));
-    let impossible = told - names.len();
+    let impossible = told.saturating_sub(names.len());
     names.sort_unstable();
     names.dedup();
     let beyond = names.len().saturating_sub(MAX_MODELS);
     names.truncate(MAX_MODELS);
-    (names, impossible + beyond)
+    (names, impossible.saturating_add(beyond))
 }
 
 pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Result<(), Invalid> {
