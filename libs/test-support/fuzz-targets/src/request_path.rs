@@ -2,13 +2,14 @@
 //!
 //! Input: the path of a request, as it stands in the request line.
 //!
-//! * No path that an engine may take for one of its routes of administration goes to an engine, however it is disguised:
-//!   by percent-encoding, case, dots, slashes.
-//! * No path goes to an engine that leads out of what is offered to clients.
+//! * No path that an engine may take for one of its routes of administration goes to an engine, from the gateway or from a
+//!   node, however it is disguised: by percent-encoding, case, dots, slashes.
+//! * No path goes from the gateway to an engine that leads out of what is offered to clients.
 
 use http::uri::PathAndQuery;
 use inference_gateway::fuzzing::is_forwarded;
 use percent_encoding::{percent_decode, percent_decode_str};
+use pool_registry_types::engine_path::{EnginePath, classify};
 
 /// Ends of the routes by which engines are administered. The second time that they are written down: a route that is lost
 /// there is found here.
@@ -26,7 +27,8 @@ pub fn request_path(input: &[u8]) {
     let Ok(target) = PathAndQuery::try_from(input) else {
         return;
     };
-    if !is_forwarded(target.path()) {
+    let is_offered = is_forwarded(target.path());
+    if !is_offered && classify(target.path()) != Ok(EnginePath::Inference) {
         return;
     }
     let once: Vec<u8> = percent_decode_str(target.path()).collect();
@@ -44,7 +46,7 @@ pub fn request_path(input: &[u8]) {
         target.path()
     );
     assert!(
-        meant.starts_with("/v1/") || meant == "/v1" || BESIDE.contains(&meant.as_str()),
+        !is_offered || meant.starts_with("/v1/") || meant == "/v1" || BESIDE.contains(&meant.as_str()),
         "{} leads out to {meant}",
         target.path()
     );
