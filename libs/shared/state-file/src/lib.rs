@@ -1,6 +1,6 @@
 //! Small state files that survive a power failure, and what to do with one that is damaged.
 //!
-//! Every state file of the daemons is written by [`write`] and read by [`recover`] or [`read`]. Files that people write
+//! Every state file of the daemons is written by [`write()`] and read by [`recover`] or [`read`]. Files that people write
 //! are read by [`read_text`].
 
 mod read;
