@@ -279,6 +279,22 @@ async fn an_error_that_was_read_to_its_end_needs_no_care() {
     .await;
 }
 
+// spec: PATH-41
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_never_sent_needs_no_care_and_shows_nothing() {
+    with_slots(1, async |admission, _tables| {
+        let (abandoned, in_care) = tokio::sync::mpsc::unbounded_channel();
+        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
+        for _ in 0..9 {
+            let lease = admission.acquire(ask(), None).await.unwrap();
+            lease.not_sent();
+        }
+        assert!(in_care.is_empty());
+        assert!(admission.snapshot().endpoints[0].quarantine.is_none());
+    })
+    .await;
+}
+
 // spec: ADM-15
 #[tokio::test(start_paused = true)]
 async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run() {

@@ -185,3 +185,37 @@ impl Body for GatewayBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, time::Duration};
+
+    use stream_proxy::BrokenAnswer;
+
+    use super::*;
+
+    // spec: PATH-41, PATH-42
+    #[test]
+    fn only_what_the_upstream_did_is_held_against_it() {
+        let io = |code| StreamError::Broken(BrokenAnswer::Io(io::Error::from_raw_os_error(code)));
+        let (no_buffers, reset) = (io(105), io(104));
+        let second = Duration::from_secs(1);
+        for (error, code, blames) in [
+            (Some(StreamError::Deadline), ErrorCode::DeadlineExceeded, false),
+            (Some(StreamError::OwnDelay(second)), ErrorCode::WorkerReset, false),
+            (Some(no_buffers), ErrorCode::WorkerReset, false),
+            (Some(reset), ErrorCode::WorkerReset, true),
+            (Some(StreamError::Stalled(second)), ErrorCode::WorkerReset, true),
+            (
+                Some(StreamError::Broken(BrokenAnswer::Closed)),
+                ErrorCode::WorkerReset,
+                true,
+            ),
+            (None, ErrorCode::WorkerReset, true),
+        ] {
+            let (told, _, outcome) = broken(error.as_ref());
+            let expected = blames.then_some(Outcome::Failed(Failure::Broken));
+            assert_eq!((told, outcome), (code, expected), "{error:?}");
+        }
+    }
+}

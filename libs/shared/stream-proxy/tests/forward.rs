@@ -394,6 +394,33 @@ async fn a_stream_that_stalls() {
     }
 }
 
+// spec: PATH-42
+#[tokio::test]
+async fn a_process_that_was_stopped_in_the_middle_of_an_answer_blames_nobody() {
+    let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
+    for (stopped, is_own) in [(3 * LIMIT, true), (LIMIT, false)] {
+        let clocks = Clocks {
+            between_frames: LIMIT,
+            ..Clocks::default()
+        };
+        let (answer, _open) = exchange(&proxy, &upstream, clocks, async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+                .await
+                .unwrap();
+            stream
+        })
+        .await;
+        let mut body = answer.unwrap().into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "a1");
+        tokio::time::pause();
+        let (error, ()) = tokio::join!(biased; next(&mut body), tokio::time::advance(stopped));
+        let error = error.unwrap_err();
+        assert_eq!(error.is_own(), is_own, "{error:?}");
+        tokio::time::resume();
+    }
+}
+
 #[tokio::test]
 async fn many_at_once_each_get_their_own_answer() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
