@@ -1,6 +1,7 @@
 //! Tries to reach every node about once a second, and tells the registry.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use local_limits::{Episode, Turn};
 use service_runtime::Shutdown;
 use tokio::time::{Instant, sleep_until};
 
@@ -28,7 +29,7 @@ impl Prober {
         let mut schedule = Schedule::new(&self.config);
         schedule.sync(&nodes.borrow_and_update().clone().nodes, Instant::now());
         let mut running = FuturesUnordered::new();
-        let mut is_limited = false;
+        let mut limit = Episode::default();
         loop {
             let due = schedule.take_due(Instant::now());
             running.extend(due.into_iter().map(|job| self.ask(job)));
@@ -44,7 +45,7 @@ impl Prober {
                     schedule.sync(&snapshot.nodes, Instant::now());
                 }
                 Some((job, found)) = running.next() => {
-                    log_limit(&mut is_limited, found == Found::NotAsked);
+                    log_limit(limit.note(found == Found::NotAsked, Instant::now().into_std()));
                     let drift = fastrand::f64().mul_add(2.0, -1.0);
                     schedule.finished(&job, found, Instant::now(), drift);
                 }
@@ -75,14 +76,13 @@ impl Prober {
 }
 
 /// Says once that this process cannot probe, and once that it can again.
-fn log_limit(is_limited: &mut bool, not_asked: bool) {
-    match (*is_limited, not_asked) {
-        (false, true) => tracing::warn!(
+fn log_limit(turn: Option<Turn>) {
+    match turn {
+        Some(Turn::Began) => tracing::warn!(
             "Nodes cannot be probed, and stay as they are, because this process is at a limit of its own: raise the limit \
              of open files (ulimit -n), or give it more processor time"
         ),
-        (true, false) => tracing::info!("Nodes are probed again"),
-        _ => {}
+        Some(Turn::Ended) => tracing::info!("Nodes are probed again"),
+        None => {}
     }
-    *is_limited = not_asked;
 }

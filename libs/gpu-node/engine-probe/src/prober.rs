@@ -1,6 +1,7 @@
 //! The task that probes every replica of a registry.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use local_limits::{Episode, Turn};
 use pool_registry::{PoolRegistry, ProbeOutcome, ReplicaTarget};
 use service_runtime::Shutdown;
 use tokio::time::{self, Instant};
@@ -43,7 +44,7 @@ impl Prober {
         let mut schedule = Schedule::new(self.timing);
         schedule.sync(&self.registry.replicas(), Instant::now());
         let mut running = FuturesUnordered::new();
-        let mut is_limited = false;
+        let mut limit = Episode::default();
         loop {
             let room = MAX_CONCURRENT.saturating_sub(running.len());
             running.extend(
@@ -59,7 +60,8 @@ impl Prober {
                 // This never ends with an error: the registry that tells of changes is ours.
                 _ = changes.changed() => schedule.sync(&self.registry.replicas(), Instant::now()),
                 Some((target, outcome)) = running.next() => {
-                    log_limit(&mut is_limited, outcome.as_ref().err());
+                    let not_asked = outcome.as_ref().err();
+                    log_limit(limit.note(not_asked.is_some(), Instant::now().into_std()), not_asked);
                     self.take_in(&mut schedule, &target, outcome);
                 }
                 () = time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -97,15 +99,14 @@ impl Prober {
 }
 
 /// Says once that this process cannot probe, and once that it can again.
-fn log_limit(is_limited: &mut bool, not_asked: Option<&NotAsked>) {
-    match not_asked {
-        Some(error) if !*is_limited => warn!(
-            %error,
+fn log_limit(turn: Option<Turn>, error: Option<&NotAsked>) {
+    match turn {
+        Some(Turn::Began) => warn!(
+            error = error.map(tracing::field::display),
             "Engines cannot be probed, and stay as they are, because this process is at a limit of its own: raise the \
              limit of open files (ulimit -n), or give it more processor time"
         ),
-        None if *is_limited => info!("Engines are probed again"),
-        _ => {}
+        Some(Turn::Ended) => info!("Engines are probed again"),
+        None => {}
     }
-    *is_limited = not_asked.is_some();
 }

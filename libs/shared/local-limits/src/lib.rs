@@ -1,8 +1,12 @@
 //! Tells a limit of this process from a failure of a peer.
 
+mod episode;
+
 use std::{error::Error, fs::File, io};
 
 use rustix::io::Errno;
+
+pub use episode::{Episode, Turn};
 
 /// What the system answers when this process or this machine has run out of something that a connection, a file or a
 /// process needs. None of them says anything about the other side.
