@@ -19,6 +19,13 @@ pub const MODEL: HeaderName = HeaderName::from_static("x-llorch-model");
 /// On a request to a node: a gateway has sent it. It ends at the node. A gateway that receives it stands where a node
 /// should, and refuses the request instead of sending it on in a circle.
 pub const VIA: HeaderName = HeaderName::from_static("x-llorch-via");
+/// On a request to a node: the replica that the gateway has chosen. The node uses another one of the pool when that one is
+/// gone, full or draining, and says which one it was with [`REPLICA`]. It ends at the node; a client's is removed.
+pub const REPLICA_HINT: HeaderName = HeaderName::from_static("x-llorch-replica-hint");
+/// On a node's answer: the free slots just now of the replica that it names.
+pub const REPLICA_SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-replica-slots-free");
+/// On a node's answer: the slots of the replica that it names.
+pub const REPLICA_SLOTS_TOTAL: HeaderName = HeaderName::from_static("x-llorch-replica-slots-total");
 /// On a node's answer: its pool's free slots just now.
 pub const SLOTS_FREE: HeaderName = HeaderName::from_static("x-llorch-slots-free");
 /// On a node's answer: its pool's slots.
