@@ -1,4 +1,4 @@
-//! What the gateway costs: side by side with others, on the same engines, in the same minutes.
+//! What the gateway and the registry cost: the gateway side by side with others, on the same engines, in the same minutes.
 //!
 //! Everything runs on this machine, so that numbers of two machines, or of two days, say nothing; the ratios of
 //! one run do. Each round starts every contender anew and takes them in another order, and in a scenario they follow each
@@ -11,6 +11,7 @@ mod measurement;
 mod peers;
 mod processes;
 mod profile;
+pub(crate) mod registry;
 mod scenario;
 mod table;
 

@@ -49,6 +49,11 @@ pub(super) fn peak_memory(pids: &[u32]) -> PeakMemory {
     })
 }
 
+/// The memory that a process has in RAM (`VmRSS`), in bytes.
+pub(super) fn memory(pid: u32) -> Option<u64> {
+    bytes_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+}
+
 fn all_pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -79,7 +84,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
 }
 
 fn peak_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    bytes_in(status, "VmHWM:")
+}
+
+fn bytes_in(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }

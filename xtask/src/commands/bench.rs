@@ -1,16 +1,19 @@
 //! `cargo xtask bench`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     arguments::Arguments,
-    bench::{self, Options},
+    bench::{self, Options, registry},
     workspace::cargo,
 };
 
 pub(super) const USAGE: &str = "\
 cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES] [--scenarios NAMES]
                           [--no-install] [--profile] [--baseline DIR]
+cargo xtask bench registry [--quick] [--fleets NUMBERS] [--rounds N] [--seconds S] [--stay SECONDS]
 cargo xtask bench placement [FILTER]
 
 gateway: this project in HOME and in CLOUD beside nginx, haproxy, sglang-router, vllm-router and no gateway at
@@ -30,18 +33,30 @@ Takes about eight minutes; leave the machine alone meanwhile.
   --baseline DIR     measures the daemons in DIR, an earlier release build, in the same rounds, and compares
   $LLORCH_BIN_DIR    names a directory with daemons to measure, instead of building them
 
+registry: registrations and heartbeats per second with fleets of simulated nodes, memory per node, and the time from
+a restart until all of them can be used. Prints a report in Markdown and keeps it in target/bench/registry.md.
+
+  --quick            fleets of 10 and 100 nodes for a second each
+  --fleets NUMBERS   sizes by commas (10,1000,10000,100000)
+  --rounds N         how often each rate is measured (3)
+  --seconds S        how long each is measured (2.5)
+  --stay SECONDS     how long a large fleet has to stay online at the pace that the server sets (120)
+
 placement: how long one choice takes, for each strategy and number of replicas. FILTER is a part of a name.";
 
 /// Enough for a median.
 const ROUNDS: usize = 3;
 /// Long enough for tens of thousands of answers; the whole takes five minutes.
 const SECONDS: f64 = 2.5;
+/// Four times the timeout of a node in a small fleet.
+const STAY_SECS: u64 = 120;
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     match arguments.positional().as_deref() {
         Some("gateway") => gateway(arguments),
+        Some("registry") => registry(arguments),
         Some("placement") => placement(arguments),
-        Some(other) => bail!("{other}: neither gateway nor placement"),
+        Some(other) => bail!("{other}: neither gateway nor registry nor placement"),
         None => bail!("of what? usage: {USAGE}"),
     }
 }
@@ -66,6 +81,29 @@ fn gateway(mut arguments: Arguments) -> Result<()> {
         options.seconds
     );
     println!("{}", bench::run(options)?);
+    Ok(())
+}
+
+fn registry(mut arguments: Arguments) -> Result<()> {
+    let quick = arguments.flag("--quick");
+    let (rounds, seconds, stay) = if quick { (1, 1.0, 5) } else { (ROUNDS, SECONDS, STAY_SECS) };
+    let fleets = names(arguments.value("--fleets")?);
+    let fleets: Vec<u64> = fleets
+        .iter()
+        .map(|number| number.parse().with_context(|| format!("--fleets {number}: not a number")))
+        .collect::<Result<_>>()?;
+    let options = registry::Options {
+        fleets: if fleets.is_empty() && quick { vec![10, 100] } else { fleets },
+        rounds: arguments.value("--rounds")?.unwrap_or(rounds),
+        seconds: arguments.value("--seconds")?.unwrap_or(seconds),
+        stay: Duration::from_secs(arguments.value("--stay")?.unwrap_or(stay)),
+    };
+    arguments.finish()?;
+    ensure!(
+        options.fleets.iter().all(|nodes| *nodes > 0),
+        "--fleets 0: nothing would be measured"
+    );
+    println!("{}", registry::run(&options)?);
     Ok(())
 }
 
@@ -103,6 +141,7 @@ mod tests {
         assert!(run(&[]).contains("usage"));
         assert!(run(&["speed"]).contains("speed"));
         assert!(run(&["gateway", "--wat"]).contains("--wat"));
+        assert!(run(&["registry", "--fleets", "many"]).contains("many"));
         assert!(run(&["gateway", "--rounds", "0"]).contains("--rounds 0"));
         assert!(run(&["gateway", "--seconds", "-1"]).contains("--seconds -1"));
     }

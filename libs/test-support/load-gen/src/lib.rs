@@ -10,12 +10,14 @@
 
 mod answer;
 mod connection;
+pub mod fleet;
 mod outcome;
+pub mod paced;
 mod run;
 
 pub use answer::{Expected, Fault, Parser, Progress};
 pub use outcome::Outcome;
-pub use run::{Plan, run};
+pub use run::{Plan, Requests, run};
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

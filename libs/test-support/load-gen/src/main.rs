@@ -2,17 +2,32 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use load_gen::{Expected, Plan, run};
+use load_gen::{
+    Expected, Plan, Requests,
+    fleet::{Beat, Fleet},
+    paced::{self, Pacing},
+    run,
+};
 
 const USAGE: &str = "\
 Asks HTTP servers again and again, and tells how fast they answered, as one line of JSON.
 
-usage: load-gen --target HOST:PORT [--target HOST:PORT ...] --body JSON [--path PATH] [--connections N]
+usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--path PATH] [--get] [--connections N]
                 [--stream [--events N]] [--warm-up SECONDS] [--seconds SECONDS]
+       load-gen --target HOST:PORT --fleet N --beat register|unchanged|load|readiness [--address URL]
+                [--first-number N] [--count N] [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
+       load-gen --target HOST:PORT --fleet N --paced [--first-number N] [--connections N] [--seconds SECONDS]
 
   --target HOST:PORT  where to; connections are dealt out in turn
   --body JSON         what is sent by POST
   --path PATH         to this path (/v1/chat/completions)
+  --get               asks for the path by GET, without a body
+  --fleet N           asks what N simulated nodes would, in turn
+  --beat WHAT         they register, or send heartbeats that repeat the one before, change the load, or the readiness
+  --address URL       where registrations say that the nodes listen
+  --first-number N    the number of the first heartbeat; later runs need larger ones (1)
+  --paced             the nodes send heartbeats when the server says
+  --count N           ends after so many messages
   --connections N     connections, each with one request at a time (32)
   --stream            answers are event streams that end with [DONE]
   --events N          a stream has so many events, [DONE] included (any number)
@@ -34,7 +49,10 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    let told = run(&plan).and_then(|outcome| Ok(serde_json::to_string(&outcome)?));
+    let told = match &plan {
+        Work::Load(plan) => run(plan).and_then(|outcome| Ok(serde_json::to_string(&outcome)?)),
+        Work::Paced(pacing) => paced::run(pacing).and_then(|tally| Ok(serde_json::to_string(&tally)?)),
+    };
     match told {
         Ok(line) => {
             println!("{line}");
@@ -47,29 +65,51 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(arguments: &[String]) -> Result<Plan, String> {
+/// What the arguments ask for.
+#[derive(Debug)]
+enum Work {
+    Load(Plan),
+    Paced(Pacing),
+}
+
+fn parse(arguments: &[String]) -> Result<Work, String> {
     let mut plan = Plan {
         targets: Vec::new(),
         connections: 32,
-        path: "/v1/chat/completions".to_owned(),
-        body: String::new(),
+        requests: Requests::Get { path: String::new() },
         expected: Expected::Whole,
         warm_up: Duration::from_millis(500),
         measure: Duration::from_secs(3),
     };
-    let (mut stream, mut events) = (false, None);
+    let (mut stream, mut events, mut get, mut is_paced) = (false, None, false, false);
+    let (mut path, mut body) = ("/v1/chat/completions".to_owned(), String::new());
+    let (mut nodes, mut beat, mut address) = (None, None, None);
+    let (mut first_number, mut count) = (1, None);
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         if name == "--stream" {
             stream = true;
             continue;
         }
+        if name == "--paced" {
+            is_paced = true;
+            continue;
+        }
+        if name == "--get" {
+            get = true;
+            continue;
+        }
         let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
         let bad = |what: &str| format!("{name} {value}: not {what}");
         match name.as_str() {
             "--target" => plan.targets.push(value.parse().map_err(|_| bad("an address"))?),
-            "--body" => plan.body.clone_from(value),
-            "--path" => plan.path.clone_from(value),
+            "--body" => body.clone_from(value),
+            "--path" => path.clone_from(value),
+            "--fleet" => nodes = Some(value.parse().map_err(|_| bad("a number"))?),
+            "--beat" => beat = Some(value.parse::<Beat>().map_err(|()| bad("a message of a node"))?),
+            "--address" => address = Some(value.clone()),
+            "--first-number" => first_number = value.parse().map_err(|_| bad("a number"))?,
+            "--count" => count = Some(value.parse().map_err(|_| bad("a number"))?),
             "--connections" => plan.connections = value.parse().map_err(|_| bad("a number"))?,
             "--events" => events = Some(value.parse().map_err(|_| bad("a number"))?),
             "--warm-up" => plan.warm_up = seconds(value).ok_or_else(|| bad("a number of seconds"))?,
@@ -77,13 +117,33 @@ fn parse(arguments: &[String]) -> Result<Plan, String> {
             _ => return Err(format!("{name}: unknown option")),
         }
     }
-    if plan.targets.is_empty() {
+    let Some(&target) = plan.targets.first() else {
         return Err("--target is missing".to_owned());
+    };
+    if is_paced {
+        return Ok(Work::Paced(Pacing {
+            target,
+            nodes: nodes.ok_or("--paced needs --fleet")?,
+            connections: plan.connections as u64,
+            first_number,
+            time: plan.measure,
+        }));
     }
+    plan.requests = match (nodes, beat) {
+        (Some(nodes), Some(beat)) => {
+            let mut fleet = Fleet::new(nodes, beat);
+            (fleet.first_number, fleet.count) = (first_number, count);
+            fleet.address = address.unwrap_or(fleet.address);
+            Requests::Fleet(fleet)
+        }
+        (None, None) if get => Requests::Get { path },
+        (None, None) => Requests::Post { path, body },
+        _ => return Err("--fleet and --beat belong together".to_owned()),
+    };
     if stream {
         plan.expected = Expected::Stream { events };
     }
-    Ok(plan)
+    Ok(Work::Load(plan))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -94,14 +154,16 @@ fn seconds(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Plan, String> {
+    fn parsed(line: &str) -> Result<Work, String> {
         parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_become_a_plan() {
-        let plan =
-            parsed("--target 127.0.0.1:1 --target 127.0.0.1:2 --stream --events 5 --seconds 0.5").unwrap();
+        let line = "--target 127.0.0.1:1 --target 127.0.0.1:2 --stream --events 5 --seconds 0.5";
+        let Ok(Work::Load(plan)) = parsed(line) else {
+            panic!("{line}");
+        };
         assert_eq!((plan.targets.len(), plan.connections), (2, 32));
         assert_eq!(plan.expected, Expected::Stream { events: Some(5) });
         assert_eq!(plan.measure, Duration::from_millis(500));
@@ -115,6 +177,9 @@ mod tests {
             ("--seconds -1", "-1"),
             ("--colour red", "--colour"),
             ("--body", "--body"),
+            ("--target 127.0.0.1:1 --paced", "--fleet"),
+            ("--target 127.0.0.1:1 --fleet 3", "--beat"),
+            ("--target 127.0.0.1:1 --fleet 3 --beat drum", "drum"),
         ] {
             assert!(parsed(line).unwrap_err().contains(named), "{line}");
         }

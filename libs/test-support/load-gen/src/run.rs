@@ -18,6 +18,7 @@ use rustix::{
 use crate::{
     answer::{Expected, Fault, Parser},
     connection::{Arrival, Connection},
+    fleet::Fleet,
     outcome::{Counters, Outcome},
 };
 
@@ -37,10 +38,8 @@ pub struct Plan {
     pub targets: Vec<SocketAddr>,
     /// How many connections, each with one request at a time.
     pub connections: usize,
-    /// The path that is asked by POST.
-    pub path: String,
-    /// The JSON to send.
-    pub body: String,
+    /// What is asked.
+    pub requests: Requests,
     /// What a whole answer looks like.
     pub expected: Expected,
     /// Time before the clock runs.
@@ -49,15 +48,41 @@ pub struct Plan {
     pub measure: Duration,
 }
 
-impl Plan {
-    fn request(&self) -> Vec<u8> {
-        let Self { path, body, .. } = self;
-        format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes()
+/// What is asked.
+#[derive(Debug, Clone)]
+pub enum Requests {
+    /// The same JSON to the same path, by POST.
+    Post {
+        /// The path.
+        path: String,
+        /// The JSON.
+        body: String,
+    },
+    /// A path, by GET.
+    Get {
+        /// The path.
+        path: String,
+    },
+    /// The messages of simulated nodes, each once.
+    Fleet(Fleet),
+}
+
+impl Requests {
+    /// Writes the next request to `request`; false when there are no more.
+    fn next(&mut self, request: &mut Vec<u8>) -> bool {
+        let text = match self {
+            Self::Fleet(fleet) => return fleet.next(request),
+            // The same each time.
+            Self::Post { .. } | Self::Get { .. } if !request.is_empty() => return true,
+            Self::Post { path, body } => format!(
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            ),
+            Self::Get { path } => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+        };
+        *request = text.into_bytes();
+        true
     }
 }
 
@@ -75,7 +100,11 @@ pub fn run(plan: &Plan) -> io::Result<Outcome> {
 struct Generator {
     poll: OwnedFd,
     connections: Vec<Connection>,
+    requests: Requests,
+    /// The one that was sent last.
     request: Vec<u8>,
+    /// All requests have been sent.
+    is_exhausted: bool,
     counters: Counters,
     phase: Phase,
     /// Connections whose answer has not ended.
@@ -95,7 +124,9 @@ impl Generator {
         let mut generator = Self {
             poll: epoll::create(CreateFlags::CLOEXEC)?,
             connections: Vec::with_capacity(plan.connections),
-            request: plan.request(),
+            requests: plan.requests.clone(),
+            request: Vec::new(),
+            is_exhausted: false,
             counters: Counters::default(),
             phase: Phase::WarmUp,
             busy: 0,
@@ -149,7 +180,10 @@ impl Generator {
                     Phase::Drain => break,
                 }
             }
-            if self.phase == Phase::Drain && self.busy == 0 {
+            if self.busy == 0 && (self.phase == Phase::Drain || self.is_exhausted) {
+                if self.phase != Phase::Drain {
+                    measured = time - window_begin;
+                }
                 break;
             }
             self.wait(&mut ready, phase_end.saturating_duration_since(time))?;
@@ -238,6 +272,10 @@ impl Generator {
     }
 
     fn ask(&mut self, index: usize) -> io::Result<()> {
+        if !self.requests.next(&mut self.request) {
+            self.is_exhausted = true;
+            return Ok(());
+        }
         if let Some(connection) = self.connections.get_mut(index) {
             connection.send(&self.request, now())?;
             self.busy += 1;

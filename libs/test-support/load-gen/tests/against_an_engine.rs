@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use fake_engine::{FakeEngine, Fault, Script};
-use load_gen::{Expected, Outcome, Plan, run};
+use load_gen::{Expected, Outcome, Plan, Requests, run};
 
 /// Role, three tokens, finish reason, `[DONE]`.
 const STREAM: Expected = Expected::Stream { events: Some(6) };
@@ -40,8 +40,10 @@ fn measure_for(measure: Duration, engines: &[&FakeEngine], expected: Expected) -
             .map(|engine| ([127, 0, 0, 1], engine.port()).into())
             .collect(),
         connections: 4,
-        path: "/v1/chat/completions".to_owned(),
-        body: format!(r#"{{"model":"tiny","messages":[],"max_tokens":3,"stream":{stream}}}"#),
+        requests: Requests::Post {
+            path: "/v1/chat/completions".to_owned(),
+            body: format!(r#"{{"model":"tiny","messages":[],"max_tokens":3,"stream":{stream}}}"#),
+        },
         expected,
         warm_up: Duration::from_millis(20),
         measure,
