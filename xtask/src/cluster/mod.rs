@@ -23,6 +23,7 @@
 mod daemon;
 mod engine;
 mod node;
+mod one_node;
 mod orchestrator;
 mod supervised;
 
@@ -42,9 +43,12 @@ pub use self::{
     daemon::Daemon,
     engine::Engine,
     node::{Node, handoff, write_handoff},
+    one_node::{OneNode, Profile},
     orchestrator::Orchestrator,
     supervised::{EngineProcess, Suspended},
 };
+
+use node::RUNTIME_DIR;
 
 /// How many lines of each log a failed test shows.
 const TAIL_LINES: usize = 40;

@@ -17,7 +17,7 @@ const ADDR: &str = "POOL_MANAGERD_ADDR";
 const ADDRESS: &str = "POOL_MANAGERD_ADDRESS";
 
 /// Where a daemon looks for handoff files, seen from its directory.
-const RUNTIME_DIR: &str = ".runtime/engines";
+pub(super) const RUNTIME_DIR: &str = ".runtime/engines";
 
 /// How often another port is tried when somebody took the one that was free a moment ago.
 const PORT_ATTEMPTS: u32 = 5;
