@@ -287,8 +287,16 @@ impl Provisioner {
 
     /// Stops every engine but those that are to be left running, and returns when they have ended, or do not end
     /// within the times their pools give them. Restarts and reloads that are under way are broken off.
+    ///
+    /// Those that run on or sleep are supervised until the shutdown, also when this is dropped before it.
     pub async fn stop_all(&self) {
         self.crew.stopping.request();
+        // An engine that nobody holds is stopped, and one that sleeps is forgotten.
+        let (held, shutdown) = (self.pools.clone(), self.crew.shutdown.clone());
+        self.crew.tasks.spawn("engines-held", async move {
+            shutdown.requested().await;
+            drop(held);
+        });
         let mut left = Vec::new();
         let limit = self.stop_limit().await;
         for (pool_id, pool) in self.pools.iter() {

@@ -90,3 +90,23 @@ async fn an_engine_that_is_to_be_left_running_is() {
     assert_eq!(node.one(Phase::Ready).await.pid, rows[0].pid);
     node.stop().await;
 }
+
+// spec: PROV-10, PROV-23
+#[tokio::test]
+async fn what_is_left_running_or_asleep_stays_so_until_the_agent_has_ended() {
+    let home = Home::new();
+    let node = home.start(&pool("on_agent_stop = \"leave\""));
+    let engine = node.one(Phase::Ready).await;
+    node.stop_slowly().await;
+    assert_eq!(home.handoffs(), ["p_r0.json"]);
+    assert!(is_there(engine.pid.unwrap()), "it was to be left running");
+
+    let home = Home::new();
+    let sleepy = pool("sleep_after_secs = 1");
+    let node = home.start(&sleepy);
+    node.one(Phase::Sleeping).await;
+    node.stop_slowly().await;
+    let node = home.start(&sleepy);
+    node.one(Phase::Sleeping).await;
+    node.stop().await;
+}

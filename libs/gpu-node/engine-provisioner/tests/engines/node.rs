@@ -149,6 +149,28 @@ impl Node {
         self.vanish().await;
     }
 
+    /// As [`stop`](Self::stop), with a while between the end of the engines and that of the agent.
+    pub(crate) async fn stop_slowly(self) {
+        let Self {
+            provisioner,
+            tasks,
+            shutdown,
+            _local: local,
+            ..
+        } = self;
+        tokio::time::timeout(DEADLINE, provisioner.stop_all())
+            .await
+            .unwrap();
+        drop(provisioner);
+        // Whoever supervises an engine gets the time to notice.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.request();
+        tasks.join(DEADLINE).await.unwrap();
+        drop(local);
+    }
+
     /// Ends the agent and leaves its engines alone, as SIGKILL would.
     pub(crate) async fn vanish(self) {
         self.shutdown.request();
