@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -124,10 +124,18 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let path = directory.join("registry.md");
     std::fs::write(&path, &report).with_context(|| format!("cannot write {}", path.display()))?;
     for figures in &all {
-        ensure!(figures.lost == 0, "{} nodes were falsely lost\n\n{report}", figures.lost);
+        ensure!(
+            figures.lost == 0,
+            "{} nodes were falsely lost\n\n{report}",
+            figures.lost
+        );
         let wrong = figures.rates().find(|rate| rate.errors > 0);
         if let Some(rate) = wrong {
-            anyhow::bail!("{} wrong answers, the first: {}\n\n{report}", rate.errors, rate.first_error);
+            anyhow::bail!(
+                "{} wrong answers, the first: {}\n\n{report}",
+                rate.errors,
+                rate.first_error
+            );
         }
     }
     Ok(report)
@@ -137,7 +145,11 @@ impl Figures {
     fn rates(&self) -> impl Iterator<Item = &Rate> {
         let heartbeats = self.heartbeats.iter().flat_map(|(_, rounds)| rounds);
         let routed = self.routed.iter().map(|(_, rate)| rate);
-        self.registrations.iter().chain(heartbeats).chain(&self.health).chain(routed)
+        self.registrations
+            .iter()
+            .chain(heartbeats)
+            .chain(&self.health)
+            .chain(routed)
     }
 }
 
@@ -177,9 +189,21 @@ impl Bench<'_> {
         // What the allocator and the first connections take is not the nodes'.
         self.rate(&cluster, &["--get", "--path", "/health", "--seconds", "0.5"])?;
         let before = rss(&mut cluster)?;
-        let probed_at = format!("http://{}", self.engines.addresses().first().context("no engine")?);
+        let probed_at = format!(
+            "http://{}",
+            self.engines.addresses().first().context("no engine")?
+        );
         let (fleet, count) = (nodes.to_string(), nodes.to_string());
-        let once = ["--fleet", &fleet, "--count", &count, "--warm-up", "0", "--seconds", "600"];
+        let once = [
+            "--fleet",
+            &fleet,
+            "--count",
+            &count,
+            "--warm-up",
+            "0",
+            "--seconds",
+            "600",
+        ];
         figures.registrations = Some(self.rate(
             &cluster,
             &[&["--beat", "register", "--address", &probed_at], &once[..]].concat(),
@@ -212,13 +236,18 @@ impl Bench<'_> {
     }
 
     fn start(&self) -> Result<Cluster> {
-        let directory = tempfile::Builder::new().prefix("llorch-bench-registry-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("llorch-bench-registry-")
+            .tempdir()?;
         let daemon = |name: &str, program: &Path, settings: &[(&str, &str)]| -> Result<Daemon> {
             let own = directory.path().join(name);
             std::fs::create_dir_all(&own)?;
             let mut daemon = Daemon::new(name, program, &own, directory.path(), Group::Ours);
             // A line for each node that joins is not what is measured.
-            daemon.set("RUST_LOG", "warn,daemon=info,orchestratord=info,pool_managerd=info,access=off");
+            daemon.set(
+                "RUST_LOG",
+                "warn,daemon=info,orchestratord=info,pool_managerd=info,access=off",
+            );
             for (variable, value) in settings {
                 daemon.set(variable, value);
             }
@@ -226,7 +255,10 @@ impl Bench<'_> {
         };
         let port = free_port()?;
         let listen = format!("127.0.0.1:{port}");
-        let settings = [("ORCHESTRATORD_ADDR", listen.as_str()), ("ORCHESTRATORD_CLOUD_PROFILE", "true")];
+        let settings = [
+            ("ORCHESTRATORD_ADDR", listen.as_str()),
+            ("ORCHESTRATORD_CLOUD_PROFILE", "true"),
+        ];
         let mut control = daemon("orchestratord", &self.daemons.orchestratord, &settings)?;
         let address = control.start()?;
         let (own, url) = (free_port()?, format!("http://{address}"));
@@ -237,8 +269,10 @@ impl Bench<'_> {
             ("POOL_MANAGERD_NODE_ID", "a-real-node".to_owned()),
             ("ORCHESTRATORD_URL", url.clone()),
         ];
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(variable, value)| (*variable, value.as_str())).collect();
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(variable, value)| (*variable, value.as_str()))
+            .collect();
         let mut node = daemon("pool-managerd", &self.daemons.pool_managerd, &settings)?;
         for handoff in self.engines.handoffs() {
             write_handoff(node.directory(), &handoff)?;
@@ -262,13 +296,19 @@ impl Bench<'_> {
             command.args(["--connections", CONNECTIONS]);
         }
         let output = command.output().context("cannot run load-gen")?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(rate_of(&output.stdout)?)
     }
 
     fn command(&self, cluster: &Cluster, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.load_gen);
-        command.args(["--target", &cluster.address.to_string()]).args(arguments);
+        command
+            .args(["--target", &cluster.address.to_string()])
+            .args(arguments);
         command
     }
 
@@ -281,15 +321,30 @@ impl Bench<'_> {
         figures: &mut Figures,
     ) -> Result<()> {
         let (fleet, seconds) = (nodes.to_string(), self.options.seconds.to_string());
-        let beats = [("unchanged", "unchanged"), ("load changed", "load"), ("readiness changed", "readiness")];
+        let beats = [
+            ("unchanged", "unchanged"),
+            ("load changed", "load"),
+            ("readiness changed", "readiness"),
+        ];
         figures.heartbeats = beats.iter().map(|(title, _)| (*title, Vec::new())).collect();
         for _ in 0..self.options.rounds {
-            figures.health.push(self.rate(cluster, &["--get", "--path", "/health", "--seconds", &seconds])?);
+            figures
+                .health
+                .push(self.rate(cluster, &["--get", "--path", "/health", "--seconds", &seconds])?);
             for ((_, beat), (_, rounds)) in beats.iter().zip(&mut figures.heartbeats) {
                 let first = numbers().to_string();
                 rounds.push(self.rate(
                     cluster,
-                    &["--fleet", &fleet, "--beat", beat, "--first-number", &first, "--seconds", &seconds],
+                    &[
+                        "--fleet",
+                        &fleet,
+                        "--beat",
+                        beat,
+                        "--first-number",
+                        &first,
+                        "--seconds",
+                        &seconds,
+                    ],
                 )?);
                 figures.lost = figures.lost.max(cluster.lost());
             }
@@ -298,8 +353,20 @@ impl Bench<'_> {
         let (first, count) = (numbers().to_string(), nodes.to_string());
         self.rate(
             cluster,
-            &["--fleet", &fleet, "--beat", "unchanged", "--first-number", &first, "--count", &count, "--warm-up", "0",
-              "--seconds", "600"],
+            &[
+                "--fleet",
+                &fleet,
+                "--beat",
+                "unchanged",
+                "--first-number",
+                &first,
+                "--count",
+                &count,
+                "--warm-up",
+                "0",
+                "--seconds",
+                "600",
+            ],
         )?;
         Ok(())
     }
@@ -313,7 +380,9 @@ impl Bench<'_> {
         while now() < end {
             pause(LOOK_EVERY);
             let counts = cluster.counts().unwrap_or_default();
-            lost = lost.max(counts.lost).max(everybody.saturating_sub(counts.online + counts.lost));
+            lost = lost
+                .max(counts.lost)
+                .max(everybody.saturating_sub(counts.online + counts.lost));
         }
         let told = finish(pace)?;
         let told: Value = serde_json::from_slice(&told).context("load-gen tells no JSON")?;
@@ -326,14 +395,26 @@ impl Bench<'_> {
             timeout_ms: count("timeout_ms"),
             slowest_ms: told["slowest_ms"].as_f64().unwrap_or_default(),
         };
-        ensure!(stayed.errors == 0, "heartbeats were refused: {}", told["first_error"]);
+        ensure!(
+            stayed.errors == 0,
+            "heartbeats were refused: {}",
+            told["first_error"]
+        );
         Ok((stayed, rate_of(&finish(requests)?)?, lost))
     }
 
     fn paced(&self, cluster: &Cluster, nodes: u64, first: u64, seconds: f64) -> Result<Child> {
         let (fleet, first, seconds) = (nodes.to_string(), first.to_string(), seconds.to_string());
         let connections = SHARED_CONNECTIONS.to_string();
-        let arguments = ["--paced", "--fleet", &fleet, "--first-number", &first, "--seconds", &seconds];
+        let arguments = [
+            "--paced",
+            "--fleet",
+            &fleet,
+            "--first-number",
+            &first,
+            "--seconds",
+            &seconds,
+        ];
         let mut command = self.command(cluster, &arguments);
         command.args(["--connections", &connections]);
         spawn(command)
@@ -343,7 +424,16 @@ impl Bench<'_> {
     fn requests(&self, cluster: &Cluster, seconds: f64) -> Result<Child> {
         let body = r#"{"model":"tiny","messages":[{"role":"user","content":"count"}],"max_tokens":4}"#;
         let seconds = seconds.to_string();
-        let arguments = ["--body", body, "--connections", "1", "--warm-up", "0", "--seconds", &seconds];
+        let arguments = [
+            "--body",
+            body,
+            "--connections",
+            "1",
+            "--warm-up",
+            "0",
+            "--seconds",
+            &seconds,
+        ];
         spawn(self.command(cluster, &arguments))
     }
 
@@ -353,7 +443,11 @@ impl Bench<'_> {
         let begin = now();
         cluster.control.start()?;
         wait_for_some("the first routed answer", PATIENCE, || {
-            cluster.client.chat(1).is_ok_and(|answer| answer.status == 200).then_some(())
+            cluster
+                .client
+                .chat(1)
+                .is_ok_and(|answer| answer.status == 200)
+                .then_some(())
         })?;
         let requests = self.requests(cluster, self.options.seconds.max(5.0))?;
         let secs = wait_for_some("every known node", PATIENCE, || {
@@ -394,7 +488,11 @@ impl Cluster {
     fn routable(&self) -> u64 {
         let status = self.client.get_json("/v2/status").unwrap_or_default();
         let models = status["models"].as_array().into_iter().flatten();
-        let simulated = models.filter(|model| model["model"].as_str().is_some_and(|name| name.starts_with("sim-")));
+        let simulated = models.filter(|model| {
+            model["model"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("sim-"))
+        });
         simulated.filter_map(|model| model["endpoints"].as_u64()).sum()
     }
 }
@@ -409,7 +507,10 @@ impl Drop for Cluster {
 }
 
 fn spawn(mut command: Command) -> Result<Child> {
-    command.stdout(Stdio::piped()).spawn().context("cannot run load-gen")
+    command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run load-gen")
 }
 
 fn finish(child: Child) -> Result<Vec<u8>> {
@@ -467,7 +568,9 @@ fn render(options: &Options, all: &[Figures]) -> String {
     );
     for figures in all {
         let registrations = figures.registrations.clone().unwrap_or_default();
-        let restart = figures.restart_secs.map_or_else(String::new, |secs| format!("{secs:.2}"));
+        let restart = figures
+            .restart_secs
+            .map_or_else(String::new, |secs| format!("{secs:.2}"));
         let bytes = figures.bytes_per_node.unwrap_or_default();
         let _ = writeln!(
             text,
@@ -543,7 +646,10 @@ mod tests {
             stay: Duration::from_secs(1),
         };
         let text = render(&options, &[figures]);
-        for line in ["| 10 | 5000 | 2.00 | 3000 |  | 0 |", "| 10 | unchanged | 20000 | 2.00 | 0.50 |"] {
+        for line in [
+            "| 10 | 5000 | 2.00 | 3000 |  | 0 |",
+            "| 10 | unchanged | 20000 | 2.00 | 0.50 |",
+        ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }

@@ -49,12 +49,18 @@ impl Cluster {
         environment: &[Setting<'_>],
     ) -> Result<OneNode> {
         let prefixed = |prefix: &str| -> Vec<(String, String)> {
-            let own = node.iter().map(|(name, value)| (format!("{prefix}{name}"), (*value).to_owned()));
-            let plain = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let own = node
+                .iter()
+                .map(|(name, value)| (format!("{prefix}{name}"), (*value).to_owned()));
+            let plain = environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             own.chain(plain).collect()
         };
         fn settings(of: &[(String, String)]) -> Vec<Setting<'_>> {
-            of.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+            of.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect()
         }
         let (control, node) = match profile {
             Profile::Home => (self.home(&settings(&prefixed("ORCHESTRATORD_")))?, None),
@@ -65,7 +71,10 @@ impl Cluster {
             }
         };
         wait_for("the node", JOINED, || control.nodes().len() == 1)?;
-        let name = control.nodes().first().and_then(|node| node["node_id"].as_str().map(str::to_owned));
+        let name = control
+            .nodes()
+            .first()
+            .and_then(|node| node["node_id"].as_str().map(str::to_owned));
         Ok(OneNode {
             profile,
             control,
@@ -138,7 +147,11 @@ impl OneNode {
     /// # Errors
     /// When there is none.
     pub fn retract(&mut self, pool: &str, replica: &str) -> Result<()> {
-        let path = self.node_daemon().directory().join(super::RUNTIME_DIR).join(format!("{pool}_{replica}.json"));
+        let path = self
+            .node_daemon()
+            .directory()
+            .join(super::RUNTIME_DIR)
+            .join(format!("{pool}_{replica}.json"));
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 
@@ -152,16 +165,28 @@ impl OneNode {
     #[must_use]
     pub fn pool(&self, pool: &str) -> Value {
         let mut node = self.shown();
-        let pools = node["pools"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        pools.into_iter().find(|status| status["pool_id"] == pool).unwrap_or_default()
+        let pools = node["pools"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        pools
+            .into_iter()
+            .find(|status| status["pool_id"] == pool)
+            .unwrap_or_default()
     }
 
     /// What it says of one replica.
     #[must_use]
     pub fn replica(&self, pool: &str, replica: &str) -> Value {
         let mut pool = self.pool(pool);
-        let replicas = pool["replicas"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        replicas.into_iter().find(|status| status["replica_id"] == replica).unwrap_or_default()
+        let replicas = pool["replicas"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        replicas
+            .into_iter()
+            .find(|status| status["replica_id"] == replica)
+            .unwrap_or_default()
     }
 
     /// Drains or undrains: the node, one of its pools (`pool`), or a replica (`pool/replicas/replica`).

@@ -86,14 +86,26 @@ fn gateway(mut arguments: Arguments) -> Result<()> {
 
 fn registry(mut arguments: Arguments) -> Result<()> {
     let quick = arguments.flag("--quick");
-    let (rounds, seconds, stay) = if quick { (1, 1.0, 5) } else { (ROUNDS, SECONDS, STAY_SECS) };
+    let (rounds, seconds, stay) = if quick {
+        (1, 1.0, 5)
+    } else {
+        (ROUNDS, SECONDS, STAY_SECS)
+    };
     let fleets = names(arguments.value("--fleets")?);
     let fleets: Vec<u64> = fleets
         .iter()
-        .map(|number| number.parse().with_context(|| format!("--fleets {number}: not a number")))
+        .map(|number| {
+            number
+                .parse()
+                .with_context(|| format!("--fleets {number}: not a number"))
+        })
         .collect::<Result<_>>()?;
     let options = registry::Options {
-        fleets: if fleets.is_empty() && quick { vec![10, 100] } else { fleets },
+        fleets: if fleets.is_empty() && quick {
+            vec![10, 100]
+        } else {
+            fleets
+        },
         rounds: arguments.value("--rounds")?.unwrap_or(rounds),
         seconds: arguments.value("--seconds")?.unwrap_or(seconds),
         stay: Duration::from_secs(arguments.value("--stay")?.unwrap_or(stay)),

@@ -31,14 +31,18 @@ fn two_engines(cluster: &Cluster, profile: Profile) -> Result<(OneNode, [Engine;
     for (replica, engine) in ["r0", "r1"].iter().zip(&engines) {
         node.announce("pool-0", replica, engine)?;
     }
-    wait_for("both replicas", SOON, || node.pool("pool-0")["slots_free"] == 2 * SLOTS)?;
+    wait_for("both replicas", SOON, || {
+        node.pool("pool-0")["slots_free"] == 2 * SLOTS
+    })?;
     Ok((node, engines))
 }
 
 fn kinds(node: &OneNode) -> Vec<String> {
     let events = node.client().get_json("/v2/events").unwrap_or_default();
     let kinds = events["events"].as_array().into_iter().flatten();
-    kinds.filter_map(|event| event["kind"].as_str().map(str::to_owned)).collect()
+    kinds
+        .filter_map(|event| event["kind"].as_str().map(str::to_owned))
+        .collect()
 }
 
 fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
@@ -52,8 +56,14 @@ fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
         assert_eq!(names, ["r0", "r1"]);
         let one = client.get_json(&format!("/v2/nodes/{}", node.name()))?;
         assert_eq!(one["node_id"], node.name());
-        assert_eq!(client.get_json("/v2/nodes?status=online&limit=1")?["nodes"][0]["node_id"], node.name());
-        assert_eq!(client.get_json("/v2/nodes?model=tiny")?["nodes"][0]["node_id"], node.name());
+        assert_eq!(
+            client.get_json("/v2/nodes?status=online&limit=1")?["nodes"][0]["node_id"],
+            node.name()
+        );
+        assert_eq!(
+            client.get_json("/v2/nodes?model=tiny")?["nodes"][0]["node_id"],
+            node.name()
+        );
         assert_eq!(client.get_json("/v2/nodes?status=offline")?["nodes"], json!([]));
         assert_eq!(client.get("/v2/nodes?status=asleep")?.status, 400);
         let pools = client.get_json("/v2/pools")?;
@@ -64,11 +74,19 @@ fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
         assert_eq!(catalog["models"][0]["endpoints_ready"], 2, "{catalog}");
         let status = client.get_json("/v2/status")?;
         assert_eq!(status["nodes"]["online"], 1, "{status}");
-        assert_eq!(status["slots"], json!({"total": 2 * SLOTS, "free": 2 * SLOTS}), "{status}");
+        assert_eq!(
+            status["slots"],
+            json!({"total": 2 * SLOTS, "free": 2 * SLOTS}),
+            "{status}"
+        );
         // Who answered is said with each answer.
         let answer = client.chat(3)?;
         assert_eq!(answer.header("x-llorch-node"), node.name());
-        assert!(["r0", "r1"].contains(&answer.header("x-llorch-replica")), "{:?}", answer.headers);
+        assert!(
+            ["r0", "r1"].contains(&answer.header("x-llorch-replica")),
+            "{:?}",
+            answer.headers
+        );
         Ok(())
     })
 }
@@ -89,7 +107,9 @@ fn drained(profile: Profile, name: &str, what: Option<&str>) -> Result<()> {
         let mut running = client.chat_stream(WORDS)?;
         running.next_text()?;
         node.set_draining(what, true)?;
-        wait_for("the drain to be shown", SOON, || node.pool("pool-0")["draining"] == true)?;
+        wait_for("the drain to be shown", SOON, || {
+            node.pool("pool-0")["draining"] == true
+        })?;
         assert_eq!(node.shown()["status"], "draining");
         let waiting = thread::spawn({
             let client = client.clone();
@@ -99,14 +119,19 @@ fn drained(profile: Profile, name: &str, what: Option<&str>) -> Result<()> {
         assert_eq!(running.end, End::Done, "{running:?}");
         assert!(!waiting.is_finished(), "a drained node took a new request");
         node.set_draining(what, false)?;
-        let outcome = waiting.join().map_err(|_| anyhow::anyhow!("the request panicked"))?;
+        let outcome = waiting
+            .join()
+            .map_err(|_| anyhow::anyhow!("the request panicked"))?;
         assert!(outcome.is_complete(), "{outcome:?}");
         let seen = kinds(&node);
         let (drained, undrained) = match what {
             None => ("node_drained", "node_undrained"),
             Some(_) => ("pool_drained", "pool_undrained"),
         };
-        assert!(seen.contains(&drained.to_owned()) && seen.contains(&undrained.to_owned()), "{seen:?}");
+        assert!(
+            seen.contains(&drained.to_owned()) && seen.contains(&undrained.to_owned()),
+            "{seen:?}"
+        );
         Ok(())
     })
 }
@@ -119,7 +144,8 @@ fn a_drained_replica_leaves_the_others_to_serve(profile: Profile) -> Result<()> 
             node.set_draining(Some("pool-0/replicas/r0"), true)?;
             // Long before a heartbeat would be due.
             wait_for("the drain to be shown", SOON, || {
-                node.replica("pool-0", "r0")["draining"] == true && node.pool("pool-0")["slots_total"] == SLOTS
+                node.replica("pool-0", "r0")["draining"] == true
+                    && node.pool("pool-0")["slots_total"] == SLOTS
             })?;
             load.wait_for(6)
         })?;
@@ -130,7 +156,9 @@ fn a_drained_replica_leaves_the_others_to_serve(profile: Profile) -> Result<()> 
             assert_eq!(node.client().chat(3)?.header("x-llorch-replica"), "r1");
         }
         node.set_draining(Some("pool-0/replicas/r0"), false)?;
-        wait_for("both replicas", SOON, || node.pool("pool-0")["slots_total"] == 2 * SLOTS)?;
+        wait_for("both replicas", SOON, || {
+            node.pool("pool-0")["slots_total"] == 2 * SLOTS
+        })?;
         let unknown = node.client().post(
             &format!("/v2/pools/{}/pool-0/replicas/r9/drain", node.name()),
             &json!({}),
@@ -152,7 +180,9 @@ fn drains_outlive_the_daemons(profile: Profile) -> Result<()> {
             node.shown()["status"] == "draining" && node.replica("pool-0", "r0")["draining"] == true
         })?;
         node.set_draining(None, false)?;
-        wait_for("an answer", SOON, || node.client().chat(3).is_ok_and(|answer| answer.status == 200))?;
+        wait_for("an answer", SOON, || {
+            node.client().chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
         assert_eq!(node.client().chat(3)?.header("x-llorch-replica"), "r1");
         Ok(())
     })
@@ -171,9 +201,13 @@ fn a_killed_engine_is_replaced_by_the_other(profile: Profile) -> Result<()> {
         for outcome in broken {
             assert!(outcome.is_honestly_broken(), "{outcome:?}");
         }
-        wait_for("the loss to be shown", SOON, || node.replica("pool-0", "r0")["ready"] == false)?;
+        wait_for("the loss to be shown", SOON, || {
+            node.replica("pool-0", "r0")["ready"] == false
+        })?;
         engines[0].restart()?;
-        wait_for("both replicas", SOON, || node.pool("pool-0")["slots_total"] == 2 * SLOTS)?;
+        wait_for("both replicas", SOON, || {
+            node.pool("pool-0")["slots_total"] == 2 * SLOTS
+        })?;
         Ok(())
     })
 }
@@ -182,7 +216,9 @@ fn a_retracted_handoff_is_gone_at_once(profile: Profile) -> Result<()> {
     Cluster::test("both-retract", |cluster| {
         let (mut node, _engines) = two_engines(cluster, profile)?;
         node.retract("pool-0", "r0")?;
-        wait_for("one replica", SOON, || node.pool("pool-0")["slots_total"] == SLOTS)?;
+        wait_for("one replica", SOON, || {
+            node.pool("pool-0")["slots_total"] == SLOTS
+        })?;
         assert_eq!(node.client().chat(20)?.text()?, chain(20));
         node.retract("pool-0", "r1")?;
         wait_for("no replica", SOON, || node.pool("pool-0")["ready"] == false)?;
@@ -199,9 +235,17 @@ fn gpus_are_shown(profile: Profile) -> Result<()> {
             let shown = node.shown();
             (shown["gpus"].as_array().map(Vec::len) == Some(2)).then_some(shown)
         })?;
-        assert_eq!(shown["capabilities"]["gpus"][1]["compute_capability"], "8.6", "{shown}");
+        assert_eq!(
+            shown["capabilities"]["gpus"][1]["compute_capability"], "8.6",
+            "{shown}"
+        );
         let all = node.client().get_json("/v2/gpus")?;
-        let nodes: Vec<&Value> = all["gpus"].as_array().into_iter().flatten().map(|gpu| &gpu["node_id"]).collect();
+        let nodes: Vec<&Value> = all["gpus"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|gpu| &gpu["node_id"])
+            .collect();
         assert_eq!(nodes, [node.name(), node.name()]);
         Ok(())
     })
@@ -219,7 +263,10 @@ fn events_tell_what_happened(profile: Profile) -> Result<()> {
         })?;
         let seen = kinds(&node);
         let place = |kind: &str| seen.iter().position(|seen| seen == kind);
-        assert!(place("node_joined").is_some() && place("node_joined") < place("pool_ready"), "{seen:?}");
+        assert!(
+            place("node_joined").is_some() && place("node_joined") < place("pool_ready"),
+            "{seen:?}"
+        );
         assert!(place("pool_ready") < place("pool_not_ready"), "{seen:?}");
         Ok(())
     })
@@ -241,21 +288,32 @@ fn a_pool_file_starts_engines_and_a_killed_daemon_adopts_them(profile: Profile) 
     Cluster::test("both-pools", |cluster| {
         let file = pool_file(cluster, "")?;
         let mut node = cluster.one_node(profile, &[("POOLS_FILE", &file)], &[])?;
-        wait_for("both engines", SOON, || node.pool("chat")["slots_total"] == 2 * SLOTS)?;
+        wait_for("both engines", SOON, || {
+            node.pool("chat")["slots_total"] == 2 * SLOTS
+        })?;
         assert_eq!(node.client().chat(20)?.text()?, chain(20));
         let before = cluster.engine_processes();
         assert_eq!(before.len(), 2);
         node.restart_node()?;
-        wait_for("an answer", SOON, || node.client().chat(3).is_ok_and(|answer| answer.status == 200))?;
+        wait_for("an answer", SOON, || {
+            node.client().chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
         assert_eq!(cluster.engine_processes(), before, "they were not adopted");
 
         let path = format!("/v2/pools/{}/chat/restart", node.name());
         let answer = node.client().post(&path, &json!({}))?;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let after = cluster.engine_processes();
-        assert!(after.len() == 2 && after.iter().all(|engine| !before.contains(engine)), "{before:?} {after:?}");
+        assert!(
+            after.len() == 2 && after.iter().all(|engine| !before.contains(engine)),
+            "{before:?} {after:?}"
+        );
         assert!(node.node_daemon().terminate(SOON)?.success());
-        assert_eq!(cluster.engine_processes(), [], "a daemon that is told to stop leaves no engine behind");
+        assert_eq!(
+            cluster.engine_processes(),
+            [],
+            "a daemon that is told to stop leaves no engine behind"
+        );
         Ok(())
     })
 }

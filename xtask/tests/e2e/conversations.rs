@@ -65,7 +65,8 @@ impl Conversation {
             .step_by(self.number + 1)
             .take(words)
             .collect();
-        self.messages.push(json!({"role": "user", "content": said.join(" ")}));
+        self.messages
+            .push(json!({"role": "user", "content": said.join(" ")}));
         let mut body = json!({
             "model": "tiny", "messages": self.messages, "max_tokens": ANSWER_TOKENS, "temperature": 0,
         });
@@ -123,20 +124,29 @@ fn hold(client: &Client, conversations: &mut [Conversation], turns: usize) -> Re
             .collect();
         let ends: Vec<Result<()>> = threads
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a conversation panicked"))))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("a conversation panicked")))
+            })
             .collect();
         ends.into_iter().collect()
     })
 }
 
 fn all(strategy: &'static str) -> Vec<Conversation> {
-    (0..CONVERSATIONS).map(|number| Conversation::new(number, strategy)).collect()
+    (0..CONVERSATIONS)
+        .map(|number| Conversation::new(number, strategy))
+        .collect()
 }
 
 /// How many conversations each replica serves at their last turn.
 fn shares(conversations: &[Conversation]) -> BTreeMap<&str, usize> {
     let mut shares = BTreeMap::new();
-    for replica in conversations.iter().filter_map(|conversation| conversation.replicas.last()) {
+    for replica in conversations
+        .iter()
+        .filter_map(|conversation| conversation.replicas.last())
+    {
         *shares.entry(replica.as_str()).or_default() += 1;
     }
     shares
@@ -150,7 +160,10 @@ fn stay(profile: Profile, strategy: &'static str) -> Result<()> {
         hold(&client, &mut conversations, TURNS)?;
         let moves: usize = conversations.iter().map(Conversation::moves).sum();
         let cached: u64 = conversations.iter().map(|conversation| conversation.cached).sum();
-        let prompted: u64 = conversations.iter().map(|conversation| conversation.prompted).sum();
+        let prompted: u64 = conversations
+            .iter()
+            .map(|conversation| conversation.prompted)
+            .sum();
         let part = cached as f64 / prompted as f64;
         println!(
             "{profile:?}, {strategy}: {moves} moves in {} turns, {part:.3} of the {prompted} prompt tokens of later turns from the \
@@ -159,7 +172,10 @@ fn stay(profile: Profile, strategy: &'static str) -> Result<()> {
             shares(&conversations)
         );
         assert_eq!(moves, 0, "conversations moved while there was room");
-        assert!(part >= FROM_CACHE, "only {part} of the prompt tokens came from the cache");
+        assert!(
+            part >= FROM_CACHE,
+            "only {part} of the prompt tokens came from the cache"
+        );
         Ok(())
     })
 }
@@ -171,11 +187,17 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
         let client = node.client().with_header("x-llorch-strategy", strategy);
         let mut conversations = all(strategy);
         hold(&client, &mut conversations, 2)?;
-        ensure!(shares(&conversations).len() == 3, "not spread: {:?}", shares(&conversations));
+        ensure!(
+            shares(&conversations).len() == 3,
+            "not spread: {:?}",
+            shares(&conversations)
+        );
 
         // Drained: its conversations go, the others stay.
         node.set_draining(Some("pool-0/replicas/r0"), true)?;
-        wait_for("the drain", SOON, || node.replica("pool-0", "r0")["draining"] == true)?;
+        wait_for("the drain", SOON, || {
+            node.replica("pool-0", "r0")["draining"] == true
+        })?;
         let before: Vec<Option<String>> = last(&conversations);
         hold(&client, &mut conversations, 2)?;
         for (conversation, before) in conversations.iter().zip(&before) {
@@ -189,14 +211,22 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
         // Killed: the same.
         let killed = "r1";
         let before = last(&conversations);
-        ensure!(before.iter().any(|replica| replica.as_deref() == Some(killed)), "nobody is with {killed}");
+        ensure!(
+            before.iter().any(|replica| replica.as_deref() == Some(killed)),
+            "nobody is with {killed}"
+        );
         node.set_draining(Some("pool-0/replicas/r0"), false)?;
-        wait_for("the undrain", SOON, || node.replica("pool-0", "r0")["draining"] != true)?;
+        wait_for("the undrain", SOON, || {
+            node.replica("pool-0", "r0")["draining"] != true
+        })?;
         engines[1].kill();
         hold(&client, &mut conversations, 2)?;
         for (conversation, before) in conversations.iter().zip(&before) {
             let now: Vec<&str> = conversation.replicas[4..].iter().map(String::as_str).collect();
-            println!("{profile:?}, {strategy}, {killed} killed: {:?}", conversation.replicas);
+            println!(
+                "{profile:?}, {strategy}, {killed} killed: {:?}",
+                conversation.replicas
+            );
             assert!(!now.contains(&killed), "{now:?}");
             assert!(before.as_deref() == Some(killed) || now[0] == before.as_deref().unwrap_or_default());
             assert_eq!(now[0], now[1], "it did not stay where it went");
@@ -206,7 +236,10 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
 }
 
 fn last(conversations: &[Conversation]) -> Vec<Option<String>> {
-    conversations.iter().map(|conversation| conversation.replicas.last().cloned()).collect()
+    conversations
+        .iter()
+        .map(|conversation| conversation.replicas.last().cloned())
+        .collect()
 }
 
 /// The one replica of a conversation is filled by others: it goes on elsewhere, and stays there.
@@ -223,20 +256,30 @@ fn full(profile: Profile, strategy: &'static str) -> Result<()> {
             node.set_draining(Some(&format!("pool-0/replicas/{other}")), true)?;
         }
         wait_for("the drains", SOON, || {
-            others.iter().all(|other| node.replica("pool-0", other)["draining"] == true)
+            others
+                .iter()
+                .all(|other| node.replica("pool-0", other)["draining"] == true)
         })?;
-        let long = |client: Client| thread::spawn(move || client.chat_stream(1500).map(|stream| stream.finish().status));
+        let long = |client: Client| {
+            thread::spawn(move || client.chat_stream(1500).map(|stream| stream.finish().status))
+        };
         let running: Vec<_> = (0..SLOTS).map(|_| long(node.client())).collect();
-        wait_for("a full replica", SOON, || node.replica("pool-0", &home)["requests_running"] == SLOTS)?;
+        wait_for("a full replica", SOON, || {
+            node.replica("pool-0", &home)["requests_running"] == SLOTS
+        })?;
         for other in &others {
             node.set_draining(Some(&format!("pool-0/replicas/{other}")), false)?;
         }
         wait_for("the undrains", SOON, || {
-            others.iter().all(|other| node.replica("pool-0", other)["draining"] != true)
+            others
+                .iter()
+                .all(|other| node.replica("pool-0", other)["draining"] != true)
         })?;
         hold(&client, &mut conversation, 1)?;
         for thread in running {
-            let status = thread.join().map_err(|_| anyhow::anyhow!("a stream panicked"))??;
+            let status = thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a stream panicked"))??;
             assert_eq!(status, 200);
         }
         hold(&client, &mut conversation, 2)?;

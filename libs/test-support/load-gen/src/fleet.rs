@@ -113,7 +113,7 @@ pub fn heartbeat(node: u64, number: u64, slots_free: u64, is_ready: bool) -> Str
     let (total, free) = if is_ready { (SLOTS, slots_free) } else { (0, 0) };
     let vram = 18_000_000_000 + slots_free * 1_000_000;
     // One model in ten replicas has another name, as in a fleet with several.
-    let model = if node % 10 == 0 { "sim-b" } else { "sim-a" };
+    let model = if node.is_multiple_of(10) { "sim-b" } else { "sim-a" };
     format!(
         r#"{{"timestamp":"2026-01-01T00:00:00Z","pools":[{{"pool_id":"pool-0","ready":{is_ready},"draining":false,"slots_free":{free},"slots_total":{total},"vram_free_bytes":{vram},"engine":"llamacpp","engine_version":"b6000","models_available":["{model}"],"replicas":[{{"replica_id":"r0","ready":{is_ready},"slots_free":{free},"slots_total":{SLOTS},"models":["{model}"],"generation":1,"running":0,"waiting":0}}]}}],"gpus":[{{"device_id":0,"name":"RTX 3090","vram_total_bytes":24000000000,"vram_used_bytes":6000000000,"utilization_percent":3,"temperature_celsius":41,"power_watts":35}}],"incarnation":1,"seq":{number}}}"#
     )
@@ -129,7 +129,10 @@ mod tests {
         while fleet.next(&mut request) {
             let text = String::from_utf8(request.clone()).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+            assert!(
+                head.contains(&format!("content-length: {}", body.len())),
+                "{head}"
+            );
             let path = head.split(' ').nth(1).unwrap().to_owned();
             requests.push((path, serde_json::from_str(body).unwrap()));
         }
@@ -142,7 +145,10 @@ mod tests {
         (fleet.first_number, fleet.count) = (10, Some(4));
         let said = all(&mut fleet);
         let paths: Vec<&str> = said.iter().map(|(path, _)| path.as_str()).collect();
-        let (a, b) = ("/v2/nodes/node-000000/heartbeat", "/v2/nodes/node-000001/heartbeat");
+        let (a, b) = (
+            "/v2/nodes/node-000000/heartbeat",
+            "/v2/nodes/node-000001/heartbeat",
+        );
         assert_eq!(paths, [a, b, a, b]);
         let field = |index: usize, name: &str| said[index].1["pools"][0][name].clone();
         assert_eq!(said[3].1["seq"], 13);

@@ -113,7 +113,7 @@ fn run_share(pacing: &Pacing, share: u64) -> io::Result<Tally> {
         if at >= end {
             break;
         }
-        thread::sleep(at.saturating_duration_since(now()));
+        pause(at.saturating_duration_since(now()));
         let sent = now();
         let (status, body) = exchange(&mut stream, &request(node, number), &mut buffer)?;
         number += 1;
@@ -198,7 +198,15 @@ fn head_of(buffer: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "it keeps real time, in threads of its own")]
+#[expect(clippy::disallowed_methods, reason = "its nodes wait as real ones do")]
+fn pause(time: Duration) {
+    thread::sleep(time);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it keeps real time, in threads of its own"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -243,7 +251,10 @@ mod tests {
             time: Duration::from_millis(300),
         })
         .unwrap();
-        assert_eq!((tally.next_heartbeat_ms, tally.timeout_ms, tally.errors), (20, 60, 0));
+        assert_eq!(
+            (tally.next_heartbeat_ms, tally.timeout_ms, tally.errors),
+            (20, 60, 0)
+        );
         // At the interval of the first answer there would be only one.
         assert!(tally.heartbeats > 1, "{tally:?}");
         assert_eq!(server.join().unwrap(), tally.heartbeats);
