@@ -301,7 +301,7 @@ impl Bench<'_> {
             "{}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        Ok(rate_of(&output.stdout)?)
+        rate_of(&output.stdout)
     }
 
     fn command(&self, cluster: &Cluster, arguments: &[&str]) -> Command {
