@@ -22,9 +22,9 @@ use crate::{
     turns::Turns,
 };
 
-#[cfg(test)]
-mod affinity;
 mod ending;
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod interleavings;
 mod outlook;
