@@ -22,6 +22,8 @@ use crate::{
     turns::Turns,
 };
 
+#[cfg(test)]
+mod affinity;
 mod ending;
 #[cfg(test)]
 mod fixture;
