@@ -109,10 +109,14 @@ impl Answered {
         let unusable = |message: String| Err(ApiError::new(ErrorCode::NodeUnavailable, message));
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             // The operator's token is in order, or the request would not have come this far.
-            return unusable(format!("node {node_id} does not accept the token of this control plane"));
+            return unusable(format!(
+                "node {node_id} does not accept the token of this control plane"
+            ));
         }
         if serde_json::from_slice::<IgnoredAny>(&body).is_err() {
-            return unusable(format!("node {node_id} answered {status} with something else than JSON"));
+            return unusable(format!(
+                "node {node_id} answered {status} with something else than JSON"
+            ));
         }
         Ok(Self { status, body })
     }

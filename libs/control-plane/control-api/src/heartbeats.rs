@@ -7,7 +7,7 @@ use axum::{body::Body, response::IntoResponse as _};
 use futures_util::{FutureExt as _, future};
 use http::{Method, Request, Response};
 use http_body_util::Either;
-use http_server::{ApiError, HttpService, RequestBody, read_request_body};
+use http_server::{ApiError, HttpService, RequestBody};
 use pool_registry_types::{MAX_NODE_BODY_BYTES, NodeId};
 use registry_runtime::RegistryHandle;
 
@@ -48,7 +48,9 @@ impl<S: HttpService> HttpService for Heartbeats<S> {
     fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
             let body = request.into_body();
-            return future::Either::Left(respond(registry, node_id, body).map(|answer| answer.map(Either::Left)));
+            return future::Either::Left(
+                respond(registry, node_id, body).map(|answer| answer.map(Either::Left)),
+            );
         }
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Right)))
@@ -56,7 +58,7 @@ impl<S: HttpService> HttpService for Heartbeats<S> {
 }
 
 async fn respond(registry: RegistryHandle, node_id: NodeId, body: RequestBody) -> Response<Body> {
-    let body = match read_request_body(body, MAX_NODE_BODY_BYTES).await {
+    let body = match body.read_all(MAX_NODE_BODY_BYTES).await {
         Ok(body) => body,
         Err(error) => return ApiError::from(error).into_response(),
     };
@@ -69,8 +71,5 @@ fn heartbeat_of<B>(request: &Request<B>) -> Option<NodeId> {
         return None;
     }
     let path = request.uri().path();
-    path.strip_prefix(BEFORE_ID)?
-        .strip_suffix(AFTER_ID)?
-        .parse()
-        .ok()
+    path.strip_prefix(BEFORE_ID)?.strip_suffix(AFTER_ID)?.parse().ok()
 }

@@ -10,11 +10,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
-use http_server::{ApiError, ApiJson, ApiPath, parse_json, read_body};
+use http_server::{ApiError, ApiJson, ApiPath, read_body, read_json};
 use pool_registry_types::{
-    Ack, HeartbeatRequest, HeartbeatResponse, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
+    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
 };
-use registry_runtime::RegistryHandle;
+use registry_runtime::{HeartbeatError, RegistryHandle};
 use service_registry::{Pace, RegisterOutcome};
 
 use crate::{ControlApi, errors::refused, routes::Registrations};
@@ -52,7 +52,7 @@ pub(crate) async fn register(
 /// The full state of a node, every time.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/{node_id}/heartbeat", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")), request_body = HeartbeatRequest,
-    responses((status = 200, description = "It was heard.", body = HeartbeatResponse),
+    responses((status = 200, description = "It was heard.", body = pool_registry_types::HeartbeatResponse),
         (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn heartbeat(
@@ -81,15 +81,15 @@ fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<()
     match registry.heartbeat_bytes(node_id, body) {
         Ok(_) => Ok(()),
         Err(HeartbeatError::Refused(error)) => Err(refused(&error)),
-        Err(HeartbeatError::Unreadable) => {
-            let request: HeartbeatRequest = parse_json(body)?;
+        Err(HeartbeatError::Invalid(_)) => {
+            let request: HeartbeatRequest = read_json(body)?;
             let done = registry.heartbeat(node_id, request);
             done.map(drop).map_err(|error| refused(&error))
         }
     }
 }
 
-/// The answer to a heartbeat, which is [`HeartbeatResponse`]: two numbers need no serialiser.
+/// The answer to a heartbeat, which is [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse): two numbers need no serialiser.
 fn accepted(pace: Pace) -> Response {
     let (next, timeout) = (millis(pace.next_heartbeat), millis(pace.timeout));
     let body = format!(r#"{{"success":true,"next_heartbeat_ms":{next},"timeout_ms":{timeout}}}"#);
@@ -138,6 +138,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use pool_registry_types::HeartbeatResponse;
 
     use super::*;
 

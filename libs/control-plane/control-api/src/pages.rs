@@ -12,7 +12,8 @@ const NODES_TOGETHER: usize = 256;
 impl ControlApi {
     /// The nodes that a query is about.
     pub(crate) fn page(&self, query: &NodesQuery) -> NodesPage {
-        self.registry.page(query.after.as_ref(), query.limit, &query.filter)
+        self.registry
+            .page(query.after.as_ref(), query.limit, &query.filter)
     }
 
     /// All nodes, by id. Those that join or leave meanwhile are seen or not.

@@ -65,8 +65,12 @@ impl NodesQuery {
     fn take_page(&mut self, name: &str, value: Result<Cow<'_, str>, ApiError>) -> Result<(), ApiError> {
         match name {
             "limit" => {
-                let limit = value?.parse().ok().filter(|limit| (1..=MAX_PAGE_NODES).contains(limit));
-                let wrong = || ApiError::invalid(format!("limit: must be a number from 1 to {MAX_PAGE_NODES}"));
+                let limit = value?
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=MAX_PAGE_NODES).contains(limit));
+                let wrong =
+                    || ApiError::invalid(format!("limit: must be a number from 1 to {MAX_PAGE_NODES}"));
                 self.limit = limit.ok_or_else(wrong)?;
             }
             "after" => {
@@ -157,8 +161,14 @@ mod tests {
             ("after=", "after: must be the id of a node"),
             ("after=a%2Fb", "after: must be the id of a node"),
             ("after=%ff", "after: must be UTF-8 text"),
-            ("status=", "status: must be one of online, draining, unreachable, offline"),
-            ("status=gone", "status: must be one of online, draining, unreachable, offline"),
+            (
+                "status=",
+                "status: must be one of online, draining, unreachable, offline",
+            ),
+            (
+                "status=gone",
+                "status: must be one of online, draining, unreachable, offline",
+            ),
             ("model=", "model: must be the name of a model, 1 to 256 bytes"),
         ] {
             let error = NodesQuery::parse(query).unwrap_err();

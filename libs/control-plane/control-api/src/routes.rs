@@ -188,7 +188,10 @@ impl FromRequestParts<ControlApi> for Registrations {
     ),
     responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
 ))]
-async fn gpus(State(api): State<ControlApi>, RawQuery(query): RawQuery) -> Result<Json<GpusAnswer>, ApiError> {
+async fn gpus(
+    State(api): State<ControlApi>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<GpusAnswer>, ApiError> {
     let query = NodesQuery::parse_page(query.as_deref().unwrap_or_default())?;
     Ok(Json(GpusAnswer::of(&api.page(&query))))
 }
@@ -202,7 +205,10 @@ async fn gpus(State(api): State<ControlApi>, RawQuery(query): RawQuery) -> Resul
     ),
     responses((status = 200, description = "By node, pool and replica.", body = PoolsAnswer))
 ))]
-async fn pools(State(api): State<ControlApi>, RawQuery(query): RawQuery) -> Result<Json<PoolsAnswer>, ApiError> {
+async fn pools(
+    State(api): State<ControlApi>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PoolsAnswer>, ApiError> {
     let query = NodesQuery::parse_page(query.as_deref().unwrap_or_default())?;
     Ok(Json(PoolsAnswer::of(&api.page(&query), &api.lookups)))
 }

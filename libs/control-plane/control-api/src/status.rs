@@ -205,7 +205,9 @@ impl ControlApi {
             now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             nodes: self.registry.summary().into(),
             slots: view.slots,
-            models: models.map(|(model, load)| ModelStatus::new(model, &load)).collect(),
+            models: models
+                .map(|(model, load)| ModelStatus::new(model, &load))
+                .collect(),
             traffic: view.traffic,
             recent_errors: view.recent_errors,
         }

@@ -2,7 +2,10 @@
 
 use pool_registry_types::limits::Limit;
 
-use crate::{http::MAX_ANSWER_BYTES, machine::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL}};
+use crate::{
+    http::MAX_ANSWER_BYTES,
+    machine::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL},
+};
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[

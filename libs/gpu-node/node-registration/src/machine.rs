@@ -250,7 +250,8 @@ impl Machine {
             }
             Failure::Unavailable { retry_after } => {
                 self.next_endpoint();
-                self.failover_delay(jitter).max(self.pace.asked_pause(retry_after))
+                self.failover_delay(jitter)
+                    .max(self.pace.asked_pause(retry_after))
             }
         };
         self.due = now.saturating_add(delay);

@@ -32,10 +32,15 @@ impl GpusAnswer {
     pub(crate) fn of(page: &NodesPage) -> Self {
         let mut gpus = Vec::new();
         for node in &page.nodes {
-            gpus.extend(node.gpus.iter().flat_map(|gpus| gpus.iter()).map(|status| GpuAnswer {
-                node_id: node.node_id.clone(),
-                status: status.clone(),
-            }));
+            gpus.extend(
+                node.gpus
+                    .iter()
+                    .flat_map(|gpus| gpus.iter())
+                    .map(|status| GpuAnswer {
+                        node_id: node.node_id.clone(),
+                        status: status.clone(),
+                    }),
+            );
         }
         Self {
             gpus,

@@ -74,7 +74,9 @@ impl PoolsAnswer {
             pools.sort_by(|a, b| a.status.pool_id.cmp(&b.status.pool_id));
             for pool in pools {
                 let all = endpoints(pool);
-                answer.pools.extend(all.iter().map(|one| PoolAnswer::new(one, pool, lookups)));
+                answer
+                    .pools
+                    .extend(all.iter().map(|one| PoolAnswer::new(one, pool, lookups)));
             }
         }
         answer

@@ -124,8 +124,9 @@ impl Pace {
 
     /// The same without its spread.
     pub(super) fn slow_retry_interval(&self) -> Duration {
-        self.timeout
-            .map_or(SLOW_RETRY, |timeout| (timeout / 2).clamp(SLOW_RETRY, MAX_SET_INTERVAL))
+        self.timeout.map_or(SLOW_RETRY, |timeout| {
+            (timeout / 2).clamp(SLOW_RETRY, MAX_SET_INTERVAL)
+        })
     }
 
     /// The pause the control plane asked for, as far as it is reasonable.
@@ -184,7 +185,12 @@ mod tests {
         (TEN, Some(TEN), Some(THIRTY), 10_000),
         (TEN, Some(Duration::from_secs(4)), Some(THIRTY), 4_000),
         // Never longer than configured, never below one second.
-        (TEN, Some(Duration::from_secs(60)), Some(Duration::from_secs(300)), 10_000),
+        (
+            TEN,
+            Some(Duration::from_secs(60)),
+            Some(Duration::from_secs(300)),
+            10_000,
+        ),
         (TEN, Some(Duration::ZERO), None, 1_000),
         // Three heartbeats fit into the timeout.
         (TEN, None, Some(Duration::from_secs(15)), 5_000),
