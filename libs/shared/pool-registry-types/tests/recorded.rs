@@ -20,10 +20,16 @@ fn messages_of_version_0_1_0_keep_their_bytes() {
     let request: RegisterRequest = is_kept(include_str!("recorded/register-0.1.0.json"));
     assert!(!request.takes_replica_hint, "its pools are its endpoints");
     let answer: RegisterResponse = is_kept(include_str!("recorded/register-answer-0.1.0.json"));
-    assert_eq!((answer.next_heartbeat_ms, answer.timeout_ms), (Some(10_000), Some(30_000)));
+    assert_eq!(
+        (answer.next_heartbeat_ms, answer.timeout_ms),
+        (Some(10_000), Some(30_000))
+    );
     let beat: HeartbeatRequest = is_kept(include_str!("recorded/heartbeat-0.1.0.json"));
     let replicas = beat.pools.iter().flat_map(|pool| pool.replicas.iter().flatten());
-    assert_eq!(replicas.map(|replica| replica.generation).collect::<Vec<_>>(), [None, None]);
+    assert_eq!(
+        replicas.map(|replica| replica.generation).collect::<Vec<_>>(),
+        [None, None]
+    );
     is_kept::<HeartbeatRequest>(include_str!("recorded/heartbeat-empty-0.1.0.json"));
     let answer: HeartbeatResponse = is_kept(include_str!("recorded/heartbeat-answer-0.1.0.json"));
     assert_eq!(answer.timeout_ms, None, "as when it registered");
@@ -45,5 +51,10 @@ fn later_fields_are_added_and_none_is_required() {
     assert_eq!(answer.timeout_ms, Some(60_000));
     // One that is null says nothing.
     let absent = r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":null}"#;
-    assert_eq!(serde_json::from_str::<HeartbeatResponse>(absent).unwrap().timeout_ms, None);
+    assert_eq!(
+        serde_json::from_str::<HeartbeatResponse>(absent)
+            .unwrap()
+            .timeout_ms,
+        None
+    );
 }
