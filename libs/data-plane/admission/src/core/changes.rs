@@ -36,7 +36,7 @@ fn who_waits_for_a_model_that_nobody_names_any_more_goes_to_those_that_name_none
         models: None,
         ..replica("r1", 1)
     };
-    let mut core = core(&[replica("r0", 0), unnamed.clone()]);
+    let mut core = core(&[replica("r0", 0), unnamed]);
     waits(core.arrive(&ask("m"), MS, || 1));
     core.apply(&[RouteChange::Remove(replica("r0", 0).endpoint())], MS);
     assert_eq!(waiters(&core.granted()), [1]);
