@@ -36,10 +36,10 @@ const FAR: u64 = 2;
 /// An endpoint, and what was reported of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    incarnation: u64,
-    replica: Option<String>,
+    pub(crate) incarnation: u64,
+    pub(crate) replica: Option<String>,
     pub(crate) target: HttpUrl,
-    models: Vec<String>,
+    pub(crate) models: Vec<String>,
     pub(crate) report: Report,
 }
 
