@@ -26,6 +26,8 @@ use crate::{
 mod affinity;
 mod ending;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod interleavings;
 mod outlook;
 #[cfg(test)]

@@ -174,7 +174,11 @@ mod tests {
         let mut other = messages.clone();
         other[3][0] = b'y';
         let (a, b) = (chat(&messages), chat(&other));
-        assert_eq!(a[..4], b[..4], "two messages, in one and two blocks, and one of just a block");
+        assert_eq!(
+            a[..4],
+            b[..4],
+            "two messages, in one and two blocks, and one of just a block"
+        );
         assert!(a[4..].iter().all(|hash| !b.contains(hash)));
     }
 

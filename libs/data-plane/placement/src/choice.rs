@@ -284,7 +284,9 @@ impl<'a> Walk<'a> {
     /// The best of those to which the request should go for what they have seen of its prompt. These are a few of thousands.
     fn known(&self, prefix: &PrefixMatch) -> Option<u32> {
         let mut field = None;
-        let ranked = prefix.endpoints().filter(|(_, blocks)| *blocks >= FEWEST_KNOWN_BLOCKS);
+        let ranked = prefix
+            .endpoints()
+            .filter(|(_, blocks)| *blocks >= FEWEST_KNOWN_BLOCKS);
         let ranked = ranked.filter_map(|(hash, _)| {
             let index = self.table.by_hash(hash)?;
             let position = self.table.position(self.question.model, index)?;

@@ -58,9 +58,7 @@ impl Conversations {
     #[must_use]
     pub fn endpoint_of(&self, conversation: u64) -> Option<u64> {
         let place = self.recent.places.get(&conversation);
-        place
-            .or_else(|| self.older.places.get(&conversation))
-            .copied()
+        place.or_else(|| self.older.places.get(&conversation)).copied()
     }
 
     /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one whose last block is

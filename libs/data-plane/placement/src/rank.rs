@@ -51,12 +51,20 @@ impl Rank {
             (Strategy::RoundRobin, _) => turn(second),
             (Strategy::Weighted, _) => format!("{} % taken, {}", percent(first, WHOLE), turn(second)),
             (Strategy::Session | Strategy::Prefix, _) => {
-                let (affinity, unseen, share) = (first >> KIND_SHIFT, (first >> SHARE_BITS) & BYTE, first & FULL_SHARE);
+                let (affinity, unseen, share) = (
+                    first >> KIND_SHIFT,
+                    (first >> SHARE_BITS) & BYTE,
+                    first & FULL_SHARE,
+                );
                 if affinity == Kind::Home as u32 {
                     return "the conversation is held here".to_owned();
                 }
                 let hundredths = u64::from(share) * 100 / u64::from(SHARE_OF_ONE);
-                let per_slot = format!("{}.{:02} conversations per slot", hundredths / 100, hundredths % 100);
+                let per_slot = format!(
+                    "{}.{:02} conversations per slot",
+                    hundredths / 100,
+                    hundredths % 100
+                );
                 let (busy, tie) = (percent(second >> TIE_BITS, BYTE), second & FAR);
                 let tie = if strategy == Strategy::Session {
                     format!("{} % away from the session's first choice", percent(tie, FAR))
@@ -64,7 +72,10 @@ impl Rank {
                     turn(tie)
                 };
                 if affinity == Kind::Known as u32 {
-                    format!("{} % of the prompt unseen, {per_slot}, {busy} % taken, {tie}", percent(unseen, BYTE))
+                    format!(
+                        "{} % of the prompt unseen, {per_slot}, {busy} % taken, {tie}",
+                        percent(unseen, BYTE)
+                    )
                 } else {
                     format!("{per_slot}, {busy} % taken, {tie}")
                 }

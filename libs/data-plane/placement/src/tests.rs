@@ -139,7 +139,9 @@ fn a_rank_is_told_in_words() {
         ..ask(Strategy::Session, 0)
     };
     for words in told(&question) {
-        let away = words.strip_suffix(" % away from the session's first choice").unwrap();
+        let away = words
+            .strip_suffix(" % away from the session's first choice")
+            .unwrap();
         let (_, percent) = away.rsplit_once(", ").unwrap();
         assert!(percent.parse::<u32>().unwrap() <= 100, "{words}");
     }
@@ -323,7 +325,10 @@ fn a_session_stays_where_it_is_held_and_goes_elsewhere_when_that_cannot_take_it(
         loads[5] = load;
         choose(&table, &loads, &question) == Ok(5)
     };
-    assert!(at_home(used(0)) && at_home(holds(1_000)), "however many there are");
+    assert!(
+        at_home(used(0)) && at_home(holds(1_000)),
+        "however many there are"
+    );
     assert!(at_home(used(3)) && !at_home(used(4)), "while a slot is free");
     assert!(!at_home(Load {
         quarantined: true,
@@ -375,7 +380,11 @@ fn a_new_session_goes_where_the_fewest_sessions_per_slot_are() {
         }
         Vec::from_iter(to)
     };
-    assert_eq!(goes(&[holds(0), holds(0), holds(0)]), [0, 1, 2], "equals by their hash");
+    assert_eq!(
+        goes(&[holds(0), holds(0), holds(0)]),
+        [0, 1, 2],
+        "equals by their hash"
+    );
     assert_eq!(goes(&[holds(1), holds(3), holds(2)]), [1]);
     assert_eq!(goes(&[holds(1), holds(4), holds(1)]), [2]);
     let full = Load {

@@ -308,9 +308,7 @@ impl RoutingTable {
     /// Whether somebody names `model` and takes requests for it.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
-        self.by_model
-            .get(model)
-            .is_some_and(|places| places.routable > 0)
+        self.by_model.get(model).is_some_and(|places| places.routable > 0)
     }
 
     /// The one model of the table, when there is exactly one: what a request without `model` can only mean.

@@ -138,9 +138,12 @@ impl<W> Core<W> {
             let after = slot.health.lost_by();
             self.note_trust(key, before, after);
         }
-        if self.reload(index, now) {
+        if self.reload(index, now)
+            && let Some(endpoint) = self.table.endpoint(index)
+        {
+            // Its models may be others than when the request was sent.
             let mut helped = Helped::default();
-            helped.by(&grant.endpoint);
+            helped.by(endpoint);
             self.serve(&helped, now);
         }
     }

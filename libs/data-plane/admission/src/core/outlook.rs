@@ -68,12 +68,12 @@ impl<W> Core<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{S, ask, core, idle, take, waits};
+    use super::super::fixture::{S, ask, core, idle, take, waits};
     use super::*;
 
     #[test]
     fn a_newcomer_sees_who_stands_before_it_and_how_fast_the_line_moves() {
-        let mut core = core(vec![idle("a", 2)]);
+        let mut core = core(&[idle("a", 2)]);
         let free = core.outlook("m", Priority::Batch, S);
         assert!(free.is_free && free.starts_in(0) == Some(Duration::ZERO));
         for _ in 0..2 {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn nobody_there_to_serve_is_no_forecast() {
-        let mut core = core(vec![idle("a", 1)]);
+        let mut core = core(&[idle("a", 1)]);
         let unknown = core.outlook("x", Priority::Interactive, S);
         assert_eq!(
             (unknown.is_free, unknown.ahead, unknown.starts_in(0)),

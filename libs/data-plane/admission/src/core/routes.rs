@@ -57,7 +57,9 @@ impl<W> Core<W> {
         if self.slots.len() <= place {
             self.slots.resize_with(place.saturating_add(1), || None);
         }
-        let Some(known) = self.slots.get_mut(place) else { return };
+        let Some(known) = self.slots.get_mut(place) else {
+            return;
+        };
         if known.is_none() && !self.departed.is_empty() {
             *known = self.departed.remove(endpoint.key());
         }
@@ -74,7 +76,8 @@ impl<W> Core<W> {
 
     fn unset(&mut self, endpoint: &Endpoint, helped: &mut Helped) {
         let index = self.table.index_of(endpoint);
-        let Some((index, known)) = index.and_then(|index| Some((index, self.table.endpoint(index)?.clone()))) else {
+        let Some((index, known)) = index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
+        else {
             return;
         };
         self.table.remove(&known);

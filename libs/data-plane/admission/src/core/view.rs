@@ -147,7 +147,11 @@ impl<W> Core<W> {
                 slots_free: 0,
             };
             for &index in candidates {
-                let Some(report) = self.table.report(index).filter(|report| report.state.is_routable()) else {
+                let Some(report) = self
+                    .table
+                    .report(index)
+                    .filter(|report| report.state.is_routable())
+                else {
                     continue;
                 };
                 let load = self.loads.get(index);
