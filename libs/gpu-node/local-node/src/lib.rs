@@ -10,6 +10,7 @@
 //!   `node-registration` does the same.
 
 mod agent;
+mod check;
 mod engines;
 mod handoffs;
 mod local;
@@ -17,6 +18,7 @@ mod node;
 mod rules;
 
 pub use agent::{Identity, InProcessAgent, Registrar, RegistrarError};
+pub use check::check;
 pub use engines::PoolFileAt;
 pub use local::{LocalNode, WatchConfig};
 pub use node::{Node, NodeConfig, NodeError, StateDir};

@@ -35,7 +35,7 @@ pub enum StateDir {
 }
 
 impl StateDir {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Required(path) | Self::Optional(path) => path,
         }

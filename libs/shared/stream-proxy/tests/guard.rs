@@ -7,11 +7,12 @@
     reason = "a test ends where it fails"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use pool_registry_types::HttpUrl;
 use stream_proxy::{BodyGuard, Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::{
@@ -41,7 +42,7 @@ impl BodyGuard for Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let end = if self.is_done { End::Done } else { End::GivenUp };
-        self.ends.lock().unwrap().push(end);
+        self.ends.lock().push(end);
     }
 }
 
@@ -71,7 +72,7 @@ async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
 
 fn seen(ends: &Mutex<Vec<End>>) -> Vec<End> {
-    ends.lock().unwrap().clone()
+    ends.lock().clone()
 }
 
 // spec: PATH-60

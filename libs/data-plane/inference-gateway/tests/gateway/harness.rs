@@ -157,14 +157,14 @@ impl Service {
                 Some(HeaderValue::from_static(NODE_TOKEN)),
             ),
         };
-        Self::behind(Arc::new(nodes), config, admission, table)
+        Self::behind(Arc::new(nodes), config, admission, &table)
     }
 
     pub(crate) fn behind(
         nodes: Arc<dyn NodeTransport>,
         config: GatewayConfig,
         admission: Config,
-        table: Vec<Place>,
+        table: &[Place],
     ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
@@ -185,7 +185,7 @@ impl Service {
             client: StreamProxy::new(),
             _tasks: tasks,
         };
-        service.know(&table);
+        service.know(table);
         service
     }
 

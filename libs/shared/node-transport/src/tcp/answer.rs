@@ -30,7 +30,7 @@ pub(super) fn read(mut response: Response<ProxyBody>, now: SystemTime) -> Result
         return Err(NoAnswer::Refused(refusal(headers, now)));
     }
     // A node's data path says this with each of its answers, in every version.
-    let Some(of_pool) = slots(headers, headers::SLOTS_FREE, headers::SLOTS_TOTAL) else {
+    let Some(of_pool) = slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL) else {
         return Err(NoAnswer::NotANode(status));
     };
     let report = report(headers, of_pool);
@@ -46,8 +46,8 @@ fn report(headers: &HeaderMap, of_pool: Slots) -> NodeReport {
     let replica = text(headers, &headers::REPLICA).and_then(|id| ReplicaId::new(id).ok());
     let of_replica = slots(
         headers,
-        headers::REPLICA_SLOTS_FREE,
-        headers::REPLICA_SLOTS_TOTAL,
+        &headers::REPLICA_SLOTS_FREE,
+        &headers::REPLICA_SLOTS_TOTAL,
     );
     NodeReport {
         replica,
@@ -68,11 +68,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
-fn slots(headers: &HeaderMap, free: HeaderName, total: HeaderName) -> Option<Slots> {
+fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<Slots> {
     let number = |name| text(headers, name)?.parse().ok();
     Some(Slots {
-        free: number(&free)?,
-        total: number(&total)?,
+        free: number(free)?,
+        total: number(total)?,
     })
 }
 
