@@ -131,8 +131,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     daemon.show(registry.revisions(), move |_| watching::status_line(&shown));
     daemon.watched(move || {
         let registry = registry.clone();
-        // One that has stopped does so because everything does.
-        async move { drop(registry.alive().await) }
+        async move {
+            // One that has stopped does so because everything does.
+            let _ = registry.alive().await;
+        }
     });
 
     let within = config.shutdown_grace + config.settings.drain_timeout;
