@@ -7,10 +7,10 @@ use std::{
 
 use admission::Config as AdmissionConfig;
 use bearer_auth::ApiToken;
-use http::HeaderValue;
-use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use daemon::{Program, Setting, Settings, Unset};
+use http::HeaderValue;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
+use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use placement::Strategy;
 use pool_registry_types::{NodeId, limits::Limit};
 use serde::Deserialize;
@@ -462,7 +462,10 @@ mod tests {
         let bad = "[[pool]]\nid = \"a\"\nport = \"x\"\n[[pool]]\nid = 7\n";
         let problems = with(bad, &[("ORCHESTRATORD_ADDR", "8080")]).unwrap_err();
         for expected in ["line 3: `port` must be", "line 5: ", "ORCHESTRATORD_ADDR: "] {
-            assert!(problems.contains(expected), "{expected} is missing in:\n{problems}");
+            assert!(
+                problems.contains(expected),
+                "{expected} is missing in:\n{problems}"
+            );
         }
         let cloud = with(good, &[("ORCHESTRATORD_CLOUD_PROFILE", "true")]).unwrap_err();
         assert!(cloud.contains("works only in the HOME profile"), "{cloud}");

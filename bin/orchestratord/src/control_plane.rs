@@ -167,7 +167,10 @@ mod tests {
             ("0.0.0.0:8080", "http://127.0.0.1:8080"),
             ("[::]:8080", "http://[::1]:8080"),
         ] {
-            assert_eq!(own_url(addr.parse().unwrap()).unwrap(), HttpUrl::new(url).unwrap());
+            assert_eq!(
+                own_url(addr.parse().unwrap()).unwrap(),
+                HttpUrl::new(url).unwrap()
+            );
         }
     }
 }

@@ -30,7 +30,8 @@ fn directory() -> PathBuf {
 
 /// A unit as systemd reads it with a drop-in: what comes later counts, and lists go on.
 fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
-    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let read =
+        |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
     let (unit, dropin) = (read(directory().join(unit))?, read(root().join(dropin))?);
     Ok(format!("{unit}\n{dropin}"))
 }
@@ -55,7 +56,10 @@ pub(crate) fn check() -> Result<()> {
     let merged = with_engines.path().join(unit);
     fs::write(&merged, with_dropin(unit, dropin)?)?;
     let for_systemd = staged()?;
-    fs::write(for_systemd.path().join(unit), with_stand_ins(&fs::read_to_string(&merged)?))?;
+    fs::write(
+        for_systemd.path().join(unit),
+        with_stand_ins(&fs::read_to_string(&merged)?),
+    )?;
     verify(for_systemd.path())?;
 
     let mut problems = Vec::new();
@@ -197,7 +201,12 @@ mod tests {
         ] {
             assert_eq!(ours[name], theirs[name], "{name}");
         }
-        for closed in ["MemoryDenyWriteExecute", "PrivateDevices", "PrivateTmp", "PrivateUsers"] {
+        for closed in [
+            "MemoryDenyWriteExecute",
+            "PrivateDevices",
+            "PrivateTmp",
+            "PrivateUsers",
+        ] {
             assert_eq!(ours[closed], ["no"], "{closed}: the agent leaves it open");
             assert!(!theirs.contains_key(closed), "{closed}");
         }

@@ -160,12 +160,9 @@ impl Gateway {
                 &self.0.config.aliases,
                 self.0.started_unix,
             )),
-            (None, &Method::GET, _) if let Some(id) = one_model => models::one(
-                &self.0.admission,
-                &self.0.config.aliases,
-                id,
-                self.0.started_unix,
-            ),
+            (None, &Method::GET, _) if let Some(id) = one_model => {
+                models::one(&self.0.admission, &self.0.config.aliases, id, self.0.started_unix)
+            }
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) => {

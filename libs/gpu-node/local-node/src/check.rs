@@ -38,7 +38,10 @@ fn state_dir(report: &mut Report, program: &Program, dir: &StateDir, starts_engi
         let variable = format!("{}STATE_DIR", program.prefix);
         report.warning(
             &variable,
-            format!("{} cannot be written, so drains are forgotten at each restart", path.display()),
+            format!(
+                "{} cannot be written, so drains are forgotten at each restart",
+                path.display()
+            ),
             format!("let this user write it, or set {variable} to another directory"),
         );
     } else {

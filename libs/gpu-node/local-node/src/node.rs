@@ -19,10 +19,7 @@ use stream_proxy::StreamProxy;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::{
-    LocalNode, PoolFileAt, WatchConfig,
-    engines::PoolFileEngines,
-};
+use crate::{LocalNode, PoolFileAt, WatchConfig, engines::PoolFileEngines};
 
 /// Where a node remembers drains, and the engines that it has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -299,5 +296,8 @@ fn recall(
 
 /// Whether this process may make files in a directory that is there.
 fn is_writable(dir: &Path) -> std::io::Result<()> {
-    Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
+    Ok(rustix::fs::access(
+        dir,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )?)
 }

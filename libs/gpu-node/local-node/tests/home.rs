@@ -42,7 +42,11 @@ impl Told {
         let mut reported = self.reported.subscribe();
         let waited = reported.wait_for(|report| report.as_ref().is_some_and(|report| holds(&report.pools)));
         let waited = tokio::time::timeout(LIMIT, waited).await.map(drop);
-        assert!(waited.is_ok(), "in vain waited until {what}: {:?}", self.reported.borrow());
+        assert!(
+            waited.is_ok(),
+            "in vain waited until {what}: {:?}",
+            self.reported.borrow()
+        );
     }
 }
 
@@ -179,7 +183,9 @@ async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_there() 
     world.tasks.spawn("agent", run);
     let mut reports = told.reported.subscribe();
     while !readiness.pending().is_empty() {
-        tokio::time::timeout(Duration::from_millis(1), reports.changed()).await.ok();
+        tokio::time::timeout(Duration::from_millis(1), reports.changed())
+            .await
+            .ok();
     }
     let report = told.reported.borrow().clone().unwrap();
     assert_eq!(report.pools[0].slots_total, 3);
@@ -220,7 +226,8 @@ async fn a_drain_is_reported_at_once_and_survives_a_restart() {
         let run = agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
         world.tasks.spawn("agent", run);
         if life == "first" {
-            told.until("the replica is there", |pools| !pools.is_empty()).await;
+            told.until("the replica is there", |pools| !pools.is_empty())
+                .await;
             let (status, _) = node
                 .control()
                 .post("/v2/pools/p/replicas/r0/drain", Default::default())

@@ -57,7 +57,12 @@ mod tests {
             ("/v2/pools/p/undrain", Bytes::new(), 200, "\"draining\":false"),
             ("/v2/pools/p/restart", Bytes::new(), 409, "ENGINES_NOT_OURS"),
             ("/v2/pools/q/drain", Bytes::new(), 404, "NOT_FOUND"),
-            ("/v2/pools/p/drain", Bytes::from_static(b"{"), 400, "INVALID_REQUEST"),
+            (
+                "/v2/pools/p/drain",
+                Bytes::from_static(b"{"),
+                400,
+                "INVALID_REQUEST",
+            ),
             ("not a path", Bytes::new(), 404, ""),
         ] {
             let (found, text) = control.post(path, body).await;

@@ -49,11 +49,7 @@ pub struct InUse {
 ///
 /// # Errors
 /// When another process, or another lock of this one, has it.
-pub fn lock_directory(
-    dir: &Path,
-    name: &str,
-    role: &'static str,
-) -> Result<Option<DirectoryLock>, InUse> {
+pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Option<DirectoryLock>, InUse> {
     let path = dir.join(format!(".{name}.lock"));
     let mut file = match open(&path) {
         Ok(file) => file,

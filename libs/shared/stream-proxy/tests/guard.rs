@@ -84,7 +84,11 @@ async fn a_guard_is_done_when_the_upstream_has_sent_everything() {
     upstream.write_all(b"2\r\nde\r\n0\r\n\r\n").await.unwrap();
     let last = body.frame().await.unwrap().unwrap();
     assert_eq!(last.into_data().unwrap(), "de");
-    assert_eq!(seen(&ends), [End::Done], "with the last bytes, not with a further look");
+    assert_eq!(
+        seen(&ends),
+        [End::Done],
+        "with the last bytes, not with a further look"
+    );
     assert!(body.frame().await.is_none());
 
     let (body, ends, _upstream) = guarded("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").await;
@@ -100,11 +104,19 @@ async fn a_guard_is_given_up_with_an_answer_that_breaks_off_or_is_left() {
     body.frame().await.unwrap().unwrap();
     drop(upstream);
     assert!(body.frame().await.unwrap().is_err());
-    assert_eq!(seen(&ends), [End::GivenUp], "at once, not when the body is dropped");
+    assert_eq!(
+        seen(&ends),
+        [End::GivenUp],
+        "at once, not when the body is dropped"
+    );
 
     let (mut body, ends, mut upstream) = guarded(CHUNKED).await;
     body.frame().await.unwrap().unwrap();
     drop(body);
     assert_eq!(seen(&ends), [End::GivenUp]);
-    assert_eq!(upstream.read(&mut [0; 1]).await.unwrap(), 0, "the connection is closed");
+    assert_eq!(
+        upstream.read(&mut [0; 1]).await.unwrap(),
+        0,
+        "the connection is closed"
+    );
 }

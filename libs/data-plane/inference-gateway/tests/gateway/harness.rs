@@ -152,10 +152,7 @@ impl Service {
     pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Vec<Place>) -> Self {
         let nodes = Nodes {
             engines: StreamProxy::new(),
-            tcp: Tcp::new(
-                StreamProxy::new(),
-                Some(HeaderValue::from_static(NODE_TOKEN)),
-            ),
+            tcp: Tcp::new(StreamProxy::new(), Some(HeaderValue::from_static(NODE_TOKEN))),
         };
         Self::behind(Arc::new(nodes), config, admission, &table)
     }

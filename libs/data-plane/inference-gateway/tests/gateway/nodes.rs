@@ -29,7 +29,9 @@ impl NodeTransport for Stubborn {
         let hint = request.endpoint.key().replica.as_ref();
         self.asked.lock().push(hint.map(ToString::to_string));
         Box::pin(async move {
-            let sent = self.engines.forward(&self.target, request.outbound, request.clocks);
+            let sent = self
+                .engines
+                .forward(&self.target, request.outbound, request.clocks);
             Ok(NodeAnswer {
                 response: sent.await.map_err(NoAnswer::Failed)?,
                 report: NodeReport {
@@ -105,7 +107,10 @@ async fn a_client_chooses_no_replica() {
     let answer = service
         .send(Method::POST, "/v1/chat/completions", &hint, CHAT)
         .await;
-    assert_eq!((answer.status().as_u16(), header(&answer, "x-llorch-replica")), (200, "r0"));
+    assert_eq!(
+        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (200, "r0")
+    );
     let seen = engines[0].records().pop().unwrap();
     assert_eq!(seen.header("x-llorch-replica-hint"), None);
 }

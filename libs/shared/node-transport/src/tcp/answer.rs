@@ -58,7 +58,10 @@ fn report(headers: &HeaderMap, of_pool: Slots) -> NodeReport {
 fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
     let code = text(headers, &headers::REFUSAL).unwrap_or_default();
     NodeRefusal {
-        code: ErrorCode::ALL.iter().copied().find(|known| known.as_str() == code),
+        code: ErrorCode::ALL
+            .iter()
+            .copied()
+            .find(|known| known.as_str() == code),
         pause: asked_pause(headers, now),
         executed: headers.contains_key(headers::EXECUTIONS),
     }
@@ -154,7 +157,10 @@ mod tests {
                 executed: false
             }
         );
-        let later = read(&[(headers::REFUSAL, "OF_A_LATER_VERSION"), (headers::EXECUTIONS, "1")]);
+        let later = read(&[
+            (headers::REFUSAL, "OF_A_LATER_VERSION"),
+            (headers::EXECUTIONS, "1"),
+        ]);
         assert_eq!((later.code, later.executed), (None, true));
     }
 
