@@ -113,8 +113,7 @@ impl Shared {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");
         }
-        self.metrics
-            .count(pool, answer.as_ref().err().map(Refusal::code));
+        self.metrics.count(pool, answer.as_ref().err().map(Refusal::code));
         answer.map_or_else(
             |refusal| refusal.into_response().map(Either::Right),
             |served| with_report(served).map(Either::Left),

@@ -292,7 +292,10 @@ impl Search<'_> {
 
 /// The id of a request, as it goes on to the engine.
 fn request_id(outbound: &Outbound) -> Option<&str> {
-    let (_, id) = outbound.own.iter().find(|(name, _)| *name == headers::REQUEST_ID)?;
+    let (_, id) = outbound
+        .own
+        .iter()
+        .find(|(name, _)| *name == headers::REQUEST_ID)?;
     id.to_str().ok()
 }
 

@@ -26,6 +26,7 @@ mod control;
 mod data_path;
 mod dispatch;
 mod drains;
+mod local_control;
 mod metrics;
 mod not_served;
 #[cfg(feature = "openapi")]
@@ -39,6 +40,7 @@ pub use control::{Change, Engines, Gpus, routes};
 pub use data_path::{DataPath, NodeBody};
 pub use dispatch::{DataPathConfig, Dispatcher};
 pub use drains::{DrainError, DrainProgress, Drains, DrainsWriter};
+pub use local_control::LocalControl;
 pub use metrics::NodeMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;

@@ -7,8 +7,8 @@ use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, PoolStatus, Repl
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot, RefusedHandoff, SlotLease, Slots,
-    UnknownTarget, UpsertError,
+    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot, RefusedHandoff,
+    SlotLease, Slots, UnknownTarget, UpsertError,
     core::{Claimed, Core, News},
 };
 
@@ -191,9 +191,7 @@ impl PoolRegistry {
             Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
             Err(why_not) => why_not,
         };
-        let promised = core
-            .claim_asleep(pool_id, model, hint, excluded)
-            .ok_or(why_not)?;
+        let promised = core.claim_asleep(pool_id, model, hint, excluded).ok_or(why_not)?;
         drop(core);
         self.tell_sleepers();
         Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))

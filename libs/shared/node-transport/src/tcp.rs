@@ -24,12 +24,7 @@ pub const NODE_IDLE: Duration = Duration::from_secs(60);
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// What this hop adds to a request. Those of an earlier try to another node are taken away first.
-const ADDED: [HeaderName; 4] = [
-    AUTHORIZATION,
-    headers::VIA,
-    headers::MODEL,
-    headers::REPLICA_HINT,
-];
+const ADDED: [HeaderName; 4] = [AUTHORIZATION, headers::VIA, headers::MODEL, headers::REPLICA_HINT];
 
 /// Reaches nodes over TCP, each at the address that it has registered.
 #[derive(Debug)]

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
-use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport as _, Slots, Tcp};
+use node_transport::{
+    NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport as _, Slots, Tcp,
+};
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
 use stream_proxy::{Clocks, Outbound, StreamProxy};
@@ -82,7 +84,10 @@ async fn a_node_is_told_who_asks_for_which_model_and_which_replica() {
     ] {
         let (answer, seen) = ask(replica, &mut outbound, NEW).await;
         assert!(answer.is_ok());
-        assert!(seen.starts_with("POST /v2/pools/pool-0/engine/v1/chat/completions "), "{seen}");
+        assert!(
+            seen.starts_with("POST /v2/pools/pool-0/engine/v1/chat/completions "),
+            "{seen}"
+        );
         for line in [
             "authorization: Bearer token\r\n",
             "x-llorch-via: gateway\r\n",
@@ -106,7 +111,10 @@ async fn what_a_node_says_of_itself_is_read_and_goes_no_further() {
         slots: Some(Slots { free: 1, total: 4 }),
     };
     assert_eq!(report, expected, "it used another one than it was asked to");
-    let ours = response.headers().keys().find(|name| name.as_str().starts_with("x-llorch-"));
+    let ours = response
+        .headers()
+        .keys()
+        .find(|name| name.as_str().starts_with("x-llorch-"));
     assert_eq!(ours, None);
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");

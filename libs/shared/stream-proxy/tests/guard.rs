@@ -7,11 +7,12 @@
     reason = "a test ends where it fails"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use pool_registry_types::HttpUrl;
 use stream_proxy::{BodyGuard, Clocks, Outbound, ProxyBody, StreamProxy};
 use tokio::{
@@ -41,7 +42,7 @@ impl BodyGuard for Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let end = if self.is_done { End::Done } else { End::GivenUp };
-        self.ends.lock().unwrap().push(end);
+        self.ends.lock().push(end);
     }
 }
 
@@ -71,7 +72,7 @@ async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
 
 fn seen(ends: &Mutex<Vec<End>>) -> Vec<End> {
-    ends.lock().unwrap().clone()
+    ends.lock().clone()
 }
 
 // spec: PATH-60
@@ -83,7 +84,11 @@ async fn a_guard_is_done_when_the_upstream_has_sent_everything() {
     upstream.write_all(b"2\r\nde\r\n0\r\n\r\n").await.unwrap();
     let last = body.frame().await.unwrap().unwrap();
     assert_eq!(last.into_data().unwrap(), "de");
-    assert_eq!(seen(&ends), [End::Done], "with the last bytes, not with a further look");
+    assert_eq!(
+        seen(&ends),
+        [End::Done],
+        "with the last bytes, not with a further look"
+    );
     assert!(body.frame().await.is_none());
 
     let (body, ends, _upstream) = guarded("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc").await;
@@ -99,11 +104,19 @@ async fn a_guard_is_given_up_with_an_answer_that_breaks_off_or_is_left() {
     body.frame().await.unwrap().unwrap();
     drop(upstream);
     assert!(body.frame().await.unwrap().is_err());
-    assert_eq!(seen(&ends), [End::GivenUp], "at once, not when the body is dropped");
+    assert_eq!(
+        seen(&ends),
+        [End::GivenUp],
+        "at once, not when the body is dropped"
+    );
 
     let (mut body, ends, mut upstream) = guarded(CHUNKED).await;
     body.frame().await.unwrap().unwrap();
     drop(body);
     assert_eq!(seen(&ends), [End::GivenUp]);
-    assert_eq!(upstream.read(&mut [0; 1]).await.unwrap(), 0, "the connection is closed");
+    assert_eq!(
+        upstream.read(&mut [0; 1]).await.unwrap(),
+        0,
+        "the connection is closed"
+    );
 }

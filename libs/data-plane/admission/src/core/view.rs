@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use placement::{NoPlace, Question, Rank, Skip, Strategy};
-use routing_table::EndpointKey;
+use routing_table::{EndpointKey, State};
 
 use super::Core;
 use crate::{Priority, Quarantine, Ticket, Wish, line::Line};
@@ -15,6 +15,8 @@ pub struct EndpointStatus {
     pub key: EndpointKey,
     /// Requests of ours that hold a slot there.
     pub in_flight: u32,
+    /// Whether it takes requests, as far as the control plane knows.
+    pub state: State,
     /// Slots it has.
     pub slots_total: u32,
     /// Slots that others hold, as far as is known.
@@ -98,6 +100,7 @@ impl<W> Core<W> {
             Some(EndpointStatus {
                 key: endpoint.key().clone(),
                 in_flight: slot.own,
+                state: report.state,
                 slots_total: report.slots_total,
                 foreign: slot.foreign(now),
                 quarantine: slot.health.quarantine(now),

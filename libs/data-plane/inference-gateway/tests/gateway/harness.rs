@@ -36,10 +36,10 @@ const FAR: u64 = 2;
 /// An endpoint, and what was reported of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    incarnation: u64,
-    replica: Option<String>,
+    pub(crate) incarnation: u64,
+    pub(crate) replica: Option<String>,
     pub(crate) target: HttpUrl,
-    models: Vec<String>,
+    pub(crate) models: Vec<String>,
     pub(crate) report: Report,
 }
 
@@ -154,14 +154,14 @@ impl Service {
             engines: StreamProxy::new(),
             tcp: Tcp::new(StreamProxy::new(), Some(HeaderValue::from_static(NODE_TOKEN))),
         };
-        Self::behind(Arc::new(nodes), config, admission, table)
+        Self::behind(Arc::new(nodes), config, admission, &table)
     }
 
     pub(crate) fn behind(
         nodes: Arc<dyn NodeTransport>,
         config: GatewayConfig,
         admission: Config,
-        table: Vec<Place>,
+        table: &[Place],
     ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
@@ -182,7 +182,7 @@ impl Service {
             client: StreamProxy::new(),
             _tasks: tasks,
         };
-        service.know(&table);
+        service.know(table);
         service
     }
 

@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::harness::{Place, Service, endpoint, engines, error_of, header, table, text};
+use crate::harness::{Place, Service, endpoint, engines, error_of, header, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
 

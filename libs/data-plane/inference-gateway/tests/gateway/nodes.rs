@@ -60,7 +60,7 @@ async fn the_answer_names_the_replica_that_was_used() {
         (vec![endpoint(&engines[0], "r0")], Some("r0")),
         (vec![endpoint(&engines[0], "r0").pool()], None),
     ] {
-        let service = Service::behind(nodes.clone(), Default::default(), Default::default(), table);
+        let service = Service::behind(nodes.clone(), Default::default(), Default::default(), &table);
         let answer = service.chat(false, "").await;
         assert_eq!(
             (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
@@ -89,7 +89,7 @@ async fn while_it_runs_a_request_counts_where_it_is_served() {
         asked: Mutex::default(),
     };
     let table = vec![endpoint(&engines[0], "r0"), r1];
-    let service = Service::behind(Arc::new(nodes), Default::default(), Default::default(), table);
+    let service = Service::behind(Arc::new(nodes), Default::default(), Default::default(), &table);
     let held = service.chat(true, "tokens=100000,token_ms=1").await;
     assert_eq!(held.status(), 200);
     let in_flight = service.in_flight();

@@ -1,6 +1,6 @@
 //! Requests that are not served, and what their clients are told.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use admission::Config;
 use fake_engine::Script;

@@ -4,16 +4,16 @@ use futures_util::FutureExt as _;
 use pool_registry_types::Handoff;
 
 use super::support::{handoff, pool, replica, status, url, with_models};
-use crate::{
-    Claim, ClaimError, DrainTarget, PoolRegistry, Slots, ProbeOutcome, SlotLease, UnknownTarget,
-};
+use crate::{Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget};
 
 fn sleeper(id: &str, slots: u32) -> Handoff {
     with_models(handoff("p", id, 9000, slots), &["m"])
 }
 
 fn promised(registry: &PoolRegistry, model: &str) -> Claim {
-    let claim = registry.claim_or_wake(&pool("p"), Some(model), None, &[]).unwrap();
+    let claim = registry
+        .claim_or_wake(&pool("p"), Some(model), None, &[])
+        .unwrap();
     assert!(matches!(claim, Claim::Promised(_)), "{claim:?}");
     claim
 }
@@ -71,10 +71,7 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
     assert_eq!(none.unwrap_err(), ClaimError::ModelNotAvailable);
     let (first, second) = (promised(&registry, "m"), promised(&registry, "m"));
     assert!(wanted.now_or_never().is_some());
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(Slots { free: 0, total: 2 })
-    );
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 0, total: 2 }));
     let third = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
     assert_eq!(third.unwrap_err(), ClaimError::Busy, "no more than it has slots");
     assert_eq!(registry.check_room(&pool("p"), Some("m")), Err(ClaimError::Busy));
@@ -95,10 +92,7 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
     assert!(!status(&registry, "p").sleeping);
     drop((first, second));
     assert_eq!(registry.in_flight(), 0);
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(Slots { free: 2, total: 2 })
-    );
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 2, total: 2 }));
 }
 
 // spec: PROV-21
@@ -136,10 +130,7 @@ fn one_that_is_awake_and_free_is_taken_first() {
         .upsert(with_models(handoff("p", "r1", 8082, 1), &["m"]))
         .unwrap();
     assert!(!status(&registry, "p").sleeping, "one is awake");
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(Slots { free: 5, total: 5 })
-    );
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 5, total: 5 }));
     let awake = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]).unwrap();
     assert_eq!(now(awake).map(|lease| lease.url().clone()), Ok(url(8082)));
     let _taken = registry.claim(&pool("p"), None).unwrap();

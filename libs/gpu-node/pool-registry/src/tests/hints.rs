@@ -5,8 +5,8 @@ use pool_registry_types::ReplicaId;
 
 use super::support::{handoff, pool, replica, status, with_models};
 use crate::{
-    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, SlotLease,
-    Slots,
+    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome,
+    SlotLease, Slots,
 };
 
 /// `r0` has the most slots and is the choice without a hint; `r1` serves two models.
@@ -57,7 +57,12 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
     registry.undrain(&target).unwrap();
     let generation = registry.replicas()[1].generation;
     for _ in 0..FAILURES_TO_DISTRUST {
-        registry.probed(&pool("p"), &replica("r1"), generation, ProbeOutcome::failed("gone"));
+        registry.probed(
+            &pool("p"),
+            &replica("r1"),
+            generation,
+            ProbeOutcome::failed("gone"),
+        );
     }
     assert_eq!(used("m", "r1", &[]), "r0", "it is not ready");
     registry.remove(&pool("p"), &replica("r1"));
@@ -73,7 +78,10 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
 fn a_hint_is_no_reason_to_use_an_engine_that_has_not_named_the_model() {
     let registry = PoolRegistry::new(Vec::new());
     registry.upsert(handoff("p", "silent", 8080, 4)).unwrap();
-    assert_eq!(claim(&registry, "m", "silent", &[]).replica_id(), &replica("silent"));
+    assert_eq!(
+        claim(&registry, "m", "silent", &[]).replica_id(),
+        &replica("silent")
+    );
     registry
         .upsert(with_models(handoff("p", "r1", 8081, 1), &["m"]))
         .unwrap();
@@ -100,7 +108,11 @@ fn of_engines_that_sleep_the_one_that_is_hinted_at_is_woken() {
         .upsert(with_models(handoff("p", "r2", 8082, 1), &["m"]))
         .unwrap();
     let awake = claim(&registry, "m", "r1", &[]);
-    assert_eq!(awake.replica_id(), &replica("r2"), "one that is awake serves at once");
+    assert_eq!(
+        awake.replica_id(),
+        &replica("r2"),
+        "one that is awake serves at once"
+    );
 }
 
 // spec: SLOT-42
@@ -113,7 +125,10 @@ fn a_lease_knows_the_slots_of_its_replica() {
         pool: slots(6, 7),
         replica: Some(slots(1, 2)),
     };
-    assert_eq!((first.slots(), first.replica_slots()), (expected, Some(slots(1, 2))));
+    assert_eq!(
+        (first.slots(), first.replica_slots()),
+        (expected, Some(slots(1, 2)))
+    );
     assert_eq!(
         status(&registry, "p").replicas.unwrap()[1].generation,
         Some(first.generation())

@@ -175,7 +175,10 @@ impl World {
                     let names = |model: &str| said.models.iter().flatten().any(|name| name == model);
                     Some(&said.replica_id) == hint && said.slots_free > 0 && model.is_none_or(names)
                 });
-                assert!(!can_follow || Some(lease.replica_id()) == hint, "the hint was good");
+                assert!(
+                    !can_follow || Some(lease.replica_id()) == hint,
+                    "the hint was good"
+                );
                 let handoff = &self.handoffs[&(id.to_owned(), lease.replica_id().to_string())];
                 assert_eq!(lease.url(), &handoff.url);
                 let (slots, url) = (self.slots(id, lease.replica_id().as_str()), handoff.url.clone());

@@ -30,7 +30,7 @@ pub(super) fn read(mut response: Response<ProxyBody>, now: SystemTime) -> Result
         return Err(NoAnswer::Refused(refusal(headers, now)));
     }
     // A node's data path says this with each of its answers, in every version.
-    let Some(of_pool) = slots(headers, headers::SLOTS_FREE, headers::SLOTS_TOTAL) else {
+    let Some(of_pool) = slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL) else {
         return Err(NoAnswer::NotANode(status));
     };
     let report = report(headers, of_pool);
@@ -46,8 +46,8 @@ fn report(headers: &HeaderMap, of_pool: Slots) -> NodeReport {
     let replica = text(headers, &headers::REPLICA).and_then(|id| ReplicaId::new(id).ok());
     let of_replica = slots(
         headers,
-        headers::REPLICA_SLOTS_FREE,
-        headers::REPLICA_SLOTS_TOTAL,
+        &headers::REPLICA_SLOTS_FREE,
+        &headers::REPLICA_SLOTS_TOTAL,
     );
     NodeReport {
         replica,
@@ -58,7 +58,10 @@ fn report(headers: &HeaderMap, of_pool: Slots) -> NodeReport {
 fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
     let code = text(headers, &headers::REFUSAL).unwrap_or_default();
     NodeRefusal {
-        code: ErrorCode::ALL.iter().copied().find(|known| known.as_str() == code),
+        code: ErrorCode::ALL
+            .iter()
+            .copied()
+            .find(|known| known.as_str() == code),
         pause: asked_pause(headers, now),
         executed: headers.contains_key(headers::EXECUTIONS),
     }
@@ -68,11 +71,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
-fn slots(headers: &HeaderMap, free: HeaderName, total: HeaderName) -> Option<Slots> {
+fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<Slots> {
     let number = |name| text(headers, name)?.parse().ok();
     Some(Slots {
-        free: number(&free)?,
-        total: number(&total)?,
+        free: number(free)?,
+        total: number(total)?,
     })
 }
 
@@ -154,7 +157,10 @@ mod tests {
                 executed: false
             }
         );
-        let later = read(&[(headers::REFUSAL, "OF_A_LATER_VERSION"), (headers::EXECUTIONS, "1")]);
+        let later = read(&[
+            (headers::REFUSAL, "OF_A_LATER_VERSION"),
+            (headers::EXECUTIONS, "1"),
+        ]);
         assert_eq!((later.code, later.executed), (None, true));
     }
 
