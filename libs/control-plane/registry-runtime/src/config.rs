@@ -14,6 +14,10 @@ const DEFAULT_PROBES_AT_ONCE: usize = 64;
 /// One that is gone takes a whole timeout, so this many are asked in a second. Few, because nobody waits for them.
 const DEFAULT_OFFLINE_AT_ONCE: usize = 8;
 
+/// The most probes per second over all nodes: a hundredth of a processor core, and 360 nodes that are probed at the default
+/// interval.
+const DEFAULT_PROBES_PER_SECOND: u32 = 500;
+
 /// No timer depends on it: it only bounds how long the task sleeps when nothing is due.
 const DEFAULT_STALE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,8 +45,8 @@ impl Default for Config {
 /// How nodes are probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProberConfig {
-    /// From the beginning of one probe of a node that answers to the next, give or take a tenth. Others are probed later
-    /// each time.
+    /// From the beginning of one probe of a node that answers to the next, give or take a tenth; longer in a fleet so large
+    /// that `per_second` would be exceeded. Others are probed later each time.
     pub interval: Duration,
     /// What takes longer has failed.
     pub timeout: Duration,
@@ -50,6 +54,8 @@ pub struct ProberConfig {
     pub at_once: usize,
     /// How many offline nodes are probed at the same time; at least 1.
     pub offline_at_once: usize,
+    /// How many probes per second begin over all nodes; at least 1. After a pause, as many as `at_once` begin together.
+    pub per_second: u32,
 }
 
 impl Default for ProberConfig {
@@ -59,6 +65,7 @@ impl Default for ProberConfig {
             timeout: DEFAULT_PROBE_TIMEOUT,
             at_once: DEFAULT_PROBES_AT_ONCE,
             offline_at_once: DEFAULT_OFFLINE_AT_ONCE,
+            per_second: DEFAULT_PROBES_PER_SECOND,
         }
     }
 }

@@ -1,12 +1,20 @@
 //! Writes what the registry knows to the store, and never lets anybody wait for that.
 
-use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use pool_registry_types::NodeId;
-use registry_store::{Change, RegistryStore};
+use registry_store::{Change, RegistryStore, StoredNode};
 use tokio::{sync::watch, time::Instant};
 
-use crate::kept::{Kept, subject};
+use crate::{
+    kept::{Kept, subject},
+    shared::Shared,
+};
 
 /// After a write there is a pause as long as the write took, so that even a fleet that flaps or joins at once leaves
 /// the disk half of its time, and what changes meanwhile is written together. This is the shortest pause: a disk without
@@ -20,29 +28,42 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// should not have to wait for a change to hear of the last one.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// How many nodes are taken from the registry without letting anybody else in between: about a millisecond's work.
+const NODES_AT_ONCE: usize = 256;
+
+/// The most nodes that are written together, so that a fleet that joins at once takes little memory here.
+const WRITTEN_TOGETHER: usize = 8192;
+
 /// Writes what changed to the store.
 ///
-/// What it is given is always the whole state, of which the latest counts; what it writes is the difference to what it
-/// wrote before. So a write that fails is made good by the next, and changes that undo each other are never written.
+/// The registry remembers which nodes a store has something else of than is known now. Their records are made when they are
+/// written, so that changes that undo each other are never written. What a write that fails was about is written again.
 /// While the store cannot be written everything else goes on: that is said once, and once when it is over.
 #[derive(Debug)]
 pub struct Keeper {
+    shared: Arc<Shared>,
     store: Arc<dyn RegistryStore>,
-    kept: watch::Receiver<Kept>,
-    written: Kept,
-    /// Nodes of failed writes: nobody knows what the store has of them.
-    unsure: BTreeSet<NodeId>,
+    kept: Kept,
+    /// Changes of failed writes: nobody knows what the store has of these nodes.
+    unsure: BTreeMap<NodeId, Change>,
+    /// Ends with the registry's task.
+    turns: watch::Receiver<u64>,
 }
 
 impl Keeper {
-    /// The store has what is `written`.
-    pub(crate) fn new(store: Arc<dyn RegistryStore>, written: Kept, mut kept: watch::Receiver<Kept>) -> Self {
-        kept.mark_changed();
+    /// The store has what is `kept`.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn RegistryStore>,
+        kept: Kept,
+        turns: watch::Receiver<u64>,
+    ) -> Self {
         Self {
+            shared,
             store,
             kept,
-            written,
-            unsure: BTreeSet::new(),
+            unsure: BTreeMap::new(),
+            turns,
         }
     }
 
@@ -54,6 +75,9 @@ impl Keeper {
             tokio::time::sleep(began.elapsed().clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
         }
         self.write().await;
+        while self.shared.look(service_registry::Registry::has_touched) {
+            self.write().await;
+        }
         if !self.unsure.is_empty() {
             tracing::warn!(
                 nodes = self.unsure.len(),
@@ -65,39 +89,82 @@ impl Keeper {
 
     /// Waits until there is something to write; false when the registry's task has ended.
     async fn changed(&mut self) -> bool {
-        if self.unsure.is_empty() {
-            return self.kept.changed().await.is_ok();
+        let retry = !self.unsure.is_empty();
+        let ended = async { while self.turns.changed().await.is_ok() {} };
+        tokio::select! {
+            biased;
+            () = ended => false,
+            () = self.shared.dirty.notified() => true,
+            () = tokio::time::sleep(RETRY), if retry => true,
         }
-        let retry = tokio::time::timeout(RETRY, self.kept.changed()).await;
-        retry.map_or(true, |changed| changed.is_ok())
     }
 
     async fn write(&mut self) {
-        let kept = self.kept.borrow_and_update().clone();
-        let changes = kept.changes_since(&self.written, &self.unsure);
+        let changes = self.changes();
         if changes.is_empty() {
             return;
         }
-        let about: Vec<NodeId> = changes.iter().map(subject).cloned().collect();
-        match self.apply(changes).await {
+        match self.apply(&changes).await {
             Ok(()) => {
-                self.written = kept;
+                changes.iter().for_each(|change| self.kept.apply(change));
                 if !self.unsure.is_empty() {
                     self.unsure.clear();
                     tracing::info!("The registry's state is saved again");
                 }
             }
-            Err(error) => self.failed(about, &*error),
+            Err(error) => self.failed(&changes, &*error),
         }
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let store = Arc::clone(&self.store);
+    /// What is to be written: what failed before, as it is now, and what makes a difference of the rest.
+    fn changes(&self) -> Arc<[Change]> {
+        let mut changes = self.unsure.clone();
+        let mut taken = 0;
+        while taken < WRITTEN_TOGETHER {
+            let some = self.take_some();
+            if some.is_empty() {
+                break;
+            }
+            taken += some.len();
+            for change in some {
+                let node_id = subject(&change);
+                if changes.contains_key(node_id) || self.kept.differs(&change) {
+                    changes.insert(node_id.clone(), change);
+                }
+            }
+        }
+        if taken >= WRITTEN_TOGETHER {
+            // There may be more.
+            self.shared.dirty.notify_one();
+        }
+        changes.into_values().collect()
+    }
+
+    fn take_some(&self) -> Vec<Change> {
+        let (known, now) = self.shared.take(|registry| {
+            let mut known = Vec::new();
+            while known.len() < NODES_AT_ONCE
+                && let Some(node_id) = registry.pop_touched()
+            {
+                let node = registry.known_node(&node_id);
+                known.push((node_id, node));
+            }
+            (known, SystemTime::now())
+        });
+        let change = |(node_id, node)| match node {
+            Some(node) => Change::Put(Arc::new(StoredNode::new(node, now))),
+            None => Change::Remove(node_id),
+        };
+        known.into_iter().map(change).collect()
+    }
+
+    async fn apply(&self, changes: &Arc<[Change]>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (store, changes) = (Arc::clone(&self.store), Arc::clone(changes));
         // A panic of the store is a failure like any other.
         Ok(tokio::task::spawn_blocking(move || store.apply(&changes)).await??)
     }
 
-    fn failed(&mut self, about: Vec<NodeId>, error: &(dyn Error + 'static)) {
+    fn failed(&mut self, changes: &[Change], error: &(dyn Error + 'static)) {
         if self.unsure.is_empty() {
             tracing::warn!(
                 error,
@@ -108,6 +175,7 @@ impl Keeper {
         } else {
             tracing::debug!(error, "The registry's state could not be saved again");
         }
-        self.unsure.extend(about);
+        let about = |change: &Change| (subject(change).clone(), change.clone());
+        self.unsure.extend(changes.iter().map(about));
     }
 }

@@ -1,8 +1,8 @@
-//! What the store should have, as the registry's task hands it to the keeper.
+//! What the store has, in as few bytes as it takes to notice a difference.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     time::SystemTime,
 };
 
@@ -10,65 +10,61 @@ use pool_registry_types::NodeId;
 use registry_store::{Change, StoredNode};
 use service_registry::KnownNode;
 
-/// What the store should have. Clones share it, until one is changed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Kept(Arc<BTreeMap<NodeId, Arc<StoredNode>>>);
+/// A digest of each record that the store has. Its key is of this process, so that no node can make two records that
+/// look the same.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    digests: HashMap<NodeId, u64>,
+    key: RandomState,
+    /// How many nodes operators drain, in part or as a whole, when this was made.
+    drained: usize,
+}
 
 impl Kept {
-    pub(crate) fn from_store(stored: Vec<StoredNode>) -> Self {
-        let by_id = |node: StoredNode| (node.node_id().clone(), Arc::new(node));
-        Self(Arc::new(stored.into_iter().map(by_id).collect()))
-    }
-
-    /// For the registry, at `now`.
-    pub(crate) fn known(&self, now: SystemTime) -> Vec<KnownNode> {
-        self.0.values().map(|node| node.known(now)).collect()
+    /// What the store has, and what the registry is to know of it.
+    pub(crate) fn from_store(stored: &[StoredNode], now: SystemTime) -> (Self, Vec<KnownNode>) {
+        let mut kept = Self::default();
+        for node in stored {
+            let digest = kept.digest(node);
+            kept.digests.insert(node.node_id().clone(), digest);
+            kept.drained += usize::from(node.is_drained());
+        }
+        let known = stored.iter().map(|node| node.known(now)).collect();
+        (kept, known)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.digests.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many nodes operators drain, in part or as a whole.
     pub(crate) fn drained(&self) -> usize {
-        self.0.values().filter(|node| node.is_drained()).count()
+        self.drained
     }
 
-    /// Whether that made a difference.
-    pub(crate) fn set(&mut self, node_id: NodeId, node: Option<StoredNode>) -> bool {
-        if self.0.get(&node_id).map(|node| &**node) == node.as_ref() {
-            return false;
+    /// Whether the change would make a difference.
+    pub(crate) fn differs(&self, change: &Change) -> bool {
+        match change {
+            Change::Put(node) => self.digests.get(node.node_id()) != Some(&self.digest(node)),
+            Change::Remove(node_id) => self.digests.contains_key(node_id),
         }
-        let nodes = Arc::make_mut(&mut self.0);
-        match node {
-            Some(node) => nodes.insert(node_id, Arc::new(node)),
-            None => nodes.remove(&node_id),
-        };
-        true
     }
 
-    /// What makes `before` into this. Of the nodes that `unsure` names nobody knows what the store has.
-    pub(crate) fn changes_since(&self, before: &Self, unsure: &BTreeSet<NodeId>) -> Vec<Change> {
-        let puts = self.0.iter().filter(|(node_id, node)| {
-            let same = before
-                .0
-                .get(*node_id)
-                .is_some_and(|before| Arc::ptr_eq(before, node));
-            !same || unsure.contains(*node_id)
-        });
-        let removals = before
-            .0
-            .keys()
-            .chain(unsure)
-            .filter(|node_id| !self.0.contains_key(*node_id))
-            .collect::<BTreeSet<_>>();
-        puts.map(|(_, node)| Change::Put(Arc::clone(node)))
-            .chain(removals.into_iter().cloned().map(Change::Remove))
-            .collect()
+    /// The change is made.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(node) => {
+                let digest = self.digest(node);
+                self.digests.insert(node.node_id().clone(), digest);
+            }
+            Change::Remove(node_id) => {
+                self.digests.remove(node_id);
+            }
+        }
+    }
+
+    fn digest(&self, node: &StoredNode) -> u64 {
+        // A record that cannot be written is one that the store refuses.
+        self.key.hash_one(serde_json::to_vec(node).unwrap_or_default())
     }
 }
 

@@ -1,10 +1,10 @@
-//! Nodes and pools as metrics: read from the published view when somebody asks.
+//! Nodes and pools as metrics: read when somebody asks.
 
 use std::{fmt, time::Duration};
 
 use pool_registry_types::NodeStatus;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-use service_registry::NodesSnapshot;
+use service_registry::{FleetSummary, NodeFilter, NodeView};
 use telemetry::{gauge, gauges};
 
 use crate::RegistryHandle;
@@ -26,33 +26,31 @@ impl NodesMetrics {
 
 impl Collector for NodesMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let snapshot = self.0.nodes().borrow().clone();
+        let page = self.0.page(None, MAX_LINES, &NodeFilter::default());
         write(
             &mut encoder,
-            &snapshot,
+            self.0.summary(),
+            &page.nodes,
             self.0.now(),
-            self.0.config().next_heartbeat(),
+            self.0.pace().next_heartbeat,
         )
     }
 }
 
 fn write(
     encoder: &mut DescriptorEncoder<'_>,
-    snapshot: &NodesSnapshot,
+    summary: FleetSummary,
+    nodes: &[NodeView],
     now: Duration,
     interval: Duration,
 ) -> Result<(), fmt::Error> {
-    let nodes = &snapshot.nodes;
     let by_status = [
         NodeStatus::Online,
         NodeStatus::Draining,
         NodeStatus::Unreachable,
         NodeStatus::Offline,
     ]
-    .map(|status| {
-        let count = nodes.iter().filter(|node| node.status == status).count();
-        ([("status", status.as_str())], number(count))
-    });
+    .map(|status| ([("status", status.as_str())], number(summary.with_status(status))));
     gauges(
         encoder,
         "llorch_nodes",
@@ -60,7 +58,7 @@ fn write(
         by_status,
     )?;
     let ages = |value: fn(Duration, Duration) -> Duration| {
-        nodes.iter().take(MAX_LINES).map(move |node| {
+        nodes.iter().map(move |node| {
             let age = now.saturating_sub(node.last_heard);
             (
                 [("node", node.node_id.as_str())],
@@ -108,13 +106,13 @@ fn write(
         encoder,
         "llorch_registry_pools",
         "Pools that nodes have reported",
-        number(nodes.iter().map(|node| node.pools.len()).sum()),
+        number(summary.pools),
     )?;
     gauge(
         encoder,
         "llorch_self_suspicion",
         "Whether most nodes fell silent together, so that the fault is taken to be here: 1 or 0",
-        f64::from(u8::from(snapshot.self_suspicion)),
+        f64::from(u8::from(summary.self_suspicion)),
     )
 }
 

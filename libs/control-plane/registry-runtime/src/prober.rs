@@ -1,4 +1,4 @@
-//! Tries to reach every node about once a second, and tells the registry.
+//! Tries to reach every node, and tells the registry.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use local_limits::{Episode, Turn};
@@ -10,6 +10,9 @@ use crate::{
     probe::{ProbeError, probe},
     schedule::{Found, Job, Schedule},
 };
+
+/// How many nodes are taken from the registry without letting anybody else in between: less than a millisecond's work.
+const TARGETS_AT_ONCE: usize = 1024;
 
 /// Probes every node of the registry for as long as it is known, silent ones too: that is how they are found again.
 #[derive(Debug)]
@@ -23,33 +26,50 @@ impl Prober {
         Self { registry, config }
     }
 
-    /// Runs until `shutdown` is requested or the registry stops.
+    /// Runs until `shutdown` is requested.
     pub async fn run(self, shutdown: Shutdown) {
-        let mut nodes = self.registry.nodes();
-        let mut schedule = Schedule::new(&self.config);
-        schedule.sync(&nodes.borrow_and_update().clone().nodes, Instant::now());
+        let mut schedule = Schedule::new(&self.config, Instant::now());
         let mut running = FuturesUnordered::new();
         let mut limit = Episode::default();
         loop {
+            self.take_targets(&mut schedule);
             let due = schedule.take_due(Instant::now());
             running.extend(due.into_iter().map(|job| self.ask(job)));
             let next = schedule.next();
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,
-                changed = nodes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let snapshot = nodes.borrow_and_update().clone();
-                    schedule.sync(&snapshot.nodes, Instant::now());
-                }
+                () = self.registry.shared.retargeted.notified() => {}
                 Some((job, found)) = running.next() => {
                     log_limit(limit.note(found == Found::NotAsked, Instant::now().into_std()));
                     let drift = fastrand::f64().mul_add(2.0, -1.0);
                     schedule.finished(&job, found, Instant::now(), drift);
                 }
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+        }
+    }
+
+    /// Takes in which nodes are to be probed in another way than before.
+    fn take_targets(&self, schedule: &mut Schedule) {
+        loop {
+            let some = self.registry.shared.take(|registry| {
+                let mut some = Vec::new();
+                while some.len() < TARGETS_AT_ONCE
+                    && let Some(node_id) = registry.pop_target()
+                {
+                    let target = registry.target(&node_id);
+                    some.push((node_id, target));
+                }
+                some
+            });
+            let is_all = some.len() < TARGETS_AT_ONCE;
+            let now = Instant::now();
+            for (node_id, target) in some {
+                schedule.update(node_id, target, now);
+            }
+            if is_all {
+                return;
             }
         }
     }
@@ -66,11 +86,7 @@ impl Prober {
             Err(ProbeError::Own(_)) => return (job, Found::NotAsked),
             Err(error) => (Found::Failed, Err(error.to_string())),
         };
-        // A registry that has stopped ends the run by itself.
-        let _ = self
-            .registry
-            .probed(node_id.clone(), job.incarnation, result)
-            .await;
+        self.registry.probed(node_id, job.incarnation, result);
         (job, found)
     }
 }

@@ -7,17 +7,29 @@
 //!   this lane takes its places.
 //! * [`Lane::Doubtful`]: it has not answered yet, or has failed twice in a row. A little later each time.
 //! * [`Lane::Offline`]: it was silent for the timeout. Much later each time, and few at once.
+//!
+//! All lanes together begin no more than a bounded number of probes per second. Nodes that answer are probed so much more
+//! seldom in a large fleet that they leave a part of that to the others; each lane has its share when all have more to do,
+//! and what one does not need is there for the rest.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
-use pool_registry_types::{HttpUrl, NodeId, NodeStatus};
-use service_registry::{NodeView, PROBES_TO_UNREACHABLE};
+use pool_registry_types::{HttpUrl, NodeId};
+use service_registry::{PROBES_TO_UNREACHABLE, ProbeTarget};
 use tokio::time::Instant;
 
 use crate::ProberConfig;
+
+mod rate;
+
+use rate::Rate;
+
+/// The part of all probes that nodes that answer get by themselves, in percent.
+const ANSWERING_PERCENT: u32 = 80;
 
 /// Nodes that joined together are not probed together for long: each round is up to a tenth shorter or longer.
 const JITTER: f64 = 0.1;
@@ -45,7 +57,18 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
+    /// In the order in which they are served when it is the turn of several.
     const ALL: [Self; 3] = [Self::Answering, Self::Doubtful, Self::Offline];
+
+    /// What one of its probes costs. When all lanes have more to do than there are probes, each gets a part in inverse
+    /// proportion: 82, 14 and 4 in a hundred.
+    fn cost(self) -> u64 {
+        match self {
+            Self::Answering => 1,
+            Self::Doubtful => 6,
+            Self::Offline => 20,
+        }
+    }
 }
 
 /// What a probe showed.
@@ -61,7 +84,7 @@ pub(crate) enum Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) node_id: NodeId,
-    pub(crate) address: HttpUrl,
+    pub(crate) address: Arc<HttpUrl>,
     pub(crate) incarnation: Option<u64>,
     pub(crate) lane: Lane,
     /// Which entry it is for: a node may leave and join again meanwhile.
@@ -72,9 +95,7 @@ pub(crate) struct Job {
 #[derive(Debug)]
 struct Entry {
     generation: u64,
-    address: HttpUrl,
-    incarnation: Option<u64>,
-    offline: bool,
+    target: ProbeTarget,
     answered: bool,
     /// In a row.
     failures: u32,
@@ -86,7 +107,7 @@ struct Entry {
 
 impl Entry {
     fn lane(&self) -> Lane {
-        if self.offline {
+        if self.target.offline {
             Lane::Offline
         } else if self.answered && self.failures < PROBES_TO_UNREACHABLE {
             Lane::Answering
@@ -95,8 +116,10 @@ impl Entry {
         }
     }
 
-    /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter.
-    fn pause(&self, interval: Duration, drift: f64) -> Duration {
+    /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter. `stretched` is the interval
+    /// of nodes that answer in a fleet of this size. One that has just failed is probed again without that: the second
+    /// failure is what counts.
+    fn pause(&self, interval: Duration, stretched: Duration, drift: f64) -> Duration {
         let drift = drift.clamp(-1.0, 1.0);
         let backoff = |doublings: u32, cap: Duration| {
             let pause = interval.saturating_mul(1 << doublings.min(MAX_DOUBLINGS));
@@ -104,6 +127,7 @@ impl Entry {
             pause.min(cap.max(interval)).mul_f64(1.0 + BACKOFF_JITTER * drift)
         };
         match self.lane() {
+            Lane::Answering if self.failures == 0 => stretched.mul_f64(1.0 + JITTER * drift),
             Lane::Answering => interval.mul_f64(1.0 + JITTER * drift),
             Lane::Doubtful => backoff(self.failures.saturating_sub(PROBES_TO_UNREACHABLE), DOUBTFUL_CAP),
             Lane::Offline => backoff(self.probes_offline, OFFLINE_CAP),
@@ -118,163 +142,186 @@ struct Queue {
     due: BTreeSet<(Instant, NodeId)>,
     running: usize,
     at_once: usize,
+    /// What its probes have cost: the lane that has had least is next.
+    served: u64,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.running < self.at_once
+    }
+
+    /// When its next probe is due, if there is room for it.
+    fn next(&self) -> Option<Instant> {
+        self.due.first().filter(|_| self.has_room()).map(|(at, _)| *at)
+    }
 }
 
 /// When each node is probed next.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     interval: Duration,
-    nodes: BTreeMap<NodeId, Entry>,
-    answering: Queue,
-    doubtful: Queue,
-    offline: Queue,
+    per_second: u32,
+    rate: Rate,
+    nodes: HashMap<NodeId, Entry>,
+    /// How many nodes of each lane there are, waiting or probed.
+    counts: [usize; 3],
+    lanes: [Queue; 3],
+    /// What the lane served last had had before.
+    served: u64,
     generations: u64,
 }
 
 impl Schedule {
-    pub(crate) fn new(config: &ProberConfig) -> Self {
+    pub(crate) fn new(config: &ProberConfig, now: Instant) -> Self {
         let queue = |at_once: usize| Queue {
             at_once: at_once.max(1),
             ..Queue::default()
         };
+        let per_second = config.per_second.max(1);
         Self {
             interval: config.interval,
-            nodes: BTreeMap::new(),
-            answering: queue(config.at_once),
-            doubtful: queue(config.at_once),
-            offline: queue(config.offline_at_once),
+            per_second,
+            rate: Rate::new(per_second, config.at_once, now),
+            nodes: HashMap::new(),
+            counts: [0; 3],
+            lanes: [config.at_once, config.at_once, config.offline_at_once].map(queue),
+            served: 0,
             generations: 0,
         }
     }
 
-    /// Takes in which nodes there are. A new one, one that is new at its address and one that is offline no longer are
-    /// due at once.
-    pub(crate) fn sync(&mut self, nodes: &[NodeView], now: Instant) {
-        let mut gone = std::mem::take(&mut self.nodes);
-        for node in nodes {
-            let offline = node.status == NodeStatus::Offline;
-            let known = gone.remove(&node.node_id);
-            let same = |entry: &Entry| entry.address == node.address && entry.incarnation == node.incarnation;
-            let entry = match known {
-                Some(entry) if same(&entry) && entry.offline == offline => entry,
-                Some(mut entry) if same(&entry) && offline => {
-                    // It waits its turn in the other lane.
-                    let due = self.unqueue(&node.node_id, &mut entry);
-                    entry.offline = true;
-                    entry.probes_offline = 0;
-                    self.queue(&node.node_id, &mut entry, due);
-                    entry
-                }
-                known => {
-                    if let Some(mut entry) = known {
-                        self.unqueue(&node.node_id, &mut entry);
-                    }
-                    self.generations += 1;
-                    let mut entry = Entry {
-                        generation: self.generations,
-                        address: node.address.clone(),
-                        incarnation: node.incarnation,
-                        offline,
-                        answered: false,
-                        failures: 0,
-                        probes_offline: 0,
-                        due: None,
-                    };
-                    self.queue(&node.node_id, &mut entry, Some(now));
-                    entry
-                }
-            };
-            self.nodes.insert(node.node_id.clone(), entry);
-        }
-        for (node_id, mut entry) in gone {
-            self.unqueue(&node_id, &mut entry);
-        }
+    /// Takes in how a node is to be probed from now on; `None` when it is gone. A new one, one that is new at its address and
+    /// one that is offline no longer are due at once.
+    pub(crate) fn update(&mut self, node_id: NodeId, target: Option<ProbeTarget>, now: Instant) {
+        let known = self.remove(&node_id);
+        let Some(target) = target else { return };
+        let same = |entry: &Entry| {
+            (&entry.target.address, entry.target.incarnation) == (&target.address, target.incarnation)
+        };
+        let (entry, due) = match known {
+            Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => (entry, due),
+            // It waits its turn in the other lane.
+            Some((mut entry, due)) if same(&entry) && target.offline => {
+                entry.target = target;
+                entry.probes_offline = 0;
+                (entry, due)
+            }
+            _ => {
+                self.generations += 1;
+                let entry = Entry {
+                    generation: self.generations,
+                    target,
+                    answered: false,
+                    failures: 0,
+                    probes_offline: 0,
+                    due: None,
+                };
+                (entry, Some(now))
+            }
+        };
+        self.insert(node_id, entry, due);
     }
 
     /// The probes to be made now; they count as running until [`finished`](Self::finished).
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Job> {
         let mut jobs = Vec::new();
-        for lane in Lane::ALL {
-            let queue = self.lane(lane);
-            let mut taken = Vec::new();
-            while queue.running < queue.at_once
-                && let Some(first) = queue.due.first()
-                && first.0 <= now
-                && let Some((_, node_id)) = queue.due.pop_first()
-            {
-                queue.running += 1;
-                taken.push(node_id);
-            }
-            for node_id in taken {
-                let Some(entry) = self.nodes.get_mut(&node_id) else {
-                    continue;
-                };
-                entry.due = None;
-                jobs.push(Job {
-                    address: entry.address.clone(),
-                    incarnation: entry.incarnation,
-                    generation: entry.generation,
-                    lane,
-                    began: now,
-                    node_id,
-                });
-            }
+        while self.rate.allows_at() <= now
+            && let Some(lane) = self.next_lane(now)
+        {
+            let queue = &mut self.lanes[lane as usize];
+            let Some((_, node_id)) = queue.due.pop_first() else {
+                break;
+            };
+            // A lane that had nothing to do does not save that up.
+            self.served = queue.served.max(self.served);
+            queue.served = self.served.saturating_add(lane.cost());
+            queue.running += 1;
+            self.rate.take(now);
+            let Some(entry) = self.nodes.get_mut(&node_id) else {
+                continue;
+            };
+            entry.due = None;
+            jobs.push(Job {
+                address: Arc::clone(&entry.target.address),
+                incarnation: entry.target.incarnation,
+                generation: entry.generation,
+                lane,
+                began: now,
+                node_id,
+            });
         }
         jobs
     }
 
+    /// Of the lanes with a probe that is due and room for it, the one that has had least.
+    fn next_lane(&self, now: Instant) -> Option<Lane> {
+        let ready = |lane: &Lane| self.lanes[*lane as usize].next().is_some_and(|due| due <= now);
+        let lanes = Lane::ALL.into_iter().filter(ready);
+        lanes.min_by_key(|lane| self.lanes[*lane as usize].served.max(self.served))
+    }
+
     /// A probe has ended; `drift` in -1..=1 moves the next one within its jitter.
     pub(crate) fn finished(&mut self, job: &Job, found: Found, now: Instant, drift: f64) {
-        let queue = self.lane(job.lane);
+        let queue = &mut self.lanes[job.lane as usize];
         queue.running = queue.running.saturating_sub(1);
-        let Some(mut entry) = self.nodes.remove(&job.node_id) else {
+        let is_current = |entry: &&Entry| entry.generation == job.generation;
+        if self.nodes.get(&job.node_id).filter(is_current).is_none() {
+            return;
+        }
+        let Some((mut entry, _)) = self.remove(&job.node_id) else {
             return;
         };
-        if entry.generation == job.generation {
-            match found {
-                Found::Answered => {
-                    entry.answered = true;
-                    entry.failures = 0;
-                }
-                Found::Failed => entry.failures = entry.failures.saturating_add(1),
-                Found::NotAsked => {}
+        match found {
+            Found::Answered => {
+                entry.answered = true;
+                entry.failures = 0;
             }
-            if entry.offline && found != Found::NotAsked {
-                entry.probes_offline = entry.probes_offline.saturating_add(1);
-            }
-            let due = (job.began + entry.pause(self.interval, drift)).max(now);
-            self.queue(&job.node_id, &mut entry, Some(due));
+            Found::Failed => entry.failures = entry.failures.saturating_add(1),
+            Found::NotAsked => {}
         }
-        self.nodes.insert(job.node_id.clone(), entry);
+        if entry.target.offline && found != Found::NotAsked {
+            entry.probes_offline = entry.probes_offline.saturating_add(1);
+        }
+        let pause = entry.pause(self.interval, self.stretched(), drift);
+        self.insert(job.node_id.clone(), entry, Some((job.began + pause).max(now)));
+    }
+
+    /// The interval of nodes that answer: as configured, or so long that they leave the others their part.
+    fn stretched(&self) -> Duration {
+        let answering = u32::try_from(self.counts[Lane::Answering as usize]).unwrap_or(u32::MAX);
+        let for_them = f64::from(self.per_second) * f64::from(ANSWERING_PERCENT) / 100.0;
+        // The jitter makes some rounds shorter; on average it cancels out.
+        self.interval
+            .max(Duration::from_secs_f64(f64::from(answering) / for_them))
     }
 
     /// When the next probe is due for which there is room.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let queues = [&self.answering, &self.doubtful, &self.offline];
-        let with_room = queues.into_iter().filter(|queue| queue.running < queue.at_once);
-        with_room.filter_map(|queue| Some(queue.due.first()?.0)).min()
+        let due = self.lanes.iter().filter_map(Queue::next).min()?;
+        Some(due.max(self.rate.allows_at()))
     }
 
-    fn lane(&mut self, lane: Lane) -> &mut Queue {
-        match lane {
-            Lane::Answering => &mut self.answering,
-            Lane::Doubtful => &mut self.doubtful,
-            Lane::Offline => &mut self.offline,
-        }
-    }
-
-    fn queue(&mut self, node_id: &NodeId, entry: &mut Entry, due: Option<Instant>) {
+    fn insert(&mut self, node_id: NodeId, mut entry: Entry, due: Option<Instant>) {
+        let lane = entry.lane() as usize;
         entry.due = due;
         if let Some(due) = due {
-            self.lane(entry.lane()).due.insert((due, node_id.clone()));
+            self.lanes[lane].due.insert((due, node_id.clone()));
         }
+        self.counts[lane] += 1;
+        self.nodes.insert(node_id, entry);
     }
 
-    /// Returns when it was due; `None` while it is probed.
-    fn unqueue(&mut self, node_id: &NodeId, entry: &mut Entry) -> Option<Instant> {
-        let due = entry.due.take()?;
-        self.lane(entry.lane()).due.remove(&(due, node_id.clone()));
-        Some(due)
+    /// Takes the node out; returns also when it was due, `None` while it is probed.
+    fn remove(&mut self, node_id: &NodeId) -> Option<(Entry, Option<Instant>)> {
+        let mut entry = self.nodes.remove(node_id)?;
+        let lane = entry.lane() as usize;
+        let due = entry.due.take();
+        if let Some(due) = due {
+            self.lanes[lane].due.remove(&(due, node_id.clone()));
+        }
+        self.counts[lane] = self.counts[lane].saturating_sub(1);
+        Some((entry, due))
     }
 }
 

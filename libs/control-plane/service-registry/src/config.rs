@@ -18,6 +18,10 @@ pub const STALL: Duration = Duration::from_secs(5);
 /// Fewer nodes than this never make the registry suspect itself: one of two is not a majority of anything.
 pub const MIN_FLEET: usize = 3;
 
+/// Nodes report at different moments, so a fault that strikes all at once shows over one interval and its jitter; half an
+/// interval more is slack.
+pub(crate) const WINDOW: f64 = 1.5;
+
 /// How long silent nodes stay routable at most while the registry suspects itself. Holding a dead node costs
 /// a refused connection now and then; dropping a living fleet costs everything; but after ten minutes an operator
 /// has heard the alarm and the nodes are more likely gone.
@@ -43,16 +47,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How often nodes should report: as configured, but often enough that two reports may be lost.
+    /// How often nodes of a small fleet should report: as configured, but often enough that two reports may be lost. See
+    /// [`Pace`](crate::Pace) for larger ones.
     #[must_use]
     pub fn next_heartbeat(&self) -> Duration {
         self.heartbeat_interval.min(self.node_timeout / 3)
-    }
-
-    /// Nodes lost within this time of each other are lost together. Nodes report at different moments, so a
-    /// fault that strikes all at once shows over one interval and its jitter; half an interval more is slack.
-    #[must_use]
-    pub fn window(&self) -> Duration {
-        self.heartbeat_interval.mul_f64(1.5)
     }
 }

@@ -1,50 +1,46 @@
-//! One deadline per node, the earliest first.
+//! When to look at which node, the earliest first.
+//!
+//! A node's own deadline moves with every heartbeat. Its entry here does not: when it comes up too early, it is armed again
+//! for the deadline as it is then. So a heartbeat costs nothing here, and each node one look per timeout.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use pool_registry_types::NodeId;
 
-/// When something is due, for each node that has anything due.
+/// One entry at most for each node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Deadlines {
-    by_node: BTreeMap<NodeId, Duration>,
-    in_order: BTreeSet<(Duration, NodeId)>,
-}
+pub(crate) struct Deadlines(BTreeSet<(Duration, NodeId)>);
 
 impl Deadlines {
-    /// Sets the node's deadline in place of the one it had.
-    pub(crate) fn set(&mut self, node: &NodeId, at: Duration) {
-        if let Some(before) = self.by_node.insert(node.clone(), at) {
-            self.in_order.remove(&(before, node.clone()));
+    /// Sees to it that the node is looked at no later than `at`. `armed` is when it is to be looked at so far.
+    pub(crate) fn arm(&mut self, node: &NodeId, armed: &mut Option<Duration>, at: Duration) {
+        match *armed {
+            Some(before) if before <= at => return,
+            Some(before) => {
+                self.0.remove(&(before, node.clone()));
+            }
+            None => {}
         }
-        self.in_order.insert((at, node.clone()));
+        self.0.insert((at, node.clone()));
+        *armed = Some(at);
     }
 
-    pub(crate) fn remove(&mut self, node: &NodeId) {
-        if let Some(before) = self.by_node.remove(node) {
-            self.in_order.remove(&(before, node.clone()));
+    pub(crate) fn disarm(&mut self, node: &NodeId, armed: Option<Duration>) {
+        if let Some(at) = armed {
+            self.0.remove(&(at, node.clone()));
         }
     }
 
     pub(crate) fn first(&self) -> Option<Duration> {
-        self.in_order.first().map(|(at, _)| *at)
+        self.0.first().map(|(at, _)| *at)
     }
 
-    pub(crate) fn of(&self, node: &NodeId) -> Option<Duration> {
-        self.by_node.get(node).copied()
-    }
-
-    /// Takes out the earliest deadline that has come.
+    /// Takes out the earliest entry that has come.
     pub(crate) fn pop_due(&mut self, now: Duration) -> Option<NodeId> {
         if self.first()? > now {
             return None;
         }
-        let (_, node) = self.in_order.pop_first()?;
-        self.by_node.remove(&node);
-        Some(node)
+        self.0.pop_first().map(|(_, node)| node)
     }
 }
 
@@ -52,20 +48,23 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    // spec: LIVE-1
+    // spec: LIVE-1, LIVE-32
     #[test]
-    fn one_deadline_per_node_and_the_earliest_first() {
+    fn one_entry_per_node_that_moves_forward_only_when_it_comes_up() {
         let [a, b] = ["a", "b"].map(|id| NodeId::new(id).unwrap());
         let second = Duration::from_secs;
+        let (mut armed_a, mut armed_b) = (None, None);
         let mut deadlines = Deadlines::default();
-        deadlines.set(&a, second(1));
-        deadlines.set(&b, second(2));
-        deadlines.set(&a, second(3));
-        assert_eq!(deadlines.first(), Some(second(2)));
-        assert_eq!(deadlines.pop_due(second(1)), None);
+        deadlines.arm(&a, &mut armed_a, second(2));
+        deadlines.arm(&b, &mut armed_b, second(3));
+        // Later: it stays. Earlier: it moves.
+        deadlines.arm(&a, &mut armed_a, second(9));
+        assert_eq!((armed_a, deadlines.first()), (Some(second(2)), Some(second(2))));
+        deadlines.arm(&b, &mut armed_b, second(1));
+        assert_eq!((armed_b, deadlines.first()), (Some(second(1)), Some(second(1))));
+        assert_eq!(deadlines.pop_due(second(0)), None);
         assert_eq!(deadlines.pop_due(second(9)), Some(b));
-        assert_eq!(deadlines.of(&a), Some(second(3)));
-        deadlines.remove(&a);
+        deadlines.disarm(&a, armed_a);
         assert_eq!(deadlines, Deadlines::default());
     }
 }

@@ -1,16 +1,13 @@
-//! What nodes, operators and probes say: the events of the registry.
+//! What nodes and probes say: the events of the registry, but for the reports of nodes and the drains of operators.
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::{
-    HeartbeatRequest, NodeId, NodeStatus, PoolId, RegisterRequest,
-    limits::{MAX_NODES, MAX_POOL_DRAINS},
-};
+use pool_registry_types::{HttpUrl, NodeId, NodeStatus, RegisterRequest, limits::MAX_NODES};
 
 use crate::{
-    Delta, FORGET_AFTER, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
-    intent::{Drain, Target},
-    node::{Basis, Evidence, Node, Pool, check_address, differs},
+    Delta, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
+    node::{Basis, Evidence, Node},
+    pool::check_address,
 };
 
 /// What a registration did.
@@ -22,17 +19,6 @@ pub enum RegisterOutcome {
     Restarted,
     /// It was known, and says it again.
     Renewed,
-}
-
-/// What a heartbeat did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeartbeatOutcome {
-    /// It changed more than free slots and free memory.
-    Changed,
-    /// It changed free slots or free memory at most.
-    Unchanged,
-    /// It came late, after a newer one: nothing changed, and the node was not heard.
-    Ignored,
 }
 
 impl Registry {
@@ -51,13 +37,14 @@ impl Registry {
         now: Duration,
     ) -> Result<RegisterOutcome, RegistryError> {
         self.advance(now);
-        check_address(&request)?;
         let node_id = request.node_id.clone();
+        check_address(&node_id, &request.address)?;
+        let mut gone = Vec::new();
         let outcome = match self.nodes.get_mut(&node_id) {
             None => {
                 let node = Node::new(&request, self.now)?;
                 self.make_room(&node_id)?;
-                self.nodes.insert(node_id.clone(), node);
+                self.insert(&node_id, node);
                 RegisterOutcome::Joined
             }
             Some(known) => {
@@ -70,19 +57,29 @@ impl Registry {
                         holder: known.identity.machine_id.clone(),
                     });
                 }
-                if same_machine && known.identity.incarnation == request.incarnation {
-                    let from = known.identity.address.clone();
-                    known.renew(&request)?;
-                    if from != request.address {
-                        self.deltas.push(Delta::Moved {
-                            node_id: node_id.clone(),
-                            from,
-                            to: request.address.clone(),
-                        });
-                    }
+                let pools = known.observed.pools.len();
+                let from = Arc::clone(&known.identity.address);
+                let is_same = same_machine && known.identity.incarnation == request.incarnation;
+                gone = if is_same {
+                    known.renew(&request)?
+                } else {
+                    known.restart(&request)?
+                };
+                self.fleet.changed_pools(pools, known.observed.pools.len());
+                let has_moved = *from != request.address;
+                if has_moved || !is_same {
+                    self.targets.insert(node_id.clone());
+                }
+                if is_same && has_moved {
+                    self.deltas.push(Delta::Moved {
+                        node_id: node_id.clone(),
+                        from: HttpUrl::clone(&from),
+                        to: request.address.clone(),
+                    });
+                }
+                if is_same {
                     RegisterOutcome::Renewed
                 } else {
-                    known.begin_life(&request)?;
                     RegisterOutcome::Restarted
                 }
             }
@@ -112,65 +109,8 @@ impl Registry {
             RegisterOutcome::Renewed => {}
         }
         self.refresh(&node_id, Some("it registered"));
+        self.remove_routes(gone);
         Ok(outcome)
-    }
-
-    /// A node reports the full state of its pools.
-    ///
-    /// # Errors
-    /// [`RegistryError::UnknownNode`] when the node or this life of it has not registered,
-    /// [`RegistryError::StaleIncarnation`] when a later life has.
-    pub fn heartbeat(
-        &mut self,
-        node_id: &NodeId,
-        request: HeartbeatRequest,
-        now: Duration,
-    ) -> Result<HeartbeatOutcome, RegistryError> {
-        self.advance(now);
-        let node = self
-            .nodes
-            .get_mut(node_id)
-            .ok_or_else(|| RegistryError::UnknownNode {
-                node_id: node_id.clone(),
-            })?;
-        let known = node.identity.incarnation;
-        is_registered(node_id, known, request.incarnation)?;
-        // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted counter.
-        let fenced = known.is_some() && request.incarnation.is_some();
-        if fenced
-            && let (Some(last), Some(seq)) = (node.observed.seq, request.seq)
-            && seq <= last
-        {
-            return Ok(HeartbeatOutcome::Ignored);
-        }
-        let pools = request
-            .pools
-            .into_iter()
-            .map(|pool| Pool::new(node_id, &node.identity.address, Arc::new(pool)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let changed = node.observed.basis != Basis::Reported || differs(&node.observed.pools, &pools);
-        if changed {
-            self.deltas.push(Delta::Changed {
-                node_id: node_id.clone(),
-                pools: pools.iter().map(|pool| pool.status.clone()).collect(),
-            });
-            self.touched.insert(node_id.clone());
-        }
-        if fenced {
-            node.observed.seq = request.seq.or(node.observed.seq);
-        }
-        self.reports += 1;
-        node.observed.report = self.reports;
-        node.observed.basis = Basis::Reported;
-        node.observed.pools = pools;
-        node.observed.gpus = request.gpus.map(Arc::from);
-        self.credit(node_id);
-        self.refresh(node_id, Some("heartbeat received"));
-        Ok(if changed {
-            HeartbeatOutcome::Changed
-        } else {
-            HeartbeatOutcome::Unchanged
-        })
     }
 
     /// A node leaves. It is forgotten, but for what operators want of it.
@@ -192,96 +132,6 @@ impl Registry {
         is_registered(node_id, node.identity.incarnation, incarnation)?;
         self.forget(node_id, LeftReason::Deregistered);
         Ok(())
-    }
-
-    /// An operator wants that `target` takes no new work. Asking again replaces the deadline.
-    ///
-    /// # Errors
-    /// [`RegistryError::UnknownNode`], [`RegistryError::UnknownPool`].
-    pub fn drain(
-        &mut self,
-        target: &Target,
-        deadline: Option<Duration>,
-        now: Duration,
-    ) -> Result<(), RegistryError> {
-        let now = self.advance(now);
-        self.require_target(target)?;
-        let intent = self.intents.entry(target.node_id().clone()).or_default();
-        let drain = |before: Option<Drain>| Drain {
-            since: before.map_or(now, |before| before.since),
-            deadline,
-        };
-        let before = match target {
-            Target::Node(_) => intent.node.replace(drain(intent.node)),
-            Target::Pool(_, pool) => intent
-                .pools
-                .insert(pool.clone(), drain(intent.pools.get(pool).copied())),
-        };
-        self.drop_spare_drains(target.node_id());
-        self.tell_drain(target, before.is_none(), true);
-        Ok(())
-    }
-
-    /// An operator takes [`drain`](Self::drain) back.
-    ///
-    /// A drain that the node itself reports goes on; a pool of a drained node stays drained with it.
-    ///
-    /// # Errors
-    /// [`RegistryError::UnknownNode`], [`RegistryError::UnknownPool`].
-    pub fn undrain(&mut self, target: &Target, now: Duration) -> Result<(), RegistryError> {
-        self.advance(now);
-        let Some(intent) = self.intents.get_mut(target.node_id()) else {
-            return self.require_target(target);
-        };
-        let before = match target {
-            Target::Node(_) => intent.node.take(),
-            Target::Pool(_, pool) => intent.pools.remove(pool),
-        };
-        if intent.is_empty() {
-            self.intents.remove(target.node_id());
-        }
-        if before.is_none() {
-            return self.require_target(target);
-        }
-        self.tell_drain(target, true, false);
-        Ok(())
-    }
-
-    /// Keeps the drains of a node within their bound. It has no more pools than that, so there is always one of a pool that
-    /// it does not have.
-    fn drop_spare_drains(&mut self, node_id: &NodeId) {
-        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id)) else {
-            return;
-        };
-        let has = |pool: &PoolId| node.observed.pools.iter().any(|has| has.status.pool_id == *pool);
-        while intent.pools.len() > MAX_POOL_DRAINS {
-            let spare = intent.pools.iter().filter(|(pool, _)| !has(pool));
-            let Some((pool_id, _)) = spare.min_by_key(|(_, drain)| drain.since) else {
-                return;
-            };
-            let pool_id = pool_id.clone();
-            intent.pools.remove(&pool_id);
-            self.deltas.push(Delta::DrainDropped {
-                node_id: node_id.clone(),
-                pool_id,
-            });
-        }
-    }
-
-    fn tell_drain(&mut self, target: &Target, news: bool, draining: bool) {
-        if news {
-            self.deltas.push(Delta::DrainChanged {
-                target: target.clone(),
-                draining,
-            });
-        }
-        self.touch(target.node_id());
-        let because = if draining {
-            "an operator drains it"
-        } else {
-            "an operator undrained it"
-        };
-        self.refresh(target.node_id(), Some(because));
     }
 
     /// Somebody tried to reach the node: `Err` says how that failed.
@@ -329,86 +179,26 @@ impl Registry {
     /// offline for longest is forgotten, unless an operator drains it.
     fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
         // A node that has left and is still drained counts already.
-        if self.intents.contains_key(node_id) || self.known_nodes() < MAX_NODES {
+        if self.intents.contains_key(node_id) || self.nodes.len() + self.orphans.len() < MAX_NODES {
             return Ok(());
         }
-        let spare = self.nodes.iter().filter(|(id, node)| {
-            node.status == NodeStatus::Offline && !node.held && !self.intents.contains_key(*id)
-        });
-        let longest = spare.min_by_key(|(_, node)| node.observed.last_heard);
-        let Some(gone) = longest.map(|(id, _)| id.clone()) else {
+        let Some((_, longest)) = self.spare.first().cloned() else {
             return Err(RegistryError::TooManyNodes {
                 node_id: node_id.clone(),
             });
         };
-        self.forget(&gone, LeftReason::Displaced);
+        self.forget(&longest, LeftReason::Displaced);
         Ok(())
-    }
-
-    /// How many nodes a store has to keep: those that are known, and those that have left and are drained.
-    fn known_nodes(&self) -> usize {
-        let left = self.intents.keys().filter(|id| !self.nodes.contains_key(*id));
-        self.nodes.len() + left.count()
-    }
-
-    fn require(&self, node_id: &NodeId) -> Result<&Node, RegistryError> {
-        self.nodes.get(node_id).ok_or_else(|| RegistryError::UnknownNode {
-            node_id: node_id.clone(),
-        })
-    }
-
-    fn require_target(&self, target: &Target) -> Result<(), RegistryError> {
-        let node = self.require(target.node_id())?;
-        match target {
-            Target::Pool(node_id, pool_id)
-                if node
-                    .observed
-                    .pools
-                    .iter()
-                    .all(|pool| pool.status.pool_id != *pool_id) =>
-            {
-                Err(RegistryError::UnknownPool {
-                    node_id: node_id.clone(),
-                    pool_id: pool_id.clone(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The node is known again: what operators want of it holds on.
-    pub(crate) fn adopt_intent(&mut self, node_id: &NodeId) {
-        self.drop_old_intents();
-        if let Some(intent) = self.intents.get_mut(node_id) {
-            intent.forget_at = None;
-        }
-    }
-
-    /// The node is no longer known: what operators want of it is kept as long as an offline node is, because an
-    /// agent that restarts leaves and joins again.
-    pub(crate) fn orphan_intent(&mut self, node_id: &NodeId) {
-        let forget_at = self.now + FORGET_AFTER;
-        if let Some(intent) = self.intents.get_mut(node_id) {
-            intent.forget_at = Some(forget_at);
-        }
-        self.drop_old_intents();
-    }
-
-    fn drop_old_intents(&mut self) {
-        let now = self.now;
-        self.intents.retain(|node_id, intent| {
-            let kept = intent.forget_at.is_none_or(|at| now < at);
-            if !kept {
-                self.touched.insert(node_id.clone());
-            }
-            kept
-        });
     }
 }
 
 /// Refuses a message of any life but the registered one: of an earlier one, and of a later one that has not registered
 /// yet, or whose registration another machine's has replaced.
-fn is_registered(node_id: &NodeId, known: Option<u64>, got: Option<u64>) -> Result<(), RegistryError> {
+pub(crate) fn is_registered(
+    node_id: &NodeId,
+    known: Option<u64>,
+    got: Option<u64>,
+) -> Result<(), RegistryError> {
     fence(node_id, known, got)?;
     match (known, got) {
         (Some(known), Some(got)) if got > known => Err(RegistryError::UnknownNode {

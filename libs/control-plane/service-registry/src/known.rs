@@ -3,13 +3,15 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, EngineLoad, NodeId, PoolId, PoolStatus, RegisterRequest, limits::MAX_POOLS,
+    Capabilities, HttpUrl, NodeId, PoolId, PoolStatus, RegisterRequest, limits::MAX_POOLS,
 };
 
 use crate::{
     FORGET_AFTER, Registry,
     intent::{Drain, Intent},
-    node::{Basis, Node, Pool, check_address, not_ready},
+    node::{Basis, Node},
+    pool::{Pool, check_address, not_ready},
+    report::all_free,
 };
 
 /// What a store keeps of a node. Times are relative, because the next process has another origin.
@@ -97,12 +99,15 @@ impl Registry {
                 .then_some(forget_at.unwrap_or(now.saturating_add(FORGET_AFTER))),
         };
         if !intent.is_empty() {
+            if let Some(at) = intent.forget_at {
+                self.orphans.insert((at, node_id.clone()));
+            }
             self.intents.insert(node_id.clone(), intent);
         }
         let Some(node) = node else {
             return;
         };
-        self.nodes.insert(node_id.clone(), node);
+        self.insert(&node_id, node);
         self.credit(&node_id);
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.observed.forget_at = forget_at;
@@ -124,7 +129,6 @@ impl Registry {
         let intent = self.intents.get(node_id);
         let forget_at = match (node, intent) {
             (None, None) => return None,
-            (Some(node), _) if node.observed.offline => self.deadlines.of(node_id),
             (Some(node), _) => node.observed.forget_at,
             (None, Some(intent)) => intent.forget_at,
         };
@@ -151,6 +155,17 @@ impl Registry {
         std::mem::take(&mut self.touched)
     }
 
+    /// One of those, taken out.
+    pub fn pop_touched(&mut self) -> Option<NodeId> {
+        self.touched.pop_first()
+    }
+
+    /// Whether there is any of those.
+    #[must_use]
+    pub fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     pub(crate) fn touch(&mut self, node_id: &NodeId) {
         self.touched.insert(node_id.clone());
     }
@@ -166,14 +181,14 @@ fn life(node_id: &NodeId, node: &Node) -> KnownLife {
         if reported {
             all_free(&pool.status)
         } else {
-            Arc::unwrap_or_clone(not_ready(&pool.status))
+            not_ready(&pool.status)
         }
     };
     KnownLife {
         registration: RegisterRequest {
             node_id: node_id.clone(),
             machine_id: identity.machine_id.clone(),
-            address: identity.address.clone(),
+            address: HttpUrl::clone(&identity.address),
             pools: observed
                 .pools
                 .iter()
@@ -182,36 +197,21 @@ fn life(node_id: &NodeId, node: &Node) -> KnownLife {
             capabilities: Capabilities::clone(&identity.capabilities),
             version: identity.version.as_deref().map(str::to_owned),
             incarnation: identity.incarnation,
-            metrics_address: identity.metrics_address.clone(),
+            metrics_address: identity.metrics_address.as_deref().cloned(),
+            takes_replica_hint: identity.takes_replica_hint,
         },
         pools: observed.pools.iter().map(kept).collect(),
         reported,
     }
 }
 
-/// A report without what changes with every request.
-fn all_free(status: &PoolStatus) -> PoolStatus {
-    let mut status = status.clone();
-    status.slots_free = status.slots_total;
-    status.vram_free_bytes = 0;
-    for replica in status.replicas.iter_mut().flatten() {
-        replica.slots_free = replica.slots_total;
-        replica.load = EngineLoad::default();
-    }
-    status
-}
-
 fn remembered(life: &KnownLife, now: Duration) -> Option<Node> {
     let request = &life.registration;
-    check_address(request).ok()?;
+    check_address(&request.node_id, &request.address).ok()?;
     let mut node = Node::new(request, now).ok()?;
     if !life.pools.is_empty() {
-        node.observed.pools = life
-            .pools
-            .iter()
-            .take(MAX_POOLS)
-            .map(|pool| Pool::new(&request.node_id, &request.address, pool.clone().into()).ok())
-            .collect::<Option<_>>()?;
+        let pools = life.pools.iter().take(MAX_POOLS).cloned().map(Arc::new);
+        node.set_pools(&request.node_id, pools, false).ok()?;
     }
     if life.reported {
         node.observed.basis = Basis::Remembered;

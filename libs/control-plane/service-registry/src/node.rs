@@ -3,28 +3,35 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, EngineLoad, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    RegisterRequest,
-    limits::{MAX_ID_BYTES, MAX_POOLS},
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    limits::MAX_POOLS,
 };
+use routing_table::{Endpoint, RouteChange};
 
-use crate::{PROBES_TO_UNREACHABLE, RegistryError, intent::Intent};
+use crate::{
+    PROBES_TO_UNREACHABLE, RegistryError,
+    intent::Intent,
+    pool::{Gate, Home, Pool, not_ready, placeholder, rebuild},
+    report::differs,
+};
 
 /// What a node said of itself when it registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) machine_id: MachineId,
-    pub(crate) address: HttpUrl,
-    pub(crate) metrics_address: Option<HttpUrl>,
+    pub(crate) address: Arc<HttpUrl>,
+    /// Rare, so that those without one do not keep room for it.
+    pub(crate) metrics_address: Option<Box<HttpUrl>>,
     pub(crate) capabilities: Arc<Capabilities>,
     pub(crate) version: Option<Arc<str>>,
     pub(crate) incarnation: Option<u64>,
+    pub(crate) takes_replica_hint: bool,
 }
 
 /// What the state of the pools rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Basis {
-    /// The node has not reported yet in this life, or since it was offline.
+    /// The node has not reported yet since it started, or since it was offline.
     Awaited,
     /// It reported before this control plane started.
     Remembered,
@@ -45,19 +52,43 @@ impl Basis {
     }
 }
 
+/// Of what a report was made: two with the same digest say the same. A node can only fool the record of itself with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest {
+    /// Of its pools, as they were written.
+    pub pools: u128,
+    /// Of its GPUs, as they were written.
+    pub gpus: u128,
+}
+
+/// How long a node may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// Silence counts from here: when it was last heard, and later when this process did not run meanwhile.
+    pub(crate) since: Duration,
+    /// The timeout with the answer to the message that was heard last.
+    pub(crate) told: Duration,
+    /// That one or the one before, whichever is longer: an answer may be lost.
+    pub(crate) granted: Duration,
+    /// When it is looked at.
+    pub(crate) armed: Option<Duration>,
+}
+
 /// What the node last said, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Observed {
     pub(crate) last_heard: Duration,
     pub(crate) offline: bool,
-    /// It was offline before this control plane started and has not been heard since: when to forget it.
+    /// When to forget it: it is offline, or was before this control plane started and has not been heard since.
     pub(crate) forget_at: Option<Duration>,
     pub(crate) seq: Option<u64>,
     pub(crate) report: u64,
     pub(crate) basis: Basis,
     pub(crate) pools: Vec<Pool>,
-    /// `None` while this life has not told.
+    /// `None` while it has not told since its last start.
     pub(crate) gpus: Option<Arc<[GpuStatus]>>,
+    /// Of the report in `pools` and `gpus`; `None` when it is not known.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// What trying to reach the node has shown.
@@ -78,6 +109,7 @@ impl Evidence {
 pub(crate) struct Node {
     pub(crate) identity: Identity,
     pub(crate) observed: Observed,
+    pub(crate) allowance: Allowance,
     pub(crate) evidence: Evidence,
     /// As last derived, so that a change is noticed.
     pub(crate) status: NodeStatus,
@@ -87,9 +119,20 @@ pub(crate) struct Node {
     pub(crate) held: bool,
 }
 
+/// Endpoints that a node has no longer.
+pub(crate) type Gone = Vec<Arc<Endpoint>>;
+
+/// What another report has changed.
+#[derive(Debug)]
+pub(crate) struct PoolsChange {
+    pub(crate) gone: Gone,
+    /// More than free slots, free memory and what engines say of their load.
+    pub(crate) differs: bool,
+}
+
 impl Node {
     pub(crate) fn new(request: &RegisterRequest, now: Duration) -> Result<Self, RegistryError> {
-        Ok(Self {
+        let mut node = Self {
             observed: Observed {
                 last_heard: now,
                 offline: false,
@@ -97,15 +140,24 @@ impl Node {
                 seq: None,
                 report: 0,
                 basis: Basis::Awaited,
-                pools: expected(request, Vec::new())?,
+                pools: Vec::new(),
                 gpus: None,
+                digest: None,
+            },
+            allowance: Allowance {
+                since: now,
+                told: Duration::ZERO,
+                granted: Duration::ZERO,
+                armed: None,
             },
             identity: Identity::from(request),
             evidence: Evidence::default(),
             status: NodeStatus::Online,
             lost_at: None,
             held: false,
-        })
+        };
+        node.set_pools(&request.node_id, expected(request, Vec::new()), false)?;
+        Ok(node)
     }
 
     /// The gravest of the three facts.
@@ -130,6 +182,39 @@ impl Node {
                 .all(|pool| pool.status.draining || wished(&pool.status.pool_id))
     }
 
+    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A timeout that has grown
+    /// since holds at once.
+    pub(crate) fn due(&self, timeout: Duration) -> Duration {
+        match self.observed.forget_at {
+            Some(at) if self.observed.offline => at,
+            _ => self
+                .allowance
+                .since
+                .saturating_add(self.allowance.granted.max(timeout)),
+        }
+    }
+
+    /// It is offline or unreachable, and that is believed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost_at.is_some() && !self.held
+    }
+
+    /// Tells the data path what is new of its endpoints. A held node's silence does not count.
+    pub(crate) fn tell(&mut self, intent: Option<&Intent>, changes: &mut Vec<RouteChange>) {
+        let shut = self.is_lost() || self.observed.basis.objection().is_some();
+        for pool in &mut self.observed.pools {
+            let wished = || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
+            let gate = if shut {
+                Gate::Shut
+            } else if pool.status.draining || wished() {
+                Gate::Draining
+            } else {
+                Gate::Open
+            };
+            pool.tell(gate, self.observed.report, changes);
+        }
+    }
+
     /// Why the node has its status, for people.
     pub(crate) fn explain(&self, now: Duration) -> String {
         match self.status {
@@ -147,38 +232,59 @@ impl Node {
         }
     }
 
-    /// The node is a new life: nothing of the old one holds but the names of its pools, so that requests for
+    /// The node has started anew: nothing holds of before but the names of its pools, so that requests for
     /// their models wait for them instead of being told that there is no such model.
-    pub(crate) fn begin_life(&mut self, request: &RegisterRequest) -> Result<(), RegistryError> {
-        let before = std::mem::take(&mut self.observed.pools);
-        let kept = before
+    pub(crate) fn restart(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
+        let has_moved = *self.identity.address != request.address;
+        self.identity = Identity::from(request);
+        let before = self
+            .observed
+            .pools
             .iter()
-            .map(|pool| not_ready(&pool.status))
-            .collect::<Vec<_>>();
-        self.observed.pools = expected(request, kept)?;
+            .map(|pool| Arc::new(not_ready(&pool.status)));
+        let pools = expected(request, before.collect());
         self.observed.gpus = None;
+        self.observed.digest = None;
         self.observed.seq = None;
         self.observed.basis = Basis::Awaited;
         self.evidence = Evidence::default();
-        self.identity = Identity::from(request);
-        Ok(())
+        Ok(self.set_pools(&request.node_id, pools, has_moved)?.gone)
     }
 
-    /// The same life says anew who it is.
-    pub(crate) fn renew(&mut self, request: &RegisterRequest) -> Result<(), RegistryError> {
-        let moved = self.identity.address != request.address;
+    /// The same start of the node says anew who it is.
+    pub(crate) fn renew(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
+        let has_moved = *self.identity.address != request.address;
         self.identity = Identity::from(request);
-        if moved {
+        if has_moved {
             self.evidence = Evidence::default();
-            for pool in &mut self.observed.pools {
-                *pool = Pool::new(&request.node_id, &request.address, pool.status.clone())?;
-            }
         }
         if self.observed.offline {
             // What it had when it fell silent is history: it says anew what it has.
             self.observed.basis = Basis::Awaited;
         }
-        Ok(())
+        let same = self.observed.pools.iter().map(|pool| Arc::clone(&pool.status));
+        let same: Vec<_> = same.collect();
+        Ok(self.set_pools(&request.node_id, same, has_moved)?.gone)
+    }
+
+    /// Takes in the pools as they are now.
+    pub(crate) fn set_pools(
+        &mut self,
+        node_id: &NodeId,
+        statuses: impl IntoIterator<Item = Arc<PoolStatus>>,
+        has_moved: bool,
+    ) -> Result<PoolsChange, RegistryError> {
+        let home = Home {
+            node_id,
+            address: &self.identity.address,
+            incarnation: self.identity.incarnation.unwrap_or(0),
+            takes_replica_hint: self.identity.takes_replica_hint,
+        };
+        let (mut pools, gone) = rebuild(&home, &self.observed.pools, statuses, has_moved)?;
+        pools.shrink_to_fit();
+        let differs = differs(&self.observed.pools, &pools);
+        self.observed.pools = pools;
+        Ok(PoolsChange { gone, differs })
     }
 }
 
@@ -186,81 +292,19 @@ impl From<&RegisterRequest> for Identity {
     fn from(request: &RegisterRequest) -> Self {
         Self {
             machine_id: request.machine_id.clone(),
-            address: request.address.clone(),
-            metrics_address: request.metrics_address.clone(),
+            address: Arc::new(request.address.clone()),
+            metrics_address: request.metrics_address.clone().map(Box::new),
             capabilities: Arc::new(request.capabilities.clone()),
             version: request.version.as_deref().map(Arc::from),
             incarnation: request.incarnation,
+            takes_replica_hint: request.takes_replica_hint,
         }
     }
 }
 
-/// A pool as reported, with what routing needs of it ready at hand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pool {
-    pub(crate) status: Arc<PoolStatus>,
-    pub(crate) target: HttpUrl,
-    pub(crate) models: Option<Arc<[String]>>,
-    pub(crate) engine_version: Option<Arc<str>>,
-}
-
-impl Pool {
-    pub(crate) fn new(
-        node_id: &NodeId,
-        address: &HttpUrl,
-        status: Arc<PoolStatus>,
-    ) -> Result<Self, RegistryError> {
-        Ok(Self {
-            target: target(node_id, address, status.pool_id.as_str())?,
-            models: models(&status),
-            engine_version: status.engine_version.as_deref().map(Arc::from),
-            status,
-        })
-    }
-}
-
-/// Where the node's agent forwards to the pool.
-fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, RegistryError> {
-    HttpUrl::new(&format!("{address}/v2/pools/{pool}/engine")).map_err(|_| RegistryError::AddressTooLong {
-        node_id: node_id.clone(),
-    })
-}
-
-/// Refuses an address that would not fit every pool a heartbeat can bring.
-pub(crate) fn check_address(request: &RegisterRequest) -> Result<(), RegistryError> {
-    let longest_pool_id = "p".repeat(MAX_ID_BYTES);
-    target(&request.node_id, &request.address, &longest_pool_id).map(|_| ())
-}
-
-/// What the pool or any of its replicas names; `None` while nobody has said.
-fn models(status: &PoolStatus) -> Option<Arc<[String]>> {
-    let replicas = status.replicas.iter().flatten().map(|replica| &replica.models);
-    let told: Vec<&Vec<String>> = std::iter::once(&status.models_available)
-        .chain(replicas)
-        .flatten()
-        .collect();
-    if told.is_empty() {
-        return None;
-    }
-    let names: BTreeSet<&String> = told.into_iter().flatten().collect();
-    Some(names.into_iter().cloned().collect())
-}
-
-pub(crate) fn not_ready(status: &PoolStatus) -> Arc<PoolStatus> {
-    Arc::new(PoolStatus {
-        ready: false,
-        draining: false,
-        slots_free: 0,
-        replicas: None,
-        last_error: None,
-        sleeping: false,
-        ..status.clone()
-    })
-}
-
 /// The pools a registration lets expect: those it names, and those known from before. A node has no more than
 /// [`MAX_POOLS`]: those that it names come first.
-fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Result<Vec<Pool>, RegistryError> {
+fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<PoolStatus>> {
     let mut missing: BTreeSet<&PoolId> = request.pools.iter().take(MAX_POOLS).collect();
     let mut room = MAX_POOLS - missing.len();
     let fits = |pool: &Arc<PoolStatus>| {
@@ -273,46 +317,4 @@ fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Result<Ve
     let new = request.pools.iter().filter(|pool_id| missing.remove(pool_id));
     pools.extend(new.cloned().map(placeholder).map(Arc::new));
     pools
-        .into_iter()
-        .map(|status| Pool::new(&request.node_id, &request.address, status))
-        .collect()
-}
-
-fn placeholder(pool_id: PoolId) -> PoolStatus {
-    PoolStatus {
-        pool_id,
-        ready: false,
-        draining: false,
-        slots_free: 0,
-        slots_total: 0,
-        vram_free_bytes: 0,
-        engine: None,
-        engine_version: None,
-        models_available: None,
-        replicas: None,
-        last_error: None,
-        device_mask: None,
-        sleeping: false,
-    }
-}
-
-/// Whether two reports differ in more than free slots and free memory.
-pub(crate) fn differs(before: &[Pool], after: &[Pool]) -> bool {
-    before.len() != after.len()
-        || before
-            .iter()
-            .zip(after)
-            .any(|(before, after)| lasting(&before.status) != lasting(&after.status))
-}
-
-/// A report without what changes with every request.
-fn lasting(status: &PoolStatus) -> PoolStatus {
-    let mut status = status.clone();
-    status.slots_free = 0;
-    status.vram_free_bytes = 0;
-    for replica in status.replicas.iter_mut().flatten() {
-        replica.slots_free = 0;
-        replica.load = EngineLoad::default();
-    }
-    status
 }

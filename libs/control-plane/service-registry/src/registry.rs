@@ -1,4 +1,4 @@
-//! The registry's state, its clock, and how a change spreads: status, deltas, suspicion.
+//! The registry's state, its clock, and how a change spreads: status, deltas, suspicion, endpoints.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,9 +6,14 @@ use std::{
 };
 
 use pool_registry_types::{NodeId, NodeStatus};
+use routing_table::RouteChange;
 
 use crate::{
-    Config, Delta, FORGET_AFTER, LeftReason, PULSE, STALL, deadlines::Deadlines, intent::Intent, node::Node,
+    Config, Delta, FORGET_AFTER, FleetSummary, LeftReason, PULSE, Pace, STALL,
+    deadlines::Deadlines,
+    intent::Intent,
+    node::{Gone, Node},
+    pace::PacedFor,
     suspicion::Trust,
 };
 
@@ -33,6 +38,7 @@ use crate::{
 ///     version: None,
 ///     incarnation: Some(1),
 ///     metrics_address: None,
+///     takes_replica_hint: true,
 /// };
 /// registry.register(request, second(0))?;
 /// for now in 1..30 {
@@ -47,16 +53,28 @@ use crate::{
 pub struct Registry {
     pub(crate) config: Config,
     pub(crate) now: Duration,
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    /// Boxed: a map keeps room for more entries than it has.
+    pub(crate) nodes: BTreeMap<NodeId, Box<Node>>,
+    pub(crate) fleet: FleetSummary,
+    pub(crate) paced_for: PacedFor,
     pub(crate) intents: BTreeMap<NodeId, Intent>,
+    /// Nodes that have left and are drained, by when that is forgotten.
+    pub(crate) orphans: BTreeSet<(Duration, NodeId)>,
+    /// Offline nodes that may be forgotten for others, by when they were last heard.
+    pub(crate) spare: BTreeSet<(Duration, NodeId)>,
     pub(crate) deadlines: Deadlines,
     pub(crate) trust: Trust,
-    /// Counts reports over all nodes and lives, so that no endpoint ever shows the same number twice.
+    /// Nodes that were lost within the window, or since this process suspects itself, by when that was.
+    pub(crate) lost: BTreeSet<(Duration, NodeId)>,
+    /// Counts reports over all nodes and starts, so that no endpoint ever shows the same number twice.
     pub(crate) reports: u64,
     pub(crate) revision: u64,
     pub(crate) deltas: Vec<Delta>,
+    pub(crate) routes: Vec<RouteChange>,
     /// Nodes of which a store has something else than what is known now.
     pub(crate) touched: BTreeSet<NodeId>,
+    /// Nodes that are to be probed in another way than before.
+    pub(crate) targets: BTreeSet<NodeId>,
 }
 
 impl Registry {
@@ -67,13 +85,20 @@ impl Registry {
             config,
             now: Duration::ZERO,
             nodes: BTreeMap::new(),
+            fleet: FleetSummary::default(),
+            paced_for: PacedFor::default(),
             intents: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            spare: BTreeSet::new(),
             deadlines: Deadlines::default(),
             trust: Trust::Full,
+            lost: BTreeSet::new(),
             reports: 0,
             revision: 0,
             deltas: Vec::new(),
+            routes: Vec::new(),
             touched: BTreeSet::new(),
+            targets: BTreeSet::new(),
         }
     }
 
@@ -83,6 +108,21 @@ impl Registry {
         &self.config
     }
 
+    /// How often nodes should report now, and how long they may be silent.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace::of(&self.config, self.paced_for.nodes())
+    }
+
+    /// The fleet in numbers.
+    #[must_use]
+    pub fn summary(&self) -> FleetSummary {
+        FleetSummary {
+            self_suspicion: matches!(self.trust, Trust::Suspicious { .. }),
+            ..self.fleet
+        }
+    }
+
     /// Lets time pass: nodes whose deadline has come go offline.
     pub fn tick(&mut self, now: Duration) {
         self.advance(now);
@@ -90,8 +130,8 @@ impl Registry {
 
     /// When [`tick`](Self::tick) must be called at the latest; `None` while nothing can become due.
     ///
-    /// It is the exact deadline of the node that is next to go offline or be forgotten, or a [`PULSE`] from now
-    /// when that is sooner and a node is alive.
+    /// It is never later than the exact deadline of the node that is next to go offline or be forgotten, nor than a
+    /// [`PULSE`] from now when a node is alive.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let pulse = self.any_alive().then(|| self.now + PULSE);
@@ -107,7 +147,14 @@ impl Registry {
         std::mem::take(&mut self.deltas)
     }
 
-    /// Rises whenever a reader of [`snapshot`](Self::snapshot) or [`endpoints`](Self::endpoints) would see a change.
+    /// What changed of endpoints since the last call, in the order it happened. It takes the place of what is in `changes`,
+    /// whose memory is used again.
+    pub fn take_routes(&mut self, changes: &mut Vec<RouteChange>) {
+        changes.clear();
+        std::mem::swap(changes, &mut self.routes);
+    }
+
+    /// Rises whenever a reader would see a change.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
@@ -120,7 +167,7 @@ impl Registry {
     }
 
     fn any_alive(&self) -> bool {
-        self.nodes.values().any(|node| !node.observed.offline)
+        self.fleet.nodes() > self.fleet.offline
     }
 
     /// Every event begins here: what was due before it happens before it. Returns the time of the event.
@@ -132,20 +179,19 @@ impl Registry {
             self.give_back(gap);
         }
         while let Some(node_id) = self.deadlines.pop_due(now) {
-            self.expire(&node_id);
+            self.look_at(&node_id);
         }
         if self.trust.ends().is_some_and(|end| end <= now) {
             self.end_holds();
         }
+        self.drop_old_intents();
         now
     }
 
     /// This process did not run for `gap`, so nobody could have been heard: nobody's time ran.
     fn give_back(&mut self, gap: Duration) {
-        for (node_id, node) in self.nodes.iter_mut().filter(|(_, node)| !node.observed.offline) {
-            if let Some(deadline) = self.deadlines.of(node_id) {
-                self.deadlines.set(node_id, deadline + gap);
-            }
+        for node in self.nodes.values_mut().filter(|node| !node.observed.offline) {
+            node.allowance.since = node.allowance.since.saturating_add(gap);
             // A probe under way timed out because we slept.
             if !node.evidence.unreachable() {
                 node.evidence.failed_probes = 0;
@@ -154,39 +200,83 @@ impl Registry {
         self.deltas.push(Delta::Stalled { gap });
     }
 
-    /// The node's deadline has come: it goes offline, or if it is, it is forgotten.
-    fn expire(&mut self, node_id: &NodeId) {
+    /// The node's entry among the deadlines has come up: it goes offline, or if it is, it is forgotten; or it has been heard
+    /// since, and is looked at later.
+    fn look_at(&mut self, node_id: &NodeId) {
+        let timeout = self.pace().timeout;
         let Some(node) = self.nodes.get_mut(node_id) else {
             return;
         };
-        if node.observed.offline {
+        node.allowance.armed = None;
+        let due = node.due(timeout);
+        if due > self.now {
+            self.deadlines.arm(node_id, &mut node.allowance.armed, due);
+        } else if node.observed.offline {
             self.forget(node_id, LeftReason::Forgotten);
         } else {
-            node.observed.offline = true;
             let forget_at = node.observed.forget_at.unwrap_or(self.now + FORGET_AFTER);
-            self.deadlines.set(node_id, forget_at);
+            node.observed.offline = true;
+            node.observed.forget_at = Some(forget_at);
+            self.deadlines.arm(node_id, &mut node.allowance.armed, forget_at);
             self.touch(node_id);
+            self.targets.insert(node_id.clone());
             self.refresh(node_id, None);
         }
     }
 
     /// The node was heard: it has a full timeout from now.
     pub(crate) fn credit(&mut self, node_id: &NodeId) {
-        if let Some(node) = self.nodes.get_mut(node_id) {
-            node.observed.last_heard = self.now;
-            let was_offline = std::mem::take(&mut node.observed.offline);
-            let was_absent = node.observed.forget_at.take().is_some();
-            self.deadlines.set(node_id, self.now + self.config.node_timeout);
-            if was_offline || was_absent {
-                self.touch(node_id);
-            }
+        let told = self.pace().timeout;
+        let Some(node) = self.nodes.get_mut(node_id) else {
+            return;
+        };
+        if node.observed.offline {
+            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+        }
+        node.observed.last_heard = self.now;
+        let allowance = &mut node.allowance;
+        allowance.since = self.now;
+        // The answer that told a longer one may have been the last that arrived.
+        allowance.granted = told.max(allowance.told);
+        allowance.told = told;
+        let was_offline = std::mem::take(&mut node.observed.offline);
+        let was_absent = node.observed.forget_at.take().is_some();
+        let due = node.due(told);
+        self.deadlines.arm(node_id, &mut node.allowance.armed, due);
+        if was_offline {
+            self.targets.insert(node_id.clone());
+        }
+        if was_offline || was_absent {
+            self.touch(node_id);
         }
     }
 
+    /// Takes up a node that was not known.
+    pub(crate) fn insert(&mut self, node_id: &NodeId, node: Node) {
+        self.fleet.joined(node.status, node.observed.pools.len());
+        self.nodes.insert(node_id.clone(), Box::new(node));
+        self.paced_for.update(self.nodes.len());
+        self.targets.insert(node_id.clone());
+    }
+
     pub(crate) fn forget(&mut self, node_id: &NodeId, reason: LeftReason) {
-        self.deadlines.remove(node_id);
         self.touch(node_id);
-        if self.nodes.remove(node_id).is_some() {
+        if let Some(node) = self.nodes.remove(node_id) {
+            self.deadlines.disarm(node_id, node.allowance.armed);
+            self.fleet.left(node.status, node.observed.pools.len());
+            self.paced_for.update(self.nodes.len());
+            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+            if let Some(at) = node.lost_at {
+                self.lost.remove(&(at, node_id.clone()));
+            }
+            self.targets.insert(node_id.clone());
+            self.remove_routes(
+                node.observed
+                    .pools
+                    .into_iter()
+                    .flat_map(|pool| pool.into_endpoints())
+                    .collect(),
+            );
             self.revision += 1;
             self.deltas.push(Delta::Left {
                 node_id: node_id.clone(),
@@ -207,29 +297,61 @@ impl Registry {
         };
         let from = node.status;
         let to = node.derive_status(self.intents.get(node_id));
-        if from == to {
-            return;
-        }
-        node.status = to;
-        let lost = matches!(to, NodeStatus::Unreachable | NodeStatus::Offline);
-        match (lost, node.lost_at) {
-            (true, None) => node.lost_at = Some(self.now),
-            (false, Some(_)) => {
-                node.lost_at = None;
-                node.held = false;
+        if from != to {
+            node.status = to;
+            self.fleet.moved(from, to);
+            let is_lost = matches!(to, NodeStatus::Unreachable | NodeStatus::Offline);
+            match (is_lost, node.lost_at) {
+                (true, None) => {
+                    node.lost_at = Some(self.now);
+                    self.lost.insert((self.now, node_id.clone()));
+                }
+                (false, Some(at)) => {
+                    node.lost_at = None;
+                    node.held = false;
+                    self.lost.remove(&(at, node_id.clone()));
+                }
+                _ => {}
             }
-            _ => {}
+            let reason = match because {
+                Some(because) if !is_lost => because.to_owned(),
+                _ => node.explain(self.now),
+            };
+            self.deltas.push(Delta::StatusChanged {
+                node_id: node_id.clone(),
+                from,
+                to,
+                reason,
+            });
+            self.hold_if_suspicious(node_id);
+            self.judge();
+            self.review_spare(node_id);
         }
-        let reason = match because {
-            Some(because) if !lost => because.to_owned(),
-            _ => node.explain(self.now),
+        self.route(node_id);
+    }
+
+    /// Tells the data path what is new of the node's endpoints.
+    pub(crate) fn route(&mut self, node_id: &NodeId) {
+        if let Some(node) = self.nodes.get_mut(node_id) {
+            node.tell(self.intents.get(node_id), &mut self.routes);
+        }
+    }
+
+    /// After what has come in their place, so that no model is without an endpoint in between.
+    pub(crate) fn remove_routes(&mut self, gone: Gone) {
+        self.routes.extend(gone.into_iter().map(RouteChange::Remove));
+    }
+
+    /// The node may be forgotten for another one, or not any more.
+    pub(crate) fn review_spare(&mut self, node_id: &NodeId) {
+        let Some(node) = self.nodes.get(node_id) else {
+            return;
         };
-        self.deltas.push(Delta::StatusChanged {
-            node_id: node_id.clone(),
-            from,
-            to,
-            reason,
-        });
-        self.judge();
+        let entry = (node.observed.last_heard, node_id.clone());
+        if node.status == NodeStatus::Offline && !node.held && !self.intents.contains_key(node_id) {
+            self.spare.insert(entry);
+        } else {
+            self.spare.remove(&entry);
+        }
     }
 }

@@ -32,7 +32,7 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for ApiJson<
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = read_body(request, MAX).await?;
-        parse(&body).map(Self)
+        read_json(&body).map(Self)
     }
 }
 
@@ -45,7 +45,7 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for 
         if matches!(body.trim_ascii(), b"" | b"null") {
             return Ok(None);
         }
-        parse(&body).map(Self).map(Some)
+        read_json(&body).map(Self).map(Some)
     }
 }
 
@@ -57,7 +57,11 @@ pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError>
     collect(request.into_body(), cap).await
 }
 
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// Reads a body that is at hand as [`ApiJson`] does.
+///
+/// # Errors
+/// When it does not fit `T`.
+pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
         return Err(ApiError::invalid("the body is empty; a JSON object is needed"));
     }

@@ -9,5 +9,5 @@ use crate::{ApiError, extract};
 /// # Errors
 /// What the client is told.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    extract::parse(body)
+    extract::read_json(body)
 }

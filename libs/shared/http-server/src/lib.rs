@@ -65,7 +65,7 @@ pub use auth::{Authenticated, OnlyFor};
 pub use body::{BodyError, RequestBody};
 pub use bounds::LIMITS;
 pub use event_stream::{EventSource, accepts_events, event_stream, last_event_id};
-pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body};
+pub use extract::{ApiJson, ApiPath, CONTROL_BODY_BYTES, read_body, read_json};
 pub use hosts::{AllowedHosts, HostName, HostNameError};
 pub use limits::{Limits, MAX_HEADERS, UnauthenticatedLimits};
 pub use listener::{Listener, TcpListener};

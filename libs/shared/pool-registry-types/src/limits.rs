@@ -128,9 +128,9 @@ limits! {
     MAX_NODE_BODY_BYTES: usize = 4 * 1024 * 1024, "bytes",
         enforced by "control-api, node-registration",
         beyond it "413 PAYLOAD_TOO_LARGE; a node leaves lists out first, in a documented order";
-    /// The most nodes that a control plane knows, offline ones and drained ones that have left included: far above the
-    /// largest fleets, and little enough to keep in memory and on disk.
-    MAX_NODES: usize = 16_384, "nodes",
+    /// The most nodes that a control plane knows, offline ones and drained ones that have left included: a fleet of 100 000
+    /// with room for those that come and go. At 4 KiB each they take half a gigabyte.
+    MAX_NODES: usize = 131_072, "nodes",
         enforced by "service-registry",
         beyond it "the node that is offline longest is forgotten; without one, 503 TOO_MANY_NODES";
     /// The most drained pools of one node. It has no more pools than this; drains of pools that it no longer reports

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Gpu, GpuStatus, HttpUrl, MachineId, NodeId, PoolId, PoolStatus,
     limits::{MAX_GPUS, MAX_POOLS},
-    pool::{Invalid, check_count},
+    pool::{Invalid, check_count, fitted, is_false},
     text::{clean, clean_some},
 };
 
@@ -40,6 +40,10 @@ pub struct RegisterRequest {
     /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address` only, for who has the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<HttpUrl>,
+    /// It takes a hint which replica of a pool to use, and says which one it used. Each of its replicas is then an endpoint
+    /// of its own; otherwise each of its pools is one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub takes_replica_hint: bool,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +58,8 @@ struct UnvalidatedRegister {
     version: Option<String>,
     incarnation: Option<u64>,
     metrics_address: Option<HttpUrl>,
+    #[serde(default)]
+    takes_replica_hint: bool,
 }
 
 impl TryFrom<UnvalidatedRegister> for RegisterRequest {
@@ -70,17 +76,19 @@ impl TryFrom<UnvalidatedRegister> for RegisterRequest {
             mut version,
             incarnation,
             metrics_address,
+            takes_replica_hint,
         } = raw;
         clean_some(&mut version);
         Ok(Self {
             node_id,
             machine_id,
             address,
-            pools,
+            pools: fitted(pools),
             capabilities,
             version,
             incarnation,
             metrics_address,
+            takes_replica_hint,
         })
     }
 }
@@ -128,7 +136,7 @@ impl TryFrom<UnvalidatedCapabilities> for Capabilities {
     fn try_from(raw: UnvalidatedCapabilities) -> Result<Self, Invalid> {
         check_count("gpus", raw.gpus.len(), MAX_GPUS)?;
         Ok(Self {
-            gpus: raw.gpus,
+            gpus: fitted(raw.gpus),
             cpu_cores: raw.cpu_cores,
             ram_total_bytes: raw.ram_total_bytes,
         })
@@ -208,10 +216,10 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
         clean(&mut timestamp);
         Ok(Self {
             timestamp,
-            pools,
+            pools: fitted(pools),
             incarnation,
             seq,
-            gpus,
+            gpus: gpus.map(fitted),
         })
     }
 }
@@ -242,6 +250,9 @@ pub struct HeartbeatResponse {
     pub success: bool,
     /// When the next heartbeat is due, in milliseconds.
     pub next_heartbeat_ms: u64,
+    /// After how much silence the node counts as offline from now on, in milliseconds. Absent: as when it registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 /// An answer that says only that it worked.

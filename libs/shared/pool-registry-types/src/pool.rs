@@ -49,6 +49,13 @@ pub(crate) fn check_count(field: &'static str, count: usize, max: usize) -> Resu
     Ok(())
 }
 
+/// The list without room for more: a reader makes room for four entries at once, and what a node says is kept for as
+/// long as the node is known.
+pub(crate) fn fitted<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}
+
 /// Whether a model may have this name.
 fn is_model_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
@@ -180,13 +187,17 @@ pub struct ReplicaStatus {
     /// It alone takes no new requests; running ones finish.
     #[serde(skip_serializing_if = "is_false")]
     pub draining: bool,
+    /// Which start of its engine this is, as its node counts them: a new one has none of the old one's requests, and
+    /// nothing in its cache. Absent: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
     /// What it does, in its own words and as of a few seconds ago.
     #[serde(flatten)]
     pub load: EngineLoad,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-fn is_false(flag: &bool) -> bool {
+pub(crate) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
@@ -241,6 +252,7 @@ impl ReplicaStatus {
             models: None,
             last_error: None,
             draining: false,
+            generation: None,
             load: EngineLoad::default(),
         }
     }
@@ -295,6 +307,7 @@ struct UnvalidatedReplica {
     last_error: Option<String>,
     #[serde(default)]
     draining: bool,
+    generation: Option<u64>,
     running: Option<u32>,
     waiting: Option<u32>,
     sleeping: Option<bool>,
@@ -318,8 +331,8 @@ impl TryFrom<UnvalidatedPool> for PoolStatus {
             vram_free_bytes: raw.vram_free_bytes,
             engine: raw.engine,
             engine_version: raw.engine_version,
-            models_available: raw.models_available,
-            replicas: raw.replicas,
+            models_available: raw.models_available.map(fitted),
+            replicas: raw.replicas.map(fitted),
             last_error: raw.last_error,
             device_mask: raw.device_mask,
             sleeping: raw.sleeping,
@@ -344,14 +357,15 @@ impl TryFrom<UnvalidatedReplica> for ReplicaStatus {
             slots_free: raw.slots_free,
             slots_total: raw.slots_total,
             slots_promised: raw.slots_promised,
-            models: raw.models,
+            models: raw.models.map(fitted),
             last_error,
             draining: raw.draining,
+            generation: raw.generation,
             load: EngineLoad {
                 running: raw.running,
                 waiting: raw.waiting,
                 sleeping: raw.sleeping,
-                models_loaded: raw.models_loaded,
+                models_loaded: raw.models_loaded.map(fitted),
             },
         })
     }

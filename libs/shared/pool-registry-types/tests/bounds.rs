@@ -139,6 +139,7 @@ fn the_largest_registration_fits_the_body_of_one() {
         version: Some(text),
         incarnation: Some(u64::MAX),
         metrics_address: Some(url.parse().unwrap()),
+        takes_replica_hint: true,
     };
     let body = serde_json::to_vec(&request).unwrap();
     assert!(body.len() <= MAX_NODE_BODY_BYTES / 16, "{}", body.len());

@@ -1,0 +1,343 @@
+//! A node's pools as reported, and the endpoints that they are for the data path.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use pool_registry_types::{
+    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, limits::MAX_ID_BYTES,
+};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+
+use crate::RegistryError;
+
+/// What all endpoints of a node have in common.
+#[derive(Debug)]
+pub(crate) struct Home<'a> {
+    pub(crate) node_id: &'a NodeId,
+    pub(crate) address: &'a HttpUrl,
+    /// Without an incarnation every start of the agent looks the same; the report still rises.
+    pub(crate) incarnation: u64,
+    /// Each replica is an endpoint, where a pool tells its replicas.
+    pub(crate) takes_replica_hint: bool,
+}
+
+/// A pool as reported, and its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub(crate) status: Arc<PoolStatus>,
+    target: Arc<HttpUrl>,
+    pub(crate) routes: Box<[Route]>,
+}
+
+/// An endpoint, and what the data path has last heard of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// Which of the pool's replicas it is; `None` when it is the pool.
+    replica: Option<u16>,
+    /// `None` while the data path does not know this endpoint as it is now.
+    told: Option<Report>,
+}
+
+/// What holds of all endpoints of a pool, whatever its replicas say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Draining,
+    Shut,
+}
+
+impl Pool {
+    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has changed.
+    fn build(home: &Home<'_>, target: Arc<HttpUrl>, status: Arc<PoolStatus>, before: Option<&Self>) -> Self {
+        let replicas = if home.takes_replica_hint {
+            distinct(status.replicas.as_deref().unwrap_or_default())
+        } else {
+            Vec::new()
+        };
+        let mut known = Known {
+            before: before.filter(|before| Arc::ptr_eq(&before.target, &target)),
+            home,
+            by_replica: None,
+        };
+        let routes = if replicas.is_empty() {
+            Box::new([known.route(&target, &status, None)]) as Box<[Route]>
+        } else {
+            let route = |replica: u16| known.route(&target, &status, Some(replica));
+            replicas.into_iter().map(route).collect()
+        };
+        Self {
+            status,
+            target,
+            routes,
+        }
+    }
+
+    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is that of the report.
+    pub(crate) fn tell(&mut self, gate: Gate, number: u64, changes: &mut Vec<RouteChange>) {
+        let status = &self.status;
+        for route in &mut self.routes {
+            let report = report(status, route.replica, gate, number);
+            if route.told != Some(report) {
+                route.told = Some(report);
+                changes.push(RouteChange::Set(Arc::clone(&route.endpoint), report));
+            }
+        }
+    }
+
+    pub(crate) fn into_endpoints(self) -> impl Iterator<Item = Arc<Endpoint>> {
+        self.routes.into_iter().map(|route| route.endpoint)
+    }
+
+    /// Whether one of its endpoints names the model.
+    pub(crate) fn names(&self, model: &str) -> bool {
+        let models = self.routes.iter().filter_map(|route| route.endpoint.models());
+        models.flat_map(|models| models.iter()).any(|name| name == model)
+    }
+}
+
+/// The pools that `statuses` describe, with the endpoints of `before` where they are still the same; and the endpoints that
+/// are gone. `has_moved` says that the node has another address than before.
+pub(crate) fn rebuild(
+    home: &Home<'_>,
+    before: &[Pool],
+    statuses: impl IntoIterator<Item = Arc<PoolStatus>>,
+    has_moved: bool,
+) -> Result<(Vec<Pool>, Vec<Arc<Endpoint>>), RegistryError> {
+    let mut by_id = None;
+    let mut after = Vec::with_capacity(before.len());
+    // A node reports its pools in the same order each time, so that this counts up to the end.
+    let mut same_place = 0;
+    for (place, status) in statuses.into_iter().enumerate() {
+        let known = before
+            .get(place)
+            .filter(|known| known.status.pool_id == status.pool_id);
+        same_place += usize::from(known.is_some());
+        let known = known.or_else(|| {
+            let by_id = by_id.get_or_insert_with(|| index(before, |pool| &pool.status.pool_id));
+            by_id.get(&status.pool_id).and_then(|place| before.get(*place))
+        });
+        let target = match known.filter(|_| !has_moved) {
+            Some(known) => Arc::clone(&known.target),
+            None => Arc::new(target(home.node_id, home.address, status.pool_id.as_str())?),
+        };
+        after.push(Pool::build(home, target, status, known));
+    }
+    let in_place = same_place == before.len() && before.len() == after.len();
+    let gone = gone(before, &after, in_place);
+    Ok((after, gone))
+}
+
+/// The endpoints of `before` whose names are not among those of `after`.
+fn gone(before: &[Pool], after: &[Pool], in_place: bool) -> Vec<Arc<Endpoint>> {
+    let same_name = |(before, after): (&Route, &Route)| {
+        Arc::ptr_eq(&before.endpoint, &after.endpoint) || before.endpoint.key() == after.endpoint.key()
+    };
+    let same_names = |(before, after): (&Pool, &Pool)| {
+        before.routes.len() == after.routes.len() && before.routes.iter().zip(&after.routes).all(same_name)
+    };
+    if in_place && before.iter().zip(after).all(same_names) {
+        return Vec::new();
+    }
+    let kept: BTreeSet<&EndpointKey> = routes(after).map(|route| route.endpoint.key()).collect();
+    let gone = routes(before).filter(|route| !kept.contains(route.endpoint.key()));
+    gone.map(|route| Arc::clone(&route.endpoint)).collect()
+}
+
+fn routes(pools: &[Pool]) -> impl Iterator<Item = &Route> {
+    pools.iter().flat_map(|pool| &pool.routes)
+}
+
+/// What was known of a pool, to find an endpoint of it again.
+struct Known<'a> {
+    before: Option<&'a Pool>,
+    home: &'a Home<'a>,
+    by_replica: Option<BTreeMap<Option<&'a ReplicaId>, usize>>,
+}
+
+impl<'a> Known<'a> {
+    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts are the same.
+    fn route(&mut self, target: &Arc<HttpUrl>, status: &PoolStatus, place: Option<u16>) -> Route {
+        let replica = at(status, place);
+        let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
+        let known = self.find(place, replica.map(|replica| &replica.replica_id));
+        let incarnation = self.home.incarnation;
+        let same = |(before, route): &(&Pool, &Route)| {
+            let endpoint = &route.endpoint;
+            endpoint.incarnation() == incarnation
+                && endpoint.generation() == generation
+                && (says_the_same_models((&before.status, route.replica), (status, place))
+                    || endpoint.models() == models(status, replica).as_ref())
+        };
+        if let Some((_, route)) = known.filter(same) {
+            return Route {
+                endpoint: Arc::clone(&route.endpoint),
+                replica: place,
+                told: route.told,
+            };
+        }
+        let key = EndpointKey {
+            node: self.home.node_id.clone(),
+            pool: status.pool_id.clone(),
+            replica: replica.map(|replica| replica.replica_id.clone()),
+        };
+        let models = models(status, replica);
+        let endpoint = Endpoint::new(key, incarnation, generation, Arc::clone(target), models);
+        Route {
+            endpoint: Arc::new(endpoint),
+            replica: place,
+            told: None,
+        }
+    }
+
+    /// A node reports its replicas in the same order each time, so that most are found at their place.
+    fn find(&mut self, place: Option<u16>, replica: Option<&ReplicaId>) -> Option<(&'a Pool, &'a Route)> {
+        let before = self.before?;
+        let is_it = |route: &&Route| route.endpoint.key().replica.as_ref() == replica;
+        let here = before.routes.get(usize::from(place.unwrap_or(0))).filter(is_it);
+        let route = here.or_else(|| {
+            let name = |route: &'a Route| route.endpoint.key().replica.as_ref();
+            let by_replica = self.by_replica.get_or_insert_with(|| index(&before.routes, name));
+            before.routes.get(*by_replica.get(&replica)?)
+        })?;
+        Some((before, route))
+    }
+}
+
+fn index<'a, T, K: Ord>(list: &'a [T], key: impl Fn(&'a T) -> K) -> BTreeMap<K, usize> {
+    list.iter()
+        .enumerate()
+        .map(|(place, entry)| (key(entry), place))
+        .collect()
+}
+
+/// Places of the replicas, each name once: of two with the same name the first counts.
+fn distinct(replicas: &[ReplicaStatus]) -> Vec<u16> {
+    let places = 0..u16::try_from(replicas.len()).unwrap_or(u16::MAX);
+    if replicas.is_sorted_by(|a, b| a.replica_id < b.replica_id) {
+        return places.collect();
+    }
+    let mut seen = BTreeSet::new();
+    let is_new = |place: &u16| {
+        let replica = replicas.get(usize::from(*place));
+        replica.is_some_and(|replica| seen.insert(&replica.replica_id))
+    };
+    places.filter(is_new).collect()
+}
+
+fn at(status: &PoolStatus, place: Option<u16>) -> Option<&ReplicaStatus> {
+    status.replicas.as_ref()?.get(usize::from(place?))
+}
+
+fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> Report {
+    let replica = at(status, place);
+    let (ready, sleeping) = replica.map_or((status.ready, status.sleeping), |replica| {
+        // A promise: its engine begins when it is needed.
+        (
+            replica.ready,
+            status.sleeping || replica.load.sleeping == Some(true),
+        )
+    });
+    let state = match gate {
+        Gate::Shut => State::NotReady,
+        Gate::Draining => State::Draining,
+        Gate::Open if replica.is_some_and(|replica| replica.draining) => State::Draining,
+        Gate::Open if !ready => State::NotReady,
+        Gate::Open if sleeping => State::Asleep,
+        Gate::Open => State::Ready,
+    };
+    let (slots_total, slots_free) = replica.map_or((status.slots_total, status.slots_free), |replica| {
+        (replica.slots_total, replica.slots_free)
+    });
+    Report {
+        number,
+        state,
+        slots_total,
+        slots_free,
+        vram_free_bytes: status.vram_free_bytes,
+    }
+}
+
+/// Where the node's agent forwards to the pool.
+fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, RegistryError> {
+    HttpUrl::new(&format!("{address}/v2/pools/{pool}/engine")).map_err(|_| RegistryError::AddressTooLong {
+        node_id: node_id.clone(),
+    })
+}
+
+/// Refuses an address that would not fit every pool a heartbeat can bring.
+pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), RegistryError> {
+    let longest_pool_id = "p".repeat(MAX_ID_BYTES);
+    target(node_id, address, &longest_pool_id).map(|_| ())
+}
+
+/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of its replicas names. `None`
+/// while nobody has said.
+fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
+    let pool = status.models_available.as_ref();
+    let told: Vec<&Vec<String>> = match replica {
+        Some(replica) => replica.models.as_ref().or(pool).into_iter().collect(),
+        None => pool.into_iter().chain(replica_models(status)).collect(),
+    };
+    if told.is_empty() {
+        return None;
+    }
+    let names: BTreeSet<&String> = told.into_iter().flatten().collect();
+    Some(names.into_iter().cloned().collect())
+}
+
+/// Whether two reports say the same of the models of one endpoint, without sorting them.
+fn says_the_same_models(before: (&PoolStatus, Option<u16>), after: (&PoolStatus, Option<u16>)) -> bool {
+    let same_pool = || before.0.models_available == after.0.models_available;
+    match (at(before.0, before.1), at(after.0, after.1)) {
+        (Some(before), Some(after)) => {
+            before.models == after.models && (after.models.is_some() || same_pool())
+        }
+        (None, None) => same_pool() && replica_models(before.0).eq(replica_models(after.0)),
+        _ => false,
+    }
+}
+
+fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<String>> {
+    let replicas = status.replicas.iter().flatten();
+    replicas.filter_map(|replica| replica.models.as_ref())
+}
+
+/// The pool as its node's next start finds it: its models and replicas are expected again, so that requests for them wait.
+pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
+    let mut status = status.clone();
+    status.ready = false;
+    status.draining = false;
+    status.slots_free = 0;
+    status.last_error = None;
+    status.sleeping = false;
+    for replica in status.replicas.iter_mut().flatten() {
+        *replica = ReplicaStatus {
+            slots_total: replica.slots_total,
+            models: replica.models.take(),
+            ..ReplicaStatus::new(replica.replica_id.clone())
+        };
+    }
+    status
+}
+
+/// A pool of which only the name is known.
+pub(crate) fn placeholder(pool_id: PoolId) -> PoolStatus {
+    PoolStatus {
+        pool_id,
+        ready: false,
+        draining: false,
+        slots_free: 0,
+        slots_total: 0,
+        vram_free_bytes: 0,
+        engine: None,
+        engine_version: None,
+        models_available: None,
+        replicas: None,
+        last_error: None,
+        device_mask: None,
+        sleeping: false,
+    }
+}
