@@ -40,21 +40,23 @@ pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap
             labels: BTreeMap::from([("component", "orchestratord".to_owned())]),
         });
     }
-    if let Some(registry) = &api.registry {
-        let snapshot = registry.nodes().borrow().clone();
-        groups.extend(snapshot.nodes.iter().map(|node| {
-            let address = node.metrics_address.as_ref().unwrap_or(&node.address);
-            let path = address.base_path().trim_end_matches('/');
-            TargetGroup {
-                targets: vec![address.authority().to_string()],
-                labels: BTreeMap::from([
-                    ("component", "pool-managerd".to_owned()),
-                    ("node", node.node_id.to_string()),
-                    ("machine", node.machine_id.to_string()),
-                    ("__metrics_path__", format!("{path}/metrics")),
-                ]),
-            }
-        }));
+    // In the HOME profile the only node is this process itself.
+    if !api.takes_registrations {
+        return Json(groups);
     }
+    api.each_node(|node| {
+        let address = node.metrics_address.as_ref().unwrap_or(&node.address);
+        let path = address.base_path().trim_end_matches('/');
+        groups.push(TargetGroup {
+            targets: vec![address.authority().to_string()],
+            labels: BTreeMap::from([
+                ("component", "pool-managerd".to_owned()),
+                ("node", node.node_id.to_string()),
+                ("machine", node.machine_id.to_string()),
+                ("__metrics_path__", format!("{path}/metrics")),
+            ]),
+        });
+    })
+    .await;
     Json(groups)
 }

@@ -2,16 +2,11 @@
 
 use http_server::ApiError;
 use pool_registry_types::ErrorCode;
-use registry_runtime::CallError;
 use service_registry::RegistryError;
 
-/// The answer to a call that came to nothing.
-pub(crate) fn refused(error: &CallError) -> ApiError {
-    let code = match error {
-        CallError::Stopped => ErrorCode::ShuttingDown,
-        CallError::Refused(error) => code(error),
-    };
-    ApiError::new(code, error.to_string())
+/// The answer to a call that the registry refused.
+pub(crate) fn refused(error: &RegistryError) -> ApiError {
+    ApiError::new(code(error), error.to_string())
 }
 
 fn code(error: &RegistryError) -> ErrorCode {
@@ -27,11 +22,11 @@ fn code(error: &RegistryError) -> ErrorCode {
     }
 }
 
-/// The answer of every route that needs a registry when there is none.
+/// The answer to registrations, heartbeats and deregistrations in the HOME profile.
 pub(crate) fn cloud_profile_disabled() -> ApiError {
     ApiError::new(
         ErrorCode::CloudProfileDisabled,
-        "this control plane runs in the HOME profile, which has no nodes; \
+        "this control plane runs in the HOME profile, in which this machine is the only node and no other can join; \
          start it with ORCHESTRATORD_CLOUD_PROFILE=true",
     )
 }

@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::RawQuery};
-use http_server::{ApiError, ApiJson, ApiPath};
-use pool_registry_types::{
-    Ack, HeartbeatRequest, HeartbeatResponse, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
+use axum::{
+    Json,
+    body::Body,
+    extract::{RawQuery, Request, State},
+    response::Response,
 };
-use service_registry::RegisterOutcome;
+use bytes::Bytes;
+use http::{HeaderValue, header::CONTENT_TYPE};
+use http_server::{ApiError, ApiJson, ApiPath, read_body, read_json};
+use pool_registry_types::{
+    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
+};
+use registry_runtime::{HeartbeatError, RegistryHandle};
+use service_registry::{Pace, RegisterOutcome};
 
-use crate::{errors::refused, routes::Registry};
+use crate::{ControlApi, errors::refused, routes::Registrations};
 
 /// A node joins, or says anew who it is.
 #[cfg_attr(feature = "openapi", utoipa::path(
@@ -18,15 +26,16 @@ use crate::{errors::refused, routes::Registry};
         (status = 409, description = "NODE_ID_CONFLICT, STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED, TOO_MANY_NODES"))
 ))]
 pub(crate) async fn register(
-    Registry(registry): Registry,
+    _: Registrations,
+    State(api): State<ControlApi>,
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let node_id = request.node_id.clone();
-    let outcome = registry
-        .register(request)
-        .await
-        .map_err(|error| refused(&error))?;
-    let config = registry.config();
+    let outcome = api.registry.register(request).map_err(|error| refused(&error))?;
+    let Pace {
+        next_heartbeat,
+        timeout,
+    } = api.registry.pace();
     Ok(Json(RegisterResponse {
         success: true,
         message: match outcome {
@@ -35,30 +44,59 @@ pub(crate) async fn register(
             RegisterOutcome::Renewed => format!("node {node_id} registered again"),
         },
         node_id,
-        next_heartbeat_ms: Some(millis(config.next_heartbeat())),
-        timeout_ms: Some(millis(config.node_timeout)),
+        next_heartbeat_ms: Some(millis(next_heartbeat)),
+        timeout_ms: Some(millis(timeout)),
     }))
 }
 
 /// The full state of a node, every time.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/{node_id}/heartbeat", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")), request_body = HeartbeatRequest,
-    responses((status = 200, description = "It was heard.", body = HeartbeatResponse),
+    responses((status = 200, description = "It was heard.", body = pool_registry_types::HeartbeatResponse),
         (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn heartbeat(
-    Registry(registry): Registry,
+    _: Registrations,
+    State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
-    ApiJson(request): ApiJson<HeartbeatRequest, MAX_NODE_BODY_BYTES>,
-) -> Result<Json<HeartbeatResponse>, ApiError> {
-    registry
-        .heartbeat(node_id, request)
-        .await
-        .map_err(|error| refused(&error))?;
-    Ok(Json(HeartbeatResponse {
-        success: true,
-        next_heartbeat_ms: millis(registry.config().next_heartbeat()),
-    }))
+    request: Request,
+) -> Result<Response, ApiError> {
+    let body = read_body(request, MAX_NODE_BODY_BYTES).await?;
+    take_heartbeat(&api.registry, &node_id, &body)
+}
+
+/// Takes in a heartbeat and says when the next one is due.
+pub(crate) fn take_heartbeat(
+    registry: &RegistryHandle,
+    node_id: &NodeId,
+    body: &Bytes,
+) -> Result<Response, ApiError> {
+    report(registry, node_id, body)?;
+    Ok(accepted(registry.pace()))
+}
+
+/// A report that repeats the one before is recognised without being taken apart. What cannot be read at all is read again
+/// for the words of the refusal.
+fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<(), ApiError> {
+    match registry.heartbeat_bytes(node_id, body) {
+        Ok(_) => Ok(()),
+        Err(HeartbeatError::Refused(error)) => Err(refused(&error)),
+        Err(HeartbeatError::Invalid(_) | HeartbeatError::Trailing(_)) => {
+            let request: HeartbeatRequest = read_json(body)?;
+            let done = registry.heartbeat(node_id, request);
+            done.map(drop).map_err(|error| refused(&error))
+        }
+    }
+}
+
+/// The answer to a heartbeat, which is [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse): two numbers need no serialiser.
+fn accepted(pace: Pace) -> Response {
+    let (next, timeout) = (millis(pace.next_heartbeat), millis(pace.timeout));
+    let body = format!(r#"{{"success":true,"next_heartbeat_ms":{next},"timeout_ms":{timeout}}}"#);
+    let mut response = Response::new(Body::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
 }
 
 /// A node leaves. An agent names its incarnation, so that it takes no later start of the same node with it.
@@ -72,14 +110,14 @@ pub(crate) async fn heartbeat(
         (status = 404, description = "UNKNOWN_NODE"), (status = 409, description = "STALE_INCARNATION"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
 ))]
 pub(crate) async fn deregister(
-    Registry(registry): Registry,
+    _: Registrations,
+    State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Ack>, ApiError> {
     let incarnation = incarnation(query.as_deref().unwrap_or_default())?;
-    registry
-        .deregister(node_id, incarnation)
-        .await
+    api.registry
+        .deregister(&node_id, incarnation)
         .map_err(|error| refused(&error))?;
     Ok(Json(Ack { success: true }))
 }
@@ -95,4 +133,31 @@ fn incarnation(query: &str) -> Result<Option<u64>, ApiError> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use pool_registry_types::HeartbeatResponse;
+
+    use super::*;
+
+    // spec: WIRE-40
+    #[tokio::test]
+    async fn the_prepared_answer_is_the_documented_one() {
+        let pace = Pace {
+            next_heartbeat: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+        };
+        let response = accepted(pace);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let documented = HeartbeatResponse {
+            success: true,
+            next_heartbeat_ms: 10_000,
+            timeout_ms: Some(30_000),
+        };
+        assert_eq!(body, serde_json::to_vec(&documented).unwrap());
+    }
 }

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi as _;
 
-use crate::{discovery, events, nodes, operators, routes, status};
+use crate::{discovery, events, forwarded, nodes, operators, routes, status};
 
 /// The descriptions of all [`ControlApi::routes`](crate::ControlApi::routes).
 #[must_use]
@@ -21,6 +21,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     operators::undrain_node,
     operators::drain_pool,
     operators::undrain_pool,
+    forwarded::restart,
+    forwarded::reload,
+    forwarded::drain_replica,
+    forwarded::undrain_replica,
     routes::gpus,
     routes::pools,
     routes::catalog,

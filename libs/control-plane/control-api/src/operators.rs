@@ -2,130 +2,171 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+};
 use http_server::{ApiError, ApiJson, ApiPath};
-use pool_registry_types::{Ack, DrainRequest, NodeId, PoolId};
-use service_registry::{RegistryError, Target};
+use pool_registry_types::{Ack, DrainRequest, NodeId, NodeStatus, PoolId};
+use service_registry::{NodeFilter, RegistryError, Target};
 
-use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, errors::refused, routes::Registry};
+use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, NodesQuery, errors::refused};
+
+/// In which order nodes are of interest to somebody who looks at the fleet: what is wrong comes first.
+const WORST_FIRST: [NodeStatus; 4] = [
+    NodeStatus::Offline,
+    NodeStatus::Unreachable,
+    NodeStatus::Draining,
+    NodeStatus::Online,
+];
 
 impl ControlApi {
-    /// The nodes, as `GET /v2/nodes` tells them; `None` without a registry.
+    /// One page of nodes, as `GET /v2/nodes` shows it.
     #[must_use]
-    pub fn nodes(&self) -> Option<NodesAnswer> {
-        let registry = self.registry.as_ref()?;
-        let snapshot = registry.nodes().borrow().clone();
-        Some(NodesAnswer::new(&snapshot, registry.now(), &self.lookups))
+    pub fn nodes(&self, query: &NodesQuery) -> NodesAnswer {
+        let suspicion = self.registry.summary().self_suspicion;
+        NodesAnswer::new(&self.page(query), suspicion, self.registry.now(), &self.lookups)
+    }
+
+    /// Up to `limit` nodes, those that are not online first; each status sorted by id.
+    #[must_use]
+    pub fn nodes_worst_first(&self, limit: usize) -> NodesAnswer {
+        let summary = self.registry.summary();
+        let mut answer = NodesAnswer {
+            self_suspicion: summary.self_suspicion,
+            ..NodesAnswer::default()
+        };
+        for status in WORST_FIRST {
+            let room = limit.saturating_sub(answer.nodes.len());
+            let wanted = room.min(summary.with_status(status));
+            if wanted == 0 {
+                continue;
+            }
+            let filter = NodeFilter {
+                status: Some(status),
+                ..NodeFilter::default()
+            };
+            let page = self.registry.page(None, wanted, &filter);
+            let part = NodesAnswer::new(&page, false, self.registry.now(), &self.lookups);
+            answer.nodes.extend(part.nodes);
+        }
+        // One that got another status in between was seen twice.
+        let mut seen = std::collections::BTreeSet::new();
+        answer.nodes.retain(|node| seen.insert(node.node_id.clone()));
+        answer
     }
 }
 
-/// All nodes.
+/// The nodes, page by page.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes", tag = "nodes",
-    responses((status = 200, description = "Sorted by id.", body = NodesAnswer), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    params(
+        ("limit" = Option<u32>, Query, description = "At most so many.", minimum = 1, maximum = 1000),
+        ("after" = Option<NodeId>, Query, description = "Only those behind this one, as `next_after` names it."),
+        ("status" = Option<NodeStatus>, Query, description = "Only those with this status."),
+        ("model" = Option<pool_registry_types::schema::ModelName>, Query, description = "Only those with an endpoint that names this model."),
+    ),
+    responses((status = 200, description = "Sorted by id.", body = NodesAnswer))
 ))]
-pub(crate) async fn nodes(_: Registry, State(api): State<ControlApi>) -> Json<NodesAnswer> {
-    // With a registry, which the extractor has seen, there is an answer.
-    Json(api.nodes().unwrap_or_default())
+pub(crate) async fn nodes(
+    State(api): State<ControlApi>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<NodesAnswer>, ApiError> {
+    let query = NodesQuery::parse(query.as_deref().unwrap_or_default())?;
+    Ok(Json(api.nodes(&query)))
 }
 
 /// One node.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
-    responses((status = 200, description = "As in the list.", body = NodeAnswer),
-        (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "As in the list.", body = NodeAnswer), (status = 404, description = "UNKNOWN_NODE"))
 ))]
 pub(crate) async fn node(
-    Registry(registry): Registry,
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
 ) -> Result<Json<NodeAnswer>, ApiError> {
-    let snapshot = registry.nodes().borrow().clone();
-    let node = snapshot
-        .get(&node_id)
-        .ok_or_else(|| refused(&RegistryError::UnknownNode { node_id }.into()))?;
-    Ok(Json(NodeAnswer::new(node, registry.now(), &api.lookups)))
+    let node = api
+        .registry
+        .node(&node_id)
+        .ok_or_else(|| refused(&RegistryError::UnknownNode { node_id }))?;
+    Ok(Json(NodeAnswer::new(&node, api.registry.now(), &api.lookups)))
 }
 
-type DrainBody = Option<ApiJson<DrainRequest>>;
+/// The body of a drain; it may be left out.
+pub(crate) type DrainBody = Option<ApiJson<DrainRequest>>;
 
 /// No new requests for a node; running ones finish.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/{node_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "UNKNOWN_NODE"))
 ))]
 pub(crate) async fn drain_node(
-    registry: Registry,
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
-    begin_drain(registry, &api, Target::Node(node_id), drain).await
+    begin_drain(&api, &Target::Node(node_id), drain)
 }
 
 /// No new requests for a pool of a node; running ones finish.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/drain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
-    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It drains.", body = DrainBegunAnswer), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"))
 ))]
 pub(crate) async fn drain_pool(
-    registry: Registry,
     State(api): State<ControlApi>,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
-    begin_drain(registry, &api, Target::Pool(node_id, pool_id), drain).await
+    begin_drain(&api, &Target::Pool(node_id, pool_id), drain)
 }
 
 /// Requests for a node again.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/nodes/{node_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node.")),
-    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "UNKNOWN_NODE"))
 ))]
 pub(crate) async fn undrain_node(
-    registry: Registry,
+    State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
 ) -> Result<Json<Ack>, ApiError> {
-    end_drain(registry, Target::Node(node_id)).await
+    end_drain(&api, &Target::Node(node_id))
 }
 
 /// Requests for a pool of a node again.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/undrain", tag = "drains", params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
-    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"), (status = 503, description = "CLOUD_PROFILE_DISABLED"))
+    responses((status = 200, description = "It takes requests.", body = Ack), (status = 404, description = "NOT_FOUND, UNKNOWN_NODE"))
 ))]
 pub(crate) async fn undrain_pool(
-    registry: Registry,
+    State(api): State<ControlApi>,
     ApiPath((node_id, pool_id)): ApiPath<(NodeId, PoolId)>,
 ) -> Result<Json<Ack>, ApiError> {
-    end_drain(registry, Target::Pool(node_id, pool_id)).await
+    end_drain(&api, &Target::Pool(node_id, pool_id))
 }
 
-async fn begin_drain(
-    Registry(registry): Registry,
+fn begin_drain(
     api: &ControlApi,
-    target: Target,
+    target: &Target,
     drain: DrainBody,
 ) -> Result<Json<DrainBegunAnswer>, ApiError> {
     let deadline = drain.and_then(|ApiJson(drain)| drain.deadline_ms);
-    registry
-        .drain(target.clone(), deadline.map(Duration::from_millis))
-        .await
+    api.registry
+        .drain(target, deadline.map(Duration::from_millis))
         .map_err(|error| refused(&error))?;
-    let (node_id, pool_id) = match &target {
+    let (node_id, pool_id) = match target {
         Target::Node(node_id) => (node_id, None),
         Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
     };
-    let snapshot = registry.nodes().borrow().clone();
-    let node = snapshot.get(node_id);
-    let node = node.map(|node| NodeAnswer::new(node, registry.now(), &api.lookups));
+    let node = api.registry.node(node_id);
+    let node = node.map(|node| NodeAnswer::new(&node, api.registry.now(), &api.lookups));
     Ok(Json(DrainBegunAnswer {
         success: true,
         requests_running: node.and_then(|node| node.running(pool_id)),
     }))
 }
 
-async fn end_drain(Registry(registry): Registry, target: Target) -> Result<Json<Ack>, ApiError> {
-    registry.undrain(target).await.map_err(|error| refused(&error))?;
+fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiError> {
+    api.registry.undrain(target).map_err(|error| refused(&error))?;
     Ok(Json(Ack { success: true }))
 }

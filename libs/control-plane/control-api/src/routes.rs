@@ -4,32 +4,33 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{FromRequestParts, State},
+    extract::{FromRequestParts, RawQuery, State},
     http::request::Parts,
 };
 use event_log::EventLog;
 use http_server::{ApiError, Routes};
-use pool_registry_types::{GpuStatus, NodeId};
 use registry_runtime::RegistryHandle;
-use routing_table::{EndpointKey, RoutingTable};
-use tokio::{sync::watch, time::Instant};
+use routing_table::EndpointKey;
+use tokio::time::Instant;
 
 use crate::{
-    discovery,
+    CatalogAnswer, GpusAnswer, NodeControl, NodesQuery, PoolsAnswer, QuarantineView, discovery,
     errors::cloud_profile_disabled,
-    events, nodes, operators,
+    events, forwarded,
+    node_control::{SharedNodeControl, Unconnected},
+    nodes, operators,
     status::{self, DataPathLookup, DataPathView},
-    view::{CatalogAnswer, GpusAnswer, Lookups, PoolsAnswer, QuarantineView},
+    view::{Catalog, Lookups},
 };
 
 /// What the routes work on.
 #[derive(Clone)]
 pub struct ControlApi {
-    pub(crate) registry: Option<RegistryHandle>,
-    pub(crate) table: watch::Receiver<Arc<RoutingTable>>,
+    pub(crate) registry: RegistryHandle,
+    /// Nodes may join over HTTP.
+    pub(crate) takes_registrations: bool,
+    pub(crate) node_control: SharedNodeControl,
     pub(crate) lookups: Lookups,
-    /// This machine's, where there is no registry that knows of any.
-    gpus: Option<(NodeId, watch::Receiver<Arc<[GpuStatus]>>)>,
     pub(crate) data_path: Arc<DataPathLookup>,
     pub(crate) events: EventLog,
     pub(crate) version: &'static str,
@@ -38,14 +39,14 @@ pub struct ControlApi {
 }
 
 impl ControlApi {
-    /// The API over `registry`, which is `None` in the HOME profile, and over the table that the data path uses.
+    /// The API over `registry`, in the CLOUD profile.
     #[must_use]
-    pub fn new(registry: Option<RegistryHandle>, table: watch::Receiver<Arc<RoutingTable>>) -> Self {
+    pub fn new(registry: RegistryHandle) -> Self {
         Self {
             registry,
-            table,
+            takes_registrations: true,
+            node_control: Arc::new(Unconnected),
             lookups: Lookups::default(),
-            gpus: None,
             data_path: Arc::new(DataPathView::default),
             events: EventLog::new(),
             version: env!("CARGO_PKG_VERSION"),
@@ -54,7 +55,22 @@ impl ControlApi {
         }
     }
 
-    /// Shows what the data path holds against endpoints. `lookup` is called once per pool and answer.
+    /// For the HOME profile: nodes do not join over HTTP. Registrations, heartbeats and deregistrations are answered 503
+    /// `CLOUD_PROFILE_DISABLED`; everything else is the same.
+    #[must_use]
+    pub fn refusing_registrations(mut self) -> Self {
+        self.takes_registrations = false;
+        self
+    }
+
+    /// Passes what only a node can do on to it: drains of replicas, restarts, reloads.
+    #[must_use]
+    pub fn with_node_control(mut self, node_control: Arc<dyn NodeControl>) -> Self {
+        self.node_control = node_control;
+        self
+    }
+
+    /// Shows which endpoints the data path keeps requests from. `lookup` is called once per endpoint and answer.
     #[must_use]
     pub fn with_quarantine(
         mut self,
@@ -64,20 +80,13 @@ impl ControlApi {
         self
     }
 
-    /// Shows how many requests run at endpoints. `lookup` is called once per pool and answer.
+    /// Shows how many requests run at endpoints. `lookup` is called once per endpoint and answer.
     #[must_use]
     pub fn with_requests_running(
         mut self,
         lookup: impl Fn(&EndpointKey) -> Option<u64> + Send + Sync + 'static,
     ) -> Self {
         self.lookups.running = Arc::new(lookup);
-        self
-    }
-
-    /// Shows the GPUs of this machine, which is `node_id`. For the HOME profile; in CLOUD nodes report theirs.
-    #[must_use]
-    pub fn with_gpus(mut self, node_id: NodeId, gpus: watch::Receiver<Arc<[GpuStatus]>>) -> Self {
-        self.gpus = Some((node_id, gpus));
         self
     }
 
@@ -109,28 +118,6 @@ impl ControlApi {
         self
     }
 
-    /// The endpoints, as `GET /v2/pools` tells them.
-    #[must_use]
-    pub fn pools(&self) -> PoolsAnswer {
-        let table = self.table.borrow().clone();
-        PoolsAnswer::new(&table, &self.lookups)
-    }
-
-    /// The body of `GET /v2/gpus`.
-    #[must_use]
-    pub fn gpus(&self) -> GpusAnswer {
-        let mut answer = self
-            .registry
-            .as_ref()
-            .map_or_else(GpusAnswer::default, |registry| {
-                GpusAnswer::of_all(&registry.nodes().borrow())
-            });
-        if let Some((node_id, gpus)) = &self.gpus {
-            answer.add(node_id, &gpus.borrow());
-        }
-        answer
-    }
-
     /// The routes.
     #[must_use]
     pub fn routes(self) -> Routes {
@@ -144,6 +131,16 @@ impl ControlApi {
             .post("/v2/nodes/{node_id}/undrain", operators::undrain_node)
             .post("/v2/pools/{node_id}/{pool_id}/drain", operators::drain_pool)
             .post("/v2/pools/{node_id}/{pool_id}/undrain", operators::undrain_pool)
+            .post("/v2/pools/{node_id}/{pool_id}/restart", forwarded::restart)
+            .post("/v2/pools/{node_id}/{pool_id}/reload", forwarded::reload)
+            .post(
+                "/v2/pools/{node_id}/{pool_id}/replicas/{replica_id}/drain",
+                forwarded::drain_replica,
+            )
+            .post(
+                "/v2/pools/{node_id}/{pool_id}/replicas/{replica_id}/undrain",
+                forwarded::undrain_replica,
+            )
             .get("/v2/gpus", gpus)
             .get("/v2/pools", pools)
             .get("/v2/catalog/availability", catalog)
@@ -162,38 +159,58 @@ impl ControlApi {
 impl std::fmt::Debug for ControlApi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ControlApi")
-            .field("cloud", &self.registry.is_some())
+            .field("takes_registrations", &self.takes_registrations)
             .finish_non_exhaustive()
     }
 }
 
-/// The registry. Handlers name it first, so that in the HOME profile nothing else of the request matters.
-pub(crate) struct Registry(pub(crate) RegistryHandle);
+/// That nodes may join over HTTP. Handlers name it first, so that in the HOME profile nothing else of the request matters.
+pub(crate) struct Registrations;
 
-impl FromRequestParts<ControlApi> for Registry {
+impl FromRequestParts<ControlApi> for Registrations {
     type Rejection = ApiError;
 
     async fn from_request_parts(_: &mut Parts, api: &ControlApi) -> Result<Self, ApiError> {
-        api.registry.clone().map(Self).ok_or_else(cloud_profile_disabled)
+        if api.takes_registrations {
+            Ok(Self)
+        } else {
+            Err(cloud_profile_disabled())
+        }
     }
 }
 
-/// The GPUs of all nodes.
+/// The GPUs of nodes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/gpus", tag = "capacity",
+    params(
+        ("limit" = Option<u32>, Query, description = "Those of so many nodes at most.", minimum = 1, maximum = 1000),
+        ("after" = Option<pool_registry_types::NodeId>, Query, description = "Only those of nodes behind this one, as `next_after` names it."),
+    ),
     responses((status = 200, description = "By node, then by index.", body = GpusAnswer))
 ))]
-async fn gpus(State(api): State<ControlApi>) -> Json<GpusAnswer> {
-    Json(api.gpus())
+async fn gpus(
+    State(api): State<ControlApi>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<GpusAnswer>, ApiError> {
+    let query = NodesQuery::parse_page(query.as_deref().unwrap_or_default())?;
+    Ok(Json(GpusAnswer::of(&api.page(&query))))
 }
 
-/// Every endpoint that requests may go to.
+/// The endpoints that requests may go to: replicas, or pools whose replicas are not told apart.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/pools", tag = "capacity",
+    params(
+        ("limit" = Option<u32>, Query, description = "Those of so many nodes at most.", minimum = 1, maximum = 1000),
+        ("after" = Option<pool_registry_types::NodeId>, Query, description = "Only those of nodes behind this one, as `next_after` names it."),
+    ),
     responses((status = 200, description = "By node, pool and replica.", body = PoolsAnswer))
 ))]
-async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
-    Json(api.pools())
+async fn pools(
+    State(api): State<ControlApi>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PoolsAnswer>, ApiError> {
+    let query = NodesQuery::parse_page(query.as_deref().unwrap_or_default())?;
+    Ok(Json(PoolsAnswer::of(&api.page(&query), &api.lookups)))
 }
 
 /// Every model and who serves it.
@@ -202,6 +219,7 @@ async fn pools(State(api): State<ControlApi>) -> Json<PoolsAnswer> {
     responses((status = 200, description = "By name.", body = CatalogAnswer))
 ))]
 async fn catalog(State(api): State<ControlApi>) -> Json<CatalogAnswer> {
-    let table = api.table.borrow().clone();
-    Json(CatalogAnswer::new(&table))
+    let mut catalog = Catalog::default();
+    api.each_node(|node| catalog.add(node)).await;
+    Json(catalog.into_answer())
 }

@@ -3,22 +3,21 @@
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use axum::{Json, extract::State};
-use pool_registry_types::{NodeId, NodeStatus};
-use routing_table::{Endpoint, EndpointKey, RoutingTable};
+use pool_registry_types::NodeId;
 use serde::Serialize;
-use service_registry::NodesSnapshot;
+use service_registry::FleetSummary;
 
 use crate::ControlApi;
 
 /// What the data path tells of itself.
 #[derive(Debug, Clone, Default)]
 pub struct DataPathView {
-    /// Slots that are taken at each endpoint, as the data path counts them.
-    pub slots_used: BTreeMap<EndpointKey, u32>,
-    /// Requests by model, for those that have any.
+    /// Slots of all endpoints that take requests.
+    pub slots: SlotCounts,
+    /// Each model that an endpoint serves or a request is for.
     pub models: BTreeMap<String, ModelLoad>,
     /// The last seconds.
     pub traffic: TrafficAnswer,
@@ -26,14 +25,20 @@ pub struct DataPathView {
     pub recent_errors: Vec<RecentErrorAnswer>,
 }
 
-/// The requests for one model.
+/// One model, as the data path counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelLoad {
-    /// They hold a slot.
+    /// Endpoints that take requests for it.
+    pub endpoints: u32,
+    /// Their slots.
+    pub slots_total: u64,
+    /// Those of them that are free.
+    pub slots_free: u64,
+    /// Requests that hold a slot.
     pub running: u64,
-    /// They wait for one, and somebody waits for them.
+    /// Requests that wait for one, and somebody waits for them.
     pub queued_interactive: u64,
-    /// They wait for one and have time.
+    /// Requests that wait for one and have time.
     pub queued_batch: u64,
 }
 
@@ -54,7 +59,7 @@ pub struct StatusAnswer {
     pub uptime_ms: u64,
     /// Its calendar (RFC 3339, UTC, milliseconds).
     pub now: String,
-    /// Nodes by status. In the HOME profile this machine is the one node.
+    /// Nodes by status. In the HOME profile this machine is the only one.
     pub nodes: NodeCounts,
     /// Slots of all endpoints that take requests.
     pub slots: SlotCounts,
@@ -161,94 +166,48 @@ pub struct RecentErrorAnswer {
     pub node_id: Option<NodeId>,
 }
 
-impl NodeCounts {
-    fn of(snapshot: &NodesSnapshot) -> Self {
-        let mut counts = Self::default();
-        for node in &snapshot.nodes {
-            let count = match node.status {
-                NodeStatus::Online => &mut counts.online,
-                NodeStatus::Draining => &mut counts.draining,
-                NodeStatus::Unreachable => &mut counts.unreachable,
-                NodeStatus::Offline => &mut counts.offline,
-            };
-            *count = count.saturating_add(1);
+impl From<FleetSummary> for NodeCounts {
+    fn from(summary: FleetSummary) -> Self {
+        let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+        Self {
+            online: count(summary.online),
+            draining: count(summary.draining),
+            unreachable: count(summary.unreachable),
+            offline: count(summary.offline),
         }
-        counts
     }
 }
 
-/// The slots of an endpoint that takes requests, total and free.
-fn slots(endpoint: &Endpoint, used: &BTreeMap<EndpointKey, u32>) -> Option<(u64, u64)> {
-    if !endpoint.availability.is_routable() {
-        return None;
+impl ModelStatus {
+    fn new(model: String, load: &ModelLoad) -> Self {
+        Self {
+            model,
+            endpoints: load.endpoints,
+            slots_total: load.slots_total,
+            slots_free: load.slots_free,
+            running: load.running,
+            queued_interactive: load.queued_interactive,
+            queued_batch: load.queued_batch,
+        }
     }
-    let free = used.get(&endpoint.key).map_or(endpoint.slots_free, |used| {
-        endpoint.slots_total.saturating_sub(*used)
-    });
-    Some((u64::from(endpoint.slots_total), u64::from(free)))
-}
-
-fn models(table: &RoutingTable, view: &DataPathView) -> Vec<ModelStatus> {
-    let served = table.models().map(str::to_owned);
-    let mut names: Vec<String> = served.chain(view.models.keys().cloned()).collect();
-    names.sort();
-    names.dedup();
-    names
-        .into_iter()
-        .map(|model| {
-            let load = view.models.get(&model).copied().unwrap_or_default();
-            let mut status = ModelStatus {
-                endpoints: 0,
-                slots_total: 0,
-                slots_free: 0,
-                running: load.running,
-                queued_interactive: load.queued_interactive,
-                queued_batch: load.queued_batch,
-                model,
-            };
-            let places = table.candidates(&status.model).iter();
-            let endpoints = places.filter_map(|&place| table.endpoints().get(usize::try_from(place).ok()?));
-            for (total, free) in endpoints.filter_map(|endpoint| slots(endpoint, &view.slots_used)) {
-                status.endpoints = status.endpoints.saturating_add(1);
-                status.slots_total = status.slots_total.saturating_add(total);
-                status.slots_free = status.slots_free.saturating_add(free);
-            }
-            status
-        })
-        .collect()
 }
 
 impl ControlApi {
-    /// How it all stands, as `GET /v2/status` tells it.
+    /// How it all stands, as `GET /v2/status` tells it. Its cost does not depend on the number of nodes.
     #[must_use]
     pub fn status(&self) -> StatusAnswer {
-        let table = self.table.borrow().clone();
         let view = (self.data_path)();
-        let mut total = SlotCounts::default();
-        for (slots, free) in table
-            .endpoints()
-            .iter()
-            .filter_map(|endpoint| slots(endpoint, &view.slots_used))
-        {
-            total.total = total.total.saturating_add(slots);
-            total.free = total.free.saturating_add(free);
-        }
-        let this_machine = NodeCounts {
-            online: 1,
-            ..NodeCounts::default()
-        };
-        let nodes = self.registry.as_ref().map_or(this_machine, |registry| {
-            let snapshot: Arc<NodesSnapshot> = registry.nodes().borrow().clone();
-            NodeCounts::of(&snapshot)
-        });
+        let models = view.models.into_iter();
         StatusAnswer {
             version: self.version,
-            profile: if self.registry.is_some() { "cloud" } else { "home" },
+            profile: if self.takes_registrations { "cloud" } else { "home" },
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            nodes,
-            slots: total,
-            models: models(&table, &view),
+            nodes: self.registry.summary().into(),
+            slots: view.slots,
+            models: models
+                .map(|(model, load)| ModelStatus::new(model, &load))
+                .collect(),
             traffic: view.traffic,
             recent_errors: view.recent_errors,
         }

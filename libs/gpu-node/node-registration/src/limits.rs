@@ -2,7 +2,10 @@
 
 use pool_registry_types::limits::Limit;
 
-use crate::{http::MAX_ANSWER_BYTES, machine::MAX_ASKED_PAUSE};
+use crate::{
+    http::MAX_ANSWER_BYTES,
+    machine::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL},
+};
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[
@@ -11,7 +14,11 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("node-registration")
         .beyond("the call has failed and is tried again"),
     Limit::time("MAX_ASKED_PAUSE", MAX_ASKED_PAUSE)
-        .because("The pause that a control plane may ask for.")
+        .because("The pause that a control plane may ask for, unless its timeout for nodes is longer than 30 s: then a third of that.")
         .enforced_by("node-registration")
         .beyond("the pause is cut"),
+    Limit::time("MAX_SET_INTERVAL", MAX_SET_INTERVAL)
+        .because("The interval between heartbeats that a control plane may set.")
+        .enforced_by("node-registration")
+        .beyond("the node reports at this interval"),
 ];

@@ -18,7 +18,7 @@ mod properties;
 mod tests;
 
 pub(crate) use event::{Event, Failure, Input, Request, Send};
-pub(crate) use pace::{MAX_ASKED_PAUSE, Pace};
+pub(crate) use pace::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL, Pace};
 
 /// Changes within this time go out as one heartbeat: long enough to gather the engines of one restart, too
 /// short for a person or a router to notice.
@@ -177,14 +177,17 @@ impl Machine {
                 self.phase = Phase::Registered;
                 self.held = true;
                 self.changed = false;
-                self.pace.ask(next_heartbeat, timeout);
+                self.pace.registered(next_heartbeat, timeout);
                 // The control plane routes nothing here before it knows the pools.
                 self.due = now;
             }
-            Event::HeartbeatAccepted { next_heartbeat } => {
+            Event::HeartbeatAccepted {
+                next_heartbeat,
+                timeout,
+            } => {
                 self.in_flight = None;
                 self.failures = 0;
-                self.pace.ask(Some(next_heartbeat), None);
+                self.pace.accepted(next_heartbeat, timeout);
                 self.due = self.pace.next_heartbeat(self.sent_at, jitter).max(now);
                 if std::mem::take(&mut self.changed) {
                     self.on_change(now);
@@ -226,7 +229,7 @@ impl Machine {
             Failure::Conflict => {
                 self.phase = Phase::Registering;
                 self.held = false;
-                pace::slow_retry(jitter)
+                self.pace.slow_retry(jitter)
             }
             Failure::UnknownNode => {
                 self.phase = Phase::Registering;
@@ -234,7 +237,7 @@ impl Machine {
                 // At once the first time. Nodes need no spreading here: their heartbeats are spread already.
                 match self.failures - 1 {
                     0 => Duration::ZERO,
-                    before => pace::backoff(before - 1, jitter),
+                    before => self.pace.backoff(before - 1, jitter),
                 }
             }
             Failure::TooLarge if self.brief_until.is_none() => {
@@ -243,11 +246,12 @@ impl Machine {
             }
             Failure::TooLarge | Failure::Refused => {
                 self.next_endpoint();
-                pace::slow_retry(jitter)
+                self.pace.slow_retry(jitter)
             }
             Failure::Unavailable { retry_after } => {
                 self.next_endpoint();
-                self.failover_delay(jitter).max(pace::asked_pause(retry_after))
+                self.failover_delay(jitter)
+                    .max(self.pace.asked_pause(retry_after))
             }
         };
         self.due = now.saturating_add(delay);
@@ -258,7 +262,7 @@ impl Machine {
         let endpoints = u32::try_from(self.endpoints.get()).unwrap_or(u32::MAX);
         match self.failures / endpoints {
             0 => Duration::ZERO,
-            rounds => pace::backoff(rounds - 1, jitter),
+            rounds => self.pace.backoff(rounds - 1, jitter),
         }
     }
 

@@ -120,6 +120,7 @@ impl<C: ControlPlane> Worker<C> {
             version: self.config.version.clone(),
             incarnation: Some(self.incarnation),
             metrics_address: self.config.metrics_address.clone(),
+            takes_replica_hint: true,
         };
         request.bound();
         let answer = self
@@ -152,6 +153,7 @@ impl<C: ControlPlane> Worker<C> {
         self.journal.heartbeat_accepted(url, seq, self.shared.clock.now());
         Ok(Event::HeartbeatAccepted {
             next_heartbeat: Duration::from_millis(answer.next_heartbeat_ms),
+            timeout: answer.timeout_ms.map(Duration::from_millis),
         })
     }
 

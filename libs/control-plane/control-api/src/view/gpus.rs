@@ -1,8 +1,10 @@
-//! The GPUs of all nodes, or of this machine in the HOME profile.
+//! The GPUs of all nodes.
 
 use pool_registry_types::{GpuStatus, NodeId};
 use serde::Serialize;
-use service_registry::NodesSnapshot;
+use service_registry::NodesPage;
+
+use crate::pages::next_after;
 
 /// `GET /v2/gpus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -10,6 +12,9 @@ use service_registry::NodesSnapshot;
 pub struct GpusAnswer {
     /// Sorted by node, then in index order.
     pub gpus: Vec<GpuAnswer>,
+    /// There are more nodes: ask for those after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<NodeId>,
 }
 
 /// One GPU, as its node last reported it.
@@ -24,18 +29,22 @@ pub struct GpuAnswer {
 }
 
 impl GpusAnswer {
-    pub(crate) fn of_all(snapshot: &NodesSnapshot) -> Self {
-        let mut answer = Self::default();
-        for node in &snapshot.nodes {
-            answer.add(&node.node_id, node.gpus.as_deref().unwrap_or_default());
+    pub(crate) fn of(page: &NodesPage) -> Self {
+        let mut gpus = Vec::new();
+        for node in &page.nodes {
+            gpus.extend(
+                node.gpus
+                    .iter()
+                    .flat_map(|gpus| gpus.iter())
+                    .map(|status| GpuAnswer {
+                        node_id: node.node_id.clone(),
+                        status: status.clone(),
+                    }),
+            );
         }
-        answer
-    }
-
-    pub(crate) fn add(&mut self, node_id: &NodeId, gpus: &[GpuStatus]) {
-        self.gpus.extend(gpus.iter().map(|status| GpuAnswer {
-            node_id: node_id.clone(),
-            status: status.clone(),
-        }));
+        Self {
+            gpus,
+            next_after: next_after(page),
+        }
     }
 }

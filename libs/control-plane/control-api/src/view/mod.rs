@@ -1,16 +1,20 @@
 //! The answers of the API, as they go over the wire.
 
+mod catalog;
+mod endpoints;
 mod gpus;
 mod nodes;
 mod pools;
 
+pub(crate) use catalog::Catalog;
+pub use catalog::{CatalogAnswer, ModelAnswer};
 pub use gpus::{GpuAnswer, GpusAnswer};
-pub use nodes::{DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer};
-pub use pools::{CatalogAnswer, ModelAnswer, PoolAnswer, PoolsAnswer};
+pub use nodes::{DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer};
+pub use pools::{PoolAnswer, PoolsAnswer};
 
 use std::sync::Arc;
 
-use routing_table::{Availability, EndpointKey};
+use routing_table::EndpointKey;
 use serde::Serialize;
 
 /// What the data path holds against an endpoint: it failed there, and sends it nothing for now.
@@ -43,13 +47,5 @@ impl Default for Lookups {
             quarantine: Arc::new(|_| None),
             running: Arc::new(|_| None),
         }
-    }
-}
-
-/// Why an endpoint cannot serve, if so.
-pub(crate) fn unavailable(availability: &Availability) -> Option<String> {
-    match availability {
-        Availability::Ready | Availability::Asleep | Availability::Draining => None,
-        Availability::NotReady(reason) => Some(reason.as_ref().to_owned()),
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaStatus,
 };
-use routing_table::EndpointKey;
 use serde::Serialize;
-use service_registry::{Drain, NodeView, NodesSnapshot, PoolView};
+use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
 
-use super::{Lookups, QuarantineView, unavailable};
+use super::{Lookups, QuarantineView};
+use crate::pages::next_after;
 
 /// `GET /v2/nodes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +17,9 @@ use super::{Lookups, QuarantineView, unavailable};
 pub struct NodesAnswer {
     /// Sorted by id.
     pub nodes: Vec<NodeAnswer>,
+    /// There are more: ask for those after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<NodeId>,
     /// Most nodes fell silent together, so those that did stay routable for a while.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub self_suspicion: bool,
@@ -42,7 +45,7 @@ pub struct NodeAnswer {
     pub held: bool,
     /// How long ago it was last heard, in milliseconds.
     pub last_heartbeat_age_ms: u64,
-    /// Which life of it; null when it does not say.
+    /// Which start of its agent; null when it does not say.
     pub incarnation: Option<u64>,
     /// The agent's version; null when it does not say.
     pub version: Option<String>,
@@ -65,6 +68,9 @@ pub struct NodePoolAnswer {
     /// As in the heartbeat; `draining` also when an operator drains it.
     #[serde(flatten)]
     pub status: PoolStatus,
+    /// In the place of those of the status, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Vec<ReplicaAnswer>>,
     /// An operator drains it, or its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
@@ -74,7 +80,22 @@ pub struct NodePoolAnswer {
     /// Why it is given no requests, when it is not ready for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
-    /// What the data path holds against it; null when nothing.
+    /// Why the data path keeps requests from all of it; null when it does not.
+    pub quarantine: Option<QuarantineView>,
+}
+
+/// One replica of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReplicaAnswer {
+    /// As in the heartbeat.
+    #[serde(flatten)]
+    pub status: ReplicaStatus,
+    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_running: Option<u64>,
+    /// Why the data path keeps requests from it; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<QuarantineView>,
 }
 
@@ -105,15 +126,16 @@ pub struct DrainBegunAnswer {
 }
 
 impl NodesAnswer {
-    /// All nodes at the registry's time `now`.
-    pub(crate) fn new(snapshot: &NodesSnapshot, now: Duration, lookups: &Lookups) -> Self {
+    /// A page of nodes at the registry's time `now`.
+    pub(crate) fn new(page: &NodesPage, self_suspicion: bool, now: Duration, lookups: &Lookups) -> Self {
         Self {
-            nodes: snapshot
+            nodes: page
                 .nodes
                 .iter()
                 .map(|node| NodeAnswer::new(node, now, lookups))
                 .collect(),
-            self_suspicion: snapshot.self_suspicion,
+            next_after: next_after(page),
+            self_suspicion,
         }
     }
 }
@@ -125,7 +147,7 @@ impl NodeAnswer {
         let pools: Vec<_> = node
             .pools
             .iter()
-            .map(|pool| NodePoolAnswer::new(&node.node_id, pool, now, lookups))
+            .map(|pool| NodePoolAnswer::new(pool, now, lookups))
             .collect();
         Self {
             node_id: node.node_id.clone(),
@@ -148,25 +170,50 @@ impl NodeAnswer {
 }
 
 impl NodePoolAnswer {
-    fn new(node_id: &NodeId, pool: &PoolView, now: Duration, lookups: &Lookups) -> Self {
+    fn new(pool: &PoolView, now: Duration, lookups: &Lookups) -> Self {
         let mut status = PoolStatus::clone(&pool.status);
         status.draining |= pool.drain.is_some();
-        let key = EndpointKey {
-            node: node_id.clone(),
-            pool: status.pool_id.clone(),
-            replica: None,
-        };
-        let requests_running = (lookups.running)(&key);
+        let reported = status.replicas.take();
+        let replicas = reported.map(|replicas| {
+            let answer = |replica| ReplicaAnswer::new(replica, pool, lookups);
+            replicas.into_iter().map(answer).collect()
+        });
+        // A sum of which a part is not known is not known.
+        let requests_running = pool.endpoints.iter().map(|key| (lookups.running)(key)).sum();
         Self {
             drain: pool
                 .drain
                 .map(|drain| DrainAnswer::new(drain, now, busy(&status), requests_running)),
+            replicas,
             requests_running,
-            unavailable: unavailable(&pool.availability),
-            quarantine: (lookups.quarantine)(&key),
+            unavailable: match &pool.availability {
+                Availability::NotReady(reason) => Some(reason.as_ref().to_owned()),
+                Availability::Ready | Availability::Asleep | Availability::Draining => None,
+            },
+            quarantine: quarantine_of_all(pool, lookups),
             status,
         }
     }
+}
+
+impl ReplicaAnswer {
+    fn new(status: ReplicaStatus, pool: &PoolView, lookups: &Lookups) -> Self {
+        let mut endpoints = pool.endpoints.iter();
+        // Where the pool as a whole is the endpoint nothing is known of a single replica.
+        let key = endpoints.find(|key| key.replica.as_ref() == Some(&status.replica_id));
+        Self {
+            requests_running: key.and_then(|key| (lookups.running)(key)),
+            quarantine: key.and_then(|key| (lookups.quarantine)(key)),
+            status,
+        }
+    }
+}
+
+/// When all endpoints of the pool are in quarantine, that of the one which is tried again first.
+fn quarantine_of_all(pool: &PoolView, lookups: &Lookups) -> Option<QuarantineView> {
+    let quarantines = pool.endpoints.iter().map(|key| (lookups.quarantine)(key));
+    let all: Option<Vec<QuarantineView>> = quarantines.collect();
+    all?.into_iter().min_by_key(|quarantine| quarantine.retry_in_ms)
 }
 
 impl NodeAnswer {

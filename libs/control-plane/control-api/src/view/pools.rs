@@ -1,13 +1,14 @@
-//! The pools and the model catalog, as the data path sees them: from the routing table, in every profile.
-
-// Peers choose the numbers here: a sum or a product of them must not panic.
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+//! The endpoints, one by one.
 
 use pool_registry_types::{EngineKind, NodeId, PoolId, ReplicaId};
-use routing_table::{Availability, Endpoint, RoutingTable};
 use serde::Serialize;
+use service_registry::{NodesPage, PoolView};
 
-use super::{Lookups, QuarantineView, unavailable};
+use super::{
+    Lookups, QuarantineView,
+    endpoints::{EndpointView, Standing, endpoints},
+};
+use crate::pages::next_after;
 
 /// `GET /v2/pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,9 +16,12 @@ use super::{Lookups, QuarantineView, unavailable};
 pub struct PoolsAnswer {
     /// Sorted by node, pool and replica.
     pub pools: Vec<PoolAnswer>,
+    /// There are more nodes: ask for those after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<NodeId>,
 }
 
-/// One endpoint of the routing table.
+/// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PoolAnswer {
@@ -25,7 +29,7 @@ pub struct PoolAnswer {
     pub node_id: NodeId,
     /// The pool.
     pub pool_id: PoolId,
-    /// The engine, where each is reached by itself.
+    /// The replica; absent where the pool as a whole is the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_id: Option<ReplicaId>,
     /// It takes requests.
@@ -42,7 +46,7 @@ pub struct PoolAnswer {
     /// How many requests this control plane has running there at this moment; absent where nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
-    /// Free memory of its devices in bytes; 0 when unknown.
+    /// Free memory of its pool's devices in bytes; 0 when unknown.
     pub vram_free_bytes: u64,
     /// Its engine.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,118 +57,56 @@ pub struct PoolAnswer {
     /// The models it serves; absent while nobody has said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models_available: Option<Vec<String>>,
-    /// What the data path holds against it; null when nothing.
+    /// Why the data path keeps requests from it; null when it does not.
     pub quarantine: Option<QuarantineView>,
 }
 
-/// `GET /v2/catalog/availability`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct CatalogAnswer {
-    /// Sorted by name.
-    pub models: Vec<ModelAnswer>,
-}
-
-/// One model and who serves it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ModelAnswer {
-    /// Its name.
-    pub model: String,
-    /// A request for it can be served now, or as soon as a slot is free.
-    pub available: bool,
-    /// How many endpoints name it, ready or not.
-    pub endpoints: u32,
-    /// How many of them are ready.
-    pub endpoints_ready: u32,
-    /// Free slots of the ready ones.
-    pub slots_free: u64,
-    /// Slots of the ready ones.
-    pub slots_total: u64,
-    /// The nodes of the endpoints that name it, sorted.
-    pub nodes: Vec<NodeId>,
-}
-
 impl PoolsAnswer {
-    /// All endpoints of the table.
-    pub(crate) fn new(table: &RoutingTable, lookups: &Lookups) -> Self {
-        Self {
-            pools: table
-                .endpoints()
-                .iter()
-                .map(|endpoint| PoolAnswer::new(endpoint, lookups))
-                .collect(),
+    /// All endpoints of a page of nodes.
+    pub(crate) fn of(page: &NodesPage, lookups: &Lookups) -> Self {
+        let mut answer = Self {
+            pools: Vec::new(),
+            next_after: next_after(page),
+        };
+        for node in &page.nodes {
+            // A node lists its pools in an order of its own.
+            let mut pools: Vec<&PoolView> = node.pools.iter().collect();
+            pools.sort_by(|a, b| a.status.pool_id.cmp(&b.status.pool_id));
+            for pool in pools {
+                let all = endpoints(pool);
+                answer
+                    .pools
+                    .extend(all.iter().map(|one| PoolAnswer::new(one, pool, lookups)));
+            }
         }
+        answer
     }
 }
 
 impl PoolAnswer {
-    fn new(endpoint: &Endpoint, lookups: &Lookups) -> Self {
-        let key = endpoint.key.clone();
+    fn new(endpoint: &EndpointView<'_>, pool: &PoolView, lookups: &Lookups) -> Self {
+        let key = endpoint.key;
+        let standing = endpoint.standing();
         Self {
-            quarantine: (lookups.quarantine)(&key),
-            requests_running: (lookups.running)(&key),
-            node_id: key.node,
-            pool_id: key.pool,
-            replica_id: key.replica,
-            ready: endpoint.availability.is_routable(),
-            draining: endpoint.availability == Availability::Draining,
-            unavailable: unavailable(&endpoint.availability),
-            slots_free: endpoint.slots_free,
-            slots_total: endpoint.slots_total,
-            vram_free_bytes: endpoint.vram_free_bytes,
-            engine: endpoint.engine.clone(),
-            engine_version: endpoint.engine_version.as_deref().map(str::to_owned),
-            models_available: endpoint.models.as_deref().map(<[String]>::to_vec),
-        }
-    }
-}
-
-impl CatalogAnswer {
-    /// Every model that an endpoint of the table names.
-    pub(crate) fn new(table: &RoutingTable) -> Self {
-        let mut models: Vec<ModelAnswer> = table
-            .models()
-            .map(|model| ModelAnswer::new(model, table))
-            .collect();
-        models.sort_by(|a, b| a.model.cmp(&b.model));
-        Self { models }
-    }
-}
-
-impl ModelAnswer {
-    fn new(model: &str, table: &RoutingTable) -> Self {
-        let mut answer = Self {
-            model: model.to_owned(),
-            available: false,
-            endpoints: 0,
-            endpoints_ready: 0,
-            slots_free: 0,
-            slots_total: 0,
-            nodes: Vec::new(),
-        };
-        let endpoints = table.endpoints();
-        for endpoint in table
-            .candidates(model)
-            .iter()
-            .filter_map(|&place| endpoints.get(usize::try_from(place).ok()?))
-        {
-            answer.add(endpoint);
-        }
-        answer
-    }
-
-    /// Endpoints come sorted by node.
-    fn add(&mut self, endpoint: &Endpoint) {
-        self.endpoints = self.endpoints.saturating_add(1);
-        if self.nodes.last() != Some(&endpoint.key.node) {
-            self.nodes.push(endpoint.key.node.clone());
-        }
-        if endpoint.availability.is_routable() {
-            self.endpoints_ready = self.endpoints_ready.saturating_add(1);
-            self.slots_free = self.slots_free.saturating_add(endpoint.slots_free.into());
-            self.slots_total = self.slots_total.saturating_add(endpoint.slots_total.into());
-            self.available |= endpoint.slots_total > 0;
+            quarantine: (lookups.quarantine)(key),
+            requests_running: (lookups.running)(key),
+            node_id: key.node.clone(),
+            pool_id: key.pool.clone(),
+            replica_id: key.replica.clone(),
+            ready: standing == Standing::Ready,
+            draining: standing == Standing::Draining,
+            unavailable: match standing {
+                Standing::NotReady(reason) => Some(reason),
+                Standing::Ready | Standing::Draining => None,
+            },
+            slots_free: endpoint.slots_free(),
+            slots_total: endpoint.slots_total(),
+            vram_free_bytes: pool.status.vram_free_bytes,
+            engine: pool.status.engine.clone(),
+            engine_version: pool.status.engine_version.clone(),
+            models_available: endpoint
+                .models()
+                .map(|models| models.into_iter().map(str::to_owned).collect()),
         }
     }
 }

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
+use crate::config::DEFAULT_HEARTBEAT_INTERVAL;
+
 /// The first backoff's ceiling: a control plane that is being restarted by its supervisor is back in a moment.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The highest backoff. A node must be attached again within 15 s of a control plane's restart: this, one
-/// request that times out (5 s), a registration and a heartbeat fit.
+/// The ceiling of backoffs at the usual pace. A node must be attached again within 15 s of a control plane's restart:
+/// this, one request that times out (5 s), a registration and a heartbeat fit. Where the control plane has set a longer
+/// interval, the ceiling is half of that, so that a large fleet that lost it comes back no faster than it can take.
 pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// How often to repeat what a person must put right: half of the usual node timeout of 30 s, so that a short
-/// trouble, such as a token being changed, does not take the node offline.
+/// trouble, such as a token being changed, does not take the node offline. Half of a longer timeout where there is one.
 const SLOW_RETRY: Duration = Duration::from_secs(15);
 
-/// The longest pause the control plane may ask for; a mistaken one must not lose the node.
+/// The longest pause the control plane may ask for at the usual pace; a mistaken one must not lose the node. Where it has
+/// set a longer timeout, the share of one heartbeat of it.
 pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(10);
 
 /// Heartbeats and slow retries are spread by this share in both directions, so that nodes that were started
@@ -26,12 +30,27 @@ const MIN_ASKED_INTERVAL: Duration = Duration::from_secs(1);
 /// A node counts as offline after one timeout: with this many heartbeats in it, two may be lost.
 const HEARTBEATS_PER_TIMEOUT: u32 = 3;
 
-/// The heartbeat interval: what was configured, or less where the control plane wants that.
+/// The longest interval the control plane may set: at 100 000 nodes that is still three heartbeats in the timeouts that it
+/// uses, and a mistaken one does not silence a node for hours.
+pub(crate) const MAX_SET_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// Up to this the control plane's wish for the next heartbeat means that it has room for whatever an agent is configured
+/// to do: it is what it says of a fleet of ordinary size.
+const USUAL_INTERVAL: Duration = DEFAULT_HEARTBEAT_INTERVAL;
+
+/// How often to report, and how patiently to come back.
+///
+/// What was configured holds, or less where the control plane wants that. A control plane sets a longer interval by saying
+/// in the answer to a heartbeat after which silence it takes the node to be offline: only then does it know that the node
+/// reports less often. One of version 0.1.0 says so nowhere but in the answer to a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     configured: Duration,
+    /// The longest interval while the control plane sets none: a share of the timeout in its answer to the registration.
     limit: Duration,
     interval: Duration,
+    /// The timeout in the last answer to a heartbeat.
+    timeout: Option<Duration>,
 }
 
 impl Pace {
@@ -41,6 +60,7 @@ impl Pace {
             configured,
             limit: configured,
             interval: configured,
+            timeout: None,
         }
     }
 
@@ -49,46 +69,87 @@ impl Pace {
         self.interval
     }
 
-    /// Takes the control plane's wishes. They can only shorten the interval, because a longer one would make a
-    /// node look dead to a control plane that has another timeout, and not below one second, because a mistaken
-    /// one must not turn heartbeats into load.
-    pub(super) fn ask(&mut self, next_heartbeat: Option<Duration>, timeout: Option<Duration>) {
-        let floor = self.configured.min(MIN_ASKED_INTERVAL);
+    /// Takes in the answer to a registration. It can only shorten the interval: a control plane of version 0.1.0 gives the
+    /// same answer and expects the configured interval or less.
+    pub(super) fn registered(&mut self, next_heartbeat: Option<Duration>, timeout: Option<Duration>) {
         if let Some(timeout) = timeout {
-            self.limit = (timeout / HEARTBEATS_PER_TIMEOUT).clamp(floor, self.configured);
+            self.limit = share(timeout).clamp(self.floor(), self.configured);
         }
         let wanted = next_heartbeat.unwrap_or(self.configured);
-        self.interval = wanted.clamp(floor, self.limit);
+        self.interval = wanted.clamp(self.floor(), self.limit);
+    }
+
+    /// Takes in the answer to a heartbeat. With a timeout it can lengthen the interval, up to a share of the timeout.
+    pub(super) fn accepted(&mut self, next_heartbeat: Duration, timeout: Option<Duration>) {
+        self.timeout = timeout;
+        let longest = match timeout {
+            Some(timeout) if next_heartbeat > USUAL_INTERVAL => share(timeout).min(MAX_SET_INTERVAL),
+            Some(timeout) => share(timeout).min(self.configured),
+            None => self.limit,
+        };
+        let floor = self.floor();
+        self.interval = next_heartbeat.clamp(floor, longest.max(floor));
+    }
+
+    /// Not below one second, because a mistaken control plane must not turn heartbeats into load; but whoever configures
+    /// less means it.
+    fn floor(&self) -> Duration {
+        self.configured.min(MIN_ASKED_INTERVAL)
     }
 
     /// When the heartbeat after the one sent at `sent_at` is due.
     pub(super) fn next_heartbeat(&self, sent_at: Duration, jitter: f64) -> Duration {
         sent_at.saturating_add(spread(self.interval, jitter))
     }
+
+    /// Exponential backoff with full jitter: anything up to a ceiling that doubles with each of `before` earlier
+    /// failures. Full jitter spreads a fleet that lost its control plane at the same moment best.
+    pub(super) fn backoff(&self, before: u32, jitter: f64) -> Duration {
+        let ceiling = FIRST_BACKOFF
+            .saturating_mul(2_u32.saturating_pow(before))
+            .min(self.longest_backoff());
+        scale(ceiling, jitter)
+    }
+
+    /// The ceiling of all backoffs.
+    pub(super) fn longest_backoff(&self) -> Duration {
+        self.timeout
+            .map_or(MAX_BACKOFF, |_| MAX_BACKOFF.max(self.interval / 2))
+    }
+
+    /// The pause before repeating what a person must put right.
+    pub(super) fn slow_retry(&self, jitter: f64) -> Duration {
+        spread(self.slow_retry_interval(), jitter)
+    }
+
+    /// The same without its spread.
+    pub(super) fn slow_retry_interval(&self) -> Duration {
+        self.timeout.map_or(SLOW_RETRY, |timeout| {
+            (timeout / 2).clamp(SLOW_RETRY, MAX_SET_INTERVAL)
+        })
+    }
+
+    /// The pause the control plane asked for, as far as it is reasonable.
+    pub(super) fn asked_pause(&self, retry_after: Option<Duration>) -> Duration {
+        retry_after.unwrap_or_default().min(self.longest_asked_pause())
+    }
+
+    /// The longest pause that is kept.
+    pub(super) fn longest_asked_pause(&self) -> Duration {
+        self.timeout.map_or(MAX_ASKED_PAUSE, |timeout| {
+            share(timeout).clamp(MAX_ASKED_PAUSE, MAX_SET_INTERVAL)
+        })
+    }
+}
+
+/// What of a timeout is one heartbeat's.
+fn share(timeout: Duration) -> Duration {
+    timeout / HEARTBEATS_PER_TIMEOUT
 }
 
 /// `span`, up to a tenth more or less.
 fn spread(span: Duration, jitter: f64) -> Duration {
     scale(span, 1.0 - SPREAD + 2.0 * SPREAD * jitter)
-}
-
-/// Exponential backoff with full jitter: anything up to a ceiling that doubles with each of `before` earlier
-/// failures. Full jitter spreads a fleet that lost its control plane at the same moment best.
-pub(super) fn backoff(before: u32, jitter: f64) -> Duration {
-    let ceiling = FIRST_BACKOFF
-        .saturating_mul(2_u32.saturating_pow(before))
-        .min(MAX_BACKOFF);
-    scale(ceiling, jitter)
-}
-
-/// The pause before repeating what a person must put right.
-pub(super) fn slow_retry(jitter: f64) -> Duration {
-    spread(SLOW_RETRY, jitter)
-}
-
-/// The pause the control plane asked for, as far as it is reasonable.
-pub(super) fn asked_pause(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or_default().min(MAX_ASKED_PAUSE)
 }
 
 /// A product that cannot panic: a factor that is no number counts as one.
@@ -102,52 +163,148 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn backoff_doubles_up_to_its_cap() {
-        let ceilings: Vec<_> = (0..8).map(|before| backoff(before, 1.0).as_millis()).collect();
-        assert_eq!(ceilings, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-        assert_eq!(backoff(u32::MAX, 0.5), Duration::from_millis(2500));
-        assert_eq!(backoff(3, 0.0), Duration::ZERO);
+    fn pace(configured: Duration) -> Pace {
+        Pace::new(configured)
     }
 
     #[test]
-    fn the_control_plane_shortens_the_interval_within_bounds() {
-        for (configured, next, timeout, expected_ms) in [
-            (10 * SECOND, Some(10 * SECOND), Some(30 * SECOND), 10_000),
-            (10 * SECOND, Some(4 * SECOND), Some(30 * SECOND), 4_000),
-            // Never longer than configured, never below one second.
-            (10 * SECOND, Some(60 * SECOND), Some(300 * SECOND), 10_000),
-            (10 * SECOND, Some(Duration::ZERO), None, 1_000),
-            // Three heartbeats fit into the timeout.
-            (10 * SECOND, None, Some(15 * SECOND), 5_000),
-            (10 * SECOND, Some(10 * SECOND), Some(15 * SECOND), 5_000),
-            (10 * SECOND, None, Some(Duration::ZERO), 1_000),
-            // Who configures less than a second means it.
-            (SECOND / 5, Some(10 * SECOND), Some(30 * SECOND), 200),
-            (SECOND / 5, Some(Duration::ZERO), None, 200),
-        ] {
-            let mut pace = Pace::new(configured);
-            pace.ask(next, timeout);
-            assert_eq!(
-                pace.interval().as_millis(),
-                expected_ms,
-                "{configured:?} {next:?} {timeout:?}"
-            );
+    fn backoff_doubles_up_to_its_cap() {
+        let pace = pace(10 * SECOND);
+        let ceilings: Vec<_> = (0..8)
+            .map(|before| pace.backoff(before, 1.0).as_millis())
+            .collect();
+        assert_eq!(ceilings, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        assert_eq!(pace.backoff(u32::MAX, 0.5), Duration::from_millis(2500));
+        assert_eq!(pace.backoff(3, 0.0), Duration::ZERO);
+    }
+
+    /// Configured, next heartbeat, timeout, the interval that follows in milliseconds.
+    type Case = (Duration, Option<Duration>, Option<Duration>, u128);
+
+    const SHORTER: [Case; 9] = [
+        (TEN, Some(TEN), Some(THIRTY), 10_000),
+        (TEN, Some(Duration::from_secs(4)), Some(THIRTY), 4_000),
+        // Never longer than configured, never below one second.
+        (
+            TEN,
+            Some(Duration::from_secs(60)),
+            Some(Duration::from_secs(300)),
+            10_000,
+        ),
+        (TEN, Some(Duration::ZERO), None, 1_000),
+        // Three heartbeats fit into the timeout.
+        (TEN, None, Some(Duration::from_secs(15)), 5_000),
+        (TEN, Some(TEN), Some(Duration::from_secs(15)), 5_000),
+        (TEN, None, Some(Duration::ZERO), 1_000),
+        // Who configures less than a second means it.
+        (FIFTH, Some(TEN), Some(THIRTY), 200),
+        (FIFTH, Some(Duration::ZERO), None, 200),
+    ];
+
+    const TEN: Duration = Duration::from_secs(10);
+    const THIRTY: Duration = Duration::from_secs(30);
+    const FIFTH: Duration = Duration::from_millis(200);
+
+    #[test]
+    fn the_answer_to_a_registration_only_shortens_the_interval() {
+        for (configured, next, timeout, expected_ms) in SHORTER {
+            let mut pace = pace(configured);
+            pace.registered(next, timeout);
+            let interval = pace.interval().as_millis();
+            assert_eq!(interval, expected_ms, "{configured:?} {next:?} {timeout:?}");
         }
     }
 
     #[test]
-    fn a_timeout_once_told_keeps_limiting() {
-        let mut pace = Pace::new(10 * SECOND);
-        pace.ask(None, Some(6 * SECOND));
-        pace.ask(Some(10 * SECOND), None);
+    fn the_timeout_of_a_registration_keeps_limiting() {
+        let mut pace = pace(TEN);
+        pace.registered(None, Some(6 * SECOND));
+        pace.accepted(TEN, None);
         assert_eq!(pace.interval(), 2 * SECOND);
+    }
+
+    // spec: REG-40
+    #[test]
+    fn the_answer_to_a_heartbeat_lengthens_the_interval_only_with_a_timeout() {
+        for (configured, next_ms, timeout_ms, expected_ms) in [
+            // A control plane of version 0.1.0: as configured, or less.
+            (TEN, 10_000, None, 10_000),
+            (TEN, 60_000, None, 10_000),
+            (TEN, 4_000, None, 4_000),
+            (FIFTH, 60_000, None, 200),
+            // A fleet of ordinary size: the same.
+            (TEN, 10_000, Some(30_000), 10_000),
+            (FIFTH, 10_000, Some(30_000), 200),
+            (5 * SECOND, 10_000, Some(30_000), 5_000),
+            (TEN, 4_000, Some(12_000), 4_000),
+            // A large one: as the control plane says.
+            (TEN, 20_000, Some(60_000), 20_000),
+            (FIFTH, 20_000, Some(60_000), 20_000),
+            (60 * SECOND, 20_000, Some(60_000), 20_000),
+            (TEN, 100_000, Some(300_000), 100_000),
+            // Three heartbeats fit into the timeout, whatever it says of the next one.
+            (TEN, 100_000, Some(30_000), 10_000),
+            (TEN, 100_000, Some(60_000), 20_000),
+            (TEN, 10_000, Some(15_000), 5_000),
+            (TEN, 100_000, Some(0), 1_000),
+            // A mistaken one neither silences a node nor makes it hurry.
+            (TEN, u64::MAX, Some(u64::MAX), 600_000),
+            (TEN, 0, Some(30_000), 1_000),
+            (FIFTH, 0, Some(0), 200),
+        ] {
+            let mut pace = pace(configured);
+            pace.registered(Some(TEN), Some(THIRTY));
+            pace.accepted(
+                Duration::from_millis(next_ms),
+                timeout_ms.map(Duration::from_millis),
+            );
+            let interval = pace.interval().as_millis();
+            assert_eq!(interval, expected_ms, "{configured:?} {next_ms} {timeout_ms:?}");
+        }
+    }
+
+    // spec: REG-40
+    #[test]
+    fn a_control_plane_that_stops_saying_its_timeout_gets_the_configured_interval_back() {
+        let mut pace = pace(TEN);
+        pace.accepted(100 * SECOND, Some(300 * SECOND));
+        assert_eq!(pace.interval(), 100 * SECOND);
+        pace.accepted(TEN, None);
+        assert_eq!(pace.interval(), TEN);
+        assert_eq!(pace.longest_backoff(), MAX_BACKOFF);
+    }
+
+    // spec: REG-41
+    #[test]
+    fn retries_follow_the_timeout() {
+        let mut pace = pace(TEN);
+        let retries = |pace: &Pace| {
+            [
+                pace.longest_backoff(),
+                pace.slow_retry_interval(),
+                pace.longest_asked_pause(),
+            ]
+            .map(|pause| pause.as_secs())
+        };
+        assert_eq!(retries(&pace), [5, 15, 10]);
+        for (next, timeout, expected) in [
+            // At the usual pace, and at a quicker one, as ever.
+            (10, 30, [5, 15, 10]),
+            (2, 6, [5, 15, 10]),
+            (20, 60, [10, 30, 20]),
+            (100, 300, [50, 150, 100]),
+            // No longer than an interval may be.
+            (10_000, 30_000, [300, 600, 600]),
+        ] {
+            pace.accepted(next * SECOND, Some(timeout * SECOND));
+            assert_eq!(retries(&pace), expected, "{next} {timeout}");
+        }
     }
 
     // spec: REG-1
     #[test]
     fn heartbeats_are_spread_by_a_tenth() {
-        let pace = Pace::new(10 * SECOND);
+        let pace = pace(TEN);
         assert_eq!(pace.next_heartbeat(SECOND, 0.0), 10 * SECOND);
         assert_eq!(pace.next_heartbeat(SECOND, 0.5), 11 * SECOND);
         assert_eq!(pace.next_heartbeat(SECOND, 1.0), 12 * SECOND);

@@ -18,13 +18,17 @@ fn failure() -> impl Strategy<Value = Failure> {
 
 fn event() -> impl Strategy<Value = Event> {
     let ms = || (0_u64..100_000).prop_map(Duration::from_millis);
+    // As in a fleet of any size, and what only a mistaken control plane says.
+    let long = || prop_oneof![8 => ms(), 4 => (0_u64..1_000_000).prop_map(Duration::from_millis), 1 => Just(Duration::MAX)];
     prop_oneof![
         8 => Just(Event::Tick),
         8 => Just(Event::StateChanged),
         6 => (proptest::option::of(ms()), proptest::option::of(ms())).prop_map(|(next_heartbeat, timeout)| {
             Event::Registered { next_heartbeat, timeout }
         }),
-        8 => ms().prop_map(|next_heartbeat| Event::HeartbeatAccepted { next_heartbeat }),
+        8 => (long(), proptest::option::of(long())).prop_map(|(next_heartbeat, timeout)| {
+            Event::HeartbeatAccepted { next_heartbeat, timeout }
+        }),
         1 => Just(Event::Deregistered),
         8 => failure().prop_map(Event::Failed),
         1 => proptest::option::of(ms()).prop_map(|deregister_by| Event::Stop { deregister_by }),
@@ -41,8 +45,8 @@ fn is_outcome(event: Event) -> bool {
     !matches!(event, Event::Tick | Event::StateChanged | Event::Stop { .. })
 }
 
-/// The longest any retry may wait: a slow retry and its spread.
-const LONGEST_RETRY: Duration = Duration::from_millis(16_500);
+/// How much the spread adds at most.
+const SPREAD: f64 = 1.1;
 
 proptest! {
     #[test]
@@ -57,6 +61,7 @@ proptest! {
         let mut in_flight = false;
         let mut stopping = false;
         let mut last_seq = 0;
+        let mut told = None;
         for (passed, event, jitter) in history {
             now += Duration::from_millis(passed);
             let before = machine;
@@ -84,14 +89,14 @@ proptest! {
             prop_assert_eq!(machine.wake_at().is_some(), !in_flight && !silent);
             if let (Some(wake_at), true) = (machine.wake_at(), send.is_none()) {
                 prop_assert!(wake_at > now, "a step that is due was not taken");
-                let longest = configured.mul_f64(1.1).max(LONGEST_RETRY);
+                let longest = machine.interval().max(machine.pace.slow_retry_interval()).mul_f64(SPREAD);
                 prop_assert!(wake_at - now <= longest, "waits {:?}", wake_at - now);
             }
             if let Event::Failed(Failure::Unavailable { retry_after: None }) = event
                 && let Some(wake_at) = machine.wake_at()
                 && before.wake_at().is_none()
             {
-                prop_assert!(wake_at.saturating_sub(now) <= pace::MAX_BACKOFF, "backoff is unbounded");
+                prop_assert!(wake_at.saturating_sub(now) <= machine.pace.longest_backoff(), "backoff is unbounded");
             }
 
             // A change is told within a moment.
@@ -103,9 +108,17 @@ proptest! {
                 prop_assert!(wake_at <= now + COALESCE);
             }
 
-            // The interval is never longer than configured, and never load.
-            prop_assert!(machine.interval() <= configured);
-            prop_assert!(machine.interval() >= configured.min(Duration::from_secs(1)));
+            // The interval is longer than configured only where a heartbeat was answered with a timeout, and then three
+            // heartbeats fit into that. It is never silence, and never load.
+            let floor = configured.min(Duration::from_secs(1));
+            if let (Event::HeartbeatAccepted { timeout, .. }, true) = (event, before.in_flight.is_some()) {
+                told = timeout;
+            }
+            let longest = told.map_or(Duration::ZERO, |told| (told / 3).min(pace::MAX_SET_INTERVAL));
+            prop_assert!(machine.interval() <= configured.max(longest), "an interval that nobody set");
+            prop_assert!(machine.interval() >= floor);
+            prop_assert!(machine.pace.slow_retry_interval() <= pace::MAX_SET_INTERVAL);
+            prop_assert!(machine.pace.longest_backoff() <= pace::MAX_SET_INTERVAL);
 
             // Stopping ends with the outcome of what is on its way.
             if stopping && !in_flight {

@@ -57,6 +57,7 @@ const REGISTERED: Event = Event::Registered {
 };
 const ACCEPTED: Event = Event::HeartbeatAccepted {
     next_heartbeat: INTERVAL,
+    timeout: None,
 };
 const UNREACHABLE: Event = Event::Failed(Failure::Unavailable { retry_after: None });
 
@@ -208,6 +209,48 @@ fn an_earlier_life_gives_way_for_good() {
     };
     assert_eq!(bench.step(stop), None);
     assert_eq!(bench.machine.phase(), Phase::Stopped);
+}
+
+// spec: REG-40, REG-41
+#[test]
+fn a_control_plane_with_a_large_fleet_sets_the_pace() {
+    const SLOWER: Event = Event::HeartbeatAccepted {
+        next_heartbeat: Duration::from_secs(100),
+        timeout: Some(Duration::from_secs(300)),
+    };
+    let mut bench = Bench::registered(1);
+    bench.next();
+    bench.step(SLOWER);
+    assert_eq!(bench.machine.interval(), 100 * SECOND);
+    assert_eq!(bench.next().0, 100 * SECOND);
+    // A change still goes out at once.
+    bench.step(SLOWER);
+    bench.step(Event::StateChanged);
+    assert_eq!(bench.next().0, COALESCE);
+    // What a person must put right is repeated twice in a timeout.
+    assert_eq!(bench.request(Event::Failed(Failure::Refused)), None);
+    assert_eq!(bench.next().0, 150 * SECOND);
+    bench.step(SLOWER);
+    // While nobody answers, the node comes back within a share of the timeout.
+    bench.next();
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        bench.step(UNREACHABLE);
+        longest = longest.max(bench.next().0);
+    }
+    assert_eq!(longest, 25 * SECOND);
+    // A forgotten node registers again at once, and its registration alone lengthens nothing.
+    bench.step(SLOWER);
+    bench.next();
+    let forgotten = Event::Failed(Failure::UnknownNode);
+    assert_eq!(bench.request(forgotten), Some(Request::Register));
+    bench.step(REGISTERED);
+    assert_eq!(bench.machine.interval(), INTERVAL);
+    bench.step(SLOWER);
+    // An older control plane in its place says no timeout.
+    bench.next();
+    bench.step(ACCEPTED);
+    assert_eq!(bench.next().0, INTERVAL);
 }
 
 // spec: REG-2

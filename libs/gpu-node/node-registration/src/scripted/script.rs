@@ -78,6 +78,7 @@ impl ControlPlane for Scripted {
         Ok(HeartbeatResponse {
             success: true,
             next_heartbeat_ms: HOUR_MS,
+            timeout_ms: None,
         })
     }
 

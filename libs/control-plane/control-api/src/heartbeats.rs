@@ -1,0 +1,75 @@
+//! Heartbeats before every other route.
+//!
+//! They are nearly all requests that a control plane of a large fleet gets. Matching one path here spares each of them the
+//! router, its extractors and the boxes around their futures.
+
+use axum::{body::Body, response::IntoResponse as _};
+use futures_util::{FutureExt as _, future};
+use http::{Method, Request, Response};
+use http_body_util::Either;
+use http_server::{ApiError, HttpService, RequestBody};
+use pool_registry_types::{MAX_NODE_BODY_BYTES, NodeId};
+use registry_runtime::RegistryHandle;
+
+use crate::{ControlApi, nodes::take_heartbeat};
+
+const BEFORE_ID: &str = "/v2/nodes/";
+const AFTER_ID: &str = "/heartbeat";
+
+/// Answers heartbeats itself and gives everything else to `inner`, which has the same route for those whose path has to be
+/// decoded first. It stands behind whatever authenticates.
+#[derive(Clone)]
+pub struct Heartbeats<S> {
+    registry: Option<RegistryHandle>,
+    inner: S,
+}
+
+impl<S> std::fmt::Debug for Heartbeats<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heartbeats").finish_non_exhaustive()
+    }
+}
+
+impl ControlApi {
+    /// Puts the route for heartbeats before `inner`.
+    #[must_use]
+    pub fn heartbeats_before<S>(&self, inner: S) -> Heartbeats<S> {
+        Heartbeats {
+            // Where they are refused, the route says so.
+            registry: self.takes_registrations.then(|| self.registry.clone()),
+            inner,
+        }
+    }
+}
+
+impl<S: HttpService> HttpService for Heartbeats<S> {
+    type Body = Either<Body, S::Body>;
+
+    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+        if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
+            let body = request.into_body();
+            return future::Either::Left(
+                respond(registry, node_id, body).map(|answer| answer.map(Either::Left)),
+            );
+        }
+        let answer = self.inner.respond(request);
+        future::Either::Right(answer.map(|response| response.map(Either::Right)))
+    }
+}
+
+async fn respond(registry: RegistryHandle, node_id: NodeId, body: RequestBody) -> Response<Body> {
+    let body = match body.read_all(MAX_NODE_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
+    take_heartbeat(&registry, &node_id, &body).unwrap_or_else(ApiError::into_response)
+}
+
+/// The node whose heartbeat a request is. An id with an escape is left to the router, and so is one that is none.
+fn heartbeat_of<B>(request: &Request<B>) -> Option<NodeId> {
+    if request.method() != Method::POST {
+        return None;
+    }
+    let path = request.uri().path();
+    path.strip_prefix(BEFORE_ID)?.strip_suffix(AFTER_ID)?.parse().ok()
+}

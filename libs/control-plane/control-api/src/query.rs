@@ -1,0 +1,181 @@
+//! Which nodes an answer is about: `?limit=`, `?after=`, `?status=` and `?model=`.
+
+use std::borrow::Cow;
+
+use http_server::ApiError;
+use percent_encoding::percent_decode_str;
+use pool_registry_types::{MAX_MODEL_NAME_BYTES, NodeId, NodeStatus};
+use service_registry::NodeFilter;
+
+use crate::MAX_PAGE_NODES;
+
+/// All statuses, in the order in which a refusal names them.
+const STATUSES: [NodeStatus; 4] = [
+    NodeStatus::Online,
+    NodeStatus::Draining,
+    NodeStatus::Unreachable,
+    NodeStatus::Offline,
+];
+
+/// One page of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesQuery {
+    /// At most so many nodes.
+    pub limit: usize,
+    /// Only those behind this one.
+    pub after: Option<NodeId>,
+    /// Only those that pass.
+    pub filter: NodeFilter,
+}
+
+impl Default for NodesQuery {
+    /// The first page of all nodes.
+    fn default() -> Self {
+        Self {
+            limit: MAX_PAGE_NODES,
+            after: None,
+            filter: NodeFilter::default(),
+        }
+    }
+}
+
+impl NodesQuery {
+    /// Unknown parameters are ignored, as unknown fields are.
+    pub(crate) fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut parsed = Self::default();
+        for (name, value) in parameters(query) {
+            match &*name {
+                "status" => parsed.filter.status = Some(status(&value?)?),
+                "model" => parsed.filter.model = Some(model(value?)?),
+                _ => parsed.take_page(&name, value)?,
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The same for an answer without filters.
+    pub(crate) fn parse_page(query: &str) -> Result<Self, ApiError> {
+        let mut parsed = Self::default();
+        for (name, value) in parameters(query) {
+            parsed.take_page(&name, value)?;
+        }
+        Ok(parsed)
+    }
+
+    fn take_page(&mut self, name: &str, value: Result<Cow<'_, str>, ApiError>) -> Result<(), ApiError> {
+        match name {
+            "limit" => {
+                let limit = value?
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=MAX_PAGE_NODES).contains(limit));
+                let wrong =
+                    || ApiError::invalid(format!("limit: must be a number from 1 to {MAX_PAGE_NODES}"));
+                self.limit = limit.ok_or_else(wrong)?;
+            }
+            "after" => {
+                let wrong = |error| ApiError::invalid(format!("after: must be the id of a node: {error}"));
+                self.after = Some(value?.parse().map_err(wrong)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn status(value: &str) -> Result<NodeStatus, ApiError> {
+    let known = STATUSES.into_iter().find(|status| status.as_str() == value);
+    known.ok_or_else(|| {
+        let words = STATUSES.map(NodeStatus::as_str).join(", ");
+        ApiError::invalid(format!("status: must be one of {words}"))
+    })
+}
+
+fn model(value: Cow<'_, str>) -> Result<String, ApiError> {
+    if (1..=MAX_MODEL_NAME_BYTES).contains(&value.len()) {
+        return Ok(value.into_owned());
+    }
+    let message = format!("model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes");
+    Err(ApiError::invalid(message))
+}
+
+/// Names and values of a query, decoded as those of an HTML form.
+fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Result<Cow<'_, str>, ApiError>)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // A name that is not UTF-8 is none that is known.
+        let name = decoded(name).unwrap_or_default();
+        let value = decoded(value).ok_or_else(|| ApiError::invalid(format!("{name}: must be UTF-8 text")));
+        (name, value)
+    })
+}
+
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(query: &str) -> NodesQuery {
+        NodesQuery::parse(query).unwrap()
+    }
+
+    // spec: SEE-30, SEE-31
+    #[test]
+    fn a_query_is_read() {
+        assert_eq!(parsed(""), NodesQuery::default());
+        assert_eq!(parsed("later=x&=&%ff=1"), NodesQuery::default());
+        assert_eq!(
+            parsed("limit=5&after=gpu-1&status=offline&model=org%2Fa%20name"),
+            NodesQuery {
+                limit: 5,
+                after: Some("gpu-1".parse().unwrap()),
+                filter: NodeFilter {
+                    status: Some(NodeStatus::Offline),
+                    model: Some("org/a name".to_owned()),
+                },
+            }
+        );
+        assert_eq!(parsed("model=a+b%2B").filter.model.as_deref(), Some("a b+"));
+        assert_eq!(parsed("limit=1000").limit, 1000);
+        let page = NodesQuery::parse_page("limit=5&status=gone").unwrap();
+        assert_eq!((page.limit, page.filter), (5, NodeFilter::default()));
+    }
+
+    // spec: SEE-30, SEE-31
+    #[test]
+    fn a_wrong_value_is_refused_with_its_parameter_and_what_would_be_right() {
+        for (query, message) in [
+            ("limit=0", "limit: must be a number from 1 to 1000"),
+            ("limit=1001", "limit: must be a number from 1 to 1000"),
+            ("limit", "limit: must be a number from 1 to 1000"),
+            ("limit=ten", "limit: must be a number from 1 to 1000"),
+            ("after=", "after: must be the id of a node"),
+            ("after=a%2Fb", "after: must be the id of a node"),
+            ("after=%ff", "after: must be UTF-8 text"),
+            (
+                "status=",
+                "status: must be one of online, draining, unreachable, offline",
+            ),
+            (
+                "status=gone",
+                "status: must be one of online, draining, unreachable, offline",
+            ),
+            ("model=", "model: must be the name of a model, 1 to 256 bytes"),
+        ] {
+            let error = NodesQuery::parse(query).unwrap_err();
+            assert!(error.message.starts_with(message), "{query}: {error}");
+            assert_eq!(error.status(), 400);
+        }
+        let long = format!("model={}", "x".repeat(MAX_MODEL_NAME_BYTES + 1));
+        assert!(NodesQuery::parse(&long).is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! The models and who serves them.
+
+// Peers choose the numbers here: a sum or a product of them must not panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+use std::collections::BTreeMap;
+
+use pool_registry_types::NodeId;
+use serde::Serialize;
+use service_registry::NodeView;
+
+use super::endpoints::{EndpointView, Standing, endpoints};
+
+/// `GET /v2/catalog/availability`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CatalogAnswer {
+    /// Sorted by name.
+    pub models: Vec<ModelAnswer>,
+}
+
+/// One model and who serves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ModelAnswer {
+    /// Its name.
+    pub model: String,
+    /// A request for it can be served now, or as soon as a slot is free.
+    pub available: bool,
+    /// How many endpoints name it, ready or not.
+    pub endpoints: u32,
+    /// How many of them are ready.
+    pub endpoints_ready: u32,
+    /// Free slots of the ready ones.
+    pub slots_free: u64,
+    /// Slots of the ready ones.
+    pub slots_total: u64,
+    /// The nodes of the endpoints that name it, sorted.
+    pub nodes: Vec<NodeId>,
+}
+
+/// The catalog, as it is put together node by node.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    models: BTreeMap<String, ModelAnswer>,
+}
+
+impl Catalog {
+    /// Takes in what the endpoints of a node serve. Nodes come sorted.
+    pub(crate) fn add(&mut self, node: &NodeView) {
+        for pool in &node.pools {
+            for endpoint in endpoints(pool) {
+                let ready = endpoint.standing() == Standing::Ready;
+                for name in endpoint.models().into_iter().flatten() {
+                    self.model(name).add(&endpoint, ready);
+                }
+            }
+        }
+    }
+
+    fn model(&mut self, name: &str) -> &mut ModelAnswer {
+        self.models.entry(name.to_owned()).or_insert_with(|| ModelAnswer {
+            model: name.to_owned(),
+            ..ModelAnswer::default()
+        })
+    }
+
+    pub(crate) fn into_answer(self) -> CatalogAnswer {
+        CatalogAnswer {
+            models: self.models.into_values().collect(),
+        }
+    }
+}
+
+impl ModelAnswer {
+    fn add(&mut self, endpoint: &EndpointView<'_>, ready: bool) {
+        self.endpoints = self.endpoints.saturating_add(1);
+        if self.nodes.last() != Some(&endpoint.key.node) {
+            self.nodes.push(endpoint.key.node.clone());
+        }
+        if ready {
+            self.endpoints_ready = self.endpoints_ready.saturating_add(1);
+            self.slots_free = self.slots_free.saturating_add(endpoint.slots_free().into());
+            self.slots_total = self.slots_total.saturating_add(endpoint.slots_total().into());
+            self.available |= endpoint.slots_total() > 0;
+        }
+    }
+}

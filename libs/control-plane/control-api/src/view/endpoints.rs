@@ -1,0 +1,101 @@
+//! The endpoints of a pool, as its node last reported them.
+
+use pool_registry_types::{PoolStatus, ReplicaStatus};
+use routing_table::EndpointKey;
+use service_registry::{Availability, PoolView};
+
+/// One endpoint: a replica, or the pool as a whole.
+#[derive(Debug)]
+pub(crate) struct EndpointView<'a> {
+    pub(crate) key: &'a EndpointKey,
+    /// The report on the replica, where the endpoint is one.
+    replica: Option<&'a ReplicaStatus>,
+    pool: &'a PoolView,
+}
+
+/// Whether an endpoint takes requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It does.
+    Ready,
+    /// It takes no new ones; running ones finish.
+    Draining,
+    /// It cannot, for this reason.
+    NotReady(String),
+}
+
+/// The endpoints of a pool, in the order of their names.
+pub(crate) fn endpoints(pool: &PoolView) -> Vec<EndpointView<'_>> {
+    let mut endpoints: Vec<_> = pool
+        .endpoints
+        .iter()
+        .map(|key| EndpointView {
+            key,
+            replica: key.replica.as_ref().and_then(|id| {
+                let mut replicas = pool.status.replicas.iter().flatten();
+                replicas.find(|replica| replica.replica_id == *id)
+            }),
+            pool,
+        })
+        .collect();
+    endpoints.sort_by(|a, b| a.key.cmp(b.key));
+    endpoints
+}
+
+impl EndpointView<'_> {
+    fn status(&self) -> &PoolStatus {
+        &self.pool.status
+    }
+
+    /// What the node, the operators and the replica's own report agree on.
+    pub(crate) fn standing(&self) -> Standing {
+        match (&self.pool.availability, self.replica) {
+            (Availability::NotReady(reason), _) => Standing::NotReady(reason.as_ref().to_owned()),
+            (Availability::Draining, _) => Standing::Draining,
+            (Availability::Ready | Availability::Asleep, None) => Standing::Ready,
+            (Availability::Ready | Availability::Asleep, Some(replica)) => {
+                if replica.draining {
+                    Standing::Draining
+                } else if replica.ready {
+                    Standing::Ready
+                } else {
+                    let error = replica.last_error.as_deref();
+                    Standing::NotReady(error.unwrap_or("the replica is not ready").to_owned())
+                }
+            }
+        }
+    }
+
+    /// Slots that a request could take when the node reported.
+    pub(crate) fn slots_free(&self) -> u32 {
+        self.replica
+            .map_or(self.status().slots_free, |replica| replica.slots_free)
+    }
+
+    /// Slots in all.
+    pub(crate) fn slots_total(&self) -> u32 {
+        self.replica
+            .map_or(self.status().slots_total, |replica| replica.slots_total)
+    }
+
+    /// The models it serves, sorted and each once; `None` while nobody has said.
+    pub(crate) fn models(&self) -> Option<Vec<&str>> {
+        let pool = &self.status().models_available;
+        let lists: Vec<&Vec<String>> = match self.replica {
+            // A replica that does not name its models serves those of its pool.
+            Some(replica) => replica.models.as_ref().or(pool.as_ref()).into_iter().collect(),
+            None => {
+                let replicas = self.status().replicas.iter().flatten();
+                let named = replicas.filter_map(|replica| replica.models.as_ref());
+                pool.iter().chain(named).collect()
+            }
+        };
+        if lists.is_empty() {
+            return None;
+        }
+        let mut names: Vec<&str> = lists.into_iter().flatten().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
+    }
+}
