@@ -107,7 +107,7 @@ async fn one_way_or_the_other_the_effect_is_the_same() {
         String::new(),
     ] {
         let compared = match send(&bytes, &body) {
-            Err(HeartbeatError::Invalid(_)) => None,
+            Err(HeartbeatError::Invalid(_) | HeartbeatError::Trailing(_)) => None,
             Err(HeartbeatError::Refused(error)) => Some(Err(error)),
             Ok(outcome) => Some(Ok(outcome)),
         };
