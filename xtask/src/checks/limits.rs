@@ -97,8 +97,17 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_BLOCKS_REMEMBERED",
         "how much the choice remembers",
     ),
+    (
+        "placement",
+        "MAX_CONVERSATIONS",
+        "how much the choice remembers",
+    ),
     ("placement", "MAX_FIRST", "the layout of a number"),
-    ("placement", "MAX_NUMBER", "the layout of a number"),
+    (
+        "placement",
+        "MAX_LATE_ENDS",
+        "how much of a prompt the choice looks at",
+    ),
     (
         "pool-registry",
         "MAX_FILE_BYTES",
@@ -121,6 +130,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ),
     ("registry-runtime", "MAX_DOUBLINGS", "a pause of the prober"),
     ("state-file", "MAX_BYTES", "files of this process's own"),
+    ("state-file", "MAX_PID_BYTES", "what a message repeats"),
     ("state-file", "MAX_REASON_CHARS", "what a message repeats"),
     ("state-file", "MAX_SET_ASIDE", "files of this process's own"),
 ];
