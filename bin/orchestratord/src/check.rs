@@ -5,16 +5,18 @@ use daemon::{
     check::{Use, directory},
 };
 
-use crate::config::{Config, PROGRAM, Profile};
+use crate::config::{Config, PROGRAM};
 
-/// Looks at what the configuration names; a bad alias file is a bad setting.
+/// Looks at what the configuration names; a bad alias or pool file is a bad setting.
 pub(crate) fn look(config: &Config, report: &mut Report) {
-    match &config.profile {
-        Profile::Home { runtime_dir, .. } => {
-            directory(report, &PROGRAM, "RUNTIME_DIR", runtime_dir, Use::Read);
-        }
-        Profile::Cloud { state_dir, .. } => {
-            directory(report, &PROGRAM, "STATE_DIR", state_dir, Use::Write);
-        }
+    match &config.home {
+        Some(home) => local_node::check(report, &PROGRAM, &home.node),
+        None => directory(
+            report,
+            &PROGRAM,
+            "STATE_DIR",
+            &config.settings.state_dir,
+            Use::Write,
+        ),
     }
 }

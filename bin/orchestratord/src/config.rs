@@ -8,7 +8,9 @@ use std::{
 use admission::Config as AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{Program, Setting, Settings, Unset};
+use http::HeaderValue;
 use inference_gateway::{Aliases, GatewayConfig, MAX_ALIASES_FILE_BYTES};
+use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use placement::Strategy;
 use pool_registry_types::{NodeId, limits::Limit};
 use serde::Deserialize;
@@ -26,7 +28,7 @@ pub(crate) const PROGRAM: Program = Program {
     ending: ENDING,
     prefix: "ORCHESTRATORD_",
     openapi: || api::reference().json().to_owned(),
-    limits: &[LIMITS],
+    limits: &[LIMITS, local_node::LIMITS],
 };
 
 /// The bounds that clients and nodes can meet.
@@ -49,10 +51,13 @@ const DEFAULT_PORT: u16 = 8080;
 /// report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
+/// Below the state directory, what the registry keeps of the node in this process.
+const HOME_DIR: &str = "home";
+
 /// What `--help` says before the settings.
 const ABOUT: &str = "\
-One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) it watches the handoff
-directory of this machine and talks to the engines directly; in the CLOUD profile nodes join by themselves.";
+One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this machine is its only node:
+it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile nodes join by themselves.";
 
 /// What `--help` says after them.
 const ENDING: &str = "\
@@ -117,8 +122,14 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "ORCHESTRATORD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
-        what: "what it remembers across restarts (CLOUD)",
-        more: "nodes and drains, to be remembered across restarts (CLOUD); one process at a time",
+        what: "what it remembers across restarts",
+        more: "nodes and drains, to be remembered across restarts, in HOME also the engines it started, with their logs; one process at a time. In HOME without a pool file it need not be writable: drains are forgotten then",
+    },
+    Setting {
+        name: "ORCHESTRATORD_POOLS_FILE",
+        unset: Unset::Words("none"),
+        what: "engines to start and supervise; HOME",
+        more: "engines to start and supervise (HOME): [an example](#run-two-models-on-this-machine)",
     },
     Setting {
         name: "ORCHESTRATORD_ALIASES_FILE",
@@ -188,6 +199,7 @@ const SETTINGS: &[Setting] = &[
 struct Raw {
     orchestratord_node_timeout_ms: Option<String>,
     orchestratord_stale_check_interval_secs: Option<String>,
+    orchestratord_pools_file: Option<String>,
     orchestratord_aliases_file: Option<String>,
     orchestratord_placement: Option<String>,
     orchestratord_queue_limit: Option<String>,
@@ -199,9 +211,13 @@ struct Raw {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) settings: Settings,
-    pub(crate) profile: Profile,
+    /// `None` in the CLOUD profile.
+    pub(crate) home: Option<Home>,
     pub(crate) admission: AdmissionConfig,
     pub(crate) gateway: GatewayConfig,
+    pub(crate) registry: registry_runtime::Config,
+    /// What nodes ask us for, as the value of `Authorization`.
+    pub(crate) node_token: Option<HeaderValue>,
     /// How long new requests are still taken after the first signal, so that balancers can look elsewhere.
     pub(crate) shutdown_grace: Duration,
 }
@@ -212,16 +228,13 @@ impl AsRef<Settings> for Config {
     }
 }
 
-/// Where endpoints come from.
+/// What the HOME profile needs: this machine as a node.
 #[derive(Debug)]
-pub(crate) enum Profile {
-    /// Engines of this machine.
-    Home { runtime_dir: PathBuf, node_id: NodeId },
-    /// Nodes that join.
-    Cloud {
-        registry: registry_runtime::Config,
-        state_dir: PathBuf,
-    },
+pub(crate) struct Home {
+    pub(crate) node_id: NodeId,
+    pub(crate) node: NodeConfig,
+    /// Where the registry keeps what it remembers: not with the nodes of a CLOUD profile.
+    pub(crate) kept: PathBuf,
 }
 
 impl Config {
@@ -272,7 +285,7 @@ impl Config {
             aliases: aliases(p, raw.orchestratord_aliases_file),
             ..GatewayConfig::default()
         };
-        gateway.node_token = settings.token.as_ref().map(ApiToken::header_value);
+        let node_token = settings.token.as_ref().map(ApiToken::header_value);
         gateway.clocks.first_byte = settings.first_byte_timeout;
         let shutdown_grace = p.millis(
             "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
@@ -280,25 +293,56 @@ impl Config {
             Duration::ZERO,
             0..=600_000,
         );
-        let profile = if settings.is_cloud {
-            Profile::Cloud {
-                registry,
-                state_dir: settings.state_dir.clone(),
-            }
-        } else {
-            Profile::Home {
-                runtime_dir: settings.runtime_dir.clone(),
-                node_id: this_machine(),
-            }
-        };
+        let engines = pools_file(p, settings.is_cloud, raw.orchestratord_pools_file);
+        let home = (!settings.is_cloud).then(|| Home {
+            node_id: this_machine(),
+            node: node(&settings, engines),
+            kept: settings.state_dir.join(HOME_DIR),
+        });
+        if home.is_some() {
+            // Nobody has to be asked whether the node in this process is there.
+            registry.prober = None;
+        }
         problems.finish().map(|()| Self {
             settings,
-            profile,
+            home,
             admission,
             gateway,
+            registry,
+            node_token,
             shutdown_grace,
         })
     }
+}
+
+/// The node that this machine is.
+fn node(settings: &Settings, engines: Option<PoolFileAt>) -> NodeConfig {
+    let of_file = engines.iter().flat_map(|engines| &engines.file.pools);
+    NodeConfig {
+        watch: WatchConfig {
+            pools: of_file.map(|pool| pool.pool_id.clone()).collect(),
+            ..WatchConfig::new(&settings.runtime_dir)
+        },
+        state_dir: StateDir::Optional(settings.state_dir.clone()),
+        engines,
+        // The gateway says how long each of its requests may take.
+        data_path: node_api::DataPathConfig::default(),
+    }
+}
+
+/// The engines this machine is to start. Read now, so that a mistake in the file is told like any other.
+fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
+    const NAME: &str = "ORCHESTRATORD_POOLS_FILE";
+    let path = path?;
+    if is_cloud {
+        problems.add(
+            NAME,
+            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are started by the nodes (POOL_MANAGERD_POOLS_FILE)",
+        );
+    }
+    PoolFileAt::read(path.into())
+        .map_err(|error| problems.add(NAME, error))
+        .ok()
 }
 
 /// Other names for models. Read now, so that a mistake in the file is told like any other.
@@ -346,10 +390,12 @@ mod tests {
     fn home_is_the_default_and_needs_nothing() {
         let config = config(&[]).unwrap();
         assert_eq!(config.settings.addr.to_string(), "127.0.0.1:8080");
-        let Profile::Home { runtime_dir, .. } = config.profile else {
-            panic!("{:?}", config.profile)
-        };
-        assert_eq!(runtime_dir, PathBuf::from(".runtime/engines"));
+        assert!(config.registry.prober.is_none());
+        let Home { node, kept, .. } = config.home.unwrap();
+        assert_eq!(node.watch.runtime_dir, PathBuf::from(".runtime/engines"));
+        assert_eq!(node.state_dir, StateDir::Optional(".runtime/state".into()));
+        assert_eq!(kept, PathBuf::from(".runtime/state/home"));
+        assert!(node.engines.is_none());
     }
 
     // spec: CLOUD-12002
@@ -363,17 +409,11 @@ mod tests {
             ("LLORCH_API_TOKEN", "a-long-enough-token"),
         ])
         .unwrap();
-        let Profile::Cloud { registry, .. } = config.profile else {
-            panic!("{:?}", config.profile)
-        };
-        assert_eq!(registry.registry.node_timeout, Duration::from_secs(5));
+        assert!(config.home.is_none());
+        assert!(config.registry.prober.is_some());
+        assert_eq!(config.registry.registry.node_timeout, Duration::from_secs(5));
         assert_eq!(config.gateway.strategy, Strategy::RoundRobin);
-        assert!(
-            config
-                .gateway
-                .node_token
-                .is_some_and(|token| token.is_sensitive())
-        );
+        assert!(config.node_token.is_some_and(|token| token.is_sensitive()));
         assert!(config.settings.auth.has_token());
     }
 
@@ -403,6 +443,32 @@ mod tests {
         }
         let missing = config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
         assert!(missing.contains("cannot read the alias file"), "{missing}");
+    }
+
+    // spec: CONF-23
+    #[test]
+    fn every_mistake_in_a_pool_file_is_told_with_the_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pools.toml");
+        let with = |text: &str, more: &[(&str, &str)]| {
+            std::fs::write(&path, text).unwrap();
+            let base = [("ORCHESTRATORD_POOLS_FILE", path.to_str().unwrap())];
+            config(&[&base, more].concat())
+        };
+        let good = "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n";
+        let node = with(good, &[]).unwrap().home.unwrap().node;
+        assert_eq!(node.watch.pools.len(), 1);
+        assert_eq!(node.engines.unwrap().path, path);
+        let bad = "[[pool]]\nid = \"a\"\nport = \"x\"\n[[pool]]\nid = 7\n";
+        let problems = with(bad, &[("ORCHESTRATORD_ADDR", "8080")]).unwrap_err();
+        for expected in ["line 3: `port` must be", "line 5: ", "ORCHESTRATORD_ADDR: "] {
+            assert!(
+                problems.contains(expected),
+                "{expected} is missing in:\n{problems}"
+            );
+        }
+        let cloud = with(good, &[("ORCHESTRATORD_CLOUD_PROFILE", "true")]).unwrap_err();
+        assert!(cloud.contains("works only in the HOME profile"), "{cloud}");
     }
 
     // spec: CONF-1

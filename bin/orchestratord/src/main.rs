@@ -4,6 +4,8 @@ mod api;
 mod app;
 mod check;
 mod config;
+mod control_plane;
+mod node_control;
 mod watching;
 
 use std::process::ExitCode;

@@ -6,14 +6,10 @@ use control_api::{
 };
 use event_log::{EventKind, News};
 use inference_gateway::{GatewayMetrics, Percentiles, RecentError, Traffic};
-use routing_table::{EndpointKey, RoutingTable};
+use routing_table::EndpointKey;
 
 /// Slots, lines and traffic at this moment.
-pub(crate) fn data_path(
-    admission: &Admission,
-    metrics: &GatewayMetrics,
-    table: &RoutingTable,
-) -> DataPathView {
+pub(crate) fn data_path(admission: &Admission, metrics: &GatewayMetrics) -> DataPathView {
     let snapshot = admission.snapshot();
     let mut view = DataPathView {
         traffic: traffic(metrics.traffic()),
@@ -21,15 +17,22 @@ pub(crate) fn data_path(
         ..DataPathView::default()
     };
     for endpoint in snapshot.endpoints {
-        let used = endpoint.in_flight.saturating_add(endpoint.foreign);
-        view.slots_used.insert(endpoint.key, used);
+        if endpoint.state.is_routable() {
+            let used = endpoint.in_flight.saturating_add(endpoint.foreign);
+            let free = endpoint.slots_total.saturating_sub(used);
+            view.slots.total = view.slots.total.saturating_add(endpoint.slots_total.into());
+            view.slots.free = view.slots.free.saturating_add(free.into());
+        }
     }
-    for model in table.models() {
+    for model in admission.models() {
         let load = ModelLoad {
-            running: metrics.running(model),
+            endpoints: model.endpoints_ready,
+            slots_total: model.slots_total,
+            slots_free: model.slots_free,
+            running: metrics.running(&model.model),
             ..ModelLoad::default()
         };
-        view.models.insert(model.to_owned(), load);
+        view.models.insert(model.model, load);
     }
     for (model, waiting) in snapshot.waiting {
         let load = view.models.entry(model).or_default();
@@ -37,6 +40,13 @@ pub(crate) fn data_path(
         load.queued_batch = count(waiting.batch);
     }
     view
+}
+
+/// The fleet in a line, for people.
+pub(crate) fn status_line(admission: &Admission) -> String {
+    let models = admission.models();
+    let endpoints = admission.snapshot().endpoints.len();
+    format!("models: {}, endpoints: {endpoints}", models.len())
 }
 
 fn count(count: usize) -> u64 {

@@ -24,6 +24,7 @@ struct Daemon {
     child: Child,
     log: BufReader<ChildStderr>,
     addr: SocketAddr,
+    _directory: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -46,9 +47,11 @@ impl Daemon {
         settings: &[(&str, &str)],
         read: impl FnOnce(&mut BufReader<ChildStderr>) -> T,
     ) -> (Self, T) {
+        let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new(DAEMON)
             .env("ORCHESTRATORD_ADDR", "127.0.0.1:0")
-            .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
+            // Where its default directories are.
+            .current_dir(directory.path())
             .envs(settings.iter().copied())
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
@@ -58,7 +61,13 @@ impl Daemon {
         let found = read(&mut log);
         let line = line_with(&mut log, "listening on ");
         let addr = line.rsplit(' ').next().unwrap().trim().parse().unwrap();
-        (Self { child, log, addr }, found)
+        let daemon = Self {
+            child,
+            log,
+            addr,
+            _directory: directory,
+        };
+        (daemon, found)
     }
 
     fn ready(&self) -> String {
@@ -193,10 +202,11 @@ fn metrics_have_a_door_of_their_own_that_wants_no_token() {
 #[test]
 fn a_door_for_metrics_that_cannot_be_is_named() {
     let refused = |addr: &str, metrics: &str| {
+        let directory = tempfile::tempdir().unwrap();
         let output = Command::new(DAEMON)
             .env("ORCHESTRATORD_ADDR", addr)
             .env("ORCHESTRATORD_METRICS_ADDR", metrics)
-            .env("ORCHESTRATORD_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"))
+            .current_dir(directory.path())
             .env_remove("RUST_LOG")
             .output()
             .unwrap();

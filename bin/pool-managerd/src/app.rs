@@ -6,23 +6,15 @@ use std::{
 };
 
 use anyhow::Context as _;
-use daemon::{Daemon, JOIN_TIMEOUT, Settings};
-use engine_provisioner::{Prepared, Provisioner};
+use daemon::{Daemon, JOIN_TIMEOUT};
 use http_server::{Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks};
-use local_node::LocalNode;
-use node_api::{DataPath, DataPathConfig, Drains, Engines, NodeMetrics};
+use local_node::{LocalNode, Node};
+use node_api::DataPath;
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
-use pool_registry::{DrainTarget, PoolRegistry};
 use pool_registry_types::{HealthAnswer, POOL_MANAGERD, PoolStatus};
 use service_runtime::{Readiness, Shutdown, Tasks};
-use stream_proxy::Clocks;
-use tokio::sync::watch;
 
-use crate::{
-    api,
-    config::{Cloud, Config},
-    engines::PoolFileEngines,
-};
+use crate::{api, config::Config};
 
 /// How long the control plane gets to take note that we leave. Without it, its own deadline tells.
 const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,38 +27,16 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics_door = daemon.bind_metrics(&config.settings)?;
     let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
-    let drains = drains(&config.settings, &tasks, &parts)?;
-    let (node, engines) = match &config.cloud {
-        Some(cloud) => {
-            let (node, engines) = watch(cloud, &config, drains.targets(), &tasks, &parts)?;
-            (Some(node), engines)
-        }
-        None => (None, None),
+    let node = match &config.cloud {
+        Some(cloud) => Node::start(cloud.node.clone(), daemon.proxy(), &tasks, &parts)
+            .context("start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR")?,
+        None => Node::unwatched(config.pools.clone(), config.data_path, daemon.proxy()),
     };
-    let registry = node.as_ref().map_or_else(
-        || PoolRegistry::new(config.pools.clone()),
-        |node| node.registry().clone(),
-    );
+    let registry = node.registry().clone();
     let readiness = Readiness::new();
-    if let Some(node) = &node {
-        node.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
-    }
+    node.hold_until_scanned(readiness.latch("handoffs"), &tasks, parts.clone());
     let metrics = daemon.metrics();
-    let pools_path = config.cloud.as_ref().and_then(|cloud| cloud.pools_path.clone());
-    let changes = engines.clone().zip(pools_path).map(|(provisioner, path)| {
-        let engines: Arc<dyn Engines> = Arc::new(PoolFileEngines { provisioner, path });
-        engines
-    });
-    let gpus = node
-        .as_ref()
-        .map_or_else(|| watch::channel(Arc::default()).1, LocalNode::gpus);
-    let node_metrics = NodeMetrics::default();
-    metrics.register(|families| {
-        node_metrics.register(families, registry.clone(), gpus.clone());
-        if let Some(node) = &node {
-            node.register_metrics(families);
-        }
-    });
+    metrics.register(|families| node.register_metrics(families));
     if let Some(door) = metrics_door {
         daemon
             .serve_metrics(door, metrics.clone())
@@ -75,23 +45,8 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let incarnation = Arc::new(OnceLock::new());
     let health = health(&config, incarnation.clone());
     let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
-    let of_node = node_api::routes(registry.clone(), gpus, Arc::new(drains), changes);
-    let control = api::routes(of_node, service).into_router();
-    let clocks = Clocks {
-        first_byte: config.settings.first_byte_timeout,
-        ..Clocks::default()
-    };
-    let service = DataPath::new(
-        registry.clone(),
-        daemon.proxy(),
-        DataPathConfig {
-            clocks,
-            ..DataPathConfig::default()
-        },
-        node.as_ref().map(|node| node.aftercare().clone()),
-        node_metrics,
-        with_fallbacks(control),
-    );
+    let control = api::routes(node.routes(), service).into_router();
+    let service = DataPath::new(node.dispatcher().clone(), with_fallbacks(control));
     let server = bound
         .serve(
             Authenticated::new(config.settings.auth, config.settings.allowed_hosts, service)
@@ -111,7 +66,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     });
 
     // Last, so that whoever hears of us can reach us.
-    let registration = match (config.cloud.and_then(|cloud| cloud.registration), &node) {
+    let registration = match (config.cloud.and_then(|cloud| cloud.registration), node.local()) {
         (Some(mut registration), Some(node)) => {
             // With the port that the system chose, if that was left to it.
             registration.metrics_address = metrics_addr.and_then(|bound| registration.address.beside(bound));
@@ -126,10 +81,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .await;
     Stopping {
         readiness,
-        registry,
         registration,
         server,
-        engines,
+        node,
         daemon,
     }
     .run(config.settings.drain_timeout)
@@ -156,52 +110,6 @@ fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
     let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
     format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
-}
-
-/// What an operator has drained in an earlier life. The HOME profile keeps nothing.
-fn drains(settings: &Settings, tasks: &Tasks, parts: &Shutdown) -> anyhow::Result<Drains> {
-    if !settings.is_cloud {
-        return Ok(Drains::in_memory());
-    }
-    let dir = &settings.state_dir;
-    state_file::create_directory(dir)
-        .with_context(|| format!("create {}, as POOL_MANAGERD_STATE_DIR says", dir.display()))?;
-    let (drains, writer) = Drains::load(dir).context("read the drained pools")?;
-    let stop = parts.clone();
-    tasks.spawn("drains-writer", writer.run(async move { stop.requested().await }));
-    Ok(drains)
-}
-
-fn watch(
-    cloud: &Cloud,
-    config: &Config,
-    drained: Vec<DrainTarget>,
-    tasks: &Tasks,
-    parts: &Shutdown,
-) -> anyhow::Result<(LocalNode, Option<Provisioner>)> {
-    // Before the watcher, which would believe the handoffs of engines that are gone.
-    let prepared = (cloud.pools_file.clone())
-        .map(|file| {
-            let directories =
-                engine_provisioner::Config::new(&config.settings.runtime_dir, &config.settings.state_dir);
-            Prepared::new(directories, file).context("prepare the engines of the pool file")
-        })
-        .transpose()?;
-    let watched = local_node::Config {
-        runtime_dir: config.settings.runtime_dir.clone(),
-        watch_interval: cloud.watch_interval,
-        pools: config.pools.clone(),
-        only_pools: config.pools_are_listed.then(|| config.pools.clone()),
-        drained,
-    };
-    let node = LocalNode::start(watched, tasks, parts).context("start the handoff watcher")?;
-    tracing::info!(dir = %config.settings.runtime_dir.display(), "Handoff watcher started");
-    let engines = prepared.map(|prepared| {
-        let memory = node.clone();
-        let free_vram = Arc::new(move |mask: Option<&str>| memory.vram_free_for(mask));
-        prepared.start(node.registry().clone(), free_vram, tasks, parts)
-    });
-    Ok((node, engines))
 }
 
 fn register(
@@ -238,10 +146,9 @@ fn register(
 /// What is left to do after the first signal.
 struct Stopping {
     readiness: Readiness,
-    registry: PoolRegistry,
     registration: Option<RegistrationHandle>,
     server: ServerHandle,
-    engines: Option<Provisioner>,
+    node: Node,
     daemon: Daemon,
 }
 
@@ -249,9 +156,10 @@ impl Stopping {
     async fn run(self, drain_timeout: Duration) {
         // 1. No new work: the heartbeat says so at once, and who comes anyway is sent elsewhere.
         self.readiness.stopping();
-        self.registry.drain_all();
+        let registry = self.node.registry();
+        registry.drain_all();
         // 2. What runs may finish.
-        let running = self.registry.in_flight();
+        let running = registry.in_flight();
         if running > 0 {
             tracing::info!(
                 running,
@@ -259,11 +167,11 @@ impl Stopping {
                 "waiting for running requests"
             );
         }
-        if tokio::time::timeout(drain_timeout, self.registry.idle())
+        if tokio::time::timeout(drain_timeout, registry.idle())
             .await
             .is_err()
         {
-            let running = self.registry.in_flight();
+            let running = registry.in_flight();
             tracing::warn!(
                 running,
                 "the drain deadline passed, and requests that still run are cut off; where they need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
@@ -281,9 +189,9 @@ impl Stopping {
         }
         // 4. The doors close, so that nobody is with an engine any more, and the engines end.
         self.server.close(JOIN_TIMEOUT).await;
-        if let Some(engines) = self.engines {
-            self.daemon.stops_within(engines.stop_limit().await);
-            engines.stop_all().await;
+        if let Some(limit) = self.node.stop_limit().await {
+            self.daemon.stops_within(limit);
+            self.node.stop_engines().await;
         }
         // 5. Everything else ends.
         self.daemon.end().await;

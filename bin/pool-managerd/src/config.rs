@@ -1,12 +1,14 @@
 //! The settings of `pool-managerd`: from the environment, checked all together.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use daemon::{Program, Setting, Settings, Unset};
-use engine_provisioner::PoolFile;
+use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
+use node_api::DataPathConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
+use stream_proxy::Clocks;
 
 use crate::api;
 
@@ -30,7 +32,6 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("daemon", daemon::LIMITS),
     ("stream-proxy", stream_proxy::LIMITS),
     ("node-registration", node_registration::LIMITS),
-    ("engine-provisioner", engine_provisioner::LIMITS),
 ];
 
 /// Where it listens, on loopback, when nothing is set.
@@ -202,8 +203,7 @@ struct Raw {
 pub(crate) struct Config {
     pub(crate) settings: Settings,
     pub(crate) pools: Vec<PoolId>,
-    /// Somebody said which pools there are: no other may have engines.
-    pub(crate) pools_are_listed: bool,
+    pub(crate) data_path: DataPathConfig,
     /// `None` in the HOME profile.
     pub(crate) cloud: Option<Cloud>,
 }
@@ -217,11 +217,7 @@ impl AsRef<Settings> for Config {
 /// What the CLOUD profile needs.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    pub(crate) watch_interval: Duration,
-    /// The engines to start; `None` when others start them.
-    pub(crate) pools_file: Option<PoolFile>,
-    /// Where that was read, for a reload.
-    pub(crate) pools_path: Option<PathBuf>,
+    pub(crate) node: NodeConfig,
     /// `None` when it was told not to register.
     pub(crate) registration: Option<node_registration::Config>,
 }
@@ -233,11 +229,10 @@ impl Config {
         let raw: Raw = environment.into_raw(&mut problems);
         let p = &mut problems;
         let is_cloud = settings.is_cloud;
-        let pools_path = raw.pool_managerd_pools_file.clone().map(PathBuf::from);
-        let pools_file = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
+        let engines = pools_file(p, is_cloud, raw.pool_managerd_pools_file);
         let pools = p.list("POOL_MANAGERD_POOLS", raw.pool_managerd_pools);
         let pools_are_listed = pools.is_some();
-        let pools = shown_pools(pools, pools_file.as_ref());
+        let pools = shown_pools(pools, engines.as_ref());
         let heartbeat_interval = p.seconds(
             "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
             raw.pool_managerd_heartbeat_interval_secs,
@@ -294,39 +289,52 @@ impl Config {
             }
             _ => None,
         };
-        let cloud = is_cloud.then_some(Cloud {
-            watch_interval,
-            pools_file,
-            pools_path,
+        let data_path = DataPathConfig {
+            clocks: Clocks {
+                first_byte: settings.first_byte_timeout,
+                ..Clocks::default()
+            },
+            ..DataPathConfig::default()
+        };
+        let cloud = is_cloud.then(|| Cloud {
+            node: NodeConfig {
+                watch: WatchConfig {
+                    watch_interval,
+                    pools: pools.clone(),
+                    // Somebody said which pools there are: no other may have engines.
+                    only_pools: pools_are_listed.then(|| pools.clone()),
+                    ..WatchConfig::new(&settings.runtime_dir)
+                },
+                state_dir: StateDir::Required(settings.state_dir.clone()),
+                engines,
+                data_path,
+            },
             registration,
         });
         problems.finish().map(|()| Self {
             settings,
             pools,
-            pools_are_listed,
+            data_path,
             cloud,
         })
     }
 }
 
 /// The engines this node is to start. Read now, so that a mistake in the file is told like any other.
-fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFile> {
+fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
     const NAME: &str = "POOL_MANAGERD_POOLS_FILE";
     let path = path?;
     if !is_cloud {
         problems.add(NAME, "works only with POOL_MANAGERD_CLOUD_PROFILE=true");
     }
-    PoolFile::read(path.as_ref())
-        .map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            problems.add(NAME, format!("{error}{}", cause.unwrap_or_default()));
-        })
+    PoolFileAt::read(path.into())
+        .map_err(|error| problems.add(NAME, error))
         .ok()
 }
 
 /// The pools that were named and those of the pool file; without either, the usual one.
-fn shown_pools(named: Option<Vec<PoolId>>, file: Option<&PoolFile>) -> Vec<PoolId> {
-    let of_file = file.into_iter().flat_map(|file| &file.pools);
+fn shown_pools(named: Option<Vec<PoolId>>, engines: Option<&PoolFileAt>) -> Vec<PoolId> {
+    let of_file = engines.into_iter().flat_map(|engines| &engines.file.pools);
     let mut pools: Vec<PoolId> = named.into_iter().flatten().collect();
     for spec in of_file {
         if !pools.contains(&spec.pool_id) {
@@ -408,7 +416,7 @@ mod tests {
         let hosts = format!("{:?}", config.settings.allowed_hosts);
         assert!(hosts.contains("10.0.0.7"), "{hosts}");
         let cloud = config.cloud.unwrap();
-        assert_eq!(cloud.watch_interval, Duration::from_secs(1));
+        assert_eq!(cloud.node.watch.watch_interval, Duration::from_secs(1));
         let registration = cloud.registration.unwrap();
         assert_eq!(
             (registration.node_id.as_str(), registration.machine_id.as_str()),
@@ -488,7 +496,7 @@ mod tests {
         assert_eq!(
             (
                 pools(&alone),
-                alone.cloud.unwrap().pools_file.unwrap().pools.len()
+                alone.cloud.unwrap().node.engines.unwrap().file.pools.len()
             ),
             (vec!["a".to_owned()], 1)
         );

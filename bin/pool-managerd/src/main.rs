@@ -4,7 +4,6 @@ mod api;
 mod app;
 mod check;
 mod config;
-mod engines;
 
 use std::process::ExitCode;
 

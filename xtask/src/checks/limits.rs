@@ -121,6 +121,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ),
     ("registry-runtime", "MAX_DOUBLINGS", "a pause of the prober"),
     ("state-file", "MAX_BYTES", "files of this process's own"),
+    ("state-file", "MAX_PID_BYTES", "what a message repeats"),
     ("state-file", "MAX_REASON_CHARS", "what a message repeats"),
     ("state-file", "MAX_SET_ASIDE", "files of this process's own"),
 ];

@@ -29,7 +29,7 @@ const UNITS: [&str; 3] = [
 ];
 
 /// Owner, mode and place of what matters, once installed.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "root:root 755 /usr/bin/orchestratord",
     "root:root 755 /usr/bin/pool-managerd",
     "root:root 755 /usr/bin/llorch",
@@ -38,6 +38,7 @@ const FILES: [&str; 14] = [
     "root:root 644 /lib/systemd/system/orchestratord.service",
     "root:root 644 /lib/systemd/system/orchestratord.socket",
     "root:root 644 /lib/systemd/system/pool-managerd.service",
+    "root:root 644 /usr/share/orchestratord/engines.conf",
     "root:root 644 /usr/share/man/man8/orchestratord.8.gz",
     "root:root 644 /usr/share/man/man8/pool-managerd.8.gz",
     "root:root 644 /usr/share/man/man1/llorch.1.gz",

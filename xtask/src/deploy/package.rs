@@ -167,6 +167,10 @@ impl Package<'_> {
                 0o644,
             )?;
         }
+        let dropin = deploy(&format!("dropins/{name}-engines.conf"));
+        if dropin.is_file() {
+            tree.copy(&dropin, &format!("usr/share/{name}/engines.conf"), 0o644)?;
+        }
         // It may hold a token.
         tree.copy(
             &deploy(&format!("default/{name}")),

@@ -16,8 +16,24 @@ use crate::{checks::fail_on, workspace::root};
 /// while they run; the control plane needs a socket and a directory.
 const EXPOSURE: [(&str, u32); 2] = [("orchestratord.service", 15), ("pool-managerd.service", 25)];
 
+/// The control plane that starts engines itself: its unit, what makes its sandbox as wide as the agent's, and the exposure
+/// that is allowed then.
+const WITH_ENGINES: (&str, &str, u32) = (
+    "orchestratord.service",
+    "ci/deploy/dropins/orchestratord-engines.conf",
+    25,
+);
+
 fn directory() -> PathBuf {
     root().join("ci/deploy/systemd")
+}
+
+/// A unit as systemd reads it with a drop-in: what comes later counts, and lists go on.
+fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
+    let read =
+        |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let (unit, dropin) = (read(directory().join(unit))?, read(root().join(dropin))?);
+    Ok(format!("{unit}\n{dropin}"))
 }
 
 /// The variables that the unit of a daemon sets.
@@ -35,9 +51,22 @@ pub(crate) fn environment(daemon: &str) -> Result<BTreeMap<String, String>> {
 pub(crate) fn check() -> Result<()> {
     let installed = staged()?;
     verify(installed.path())?;
+    let (unit, dropin, limit) = WITH_ENGINES;
+    let with_engines = tempfile::tempdir().context("cannot create a temporary directory")?;
+    let merged = with_engines.path().join(unit);
+    fs::write(&merged, with_dropin(unit, dropin)?)?;
+    let for_systemd = staged()?;
+    fs::write(
+        for_systemd.path().join(unit),
+        with_stand_ins(&fs::read_to_string(&merged)?),
+    )?;
+    verify(for_systemd.path())?;
+
     let mut problems = Vec::new();
-    for (unit, limit) in EXPOSURE {
-        let exposure = exposure(&directory().join(unit))?;
+    let alone = EXPOSURE.map(|(unit, limit)| (unit.to_owned(), directory().join(unit), limit));
+    let with_engines = (format!("{unit} with {dropin}"), merged, limit);
+    for (unit, path, limit) in alone.into_iter().chain([with_engines]) {
+        let exposure = exposure(&path)?;
         println!("{unit}: exposure {:.1}", f64::from(exposure) / 10.0);
         if exposure > limit {
             problems.push(format!(
@@ -53,19 +82,21 @@ pub(crate) fn check() -> Result<()> {
 fn staged() -> Result<tempfile::TempDir> {
     let staged = tempfile::tempdir().context("cannot create a temporary directory")?;
     for unit in files(&directory())? {
-        let text = fs::read_to_string(&unit)?;
-        let programs = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("ExecStart="))
-            .filter_map(|command| command.split_whitespace().next());
-        let mut text = text.clone();
-        for program in programs {
-            text = text.replace(&format!("ExecStart={program}"), "ExecStart=/bin/true");
-        }
+        let text = with_stand_ins(&fs::read_to_string(&unit)?);
         let name = unit.file_name().context("a unit without a name")?;
         fs::write(staged.path().join(name), text)?;
     }
     Ok(staged)
+}
+
+fn with_stand_ins(unit: &str) -> String {
+    let programs = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="))
+        .filter_map(|command| command.split_whitespace().next());
+    programs.fold(unit.to_owned(), |text, program| {
+        text.replace(&format!("ExecStart={program}"), "ExecStart=/bin/true")
+    })
 }
 
 fn verify(units: &Path) -> Result<()> {
@@ -129,6 +160,56 @@ mod tests {
             Some(13)
         );
         assert_eq!(overall(""), None);
+    }
+
+    /// What a unit sets in the end, by name: what comes later counts, an empty value takes back a list.
+    fn settings(text: &str) -> BTreeMap<&str, Vec<&str>> {
+        let mut settings = BTreeMap::<&str, Vec<&str>>::new();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        for (name, value) in lines.filter_map(|line| line.split_once('=')) {
+            let values = settings.entry(name).or_default();
+            let goes_on = ["DeviceAllow", "RestrictAddressFamilies", "SystemCallFilter"].contains(&name);
+            if value.is_empty() || !goes_on {
+                values.clear();
+            }
+            values.extend(value.split_whitespace());
+        }
+        settings
+    }
+
+    // spec: PACK-30
+    #[test]
+    fn with_engines_of_its_own_the_control_plane_has_the_sandbox_of_the_agent() {
+        let (unit, dropin, _) = WITH_ENGINES;
+        let control_plane = with_dropin(unit, dropin).unwrap();
+        let agent = fs::read_to_string(directory().join("pool-managerd.service")).unwrap();
+        let (ours, theirs) = (settings(&control_plane), settings(&agent));
+        for name in [
+            "KillMode",
+            "OOMPolicy",
+            "LimitMEMLOCK",
+            "CacheDirectory",
+            "ReadWritePaths",
+            "DevicePolicy",
+            "DeviceAllow",
+            "TemporaryFileSystem",
+            "ProtectHome",
+            "RemoveIPC",
+            "RestrictAddressFamilies",
+            "SystemCallFilter",
+            "TimeoutStopSec",
+        ] {
+            assert_eq!(ours[name], theirs[name], "{name}");
+        }
+        for closed in [
+            "MemoryDenyWriteExecute",
+            "PrivateDevices",
+            "PrivateTmp",
+            "PrivateUsers",
+        ] {
+            assert_eq!(ours[closed], ["no"], "{closed}: the agent leaves it open");
+            assert!(!theirs.contains_key(closed), "{closed}");
+        }
     }
 
     // spec: PACK-8

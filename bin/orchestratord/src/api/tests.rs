@@ -6,23 +6,25 @@ use admission::Admission;
 use dashboard::{Live, LiveConfig};
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
+use node_transport::Tcp;
+use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
+use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
-use tokio::sync::watch;
 
 use super::*;
 
 /// Everything that [`routes`] mounts, over parts in which nothing happens.
 fn mounted() -> BTreeSet<(String, String)> {
-    let (_, tables) = watch::channel(Arc::default());
     let admission = Admission::new(admission::Config::default());
     let gateway = Gateway::new(
         GatewayConfig::default(),
         admission.clone(),
-        tables.clone(),
-        stream_proxy::StreamProxy::default(),
+        Arc::new(Tcp::new(StreamProxy::default(), None)),
         GatewayMetrics::default(),
     );
+    let store = Arc::new(MemoryStore::default());
+    let registry = registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
     let explain = explain_routes(admission.clone(), &GatewayConfig::default());
     let tasks = TaskApi::new(
         TaskConfig::default(),
@@ -33,7 +35,7 @@ fn mounted() -> BTreeSet<(String, String)> {
     let service = service_routes(Readiness::new(), Arc::new(String::new));
     let live = Live::new(LiveConfig::default(), Shutdown::new());
     let others = [explain, tasks.routes(), live.routes(), service];
-    routes(ControlApi::new(None, tables), others)
+    routes(ControlApi::new(registry.handle), others)
         .mounted()
         .iter()
         .map(|(method, path)| (method.as_str().to_lowercase(), (*path).to_owned()))

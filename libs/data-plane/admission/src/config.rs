@@ -4,7 +4,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use placement::{Affinity, Strategy};
 use pool_registry_types::NodeId;
-use routing_table::EndpointKey;
+use routing_table::Endpoint;
 use thiserror::Error;
 
 /// How many requests may wait, and for how long.
@@ -99,8 +99,9 @@ pub struct Ask<'a> {
     pub priority: Priority,
     /// Where it would like to go.
     pub wish: &'a Arc<Wish>,
-    /// The lives (key, incarnation) of endpoints where this request has already failed; it goes elsewhere.
-    pub tried: &'a [(EndpointKey, u64)],
+    /// Endpoints where this request has already failed; it goes elsewhere. A later incarnation of one, or a later start of
+    /// its engine, is another one.
+    pub tried: &'a [Arc<Endpoint>],
     /// The ticket of an earlier try.
     pub ticket: Option<Ticket>,
 }

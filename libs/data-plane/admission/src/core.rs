@@ -11,63 +11,53 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use placement::{Loads, NoPlace, PrefixIndex, PrefixMatch, Question, Strategy};
+use placement::{Conversations, Loads, NoPlace, PrefixIndex, Question, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
     Ask, Config, Failure, Refusal, RefusalReason, Ticket, TrustChange, Wish,
+    due::DueTimes,
     line::{Line, Waiter},
     slot::Slot,
     turns::Turns,
 };
 
 #[cfg(test)]
+mod affinity;
+mod ending;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod interleavings;
 mod outlook;
 #[cfg(test)]
 mod random;
+mod routes;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use view::{EndpointStatus, ExplainedCandidate, Explanation, Snapshot, Waiting};
-
-/// The shortest wait a refused client is told: less would only be a busy loop.
-const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
-/// The longest: an estimate beyond it is a guess.
-pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// What a request is assumed to take while nobody has finished one.
-const ASSUMED_SERVICE_SECS: f64 = 1.0;
+pub(crate) use ending::Ending;
+pub(crate) use outlook::MAX_RETRY_AFTER;
+pub use view::{EndpointStatus, ExplainedCandidate, Explanation, ModelSummary, Snapshot, Waiting};
 
 /// A slot on an endpoint, to be given back by [`Core::release`].
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
-    pub(crate) table: Arc<RoutingTable>,
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// Its index when the slot was granted. Another endpoint may have it now.
     pub(crate) index: u32,
     pub(crate) ticket: Ticket,
     pub(crate) since: Duration,
     /// Its number among the requests that are let through in a quarantine, if it is one.
     pub(crate) probe: Option<u64>,
-}
-
-impl Grant {
-    /// The endpoint; `None` cannot happen for a grant that the core made.
-    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
-        self.table.endpoints().get(self.index as usize)
-    }
-}
-
-/// How a request at an endpoint ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The endpoint answered.
-    Served,
-    /// It failed.
-    Failed(Failure),
-    /// It had no slot after all, or takes no new work; maybe it said for how long.
-    Refused { pause: Option<Duration> },
-    /// Nothing was learnt: the client left.
-    Untold,
+    /// Where it would like to go, for strategies that remember where a request went.
+    wish: Option<Arc<Wish>>,
+    /// The conversation that it belongs to by its session.
+    session: Option<u64>,
+    /// The slot went back already: the node uses a replica that is not known here.
+    is_released: bool,
 }
 
 /// What is to be done after an event, without the lock.
@@ -76,7 +66,7 @@ pub(crate) enum Ending {
 pub(crate) struct Effects<W> {
     /// Waiting requests that have got a slot.
     pub(crate) granted: Vec<(W, Grant)>,
-    /// Endpoints whose trust has ended or is back.
+    /// Endpoints whose breaker has opened or closed.
     pub(crate) trust_changes: Vec<TrustChange>,
 }
 
@@ -94,21 +84,22 @@ pub(crate) enum Arrival {
 
 pub(crate) struct Core<W> {
     config: Config,
-    table: Arc<RoutingTable>,
-    /// One per endpoint of the table.
-    slots: Vec<Slot>,
+    table: RoutingTable,
+    /// By index of the table; `None` where it has no endpoint.
+    slots: Vec<Option<Slot>>,
     /// The same, as placement reads it.
     loads: Loads,
-    /// Lives that left the table while requests of ours still run there.
+    /// When time alone changes the load of a slot next.
+    due: DueTimes,
+    /// Endpoints that left the table while requests of ours still run there.
     departed: HashMap<EndpointKey, Slot>,
     lines: HashMap<String, Line<W>>,
     last_ticket: u64,
     turns: Turns,
     prefixes: PrefixIndex,
+    conversations: Conversations,
     /// What the caller has not taken yet.
     effects: Effects<W>,
-    /// When time alone changes the load of some slot next.
-    next_change: Option<Duration>,
 }
 
 impl<W> Default for Effects<W> {
@@ -124,17 +115,23 @@ impl<W> Core<W> {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config,
-            table: Arc::default(),
+            table: RoutingTable::default(),
             slots: Vec::new(),
             loads: Loads::default(),
+            due: DueTimes::default(),
             departed: HashMap::new(),
             lines: HashMap::new(),
             last_ticket: 0,
             turns: Turns::default(),
             prefixes: PrefixIndex::new(),
+            conversations: Conversations::default(),
             effects: Effects::default(),
-            next_change: None,
         }
+    }
+
+    /// What is known of the endpoints.
+    pub(crate) fn table(&self) -> &RoutingTable {
+        &self.table
     }
 
     /// What the events since the last call lead to.
@@ -156,7 +153,11 @@ impl<W> Core<W> {
             .is_none_or(|line| line.is_next(ask.priority, ticket));
         if first {
             match self.place(ask.model, ask.wish, ask.tried) {
-                Ok(index) => return Arrival::Granted(self.claim(ask.model, index, ticket, ask.wish, now)),
+                Ok(index) => {
+                    if let Some(grant) = self.claim(ask.model, index, ticket, ask.wish, now) {
+                        return Arrival::Granted(grant);
+                    }
+                }
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
                     return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model, now));
                 }
@@ -219,112 +220,6 @@ impl<W> Core<W> {
         waiter
     }
 
-    /// The control plane has a new table.
-    pub(crate) fn replace_table(&mut self, table: Arc<RoutingTable>, now: Duration) {
-        let old_table = std::mem::replace(&mut self.table, table);
-        let mut known: HashMap<&EndpointKey, Slot> = old_table
-            .endpoints()
-            .iter()
-            .map(|endpoint| &endpoint.key)
-            .zip(self.slots.drain(..))
-            .collect();
-        self.slots = self
-            .table
-            .endpoints()
-            .iter()
-            .map(|endpoint| {
-                let kept = known
-                    .remove(&endpoint.key)
-                    .or_else(|| self.departed.remove(&endpoint.key));
-                let Some(slot) = kept else {
-                    return Slot::new(endpoint, now);
-                };
-                let was_trusted = slot.health.lost_by().is_none();
-                let slot = slot.carry_over(endpoint, now);
-                if !was_trusted && slot.health.lost_by().is_none() {
-                    self.effects.trust_changes.push(TrustChange {
-                        endpoint: endpoint.key.clone(),
-                        lost_by: None,
-                    });
-                }
-                slot
-            })
-            .collect();
-        let departing = known.into_iter().filter(|(_, slot)| slot.own > 0);
-        self.departed
-            .extend(departing.map(|(key, slot)| (key.clone(), slot)));
-        self.turns.keep(&self.table);
-        self.reload_all(now);
-        self.serve_waiting(None, now);
-    }
-
-    /// A request is over, and its slot is free. `jitter` is a random number from -1 to 1.
-    pub(crate) fn release(&mut self, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
-        let held = (ending == Ending::Served).then(|| now.saturating_sub(grant.since));
-        self.update(grant, now, |slot, endpoint| {
-            slot.release(held);
-            judge(slot, endpoint, grant, ending, now, jitter);
-        });
-    }
-
-    /// The client of a request has left, or its answer broke, and the engine may go on with it. What the request has
-    /// shown counts now. Its slot stays taken until [`Core::reclaim`].
-    pub(crate) fn abandon(&mut self, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
-        self.update(grant, now, |slot, endpoint| {
-            judge(slot, endpoint, grant, ending, now, jitter);
-        });
-    }
-
-    /// The engine is done with an abandoned request. Its slot is free; the request shows nothing more.
-    pub(crate) fn reclaim(&mut self, grant: &Grant, now: Duration) {
-        self.update(grant, now, |slot, _| slot.release(None));
-    }
-
-    /// An answer has begun, maybe with the endpoint's `(free, total)` slots.
-    pub(crate) fn answered(&mut self, grant: &Grant, load: Option<(u32, u32)>, now: Duration) {
-        self.update(grant, now, |slot, _| {
-            if let Some((free, total)) = load {
-                slot.observed(free, total, now);
-            }
-            slot.accepted();
-            slot.health.answered(grant.probe);
-        });
-    }
-
-    /// Changes what is known of the endpoint that `grant` is for, and serves waiting requests if it has more room now.
-    fn update(&mut self, grant: &Grant, now: Duration, change: impl FnOnce(&mut Slot, &Endpoint)) {
-        let Some(endpoint) = grant.endpoint() else { return };
-        let Some(index) = self.locate(grant, endpoint) else {
-            if let Some(slot) = self.departed.get_mut(&endpoint.key) {
-                if slot.counts(endpoint.incarnation) {
-                    change(slot, endpoint);
-                }
-                if slot.own == 0 {
-                    self.departed.remove(&endpoint.key);
-                }
-            }
-            return;
-        };
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            let before = slot.health.lost_by();
-            change(slot, endpoint);
-            let after = slot.health.lost_by();
-            self.note_trust(endpoint, before, after);
-        }
-        if self.reload(index, now) {
-            self.serve_waiting(Some(index), now);
-        }
-    }
-
-    fn note_trust(&mut self, endpoint: &Endpoint, before: Option<Failure>, after: Option<Failure>) {
-        if before.is_some() != after.is_some() {
-            self.effects.trust_changes.push(TrustChange {
-                endpoint: endpoint.key.clone(),
-                lost_by: after,
-            });
-        }
-    }
-
     /// Time has passed: quarantines and old reports end.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.refresh(now);
@@ -332,63 +227,61 @@ impl<W> Core<W> {
 
     /// When time alone changes something for those who wait; `None` while nobody waits.
     pub(crate) fn next_wakeup(&self) -> Option<Duration> {
-        self.next_change.filter(|_| !self.lines.is_empty())
+        self.due.next().filter(|_| !self.lines.is_empty())
     }
 
-    fn place(&self, model: &str, wish: &Wish, tried: &[(EndpointKey, u64)]) -> Result<u32, NoPlace> {
+    fn place(&self, model: &str, wish: &Wish, tried: &[Arc<Endpoint>]) -> Result<u32, NoPlace> {
         let tried = self.tried_indices(tried);
-        let prefix = self.seen_before(wish);
-        placement::choose(
-            &self.table,
-            &self.loads,
-            &self.question(model, wish, &tried, prefix.as_ref()),
-        )
+        let question = self.question(model, wish, &tried);
+        if let Some(home) = placement::at_home(&self.table, &self.loads, &question) {
+            return Ok(home);
+        }
+        let prefix = (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
+        let prefix = prefix.as_ref();
+        placement::choose(&self.table, &self.loads, &Question { prefix, ..question })
     }
 
-    fn question<'a>(
-        &self,
-        model: &'a str,
-        wish: &'a Wish,
-        tried: &'a [u32],
-        prefix: Option<&'a PrefixMatch>,
-    ) -> Question<'a> {
-        let (pin, session) = (wish.pin.as_ref(), wish.affinity.session);
+    /// What to ask placement, but for the endpoints that have seen some of the prompt.
+    fn question<'a>(&self, model: &'a str, wish: &'a Wish, tried: &'a [u32]) -> Question<'a> {
+        let home = match wish.strategy {
+            Strategy::Session => (wish.affinity.session_of(model))
+                .and_then(|conversation| self.conversations.endpoint_of(conversation)),
+            Strategy::Prefix => {
+                let conversation = self.conversations.extended_by(&wish.affinity.blocks);
+                conversation.map(|(_, endpoint)| endpoint)
+            }
+            Strategy::LeastLoaded | Strategy::RoundRobin | Strategy::Weighted => None,
+        };
         Question {
             model,
             strategy: wish.strategy,
             tried,
             turn: self.turns.of(model),
-            pin,
-            session,
-            prefix,
+            pin: wish.pin.as_ref(),
+            session: wish.affinity.session,
+            prefix: None,
+            home,
         }
     }
 
-    /// Who has seen how much of the prompt, where the strategy asks for it.
-    fn seen_before(&self, wish: &Wish) -> Option<PrefixMatch> {
-        (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks))
-    }
-
-    fn tried_indices(&self, tried: &[(EndpointKey, u64)]) -> Vec<u32> {
-        let endpoints = self.table.endpoints();
-        tried
-            .iter()
-            .filter_map(|(key, incarnation)| {
-                let index = endpoints
-                    .binary_search_by(|endpoint| endpoint.key.cmp(key))
-                    .ok()?;
-                (endpoints[index].incarnation == *incarnation).then(|| u32::try_from(index).ok())?
-            })
-            .collect()
+    fn tried_indices(&self, tried: &[Arc<Endpoint>]) -> Vec<u32> {
+        let is_same = |known: &Endpoint, tried: &Endpoint| {
+            known.incarnation() == tried.incarnation() && known.generation() == tried.generation()
+        };
+        let indices = tried.iter().filter_map(|tried| {
+            let index = self.table.index_of(tried)?;
+            is_same(self.table.endpoint(index)?, tried).then_some(index)
+        });
+        indices.collect()
     }
 
     /// Whether every candidate that would do was tried, so that waiting is in vain.
     fn is_exhausted(&self, ask: &Ask<'_>) -> bool {
         let tried = self.tried_indices(ask.tried);
         let would_do = |index: &&u32| {
-            let endpoint = self.table.endpoints().get(**index as usize);
+            let endpoint = self.table.endpoint(**index);
             let pin = ask.wish.pin.as_ref();
-            pin.is_none_or(|pin| endpoint.is_some_and(|endpoint| endpoint.key.node == *pin))
+            pin.is_none_or(|pin| endpoint.is_some_and(|endpoint| endpoint.key().node == *pin))
         };
         !tried.is_empty()
             && self
@@ -399,110 +292,89 @@ impl<W> Core<W> {
                 .all(|index| tried.contains(index))
     }
 
-    fn claim(&mut self, model: &str, index: u32, ticket: Ticket, wish: &Wish, now: Duration) -> Grant {
+    /// `None` cannot happen for an index that placement chose.
+    fn claim(
+        &mut self,
+        model: &str,
+        index: u32,
+        ticket: Ticket,
+        wish: &Arc<Wish>,
+        now: Duration,
+    ) -> Option<Grant> {
+        let endpoint = Arc::clone(self.table.endpoint(index)?);
+        let probe = self.slot_mut(index)?.claim(now);
         self.turns.next(model);
-        let probe = self
-            .slots
-            .get_mut(index as usize)
-            .and_then(|slot| slot.claim(now));
-        if wish.strategy == Strategy::Prefix
-            && let Some(summary) = self.table.summaries().get(index as usize)
-        {
-            self.prefixes.record(&wish.affinity.blocks, summary.hash);
-        }
-        self.reload(index, now);
-        Grant {
-            table: self.table.clone(),
+        let session = wish.affinity.session_of(model);
+        let remembers = matches!(wish.strategy, Strategy::Session | Strategy::Prefix);
+        let grant = Grant {
+            endpoint,
             index,
             ticket,
             since: now,
             probe,
+            wish: remembers.then(|| Arc::clone(wish)),
+            session,
+            is_released: false,
+        };
+        self.remember(&grant, now);
+        self.reload(index, now);
+        Some(grant)
+    }
+
+    /// The request is at the grant's endpoint, and so is its conversation.
+    fn remember(&mut self, grant: &Grant, now: Duration) {
+        let Some(wish) = &grant.wish else { return };
+        let endpoint = grant.endpoint.hash();
+        let (conversation, before) = match (wish.strategy, grant.session) {
+            (Strategy::Prefix, _) => {
+                let blocks = &wish.affinity.blocks;
+                self.prefixes.record(blocks, endpoint);
+                let before = self.conversations.extended_by(blocks);
+                (blocks.last().copied(), before.map(|(before, _)| before))
+            }
+            (_, session) => (session, None),
+        };
+        let Some(conversation) = conversation else { return };
+        for hash in self.conversations.place(conversation, before, endpoint, now) {
+            if let Some(index) = self.table.by_hash(hash) {
+                self.recount(index);
+            }
         }
     }
 
-    /// The index, in today's table, of the life that `grant` holds a slot of.
-    fn locate(&self, grant: &Grant, endpoint: &Endpoint) -> Option<u32> {
-        let index = if Arc::ptr_eq(&grant.table, &self.table) {
-            grant.index
-        } else {
-            let place = self
-                .table
-                .endpoints()
-                .binary_search_by(|now| now.key.cmp(&endpoint.key))
-                .ok()?;
-            u32::try_from(place).ok()?
-        };
-        self.slots
-            .get(index as usize)?
-            .counts(endpoint.incarnation)
-            .then_some(index)
+    /// Brings the number of conversations at one endpoint up to date.
+    fn recount(&mut self, index: u32) {
+        if let Some(endpoint) = self.table.endpoint(index) {
+            let load = placement::Load {
+                conversations: self.conversations.count(endpoint.hash()),
+                ..self.loads.get(index)
+            };
+            self.loads.set(&self.table, index, load);
+        }
     }
 
-    /// Brings the load of one endpoint up to date; true when it may take more than it could before.
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Brings the load of one endpoint up to date; true when it can take a request, which it could not before.
     fn reload(&mut self, index: u32, now: Duration) -> bool {
-        let Some(slot) = self.slots.get(index as usize) else {
+        let Some(slot) = self.slot(index) else {
             return false;
         };
-        let (before, after) = (self.loads.get(index), slot.load(now));
-        self.loads.set(&self.table, index, after);
-        self.next_change = self.next_change.into_iter().chain(slot.changes_at(now)).min();
-        after.used < before.used || (before.quarantined && !after.quarantined)
-    }
-
-    fn reload_all(&mut self, now: Duration) {
-        self.loads = Loads::new(&self.table, self.slots.iter().map(|slot| slot.load(now)));
-        self.next_change = self.slots.iter().filter_map(|slot| slot.changes_at(now)).min();
-    }
-
-    /// Brings loads up to date where time alone has changed them, and serves the requests that wait for that. It has to
-    /// do both: it moves `next_change`, so that the timer no longer looks at what is due now.
-    fn refresh(&mut self, now: Duration) {
-        if self.next_change.is_some_and(|at| at <= now) {
-            self.reload_all(now);
-            self.serve_waiting(None, now);
-        }
-    }
-
-    /// Gives free slots to those who wait: all lines, or those that `index` can serve, oldest first.
-    fn serve_waiting(&mut self, index: Option<u32>, now: Duration) {
-        if self.lines.is_empty() {
-            return;
-        }
-        let mut models: Vec<(Ticket, String)> = self
-            .lines
-            .iter()
-            .filter(|(model, _)| {
-                index.is_none_or(|index| self.table.candidates(model).binary_search(&index).is_ok())
-            })
-            .filter_map(|(model, line)| Some((line.oldest()?, model.clone())))
-            .collect();
-        // Models that share an endpoint take turns by who came first.
-        models.sort_unstable();
-        for (_, model) in models {
-            while let Some((ticket, place)) = self.next_to_serve(&model) {
-                let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.serve(ticket)) else {
-                    break;
-                };
-                let grant = self.claim(&model, place, ticket, &waiter.wish, now);
-                self.effects.granted.push((waiter.wake, grant));
-            }
-            if self.lines.get(&model).is_some_and(|line| line.is_empty()) {
-                self.lines.remove(&model);
-            }
-        }
-    }
-
-    /// The first in the line that can be placed now.
-    fn next_to_serve(&self, model: &str) -> Option<(Ticket, u32)> {
-        for (ticket, waiter) in self.lines.get(model)?.in_order() {
-            match self.place(model, &waiter.wish, &waiter.tried) {
-                Ok(index) => return Some((ticket, index)),
-                // Who may go anywhere and cannot, blocks nobody who could.
-                Err(_) if waiter.goes_anywhere() => return None,
-                Err(_) => {}
-            }
-        }
-        None
+        let (due, load) = (slot.changes_at(now), slot.load(now));
+        let had_room = self.loads.has_room(index);
+        let load = placement::Load {
+            conversations: self.loads.get(index).conversations,
+            ..load
+        };
+        self.loads.set(&self.table, index, load);
+        self.due.set(index, due);
+        !had_room && self.loads.has_room(index)
     }
 
     fn refusal(&self, reason: RefusalReason, model: &str, now: Duration) -> Refusal {
@@ -514,62 +386,12 @@ impl<W> Core<W> {
         Refusal { reason, retry_after }
     }
 
-    /// How long the line, one request longer, takes at the speed at which slots were freed lately, and not before one
-    /// of the endpoints takes requests again.
-    pub(crate) fn time_to_a_slot(&self, model: &str, now: Duration) -> Duration {
-        let waiting = self.lines.get(model).map_or(0, |line| line.len());
-        let Some(per_second) = self.slots_per_second(model) else {
-            return MAX_RETRY_AFTER;
-        };
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a queue has far fewer than 2^52 entries"
-        )]
-        let seconds = (waiting as f64 + 1.0) / per_second;
-        let candidates = self.table.candidates(model).iter();
-        let pauses = candidates.filter_map(|&index| Some(self.slots.get(index as usize)?.paused_for(now)));
-        Duration::try_from_secs_f64(seconds)
-            .unwrap_or(MAX_RETRY_AFTER)
-            .max(pauses.min().unwrap_or_default())
-            .clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
-    }
-
-    /// How many slots for `model` were freed in a second lately; `None` when nobody has any.
-    fn slots_per_second(&self, model: &str) -> Option<f64> {
-        let per_second: f64 = self
-            .table
-            .candidates(model)
-            .iter()
-            .filter_map(|&index| {
-                Some((
-                    self.slots.get(index as usize)?,
-                    self.table.endpoints().get(index as usize)?,
-                ))
-            })
-            .map(|(slot, endpoint)| {
-                // A millisecond at least: a mean of nothing must not promise infinite speed.
-                f64::from(endpoint.slots_total) / slot.service_secs.unwrap_or(ASSUMED_SERVICE_SECS).max(0.001)
-            })
-            .sum();
-        (per_second > 0.0).then_some(per_second)
-    }
-}
-
-/// What the end of a request shows of its endpoint.
-fn judge(slot: &mut Slot, endpoint: &Endpoint, grant: &Grant, ending: Ending, now: Duration, jitter: f64) {
-    match ending {
-        Ending::Served => {
-            slot.accepted();
-            slot.health.succeeded(grant.probe);
+    fn note_trust(&mut self, endpoint: &EndpointKey, before: Option<Failure>, after: Option<Failure>) {
+        if before.is_some() != after.is_some() {
+            self.effects.trust_changes.push(TrustChange {
+                endpoint: endpoint.clone(),
+                lost_by: after,
+            });
         }
-        Ending::Failed(failure) => {
-            slot.health.failed(failure, grant.probe, now, jitter);
-        }
-        Ending::Refused { pause } => {
-            slot.refused(endpoint, pause, now);
-            // It answered, if only to refuse: it is not dead.
-            slot.health.answered(grant.probe);
-        }
-        Ending::Untold => slot.health.told_nothing(grant.probe, now),
     }
 }

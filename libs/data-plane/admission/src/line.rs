@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use routing_table::EndpointKey;
+use routing_table::Endpoint;
 
 use crate::{Priority, Ticket, Wish};
 
@@ -15,7 +15,7 @@ const INTERACTIVE_PER_BATCH: u32 = 4;
 pub(crate) struct Waiter<W> {
     pub(crate) wake: W,
     pub(crate) wish: Arc<Wish>,
-    pub(crate) tried: Vec<(EndpointKey, u64)>,
+    pub(crate) tried: Vec<Arc<Endpoint>>,
 }
 
 impl<W> Waiter<W> {

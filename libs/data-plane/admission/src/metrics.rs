@@ -3,12 +3,10 @@
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-use routing_table::RoutingTable;
 use telemetry::{counter, gauges};
-use tokio::sync::watch;
 
 use crate::{Admission, Waiting};
 
@@ -19,7 +17,6 @@ const MAX_LINES: usize = 2000;
 #[derive(Debug)]
 pub struct AdmissionMetrics {
     admission: Admission,
-    tables: watch::Receiver<Arc<RoutingTable>>,
 }
 
 /// The endpoints of one pool together.
@@ -31,17 +28,17 @@ struct Pool {
 }
 
 impl AdmissionMetrics {
-    /// Of `admission`, which follows `tables`.
+    /// Of `admission`.
     #[must_use]
-    pub fn new(admission: Admission, tables: watch::Receiver<Arc<RoutingTable>>) -> Self {
-        Self { admission, tables }
+    pub fn new(admission: Admission) -> Self {
+        Self { admission }
     }
 }
 
 impl Collector for AdmissionMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let snapshot = self.admission.snapshot();
-        let table = self.tables.borrow().clone();
+        let models = self.admission.models();
         let mut pools: BTreeMap<(&str, &str), Pool> = BTreeMap::new();
         for endpoint in &snapshot.endpoints {
             let pool = pools
@@ -77,16 +74,18 @@ impl Collector for AdmissionMetrics {
             "Endpoints of a pool that are in quarantine",
             each(|pool| pool.quarantined),
         )?;
-        let mut lines: BTreeMap<&str, Waiting> =
-            table.models().map(|model| (model, Waiting::default())).collect();
+        let names = models.iter().map(|summary| summary.model.as_str());
+        let mut lines: BTreeMap<&str, Waiting> = names.map(|name| (name, Waiting::default())).collect();
+        let mut others = Waiting::default();
         for (model, waiting) in &snapshot.waiting {
             // What a client made up is no label.
-            let name = if table.names(model) { model } else { "other" };
-            let line = lines.entry(name).or_default();
+            let line = lines.get_mut(model.as_str()).unwrap_or(&mut others);
             line.interactive = line.interactive.saturating_add(waiting.interactive);
             line.batch = line.batch.saturating_add(waiting.batch);
         }
-        let depth = lines.iter().take(MAX_LINES).flat_map(|(model, waiting)| {
+        let others = (others != Waiting::default()).then_some((&"other", &others));
+        let depth = lines.iter().take(MAX_LINES).chain(others);
+        let depth = depth.flat_map(|(model, waiting)| {
             [("interactive", waiting.interactive), ("batch", waiting.batch)].map(|(priority, count)| {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
                 ([("model", *model), ("priority", priority)], f64::from(count))
@@ -109,77 +108,80 @@ impl Collector for AdmissionMetrics {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::sync::Arc;
 
-    use pool_registry_types::{HttpUrl, NodeId, PoolId};
-    use routing_table::{Availability, Endpoint, EndpointKey, Hop};
+    use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+    use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
     use telemetry::Metrics;
 
     use super::*;
     use crate::{Ask, Config, Failure, Outcome, Priority, Wish};
 
-    fn table() -> Arc<RoutingTable> {
-        let endpoint = Endpoint {
-            key: EndpointKey {
-                node: NodeId::new("n").unwrap(),
-                pool: PoolId::new("p").unwrap(),
-                replica: None,
-            },
-            incarnation: 1,
-            target: HttpUrl::new("http://localhost:1").unwrap(),
-            hop: Hop::Node,
-            availability: Availability::Ready,
-            slots_total: 4,
-            slots_free: 4,
-            report: 1,
-            vram_free_bytes: 0,
-            models: Some(["m".to_owned()].into()),
-            engine: None,
-            engine_version: None,
+    fn endpoint(node: &str, replica: &str) -> RouteChange {
+        let key = EndpointKey {
+            node: NodeId::new(node).unwrap(),
+            pool: PoolId::new("p").unwrap(),
+            replica: Some(ReplicaId::new(replica).unwrap()),
         };
-        Arc::new(RoutingTable::new(1, vec![endpoint]))
+        let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
+        let endpoint = Endpoint::new(key, 1, 0, target, Some(["m".to_owned()].into()));
+        let report = Report {
+            number: 1,
+            state: State::Ready,
+            slots_total: 2,
+            slots_free: 2,
+            vram_free_bytes: 0,
+        };
+        RouteChange::Set(Arc::new(endpoint), report)
+    }
+
+    fn metrics_of(admission: &Admission) -> Metrics {
+        let metrics = Metrics::new("test", "0");
+        let collector = AdmissionMetrics::new(admission.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
+        metrics
     }
 
     // spec: SEE-10
     #[tokio::test(start_paused = true)]
     async fn slots_lines_and_trust_are_on_the_page() {
-        let (_tables, seen) = watch::channel(table());
         let admission = Admission::new(Config::default());
-        let following = admission.clone().run(seen.clone());
-        let metrics = Metrics::new("test", "0");
-        let collector = AdmissionMetrics::new(admission.clone(), seen);
-        metrics.register(|registry| registry.register_collector(Box::new(collector)));
-        let test = async {
-            let wish = Arc::new(Wish::default());
-            let ask = || Ask {
-                model: "m",
-                priority: Priority::Interactive,
-                wish: &wish,
-                tried: &[],
-                ticket: None,
-            };
-            // The table is seen first.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let (first, _second) = (
-                admission.acquire(ask(), None).await.unwrap(),
-                admission.acquire(ask(), None).await.unwrap(),
-            );
-            first.ended(Outcome::Failed(Failure::Unreachable));
-            drop(first);
-            let page = metrics.render();
-            for line in [
-                r#"llorch_slots{node="n",pool="p"} 4.0"#,
-                r#"llorch_slots_free{node="n",pool="p"} 3.0"#,
-                r#"llorch_quarantined_endpoints{node="n",pool="p"} 1.0"#,
-                r#"llorch_queue_depth{model="m",priority="interactive"} 0.0"#,
-                "llorch_quarantines_total 1",
-            ] {
-                assert!(page.lines().any(|found| found == line), "{line} in {page}");
-            }
+        admission.apply(&[endpoint("n", "r0"), endpoint("n", "r1")]);
+        let metrics = metrics_of(&admission);
+        let wish = Arc::new(Wish::default());
+        let ask = || Ask {
+            model: "m",
+            priority: Priority::Interactive,
+            wish: &wish,
+            tried: &[],
+            ticket: None,
         };
-        tokio::select! {
-            () = following => {}
-            () = test => {}
+        let (first, _second) = (
+            admission.acquire(ask(), None).await.unwrap(),
+            admission.acquire(ask(), None).await.unwrap(),
+        );
+        first.ended(Outcome::Failed(Failure::Unreachable));
+        drop(first);
+        let page = metrics.render();
+        for line in [
+            r#"llorch_slots{node="n",pool="p"} 4.0"#,
+            r#"llorch_slots_free{node="n",pool="p"} 3.0"#,
+            r#"llorch_quarantined_endpoints{node="n",pool="p"} 1.0"#,
+            r#"llorch_queue_depth{model="m",priority="interactive"} 0.0"#,
+            "llorch_quarantines_total 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} in {page}");
         }
+    }
+
+    // spec: ADM-34
+    #[test]
+    fn a_large_fleet_makes_no_endless_page() {
+        let admission = Admission::new(Config::default());
+        let nodes = (0..MAX_LINES + 10).map(|number| endpoint(&format!("n{number}"), "r0"));
+        admission.apply(&nodes.collect::<Vec<_>>());
+        let page = metrics_of(&admission).render();
+        let lines = page.lines().filter(|line| line.starts_with("llorch_slots{"));
+        assert_eq!(lines.count(), MAX_LINES);
     }
 }

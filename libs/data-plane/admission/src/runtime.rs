@@ -5,37 +5,25 @@ use std::{
     future::pending,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use routing_table::{Endpoint, EndpointKey, Hop, Labels, RoutingTable};
+use routing_table::{EndpointKey, RouteChange, RouteSink};
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, oneshot},
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    Ask, Config, Failure, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot, Ticket,
-    TrustChange, Wish,
-    core::{Arrival, Core, Ending, Explanation, Grant},
+    Ask, Config, Lease, ModelSummary, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot,
+    Ticket, TrustChange, Wish,
+    core::{Arrival, Core, Explanation, Grant},
 };
 
-type Wake = oneshot::Sender<Lease>;
-
-/// A request at an engine, as whoever looks after engines sees it. Dropping it says that the engine is done with the
-/// request, or never had it.
-pub trait Visit: Send + Sync {
-    /// The engine's answer has begun.
-    fn answered(&self);
-
-    /// Nobody waits for the request any more, and the engine may go on with it. Dropping `slot` gives the slot back.
-    fn given_up(self: Box<Self>, slot: AbandonedSlot);
-}
-
-type Visits = Box<dyn Fn(&Endpoint) -> Option<Box<dyn Visit>> + Send + Sync>;
+pub(crate) type Wake = oneshot::Sender<Lease>;
 
 type TrustHook = Box<dyn Fn(TrustChange) + Send + Sync>;
 
@@ -43,9 +31,7 @@ struct Shared {
     core: Mutex<Core<Wake>>,
     origin: Instant,
     config: Config,
-    /// Who looks after engines that may go on after a request was given up.
-    visits: OnceLock<Visits>,
-    /// Who is told when trust in an endpoint ends or is back.
+    /// Takes the changes of breakers.
     trust: OnceLock<TrustHook>,
     /// How often trust has ended.
     quarantines: AtomicU64,
@@ -70,7 +56,7 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// Knows no endpoint until [`Admission::run`] brings a table.
+    /// Knows no endpoint yet. What is known comes as [`RouteChange`]s.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let core = Mutex::new(Core::new(config));
@@ -78,17 +64,14 @@ impl Admission {
             core,
             origin: Instant::now(),
             config,
-            visits: OnceLock::new(),
             trust: OnceLock::new(),
             quarantines: AtomicU64::new(0),
             clock_moved: Notify::new(),
         }))
     }
 
-    /// Follows the routing table and ends quarantines in time, until the sender of `tables` is gone.
-    pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>) {
-        let table = tables.borrow_and_update().clone();
-        self.decide(|core, now| core.replace_table(table, now));
+    /// Ends quarantines and pauses in time. It never returns; what it holds ends with the caller's task.
+    pub async fn run(self) {
         loop {
             let next = self.0.core.lock().next_wakeup();
             let timer = async {
@@ -98,13 +81,6 @@ impl Admission {
                 }
             };
             tokio::select! {
-                changed = tables.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let table = tables.borrow_and_update().clone();
-                    self.decide(|core, now| core.replace_table(table, now));
-                }
                 () = timer => self.decide(Core::tick),
                 () = self.0.clock_moved.notified() => {}
             }
@@ -179,14 +155,8 @@ impl Admission {
         }
     }
 
-    /// Says who looks after engines ([`Hop::Engine`]): they may go on with a request that was given up before its end.
-    /// It is asked for each request that goes to one. The first word counts.
-    pub fn set_visits(&self, visits: impl Fn(&Endpoint) -> Option<Box<dyn Visit>> + Send + Sync + 'static) {
-        let _ = self.0.visits.set(Box::new(visits));
-    }
-
-    /// Says who is told when trust in an endpoint ends or is back: briefly, it happens on the way of a request. The
-    /// first word counts.
+    /// Sets what takes the changes of breakers. It runs on the way of a request, so it must be brief. Only the first call
+    /// takes effect.
     pub fn on_trust_change(&self, tell: impl Fn(TrustChange) + Send + Sync + 'static) {
         let _ = self.0.trust.set(Box::new(tell));
     }
@@ -246,22 +216,37 @@ impl Admission {
         self.0.core.lock().in_flight_at(endpoint)
     }
 
+    /// Every model that an endpoint names, in no order. It looks at all endpoints.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelSummary> {
+        self.0.core.lock().models()
+    }
+
+    /// Whether an endpoint names `model` as one it serves.
+    #[must_use]
+    pub fn names(&self, model: &str) -> bool {
+        self.0.core.lock().table().names(model)
+    }
+
+    /// Whether an endpoint names `model` and takes requests for it, as far as the control plane knows.
+    #[must_use]
+    pub fn serves(&self, model: &str) -> bool {
+        self.0.core.lock().table().serves(model)
+    }
+
+    /// The one model that there is, when there is exactly one: what a request without `model` can only mean.
+    #[must_use]
+    pub fn only_model(&self) -> Option<String> {
+        self.0.core.lock().table().only_model().map(str::to_owned)
+    }
+
     fn lease(&self, grant: Grant, has_waited: bool) -> Lease {
-        let engine = grant.endpoint().filter(|endpoint| endpoint.hop == Hop::Engine);
-        let visits = self.0.visits.get();
-        Lease {
-            visit: engine.zip(visits).and_then(|(engine, visits)| visits(engine)),
-            admission: self.clone(),
-            grant,
-            has_waited,
-            outcome: OnceLock::new(),
-            is_done: AtomicBool::new(false),
-        }
+        Lease::new(self.clone(), grant, has_waited)
     }
 
     /// The only way to change the state. Then, without the lock, wakes those who got a slot by it, and the task that
     /// watches the clock when it has to look earlier than it thinks.
-    fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
+    pub(crate) fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
         let mut core = self.0.core.lock();
         let before = core.next_wakeup();
         let decided = event(&mut core, self.0.now());
@@ -287,6 +272,12 @@ impl Admission {
     }
 }
 
+impl RouteSink for Admission {
+    fn apply(&self, changes: &[RouteChange]) {
+        self.decide(|core, now| core.apply(changes, now));
+    }
+}
+
 /// A place in a line; leaves it when dropped.
 struct Place<'a> {
     admission: &'a Admission,
@@ -298,140 +289,5 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.admission
             .decide(|core, _| core.leave(self.model, self.ticket));
-    }
-}
-
-/// How a request went, as far as the endpoint is to blame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It answered; a 4xx is an answer.
-    Served,
-    /// It failed.
-    Failed(Failure),
-    /// It had no slot after all, or takes no new work. Not a failure, but it is left alone for a moment.
-    Refused {
-        /// For how long, where it said so.
-        pause: Option<Duration>,
-    },
-}
-
-/// A slot on an endpoint. Dropping it gives the slot back; [`Lease::ended`] says before how it went.
-pub struct Lease {
-    admission: Admission,
-    grant: Grant,
-    has_waited: bool,
-    outcome: OnceLock<Outcome>,
-    /// The engine is surely done with the request, whatever the outcome.
-    is_done: AtomicBool,
-    /// `None` when nobody looks after it.
-    visit: Option<Box<dyn Visit>>,
-}
-
-impl Lease {
-    /// Where the request goes; `None` cannot happen for a lease that was handed out.
-    #[must_use]
-    pub fn endpoint(&self) -> Option<&Endpoint> {
-        self.grant.endpoint()
-    }
-
-    /// The endpoint's name as the values of headers; `None` cannot happen for a lease that was handed out.
-    #[must_use]
-    pub fn labels(&self) -> Option<&Labels> {
-        self.grant.table.labels().get(self.grant.index as usize)
-    }
-
-    /// The request's place in the order of arrival, to be kept when it is tried again.
-    #[must_use]
-    pub fn ticket(&self) -> Ticket {
-        self.grant.ticket
-    }
-
-    /// Whether it stood in line for the slot. Most requests find one free, and need no clock to know how long they waited.
-    #[must_use]
-    pub fn has_waited(&self) -> bool {
-        self.has_waited
-    }
-
-    /// Says how the request went; the first word counts. Unsaid means that the client left before anything
-    /// was learnt.
-    ///
-    /// With [`Outcome::Served`] it also says that the answer was read to its end, whatever was said before.
-    pub fn ended(&self, outcome: Outcome) {
-        // All but a broken answer mean that there is nothing left to do for the engine.
-        if outcome != Outcome::Failed(Failure::Broken) {
-            self.is_done.store(true, Ordering::Relaxed);
-        }
-        let _ = self.outcome.set(outcome);
-    }
-
-    /// The request was never sent: its endpoint has nothing to do for it, and nothing was learnt of it.
-    pub fn not_sent(&self) {
-        self.is_done.store(true, Ordering::Relaxed);
-    }
-
-    /// The endpoint's answer has begun; `load` is its `(free, total)` slots where it told them.
-    pub fn answered(&self, load: Option<(u32, u32)>) {
-        if let Some(visit) = &self.visit {
-            visit.answered();
-        }
-        self.admission
-            .decide(|core, now| core.answered(&self.grant, load, now));
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = self.endpoint().map(|endpoint| &endpoint.key);
-        f.debug_struct("Lease")
-            .field("endpoint", &key)
-            .field("outcome", &self.outcome)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let ending = match self.outcome.get() {
-            Some(Outcome::Served) => Ending::Served,
-            Some(Outcome::Failed(failure)) => Ending::Failed(*failure),
-            Some(Outcome::Refused { pause }) => Ending::Refused { pause: *pause },
-            None => Ending::Untold,
-        };
-        let jitter = fastrand::f64() * 2.0 - 1.0;
-        match self.visit.take() {
-            Some(visit) if !*self.is_done.get_mut() => {
-                // What the request has shown counts now: the engine may keep its slot for minutes.
-                self.admission
-                    .decide(|core, now| core.abandon(&self.grant, ending, now, jitter));
-                visit.given_up(AbandonedSlot {
-                    admission: self.admission.clone(),
-                    grant: self.grant.clone(),
-                });
-            }
-            _ => self
-                .admission
-                .decide(|core, now| core.release(&self.grant, ending, now, jitter)),
-        }
-    }
-}
-
-/// The slot of a request that nobody waits for any more. Dropping it gives the slot back.
-pub struct AbandonedSlot {
-    admission: Admission,
-    grant: Grant,
-}
-
-impl fmt::Debug for AbandonedSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = self.grant.endpoint().map(|endpoint| &endpoint.key);
-        f.debug_struct("AbandonedSlot")
-            .field("endpoint", &key)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for AbandonedSlot {
-    fn drop(&mut self) {
-        self.admission.decide(|core, now| core.reclaim(&self.grant, now));
     }
 }

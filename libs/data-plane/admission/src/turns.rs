@@ -20,15 +20,19 @@ impl Turns {
     }
 
     pub(crate) fn next(&mut self, model: &str) {
-        *self.by_model.get_mut(model).unwrap_or(&mut self.unnamed) += 1;
+        let count = self.by_model.get_mut(model).unwrap_or(&mut self.unnamed);
+        *count = count.wrapping_add(1);
     }
 
-    /// Counts the models of `table`, and no others.
-    pub(crate) fn keep(&mut self, table: &RoutingTable) {
-        let before = std::mem::take(&mut self.by_model);
-        let named = table
-            .models()
-            .map(|model| (model.to_owned(), before.get(model).copied().unwrap_or_default()));
-        self.by_model = named.collect();
+    /// Counts those of `models` that `table` names, and no others of them. To be called when they may have appeared or
+    /// gone.
+    pub(crate) fn keep(&mut self, models: &[String], table: &RoutingTable) {
+        for model in models {
+            if !table.names(model) {
+                self.by_model.remove(model);
+            } else if !self.by_model.contains_key(model) {
+                self.by_model.insert(model.clone(), 0);
+            }
+        }
     }
 }

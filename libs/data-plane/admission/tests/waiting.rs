@@ -12,12 +12,10 @@ use std::{
     time::Duration,
 };
 
-use admission::{
-    AbandonedSlot, Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Visit, Wish,
-};
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
-use tokio::{sync::watch, time::Instant};
+use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Wish};
+use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use tokio::time::Instant;
 
 static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
 
@@ -31,48 +29,40 @@ fn ask() -> Ask<'static> {
     }
 }
 
-fn table(slots: u32) -> Arc<RoutingTable> {
+/// A replica of the one pool, with that many slots.
+fn replica(name: &str, slots: u32) -> RouteChange {
     let key = EndpointKey {
         node: NodeId::new("n").unwrap(),
         pool: PoolId::new("p").unwrap(),
-        replica: None,
+        replica: Some(ReplicaId::new(name).unwrap()),
     };
-    Arc::new(RoutingTable::new(
-        1,
-        vec![Endpoint {
-            key,
-            incarnation: 1,
-            target: HttpUrl::new("http://localhost:1").unwrap(),
-            hop: Hop::Engine,
-            availability: Availability::Ready,
-            slots_total: slots,
-            slots_free: slots,
-            report: 1,
-            vram_free_bytes: 0,
-            models: Some(["m".to_owned()].into()),
-            engine: None,
-            engine_version: None,
-        }],
-    ))
+    let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
+    let report = Report {
+        number: u64::from(slots),
+        state: State::Ready,
+        slots_total: slots,
+        slots_free: slots,
+        vram_free_bytes: 0,
+    };
+    let endpoint = Endpoint::new(key, 1, 0, target, Some(["m".to_owned()].into()));
+    RouteChange::Set(Arc::new(endpoint), report)
+}
+
+fn admission_of(slots: u32) -> Admission {
+    let admission = Admission::new(Config::default());
+    admission.apply(&[replica("r0", slots)]);
+    admission
 }
 
 /// Runs `story` beside the admission's own task.
-async fn with_slots<T>(
-    slots: u32,
-    story: impl AsyncFnOnce(Admission, watch::Sender<Arc<RoutingTable>>) -> T,
-) -> T {
-    let (tables, table_rx) = watch::channel(table(slots));
-    let admission = Admission::new(Config::default());
-    let running = admission.clone().run(table_rx);
-    let story = async {
-        // The first table arrives with the task's first turn.
-        tokio::task::yield_now().await;
-        story(admission, tables).await
-    };
+async fn with_slots<T>(slots: u32, story: impl AsyncFnOnce(Admission) -> T) -> T {
+    let admission = admission_of(slots);
+    let running = admission.clone().run();
+    let story = story(admission);
     tokio::pin!(running, story);
     tokio::select! {
         biased;
-        () = &mut running => panic!("ended although the table's sender lives"),
+        () = &mut running => panic!("it never ends"),
         told = &mut story => told,
     }
 }
@@ -80,7 +70,7 @@ async fn with_slots<T>(
 // spec: ADM-3
 #[tokio::test(start_paused = true)]
 async fn waits_as_long_as_allowed_and_not_longer() {
-    with_slots(1, async |admission, _tables| {
+    with_slots(1, async |admission| {
         let _held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
         let refusal = admission.acquire(ask(), None).await.unwrap_err();
@@ -104,7 +94,7 @@ async fn waits_as_long_as_allowed_and_not_longer() {
 // spec: SLOT-2
 #[tokio::test(start_paused = true)]
 async fn a_dropped_lease_wakes_the_next_at_once() {
-    with_slots(1, async |admission, _tables| {
+    with_slots(1, async |admission| {
         let held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
         let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
@@ -121,7 +111,7 @@ async fn a_dropped_lease_wakes_the_next_at_once() {
 // spec: ADM-4
 #[tokio::test(start_paused = true)]
 async fn who_leaves_the_line_leaves_no_trace() {
-    with_slots(1, async |admission, _tables| {
+    with_slots(1, async |admission| {
         let held = admission.acquire(ask(), None).await.unwrap();
         let left = tokio::time::timeout(Duration::from_millis(5), admission.acquire(ask(), None)).await;
         assert!(left.is_err());
@@ -136,7 +126,7 @@ async fn who_leaves_the_line_leaves_no_trace() {
 // spec: ADM-7, SEE-8
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_ends_by_itself_for_who_waits() {
-    with_slots(4, async |admission, _tables| {
+    with_slots(4, async |admission| {
         let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let tell = told.clone();
         admission.on_trust_change(move |change| tell.lock().push(change.lost_by));
@@ -160,11 +150,11 @@ async fn a_quarantine_ends_by_itself_for_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_table_serves_those_who_wait() {
-    with_slots(1, async |admission, tables| {
+async fn a_change_of_an_endpoint_serves_those_who_wait() {
+    with_slots(1, async |admission| {
         let _held = admission.acquire(ask(), None).await.unwrap();
         let (next, ()) = tokio::join!(admission.acquire(ask(), None), async {
-            tables.send(table(2)).unwrap();
+            admission.apply(&[replica("r0", 2)]);
         });
         assert!(next.is_ok());
     })
@@ -173,7 +163,7 @@ async fn a_new_table_serves_those_who_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_may_bring_its_own_patience() {
-    with_slots(1, async |admission, _tables| {
+    with_slots(1, async |admission| {
         let _held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
         let patience = 20 * Config::default().max_wait;
@@ -188,7 +178,7 @@ async fn a_caller_may_bring_its_own_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
-    with_slots(1, async |admission, _tables| {
+    with_slots(1, async |admission| {
         for _ in 0..2 {
             let lease = admission.acquire(ask(), None).await.unwrap();
             lease.ended(Outcome::Failed(Failure::Broken));
@@ -206,91 +196,53 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
     .await;
 }
 
-struct InCare(tokio::sync::mpsc::UnboundedSender<AbandonedSlot>);
-
-impl Visit for InCare {
-    fn answered(&self) {}
-
-    fn given_up(self: Box<Self>, slot: AbandonedSlot) {
-        drop(self.0.send(slot));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slot_whose_request_was_given_up_stays_taken_until_its_engine_is_done() {
-    with_slots(1, async |admission, _tables| {
-        let (abandoned, mut in_care) = tokio::sync::mpsc::unbounded_channel();
-        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
-        drop(admission.acquire(ask(), None).await.unwrap());
-        let lease = in_care.recv().await.unwrap();
-        let own = || admission.snapshot().endpoints[0].in_flight;
-        assert_eq!(own(), 1);
-        drop(lease);
-        assert_eq!(own(), 0);
-        // What was read to its end needs no care.
-        let served = admission.acquire(ask(), None).await.unwrap();
-        served.ended(Outcome::Served);
-        drop(served);
-        assert!(in_care.is_empty());
-    })
-    .await;
-}
-
 // spec: ADM-13
 #[tokio::test(start_paused = true)]
-async fn a_probe_whose_client_left_makes_room_for_the_next_while_its_engine_goes_on() {
-    with_slots(4, async |admission, _tables| {
-        let (abandoned, mut in_care) = tokio::sync::mpsc::unbounded_channel();
-        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
-        let lease = admission.acquire(ask(), None).await.unwrap();
-        lease.ended(Outcome::Failed(Failure::Unreachable));
-        drop(lease);
-        drop(admission.acquire(ask(), None).await.unwrap());
-        let slot = in_care.recv().await.unwrap();
-        let start = Instant::now();
-        let next = admission.acquire(ask(), None).await.unwrap();
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        next.answered(None);
-        let status = || admission.snapshot().endpoints[0].clone();
-        assert!(status().quarantine.is_none() && status().in_flight == 2);
-        drop(slot);
-        assert_eq!(status().in_flight, 1);
-    })
-    .await;
-}
-
-// spec: ADM-13
-#[tokio::test(start_paused = true)]
-async fn an_error_that_was_read_to_its_end_needs_no_care() {
-    with_slots(1, async |admission, _tables| {
-        let (abandoned, in_care) = tokio::sync::mpsc::unbounded_channel();
-        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
+async fn what_was_said_first_counts_when_a_request_is_dropped() {
+    with_slots(1, async |admission| {
         for _ in 0..3 {
             let lease = admission.acquire(ask(), None).await.unwrap();
             lease.ended(Outcome::Failed(Failure::Broken));
             lease.ended(Outcome::Served);
         }
-        assert!(in_care.is_empty());
-        assert!(
-            admission.snapshot().endpoints[0].quarantine.is_some(),
-            "the first word counts"
-        );
+        assert!(admission.snapshot().endpoints[0].quarantine.is_some());
     })
     .await;
 }
 
 // spec: PATH-41
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_never_sent_needs_no_care_and_shows_nothing() {
-    with_slots(1, async |admission, _tables| {
-        let (abandoned, in_care) = tokio::sync::mpsc::unbounded_channel();
-        admission.set_visits(move |_| Some(Box::new(InCare(abandoned.clone()))));
+async fn a_request_that_was_never_sent_shows_nothing() {
+    with_slots(1, async |admission| {
         for _ in 0..9 {
-            let lease = admission.acquire(ask(), None).await.unwrap();
-            lease.not_sent();
+            drop(admission.acquire(ask(), None).await.unwrap());
         }
-        assert!(in_care.is_empty());
-        assert!(admission.snapshot().endpoints[0].quarantine.is_none());
+        let status = admission.snapshot().endpoints[0].clone();
+        assert!(status.quarantine.is_none() && status.in_flight == 0);
+    })
+    .await;
+}
+
+// spec: SLOT-30
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_the_replicas_that_the_node_used() {
+    with_slots(4, async |admission| {
+        admission.apply(&[replica("r1", 4)]);
+        let mut lease = admission.acquire(ask(), None).await.unwrap();
+        assert_eq!(lease.endpoint().key().to_string(), "n/p/r0");
+        lease.answered(Some(&ReplicaId::new("r1").unwrap()), Some((3, 4)));
+        assert_eq!(lease.endpoint().key().to_string(), "n/p/r1");
+        let in_flight = |admission: &Admission| {
+            let mut endpoints = admission.snapshot().endpoints;
+            endpoints.sort_by(|a, b| a.key.cmp(&b.key));
+            endpoints
+                .iter()
+                .map(|endpoint| endpoint.in_flight)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(in_flight(&admission), [0, 1]);
+        drop(lease);
+        assert_eq!(in_flight(&admission), [0, 0]);
     })
     .await;
 }
@@ -298,14 +250,7 @@ async fn a_request_that_was_never_sent_needs_no_care_and_shows_nothing() {
 // spec: ADM-15
 #[tokio::test(start_paused = true)]
 async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run() {
-    let admission = Admission::new(Config::default());
-    let (_tables, table_rx) = watch::channel(table(1));
-    tokio::select! {
-        biased;
-        () = admission.clone().run(table_rx) => panic!("ended although the table's sender lives"),
-        // It has taken in the table, and never runs again.
-        () = tokio::task::yield_now() => {}
-    }
+    let admission = admission_of(1);
     let lease = admission.acquire(ask(), None).await.unwrap();
     lease.ended(Outcome::Failed(Failure::Unreachable));
     drop(lease);

@@ -56,7 +56,7 @@ pub struct CandidateAnswer {
     pub node_id: NodeId,
     /// Its pool.
     pub pool_id: PoolId,
-    /// Its engine, where endpoints are single engines.
+    /// Its replica, where the endpoint is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica_id: Option<ReplicaId>,
     /// It would be chosen.

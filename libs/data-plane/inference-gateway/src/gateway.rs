@@ -15,20 +15,21 @@ use http::{
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_server::{RequestBody, RequestId};
+use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
 use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
-use routing_table::{Hop, RoutingTable};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamError, StreamProxy};
+use routing_table::Endpoint;
+use stream_proxy::{Clocks, Outbound, ProxyBody, StreamError};
 use telemetry::TRACEPARENT;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
     Aliases, GatewayMetrics,
     about::tell,
     answer::{GatewayBody, Passing},
-    attempt::{Attempt, NODE_IDLE, judge, told_load},
+    attempt::{Attempt, judge},
     budget::RetryBudget,
     dialect::Dialect,
     journey::{Journey, Patience},
@@ -49,8 +50,9 @@ pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
 /// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable streams, which
 /// would go on generating after the client has left.
-static NOT_FORWARDED: [HeaderName; 10] = [
+static NOT_FORWARDED: [HeaderName; 11] = [
     headers::MODEL,
+    headers::REPLICA_HINT,
     AUTHORIZATION,
     ACCEPT_ENCODING,
     EXPECT,
@@ -62,21 +64,9 @@ static NOT_FORWARDED: [HeaderName; 10] = [
     options::PIN_NODE,
 ];
 
-/// What goes to an engine or a node in our name at most: the request's id, its trace, the token, the model, the mark of
-/// a gateway.
-const OWN_HEADERS: usize = 5;
-
-/// The value of [`headers::VIA`].
-const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
-
-/// What nodes tell us and not our clients; the request's id is said by the server, once.
-static KEPT: [HeaderName; 5] = [
-    headers::EXECUTIONS,
-    headers::SLOTS_FREE,
-    headers::SLOTS_TOTAL,
-    headers::REFUSAL,
-    headers::REQUEST_ID,
-];
+/// What a request is given on its way at most: its id, its trace, and for a node the token, the mark of a gateway, the
+/// model and the replica.
+const OWN_HEADERS: usize = 6;
 
 /// What the gateway may be told.
 #[derive(Debug, Clone)]
@@ -89,19 +79,16 @@ pub struct GatewayConfig {
     pub max_body_bytes: usize,
     /// Time limits for each try.
     pub clocks: Clocks,
-    /// What nodes ask us for, as the value of `Authorization`.
-    pub node_token: Option<HeaderValue>,
 }
 
 impl Default for GatewayConfig {
-    /// Least-loaded, no aliases, 32 MiB (a dozen images inline), the proxy's clocks, no token.
+    /// Least-loaded, no aliases, 32 MiB (a dozen images inline), the proxy's clocks.
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
             aliases: Aliases::default(),
             max_body_bytes: MAX_BODY_BYTES,
             clocks: Clocks::default(),
-            node_token: None,
         }
     }
 }
@@ -114,8 +101,7 @@ pub struct Gateway(Arc<Shared>);
 struct Shared {
     config: GatewayConfig,
     admission: Admission,
-    tables: watch::Receiver<Arc<RoutingTable>>,
-    proxy: StreamProxy,
+    transport: Arc<dyn NodeTransport>,
     budget: Mutex<RetryBudget>,
     metrics: GatewayMetrics,
     started: Instant,
@@ -123,13 +109,12 @@ struct Shared {
 }
 
 impl Gateway {
-    /// A gateway over what `tables` says is there and `admission` lets through.
+    /// A gateway that sends what `admission` lets through over `transport`.
     #[must_use]
     pub fn new(
         config: GatewayConfig,
         admission: Admission,
-        tables: watch::Receiver<Arc<RoutingTable>>,
-        proxy: StreamProxy,
+        transport: Arc<dyn NodeTransport>,
         metrics: GatewayMetrics,
     ) -> Self {
         let started_unix = SystemTime::now()
@@ -140,8 +125,7 @@ impl Gateway {
         Self(Arc::new(Shared {
             config,
             admission,
-            tables,
-            proxy,
+            transport,
             budget,
             metrics,
             started,
@@ -172,16 +156,13 @@ impl Gateway {
         let one_model = path.strip_prefix("/v1/models/");
         let result = match (route, request.method(), path) {
             (None, &Method::GET, "/v1/models") => Ok(models::list(
-                &self.0.tables.borrow(),
+                &self.0.admission,
                 &self.0.config.aliases,
                 self.0.started_unix,
             )),
-            (None, &Method::GET, _) if let Some(id) = one_model => models::one(
-                &self.0.tables.borrow(),
-                &self.0.config.aliases,
-                id,
-                self.0.started_unix,
-            ),
+            (None, &Method::GET, _) if let Some(id) = one_model => {
+                models::one(&self.0.admission, &self.0.config.aliases, id, self.0.started_unix)
+            }
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) => {
@@ -192,7 +173,7 @@ impl Gateway {
                         let span = record.span();
                         let result = self.infer(route, request, &mut record).instrument(span).await;
                         if let Err(fault) = &result {
-                            record.refused(fault, |model| self.0.tables.borrow().names(model));
+                            record.refused(fault, |model| self.0.admission.names(model));
                         }
                         result
                     }
@@ -239,16 +220,14 @@ impl Gateway {
         loop {
             let lease = self.slot(&mut journey).await?;
             record.placed(&lease, &journey);
-            let life = lease
-                .endpoint()
-                .map(|endpoint| (endpoint.key.clone(), endpoint.incarnation));
+            let endpoint = Arc::clone(lease.endpoint());
             let tried = self.attempt(&lease, &mut outbound, &journey, record).await;
             let was_resent = outbound.resend.was_used() && !journey.was_resent;
             journey.was_resent |= was_resent;
             let (outcome, fault, executed) = match tried {
-                Attempt::Answer { response, outcome } => {
+                Attempt::Answer { answer, outcome } => {
                     match self
-                        .answer(route, *response, outcome, lease, record, &journey)
+                        .answer(route, *answer, outcome, lease, record, &journey)
                         .await
                     {
                         Ok(response) => return Ok(response),
@@ -269,12 +248,7 @@ impl Gateway {
                     let executed = executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
                     (outcome, fault, executed)
                 }
-                Attempt::GivenUp { fault, sent } => {
-                    if !sent {
-                        lease.not_sent();
-                    }
-                    return Err(journey.ends_with(fault));
-                }
+                Attempt::GivenUp { fault } => return Err(journey.ends_with(fault)),
             };
             if executed {
                 // It may have been executed: from now on each sending is a try, and counted as one.
@@ -283,9 +257,9 @@ impl Gateway {
             let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
             if fault.code == ErrorCode::LoopDetected {
                 // Sent there again, it would come back again.
-                journey.tried.extend(life.clone());
+                journey.tried.push(Arc::clone(&endpoint));
             }
-            if !journey.may_try_again(life, outcome, executed, spend) {
+            if !journey.may_try_again(endpoint, outcome, executed, spend) {
                 return Err(journey.ends_with(self.told_when_to_come_back(fault, &journey.model)));
             }
             record.retried();
@@ -295,8 +269,7 @@ impl Gateway {
 
     /// What a request without `model` can only mean.
     fn only_model(&self) -> Result<String, Fault> {
-        let table = self.0.tables.borrow().clone();
-        table.only_model().map(str::to_owned).ok_or_else(|| {
+        self.0.admission.only_model().ok_or_else(|| {
             Fault::field(
                 "model",
                 "`model` is missing: it must name one of the models that GET /v1/models lists",
@@ -356,40 +329,17 @@ impl Gateway {
         journey: &Journey,
         record: &Record,
     ) -> Attempt {
-        let Some(endpoint) = lease.endpoint() else {
-            return Attempt::GivenUp {
-                fault: Fault::new(ErrorCode::Internal, "a slot without an endpoint"),
-                sent: false,
-            };
-        };
-        let own = &mut outbound.own;
-        // Those of an earlier try.
-        own.retain(|(name, _)| ![AUTHORIZATION, headers::MODEL, headers::VIA].contains(name));
-        if endpoint.hop == Hop::Node {
-            own.extend(
-                self.0
-                    .config
-                    .node_token
-                    .clone()
-                    .map(|token| (AUTHORIZATION, token)),
-            );
-            own.push((headers::VIA, FROM_A_GATEWAY));
-            let model = HeaderValue::from_bytes(journey.model.as_bytes());
-            own.extend(model.ok().map(|model| (headers::MODEL, model)));
-        }
-        let mut clocks = Clocks {
+        let endpoint = lease.endpoint();
+        let clocks = Clocks {
             deadline: journey.deadline,
             ..self.0.config.clocks
         };
-        if endpoint.hop == Hop::Node {
-            clocks.idle = NODE_IDLE;
-        }
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
             "dispatch",
             otel.kind = "client",
             otel.status_code = field::Empty,
-            endpoint = %endpoint.key,
+            endpoint = %endpoint.key(),
             attempt = journey.attempts,
             status = field::Empty,
         );
@@ -399,9 +349,14 @@ impl Gateway {
             let value = HeaderValue::from_bytes(&trace.to_header());
             outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
-        let sending = self.0.proxy.forward(&endpoint.target, outbound, clocks);
+        let sending = self.0.transport.send(NodeRequest {
+            endpoint,
+            model: &journey.model,
+            outbound,
+            clocks,
+        });
         let result = sending.instrument(span.clone()).await;
-        if let Err(error) = &result {
+        if let Err(NoAnswer::Failed(error)) = &result {
             tell!(
                 info,
                 record.about(),
@@ -411,29 +366,34 @@ impl Gateway {
         }
         if !span.is_disabled() {
             match &result {
-                Ok(response) => span.record("status", response.status().as_u16()),
+                Ok(answer) => span.record("status", answer.response.status().as_u16()),
                 Err(_) => span.record("otel.status_code", "ERROR"),
             };
         }
-        judge(result, endpoint.hop, record.about())
+        judge(result, record.about())
     }
 
     /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken in whole.
     async fn answer(
         &self,
         route: Route,
-        response: Response<ProxyBody>,
+        answer: NodeAnswer,
         outcome: Option<Outcome>,
-        lease: Lease,
+        mut lease: Lease,
         record: &mut Record,
         journey: &Journey,
     ) -> Result<Response<GatewayBody>, Broken> {
+        let NodeAnswer { response, report } = answer;
         let (mut parts, mut body) = response.into_parts();
         match outcome {
             Some(outcome) => lease.ended(outcome),
-            None => lease.answered(told_load(&parts.headers)),
+            None => {
+                let slots = report.slots.map(|slots| (slots.free, slots.total));
+                lease.answered(report.replica.as_ref(), slots);
+                record.served_by(&lease, journey);
+            }
         }
-        own_headers(&mut parts.headers, &lease, journey);
+        own_headers(&mut parts.headers, &lease, &report, journey);
         let is_events = parts
             .headers
             .get(CONTENT_TYPE)
@@ -584,25 +544,29 @@ fn outbound(parts: Parts, body: Bytes) -> Outbound {
     }
 }
 
-/// Says where the answer comes from, and keeps to ourselves what nodes tell us.
-fn own_headers(answer: &mut HeaderMap, lease: &Lease, journey: &Journey) {
-    // An engine says nothing of the kind, and to look at its few headers costs less than to look each of these up.
-    if answer.keys().any(|name| KEPT.contains(name)) {
-        for name in &KEPT {
-            answer.remove(name);
-        }
-    }
-    if let Some(labels) = lease.labels() {
-        answer.insert(headers::NODE, labels.node.clone());
-        answer.insert(headers::POOL, labels.pool.clone());
-        // Where there is none, a node has told its own.
-        if let Some(replica) = &labels.replica {
-            answer.insert(headers::REPLICA, replica.clone());
-        }
+/// Says where the answer comes from. The request's id is said by the server, once.
+fn own_headers(answer: &mut HeaderMap, lease: &Lease, report: &NodeReport, journey: &Journey) {
+    answer.remove(headers::REQUEST_ID);
+    let endpoint = lease.endpoint();
+    let labels = endpoint.labels();
+    answer.insert(headers::NODE, labels.node.clone());
+    answer.insert(headers::POOL, labels.pool.clone());
+    if let Some(replica) = replica_label(endpoint, report) {
+        answer.insert(headers::REPLICA, replica);
     }
     answer.insert(headers::ATTEMPTS, number(journey.attempts.into()));
     let queued = u64::try_from(journey.queued.as_millis()).unwrap_or(u64::MAX);
     answer.insert(headers::QUEUE_MS, number(queued));
+}
+
+/// The replica that was used, as a header's value: what the node says, where it says so. Nearly always it is the endpoint's
+/// own, and no memory is asked for.
+fn replica_label(endpoint: &Endpoint, report: &NodeReport) -> Option<HeaderValue> {
+    let chosen = &endpoint.key().replica;
+    match &report.replica {
+        Some(used) if chosen.as_ref() != Some(used) => HeaderValue::from_str(used.as_str()).ok(),
+        _ => endpoint.labels().replica.clone(),
+    }
 }
 
 /// A number as a header's value; what nearly all answers say costs no memory.

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use admission::{Failure, Lease, Outcome, Priority, Ticket, Wish};
-use routing_table::EndpointKey;
+use routing_table::Endpoint;
 use tokio::time::Instant;
 
 use crate::reply::Fault;
@@ -40,8 +40,8 @@ pub(crate) struct Journey {
     patience: Duration,
     /// Its place in the order of arrival, once it has one.
     pub(crate) ticket: Option<Ticket>,
-    /// Lives of endpoints that failed it.
-    pub(crate) tried: Vec<(EndpointKey, u64)>,
+    /// Endpoints that failed it, as they were then.
+    pub(crate) tried: Vec<Arc<Endpoint>>,
     pub(crate) attempts: u32,
     failures: u32,
     unreachable: u32,
@@ -122,7 +122,7 @@ impl Journey {
     /// request, and `spend` takes one retry from the common budget.
     pub(crate) fn may_try_again(
         &mut self,
-        life: Option<(EndpointKey, u64)>,
+        endpoint: Arc<Endpoint>,
         outcome: Outcome,
         executed: bool,
         spend: impl FnOnce() -> bool,
@@ -149,7 +149,7 @@ impl Journey {
                 may_wait && (!executed || self.may_execute_again(spend))
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {
-                self.tried.extend(life);
+                self.tried.push(endpoint);
                 self.may_execute_again(spend)
             }
         }
@@ -164,7 +164,20 @@ impl Journey {
 
 #[cfg(test)]
 mod tests {
+    use pool_registry_types::{HttpUrl, NodeId, PoolId};
+    use routing_table::EndpointKey;
+
     use super::*;
+
+    fn endpoint() -> Arc<Endpoint> {
+        let key = EndpointKey {
+            node: NodeId::localhost(),
+            pool: PoolId::new("p").unwrap(),
+            replica: None,
+        };
+        let target = Arc::new(HttpUrl::new("http://127.0.0.1:1").unwrap());
+        Arc::new(Endpoint::new(key, 1, 1, target, None))
+    }
 
     // spec: PATH-27
     #[test]
@@ -178,14 +191,14 @@ mod tests {
             Duration::from_secs(60),
         );
         assert!(
-            !journey.may_try_again(None, busy, true, || false),
+            !journey.may_try_again(endpoint(), busy, true, || false),
             "there is a budget"
         );
         let mut journey = Journey {
             failures: 0,
             ..journey
         };
-        let tries = (1..).find(|_| !journey.may_try_again(None, busy, true, || true));
+        let tries = (1..).find(|_| !journey.may_try_again(endpoint(), busy, true, || true));
         assert_eq!(tries, Some(MAX_TRIES));
         assert!(journey.tried.is_empty(), "the node may have other engines");
     }
@@ -202,7 +215,7 @@ mod tests {
                 None,
                 Duration::from_secs(patience),
             );
-            let tries = (1..).find(|_| !journey.may_try_again(None, busy, false, || true));
+            let tries = (1..).find(|_| !journey.may_try_again(endpoint(), busy, false, || true));
             assert_eq!(tries, Some(expected), "with {patience} s to wait");
         }
     }

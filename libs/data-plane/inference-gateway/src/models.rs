@@ -1,8 +1,8 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`: what can be asked for.
 
+use admission::Admission;
 use http::{Response, StatusCode};
 use pool_registry_types::ErrorCode;
-use routing_table::RoutingTable;
 use serde::Serialize;
 
 use crate::{
@@ -41,25 +41,16 @@ impl<'a> Model<'a> {
     }
 }
 
-fn is_ready(table: &RoutingTable, model: &str) -> bool {
-    let endpoints = table
-        .candidates(model)
-        .iter()
-        .filter_map(|&index| table.endpoints().get(index as usize));
-    endpoints
-        .into_iter()
-        .any(|endpoint| endpoint.availability.is_routable())
-}
-
 /// The models that somebody can serve now, and their aliases. `created` is a time in seconds since 1970 that OpenAI's shape asks for.
-pub(crate) fn list(table: &RoutingTable, aliases: &Aliases, created: u64) -> Response<GatewayBody> {
+pub(crate) fn list(admission: &Admission, aliases: &Aliases, created: u64) -> Response<GatewayBody> {
+    let known = admission.models();
+    let models = known.iter().filter(|model| model.endpoints_ready > 0);
     // An alias hides the model of its name.
-    let models = table.models().filter(|model| aliases.target(model).is_none());
-    let named = models.map(|model| (model, model)).chain(aliases.iter());
-    let mut names: Vec<&str> = named
-        .filter(|(_, model)| is_ready(table, model))
-        .map(|(name, _)| name)
-        .collect();
+    let models = models
+        .map(|summary| summary.model.as_str())
+        .filter(|model| aliases.target(model).is_none());
+    let aliased = aliases.iter().filter(|(_, model)| admission.serves(model));
+    let mut names: Vec<&str> = models.chain(aliased.map(|(alias, _)| alias)).collect();
     names.sort_unstable();
     let data = names.into_iter().map(|id| Model::new(id, created)).collect();
     json(StatusCode::OK, &ModelList { object: "list", data })
@@ -67,13 +58,12 @@ pub(crate) fn list(table: &RoutingTable, aliases: &Aliases, created: u64) -> Res
 
 /// One of them.
 pub(crate) fn one(
-    table: &RoutingTable,
+    admission: &Admission,
     aliases: &Aliases,
     id: &str,
     created: u64,
 ) -> Result<Response<GatewayBody>, Fault> {
-    let model = aliases.target(id).unwrap_or(id);
-    if table.models().any(|known| known == model) && is_ready(table, model) {
+    if admission.serves(aliases.target(id).unwrap_or(id)) {
         return Ok(json(StatusCode::OK, &Model::new(id, created)));
     }
     let message = format!("no node serves the model {id:?}; GET /v1/models lists those there are");

@@ -184,22 +184,28 @@ impl Record {
 
     /// It has got a slot.
     pub(crate) fn placed(&mut self, lease: &Lease, journey: &Journey) {
-        let (Some(open), Some(endpoint)) = (&mut self.0, lease.endpoint()) else {
-            return;
-        };
+        let Some(open) = &mut self.0 else { return };
+        let endpoint = lease.endpoint();
         // Of an endpoint that names no models, a name is only its client's word.
         let is_known = endpoint
-            .models
-            .as_deref()
+            .models()
             .is_some_and(|models| models.contains(&journey.model));
         open.leave();
         open.queued = journey.queued;
-        open.place = Some(endpoint.key.clone());
+        open.place = Some(endpoint.key().clone());
         open.record_place();
-        open.series = is_known.then(|| open.metrics.series(&journey.model, &endpoint.key));
+        open.series = is_known.then(|| open.metrics.series(&journey.model, endpoint.key()));
         if let Some(series) = &open.series {
             series.running.inc();
             open.is_running = true;
+        }
+    }
+
+    /// Its answer comes from the endpoint of `lease`, which may be another one than was chosen.
+    pub(crate) fn served_by(&mut self, lease: &Lease, journey: &Journey) {
+        let place = self.0.as_ref().and_then(|open| open.place.as_ref());
+        if place.is_some_and(|place| place != lease.endpoint().key()) {
+            self.placed(lease, journey);
         }
     }
 

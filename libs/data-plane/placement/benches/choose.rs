@@ -2,12 +2,12 @@
 //!
 //! `cargo xtask bench placement`, or `cargo bench -p placement`.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, fmt, sync::Arc};
 
 use divan::{Bencher, black_box};
 use placement::{Load, Loads, PrefixIndex, Question, Strategy, choose, prompt_blocks, session_key};
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+use routing_table::{Endpoint, EndpointKey, Report, RoutingTable, State};
 
 const FLEETS: [u32; 4] = [10, 100, 1_000, 10_000];
 const MODEL: &str = "m";
@@ -38,8 +38,12 @@ fn cases() -> Vec<Case> {
 /// One request: for `prefix` with the look in the index, which is part of the decision.
 #[divan::bench(name = "choose", args = cases())]
 fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
-    let table = RoutingTable::new(1, (0..case.fleet).map(endpoint).collect());
-    let loads = Loads::new(&table, (0..case.fleet).map(load));
+    let (mut table, mut loads) = (RoutingTable::default(), Loads::default());
+    for n in 0..case.fleet {
+        let (endpoint, report) = endpoint(n);
+        let index = table.set(&endpoint, report).index;
+        loads.set(&table, index, load(n));
+    }
     let blocks = prompt_blocks(MODEL, "x".repeat(PROMPT_BYTES).as_bytes());
     let mut index = PrefixIndex::new();
     if let Some(seen) = table.summaries().last() {
@@ -65,37 +69,35 @@ fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
 }
 
 /// A fleet as it is: different cards, most of them ready.
-fn endpoint(n: u32) -> Endpoint {
+fn endpoint(n: u32) -> (Arc<Endpoint>, Report) {
     let name = format!("node-{n:05}");
-    let availability = match n % 20 {
-        7 => Availability::Draining,
-        13 => Availability::NotReady("heartbeat overdue".into()),
-        _ => Availability::Ready,
+    let state = match n % 20 {
+        7 => State::Draining,
+        13 => State::NotReady,
+        _ => State::Ready,
     };
-    Endpoint {
-        key: EndpointKey {
-            node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
-            pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
-            replica: None,
-        },
-        incarnation: 1,
-        target: HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL")),
-        hop: Hop::Node,
-        availability,
+    let key = EndpointKey {
+        node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
+        pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
+        replica: ReplicaId::new("r0").ok(),
+    };
+    let target = HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
+    let endpoint = Endpoint::new(key, 1, 0, Arc::new(target), Some([MODEL.to_owned()].into()));
+    let report = Report {
+        number: 1,
+        state,
         slots_total: SLOTS,
         slots_free: SLOTS,
-        report: 1,
         vram_free_bytes: u64::from(n % 24) << 30,
-        models: Some([MODEL.to_owned()].into()),
-        engine: None,
-        engine_version: None,
-    }
+    };
+    (Arc::new(endpoint), report)
 }
 
 /// Busy to every degree, a fifth of them full.
 fn load(n: u32) -> Load {
     Load {
         used: n % (SLOTS + 1),
+        conversations: n % 3,
         quarantined: n % 50 == 49,
     }
 }

@@ -3,18 +3,32 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's own cache.
-const BLOCK_BYTES: usize = 256;
+pub(crate) const BLOCK_BYTES: usize = 256;
 
 /// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already worth going for.
 pub const MAX_BLOCKS: usize = 256;
+
+/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds to a conversation, tool
+/// calls included, so that each turn still extends the one before.
+const MAX_LATE_ENDS: usize = 32;
 
 /// What a request has in common with others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Affinity {
     /// The conversation it belongs to, see [`session_key`].
     pub session: Option<u64>,
-    /// The beginning of its prompt, see [`prompt_blocks`].
+    /// The beginning of its prompt, see [`prompt_blocks`] and [`ChatBlocks`].
     pub blocks: Vec<u64>,
+}
+
+impl Affinity {
+    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it: a session that uses two
+    /// models is two conversations, maybe on two engines.
+    #[must_use]
+    pub fn session_of(&self, model: &str) -> Option<u64> {
+        let session = self.session?;
+        Some(xxh3_64_with_seed(model.as_bytes(), session))
+    }
 }
 
 /// The key of a session id. The same in every process, so that several control planes agree.
@@ -38,8 +52,65 @@ pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
         .collect()
 }
 
+/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the blocks of one turn of a
+/// conversation are a beginning of those of the next.
+///
+/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these kept.
+#[derive(Debug, Clone)]
+pub struct ChatBlocks {
+    end: u64,
+    blocks: Vec<u64>,
+    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at `oldest`.
+    oldest: usize,
+}
+
+impl ChatBlocks {
+    /// Of a chat with `model` that has no messages yet.
+    #[must_use]
+    pub fn new(model: &str) -> Self {
+        Self {
+            end: xxh3_64(model.as_bytes()),
+            blocks: Vec::new(),
+            oldest: 0,
+        }
+    }
+
+    /// Adds a message: any bytes that are the same in each turn.
+    pub fn push(&mut self, message: &[u8]) {
+        let room = MAX_BLOCKS.saturating_sub(self.blocks.len());
+        let (near, far) = message.split_at(message.len().min(room.saturating_mul(BLOCK_BYTES)));
+        for block in near.chunks(BLOCK_BYTES) {
+            self.end = xxh3_64_with_seed(block, self.end);
+            self.blocks.push(self.end);
+        }
+        if !far.is_empty() {
+            self.end = xxh3_64_with_seed(far, self.end);
+            self.push_late(self.end);
+        }
+    }
+
+    /// Keeps the end of a message, instead of the oldest one when there are many.
+    fn push_late(&mut self, end: u64) {
+        if self.blocks.len() < MAX_BLOCKS + MAX_LATE_ENDS {
+            self.blocks.push(end);
+        } else if let Some(oldest) = self.blocks.get_mut(MAX_BLOCKS + self.oldest) {
+            *oldest = end;
+            self.oldest = (self.oldest + 1) % MAX_LATE_ENDS;
+        }
+    }
+
+    /// The hashes, in the order of the prompt.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u64> {
+        if let Some(late) = self.blocks.get_mut(MAX_BLOCKS..) {
+            late.rotate_left(self.oldest);
+        }
+        self.blocks
+    }
+}
+
 /// A number that two hashes have together: as good as random, and always the same. The two halves of their product with
-/// an odd number, folded: one multiplication, because a session asks this of every endpoint.
+/// an odd number, folded: one multiplication, because a new session asks this of many endpoints.
 pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
     /// The golden ratio's digits: no pattern in its bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -72,5 +143,53 @@ mod tests {
         assert_eq!(prompt_blocks("m", &prompt).len(), MAX_BLOCKS);
         assert_ne!(prompt_blocks("m", &prompt)[0], prompt_blocks("n", &prompt)[0]);
         assert_eq!(prompt_blocks("m", b"short"), Vec::<u64>::new());
+        let session = |model| {
+            let affinity = Affinity {
+                session: Some(7),
+                blocks: Vec::new(),
+            };
+            affinity.session_of(model)
+        };
+        assert_ne!(session("m"), session("n"));
+        assert_eq!(Affinity::default().session_of("m"), None);
+    }
+
+    fn chat(messages: &[Vec<u8>]) -> Vec<u64> {
+        let mut blocks = ChatBlocks::new("m");
+        for message in messages {
+            blocks.push(message);
+        }
+        blocks.finish()
+    }
+
+    // spec: PLACE-33
+    #[test]
+    fn each_turn_of_a_chat_extends_the_one_before_whatever_its_length() {
+        let lengths = [1, 300, 256, 40, 2 * MAX_BLOCKS * BLOCK_BYTES, 5, 700, 1, 9_000, 3];
+        let messages: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![b'x'; length]).collect();
+        for turn in 1..messages.len() {
+            let (now, next) = (chat(&messages[..turn]), chat(&messages[..=turn]));
+            assert!(next.len() > now.len() && next.starts_with(&now), "turn {turn}");
+        }
+        let mut other = messages.clone();
+        other[3][0] = b'y';
+        let (a, b) = (chat(&messages), chat(&other));
+        assert_eq!(
+            a[..4],
+            b[..4],
+            "two messages, in one and two blocks, and one of just a block"
+        );
+        assert!(a[4..].iter().all(|hash| !b.contains(hash)));
+    }
+
+    // spec: PLACE-33
+    #[test]
+    fn a_chat_beyond_all_blocks_still_holds_the_end_of_the_turn_before() {
+        let messages: Vec<Vec<u8>> = (0..1000_u32).map(|n| n.to_be_bytes().repeat(60)).collect();
+        for turn in (2..messages.len()).step_by(2) {
+            let (now, next) = (chat(&messages[..turn]), chat(&messages[..turn + 2]));
+            assert!(next.contains(now.last().unwrap()), "turn {turn}");
+            assert!(next.len() <= MAX_BLOCKS + MAX_LATE_ENDS);
+        }
     }
 }

@@ -7,7 +7,7 @@ use routing_table::{RoutingTable, State, Summary};
 
 use crate::{
     Load,
-    strategy::{BusyPart, Rank, least_loaded},
+    rank::{BusyPart, Rank, least_loaded, spread},
 };
 
 /// Whether an endpoint can take a request, best first. It counts before everything a strategy says: to wake an engine
@@ -20,7 +20,7 @@ pub(crate) enum Class {
     Asleep,
     /// It could, but all its slots are taken.
     Full,
-    /// It cannot: it drains, is not ready, or is not trusted.
+    /// It cannot: it drains, is not ready, or is in quarantine.
     Closed,
 }
 
@@ -41,50 +41,50 @@ impl Class {
     }
 }
 
-/// The [`Load`] of each endpoint of a table.
+/// The [`Load`] of each endpoint of a table, at the same indices. It is changed in place, one endpoint at a time.
 #[derive(Debug, Clone, Default)]
 pub struct Loads {
     loads: Vec<Load>,
     // What strategies compare, each side by side.
     least_loaded: Vec<Rank>,
     busy: Vec<BusyPart>,
+    spread: Vec<Rank>,
     hashes: Vec<u64>,
 }
 
 impl Loads {
-    /// The loads of `table`'s endpoints, in its order; those that `loads` does not reach are idle.
-    pub fn new(table: &RoutingTable, loads: impl IntoIterator<Item = Load>) -> Self {
-        let count = table.summaries().len();
-        let mut all = Self {
-            loads: Vec::with_capacity(count),
-            least_loaded: Vec::with_capacity(count),
-            busy: Vec::with_capacity(count),
-            hashes: Vec::with_capacity(count),
-        };
-        let loads = loads.into_iter().chain(std::iter::repeat(Load::default()));
-        for (summary, load) in table.summaries().iter().zip(loads) {
-            all.loads.push(load);
-            all.least_loaded.push(least_loaded(summary, load));
-            all.busy.push(BusyPart::of(summary, load));
-            all.hashes.push(summary.hash);
-        }
-        all
+    /// Makes room for the endpoint at `index`, and for those before it. They can take nothing until they are
+    /// [`set`](Self::set).
+    pub fn ensure(&mut self, index: u32) {
+        let count = (index as usize).saturating_add(1).max(self.loads.len());
+        self.loads.resize(count, Load::default());
+        self.least_loaded.resize(count, Rank::LAST);
+        self.busy.resize(count, BusyPart::LAST);
+        self.spread.resize(count, Rank::LAST);
+        self.hashes.resize(count, 0);
     }
 
-    /// The load of one endpoint of `table`, which is the one these loads were made for, has changed.
+    /// The endpoint at `index` of `table` has this load now, or its report is new.
     pub fn set(&mut self, table: &RoutingTable, index: u32, load: Load) {
-        let index = index as usize;
-        let Some(summary) = table.summaries().get(index) else {
+        let Some(summary) = table.summaries().get(index as usize) else {
             return;
         };
-        if let (Some(at), Some(rank), Some(busy)) = (
+        if self.loads.len() <= index as usize {
+            self.ensure(index);
+        }
+        let index = index as usize;
+        if let (Some(at), Some(rank), Some(busy), Some(wide), Some(hash)) = (
             self.loads.get_mut(index),
             self.least_loaded.get_mut(index),
             self.busy.get_mut(index),
+            self.spread.get_mut(index),
+            self.hashes.get_mut(index),
         ) {
             *at = load;
             *rank = least_loaded(summary, load);
             *busy = BusyPart::of(summary, load);
+            *wide = spread(summary, load);
+            *hash = summary.hash;
         }
     }
 
@@ -94,15 +94,23 @@ impl Loads {
         self.loads.get(index as usize).copied().unwrap_or_default()
     }
 
+    /// Whether the endpoint at `index` could take a request now, if it has to start its engine for it or not.
+    #[must_use]
+    pub fn has_room(&self, index: u32) -> bool {
+        matches!(self.busy(index).class(), Class::Ready | Class::Asleep)
+    }
+
     pub(crate) fn least_loaded(&self, index: u32) -> Rank {
-        self.least_loaded
-            .get(index as usize)
-            .copied()
-            .unwrap_or(Rank::LAST)
+        let rank = self.least_loaded.get(index as usize);
+        rank.copied().unwrap_or(Rank::LAST)
     }
 
     pub(crate) fn busy(&self, index: u32) -> BusyPart {
         self.busy.get(index as usize).copied().unwrap_or(BusyPart::LAST)
+    }
+
+    pub(crate) fn spread(&self, index: u32) -> Rank {
+        self.spread.get(index as usize).copied().unwrap_or(Rank::LAST)
     }
 
     pub(crate) fn hash(&self, index: u32) -> u64 {

@@ -77,9 +77,9 @@ impl PrefixIndex {
 }
 
 impl PrefixMatch {
-    /// The hashes of the endpoints that have seen some of the prompt.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = u64> {
-        self.seen.iter().map(|(endpoint, _)| *endpoint)
+    /// The hashes of the endpoints that have seen some of the prompt, and how many of its blocks.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.seen.iter().copied()
     }
 
     /// The part of the prompt that an endpoint has seen, of `whole`.

@@ -1,48 +1,79 @@
 //! The rules of placement, one table each, and what must hold for every table.
 
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
+use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as _;
-use routing_table::{Availability, EndpointKey, Hop};
+use routing_table::{EndpointKey, RoutingTable, State};
 
 use super::*;
 
+type Known = (Arc<Endpoint>, Report);
+
 /// As the one under test, with the loads as a list.
 fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> Result<u32, NoPlace> {
-    super::choose(table, &Loads::new(table, loads.iter().copied()), question)
+    super::choose(table, &loads_of(table, loads), question)
+}
+
+/// Those that the list does not reach are idle.
+fn loads_of(table: &RoutingTable, list: &[Load]) -> Loads {
+    let mut loads = Loads::default();
+    for (index, _, _) in table.iter() {
+        let load = list.get(index as usize).copied().unwrap_or_default();
+        loads.set(table, index, load);
+    }
+    loads
 }
 
 const GIB: u64 = 1 << 30;
 
-fn endpoint(node: &str, vram_free_bytes: u64, slots_total: u32, availability: Availability) -> Endpoint {
-    Endpoint {
-        key: EndpointKey {
-            node: NodeId::new(node).unwrap(),
-            pool: PoolId::new("p").unwrap(),
-            replica: None,
-        },
-        incarnation: 1,
-        target: HttpUrl::new("http://localhost:1").unwrap(),
-        hop: Hop::Node,
-        availability,
+fn named(key: EndpointKey, model: &str, report: Report) -> Known {
+    let target = Arc::new(HttpUrl::new("http://localhost:1").unwrap());
+    let endpoint = Endpoint::new(key, 1, 0, target, Some([model.to_owned()].into()));
+    (Arc::new(endpoint), report)
+}
+
+fn endpoint(node: &str, vram_free_bytes: u64, slots_total: u32, state: State) -> Known {
+    let key = EndpointKey {
+        node: NodeId::new(node).unwrap(),
+        pool: PoolId::new("p").unwrap(),
+        replica: None,
+    };
+    named(key, "m", report(vram_free_bytes, slots_total, state))
+}
+
+fn report(vram_free_bytes: u64, slots_total: u32, state: State) -> Report {
+    Report {
+        number: 1,
+        state,
         slots_total,
         slots_free: slots_total,
-        report: 1,
         vram_free_bytes,
-        models: Some(["m".to_owned()].into()),
-        engine: None,
-        engine_version: None,
     }
 }
 
-fn ready(node: &str, vram: u64) -> Endpoint {
-    endpoint(node, vram, 4, Availability::Ready)
+fn table(known: impl IntoIterator<Item = Known>) -> RoutingTable {
+    let mut table = RoutingTable::default();
+    for (endpoint, report) in known {
+        table.set(&endpoint, report);
+    }
+    table
+}
+
+fn ready(node: &str, vram: u64) -> Known {
+    endpoint(node, vram, 4, State::Ready)
 }
 
 fn used(used: u32) -> Load {
     Load {
         used,
-        quarantined: false,
+        ..Load::default()
+    }
+}
+
+fn holds(conversations: u32) -> Load {
+    Load {
+        conversations,
+        ..Load::default()
     }
 }
 
@@ -58,8 +89,17 @@ fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
 // spec: PLACE-11
 #[test]
 fn a_rank_is_told_in_words() {
-    let table = RoutingTable::new(1, vec![ready("a", 18 * GIB), ready("b", 0)]);
-    let loads = Loads::new(&table, [used(2), used(0)]);
+    let table = table(vec![ready("a", 18 * GIB), ready("b", 0)]);
+    let loads = loads_of(
+        &table,
+        &[
+            Load {
+                conversations: 3,
+                ..used(2)
+            },
+            used(0),
+        ],
+    );
     let told = |question: &Question<'_>| -> Vec<String> {
         explain(&table, &loads, question)
             .map(|candidate| {
@@ -87,8 +127,8 @@ fn a_rank_is_told_in_words() {
             Strategy::Prefix,
             1,
             [
-                "150 % of prompt unseen and slots taken, its turn after 1 other",
-                "100 % of prompt unseen and slots taken, its turn",
+                "0.75 conversations per slot, 50 % taken, its turn after 1 other",
+                "0.00 conversations per slot, 0 % taken, its turn",
             ],
         ),
     ] {
@@ -99,9 +139,28 @@ fn a_rank_is_told_in_words() {
         ..ask(Strategy::Session, 0)
     };
     for words in told(&question) {
-        let percent = words.strip_suffix(" % away from the session's home").unwrap();
+        let away = words
+            .strip_suffix(" % away from the session's first choice")
+            .unwrap();
+        let (_, percent) = away.rsplit_once(", ").unwrap();
         assert!(percent.parse::<u32>().unwrap() <= 100, "{words}");
     }
+    let question = Question {
+        home: Some(table.summaries()[1].hash),
+        ..question
+    };
+    assert_eq!(told(&question)[1], "the conversation is held here");
+    let mut index = PrefixIndex::new();
+    index.record(&[1, 2, 3, 4], table.summaries()[1].hash);
+    let prefix = index.find(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    let question = Question {
+        prefix: Some(&prefix),
+        ..ask(Strategy::Prefix, 1)
+    };
+    assert_eq!(
+        told(&question)[1],
+        "50 % of the prompt unseen, 0.00 conversations per slot, 0 % taken, its turn"
+    );
 }
 
 // spec: PLACE-1
@@ -120,14 +179,8 @@ fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
     ];
     for (fleet, chosen) in cases {
         let names = ["a", "b", "c"];
-        let table = RoutingTable::new(
-            1,
-            names
-                .iter()
-                .zip(*fleet)
-                .map(|(name, (vram, _))| ready(name, *vram))
-                .collect(),
-        );
+        let known = names.iter().zip(*fleet);
+        let table = table(known.map(|(name, (vram, _))| ready(name, *vram)));
         let loads: Vec<Load> = fleet.iter().map(|(_, busy)| used(*busy)).collect();
         assert_eq!(
             choose(&table, &loads, &ask(Strategy::LeastLoaded, 0)),
@@ -140,7 +193,7 @@ fn least_loaded_takes_most_vram_then_fewest_busy_then_id() {
 // spec: PLACE-2
 #[test]
 fn round_robin_goes_round_and_steps_over_the_full() {
-    let table = RoutingTable::new(1, vec![ready("a", 0), ready("b", 9 * GIB), ready("c", 0)]);
+    let table = table(vec![ready("a", 0), ready("b", 9 * GIB), ready("c", 0)]);
     let round = |loads: &[Load]| -> Vec<u32> {
         (0..6)
             .map(|turn| choose(&table, loads, &ask(Strategy::RoundRobin, turn)).unwrap())
@@ -153,36 +206,32 @@ fn round_robin_goes_round_and_steps_over_the_full() {
 // spec: PLACE-3
 #[test]
 fn says_why_there_is_no_place() {
-    let not_ready = || Availability::NotReady("node offline".into());
-    let fleet = |availabilities: Vec<Availability>| {
-        let endpoints = ["a", "b"]
-            .iter()
-            .zip(availabilities)
-            .map(|(name, availability)| endpoint(name, 0, 1, availability));
-        RoutingTable::new(1, endpoints.collect())
+    let fleet = |states: Vec<State>| {
+        let states = ["a", "b"].iter().zip(states);
+        table(states.map(|(name, state)| endpoint(name, 0, 1, state)))
     };
     let sick = Load {
-        used: 0,
         quarantined: true,
+        ..Load::default()
     };
     let cases = [
         (
-            fleet(vec![Availability::Ready, Availability::Ready]),
+            fleet(vec![State::Ready, State::Ready]),
             [used(1), used(1)],
             NoPlace::Full,
         ),
         (
-            fleet(vec![Availability::Ready, Availability::Draining]),
+            fleet(vec![State::Ready, State::Draining]),
             [used(1), used(0)],
             NoPlace::Full,
         ),
         (
-            fleet(vec![Availability::Draining, not_ready()]),
+            fleet(vec![State::Draining, State::NotReady]),
             [used(0), used(0)],
             NoPlace::NoneRoutable,
         ),
         (
-            fleet(vec![Availability::Ready, Availability::Ready]),
+            fleet(vec![State::Ready, State::Ready]),
             [sick, sick],
             NoPlace::NoneRoutable,
         ),
@@ -199,7 +248,7 @@ fn says_why_there_is_no_place() {
 
 #[test]
 fn does_not_go_where_it_has_been() {
-    let table = RoutingTable::new(1, vec![ready("a", 9 * GIB), ready("b", 0)]);
+    let table = table(vec![ready("a", 9 * GIB), ready("b", 0)]);
     let question = Question {
         tried: &[0],
         ..ask(Strategy::LeastLoaded, 0)
@@ -215,26 +264,23 @@ fn does_not_go_where_it_has_been() {
 // spec: PLACE-3
 #[test]
 fn explains_every_candidate() {
-    let table = RoutingTable::new(
-        1,
-        vec![
-            ready("a", 0),
-            endpoint("b", 0, 4, Availability::Draining),
-            ready("c", 0),
-            ready("d", 0),
-        ],
-    );
+    let table = table([
+        ready("a", 0),
+        endpoint("b", 0, 4, State::Draining),
+        ready("c", 0),
+        ready("d", 0),
+    ]);
     let loads = [
         used(4),
         used(0),
         Load {
-            used: 0,
             quarantined: true,
+            ..Load::default()
         },
         used(1),
     ];
     let question = ask(Strategy::LeastLoaded, 0);
-    let loads = Loads::new(&table, loads);
+    let loads = loads_of(&table, &loads);
     let skips: Vec<_> = explain(&table, &loads, &question)
         .map(|candidate| candidate.skip)
         .collect();
@@ -252,13 +298,10 @@ fn explains_every_candidate() {
 // spec: PLACE-7
 #[test]
 fn weighted_fills_every_endpoint_to_the_same_part() {
-    let table = RoutingTable::new(
-        1,
-        vec![
-            endpoint("a", 0, 2, Availability::Ready),
-            endpoint("b", 0, 8, Availability::Ready),
-        ],
-    );
+    let table = table([
+        endpoint("a", 0, 2, State::Ready),
+        endpoint("b", 0, 8, State::Ready),
+    ]);
     let mut loads = [used(0), used(0)];
     for turn in 0..5 {
         let chosen = choose(&table, &loads, &ask(Strategy::Weighted, turn)).unwrap();
@@ -269,42 +312,92 @@ fn weighted_fills_every_endpoint_to_the_same_part() {
 
 // spec: PLACE-8
 #[test]
-fn a_session_stays_at_home_spills_when_it_is_full_and_returns() {
-    let table = RoutingTable::new(1, (0..8).map(|n| ready(&format!("n{n}"), 0)).collect());
-    let mut homes = std::collections::BTreeSet::new();
-    for session in 0..64 {
-        let question = Question {
-            session: Some(session_key(&format!("s{session}"))),
-            ..ask(Strategy::Session, session)
-        };
-        let mut loads = [used(0); 8];
-        let home = choose(&table, &loads, &question).unwrap();
-        homes.insert(home);
-        loads[home as usize] = used(4);
-        let second = choose(&table, &loads, &question).unwrap();
-        assert_ne!(second, home);
-        loads[home as usize] = used(3);
-        assert_eq!(choose(&table, &loads, &question), Ok(home), "it returns");
-        // Another endpoint's leaving moves nobody who was not there.
-        let gone = (home + 1) % 8;
-        let endpoints = table
-            .endpoints()
-            .iter()
-            .filter(|e| e.key != table.endpoints()[gone as usize].key);
-        let smaller = RoutingTable::new(2, endpoints.cloned().collect());
-        let still = choose(&smaller, &[], &question).unwrap();
-        assert_eq!(
-            smaller.endpoints()[still as usize].key,
-            table.endpoints()[home as usize].key
-        );
+fn a_session_stays_where_it_is_held_and_goes_elsewhere_when_that_cannot_take_it() {
+    let table = table((0..8).map(|n| ready(&format!("n{n}"), 0)));
+    let home = table.summaries()[5].hash;
+    let question = Question {
+        session: Some(session_key("s")),
+        home: Some(home),
+        ..ask(Strategy::Session, 0)
+    };
+    let at_home = |load: Load| {
+        let mut loads = [holds(0); 8];
+        loads[5] = load;
+        choose(&table, &loads, &question) == Ok(5)
+    };
+    assert!(
+        at_home(used(0)) && at_home(holds(1_000)),
+        "however many there are"
+    );
+    assert!(at_home(used(3)) && !at_home(used(4)), "while a slot is free");
+    assert!(!at_home(Load {
+        quarantined: true,
+        ..used(0)
+    }));
+    let tried = Question {
+        tried: &[5],
+        ..question
+    };
+    assert_ne!(choose(&table, &[], &tried), Ok(5));
+    let pin = NodeId::new("n2").unwrap();
+    let pinned = Question {
+        pin: Some(&pin),
+        ..question
+    };
+    assert_eq!(choose(&table, &[], &pinned), Ok(2));
+    let other_model = Question {
+        model: "other",
+        ..question
+    };
+    assert_eq!(choose(&table, &[], &other_model), Err(NoPlace::UnknownModel));
+    for state in [State::Draining, State::NotReady, State::Asleep] {
+        let mut table = RoutingTable::default();
+        for n in 0..8 {
+            let state = if n == 5 { state } else { State::Ready };
+            let (endpoint, report) = endpoint(&format!("n{n}"), 0, 4, state);
+            table.set(&endpoint, report);
+        }
+        assert_ne!(choose(&table, &[], &question), Ok(5), "{state:?}");
     }
-    assert_eq!(homes.len(), 8, "sessions spread over all");
+}
+
+// spec: PLACE-30
+#[test]
+fn a_new_session_goes_where_the_fewest_sessions_per_slot_are() {
+    let table = table([
+        endpoint("a", 0, 2, State::Ready),
+        endpoint("b", 0, 8, State::Ready),
+        endpoint("c", 0, 4, State::Ready),
+    ]);
+    let goes = |loads: &[Load]| {
+        let mut to = std::collections::BTreeSet::new();
+        for session in 0..64 {
+            let question = Question {
+                session: Some(session_key(&format!("s{session}"))),
+                ..ask(Strategy::Session, session)
+            };
+            to.insert(choose(&table, loads, &question).unwrap());
+        }
+        Vec::from_iter(to)
+    };
+    assert_eq!(
+        goes(&[holds(0), holds(0), holds(0)]),
+        [0, 1, 2],
+        "equals by their hash"
+    );
+    assert_eq!(goes(&[holds(1), holds(3), holds(2)]), [1]);
+    assert_eq!(goes(&[holds(1), holds(4), holds(1)]), [2]);
+    let full = Load {
+        conversations: 0,
+        ..used(4)
+    };
+    assert_eq!(goes(&[holds(9), holds(36), full]), [0, 1]);
 }
 
 // spec: PLACE-9
 #[test]
 fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
-    let table = RoutingTable::new(1, (0..3).map(|n| ready(&format!("n{n}"), 0)).collect());
+    let table = table((0..3).map(|n| ready(&format!("n{n}"), 0)));
     let mut index = PrefixIndex::new();
     let blocks: Vec<u64> = (1..=10).collect();
     index.record(&blocks, table.summaries()[1].hash);
@@ -317,6 +410,10 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
     // Three of four slots busy there still beats reading the whole prompt again; full does not.
     assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(1));
     assert_eq!(choose(&table, &[used(0), used(4), used(0)], &question), Ok(0));
+    // It is crowded with more than its share of the conversations.
+    assert_eq!(choose(&table, &[holds(1), holds(1), holds(1)], &question), Ok(1));
+    assert_eq!(choose(&table, &[holds(2), holds(1), holds(0)], &question), Ok(1));
+    assert_eq!(choose(&table, &[holds(1), holds(2), holds(1)], &question), Ok(0));
     // Half of the prompt known is not worth three quarters of the slots.
     let half = index.find(&[1, 2, 3, 4, 5, 96, 97, 98, 99, 100]);
     let question = Question {
@@ -324,6 +421,14 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
         ..question
     };
     assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(0));
+    assert_eq!(choose(&table, &[used(0), used(1), used(0)], &question), Ok(1));
+    // Neither is a short greeting worth anything.
+    let greeting = index.find(&[1, 2, 3]);
+    let question = Question {
+        prefix: Some(&greeting),
+        ..question
+    };
+    assert_eq!(choose(&table, &[holds(0), holds(0), holds(0)], &question), Ok(0));
     // What nobody knows is spread out.
     let unknown = index.find(&[77]);
     let spread: Vec<u32> = (0..6)
@@ -345,7 +450,7 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
 // spec: PLACE-10
 #[test]
 fn a_pinned_request_goes_nowhere_else() {
-    let table = RoutingTable::new(1, vec![ready("a", 9 * GIB), ready("b", 0)]);
+    let table = table(vec![ready("a", 9 * GIB), ready("b", 0)]);
     let pin = NodeId::new("b").unwrap();
     let question = Question {
         pin: Some(&pin),
@@ -379,61 +484,80 @@ fn strategies_have_names() {
     );
 }
 
-/// Endpoints on a few nodes, with sleepers, drains, failures and another model among them.
-fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Endpoint, Load)> {
-    let availability = prop_oneof![
-        6 => Just(Availability::Ready),
-        2 => Just(Availability::Asleep),
-        1 => Just(Availability::Draining),
-        1 => Just(Availability::NotReady("x".into())),
+/// Replicas on a few nodes, with sleepers, drains, failures and another model among them.
+fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Known, Load)> {
+    let state = prop_oneof![
+        6 => Just(State::Ready),
+        2 => Just(State::Asleep),
+        1 => Just(State::Draining),
+        1 => Just(State::NotReady),
     ];
     (
-        ("[a-c]", "[p-s]"),
+        ("[a-c]", "[p-q]", "[r-s]"),
         0..4 * GIB,
         0..4_u32,
-        availability,
+        state,
         any_load(),
         prop::bool::weighted(0.8),
     )
-        .prop_map(|((node, pool), vram, slots, availability, load, ours)| {
-            let mut endpoint = endpoint(&node, vram, slots, availability);
-            endpoint.key.pool = PoolId::new(&pool).unwrap();
-            endpoint.models = Some([if ours { "m" } else { "other" }.to_owned()].into());
-            (endpoint, load)
+        .prop_map(|((node, pool, replica), vram, slots, state, load, ours)| {
+            let key = EndpointKey {
+                node: NodeId::new(&node).unwrap(),
+                pool: PoolId::new(&pool).unwrap(),
+                replica: Some(ReplicaId::new(&replica).unwrap()),
+            };
+            let model = if ours { "m" } else { "other" };
+            (named(key, model, report(vram, slots, state)), load)
         })
 }
 
 fn any_load() -> impl proptest::strategy::Strategy<Value = Load> {
-    (0..5_u32, prop::bool::weighted(0.2)).prop_map(|(used, quarantined)| Load { used, quarantined })
+    (0..5_u32, 0..4_u32, prop::bool::weighted(0.2)).prop_map(|(used, conversations, quarantined)| Load {
+        used,
+        conversations,
+        quarantined,
+    })
 }
 
 proptest! {
-    /// Whatever the fleet, the question and the changes of load before it: the choice is the one that looking at every
+    /// Whatever the fleet, the question and the changes before it: the choice is the one that looking at every
     /// candidate by itself gives, and there is none only if nobody can take the request.
     // spec: PLACE-4
     #[test]
     fn the_choice_is_the_best_of_those_who_can(
         fleet in prop::collection::vec(any_endpoint(), 0..12),
-        changes in prop::collection::vec((0..12_usize, any_load()), 0..8),
+        removed in prop::collection::vec(0..12_usize, 0..4),
+        changes in prop::collection::vec((0..12_u32, any_load()), 0..8),
         tried in prop::collection::vec(0..12_u32, 0..4),
         turn in any::<u64>(),
         strategy in prop::sample::select(&Strategy::ALL[..]),
         pin in prop::option::of("[a-d]"),
         session in prop::option::weighted(0.8, any::<u64>()),
-        prompts in prop::collection::vec((0..12_usize, 1..6_u64), 0..6),
+        home in prop::option::of(0..12_usize),
+        prompts in prop::collection::vec((0..12_usize, 1..10_u64), 0..6),
     ) {
-        let table = RoutingTable::new(1, fleet.iter().map(|(endpoint, _)| endpoint.clone()).collect());
-        let mut loads = Loads::new(&table, fleet.iter().map(|(_, load)| *load));
-        for (index, load) in changes {
-            loads.set(&table, u32::try_from(index).unwrap(), load);
+        let (mut table, mut loads) = (RoutingTable::default(), Loads::default());
+        for ((endpoint, report), load) in &fleet {
+            let index = table.set(endpoint, *report).index;
+            loads.set(&table, index, *load);
         }
-        let mut index = PrefixIndex::new();
-        for (endpoint, blocks) in prompts {
-            if let Some(summary) = table.summaries().get(endpoint) {
-                index.record(&(1..=blocks).collect::<Vec<_>>(), summary.hash);
+        for place in removed {
+            if let Some(((endpoint, _), _)) = fleet.get(place)
+                && let Some(index) = table.remove(endpoint)
+            {
+                loads.set(&table, index, Load::default());
             }
         }
-        let prefix = index.find(&[1, 2, 3, 4, 5]);
+        for (index, load) in changes {
+            loads.set(&table, index, load);
+        }
+        let mut index = PrefixIndex::new();
+        for (place, blocks) in prompts {
+            if let Some(((endpoint, _), _)) = fleet.get(place) {
+                index.record(&(1..=blocks).collect::<Vec<_>>(), endpoint.hash());
+            }
+        }
+        let prefix = index.find(&(1..=8).collect::<Vec<_>>());
         let pin = pin.map(|node| NodeId::new(&node).unwrap());
         let question = Question {
             model: "m",
@@ -443,6 +567,7 @@ proptest! {
             pin: pin.as_ref(),
             session,
             prefix: Some(&prefix),
+            home: home.and_then(|place| Some(fleet.get(place)?.0.0.hash())),
         };
         let candidates: Vec<_> = explain(&table, &loads, &question).collect();
         let best = candidates.iter().filter(|candidate| candidate.skip.is_none()).min_by_key(|candidate| candidate.rank);
@@ -455,11 +580,11 @@ proptest! {
         };
         prop_assert_eq!(super::choose(&table, &loads, &question), expected, "{:?}", candidates);
         for candidate in candidates.iter().filter(|candidate| candidate.skip.is_none()) {
-            prop_assert!(candidate.endpoint.availability.is_routable());
-            prop_assert!(!candidate.load.quarantined && candidate.load.used < candidate.endpoint.slots_total);
+            prop_assert!(candidate.report.state.is_routable());
+            prop_assert!(!candidate.load.quarantined && candidate.load.used < candidate.report.slots_total);
             prop_assert!(!tried.contains(&candidate.index));
-            prop_assert!(pin.as_ref().is_none_or(|pin| candidate.endpoint.key.node == *pin));
-            prop_assert!(candidate.endpoint.models.as_ref().unwrap().contains(&"m".to_owned()));
+            prop_assert!(pin.as_ref().is_none_or(|pin| candidate.endpoint.key().node == *pin));
+            prop_assert!(candidate.endpoint.models().unwrap().contains(&"m".to_owned()));
         }
     }
 
@@ -467,7 +592,7 @@ proptest! {
     // spec: PLACE-2
     #[test]
     fn round_robin_is_fair(count in 1..20_u64, start in 0..1000_u64) {
-        let table = RoutingTable::new(1, (0..count).map(|i| ready(&format!("n{i:02}"), 0)).collect());
+        let table = table((0..count).map(|i| ready(&format!("n{i:02}"), 0)));
         let mut seen: Vec<u32> =
             (start..start + count).map(|turn| choose(&table, &[], &ask(Strategy::RoundRobin, turn)).unwrap()).collect();
         seen.sort_unstable();
@@ -478,8 +603,8 @@ proptest! {
 // spec: PLACE-12
 #[test]
 fn an_endpoint_that_sleeps_is_woken_only_when_no_other_has_a_free_slot() {
-    let asleep = endpoint("a", 80 * GIB, 4, Availability::Asleep);
-    let table = RoutingTable::new(1, vec![asleep, ready("b", GIB)]);
+    let asleep = endpoint("a", 80 * GIB, 4, State::Asleep);
+    let table = table(vec![asleep, ready("b", GIB)]);
     for strategy in Strategy::ALL {
         for turn in 0..4 {
             let goes = |busy: u32| choose(&table, &[used(0), used(busy)], &ask(strategy, turn));

@@ -128,6 +128,12 @@ impl Visit {
         }
     }
 
+    /// Whether the engine tells what it does, so that a slot is kept until it has stopped.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at once when nobody
     /// can tell, or nobody looks any more.
     pub fn give_up(mut self, slot: Box<dyn Send>) {

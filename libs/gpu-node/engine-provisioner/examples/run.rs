@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (stop, parts) = (Shutdown::new(), Shutdown::new());
     let tasks = Tasks::new(stop.clone());
     service_runtime::signals(stop.clone(), &tasks)?;
-    let node = LocalNode::start(local_node::Config::new(runtime_dir), &tasks, &parts)?;
+    let node = LocalNode::start(local_node::WatchConfig::new(runtime_dir), &tasks, &parts)?;
     let engines = prepared.start(node.registry().clone(), Arc::new(|_| None), &tasks, &parts);
 
     let mut status = engines.status();

@@ -1,33 +1,73 @@
-//! A handoff file becomes an endpoint, and its removal the end of it.
+//! Handoff files become what the control plane is told, and directories belong to one node.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use event_log::EventLog;
 use fake_engine::{FakeEngine, Script};
-use local_node::{Config, LocalNode};
-use pool_registry_types::NodeId;
-use routing_table::{Availability, RoutingTable};
-use service_runtime::{Shutdown, Tasks};
+use local_node::{
+    Identity, InProcessAgent, Node, NodeConfig, NodeError, Registrar, RegistrarError, StateDir, WatchConfig,
+};
+use pool_registry::DrainTarget;
+use pool_registry_types::{
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest, ReplicaId,
+};
+use service_runtime::{Readiness, Shutdown, Tasks};
+use stream_proxy::StreamProxy;
 use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn until(
-    tables: &mut watch::Receiver<Arc<RoutingTable>>,
-    what: &str,
-    holds: impl Fn(&RoutingTable) -> bool,
-) {
-    let waited = tokio::time::timeout(LIMIT, tables.wait_for(|table| holds(table)))
-        .await
-        .map(drop);
-    assert!(
-        waited.is_ok(),
-        "in vain waited until {what}: {:?}",
-        tables.borrow().endpoints()
-    );
+/// A control plane that keeps what it is told.
+#[derive(Debug)]
+struct Told {
+    registered: watch::Sender<Vec<RegisterRequest>>,
+    reported: watch::Sender<Option<HeartbeatRequest>>,
+    /// The start of the node that it knows from before.
+    known: u64,
+}
+
+impl Told {
+    fn new(known: u64) -> Arc<Self> {
+        Arc::new(Self {
+            registered: watch::Sender::default(),
+            reported: watch::Sender::default(),
+            known,
+        })
+    }
+
+    /// Waits until a report says so.
+    async fn until(&self, what: &str, holds: impl Fn(&[PoolStatus]) -> bool) {
+        let mut reported = self.reported.subscribe();
+        let waited = reported.wait_for(|report| report.as_ref().is_some_and(|report| holds(&report.pools)));
+        let waited = tokio::time::timeout(LIMIT, waited).await.map(drop);
+        assert!(
+            waited.is_ok(),
+            "in vain waited until {what}: {:?}",
+            self.reported.borrow()
+        );
+    }
+}
+
+impl Registrar for Told {
+    fn register(&self, request: RegisterRequest) -> Result<Duration, RegistrarError> {
+        if request.incarnation <= Some(self.known) {
+            return Err(RegistrarError::Stale { known: self.known });
+        }
+        self.registered.send_modify(|all| all.push(request));
+        Ok(LIMIT)
+    }
+
+    fn report(&self, _: &NodeId, request: HeartbeatRequest) -> Result<Duration, RegistrarError> {
+        let registered = self.registered.borrow();
+        let last = registered.last().ok_or(RegistrarError::Unknown)?;
+        assert_eq!(last.incarnation, request.incarnation);
+        drop(registered);
+        self.reported.send_replace(Some(request));
+        // It reports at once what changes; nobody waits for this.
+        Ok(LIMIT * 60)
+    }
 }
 
 fn write(dir: &Path, name: &str, json: &str) {
@@ -36,7 +76,49 @@ fn write(dir: &Path, name: &str, json: &str) {
     std::fs::rename(temporary, dir.join(name)).unwrap();
 }
 
-// spec: CLOUD-3001, CLOUD-3002
+fn config(dir: &Path) -> NodeConfig {
+    NodeConfig {
+        watch: WatchConfig::new(dir.join("engines")),
+        state_dir: StateDir::Optional(dir.join("state")),
+        engines: None,
+        data_path: Default::default(),
+    }
+}
+
+fn agent(node: &Node, told: &Arc<Told>) -> InProcessAgent {
+    let identity = Identity {
+        node_id: NodeId::new("home").unwrap(),
+        machine_id: MachineId::new("home").unwrap(),
+        address: HttpUrl::new("http://127.0.0.1:8080").unwrap(),
+        metrics_address: None,
+        version: "1.2.3",
+    };
+    InProcessAgent::new(node.local().unwrap().clone(), identity, told.clone())
+}
+
+struct World {
+    shutdown: Shutdown,
+    tasks: Tasks,
+}
+
+impl World {
+    fn new() -> Self {
+        let shutdown = Shutdown::new();
+        let tasks = Tasks::new(shutdown.clone());
+        Self { shutdown, tasks }
+    }
+
+    fn node(&self, config: NodeConfig) -> Result<Node, NodeError> {
+        Node::start(config, StreamProxy::new(), &self.tasks, &self.shutdown)
+    }
+
+    async fn end(self) {
+        self.shutdown.request();
+        self.tasks.join(LIMIT).await.unwrap();
+    }
+}
+
+// spec: CLOUD-3001, CLOUD-3002, CLOUD-12100
 #[tokio::test]
 async fn handoffs_come_and_go() {
     let engine = FakeEngine::start(Script {
@@ -47,34 +129,27 @@ async fn handoffs_come_and_go() {
     .unwrap();
     let dir = tempfile::tempdir().unwrap();
     let runtime_dir = dir.path().join("engines");
-    let shutdown = Shutdown::new();
-    let tasks = Tasks::new(shutdown.clone());
-    let node = LocalNode::start(Config::new(&runtime_dir), &tasks, &shutdown).unwrap();
-    let mut tables = node.routing_tables(
-        NodeId::new("home").unwrap(),
-        EventLog::new(),
-        &tasks,
-        shutdown.clone(),
-    );
-    assert_eq!(tables.borrow().endpoints().len(), 0);
+    let world = World::new();
+    let node = world.node(config(dir.path())).unwrap();
+    let told = Told::new(0);
+    let readiness = Readiness::new();
+    let run = agent(&node, &told).run(readiness.latch("handoffs"), world.shutdown.clone());
+    world.tasks.spawn("agent", run);
 
-    std::fs::create_dir_all(&runtime_dir).unwrap();
     let handoff = format!(
         r#"{{"pool_id":"p","replica_id":"r0","engine":"llamacpp","url":"{}","slots":3}}"#,
         engine.url()
     );
     write(&runtime_dir, "p_r0.json", &handoff);
     // Nobody wrote the models down: the engine is asked.
-    until(&mut tables, "the engine has told its models", |table| {
-        table.only_model() == Some("m")
+    told.until("the engine has told its models", |pools| {
+        pools.iter().any(|pool| {
+            pool.models_available.as_deref() == Some(&["m".to_owned()]) && pool.ready && pool.slots_total == 3
+        })
     })
     .await;
-    let endpoint = tables.borrow().endpoints()[0].clone();
-    assert_eq!(
-        (endpoint.slots_total, endpoint.availability),
-        (3, Availability::Ready)
-    );
-    assert_eq!(endpoint.target.to_string(), engine.url());
+    let registered = told.registered.borrow()[0].clone();
+    assert!(registered.takes_replica_hint && registered.version.as_deref() == Some("1.2.3"));
 
     write(&runtime_dir, "p_r1.json", "{\"pool_id\":");
     write(
@@ -82,16 +157,131 @@ async fn handoffs_come_and_go() {
         "p_r0.json",
         &handoff.replace("\"slots\":3", "\"slots\":5"),
     );
-    until(&mut tables, "the new slots count", |table| {
-        table.endpoints().iter().any(|e| e.slots_total == 5)
+    told.until("the new slots count", |pools| {
+        pools.iter().any(|pool| pool.slots_total == 5)
     })
     .await;
 
     std::fs::remove_file(runtime_dir.join("p_r0.json")).unwrap();
-    until(&mut tables, "the endpoint is gone", |table| {
-        table.endpoints().is_empty()
-    })
-    .await;
-    shutdown.request();
-    tasks.join(LIMIT).await.unwrap();
+    told.until("the pool is gone", <[PoolStatus]>::is_empty).await;
+    world.end().await;
+}
+
+// spec: CLOUD-12101
+#[tokio::test]
+async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime_dir = dir.path().join("engines");
+    std::fs::create_dir_all(&runtime_dir).unwrap();
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    write(&runtime_dir, "p_r0.json", handoff);
+    let world = World::new();
+    let node = world.node(config(dir.path())).unwrap();
+    let told = Told::new(0);
+    let readiness = Readiness::new();
+    let run = agent(&node, &told).run(readiness.latch("handoffs"), world.shutdown.clone());
+    world.tasks.spawn("agent", run);
+    let mut reports = told.reported.subscribe();
+    while !readiness.pending().is_empty() {
+        tokio::time::timeout(Duration::from_millis(1), reports.changed())
+            .await
+            .ok();
+    }
+    let report = told.reported.borrow().clone().unwrap();
+    assert_eq!(report.pools[0].slots_total, 3);
+    world.end().await;
+}
+
+// spec: CLOUD-12102
+#[tokio::test]
+async fn a_clock_that_was_put_back_does_not_keep_a_node_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let node = world.node(config(dir.path())).unwrap();
+    let later = 1 << 60;
+    let told = Told::new(later);
+    let run = agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+    world.tasks.spawn("agent", run);
+    told.until("it reports", |_| true).await;
+    assert_eq!(told.registered.borrow()[0].incarnation, Some(later + 1));
+    world.end().await;
+}
+
+// spec: CLOUD-12103
+#[tokio::test]
+async fn a_drain_is_reported_at_once_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime_dir = dir.path().join("engines");
+    std::fs::create_dir_all(&runtime_dir).unwrap();
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    write(&runtime_dir, "p_r0.json", handoff);
+    let is_drained = |pools: &[PoolStatus]| {
+        let replicas = pools.iter().flat_map(|pool| pool.replicas.iter().flatten());
+        replicas.map(|replica| replica.draining).collect::<Vec<_>>() == [true]
+    };
+    for life in ["first", "second"] {
+        let world = World::new();
+        let node = world.node(config(dir.path())).unwrap();
+        let told = Told::new(0);
+        let run = agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+        world.tasks.spawn("agent", run);
+        if life == "first" {
+            told.until("the replica is there", |pools| !pools.is_empty())
+                .await;
+            let (status, _) = node
+                .control()
+                .post("/v2/pools/p/replicas/r0/drain", Default::default())
+                .await;
+            assert_eq!(status.as_u16(), 200);
+        }
+        told.until("the drain is reported", is_drained).await;
+        world.end().await;
+    }
+    let world = World::new();
+    let node = world.node(config(dir.path())).unwrap();
+    let target = DrainTarget::Replica(PoolId::new("p").unwrap(), ReplicaId::new("r0").unwrap());
+    node.registry().undrain(&target).unwrap();
+    world.end().await;
+}
+
+// spec: CONF-20
+#[tokio::test]
+async fn two_nodes_do_not_share_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let first = world.node(config(dir.path())).unwrap();
+    for (runtime, state) in [("engines", "other"), ("other", "state")] {
+        let refused = world.node(NodeConfig {
+            watch: WatchConfig::new(dir.path().join(runtime)),
+            state_dir: StateDir::Required(dir.path().join(state)),
+            ..config(dir.path())
+        });
+        let said = refused.unwrap_err().to_string();
+        let pid = format!("process {}", std::process::id());
+        assert!(said.contains(&pid), "{said}");
+    }
+    drop(first);
+    world.node(config(dir.path())).unwrap();
+    world.end().await;
+}
+
+// spec: CONF-22
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_made_is_a_warning_where_it_is_optional() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let world = World::new();
+    let below_a_file = dir.path().join("file/state");
+    let optional = NodeConfig {
+        state_dir: StateDir::Optional(below_a_file.clone()),
+        ..config(dir.path())
+    };
+    drop(world.node(optional).unwrap());
+    let required = NodeConfig {
+        state_dir: StateDir::Required(below_a_file),
+        ..config(dir.path())
+    };
+    let refused = world.node(required).unwrap_err();
+    assert!(matches!(refused, NodeError::StateDirectory { .. }), "{refused}");
+    world.end().await;
 }

@@ -1,9 +1,7 @@
-//! The guarded way to an engine.
-
-use std::sync::Arc;
+//! The way to an engine over HTTP: what headers and paths say becomes a request for the [`Dispatcher`], and the node's
+//! report becomes headers.
 
 use axum::body::Body as ControlBody;
-use engine_probe::{Aftercare, report};
 use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
@@ -13,112 +11,50 @@ use http::{
 };
 use http_body_util::Either;
 use http_server::{ApiError, HttpService, RequestBody, RequestId};
-use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{
     ErrorCode, PoolId, ReplicaId,
     engine_path::{EnginePath, classify},
     headers,
 };
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
-use telemetry::TRACEPARENT;
-use tokio::time::Instant;
+use stream_proxy::{Outbound, ProxyBody};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{
-    NodeMetrics,
-    engine_body::EngineBody,
-    refusal::{About, NoAnswer, Refusal, tell},
-    slot::Slot,
+    Dispatcher,
+    dispatch::{Served, Shared, Wanted},
+    not_served::NotServed,
+    refusal::{Refusal, insert_slots},
 };
 
 const PREFIX: &str = "/v2/pools/";
 const ENGINE: &str = "/engine/";
 
-/// Begins the names of the headers in which this project speaks to itself.
-const OUR_PREFIX: &str = "x-llorch-";
-
-/// How many engines of a pool one request is tried on. A refusal of the connection costs nothing, but an engine
-/// whose machine is gone costs a second, and the control plane has other nodes.
-const MAX_ENGINES_TRIED: usize = 3;
-
-/// How many engines of a pool may break off under one request before it is given back: one that dies is chance, two
-/// in a row point at the request. A second sending to the same engine ([`Outbound::resend`]) counts as one of them.
-const MAX_RESETS: usize = 1;
-
 /// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
 /// generating after the client has left.
-static NOT_FORWARDED: [HeaderName; 4] = [
+static NOT_FORWARDED: [HeaderName; 6] = [
     headers::VIA,
+    headers::MODEL,
+    headers::REPLICA_HINT,
     AUTHORIZATION,
     EXPECT,
     HeaderName::from_static("x-conversation-id"),
 ];
 
-/// What the data path may be told.
-#[derive(Debug, Clone, Copy)]
-pub struct DataPathConfig {
-    /// The largest request body in bytes.
-    pub max_body_bytes: usize,
-    /// Time limits towards the engine.
-    pub clocks: Clocks,
-}
-
-impl Default for DataPathConfig {
-    /// 32 MiB, as the control plane, and the proxy's clocks.
-    fn default() -> Self {
-        Self {
-            max_body_bytes: 32 * 1024 * 1024,
-            clocks: Clocks::default(),
-        }
-    }
-}
-
 /// Serves `/v2/pools/{id}/engine/{path}` and gives everything else to `inner`.
 #[derive(Debug, Clone)]
 pub struct DataPath<S> {
-    shared: Arc<Shared>,
+    dispatcher: Dispatcher,
     inner: S,
 }
 
-#[derive(Debug)]
-struct Shared {
-    registry: PoolRegistry,
-    proxy: StreamProxy,
-    config: DataPathConfig,
-    /// `None`: a slot comes back at once when its request is given up.
-    aftercare: Option<Aftercare>,
-    metrics: NodeMetrics,
-    /// What says in each line which node this is. Requests are served outside of it: it is on at every level, so entering it
-    /// costs, and a line about a request is rare.
-    node: Span,
-}
-
 /// The body of a node's answer: an engine's, or one of our own.
-pub type NodeBody = Either<EngineBody, ControlBody>;
+pub type NodeBody = Either<ProxyBody, ControlBody>;
 
 impl<S> DataPath<S> {
-    /// The way to the engines of `registry`, before `inner`. `aftercare` keeps the slot of a request that was given
-    /// up until its engine has stopped. The span it is made in is around each line that it logs.
+    /// The way to the engines of `dispatcher`, before `inner`.
     #[must_use]
-    pub fn new(
-        registry: PoolRegistry,
-        proxy: StreamProxy,
-        config: DataPathConfig,
-        aftercare: Option<Aftercare>,
-        metrics: NodeMetrics,
-        inner: S,
-    ) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                registry,
-                proxy,
-                config,
-                aftercare,
-                metrics,
-                node: Span::current(),
-            }),
-            inner,
-        }
+    pub fn new(dispatcher: Dispatcher, inner: S) -> Self {
+        Self { dispatcher, inner }
     }
 }
 
@@ -137,7 +73,7 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             // What operators ask for is rare, and may be worth a line.
             let id = request.body().request_id().map(RequestId::as_str);
-            let span = tracing::error_span!(parent: &self.shared.node, "request", request_id = id);
+            let span = tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
             let answer = self.inner.respond(request).instrument(span);
             let answer = answer.map(|response| response.map(Either::Right));
             return future::Either::Right(future::Either::Left(answer));
@@ -146,7 +82,9 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         let after = request.uri().path().len() - path.len() - 1;
         match PoolId::new(pool) {
             // In a box: the state of a request on its way is large, and the server moves the future around it.
-            Ok(pool) => future::Either::Left(Box::pin(self.shared.answer(pool, after, request))),
+            Ok(pool) => future::Either::Left(Box::pin(async move {
+                self.dispatcher.0.answer(&pool, after, request).await
+            })),
             Err(error) => {
                 let refusal = refused(ApiError::invalid(error.to_string()));
                 future::Either::Right(future::Either::Right(refusal))
@@ -167,24 +105,18 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
-    async fn answer(
-        self: Arc<Self>,
-        pool: PoolId,
-        after: usize,
-        request: Request<RequestBody>,
-    ) -> Response<NodeBody> {
-        let span = self.span(&pool, &request);
-        let serving = self.serve(&pool, after, request, &span);
+    async fn answer(&self, pool: &PoolId, after: usize, request: Request<RequestBody>) -> Response<NodeBody> {
+        let span = self.span(pool, &request);
+        let serving = self.forward(pool, after, request, &span);
         let answer = serving.instrument(span.clone()).await;
         if let (Err(refusal), false) = (&answer, span.is_disabled()) {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");
         }
-        self.metrics
-            .count(&pool, answer.as_ref().err().map(Refusal::code));
+        self.metrics.count(pool, answer.as_ref().err().map(Refusal::code));
         answer.map_or_else(
             |refusal| refusal.into_response().map(Either::Right),
-            |answer| answer.map(Either::Left),
+            |served| with_report(served).map(Either::Left),
         )
     }
 
@@ -206,13 +138,13 @@ impl Shared {
         span
     }
 
-    async fn serve(
+    async fn forward(
         &self,
         pool: &PoolId,
         after: usize,
         request: Request<RequestBody>,
         span: &Span,
-    ) -> Result<Response<EngineBody>, Refusal> {
+    ) -> Result<Served, Refusal> {
         let (mut parts, body) = request.into_parts();
         let model = model_of(&mut parts.headers)?;
         let model = model.as_deref();
@@ -224,142 +156,37 @@ impl Shared {
         // time must not keep others waiting.
         self.registry
             .check_room(pool, model)
-            .map_err(|error| self.no_slot(pool, &error))?;
-        let id = body.request_id().cloned();
-        let id = id.as_ref();
-        let own = id.map(|id| (headers::REQUEST_ID, id.header_value()));
-        let about = About {
-            request_id: id,
-            model,
-        };
+            .map_err(|error| self.refusal(pool, &NotServed::no_slot(error)))?;
+        let id = body.request_id().map(RequestId::header_value);
         let body = body
             .read_all(self.config.max_body_bytes)
             .await
             .map_err(ApiError::from)?;
+        let hint = hint_of(&parts.headers);
         let mut outbound = Outbound {
             withheld: &NOT_FORWARDED,
-            own: own.into_iter().collect(),
+            own: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
             ..Outbound::new(parts.method, path, parts.headers, body)
         };
-        // How long the node may take until its answer begins, asleep or awake.
-        let until = Instant::now() + self.config.clocks.first_byte;
-        let mut tried = Vec::new();
-        let admission = || tracing::debug_span!(target: telemetry::REQUEST, "admission");
-        let finding = self.find(pool, model, &mut tried, until);
-        let mut slot = finding.instrument(admission()).await?;
-        let mut resets = 0;
-        loop {
-            if !span.is_disabled() {
-                span.record("replica_id", slot.lease().replica_id().as_str());
-            }
-            let why = match self.ask(slot.lease(), &mut outbound).await {
-                Ok(answer) => return Ok(answered(answer, slot)),
-                Err(why) => why,
-            };
-            let lease = slot.lease();
-            self.node.in_scope(|| why.log(lease, about));
-            let refusal = Refusal::no_answer(lease, &why);
-            if why.is_reset() {
-                resets += 1;
-                outbound.resend.forbid();
-            }
-            let executions = resets + usize::from(outbound.resend.was_used());
-            let may_go_elsewhere = why.is_unreachable() || (why.is_reset() && executions <= MAX_RESETS);
-            if !may_go_elsewhere {
-                return Err(refusal);
-            }
-            tried.push(lease.replica_id().clone());
-            if why.is_unreachable() {
-                self.node.in_scope(|| {
-                    let span = tracing::error_span!("request", request_id = about.request_id(), model);
-                    span.in_scope(|| report(lease.pool_id(), lease.replica_id(), &lease.unreachable()));
-                });
-                slot.done();
-            }
-            if tried.len() >= MAX_ENGINES_TRIED {
-                return Err(refusal);
-            }
-            let finding = self.find(pool, model, &mut tried, until);
-            slot = match finding.instrument(admission()).await {
-                Ok(other) => other,
-                // That the request may be served soon is worth more to know than that one engine is gone. The gateway counts
-                // this as a try if an engine may have begun with it.
-                Err(other) if other.is_momentary() => return Err(other.after(executions)),
-                Err(_) => return Err(refusal),
-            };
-        }
+        let wanted = Wanted {
+            pool,
+            model,
+            hint: hint.as_ref(),
+            clocks: self.config.clocks,
+        };
+        self.serve(wanted, &mut outbound, span)
+            .await
+            .map_err(|why| self.refusal(pool, &why))
     }
 
-    /// A slot of an engine that is none of `tried`. When all that are awake are taken, one that sleeps is woken and
-    /// waited for. One that does not wake joins the `tried`.
-    async fn find(
-        &self,
-        pool: &PoolId,
-        model: Option<&str>,
-        tried: &mut Vec<ReplicaId>,
-        until: Instant,
-    ) -> Result<Slot, Refusal> {
-        let mut why_not_woken = None;
-        loop {
-            let slot = match self.registry.claim_or_wake(pool, model, tried) {
-                Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
-                Ok(Claim::Promised(slot)) => slot,
-                Err(ClaimError::NotReady(excluded)) => {
-                    let why = why_not_woken.unwrap_or(ClaimError::NotReady(excluded));
-                    return Err(self.no_slot(pool, &why));
-                }
-                Err(error) => return Err(self.no_slot(pool, &error)),
-            };
-            let replica = slot.replica_id().clone();
-            match tokio::time::timeout_at(until, slot.awake()).await {
-                Ok(Ok(lease)) => return Ok(self.slot(lease)),
-                Ok(Err(why @ ClaimError::NotReady(_))) => {
-                    tried.push(replica);
-                    why_not_woken = Some(why);
-                }
-                Ok(Err(error)) => return Err(self.no_slot(pool, &error)),
-                Err(_elapsed) => return Err(self.still_asleep(pool)),
-            }
-        }
+    fn refusal(&self, pool: &PoolId, why: &NotServed) -> Refusal {
+        Refusal::new(pool, why, self.registry.pool_slots(pool))
     }
+}
 
-    fn slot(&self, lease: SlotLease) -> Slot {
-        Slot::new(lease, self.aftercare.as_ref())
-    }
-
-    fn still_asleep(&self, pool: &PoolId) -> Refusal {
-        Refusal::asleep(pool, self.registry.pool_slots(pool))
-    }
-
-    async fn ask(&self, lease: &SlotLease, outbound: &mut Outbound) -> Result<Response<ProxyBody>, NoAnswer> {
-        let span = tracing::debug_span!(
-            target: telemetry::REQUEST,
-            "dispatch",
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            replica_id = %lease.replica_id(),
-            status = field::Empty,
-        );
-        if let Some(trace) = telemetry::trace_of(&span) {
-            // What the engine does is a part of this try.
-            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
-            let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
-        }
-        let sending = self.proxy.forward(lease.url(), outbound, self.config.clocks);
-        let answer = sending.instrument(span.clone()).await;
-        if !span.is_disabled() {
-            match &answer {
-                Ok(answer) => span.record("status", answer.status().as_u16()),
-                Err(_) => span.record("otel.status_code", "ERROR"),
-            };
-        }
-        answer.map_err(NoAnswer)
-    }
-
-    fn no_slot(&self, pool: &PoolId, error: &ClaimError) -> Refusal {
-        Refusal::no_slot(pool, error, self.registry.pool_slots(pool))
-    }
+/// The replica that the gateway has chosen. One that cannot be read is none: the node chooses.
+fn hint_of(headers: &HeaderMap) -> Option<ReplicaId> {
+    ReplicaId::new(headers.get(headers::REPLICA_HINT)?.to_str().ok()?).ok()
 }
 
 /// The model the control plane says it is about. It is for this hop, so it goes no further.
@@ -393,24 +220,24 @@ fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError>
 }
 
 /// The engine's answer with what this node says of itself.
-fn answered(answer: Response<ProxyBody>, slot: Slot) -> Response<EngineBody> {
-    slot.answered();
-    let (mut parts, body) = answer.into_parts();
-    // The control plane believes these, and an engine has no business with them.
-    let claimed: Vec<HeaderName> = parts
-        .headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(OUR_PREFIX))
-        .cloned()
-        .collect();
-    for name in &claimed {
-        parts.headers.remove(name);
+fn with_report(served: Served) -> Response<ProxyBody> {
+    let lease = served.lease();
+    let slots = lease.slots();
+    let replica = HeaderValue::from_str(lease.replica_id().as_str());
+    let mut response = served.into_response();
+    let answer = response.headers_mut();
+    insert_slots(answer, slots.pool, [headers::SLOTS_FREE, headers::SLOTS_TOTAL]);
+    if let Some(slots) = slots.replica {
+        insert_slots(
+            answer,
+            slots,
+            [headers::REPLICA_SLOTS_FREE, headers::REPLICA_SLOTS_TOTAL],
+        );
     }
-    tell(&mut parts.headers, slot.lease().pool_slots());
-    if let Ok(replica) = HeaderValue::from_str(slot.lease().replica_id().as_str()) {
-        parts.headers.insert(headers::REPLICA, replica);
+    if let Ok(replica) = replica {
+        answer.insert(headers::REPLICA, replica);
     }
-    Response::from_parts(parts, EngineBody::new(body, slot))
+    response
 }
 
 #[cfg(test)]

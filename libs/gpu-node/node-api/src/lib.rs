@@ -12,24 +12,35 @@
 //!
 //! Engines listen on loopback and have no idea of limits; this is the only way to them from outside. A request
 //! claims a slot before it goes on, so that no engine ever sees more at once than it has slots for; it is tried on
-//! another engine of the pool when nobody listens at the first. Who comes in vain is told
-//! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because waiting is the control plane's business. Every
-//! answer carries the pool's free and total slots, so that the control plane's view is corrected in passing.
+//! another engine of the pool when nobody listens at the first. Without a free slot it is refused
+//! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because the queue is the control plane's.
+//!
+//! A request may name the replica that the control plane has chosen (`X-Llorch-Replica-Hint`). The node uses that one when
+//! it can take the request, and another one of the pool otherwise. Every answer names the replica that was used, with its
+//! free and total slots and those of the pool, so that the control plane's view is corrected in passing.
+//!
+//! [`Dispatcher`] is that way. [`DataPath`] opens it over HTTP; a gateway in the same process uses it directly, as a
+//! [`NodeTransport`](node_transport::NodeTransport).
 
 mod control;
 mod data_path;
+mod dispatch;
 mod drains;
-mod engine_body;
+mod local_control;
 mod metrics;
+mod not_served;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod pools;
 mod refusal;
 mod slot;
+mod transport;
 
 pub use control::{Change, Engines, Gpus, routes};
-pub use data_path::{DataPath, DataPathConfig, NodeBody};
+pub use data_path::{DataPath, NodeBody};
+pub use dispatch::{DataPathConfig, Dispatcher};
 pub use drains::{DrainError, DrainProgress, Drains, DrainsWriter};
+pub use local_control::LocalControl;
 pub use metrics::NodeMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;

@@ -1,11 +1,12 @@
-//! What the control plane is told when there is no engine's answer.
+//! What the control plane is told over HTTP: this node's slots, or why there is no engine's answer.
 
 use axum::{body::Body as ControlBody, response::IntoResponse as _};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::ALLOW};
-use http_server::{ApiError, RequestId};
-use pool_registry::{ClaimError, PoolSlots, SlotLease};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ALLOW};
+use http_server::ApiError;
+use pool_registry::Slots;
 use pool_registry_types::{ErrorCode, PoolId, headers};
-use stream_proxy::{BrokenAnswer, ForwardError};
+
+use crate::not_served::NotServed;
 
 /// What engines may be asked for with.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -13,7 +14,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 /// An error, and the pool's slots where there is a pool.
 pub(crate) struct Refusal {
     error: ApiError,
-    slots: Option<PoolSlots>,
+    slots: Option<Slots>,
     /// How many engines may have begun with the request.
     executions: usize,
 }
@@ -29,48 +30,24 @@ impl From<ApiError> for Refusal {
 }
 
 impl Refusal {
-    /// There is no slot to be had.
-    pub(crate) fn no_slot(pool: &PoolId, error: &ClaimError, slots: Option<PoolSlots>) -> Self {
-        Self {
-            error: ApiError::new(error.code(), format!("pool {pool}: {error}")),
-            slots,
-            executions: 0,
-        }
-    }
-
-    /// An engine was started for the request, and did not become ready in time. It may be for the next.
-    pub(crate) fn asleep(pool: &PoolId, slots: Option<PoolSlots>) -> Self {
-        Self {
-            error: ApiError::new(
-                ErrorCode::DeadlineExceeded,
+    pub(crate) fn new(pool: &PoolId, why: &NotServed, slots: Option<Slots>) -> Self {
+        let (message, executions) = match why {
+            NotServed::NoSlot { error, executions } => (format!("pool {pool}: {error}"), *executions),
+            NotServed::StillAsleep { .. } => (
                 format!("pool {pool}: its engine was asleep and did not wake in time"),
+                0,
             ),
+            NotServed::Unanswered(unanswered) => (unanswered.message(), 0),
+        };
+        Self {
+            error: ApiError::new(why.code(), message),
             slots,
-            executions: 0,
+            executions,
         }
     }
 
     pub(crate) fn code(&self) -> ErrorCode {
         self.error.code
-    }
-
-    /// Who comes again soon may be served.
-    pub(crate) fn is_momentary(&self) -> bool {
-        matches!(self.error.code, ErrorCode::PoolBusy | ErrorCode::PoolDraining)
-    }
-
-    /// The engine of `lease` did not answer, or not as HTTP knows it.
-    pub(crate) fn no_answer(lease: &SlotLease, why: &NoAnswer) -> Self {
-        Self {
-            error: why.error(&format!("engine {}/{}", lease.pool_id(), lease.replica_id())),
-            slots: Some(lease.pool_slots()),
-            executions: 0,
-        }
-    }
-
-    /// The same, after `executions` engines may have begun with the request.
-    pub(crate) fn after(self, executions: usize) -> Self {
-        Self { executions, ..self }
     }
 
     pub(crate) fn into_response(self) -> Response<ControlBody> {
@@ -85,92 +62,18 @@ impl Refusal {
             response.headers_mut().insert(headers::EXECUTIONS, executions);
         }
         if let Some(slots) = self.slots {
-            tell(response.headers_mut(), slots);
+            insert_slots(
+                response.headers_mut(),
+                slots,
+                [headers::SLOTS_FREE, headers::SLOTS_TOTAL],
+            );
         }
         response
     }
 }
 
-/// Says how many slots the pool has and how many are free.
-pub(crate) fn tell(answer: &mut HeaderMap, slots: PoolSlots) {
-    answer.insert(headers::SLOTS_FREE, HeaderValue::from(slots.free));
-    answer.insert(headers::SLOTS_TOTAL, HeaderValue::from(slots.total));
-}
-
-/// Whom a line of the log is about. The spans of a request are off by default (see [`telemetry::REQUEST`]), so each line says
-/// itself to which request it belongs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct About<'a> {
-    pub(crate) request_id: Option<&'a RequestId>,
-    pub(crate) model: Option<&'a str>,
-}
-
-impl<'a> About<'a> {
-    pub(crate) fn request_id(self) -> Option<&'a str> {
-        self.request_id.map(RequestId::as_str)
-    }
-}
-
-/// What happened instead of an answer.
-#[derive(Debug)]
-pub(crate) struct NoAnswer(pub(crate) ForwardError);
-
-impl NoAnswer {
-    /// Nobody listens: the request cannot have reached the engine, so another one may be given it.
-    pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(
-            self.0,
-            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. }
-        )
-    }
-
-    /// The engine broke off before the first byte of its answer: it may have begun with the request, but nobody has
-    /// seen anything of it.
-    pub(crate) fn is_reset(&self) -> bool {
-        matches!(self.0, ForwardError::Reset { .. })
-    }
-
-    /// Says it in the log.
-    pub(crate) fn log(&self, lease: &SlotLease, about: About<'_>) {
-        tracing::info!(
-            request_id = about.request_id(),
-            model = about.model,
-            pool_id = %lease.pool_id(),
-            replica_id = %lease.replica_id(),
-            error = &self.0 as &dyn std::error::Error,
-            "an engine did not answer"
-        );
-    }
-
-    fn error(&self, engine: &str) -> ApiError {
-        let (code, message) = match &self.0 {
-            ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
-                (ErrorCode::PoolUnavailable, format!("{engine} cannot be reached"))
-            }
-            ForwardError::Local(_) => (
-                ErrorCode::PoolUnavailable,
-                "this node cannot open more connections".to_owned(),
-            ),
-            ForwardError::OwnDelay { .. } => (
-                ErrorCode::PoolUnavailable,
-                "this node is overloaded just now".to_owned(),
-            ),
-            ForwardError::Reset {
-                source: BrokenAnswer::NotHttp(why),
-                ..
-            } => (
-                ErrorCode::WorkerReset,
-                format!("the answer of {engine} is not valid HTTP: {why}"),
-            ),
-            ForwardError::Reset { .. } => (
-                ErrorCode::WorkerReset,
-                format!("{engine} broke off before it answered"),
-            ),
-            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => (
-                ErrorCode::DeadlineExceeded,
-                format!("{engine} did not begin to answer in time"),
-            ),
-        };
-        ApiError::new(code, message)
-    }
+/// Adds free and total slots to an answer, under these two names.
+pub(crate) fn insert_slots(answer: &mut HeaderMap, slots: Slots, [free, total]: [HeaderName; 2]) {
+    answer.insert(free, HeaderValue::from(slots.free));
+    answer.insert(total, HeaderValue::from(slots.total));
 }

@@ -1,24 +1,27 @@
-//! A claimed slot, and what becomes of it when its request is given up.
-
-use std::sync::Arc;
+//! A claimed slot, and what becomes of it when its request is abandoned.
 
 use engine_probe::{Aftercare, Visit};
 use pool_registry::SlotLease;
+use stream_proxy::BodyGuard;
+use tracing::Span;
 
-/// A claimed slot. Dropped before its request is [done](Slot::done), it goes to the aftercare, because the engine
-/// may go on with the request.
+/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine has stopped, where the
+/// engine tells.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    lease: Arc<SlotLease>,
-    /// `None` when nobody looks after it.
+    lease: SlotLease,
+    /// `None` when abandoned requests are not tracked.
     visit: Option<Visit>,
+    /// Around the engine's answer, from its first byte to its end; off by default.
+    stream: Span,
 }
 
 impl Slot {
     pub(crate) fn new(lease: SlotLease, aftercare: Option<&Aftercare>) -> Self {
         Self {
             visit: aftercare.map(|aftercare| aftercare.visit(lease.engine(), lease.url())),
-            lease: Arc::new(lease),
+            lease,
+            stream: Span::none(),
         }
     }
 
@@ -27,7 +30,8 @@ impl Slot {
     }
 
     /// The engine's answer has begun.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn answered(&mut self) {
+        self.stream = tracing::debug_span!(target: telemetry::REQUEST, "stream");
         if let Some(visit) = &self.visit {
             visit.answered();
         }
@@ -39,10 +43,16 @@ impl Slot {
     }
 }
 
+impl BodyGuard for Slot {
+    fn done(self: Box<Self>) {
+        Slot::done(*self);
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take() {
-            visit.give_up(Box::new(Arc::clone(&self.lease)));
+        if let Some(visit) = self.visit.take().filter(Visit::is_watched) {
+            visit.give_up(Box::new(self.lease.abandon()));
         }
     }
 }

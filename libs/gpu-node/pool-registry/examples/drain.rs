@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "two requests run on {}; free: {}",
         first.url(),
-        first.pool_slots().free
+        first.slots().pool.free
     );
     if let Err(error) = registry.claim(&pool, None) {
         println!("a third is refused: {error}");

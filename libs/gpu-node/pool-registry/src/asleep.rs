@@ -47,6 +47,7 @@ impl Sleeper {
             slots_total: self.handoff.slots,
             models: self.handoff.models.clone(),
             draining,
+            generation: Some(self.generation),
             load: EngineLoad {
                 sleeping: Some(true),
                 ..EngineLoad::default()
@@ -111,15 +112,17 @@ impl Core {
         stands
     }
 
-    /// A promised slot of the sleeper that has most of them; of equals the first by id.
+    /// A promised slot of the sleeper `hint`, when that has one; else of the one that has most of them, of equals the
+    /// first by id.
     pub(crate) fn claim_asleep(
         &mut self,
         pool_id: &PoolId,
         model: Option<&str>,
+        hint: Option<&ReplicaId>,
         excluded: &[ReplicaId],
     ) -> Option<Claimed> {
         let chosen = self
-            .sleeper_for(self.pools.get(pool_id)?, model, excluded)?
+            .sleeper_for(self.pools.get(pool_id)?, model, hint, excluded)?
             .clone();
         let pool = self.pools.get_mut(pool_id)?;
         pool.claims += 1;
@@ -137,6 +140,7 @@ impl Core {
         &self,
         pool: &'a Pool,
         model: Option<&str>,
+        hint: Option<&ReplicaId>,
         excluded: &[ReplicaId],
     ) -> Option<&'a ReplicaId> {
         if self.is_draining(pool) {
@@ -146,6 +150,9 @@ impl Core {
         for (id, sleeper) in pool.sleepers() {
             let free = sleeper.free_slots();
             let may = sleeper.serves(model) && !excluded.contains(id) && !pool.drained.contains(id);
+            if may && free > 0 && hint == Some(id) {
+                return Some(id);
+            }
             if may && free > best.map_or(0, |(most, _)| most) {
                 best = Some((free, id));
             }

@@ -1,6 +1,7 @@
 //! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no clock.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -62,6 +63,19 @@ pub(crate) struct Pool {
     pub(crate) asleep: Sleepers,
     /// How many claims there ever were.
     pub(crate) claims: u64,
+}
+
+impl Pool {
+    /// Whether one of its replicas, awake or not, names `model`.
+    fn names(&self, model: &str) -> bool {
+        self.replicas.values().any(|replica| replica.names(model))
+            || self.sleepers().any(|(_, sleeper)| sleeper.names(model))
+    }
+
+    /// Whether a request for `model` may go to `replica`: it names the model, or has named none and no other one does.
+    fn may_serve(&self, replica: &Replica, model: Option<&str>) -> bool {
+        model.is_none_or(|model| replica.names(model) || (replica.models().is_none() && !self.names(model)))
+    }
 }
 
 /// A slot that was given: what its holder needs to know, and what gives it back.
@@ -207,19 +221,24 @@ impl Core {
         earlier_lives.fold(replica.claimed, u32::saturating_add)
     }
 
-    /// Gives a slot of the replica with the most free ones that is none of `excluded`, of equals the first by id.
+    /// Gives a slot of the replica `hint`, when that can take the request; else of the one with the most free ones, of
+    /// equals the first by id. It is none of `excluded`.
     pub(crate) fn claim(
         &mut self,
         pool_id: &PoolId,
         model: Option<&str>,
+        hint: Option<&ReplicaId>,
         excluded: &[ReplicaId],
     ) -> Result<Claimed, ClaimError> {
-        let chosen = self.candidate(pool_id, model, excluded)?.clone();
+        let hinted = hint.filter(|hint| self.takes(pool_id, hint, model, excluded));
+        let chosen: Cow<'_, ReplicaId> = match hinted {
+            Some(hint) => Cow::Borrowed(hint),
+            None => Cow::Owned(self.candidate(pool_id, model, excluded)?.clone()),
+        };
         let pool = self.pools.get_mut(pool_id).ok_or(ClaimError::UnknownPool)?;
         pool.claims += 1;
-        let replica = (pool.replicas.get_mut(&chosen)).ok_or(ClaimError::UnknownPool)?;
+        let replica = (pool.replicas.get_mut(&*chosen)).ok_or(ClaimError::UnknownPool)?;
         replica.claimed += 1;
-        replica.report += 1;
         self.in_flight += 1;
         Ok(Claimed {
             handoff: replica.handoff.clone(),
@@ -227,7 +246,29 @@ impl Core {
         })
     }
 
-    /// The replica a claim would get now.
+    /// Whether one replica can take a request now.
+    fn takes(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        model: Option<&str>,
+        excluded: &[ReplicaId],
+    ) -> bool {
+        let Some(pool) = self.pools.get(pool_id) else {
+            return false;
+        };
+        let Some(replica) = pool.replicas.get(replica_id) else {
+            return false;
+        };
+        !self.is_draining(pool)
+            && !pool.drained.contains(replica_id)
+            && !excluded.contains(replica_id)
+            && replica.not_ready().is_none()
+            && pool.may_serve(replica, model)
+            && self.free_slots(replica) > 0
+    }
+
+    /// The replica a claim without a hint would get now.
     pub(crate) fn candidate(
         &self,
         pool_id: &PoolId,
@@ -247,14 +288,7 @@ impl Core {
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<&'a ReplicaId, ClaimError> {
-        let named = model.is_some_and(|model| {
-            pool.replicas.values().any(|replica| replica.names(model))
-                || pool.sleepers().any(|(_, sleeper)| sleeper.names(model))
-        });
-        let serves = |replica: &Replica| match model {
-            None => true,
-            Some(model) => replica.names(model) || (!named && replica.models().is_none()),
-        };
+        let serves = |replica: &Replica| pool.may_serve(replica, model);
         let mut why_not = ClaimError::ModelNotAvailable;
         let mut best: Option<(u32, &ReplicaId)> = None;
         for (id, replica) in pool.replicas.iter().filter(|(_, replica)| serves(replica)) {
@@ -304,7 +338,6 @@ impl Core {
             .filter(|replica| replica.generation == generation);
         let news = if let Some(replica) = live {
             replica.claimed = replica.claimed.saturating_sub(1);
-            replica.report += 1;
             // Where nothing new may begin, it counted only because of its requests.
             (is_drained || replica.not_ready().is_some()).into()
         } else if let Some(sleeper) = self.sleeper_of(pool_id, replica_id, generation) {
@@ -331,16 +364,7 @@ impl Core {
             return News::No;
         };
         retired.claimed = retired.claimed.saturating_sub(1);
-        let (last, handoff) = (retired.claimed == 0, retired.handoff.clone());
-        // A later life of the same engine got the slot back.
-        for replica in self
-            .pools
-            .values_mut()
-            .flat_map(|pool| pool.replicas.values_mut())
-        {
-            replica.report += u64::from(replica.handoff.url == handoff.url);
-        }
-        if last {
+        if retired.claimed == 0 {
             self.retired.swap_remove(index);
             self.forget_if_empty(pool_id);
         }

@@ -57,16 +57,6 @@ impl Core {
         if !changed {
             return Ok(News::No);
         }
-        for (id, pool) in &mut self.pools {
-            for (replica_id, replica) in &mut pool.replicas {
-                let is_meant = match target {
-                    DrainTarget::Node => true,
-                    DrainTarget::Pool(target) => target == id,
-                    DrainTarget::Replica(target, replica) => target == id && replica == replica_id,
-                };
-                replica.report += u64::from(is_meant);
-            }
-        }
         if let DrainTarget::Pool(id) | DrainTarget::Replica(id, _) = target {
             self.forget_if_empty(id);
         }

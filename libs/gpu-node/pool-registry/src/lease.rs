@@ -4,7 +4,18 @@ use std::sync::Arc;
 
 use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, ReplicaId};
 
-use crate::{Change, PoolRegistry, PoolSlots, ProbeOutcome};
+use crate::{Change, ClaimedSlots, PoolRegistry, ProbeOutcome, Slots, core::News};
+
+/// For whom a slot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// For a request that somebody waits for.
+    ByRequest,
+    /// For an engine that may still work on an abandoned request.
+    ByEngine,
+    /// Another lease has it.
+    No,
+}
 
 /// A claimed slot of one engine; dropping it gives the slot back.
 #[derive(Debug)]
@@ -13,6 +24,7 @@ pub struct SlotLease {
     registry: PoolRegistry,
     handoff: Arc<Handoff>,
     generation: u64,
+    held: Held,
 }
 
 impl SlotLease {
@@ -21,6 +33,7 @@ impl SlotLease {
             registry,
             handoff,
             generation,
+            held: Held::ByRequest,
         }
     }
 
@@ -28,7 +41,9 @@ impl SlotLease {
         &self.registry
     }
 
-    pub(crate) fn generation(&self) -> u64 {
+    /// Which start of the replica's engine this is.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
         self.generation
     }
 
@@ -73,16 +88,45 @@ impl SlotLease {
         )
     }
 
-    /// The slots of its pool just now, this one counted as taken; none when the pool is gone.
+    /// The slots of its replica just now, this one counted as taken; `None` when the replica has been replaced or
+    /// removed since.
     #[must_use]
-    pub fn pool_slots(&self) -> PoolSlots {
-        self.registry.pool_slots(self.pool_id()).unwrap_or_default()
+    pub fn replica_slots(&self) -> Option<Slots> {
+        self.registry
+            .replica_slots(self.pool_id(), self.replica_id(), self.generation)
+    }
+
+    /// The same, and the slots of its pool; none of these when the pool is gone.
+    #[must_use]
+    pub fn slots(&self) -> ClaimedSlots {
+        self.registry
+            .claimed_slots(self.pool_id(), self.replica_id(), self.generation)
+    }
+
+    /// Moves the slot to a lease that outlives its request, because the engine may still work on that. A heartbeat says
+    /// so at once, and again when the slot comes back: whoever sent the request does not count it any more.
+    pub fn abandon(&mut self) -> Self {
+        self.held = Held::No;
+        let lease = Self {
+            registry: self.registry.clone(),
+            handoff: Arc::clone(&self.handoff),
+            generation: self.generation,
+            held: Held::ByEngine,
+        };
+        self.registry.tell(News::AtOnce);
+        lease
     }
 }
 
 impl Drop for SlotLease {
     fn drop(&mut self) {
+        if self.held == Held::No {
+            return;
+        }
         self.registry
             .release(&self.handoff.pool_id, &self.handoff.replica_id, self.generation);
+        if self.held == Held::ByEngine {
+            self.registry.tell(News::AtOnce);
+        }
     }
 }

@@ -28,7 +28,6 @@ mod probe;
 mod refused;
 mod registry;
 mod replica;
-mod routing;
 mod status;
 
 #[cfg(test)]
@@ -43,7 +42,7 @@ pub use probe::{Change, ProbeOutcome};
 pub use refused::RefusedHandoff;
 pub use registry::{PoolRegistry, ReplicaTarget, Usage};
 pub use replica::FAILURES_TO_DISTRUST;
-pub use status::PoolSlots;
+pub use status::{ClaimedSlots, Slots};
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pool_registry_types::{EngineKind, Handoff, HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId};
-use routing_table::RoutingTable;
+use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, PoolStatus, ReplicaId};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, Claim, ClaimError, DrainTarget, PoolSlots, ProbeOutcome, PromisedSlot, RefusedHandoff, SlotLease,
-    UnknownTarget, UpsertError,
+    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot, RefusedHandoff,
+    SlotLease, Slots, UnknownTarget, UpsertError,
     core::{Claimed, Core, News},
 };
 
@@ -168,12 +167,15 @@ impl PoolRegistry {
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<SlotLease, ClaimError> {
-        let claimed = self.shared.core.lock().claim(pool_id, model, excluded)?;
+        let claimed = self.shared.core.lock().claim(pool_id, model, None, excluded)?;
         Ok(self.lease(claimed))
     }
 
     /// As [`claim_excluding`](Self::claim_excluding), or a promised slot of an engine that sleeps when none that is
     /// awake can take the request. The engine is woken by it.
+    ///
+    /// The replica `hint` is taken when it can take the request at once; of those that sleep it is preferred. Whatever
+    /// else it names is ignored: it is the choice of somebody who knew the pool as it was a moment ago.
     ///
     /// # Errors
     /// When no replica can take the request, not even after it was woken; the error says why.
@@ -181,14 +183,15 @@ impl PoolRegistry {
         &self,
         pool_id: &PoolId,
         model: Option<&str>,
+        hint: Option<&ReplicaId>,
         excluded: &[ReplicaId],
     ) -> Result<Claim, ClaimError> {
         let mut core = self.shared.core.lock();
-        let why_not = match core.claim(pool_id, model, excluded) {
+        let why_not = match core.claim(pool_id, model, hint, excluded) {
             Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
             Err(why_not) => why_not,
         };
-        let promised = core.claim_asleep(pool_id, model, excluded).ok_or(why_not)?;
+        let promised = core.claim_asleep(pool_id, model, hint, excluded).ok_or(why_not)?;
         drop(core);
         self.tell_sleepers();
         Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))
@@ -209,7 +212,7 @@ impl PoolRegistry {
             return Ok(());
         };
         let pool = core.pools.get(pool_id);
-        let sleeper = pool.and_then(|pool| core.sleeper_for(pool, model, &[]));
+        let sleeper = pool.and_then(|pool| core.sleeper_for(pool, model, None, &[]));
         sleeper.map(|_| ()).ok_or(why_not)
     }
 
@@ -229,13 +232,39 @@ impl PoolRegistry {
 
     /// The slots of a pool just now; `None` when it is not known.
     #[must_use]
-    pub fn pool_slots(&self, pool_id: &PoolId) -> Option<PoolSlots> {
+    pub fn pool_slots(&self, pool_id: &PoolId) -> Option<Slots> {
         let core = self.shared.core.lock();
         core.pools.get(pool_id).map(|pool| core.pool_slots(pool_id, pool))
     }
 
+    pub(crate) fn replica_slots(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+    ) -> Option<Slots> {
+        let core = self.shared.core.lock();
+        core.replica_slots(core.pools.get(pool_id)?, replica_id, generation)
+    }
+
+    pub(crate) fn claimed_slots(
+        &self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+    ) -> ClaimedSlots {
+        let core = self.shared.core.lock();
+        let Some(pool) = core.pools.get(pool_id) else {
+            return ClaimedSlots::default();
+        };
+        ClaimedSlots {
+            pool: core.pool_slots(pool_id, pool),
+            replica: core.replica_slots(pool, replica_id, generation),
+        }
+    }
+
     /// A number that rises when something changed that a heartbeat must say at once: replicas, readiness,
-    /// draining, slot totals or models. Claims and releases do not move it.
+    /// draining, slot totals, models, or the slots of abandoned requests. Other claims and releases do not move it.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.version.subscribe()
@@ -257,13 +286,6 @@ impl PoolRegistry {
                 declares_models: replica.declares_models(),
             })
             .collect()
-    }
-
-    /// Every live replica as an endpoint that is reached directly: the table of a node that serves its own
-    /// data path as `node`. An endpoint's report number rises only when its slots or its availability change.
-    #[must_use]
-    pub fn routing_table(&self, node: &NodeId, version: u64) -> RoutingTable {
-        self.shared.core.lock().routing_table(node, version)
     }
 
     /// How many leases are held, over all pools.

@@ -20,8 +20,6 @@ pub(crate) struct Replica {
     pub(crate) revision: u64,
     /// Leases given and not yet dropped.
     pub(crate) claimed: u32,
-    /// Rises when ready, draining or slots change.
-    pub(crate) report: u64,
     failures_in_a_row: u32,
     not_ready: Option<Arc<str>>,
     declared_models: Option<Arc<[String]>>,
@@ -42,7 +40,6 @@ impl Replica {
             generation,
             revision: 1,
             claimed: 0,
-            report: 1,
             failures_in_a_row: 0,
             not_ready: None,
             probed_models: None,
@@ -75,7 +72,6 @@ impl Replica {
         self.declared_models = declared_models(&handoff);
         self.handoff = Arc::new(handoff);
         self.revision += 1;
-        self.report += 1;
         self.failures_in_a_row = 0;
         self.not_ready = None;
         true
@@ -95,13 +91,11 @@ impl Replica {
         } else {
             self.failed(outcome.reason.as_deref())
         };
-        let changes: Vec<_> = readiness
+        readiness
             .into_iter()
             .chain(self.has_slots(outcome.slots))
             .chain(left_out)
-            .collect();
-        self.report += u64::from(!changes.is_empty());
-        changes
+            .collect()
     }
 
     fn lists(&mut self, models: Vec<String>) -> Option<Change> {

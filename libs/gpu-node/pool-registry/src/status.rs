@@ -12,20 +12,52 @@ use crate::{
     replica::Replica,
 };
 
-/// The slots of a pool's ready replicas.
+/// The slots of a replica, or of a pool's ready replicas together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolSlots {
+pub struct Slots {
     /// Those that are free now.
     pub free: u32,
     /// All of them.
     pub total: u32,
 }
 
+/// The slots that belong to a claimed one, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClaimedSlots {
+    /// Those of its pool.
+    pub pool: Slots,
+    /// Those of its replica; `None` when that has been replaced or removed since.
+    pub replica: Option<Slots>,
+}
+
 impl Core {
+    /// The slots of one life of a replica, as a heartbeat says them; `None` when it is over.
+    pub(crate) fn replica_slots(
+        &self,
+        pool: &Pool,
+        replica_id: &ReplicaId,
+        generation: u64,
+    ) -> Option<Slots> {
+        let replica = pool.replicas.get(replica_id)?;
+        (replica.generation == generation).then(|| Slots {
+            free: self.offered_slots(pool, replica),
+            total: replica.slots(),
+        })
+    }
+
+    /// The slots of a replica that a new request could take.
+    fn offered_slots(&self, pool: &Pool, replica: &Replica) -> u32 {
+        if replica.not_ready().is_none() && !pool.drained.contains(&replica.handoff.replica_id) {
+            self.free_slots(replica)
+        } else {
+            0
+        }
+    }
+
     /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that whoever sent it
     /// does not think that it takes the slots of others.
-    pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> PoolSlots {
-        let mut slots = PoolSlots::default();
+    pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> Slots {
+        let mut slots = Slots::default();
         let mut add = |free: u32, total: u32| {
             slots.free = slots.free.saturating_add(free);
             slots.total = slots.total.saturating_add(total);
@@ -54,7 +86,7 @@ impl Core {
             }
         }
         // More than a heartbeat can say is no use to anybody, and refused by the control plane.
-        PoolSlots {
+        Slots {
             free: slots.free.min(MAX_SLOTS),
             total: slots.total.min(MAX_SLOTS),
         }
@@ -103,17 +135,14 @@ impl Core {
         let is_drained = |replica_id: &ReplicaId| pool.drained.contains(replica_id);
         let live = pool.replicas.values().map(|replica| ReplicaStatus {
             ready: replica.not_ready().is_none(),
-            slots_free: if replica.not_ready().is_none() && !is_drained(&replica.handoff.replica_id) {
-                self.free_slots(replica)
-            } else {
-                0
-            },
+            slots_free: self.offered_slots(pool, replica),
             slots_total: replica.slots(),
             slots_promised: replica.slots_promised(),
             models: replica.models().map(|models| models.to_vec()),
             last_error: replica.trouble(),
             draining: is_drained(&replica.handoff.replica_id),
             load: replica.load().clone(),
+            generation: Some(replica.generation),
             replica_id: replica.handoff.replica_id.clone(),
         });
         let asleep = (pool.sleepers()).map(|(replica_id, sleeper)| sleeper.status(is_drained(replica_id)));
@@ -134,6 +163,7 @@ impl Core {
                         "its handoff is gone; it is kept until its last request ends".to_owned(),
                     ),
                     draining: is_drained(&handoff.replica_id),
+                    generation: Some(retired.generation),
                     ..ReplicaStatus::new(handoff.replica_id.clone())
                 });
             }

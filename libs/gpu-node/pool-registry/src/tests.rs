@@ -3,8 +3,8 @@
 mod absent;
 mod asleep;
 mod events;
+mod hints;
 mod model;
 mod probing;
-mod routing;
 mod stress;
 mod support;

@@ -3,6 +3,8 @@
 //! [`NodeTransport`] is all that the gateway knows of nodes. Over TCP a node's report travels in headers; a node in the same
 //! process hands it over as it is. Nothing else differs between one machine and many.
 
+mod tcp;
+
 use std::{fmt::Debug, time::Duration};
 
 use futures_util::future::BoxFuture;
@@ -10,6 +12,7 @@ use http::Response;
 use pool_registry_types::{ErrorCode, ReplicaId};
 use routing_table::Endpoint;
 use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody};
+pub use tcp::{NODE_IDLE, Tcp, asked_pause};
 
 /// A request for an endpoint.
 #[derive(Debug)]

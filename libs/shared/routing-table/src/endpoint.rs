@@ -17,6 +17,14 @@ pub struct EndpointKey {
     pub replica: Option<ReplicaId>,
 }
 
+impl EndpointKey {
+    /// A hash of the name that is the same in every process; [`Endpoint::hash`] keeps it.
+    #[must_use]
+    pub fn stable_hash(&self) -> u64 {
+        xxh3_64(self.to_string().as_bytes())
+    }
+}
+
 impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.node, self.pool)?;
@@ -51,7 +59,7 @@ impl Endpoint {
         models: Option<Arc<[String]>>,
     ) -> Self {
         Self {
-            hash: xxh3_64(key.to_string().as_bytes()),
+            hash: key.stable_hash(),
             labels: Labels::of(&key),
             key,
             incarnation,

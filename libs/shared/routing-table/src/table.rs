@@ -221,6 +221,13 @@ impl RoutingTable {
         (known.key() == endpoint.key()).then_some(index)
     }
 
+    /// The index of the endpoint with that name.
+    #[must_use]
+    pub fn find(&self, key: &EndpointKey) -> Option<u32> {
+        let index = self.by_hash(key.stable_hash())?;
+        (self.endpoint(index)?.key() == key).then_some(index)
+    }
+
     /// The index of the endpoint with that [`Summary::hash`].
     #[must_use]
     pub fn by_hash(&self, hash: u64) -> Option<u32> {
@@ -285,6 +292,13 @@ impl RoutingTable {
         &self.by_model.get(model).unwrap_or(&self.unnamed).places
     }
 
+    /// The place of an endpoint among the [`candidates`](Self::candidates) for `model`; `None` where it is not one of them.
+    #[must_use]
+    pub fn position(&self, model: &str, index: u32) -> Option<usize> {
+        let endpoint = self.endpoint(index)?;
+        place_of(&self.entries, self.candidates(model), endpoint.key()).ok()
+    }
+
     /// Whether somebody names `model` as one it serves.
     #[must_use]
     pub fn names(&self, model: &str) -> bool {
@@ -294,9 +308,7 @@ impl RoutingTable {
     /// Whether somebody names `model` and takes requests for it.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
-        self.by_model
-            .get(model)
-            .is_some_and(|places| places.routable > 0)
+        self.by_model.get(model).is_some_and(|places| places.routable > 0)
     }
 
     /// The one model of the table, when there is exactly one: what a request without `model` can only mean.

@@ -1,6 +1,7 @@
 //! The response body: reading it drives the upstream connection.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -49,6 +50,15 @@ impl StreamError {
     }
 }
 
+/// What a caller holds for as long as the upstream works on a request, such as a slot of it.
+///
+/// Dropping it without [`done`](Self::done) means that the answer broke off, or that its reader left: the connection is
+/// closed by then, and the upstream may still work on the request.
+pub trait BodyGuard: fmt::Debug + Send + Sync {
+    /// The upstream has sent all of its answer.
+    fn done(self: Box<Self>);
+}
+
 /// A response body that polls its own upstream connection.
 ///
 /// Read to its end, it gives the connection back for the next request. Dropped before, it closes the
@@ -63,6 +73,8 @@ pub struct ProxyBody {
     clocks: Clocks,
     /// Since when the reader has been waiting; `None` while frames are at hand.
     waiting_since: Option<Instant>,
+    /// After `link`, so that a body that is dropped closes its connection first.
+    guard: Option<Box<dyn BodyGuard>>,
 }
 
 impl ProxyBody {
@@ -73,7 +85,30 @@ impl ProxyBody {
             first: None,
             clocks,
             waiting_since: None,
+            guard: None,
         }
+    }
+
+    /// Whether the upstream has sent all of its answer, read or not.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.link.is_none()
+    }
+
+    /// Holds `guard` until the upstream has sent all of its answer. To be called before the body is read; where the
+    /// answer is complete already, the guard is done at once.
+    pub fn attach(&mut self, guard: Box<dyn BodyGuard>) {
+        if self.is_complete() {
+            guard.done();
+        } else {
+            self.guard = Some(guard);
+        }
+    }
+
+    /// Closes the connection; whoever waits for the upstream to be done with the request is told that it may not be.
+    fn break_off(&mut self) {
+        self.link = None;
+        self.guard = None;
     }
 
     /// Puts back bytes that were read from this body, so that they are the next to be read.
@@ -115,12 +150,15 @@ impl ProxyBody {
         let mut part = Vec::new();
         match ready!(link.poll_body(&mut part, cx)) {
             Err(error) => {
-                self.link = None;
+                self.break_off();
                 return Poll::Ready(Some(Err(error)));
             }
             Ok(true) => {
                 if let Some(link) = self.link.take().filter(|link| link.is_reusable()) {
                     self.home.put(link, self.clocks.idle);
+                }
+                if let Some(guard) = self.guard.take() {
+                    guard.done();
                 }
             }
             Ok(false) => {}
@@ -156,7 +194,7 @@ impl Body for ProxyBody {
                 if let Some(link) = &mut this.link {
                     ready!(link.poll_until(limit, cx));
                 }
-                this.link = None;
+                this.break_off();
                 let allowed = this.clocks.between_frames;
                 Poll::Ready(Some(Err(if limit != stalled {
                     StreamError::Deadline

@@ -7,7 +7,8 @@
 //!   waited for, so a single token leaves at once and many travel together. All chunks of a read are decoded in one
 //!   pass, and a stream that waits for its next token holds no buffer.
 //! * **Dropping is cancelling.** A response body dropped early closes the upstream socket, which is the only
-//!   cancel that inference engines understand. A body read to its end gives the connection back.
+//!   cancel that inference engines understand. A body read to its end gives the connection back. What a caller holds for
+//!   the upstream's sake goes with the body as a [`BodyGuard`], and is told apart: done, or broken off.
 //! * **Four clocks.** Connect, first byte, between frames, and the caller's own deadline; see [`Clocks`].
 //! * **Honest errors.** [`ForwardError`] says whether a request can have reached the upstream, so that a
 //!   caller knows what another try may cost, and whether the failure is this process's own; [`StreamError`] says how a stream that had begun came to its end.
@@ -32,7 +33,7 @@ mod resend;
 mod timer;
 mod wire;
 
-pub use body::{ProxyBody, StreamError};
+pub use body::{BodyGuard, ProxyBody, StreamError};
 pub use get::{GetError, get};
 pub use limits::LIMITS;
 pub use link::BrokenAnswer;

@@ -8,7 +8,7 @@
 //! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost wake-up), and prints
 //! the schedule of a failure, to be run again.
 
-use routing_table::{Availability, Hop};
+use routing_table::State as Readiness;
 use shuttle::{
     rand::{Rng as _, thread_rng},
     sync::{
@@ -19,7 +19,7 @@ use shuttle::{
 };
 
 use super::{
-    tests::{S, ask, idle, table},
+    fixture::{Fake, S, ask, replica},
     *,
 };
 use crate::Priority;
@@ -78,7 +78,7 @@ impl Shared {
             warm_up: Duration::ZERO,
         });
         assert!(
-            core.replaced(nodes(&Availability::Ready), Duration::ZERO)
+            core.replaced(&replicas(Readiness::Ready), Duration::ZERO)
                 .is_empty()
         );
         Self {
@@ -144,7 +144,7 @@ impl Shared {
         };
         let is_served = grant.is_some();
         if let Some(grant) = grant {
-            self.work(&grant);
+            self.work(grant);
         }
         let mut state = self.state();
         state.open -= 1;
@@ -177,7 +177,7 @@ impl Shared {
         })
     }
 
-    fn work(&self, grant: &Grant) {
+    fn work(&self, mut grant: Grant) {
         let place = grant.index as usize;
         let mut state = self.state();
         state.held[place] += 1;
@@ -185,26 +185,28 @@ impl Shared {
         drop(state);
         thread::yield_now();
         match thread_rng().gen_range(0..8) {
-            0 => self.is_over(grant, Ending::Refused { pause: Some(PAUSE) }),
-            1 => self.is_over(grant, Ending::Refused { pause: None }),
-            2 => self.is_over(grant, Ending::Failed(Failure::Unreachable)),
-            // Its client leaves, and the engine keeps the slot.
-            3 | 4 => {
-                self.decide(|core, now| core.abandon(grant, Ending::Untold, now, 0.0));
-                thread::yield_now();
+            0 => self.is_over(place, &grant, Ending::Refused { pause: Some(PAUSE) }),
+            1 => self.is_over(place, &grant, Ending::Refused { pause: None }),
+            2 => self.is_over(place, &grant, Ending::Failed(Failure::Unreachable)),
+            3 => self.is_over(place, &grant, Ending::Untold),
+            // Its node uses another replica, if there is one of that name.
+            choice @ (4 | 5) => {
+                let used = if choice == 4 { "unknown" } else { "r0" }.parse().unwrap();
                 self.state().held[place] -= 1;
-                self.decide(|core, now| core.reclaim(grant, now));
+                self.decide(|core, now| core.answered(&mut grant, Some(&used), None, now));
+                thread::yield_now();
+                self.decide(|core, now| core.release(&grant, Ending::Served, now, 0.0));
             }
             _ => {
-                self.decide(|core, now| core.answered(grant, None, now));
+                self.decide(|core, now| core.answered(&mut grant, None, None, now));
                 thread::yield_now();
-                self.is_over(grant, Ending::Served);
+                self.is_over(place, &grant, Ending::Served);
             }
         }
     }
 
-    fn is_over(&self, grant: &Grant, ending: Ending) {
-        self.state().held[grant.index as usize] -= 1;
+    fn is_over(&self, place: usize, grant: &Grant, ending: Ending) {
+        self.state().held[place] -= 1;
         self.decide(|core, now| core.release(grant, ending, now, 0.0));
     }
 
@@ -260,13 +262,12 @@ impl State {
     }
 }
 
-fn nodes(availability: &Availability) -> std::sync::Arc<RoutingTable> {
-    let endpoints = ["a", "b"].into_iter().zip(SLOTS).map(|(node, slots)| Endpoint {
-        availability: availability.clone(),
-        hop: Hop::Engine,
-        ..idle(node, slots)
-    });
-    table(endpoints.collect())
+fn replicas(state: Readiness) -> [Fake; 2] {
+    let replica = |name, slots| Fake {
+        state,
+        ..replica(name, slots)
+    };
+    [replica("r0", SLOTS[0]), replica("r1", SLOTS[1])]
 }
 
 /// Sends all requests at once, while time goes by and the calling thread does something else.
@@ -336,8 +337,9 @@ fn who_waits_for_nodes_to_come_back_is_woken() {
     use Kind::{Fickle, Patient};
     in_many_orders(|| {
         send(&[Patient, Patient, Fickle, Patient], Duration::ZERO, |shared| {
-            for availability in [Availability::Draining, Availability::Ready] {
-                shared.decide(|core, now| core.replace_table(nodes(&availability), now));
+            for state in [Readiness::Draining, Readiness::Ready] {
+                let changes: Vec<_> = replicas(state).iter().map(Fake::set).collect();
+                shared.decide(|core, now| core.apply(&changes, now));
                 thread::yield_now();
             }
         });

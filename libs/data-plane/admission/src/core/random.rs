@@ -5,23 +5,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pool_registry_types::NodeId;
+use pool_registry_types::{NodeId, ReplicaId};
 use proptest::{
     prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest},
     sample::Index,
     strategy::Strategy as _,
     test_runner::TestCaseError,
 };
-use routing_table::{Availability, Hop};
+use routing_table::{RouteChange, State};
 
 use super::{
-    tests::{S, idle, table},
+    fixture::{Fake, S, idle},
     *,
 };
 use crate::Priority;
 
-/// Nodes that a history knows.
-const NODES: u8 = 5;
+/// Replicas that a history knows, two on each node.
+const REPLICAS: u8 = 6;
+const PER_NODE: u8 = 2;
+/// Its conversations, by session and by prompt.
+const CONVERSATIONS: u8 = 4;
 /// Longer than every pause and every backoff.
 const LONG: Duration = Duration::from_secs(61);
 
@@ -31,48 +34,53 @@ enum Step {
         model: bool,
         batch: bool,
         pin: Option<u8>,
+        affinity: Option<(bool, u8)>,
     },
     /// A request that has failed somewhere asks again.
     Retry(Index),
     Leave(Index),
     Expire(Index),
-    Answered(Index),
+    /// Maybe by another replica, which may be one that is not known.
+    Answered(Index, Option<u8>),
     Release(Index, Ending),
-    Abandon(Index, Ending),
-    Reclaim(Index),
-    Table(Vec<Node>),
+    Change(Replica),
+    Remove(u8),
+    Table(Vec<Replica>),
     Pass(u64),
     Tick,
     Outlook(bool),
 }
 
-/// One node as a table has it.
+/// One replica as the control plane tells it.
 #[derive(Debug, Clone)]
-struct Node {
+struct Replica {
     number: u8,
     slots: u32,
-    is_engine: bool,
-    model: bool,
+    free: u32,
+    model: Option<bool>,
     drains: bool,
-    is_new_life: bool,
+    is_new_incarnation: bool,
+    is_new_generation: bool,
 }
 
 fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
     let arrive = (
         any::<bool>(),
         any::<bool>(),
-        prop::option::weighted(0.2, 0..NODES),
+        prop::option::weighted(0.2, 0..REPLICAS / PER_NODE),
+        prop::option::of((any::<bool>(), 0..CONVERSATIONS)),
     );
+    let elsewhere = prop::option::weighted(0.3, 0..=PER_NODE);
     let step = prop_oneof![
-        8 => arrive.prop_map(|(model, batch, pin)| Step::Arrive { model, batch, pin }),
+        8 => arrive.prop_map(|(model, batch, pin, affinity)| Step::Arrive { model, batch, pin, affinity }),
         2 => any::<Index>().prop_map(Step::Retry),
         1 => any::<Index>().prop_map(Step::Leave),
         1 => any::<Index>().prop_map(Step::Expire),
-        2 => any::<Index>().prop_map(Step::Answered),
-        5 => (any::<Index>(), ending()).prop_map(|(index, ending)| Step::Release(index, ending)),
-        2 => (any::<Index>(), let_go()).prop_map(|(index, ending)| Step::Abandon(index, ending)),
-        2 => any::<Index>().prop_map(Step::Reclaim),
-        1 => prop::collection::vec(node(), 0..6).prop_map(Step::Table),
+        3 => (any::<Index>(), elsewhere).prop_map(|(index, replica)| Step::Answered(index, replica)),
+        6 => (any::<Index>(), ending()).prop_map(|(index, ending)| Step::Release(index, ending)),
+        2 => replica().prop_map(Step::Change),
+        1 => (0..REPLICAS).prop_map(Step::Remove),
+        1 => prop::collection::vec(replica(), 0..6).prop_map(Step::Table),
         4 => (1..2000_u64).prop_map(Step::Pass),
         1 => Just(Step::Pass(61_000)),
         3 => Just(Step::Tick),
@@ -81,16 +89,27 @@ fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-fn node() -> impl proptest::strategy::Strategy<Value = Node> {
-    let bits = any::<[bool; 3]>();
-    (0..NODES, 0..4_u32, bits, prop::bool::weighted(0.2)).prop_map(
-        |(number, slots, [is_engine, model, drains], is_new_life)| Node {
+fn replica() -> impl proptest::strategy::Strategy<Value = Replica> {
+    let model = prop::option::weighted(0.9, any::<bool>());
+    let rarely = || prop::bool::weighted(0.2);
+    let all = (
+        0..REPLICAS,
+        0..4_u32,
+        0..4_u32,
+        model,
+        any::<bool>(),
+        rarely(),
+        rarely(),
+    );
+    all.prop_map(
+        |(number, slots, free, model, drains, is_new_incarnation, is_new_generation)| Replica {
             number,
             slots,
-            is_engine,
+            free: free.min(slots),
             model,
             drains,
-            is_new_life,
+            is_new_incarnation,
+            is_new_generation,
         },
     )
 }
@@ -100,16 +119,9 @@ fn ending() -> impl proptest::strategy::Strategy<Value = Ending> {
     prop_oneof![
         3 => Just(Ending::Served),
         1 => pause.prop_map(|pause| Ending::Refused { pause }),
-        3 => let_go(),
-    ]
-}
-
-/// How a request may end that its engine goes on with.
-fn let_go() -> impl proptest::strategy::Strategy<Value = Ending> {
-    prop_oneof![
-        Just(Ending::Untold),
-        Just(Ending::Failed(Failure::Broken)),
-        Just(Ending::Failed(Failure::Unreachable)),
+        1 => Just(Ending::Untold),
+        1 => Just(Ending::Failed(Failure::Broken)),
+        1 => Just(Ending::Failed(Failure::Unreachable)),
     ]
 }
 
@@ -120,7 +132,7 @@ struct Asked {
     model: &'static str,
     priority: Priority,
     wish: Arc<Wish>,
-    tried: Vec<(EndpointKey, u64)>,
+    tried: Vec<Arc<Endpoint>>,
 }
 
 impl Asked {
@@ -136,12 +148,19 @@ fn name(model: bool) -> &'static str {
     if model { "m" } else { "other" }
 }
 
-/// An endpoint in one of its lives.
-type Life = (EndpointKey, u64);
+/// One start of an engine, as a request knows it.
+type Life = (EndpointKey, u64, u64);
 
-fn life(grant: &Grant) -> Life {
-    let endpoint = grant.endpoint().unwrap();
-    (endpoint.key.clone(), endpoint.incarnation)
+fn life(endpoint: &Endpoint) -> Life {
+    (
+        endpoint.key().clone(),
+        endpoint.incarnation(),
+        endpoint.generation(),
+    )
+}
+
+fn is_life(endpoint: &Endpoint, other: &Endpoint) -> bool {
+    life(endpoint) == life(other)
 }
 
 /// A core and all that the test knows of it.
@@ -149,11 +168,10 @@ struct History {
     core: Core<Ticket>,
     now: Duration,
     version: u64,
-    lives: [u64; NODES as usize],
+    /// The incarnation and the generation of each replica.
+    lives: [(u64, u64); REPLICAS as usize],
     /// Requests that hold a slot and are at an engine.
     held: Vec<(Asked, Grant)>,
-    /// Slots that engines have not let go of.
-    abandoned: Vec<Grant>,
     waiting: Vec<Asked>,
     /// Requests that failed and may ask again.
     failed: Vec<Asked>,
@@ -174,9 +192,8 @@ impl History {
             core: Core::new(config),
             now: Duration::ZERO,
             version: 1,
-            lives: [1; NODES as usize],
+            lives: [(1, 0); REPLICAS as usize],
             held: Vec::new(),
-            abandoned: Vec::new(),
             waiting: Vec::new(),
             failed: Vec::new(),
             over: BTreeSet::new(),
@@ -187,7 +204,12 @@ impl History {
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         let now = self.now;
         match step {
-            Step::Arrive { model, batch, pin } => {
+            Step::Arrive {
+                model,
+                batch,
+                pin,
+                affinity,
+            } => {
                 let pin = pin.and_then(|node| NodeId::new(&format!("n{node}")).ok());
                 let asked = Asked {
                     // The core hands out tickets in order.
@@ -200,7 +222,7 @@ impl History {
                     },
                     wish: Arc::new(Wish {
                         pin,
-                        ..Wish::default()
+                        ..wish(affinity)
                     }),
                     tried: Vec::new(),
                 };
@@ -228,11 +250,23 @@ impl History {
                     prop_assert!(!beside, "{asked:?} is refused beside a free slot");
                 }
             }
-            Step::Answered(index) if !self.held.is_empty() => {
-                let (_, grant) = &self.held[index.index(self.held.len())];
+            Step::Answered(index, used) if !self.held.is_empty() => {
+                let place = index.index(self.held.len());
+                let (_, grant) = &mut self.held[place];
                 self.probes
                     .retain(|_, (ticket, _)| *ticket != grant.ticket || grant.probe.is_none());
-                self.core.answered(grant, None, now);
+                let used = used.map(|number| ReplicaId::new(&format!("r{number}")).unwrap());
+                let hinted = grant.endpoint.key().replica.clone();
+                self.core.answered(grant, used.as_ref(), None, now);
+                let key = grant.endpoint.key();
+                prop_assert!(grant.is_released || used.is_none() || key.replica == used);
+                prop_assert!(!grant.is_released || used != hinted);
+                if grant.is_released {
+                    let (asked, grant) = self.held.remove(place);
+                    self.core
+                        .release(&grant, Ending::Failed(Failure::Broken), now, 0.0);
+                    prop_assert!(self.over.insert(asked.ticket));
+                }
             }
             Step::Release(index, ending) => {
                 if let Some((asked, grant)) = pick(&mut self.held, index) {
@@ -240,28 +274,29 @@ impl History {
                     self.core.release(&grant, ending, now, 0.0);
                 }
             }
-            Step::Abandon(index, ending) => {
-                if let Some((asked, grant)) = pick(&mut self.held, index) {
-                    self.ended(asked, &grant, ending)?;
-                    self.core.abandon(&grant, ending, now, 0.0);
-                    self.abandoned.push(grant);
-                }
+            Step::Change(replica) => {
+                let change = self.fake(&replica).set();
+                self.core.apply(&[change], now);
             }
-            Step::Reclaim(index) => {
-                if let Some(grant) = pick(&mut self.abandoned, index) {
-                    self.core.reclaim(&grant, now);
-                }
+            Step::Remove(number) => {
+                let gone = idle_replica(number).endpoint();
+                self.core.apply(&[RouteChange::Remove(gone)], now);
             }
-            Step::Table(nodes) => {
-                let table = self.table(nodes);
-                self.core.replace_table(table, now);
+            Step::Table(replicas) => {
+                let mut endpoints: BTreeMap<u8, Fake> = BTreeMap::new();
+                for replica in replicas {
+                    endpoints.insert(replica.number, self.fake(&replica));
+                }
+                let endpoints: Vec<Fake> = endpoints.into_values().collect();
+                let changes = self.core.changes_to(&endpoints);
+                self.core.apply(&changes, now);
             }
             Step::Pass(ms) => self.now += Duration::from_millis(ms),
             Step::Tick => self.core.tick(now),
             Step::Outlook(model) => {
                 self.core.outlook(name(model), Priority::Interactive, now);
             }
-            Step::Expire(_) | Step::Answered(_) => {}
+            Step::Expire(_) | Step::Answered(..) => {}
         }
         self.take_effects()?;
         self.check()
@@ -296,17 +331,19 @@ impl History {
     fn granted(&mut self, asked: Asked, grant: Grant) -> Result<(), TestCaseError> {
         prop_assert_eq!(grant.ticket, asked.ticket);
         prop_assert!(!self.over.contains(&asked.ticket), "two outcomes of {asked:?}");
-        let place = life(&grant);
-        prop_assert!(!asked.tried.contains(&place), "sent where it has failed");
+        let place = life(&grant.endpoint);
+        let was_there = asked.tried.iter().any(|tried| is_life(tried, &grant.endpoint));
+        prop_assert!(!was_there, "sent where it has failed");
         if grant.probe.is_some() {
             let window_is_over = |(_, since): &(Ticket, Duration)| self.now >= *since + S;
             let before = self.probes.get(&place);
             prop_assert!(before.is_none_or(window_is_over), "two probes at a time");
             self.probes.insert(place.clone(), (grant.ticket, self.now));
         }
-        let slots = grant.endpoint().unwrap().slots_total as usize;
+        let slots = self.core.table.report(grant.index).unwrap().slots_total as usize;
+        let endpoint = Arc::clone(&grant.endpoint);
         self.held.push((asked, grant));
-        let held = self.taken_at(&place);
+        let held = self.taken_at(&endpoint);
         prop_assert!(held <= slots, "{held} requests on {slots} slots");
         Ok(())
     }
@@ -316,7 +353,7 @@ impl History {
         self.probes
             .retain(|_, (ticket, _)| *ticket != grant.ticket || grant.probe.is_none());
         if matches!(ending, Ending::Failed(_)) {
-            asked.tried.push(life(grant));
+            asked.tried.push(Arc::clone(&grant.endpoint));
             self.failed.push(asked);
         } else {
             prop_assert!(self.over.insert(asked.ticket), "two outcomes of {asked:?}");
@@ -338,95 +375,131 @@ impl History {
         Ok(())
     }
 
-    fn taken_at(&self, place: &Life) -> usize {
-        let held = self.held.iter().map(|(_, grant)| grant);
-        held.chain(&self.abandoned)
-            .filter(|grant| life(grant) == *place)
-            .count()
+    /// Requests at an incarnation of an endpoint, whenever its engine was started.
+    fn taken_at(&self, endpoint: &Endpoint) -> usize {
+        let is_there = |grant: &Grant| {
+            let held = &grant.endpoint;
+            held.key() == endpoint.key() && held.incarnation() == endpoint.incarnation()
+        };
+        self.held.iter().filter(|(_, grant)| is_there(grant)).count()
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        for (slot, endpoint) in self.core.slots.iter().zip(self.core.table.endpoints()) {
-            // An engine that is announced anew counts what it was sent in the life before.
-            let ours = (1..=endpoint.incarnation)
-                .filter(|life| slot.counts(*life))
-                .map(|life| self.taken_at(&(endpoint.key.clone(), life)));
-            prop_assert_eq!(slot.own as usize, ours.sum::<usize>(), "{}", &endpoint.key);
+        for (index, endpoint, report) in self.core.table.iter() {
+            let slot = self.core.slot(index).unwrap();
+            prop_assert_eq!(slot.own as usize, self.taken_at(endpoint), "{}", endpoint.key());
+            // What is known in the form in which placement reads it is what is known, but for what time has changed since.
+            if self.core.due.next().is_none_or(|at| at > self.now) {
+                let (load, known) = (slot.load(self.now), self.core.loads.get(index));
+                prop_assert_eq!((load.used, load.quarantined), (known.used, known.quarantined));
+            }
+            let has_room = report.state.is_routable() && {
+                let load = self.core.loads.get(index);
+                !load.quarantined && load.used < report.slots_total
+            };
+            prop_assert_eq!(self.core.loads.has_room(index), has_room);
+            let conversations = self.core.conversations.count(endpoint.hash());
+            prop_assert_eq!(self.core.loads.get(index).conversations, conversations);
         }
         let forgotten = self.core.forgotten(self.now);
         prop_assert!(forgotten.is_none(), "{forgotten:?} waits beside a free slot");
         Ok(())
     }
 
-    fn table(&mut self, nodes: Vec<Node>) -> Arc<RoutingTable> {
+    fn fake(&mut self, replica: &Replica) -> Fake {
         self.version += 1;
-        let mut endpoints: BTreeMap<u8, Endpoint> = BTreeMap::new();
-        for node in nodes {
-            let incarnation = &mut self.lives[usize::from(node.number)];
-            *incarnation += u64::from(node.is_new_life);
-            let endpoint = Endpoint {
-                incarnation: *incarnation,
-                hop: if node.is_engine { Hop::Engine } else { Hop::Node },
-                models: Some([name(node.model).to_owned()].into()),
-                availability: if node.drains {
-                    Availability::Draining
-                } else {
-                    Availability::Ready
-                },
-                report: self.version,
-                ..idle(&format!("n{}", node.number), node.slots)
-            };
-            endpoints.insert(node.number, endpoint);
+        let (incarnation, generation) = &mut self.lives[usize::from(replica.number)];
+        *incarnation += u64::from(replica.is_new_incarnation);
+        *generation += u64::from(replica.is_new_generation);
+        Fake {
+            incarnation: *incarnation,
+            generation: *generation,
+            models: replica.model.map(|model| vec![name(model).to_owned()]),
+            state: if replica.drains {
+                State::Draining
+            } else {
+                State::Ready
+            },
+            slots: replica.slots,
+            free: replica.free,
+            report: self.version,
+            ..idle_replica(replica.number)
         }
-        table(endpoints.into_values().collect())
     }
 
     /// Each endpoint that may be used is tried again in time, even if its requests are never answered.
     fn is_tried_again(&mut self) -> Result<(), TestCaseError> {
         self.now += LONG;
         self.step(Step::Tick)?;
-        for index in 0..self.core.table.endpoints().len() {
-            let endpoint = self.core.table.endpoints()[index].clone();
-            let slot = &self.core.slots[index];
-            if endpoint.availability != Availability::Ready || slot.own >= endpoint.slots_total {
+        let known: Vec<_> = self
+            .core
+            .table
+            .iter()
+            .map(|(index, endpoint, report)| (index, endpoint.clone(), *report))
+            .collect();
+        for (index, endpoint, report) in known {
+            let slot = self.core.slot(index).unwrap();
+            if report.state != State::Ready || slot.own >= report.slots_total {
                 continue;
             }
+            // A model that only this endpoint may serve, as far as this request goes.
+            let Some(models) = endpoint.models() else { continue };
+            let others = self.core.table.iter().map(|(_, other, _)| other);
             let asked = Asked {
                 ticket: Ticket(self.core.last_ticket + 1),
-                model: name(endpoint.models.as_deref() == Some(&["m".to_owned()])),
+                model: name(models.contains(&"m".to_owned())),
                 priority: Priority::Interactive,
                 wish: Arc::new(Wish {
-                    pin: Some(endpoint.key.node.clone()),
+                    pin: Some(endpoint.key().node.clone()),
                     ..Wish::default()
                 }),
-                tried: Vec::new(),
+                tried: others
+                    .filter(|other| !is_life(other, &endpoint))
+                    .cloned()
+                    .collect(),
             };
             let ticket = asked.ticket;
             self.arrive(asked, None)?;
             self.take_effects()?;
-            let is_probe_out = self.core.slots[index].load(self.now).quarantined;
+            let is_probe_out = self.core.slot(index).unwrap().load(self.now).quarantined;
             let is_served = self.held.iter().any(|(asked, _)| asked.ticket == ticket);
-            prop_assert!(is_served || is_probe_out, "nobody tries {} again", &endpoint.key);
+            prop_assert!(is_served || is_probe_out, "nobody tries {} again", endpoint.key());
         }
         Ok(())
     }
 
     /// When all is given back, nothing is left taken.
     fn ends(mut self) -> Result<(), TestCaseError> {
-        while !self.held.is_empty() || !self.abandoned.is_empty() {
-            while let Some((_, grant)) = self.held.pop() {
-                self.core.release(&grant, Ending::Served, self.now, 0.0);
-                self.take_effects()?;
-            }
-            while let Some(grant) = self.abandoned.pop() {
-                self.core.reclaim(&grant, self.now);
-                self.take_effects()?;
-            }
+        while let Some((_, grant)) = self.held.pop() {
+            self.core.release(&grant, Ending::Served, self.now, 0.0);
+            self.take_effects()?;
         }
-        prop_assert!(self.core.slots.iter().all(|slot| slot.own == 0));
+        prop_assert!(self.core.slots.iter().flatten().all(|slot| slot.own == 0));
         prop_assert!(self.core.departed.is_empty());
         Ok(())
     }
+}
+
+fn idle_replica(number: u8) -> Fake {
+    Fake {
+        replica: Some(format!("r{}", number % PER_NODE)),
+        ..idle(&format!("n{}", number / PER_NODE), 1)
+    }
+}
+
+/// That of a request of a conversation, by its session or by its prompt.
+fn wish(conversation: Option<(bool, u8)>) -> Wish {
+    let mut wish = Wish::default();
+    if let Some((by_session, number)) = conversation {
+        wish.strategy = if by_session {
+            Strategy::Session
+        } else {
+            Strategy::Prefix
+        };
+        wish.affinity.session = Some(u64::from(number));
+        wish.affinity.blocks = (0..=number).map(u64::from).collect();
+    }
+    wish
 }
 
 fn pick<T>(from: &mut Vec<T>, index: Index) -> Option<T> {

@@ -1,158 +1,19 @@
-//! The rules of admission, and what must hold whatever happens in whatever order.
+//! The rules of admission, one by one.
 
-use std::sync::LazyLock;
+use pool_registry_types::NodeId;
+use routing_table::State;
 
-use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Availability, Hop};
-
-use super::*;
+use super::{fixture::*, *};
 use crate::Priority;
 use placement::Skip;
-
-const MS: Duration = Duration::from_millis(1);
-pub(super) const S: Duration = Duration::from_secs(1);
-
-fn endpoint(node: &str, slots: u32, report: u64, slots_free: u32) -> Endpoint {
-    Endpoint {
-        key: EndpointKey {
-            node: NodeId::new(node).unwrap(),
-            pool: PoolId::new("p").unwrap(),
-            replica: None,
-        },
-        incarnation: 1,
-        target: HttpUrl::new("http://localhost:1").unwrap(),
-        hop: Hop::Node,
-        availability: Availability::Ready,
-        slots_total: slots,
-        slots_free,
-        report,
-        vram_free_bytes: 0,
-        models: Some(["m".to_owned()].into()),
-        engine: None,
-        engine_version: None,
-    }
-}
-
-pub(super) fn idle(node: &str, slots: u32) -> Endpoint {
-    endpoint(node, slots, 1, slots)
-}
-
-pub(super) fn table(endpoints: Vec<Endpoint>) -> Arc<RoutingTable> {
-    Arc::new(RoutingTable::new(1, endpoints))
-}
-
-pub(super) fn core(endpoints: Vec<Endpoint>) -> Core<u32> {
-    let config = Config {
-        queue_limit: 4,
-        max_wait: S,
-        warm_up: Duration::ZERO,
-    };
-    let mut core = Core::new(config);
-    assert!(core.replaced(table(endpoints), Duration::ZERO).is_empty());
-    core
-}
 
 /// Busy, without a word on for how long.
 const BUSY: Ending = Ending::Refused { pause: None };
 
-/// Events, and the grants that follow from them.
-impl<W> Core<W> {
-    pub(super) fn granted(&mut self) -> Vec<(W, Grant)> {
-        self.take_effects().granted
-    }
-
-    pub(super) fn released(&mut self, grant: &Grant, ending: Ending, now: Duration) -> Vec<(W, Grant)> {
-        self.release(grant, ending, now, 0.0);
-        self.granted()
-    }
-
-    pub(super) fn ticked(&mut self, now: Duration) -> Vec<(W, Grant)> {
-        self.tick(now);
-        self.granted()
-    }
-
-    fn ticked_at_wakeup(&mut self) -> Vec<(W, Grant)> {
-        let now = self.next_wakeup().unwrap();
-        self.ticked(now)
-    }
-
-    /// Whether a request could be served, worked out anew from the slots.
-    pub(super) fn has_place(
-        &self,
-        model: &str,
-        wish: &Wish,
-        tried: &[(EndpointKey, u64)],
-        now: Duration,
-    ) -> bool {
-        let loads = Loads::new(&self.table, self.slots.iter().map(|slot| slot.load(now)));
-        let tried = self.tried_indices(tried);
-        placement::choose(&self.table, &loads, &self.question(model, wish, &tried, None)).is_ok()
-    }
-
-    /// A request that waits beside a free slot while the timer is not due.
-    pub(super) fn forgotten(&self, now: Duration) -> Option<Ticket> {
-        if self.next_wakeup().is_some_and(|at| at <= now) {
-            return None;
-        }
-        self.lines.iter().find_map(|(model, line)| {
-            let mut waiting = line.in_order();
-            let (ticket, _) =
-                waiting.find(|(_, waiter)| self.has_place(model, &waiter.wish, &waiter.tried, now))?;
-            Some(ticket)
-        })
-    }
-
-    pub(super) fn replaced(&mut self, table: Arc<RoutingTable>, now: Duration) -> Vec<(W, Grant)> {
-        self.replace_table(table, now);
-        self.granted()
-    }
-}
-
-static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
-
-pub(super) fn ask(model: &str) -> Ask<'_> {
-    Ask {
-        model,
-        priority: Priority::Interactive,
-        wish: &ANYWHERE,
-        tried: &[],
-        ticket: None,
-    }
-}
-
-fn granted(arrival: Arrival) -> Grant {
-    match arrival {
-        Arrival::Granted(grant) => grant,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn refused(arrival: Arrival) -> Refusal {
-    match arrival {
-        Arrival::Refused(refusal) => refusal,
-        other => panic!("{other:?}"),
-    }
-}
-
-pub(super) fn waits(arrival: Arrival) -> Ticket {
-    match arrival {
-        Arrival::Waiting { ticket, .. } => ticket,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn node(grant: &Grant) -> &str {
-    grant.endpoint().unwrap().key.node.as_str()
-}
-
-pub(super) fn take(core: &mut Core<u32>, now: Duration) -> Grant {
-    granted(core.arrive(&ask("m"), now, || unreachable!("does not wait")))
-}
-
 // spec: ADM-1
 #[test]
 fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let first = take(&mut core, MS);
     for waiter in 1..=3 {
         waits(core.arrive(&ask("m"), MS, || waiter));
@@ -166,7 +27,7 @@ fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
 // spec: ADM-1
 #[test]
 fn nobody_overtakes() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let first = take(&mut core, MS);
     let ticket = waits(core.arrive(&ask("m"), MS, || 1));
     assert_eq!(core.ahead_of("m", ticket), 0);
@@ -178,7 +39,7 @@ fn nobody_overtakes() {
 
 #[test]
 fn who_leaves_the_line_is_not_woken() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let first = take(&mut core, MS);
     let ticket = waits(core.arrive(&ask("m"), MS, || 1));
     waits(core.arrive(&ask("m"), MS, || 2));
@@ -190,7 +51,7 @@ fn who_leaves_the_line_is_not_woken() {
 // spec: ADM-2
 #[test]
 fn a_full_line_is_told_when_to_come_back() {
-    let mut core = core(vec![idle("a", 2)]);
+    let mut core = core(&[idle("a", 2)]);
     // Two requests of 4 s each are finished: two slots free one request every 2 s.
     for _ in 0..2 {
         let grant = take(&mut core, Duration::ZERO);
@@ -210,7 +71,7 @@ fn a_full_line_is_told_when_to_come_back() {
 // spec: ADM-5
 #[test]
 fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     assert_eq!(
         refused(core.arrive(&ask("x"), S, || 1)).reason,
         RefusalReason::UnknownModel
@@ -222,7 +83,7 @@ fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
     };
     let mut core = Core::new(config);
     waits(core.arrive(&ask("m"), S, || 1));
-    assert_eq!(core.replaced(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+    assert_eq!(core.replaced(&[idle("a", 1)], 2 * S)[0].0, 1);
     assert_eq!(
         refused(core.arrive(&ask("x"), 10 * S, || 2)).reason,
         RefusalReason::UnknownModel
@@ -232,28 +93,28 @@ fn an_unknown_model_is_refused_at_once_but_waits_while_nodes_may_still_come() {
 // spec: ADM-5
 #[test]
 fn a_model_whose_nodes_are_away_is_waited_for() {
-    let away = Endpoint {
-        availability: Availability::NotReady("offline".into()),
+    let away = Fake {
+        state: State::NotReady,
         ..idle("a", 1)
     };
-    let mut core = core(vec![away]);
+    let mut core = core(&[away]);
     let in_vain = waits(core.arrive(&ask("m"), S, || 0));
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(
         core.expire("m", in_vain, true, S).unwrap().reason,
         RefusalReason::NoneRoutable
     );
-    assert_eq!(core.replaced(table(vec![idle("a", 1)]), 2 * S)[0].0, 1);
+    assert_eq!(core.replaced(&[idle("a", 1)], 2 * S)[0].0, 1);
 }
 
 #[test]
 fn a_retry_goes_elsewhere_and_keeps_its_place() {
-    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let mut core = core(&[idle("a", 1), idle("b", 1)]);
     let on_a = take(&mut core, MS);
     let on_b = take(&mut core, MS);
     assert_eq!((node(&on_a), node(&on_b)), ("a", "b"));
     waits(core.arrive(&ask("m"), MS, || 1));
-    let tried = [(on_a.endpoint().unwrap().key.clone(), 1)];
+    let tried = [on_a.endpoint.clone()];
     let ticket = on_a.ticket;
     let woken = core.released(&on_a, Ending::Failed(Failure::Broken), MS);
     assert_eq!((woken[0].0, node(&woken[0].1)), (1, "a"));
@@ -271,9 +132,9 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
 
 #[test]
 fn a_retry_with_nowhere_left_to_go_does_not_wait() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let grant = take(&mut core, MS);
-    let tried = [(grant.endpoint().unwrap().key.clone(), 1)];
+    let tried = [grant.endpoint.clone()];
     core.released(&grant, Ending::Failed(Failure::Broken), MS);
     let again = Ask {
         tried: &tried,
@@ -288,7 +149,7 @@ fn a_retry_with_nowhere_left_to_go_does_not_wait() {
 
 #[test]
 fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
-    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let mut core = core(&[idle("a", 1), idle("b", 1)]);
     let pinned = Arc::new(Wish {
         pin: Some(NodeId::new("a").unwrap()),
         ..Wish::default()
@@ -297,7 +158,7 @@ fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
     ask.wish = &pinned;
     let first = granted(core.arrive(&ask, MS, || 1));
     core.released(&first, Ending::Failed(Failure::Broken), MS);
-    let tried = [(first.endpoint().unwrap().key.clone(), 1)];
+    let tried = [first.endpoint.clone()];
     ask.tried = &tried;
     ask.ticket = Some(first.ticket);
     let refusal = refused(core.arrive(&ask, 2 * MS, || 2));
@@ -306,7 +167,7 @@ fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
 
 #[test]
 fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let grant = take(&mut core, S);
     core.released(&grant, Ending::Failed(Failure::Unreachable), S);
     waits(core.arrive(&ask("m"), S, || 1));
@@ -320,35 +181,32 @@ fn a_refused_connection_takes_the_endpoint_out_and_one_probe_brings_it_back() {
         "one probe, not all at once"
     );
     // Its report says that it is well; that alone opens nothing.
-    assert!(
-        core.replaced(table(vec![endpoint("a", 4, 2, 4)]), 2 * S)
-            .is_empty()
-    );
+    assert!(core.replaced(&[reported("a", 4, 2, 4)], 2 * S).is_empty());
     let woken = core.released(&probe[0].1, Ending::Served, 3 * S);
     assert_eq!(woken[0].0, 2);
 }
 
 #[test]
 fn a_probe_passes_when_its_answer_begins() {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let grant = take(&mut core, S);
     core.released(&grant, Ending::Failed(Failure::Unreachable), S);
-    let probe = granted(core.arrive(&ask("m"), 3 * S, || 1));
-    core.answered(&probe, Some((3, 4)), 3 * S);
+    let mut probe = granted(core.arrive(&ask("m"), 3 * S, || 1));
+    core.answered(&mut probe, None, Some((3, 4)), 3 * S);
     take(&mut core, 3 * S);
 }
 
 // spec: ADM-10
 #[test]
 fn a_new_life_starts_fresh() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let old = take(&mut core, S);
     waits(core.arrive(&ask("m"), S, || 1));
-    let reborn = Endpoint {
+    let reborn = Fake {
         incarnation: 2,
         ..idle("a", 1)
     };
-    let woken = core.replaced(table(vec![reborn]), S);
+    let woken = core.replaced(&[reborn], S);
     assert_eq!(woken[0].0, 1);
     // The old life's slot coming back frees nothing in the new one.
     waits(core.arrive(&ask("m"), S, || 2));
@@ -361,10 +219,10 @@ fn a_new_life_starts_fresh() {
 
 #[test]
 fn slots_are_remembered_while_an_endpoint_is_away() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let held = take(&mut core, S);
-    core.replaced(table(vec![]), S);
-    core.replaced(table(vec![idle("a", 1)]), S);
+    core.replaced(&[], S);
+    core.replaced(&[idle("a", 1)], S);
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(core.released(&held, Ending::Served, S)[0].0, 1);
 }
@@ -372,10 +230,10 @@ fn slots_are_remembered_while_an_endpoint_is_away() {
 // spec: ADM-9
 #[test]
 fn load_of_others_counts_until_it_is_old() {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let _own = take(&mut core, S);
     // It says that none is free: three are held by others.
-    core.replaced(table(vec![endpoint("a", 4, 2, 0)]), S);
+    core.replaced(&[reported("a", 4, 2, 0)], S);
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(
         core.ticked(2 * S)[0].0,
@@ -387,23 +245,23 @@ fn load_of_others_counts_until_it_is_old() {
 // spec: ADM-9
 #[test]
 fn a_report_that_counts_our_finished_requests_is_seen_through() {
-    let mut core = core(vec![idle("a", 2)]);
+    let mut core = core(&[idle("a", 2)]);
     let grants = [take(&mut core, S), take(&mut core, S)];
     for grant in &grants {
         core.released(grant, Ending::Served, S);
     }
     // Written while both ran, read when both are done.
-    core.replaced(table(vec![endpoint("a", 2, 2, 0)]), S);
+    core.replaced(&[reported("a", 2, 2, 0)], S);
     take(&mut core, S);
 }
 
 // spec: ADM-8
 #[test]
 fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let grant = take(&mut core, S);
     core.released(&grant, BUSY, S);
-    assert!(core.snapshot(S).endpoints[0].quarantine.is_none());
+    assert!(core.only_status(S).quarantine.is_none());
     waits(core.arrive(&ask("m"), S, || 1));
     assert_eq!(core.ticked_at_wakeup()[0].0, 1);
 }
@@ -411,7 +269,7 @@ fn busy_is_not_failure_but_is_left_alone_for_a_moment() {
 // spec: ADM-12
 #[test]
 fn batch_work_waits_for_people_but_not_for_ever() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     core.config.queue_limit = 20;
     let mut held = take(&mut core, MS);
     let batch = Ask {
@@ -435,7 +293,7 @@ fn batch_work_waits_for_people_but_not_for_ever() {
 // spec: ADM-12
 #[test]
 fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let held = take(&mut core, MS);
     let batch = Ask {
         priority: Priority::Batch,
@@ -456,7 +314,7 @@ fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
 // spec: PLACE-10
 #[test]
 fn who_waits_for_one_node_stands_in_nobodys_way() {
-    let mut core = core(vec![idle("a", 1), idle("b", 1)]);
+    let mut core = core(&[idle("a", 1), idle("b", 1)]);
     let pinned = Arc::new(Wish {
         pin: NodeId::new("a").ok(),
         ..Wish::default()
@@ -487,7 +345,7 @@ fn who_waits_for_one_node_stands_in_nobodys_way() {
 // spec: PLACE-9
 #[test]
 fn prompts_return_to_where_they_were_read() {
-    let mut core = core(vec![idle("a", 4), idle("b", 4), idle("c", 4)]);
+    let mut core = core(&[idle("a", 4), idle("b", 4), idle("c", 4)]);
     let wish = |blocks: &[u64]| {
         let affinity = placement::Affinity {
             blocks: blocks.to_vec(),
@@ -530,14 +388,14 @@ fn prompts_return_to_where_they_were_read() {
 // spec: PLACE-11
 #[test]
 fn explains_without_changing_anything() {
-    let draining = Endpoint {
-        availability: Availability::Draining,
+    let draining = Fake {
+        state: State::Draining,
         ..idle("b", 2)
     };
-    let mut core = core(vec![idle("a", 1), draining, idle("c", 1)]);
+    let mut core = core(&[idle("a", 1), draining, idle("c", 1)]);
     let _held = take(&mut core, MS);
     let before = core.snapshot(MS);
-    let explained = core.explain("m", &ANYWHERE, MS);
+    let explained = core.explain("m", anywhere(), MS);
     let told: Vec<_> = explained
         .candidates
         .iter()
@@ -553,7 +411,7 @@ fn explains_without_changing_anything() {
     );
     assert_eq!((explained.no_place, explained.waiting), (None, 0));
     assert_eq!(
-        core.explain("x", &ANYWHERE, MS).no_place,
+        core.explain("x", anywhere(), MS).no_place,
         Some(NoPlace::UnknownModel)
     );
     assert_eq!(core.snapshot(MS), before);
@@ -562,16 +420,11 @@ fn explains_without_changing_anything() {
 // spec: PLACE-10
 #[test]
 fn two_models_that_alternate_each_go_round_all_their_endpoints() {
-    let with = |name: &str, model: &str| Endpoint {
-        models: Some([model.to_owned()].into()),
+    let with = |name: &str, model: &str| Fake {
+        models: Some(vec![model.to_owned()]),
         ..idle(name, 8)
     };
-    let mut core = core(vec![
-        with("a", "x"),
-        with("b", "x"),
-        with("c", "y"),
-        with("d", "y"),
-    ]);
+    let mut core = core(&[with("a", "x"), with("b", "x"), with("c", "y"), with("d", "y")]);
     let wish: Arc<Wish> = Arc::new(Wish {
         strategy: placement::Strategy::RoundRobin,
         ..Wish::default()
@@ -594,52 +447,37 @@ fn two_models_that_alternate_each_go_round_all_their_endpoints() {
 
 #[test]
 fn an_endpoint_whose_answers_all_break_is_ejected() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     for _ in 0..3 {
-        let grant = take(&mut core, MS);
-        core.answered(&grant, None, MS);
+        let mut grant = take(&mut core, MS);
+        core.answered(&mut grant, None, None, MS);
         core.released(&grant, Ending::Failed(Failure::Broken), MS);
     }
-    assert!(core.snapshot(MS).endpoints[0].quarantine.is_some());
+    assert!(core.only_status(MS).quarantine.is_some());
 }
 
 #[test]
 fn a_refusal_fills_the_endpoint_and_not_more() {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let grants: Vec<_> = (0..3).map(|_| take(&mut core, MS)).collect();
     core.released(&grants[0], BUSY, MS);
-    let status = core.snapshot(MS).endpoints[0].clone();
+    let status = core.only_status(MS);
     assert_eq!((status.in_flight, status.foreign), (2, 2));
 }
 
 #[test]
-fn an_engine_whose_handoff_is_written_anew_is_still_as_busy() {
-    let engine = |life| Endpoint {
-        incarnation: life,
-        hop: Hop::Engine,
-        ..idle("a", 1)
-    };
-    let mut core = core(vec![engine(1)]);
-    let held = take(&mut core, MS);
-    core.replaced(table(vec![]), MS);
-    core.replaced(table(vec![engine(2)]), MS);
-    waits(core.arrive(&ask("m"), MS, || 7));
-    assert_eq!(core.released(&held, Ending::Served, MS)[0].0, 7);
-}
-
-#[test]
 fn only_the_probe_speaks_for_itself() {
-    let quarantined = |core: &Core<u32>| core.snapshot(2 * S).endpoints[0].quarantine.is_some();
-    let mut core = core(vec![idle("a", 4)]);
+    let quarantined = |core: &Core<u32>| core.only_status(2 * S).quarantine.is_some();
+    let mut core = core(&[idle("a", 4)]);
     let (old, older) = (take(&mut core, MS), take(&mut core, MS));
     let failed = take(&mut core, MS);
     core.released(&failed, Ending::Failed(Failure::Unreachable), MS);
-    let probe = take(&mut core, 2 * S);
+    let mut probe = take(&mut core, 2 * S);
     // Streams begun before the quarantine end, one well and one not, while the probe is still out.
     core.released(&old, Ending::Served, 2 * S);
     assert!(quarantined(&core));
     core.released(&older, Ending::Failed(Failure::Broken), 2 * S);
-    core.answered(&probe, None, 2 * S);
+    core.answered(&mut probe, None, None, 2 * S);
     assert!(!quarantined(&core));
 }
 
@@ -661,20 +499,20 @@ fn a_model_that_was_known_is_unavailable_not_unheard_of() {
 
 #[test]
 fn requests_are_counted_where_they_run_also_when_that_has_left_the_table() {
-    let key = idle("a", 4).key;
-    let mut core = core(vec![idle("a", 4)]);
+    let key = idle("a", 4).key();
+    let mut core = core(&[idle("a", 4)]);
     assert_eq!(core.in_flight_at(&key), Some(0));
-    assert_eq!(core.in_flight_at(&idle("b", 4).key), None);
+    assert_eq!(core.in_flight_at(&idle("b", 4).key()), None);
     let (first, second) = (take(&mut core, MS), take(&mut core, MS));
     assert_eq!(core.in_flight_at(&key), Some(2));
-    let drained = Endpoint {
-        availability: Availability::Draining,
+    let drained = Fake {
+        state: State::Draining,
         ..idle("a", 4)
     };
-    core.replaced(table(vec![drained]), MS);
+    core.replaced(&[drained], MS);
     core.released(&first, Ending::Served, MS);
     assert_eq!(core.in_flight_at(&key), Some(1));
-    core.replaced(table(vec![]), MS);
+    core.replaced(&[], MS);
     assert_eq!(core.in_flight_at(&key), Some(1));
     core.released(&second, Ending::Served, MS);
     assert_eq!(core.in_flight_at(&key), None);
@@ -682,57 +520,40 @@ fn requests_are_counted_where_they_run_also_when_that_has_left_the_table() {
 
 /// One endpoint with four slots, in quarantine until 2 s by a connection that was refused at 1 s.
 fn quarantined() -> Core<u32> {
-    let mut core = core(vec![idle("a", 4)]);
+    let mut core = core(&[idle("a", 4)]);
     let grant = take(&mut core, S);
     core.released(&grant, Ending::Failed(Failure::Unreachable), S);
     core
 }
 
-fn waiters(granted: &[(u32, Grant)]) -> Vec<u32> {
-    granted.iter().map(|(waiter, _)| *waiter).collect()
-}
-
 // spec: ADM-13
 #[test]
-fn an_abandoned_probe_makes_room_for_the_next_before_its_slot_comes_back() {
+fn a_probe_whose_client_leaves_makes_room_for_the_next() {
     let mut core = quarantined();
     let probe = take(&mut core, 2 * S);
     waits(core.arrive(&ask("m"), 2 * S, || 1));
-    core.abandon(&probe, Ending::Untold, 2 * S, 0.0);
-    let next = core.granted();
-    assert_eq!(waiters(&next), [1]);
-    assert!(next[0].1.probe.is_some());
-    assert_eq!(
-        core.snapshot(2 * S).endpoints[0].in_flight,
-        2,
-        "its slot stays taken"
-    );
-    // The slot comes back in the middle of the next probe, and says nothing about it.
     waits(core.arrive(&ask("m"), 2 * S, || 2));
-    core.reclaim(&probe, 2 * S);
-    assert!(core.granted().is_empty(), "the second probe is still out");
-    core.answered(&next[0].1, None, 2 * S);
+    let mut next = core.released(&probe, Ending::Untold, 2 * S);
+    assert_eq!(waiters(&next), [1], "one probe at a time");
+    assert_eq!((probe.probe, next[0].1.probe), (Some(1), Some(2)));
+    assert_eq!(core.only_status(2 * S).in_flight, 1);
+    core.answered(&mut next[0].1, None, None, 2 * S);
     assert_eq!(waiters(&core.granted()), [2]);
-    assert_eq!(core.snapshot(2 * S).endpoints[0].in_flight, 2);
 }
 
 // spec: ADM-13
 #[test]
-fn a_failure_counts_when_it_is_seen_and_not_when_the_engine_lets_go_of_the_slot() {
-    let mut core = core(vec![idle("a", 4)]);
+fn a_failure_counts_when_its_request_is_dropped() {
+    let mut core = core(&[idle("a", 4)]);
     let broken: Vec<_> = (0..3).map(|_| take(&mut core, MS)).collect();
     for grant in &broken {
-        core.abandon(grant, Ending::Failed(Failure::Broken), MS, 0.0);
+        core.release(grant, Ending::Failed(Failure::Broken), MS, 0.0);
     }
     let changes = core.take_effects().trust_changes;
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].lost_by, Some(Failure::Broken));
-    for grant in &broken {
-        core.reclaim(grant, MS);
-    }
-    let status = core.snapshot(MS).endpoints[0].clone();
+    let status = core.only_status(MS);
     assert!(status.in_flight == 0 && status.quarantine.is_some());
-    assert!(core.take_effects().trust_changes.is_empty(), "counted once");
 }
 
 // spec: ADM-14
@@ -743,15 +564,15 @@ fn a_probe_with_a_long_prompt_does_not_keep_the_others_away() {
     waits(core.arrive(&ask("m"), 2 * S, || 1));
     waits(core.arrive(&ask("m"), 2 * S, || 2));
     assert_eq!(core.next_wakeup(), Some(3 * S), "the time of the first backoff");
-    let second = core.ticked(3 * S);
+    let mut second = core.ticked(3 * S);
     assert_eq!(waiters(&second), [1], "one probe at a time");
     // Its short prompt is answered at once, and that is proof enough.
-    core.answered(&second[0].1, None, 3 * S);
+    core.answered(&mut second[0].1, None, None, 3 * S);
     assert_eq!(waiters(&core.granted()), [2]);
-    assert!(core.snapshot(3 * S).endpoints[0].quarantine.is_none());
+    assert!(core.only_status(3 * S).quarantine.is_none());
     // What becomes of the first is one failure among others.
     core.released(&slow, Ending::Failed(Failure::Broken), 4 * S);
-    assert!(core.snapshot(4 * S).endpoints[0].quarantine.is_none());
+    assert!(core.only_status(4 * S).quarantine.is_none());
 }
 
 // spec: ADM-15
@@ -766,7 +587,7 @@ fn every_event_that_notices_the_end_of_a_pause_serves_the_waiting_requests() {
             assert!(!core.outlook("m", Priority::Interactive, 2 * S).is_free);
         }),
         ("explain", |core, _| {
-            core.explain("m", &ANYWHERE, 2 * S);
+            core.explain("m", anywhere(), 2 * S);
         }),
         ("end of its wait", |core, ticket| {
             assert_eq!(core.expire("m", ticket, true, 2 * S), None);
@@ -785,11 +606,11 @@ fn every_event_that_notices_the_end_of_a_pause_serves_the_waiting_requests() {
 #[test]
 fn an_answer_that_ends_a_quarantine_serves_the_waiting_requests() {
     let mut core = quarantined();
-    let probe = take(&mut core, 2 * S);
+    let mut probe = take(&mut core, 2 * S);
     for waiter in 1..=4 {
         waits(core.arrive(&ask("m"), 2 * S, || waiter));
     }
-    core.answered(&probe, None, 2 * S);
+    core.answered(&mut probe, None, None, 2 * S);
     assert_eq!(
         waiters(&core.granted()),
         [1, 2, 3],
@@ -800,18 +621,18 @@ fn an_answer_that_ends_a_quarantine_serves_the_waiting_requests() {
 // spec: ADM-16
 #[test]
 fn an_engine_that_says_for_how_long_it_is_busy_is_left_alone_for_so_long() {
-    let engine = |report| Endpoint {
-        hop: Hop::Engine,
-        ..endpoint("a", 4, report, 4)
+    let engine = |report| Fake {
+        report,
+        ..replica("r0", 4)
     };
     for (asked, granted) in [(3 * S, 3 * S), (3600 * S, 60 * S), (Duration::MAX, 60 * S)] {
-        let mut core = core(vec![engine(1)]);
+        let mut core = core(&[engine(1)]);
         let grant = take(&mut core, S);
         core.released(&grant, Ending::Refused { pause: Some(asked) }, S);
         let ticket = waits(core.arrive(&ask("m"), S, || 1));
         assert!(core.ticked(2 * S).is_empty());
         // Its report says that all slots are free. The pause it asked for counts more.
-        assert!(core.replaced(table(vec![engine(2)]), 3 * S).is_empty());
+        assert!(core.replaced(&[engine(2)], 3 * S).is_empty());
         let pause = granted.saturating_sub(2 * S);
         assert_eq!(core.next_wakeup(), Some(3 * S + pause));
         // A request that gives up meanwhile is told to come back when the pause is over.
@@ -825,8 +646,8 @@ fn an_engine_that_says_for_how_long_it_is_busy_is_left_alone_for_so_long() {
 
 // spec: ADM-16
 #[test]
-fn a_node_that_says_so_for_one_of_its_engines_is_left_alone_for_two_seconds_at_most() {
-    let mut core = core(vec![idle("a", 4)]);
+fn a_pool_that_says_so_for_one_of_its_engines_is_left_alone_for_two_seconds_at_most() {
+    let mut core = core(&[idle("a", 4)]);
     let grant = take(&mut core, S);
     let pause = Some(3600 * S);
     core.released(&grant, Ending::Refused { pause }, S);
@@ -838,7 +659,7 @@ fn a_node_that_says_so_for_one_of_its_engines_is_left_alone_for_two_seconds_at_m
 // spec: ADM-16
 #[test]
 fn an_engine_that_is_busy_again_and_again_is_asked_less_and_less_often() {
-    let mut core = core(vec![idle("a", 1)]);
+    let mut core = core(&[idle("a", 1)]);
     let mut now = S;
     let mut pauses = Vec::new();
     let mut grant = take(&mut core, now);
@@ -852,7 +673,7 @@ fn an_engine_that_is_busy_again_and_again_is_asked_less_and_less_often() {
     }
     assert_eq!(pauses, [250, 500, 1000, 2000, 2000, 2000]);
     // It has taken a request: the next time counts as the first.
-    core.answered(&grant, None, now);
+    core.answered(&mut grant, None, None, now);
     core.released(&grant, BUSY, now);
     waits(core.arrive(&ask("m"), now, || 1));
     assert_eq!(core.next_wakeup(), Some(now + 250 * MS));

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use placement::{NoPlace, Rank, Skip};
-use routing_table::EndpointKey;
+use placement::{NoPlace, Question, Rank, Skip, Strategy};
+use routing_table::{EndpointKey, State};
 
 use super::Core;
 use crate::{Priority, Quarantine, Ticket, Wish, line::Line};
@@ -15,6 +15,8 @@ pub struct EndpointStatus {
     pub key: EndpointKey,
     /// Requests of ours that hold a slot there.
     pub in_flight: u32,
+    /// Whether it takes requests, as far as the control plane knows.
+    pub state: State,
     /// Slots it has.
     pub slots_total: u32,
     /// Slots that others hold, as far as is known.
@@ -62,10 +64,25 @@ pub struct Waiting {
     pub batch: usize,
 }
 
+/// One model and the endpoints that name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSummary {
+    /// Its name.
+    pub model: String,
+    /// How many endpoints name it.
+    pub endpoints: u32,
+    /// How many of them take requests, as far as the control plane knows.
+    pub endpoints_ready: u32,
+    /// Slots of those.
+    pub slots_total: u64,
+    /// Slots of those that a request could have now, as far as is known here.
+    pub slots_free: u64,
+}
+
 /// The state of all lines and slots at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// Every endpoint of the table.
+    /// Every endpoint, in no order.
     pub endpoints: Vec<EndpointStatus>,
     /// Waiting requests by model; models without any are left out.
     pub waiting: BTreeMap<String, Waiting>,
@@ -78,18 +95,17 @@ impl<W> Core<W> {
     }
 
     pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
-        let endpoints = self
-            .table
-            .endpoints()
-            .iter()
-            .zip(&self.slots)
-            .map(|(endpoint, slot)| EndpointStatus {
-                key: endpoint.key.clone(),
+        let endpoints = self.table.iter().filter_map(|(index, endpoint, report)| {
+            let slot = self.slot(index)?;
+            Some(EndpointStatus {
+                key: endpoint.key().clone(),
                 in_flight: slot.own,
-                slots_total: endpoint.slots_total,
+                state: report.state,
+                slots_total: report.slots_total,
                 foreign: slot.foreign(now),
                 quarantine: slot.health.quarantine(now),
-            });
+            })
+        });
         Snapshot {
             endpoints: endpoints.collect(),
             waiting: self
@@ -108,38 +124,67 @@ impl<W> Core<W> {
 
     /// The quarantine of an endpoint, if it is in one.
     pub(crate) fn quarantine_of(&self, key: &EndpointKey, now: Duration) -> Option<Quarantine> {
-        let index = self
-            .table
-            .endpoints()
-            .binary_search_by(|endpoint| endpoint.key.cmp(key))
-            .ok()?;
-        self.slots.get(index)?.health.quarantine(now)
+        let index = self.table.find(key)?;
+        self.slot(index)?.health.quarantine(now)
     }
 
     /// How many requests of ours hold a slot at an endpoint, also at one that has left the table since; `None` where
     /// it is not known.
     pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> Option<u32> {
-        let place = (self.table.endpoints()).binary_search_by(|endpoint| endpoint.key.cmp(key));
-        let slot = match place {
-            Ok(index) => self.slots.get(index),
-            Err(_) => self.departed.get(key),
+        let slot = match self.table.find(key) {
+            Some(index) => self.slot(index),
+            None => self.departed.get(key),
         };
         slot.map(|slot| slot.own)
+    }
+
+    /// Every model that an endpoint names, in no order.
+    pub(crate) fn models(&self) -> Vec<ModelSummary> {
+        let summary = |(model, endpoints_ready): (&str, u32)| {
+            let candidates = self.table.candidates(model);
+            let mut summary = ModelSummary {
+                model: model.to_owned(),
+                endpoints: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+                endpoints_ready,
+                slots_total: 0,
+                slots_free: 0,
+            };
+            for &index in candidates {
+                let Some(report) = self
+                    .table
+                    .report(index)
+                    .filter(|report| report.state.is_routable())
+                else {
+                    continue;
+                };
+                let load = self.loads.get(index);
+                summary.slots_total = summary.slots_total.saturating_add(report.slots_total.into());
+                if !load.quarantined {
+                    let free = report.slots_total.saturating_sub(load.used);
+                    summary.slots_free = summary.slots_free.saturating_add(free.into());
+                }
+            }
+            summary
+        };
+        self.table.models().map(summary).collect()
     }
 
     /// What would happen to a request now, and why; nothing changes by asking.
     pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
         self.refresh(now);
-        let prefix = self.seen_before(wish);
-        let question = self.question(model, wish, &[], prefix.as_ref());
+        let seen = (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
+        let question = Question {
+            prefix: seen.as_ref(),
+            ..self.question(model, wish, &[])
+        };
         let chosen = placement::choose(&self.table, &self.loads, &question);
         let candidates =
             placement::explain(&self.table, &self.loads, &question).map(|candidate| ExplainedCandidate {
-                key: candidate.endpoint.key.clone(),
+                key: candidate.endpoint.key().clone(),
                 rank: candidate.rank,
                 slots_used: candidate.load.used,
-                slots_total: candidate.endpoint.slots_total,
-                vram_free_bytes: candidate.endpoint.vram_free_bytes,
+                slots_total: candidate.report.slots_total,
+                vram_free_bytes: candidate.report.vram_free_bytes,
                 skip: candidate.skip,
                 chosen: chosen == Ok(candidate.index),
             });

@@ -1,9 +1,6 @@
 //! Engines that fail, before and after the first byte.
 
-use std::sync::Arc;
-
 use fake_engine::{FakeEngine, Fault, Script};
-use routing_table::{Endpoint, Hop, RoutingTable};
 
 use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text, until};
 
@@ -71,7 +68,7 @@ async fn a_dead_engine_is_stepped_over_and_left_alone() {
     let [dead, alive] = engines([Script::default(), Script::default()]);
     let table = table(&[dead, alive]);
     // Started on the same port as before, so that the table's second endpoint is the living one.
-    let port = table.endpoints()[1].target.port();
+    let port = table[1].target.port();
     let alive = restarted(port);
     let service = Service::with(Default::default(), Default::default(), table).await;
     for (attempts, _) in [("2", "first"), ("1", "second"), ("1", "third")] {
@@ -223,12 +220,8 @@ async fn a_silent_engine_is_replaced_when_its_time_is_up() {
 #[tokio::test]
 async fn whatever_else_listens_at_a_nodes_address_is_not_its_data_path() {
     let engines = engines([Script::default()]);
-    let stranger = Endpoint {
-        hop: Hop::Node,
-        ..endpoint(&engines[0], "r0")
-    };
-    let table = Arc::new(RoutingTable::new(1, vec![stranger]));
-    let service = Service::with(Default::default(), Default::default(), table).await;
+    let stranger = endpoint(&engines[0], "r0").far();
+    let service = Service::with(Default::default(), Default::default(), vec![stranger]).await;
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");

@@ -5,15 +5,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use admission::{Admission, Config};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
 use inference_gateway::{Front, Gateway, GatewayConfig, GatewayMetrics};
+use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Tcp};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
-use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,30 +23,92 @@ pub(crate) struct Service {
     pub(crate) url: HttpUrl,
     pub(crate) admission: Admission,
     pub(crate) metrics: GatewayMetrics,
-    pub(crate) tables: watch::Sender<Arc<RoutingTable>>,
     client: StreamProxy,
     _tasks: Tasks,
 }
 
-pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Endpoint {
-    let script = engine.script();
-    Endpoint {
-        key: EndpointKey {
+/// What nodes ask for.
+pub(crate) const NODE_TOKEN: &str = "canary-node-4711";
+
+/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their engines.
+const FAR: u64 = 2;
+
+/// An endpoint, and what was reported of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) incarnation: u64,
+    pub(crate) replica: Option<String>,
+    pub(crate) target: HttpUrl,
+    pub(crate) models: Vec<String>,
+    pub(crate) report: Report,
+}
+
+impl Place {
+    /// The same, reached over TCP as a node is.
+    pub(crate) fn far(self) -> Self {
+        Self {
+            incarnation: FAR,
+            ..self
+        }
+    }
+
+    /// The same as a whole pool, whose node does not tell its replicas apart.
+    pub(crate) fn pool(self) -> Self {
+        Self {
+            replica: None,
+            ..self
+        }
+    }
+
+    fn change(&self) -> RouteChange {
+        let key = EndpointKey {
             node: NodeId::new("node-1").unwrap(),
             pool: PoolId::new("pool-0").unwrap(),
-            replica: Some(ReplicaId::new(replica).unwrap()),
-        },
+            replica: self.replica.as_deref().map(|id| ReplicaId::new(id).unwrap()),
+        };
+        let models = Some(self.models.clone().into());
+        let endpoint = Endpoint::new(key, self.incarnation, 1, Arc::new(self.target.clone()), models);
+        RouteChange::Set(Arc::new(endpoint), self.report)
+    }
+}
+
+pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Place {
+    let script = engine.script();
+    Place {
         incarnation: 1,
+        replica: Some(replica.to_owned()),
         target: HttpUrl::new(&engine.url()).unwrap(),
-        hop: Hop::Engine,
-        availability: Availability::Ready,
-        slots_total: script.slots,
-        slots_free: script.slots,
-        report: 1,
-        vram_free_bytes: 0,
-        models: Some(script.models.into()),
-        engine: None,
-        engine_version: None,
+        models: script.models,
+        report: Report {
+            number: 1,
+            state: State::Ready,
+            slots_total: script.slots,
+            slots_free: script.slots,
+            vram_free_bytes: 0,
+        },
+    }
+}
+
+/// Sends requests to the engines themselves, or over TCP to those who are to be nodes.
+#[derive(Debug)]
+struct Nodes {
+    engines: StreamProxy,
+    tcp: Tcp,
+}
+
+impl NodeTransport for Nodes {
+    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+        if request.endpoint.incarnation() == FAR {
+            return self.tcp.send(request);
+        }
+        Box::pin(async move {
+            let target = request.endpoint.target();
+            let sent = self.engines.forward(target, request.outbound, request.clocks);
+            Ok(NodeAnswer {
+                response: sent.await.map_err(NoAnswer::Failed)?,
+                report: NodeReport::default(),
+            })
+        })
     }
 }
 
@@ -70,12 +133,11 @@ pub(crate) fn engines<const N: usize>(scripts: [Script; N]) -> [FakeEngine; N] {
     scripts.map(|script| FakeEngine::start(script).unwrap())
 }
 
-pub(crate) fn table(engines: &[FakeEngine]) -> Arc<RoutingTable> {
-    let endpoints = engines
-        .iter()
-        .enumerate()
-        .map(|(number, engine)| endpoint(engine, &format!("r{number}")));
-    Arc::new(RoutingTable::new(1, endpoints.collect()))
+pub(crate) fn table(engines: &[FakeEngine]) -> Vec<Place> {
+    let numbered = engines.iter().enumerate();
+    numbered
+        .map(|(number, engine)| endpoint(engine, &format!("r{number}")))
+        .collect()
 }
 
 impl Service {
@@ -87,20 +149,26 @@ impl Service {
         Self::with(config, unhurried(), table(engines)).await
     }
 
-    pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Arc<RoutingTable>) -> Self {
+    pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Vec<Place>) -> Self {
+        let nodes = Nodes {
+            engines: StreamProxy::new(),
+            tcp: Tcp::new(StreamProxy::new(), Some(HeaderValue::from_static(NODE_TOKEN))),
+        };
+        Self::behind(Arc::new(nodes), config, admission, &table)
+    }
+
+    pub(crate) fn behind(
+        nodes: Arc<dyn NodeTransport>,
+        config: GatewayConfig,
+        admission: Config,
+        table: &[Place],
+    ) -> Self {
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let (tables, table_rx) = watch::channel(table);
         let admission = Admission::new(admission);
-        tasks.spawn("admission", admission.clone().run(table_rx.clone()));
+        tasks.spawn("admission", admission.clone().run());
         let metrics = GatewayMetrics::default();
-        let gateway = Gateway::new(
-            config,
-            admission.clone(),
-            table_rx,
-            StreamProxy::new(),
-            metrics.clone(),
-        );
+        let gateway = Gateway::new(config, admission.clone(), nodes, metrics.clone());
         let others = http_server::with_fallbacks(axum::Router::new());
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
@@ -111,16 +179,17 @@ impl Service {
             url,
             admission,
             metrics,
-            tables,
             client: StreamProxy::new(),
             _tasks: tasks,
         };
+        service.know(table);
         service
-            .until("the table is known", |service| {
-                service.admission.snapshot().endpoints.len() == service.tables.borrow().endpoints().len()
-            })
-            .await;
-        service
+    }
+
+    /// The gateway knows these endpoints from now on.
+    pub(crate) fn know(&self, table: &[Place]) {
+        let changes: Vec<_> = table.iter().map(Place::change).collect();
+        self.admission.apply(&changes);
     }
 
     pub(crate) async fn send(

@@ -8,39 +8,25 @@ use std::sync::{
 use fake_engine::{FakeEngine, Script};
 use http::Method;
 use pool_registry_types::HttpUrl;
-use routing_table::{Endpoint, Hop, RoutingTable};
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use crate::harness::{Service, endpoint, engines, error_of, header, table, text};
+use crate::harness::{Place, Service, endpoint, engines, error_of, header, text};
 
 const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
 
 /// A service that takes itself, below `path`, for a node; `others` are beside it.
-async fn circle(path: &str, others: Vec<Endpoint>) -> Service {
-    let engines = engines([Script::default()]);
-    let service = Service::with(Default::default(), Default::default(), table(&engines)).await;
-    let itself = Endpoint {
-        hop: Hop::Node,
+async fn circle(path: &str, others: Vec<Place>) -> Service {
+    let model = FakeEngine::start(Script::default()).unwrap();
+    let service = Service::with(Default::default(), Default::default(), others).await;
+    let itself = Place {
         target: HttpUrl::new(&format!("{}{path}", service.url)).unwrap(),
-        ..endpoint(&engines[0], "itself")
+        ..endpoint(&model, "itself").far()
     };
-    let endpoints: Vec<_> = std::iter::once(itself).chain(others).collect();
-    let count = endpoints.len();
-    let table = RoutingTable::new(2, endpoints);
-    service.tables.send_replace(Arc::new(table));
-    service
-        .until("the circle is known", |service| {
-            let endpoints = service.admission.snapshot().endpoints;
-            endpoints.len() == count
-                && endpoints
-                    .iter()
-                    .any(|status| status.key.replica.as_ref().unwrap().as_str() == "itself")
-        })
-        .await;
+    service.know(&[itself]);
     service
 }
 
@@ -73,8 +59,8 @@ async fn another_node_serves_what_came_back() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let mut busy = endpoint(&engine, "other");
     // The one that is itself is the less loaded, and so the first.
-    busy.slots_total = 2;
-    busy.slots_free = 1;
+    busy.report.slots_total = 2;
+    busy.report.slots_free = 1;
     let service = circle("/v1", vec![busy]).await;
     let mut attempts = Vec::new();
     for _ in 0..2 {
@@ -203,12 +189,11 @@ async fn however_it_is_tried_a_request_is_executed_three_times_at_most() {
     let tasks = Tasks::new(Shutdown::new());
     let engine = Mortal::start(&tasks).await;
     let model = FakeEngine::start(Script::default()).unwrap();
-    let endpoints = (0..5).map(|number| Endpoint {
+    let endpoints = (0..5).map(|number| Place {
         target: HttpUrl::new(&engine.url).unwrap(),
         ..endpoint(&model, &format!("r{number}"))
     });
-    let table = Arc::new(RoutingTable::new(1, endpoints.collect()));
-    let service = Service::with(Default::default(), Default::default(), table).await;
+    let service = Service::with(Default::default(), Default::default(), endpoints.collect()).await;
     for (idle, attempts) in [(true, "2"), (false, "3")] {
         engine.is_dying.store(false, Ordering::SeqCst);
         if idle {

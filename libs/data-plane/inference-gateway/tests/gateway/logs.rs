@@ -1,21 +1,19 @@
 //! What is logged of requests: which one a line is about, and nothing of what was said.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use captured_log::Log;
 use fake_engine::{Fault, Script};
-use http::{HeaderValue, Method};
+use http::Method;
 use inference_gateway::GatewayConfig;
-use routing_table::{Endpoint, Hop, RoutingTable};
 use serde_json::Value;
 use tracing::Level;
 
-use crate::harness::{Service, endpoint, engines, table, text, until};
+use crate::harness::{NODE_TOKEN, Service, endpoint, engines, table, text, until};
 
 /// What must not be found in any line.
 const PROMPT: &str = "canary-prompt-4711";
 const CLIENT_TOKEN: &str = "canary-client-4711";
-const NODE_TOKEN: &str = "canary-node-4711";
 /// Of the engine's answers: the third token and the last of a whole one.
 const SAID: [&str; 2] = ["three", "sixteen"];
 
@@ -70,16 +68,8 @@ async fn trouble() {
     chat(&service, "broken", "tiny", false).await;
     chat(&service, "cut", "tiny", true).await;
     let engine = engines([Script::default()]);
-    let stranger = Endpoint {
-        hop: Hop::Node,
-        ..endpoint(&engine[0], "r0")
-    };
-    let config = GatewayConfig {
-        node_token: Some(HeaderValue::from_static(NODE_TOKEN)),
-        ..GatewayConfig::default()
-    };
-    let table = Arc::new(RoutingTable::new(1, vec![stranger]));
-    let service = Service::with(config, Default::default(), table).await;
+    let stranger = endpoint(&engine[0], "r0").far();
+    let service = Service::with(GatewayConfig::default(), Default::default(), vec![stranger]).await;
     chat(&service, "stranger", "tiny", false).await;
 }
 

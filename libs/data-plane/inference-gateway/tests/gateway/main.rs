@@ -16,5 +16,6 @@ mod cancel;
 mod disconnects;
 mod failures;
 mod logs;
+mod nodes;
 mod refusals;
 mod watching;

@@ -1,12 +1,12 @@
 //! Requests that are not served, and what their clients are told.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use admission::Config;
 use fake_engine::Script;
 use http::Method;
 use inference_gateway::GatewayConfig;
-use routing_table::{Availability, Endpoint, RoutingTable};
+use routing_table::State;
 
 use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text};
 
@@ -206,20 +206,13 @@ async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
 #[tokio::test]
 async fn nobody_available_is_503_after_the_wait() {
     let engines = engines([Script::default()]);
-    let away = Endpoint {
-        availability: Availability::NotReady("node offline".into()),
-        ..endpoint(&engines[0], "r0")
-    };
+    let mut away = endpoint(&engines[0], "r0");
+    away.report.state = State::NotReady;
     let config = Config {
         max_wait: Duration::from_millis(50),
         ..Config::default()
     };
-    let service = Service::with(
-        GatewayConfig::default(),
-        config,
-        Arc::new(RoutingTable::new(1, vec![away])),
-    )
-    .await;
+    let service = Service::with(GatewayConfig::default(), config, vec![away]).await;
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(error_of(&text(answer).await.0)["code"], "POOL_UNAVAILABLE");

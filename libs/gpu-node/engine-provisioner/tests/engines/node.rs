@@ -87,9 +87,9 @@ impl Node {
         let prepared = Prepared::new(config, file).unwrap();
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let watched = local_node::Config {
+        let watched = local_node::WatchConfig {
             watch_interval: Duration::from_millis(50),
-            ..local_node::Config::new(home.path("handoffs"))
+            ..local_node::WatchConfig::new(home.path("handoffs"))
         };
         let local = LocalNode::start(watched, &tasks, &shutdown).unwrap();
         let registry = local.registry().clone();

@@ -9,6 +9,7 @@
 
 mod forwarding;
 mod guarding;
+mod hints;
 mod logs;
 mod sleeping;
 mod support;

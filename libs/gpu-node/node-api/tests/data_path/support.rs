@@ -7,7 +7,7 @@ use fake_engine::FakeEngine;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
-use node_api::{DataPath, DataPathConfig, NodeMetrics};
+use node_api::{DataPath, DataPathConfig, Dispatcher, NodeMetrics};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{Handoff, HttpUrl};
 use service_runtime::{Shutdown, Tasks};
@@ -25,6 +25,8 @@ pub(crate) const CHAT: &str = "/v2/pools/pool-0/engine/v1/chat/completions";
 pub(crate) struct Node {
     url: HttpUrl,
     pub(crate) registry: PoolRegistry,
+    /// The same node for a gateway in this process.
+    pub(crate) dispatcher: Dispatcher,
     client: StreamProxy,
     _tasks: Tasks,
 }
@@ -73,20 +75,21 @@ impl Node {
             max_body_bytes: 10_000,
             ..DataPathConfig::default()
         };
-        let service = DataPath::new(
+        let dispatcher = Dispatcher::new(
             registry.clone(),
             StreamProxy::new(),
             config,
             None,
             NodeMetrics::default(),
-            control,
         );
+        let service = DataPath::new(dispatcher.clone(), control);
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         bound.serve(service, &tasks, shutdown).unwrap();
         Self {
             url,
             registry,
+            dispatcher,
             client: StreamProxy::new(),
             _tasks: tasks,
         }

@@ -4,16 +4,16 @@ use futures_util::FutureExt as _;
 use pool_registry_types::Handoff;
 
 use super::support::{handoff, pool, replica, status, url, with_models};
-use crate::{
-    Claim, ClaimError, DrainTarget, PoolRegistry, PoolSlots, ProbeOutcome, SlotLease, UnknownTarget,
-};
+use crate::{Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget};
 
 fn sleeper(id: &str, slots: u32) -> Handoff {
     with_models(handoff("p", id, 9000, slots), &["m"])
 }
 
 fn promised(registry: &PoolRegistry, model: &str) -> Claim {
-    let claim = registry.claim_or_wake(&pool("p"), Some(model), &[]).unwrap();
+    let claim = registry
+        .claim_or_wake(&pool("p"), Some(model), None, &[])
+        .unwrap();
     assert!(matches!(claim, Claim::Promised(_)), "{claim:?}");
     claim
 }
@@ -67,15 +67,12 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
         registry.wanted(&pool("p"), &replica("r0")).await;
     });
     assert!(wanted.as_mut().now_or_never().is_none());
-    let none = registry.claim_or_wake(&pool("p"), Some("other"), &[]);
+    let none = registry.claim_or_wake(&pool("p"), Some("other"), None, &[]);
     assert_eq!(none.unwrap_err(), ClaimError::ModelNotAvailable);
     let (first, second) = (promised(&registry, "m"), promised(&registry, "m"));
     assert!(wanted.now_or_never().is_some());
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(PoolSlots { free: 0, total: 2 })
-    );
-    let third = registry.claim_or_wake(&pool("p"), Some("m"), &[]);
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 0, total: 2 }));
+    let third = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
     assert_eq!(third.unwrap_err(), ClaimError::Busy, "no more than it has slots");
     assert_eq!(registry.check_room(&pool("p"), Some("m")), Err(ClaimError::Busy));
     drop(second);
@@ -95,10 +92,7 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
     assert!(!status(&registry, "p").sleeping);
     drop((first, second));
     assert_eq!(registry.in_flight(), 0);
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(PoolSlots { free: 2, total: 2 })
-    );
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 2, total: 2 }));
 }
 
 // spec: PROV-21
@@ -120,7 +114,7 @@ fn who_waits_in_vain_is_told_why() {
     let target = DrainTarget::Pool(pool("p"));
     registry.drain(&target).unwrap();
     assert_eq!(now(waits).unwrap_err(), ClaimError::Draining);
-    let refused = registry.claim_or_wake(&pool("p"), Some("m"), &[]);
+    let refused = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
     assert_eq!(refused.unwrap_err(), ClaimError::Draining);
     let said = status(&registry, "p");
     assert!(said.sleeping && said.draining);
@@ -136,11 +130,8 @@ fn one_that_is_awake_and_free_is_taken_first() {
         .upsert(with_models(handoff("p", "r1", 8082, 1), &["m"]))
         .unwrap();
     assert!(!status(&registry, "p").sleeping, "one is awake");
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(PoolSlots { free: 5, total: 5 })
-    );
-    let awake = registry.claim_or_wake(&pool("p"), Some("m"), &[]).unwrap();
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 5, total: 5 }));
+    let awake = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]).unwrap();
     assert_eq!(now(awake).map(|lease| lease.url().clone()), Ok(url(8082)));
     let _taken = registry.claim(&pool("p"), None).unwrap();
     let Claim::Promised(slot) = promised(&registry, "m") else {

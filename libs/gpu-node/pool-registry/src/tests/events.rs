@@ -1,9 +1,7 @@
 //! What the registry answers, event by event.
 
 use super::support::{claim_all, handoff, pool, replica, status, url, with_models};
-use crate::{
-    ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, PoolSlots, ProbeOutcome, UpsertError,
-};
+use crate::{ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, Slots, UpsertError};
 use pool_registry_types::{ErrorCode, MAX_POOLS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
@@ -87,15 +85,12 @@ fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
     assert_eq!(leases[0].url(), &url(8081));
     assert_eq!(leases[0].replica_id(), &replica("r0"));
     assert_eq!(leases[0].engine().as_str(), "llamacpp");
-    assert_eq!(leases[0].pool_slots(), PoolSlots { free: 0, total: 2 });
+    assert_eq!(leases[0].slots().pool, Slots { free: 0, total: 2 });
     assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
     assert_eq!(registry.in_flight(), 2);
     drop(leases);
     assert_eq!(registry.in_flight(), 0);
-    assert_eq!(
-        registry.pool_slots(&pool("p")),
-        Some(PoolSlots { free: 2, total: 2 })
-    );
+    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 2, total: 2 }));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::support::{handoff, pool, replica, with_models};
-use crate::{ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease};
-use pool_registry_types::{Handoff, HttpUrl, PoolStatus, ReplicaStatus};
+use crate::{Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease};
+use pool_registry_types::{Handoff, HttpUrl, PoolStatus, ReplicaId, ReplicaStatus};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,7 @@ enum Step {
     Claim {
         pool: u8,
         model: Option<u8>,
+        hint: Option<u8>,
     },
     Release {
         which: prop::sample::Index,
@@ -45,7 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..2_u8, 0..3_u8, any::<bool>(), 1..5_u32, model())
             .prop_map(|(pool, replica, moved, slots, model)| Step::Upsert { pool, replica, moved, slots, model }),
         1 => (0..2_u8, 0..3_u8).prop_map(|(pool, replica)| Step::Remove { pool, replica }),
-        8 => (0..3_u8, model()).prop_map(|(pool, model)| Step::Claim { pool, model }),
+        8 => (0..3_u8, model(), prop::option::of(0..4_u8))
+            .prop_map(|(pool, model, hint)| Step::Claim { pool, model, hint }),
         4 => any::<prop::sample::Index>().prop_map(|which| Step::Release { which }),
         1 => (prop::option::of(0..2_u8), any::<bool>()).prop_map(|(pool, on)| Step::Drain { pool, on }),
         3 => (any::<prop::sample::Index>(), any::<bool>(), model(), prop::option::of(0..5_u32))
@@ -98,8 +100,10 @@ impl World {
                 self.handoffs.remove(&key);
                 self.engine_slots.remove(&key);
             }
-            Step::Claim { pool: p, model } => {
-                self.claim(&format!("p{p}"), model.map(|m| format!("m{m}")).as_deref());
+            Step::Claim { pool: p, model, hint } => {
+                let hint = hint.map(|r| replica(&format!("r{r}")));
+                let model = model.map(|m| format!("m{m}"));
+                self.claim(&format!("p{p}"), model.as_deref(), hint.as_ref());
             }
             Step::Release { which } => {
                 if !self.leases.is_empty() {
@@ -156,16 +160,25 @@ impl World {
             .map_or(promised, |has| promised.min(*has))
     }
 
-    fn claim(&mut self, id: &str, model: Option<&str>) {
+    fn claim(&mut self, id: &str, model: Option<&str>, hint: Option<&ReplicaId>) {
         let before = self
             .registry
             .statuses()
             .into_iter()
             .find(|status| status.pool_id.as_str() == id);
-        match self.registry.claim(&pool(id), model) {
-            Ok(lease) => {
+        match self.registry.claim_or_wake(&pool(id), model, hint, &[]) {
+            Ok(Claim::Promised(slot)) => panic!("nobody sleeps: {slot:?}"),
+            Ok(Claim::Slot(lease)) => {
                 let before = before.unwrap();
                 assert!(before.ready && !before.draining);
+                let can_follow = before.replicas.iter().flatten().any(|said| {
+                    let names = |model: &str| said.models.iter().flatten().any(|name| name == model);
+                    Some(&said.replica_id) == hint && said.slots_free > 0 && model.is_none_or(names)
+                });
+                assert!(
+                    !can_follow || Some(lease.replica_id()) == hint,
+                    "the hint was good"
+                );
                 let handoff = &self.handoffs[&(id.to_owned(), lease.replica_id().to_string())];
                 assert_eq!(lease.url(), &handoff.url);
                 let (slots, url) = (self.slots(id, lease.replica_id().as_str()), handoff.url.clone());

@@ -37,7 +37,11 @@ fn names(table: &RoutingTable, model: &str) -> Vec<String> {
 #[test]
 fn finds_those_that_name_the_model_in_the_order_of_their_keys() {
     let mut table = RoutingTable::default();
-    for (node, models) in [("c", Some(&["x", "x", "y"][..])), ("a", Some(&["x"])), ("b", None)] {
+    for (node, models) in [
+        ("c", Some(&["x", "x", "y"][..])),
+        ("a", Some(&["x"])),
+        ("b", None),
+    ] {
         table.set(&endpoint(node, models), report(State::Ready));
     }
     assert_eq!(names(&table, "x"), ["a", "c"]);

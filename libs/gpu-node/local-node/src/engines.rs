@@ -2,10 +2,37 @@
 
 use std::{error::Error as _, path::PathBuf};
 
-use engine_provisioner::{ChangeError, PoolFile, Provisioner};
+use engine_provisioner::{ChangeError, PoolFile, PoolFileError, Provisioner};
 use http_server::ApiError;
 use node_api::{Change, Engines};
 use pool_registry_types::{ErrorCode, PoolId};
+
+/// A pool file that was read, and where, so that it can be read again.
+#[derive(Debug, Clone)]
+pub struct PoolFileAt {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub file: PoolFile,
+}
+
+impl PoolFileAt {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// All that is wrong with it, for people.
+    pub fn read(path: PathBuf) -> Result<Self, String> {
+        match PoolFile::read(&path) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(with_cause(&error)),
+        }
+    }
+}
+
+fn with_cause(error: &PoolFileError) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
 
 /// Engines, and the file that says how they are to be.
 #[derive(Debug)]
@@ -26,10 +53,7 @@ impl Engines for PoolFileEngines {
             let file = tokio::task::spawn_blocking(move || PoolFile::read(&path))
                 .await
                 .map_err(|error| failed(error.to_string()))?
-                .map_err(|error| {
-                    let cause = error.source().map(|cause| format!(": {cause}"));
-                    failed(format!("{error}{}", cause.unwrap_or_default()))
-                })?;
+                .map_err(|error| failed(with_cause(&error)))?;
             let spec = file.pools.into_iter().find(|spec| spec.pool_id == pool);
             let spec = spec.ok_or_else(|| {
                 failed(format!(

@@ -1,0 +1,116 @@
+//! Nodes that use another replica than they were asked to.
+
+use std::sync::Arc;
+
+use fake_engine::Script;
+use futures_util::future::BoxFuture;
+use http::Method;
+use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Slots};
+use parking_lot::Mutex;
+use pool_registry_types::{HttpUrl, ReplicaId};
+use stream_proxy::StreamProxy;
+
+use crate::harness::{Service, endpoint, engines, header, text};
+
+const CHAT: &str = r#"{"model":"tiny","messages":[]}"#;
+
+/// A node that uses one replica, whatever it is asked for.
+#[derive(Debug)]
+struct Stubborn {
+    engines: StreamProxy,
+    target: HttpUrl,
+    uses: ReplicaId,
+    /// The replicas it was asked for.
+    asked: Mutex<Vec<Option<String>>>,
+}
+
+impl NodeTransport for Stubborn {
+    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+        let hint = request.endpoint.key().replica.as_ref();
+        self.asked.lock().push(hint.map(ToString::to_string));
+        Box::pin(async move {
+            let sent = self
+                .engines
+                .forward(&self.target, request.outbound, request.clocks);
+            Ok(NodeAnswer {
+                response: sent.await.map_err(NoAnswer::Failed)?,
+                report: NodeReport {
+                    replica: Some(self.uses.clone()),
+                    slots: Some(Slots { free: 3, total: 4 }),
+                },
+            })
+        })
+    }
+}
+
+// spec: PATH-69
+#[tokio::test]
+async fn the_answer_names_the_replica_that_was_used() {
+    let engines = engines([Script::default(), Script::default()]);
+    let r1 = endpoint(&engines[1], "r1");
+    let nodes = Arc::new(Stubborn {
+        engines: StreamProxy::new(),
+        target: r1.target.clone(),
+        uses: ReplicaId::new("r1").unwrap(),
+        asked: Mutex::default(),
+    });
+    for (table, chosen) in [
+        // One that is known, one that is not known yet, and a pool that does not tell its replicas apart.
+        (vec![endpoint(&engines[0], "r0"), r1.clone()], Some("r0")),
+        (vec![endpoint(&engines[0], "r0")], Some("r0")),
+        (vec![endpoint(&engines[0], "r0").pool()], None),
+    ] {
+        let service = Service::behind(nodes.clone(), Default::default(), Default::default(), &table);
+        let answer = service.chat(false, "").await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (200, "r1")
+        );
+        assert!(text(answer).await.1);
+        assert_eq!(nodes.asked.lock().pop().unwrap().as_deref(), chosen);
+        service
+            .until("the slot is back where it was taken", |service| {
+                let endpoints = service.admission.snapshot().endpoints;
+                endpoints.iter().all(|status| status.in_flight == 0)
+            })
+            .await;
+    }
+}
+
+// spec: PATH-69
+#[tokio::test]
+async fn while_it_runs_a_request_counts_where_it_is_served() {
+    let engines = engines([Script::default(), Script::default()]);
+    let r1 = endpoint(&engines[1], "r1");
+    let nodes = Stubborn {
+        engines: StreamProxy::new(),
+        target: r1.target.clone(),
+        uses: ReplicaId::new("r1").unwrap(),
+        asked: Mutex::default(),
+    };
+    let table = vec![endpoint(&engines[0], "r0"), r1];
+    let service = Service::behind(Arc::new(nodes), Default::default(), Default::default(), &table);
+    let held = service.chat(true, "tokens=100000,token_ms=1").await;
+    assert_eq!(held.status(), 200);
+    let in_flight = service.in_flight();
+    assert_eq!((in_flight["r0"], in_flight["r1"]), (0, 1));
+    drop(held);
+    service.all_slots_back().await;
+}
+
+// spec: PATH-70
+#[tokio::test]
+async fn a_client_chooses_no_replica() {
+    let engines = engines([Script::default()]);
+    let service = Service::over(&engines).await;
+    let hint = [("x-llorch-replica-hint", "r7")];
+    let answer = service
+        .send(Method::POST, "/v1/chat/completions", &hint, CHAT)
+        .await;
+    assert_eq!(
+        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (200, "r0")
+    );
+    let seen = engines[0].records().pop().unwrap();
+    assert_eq!(seen.header("x-llorch-replica-hint"), None);
+}

@@ -1,0 +1,253 @@
+//! Requests that name the replica they are for, over HTTP and from the same process.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fake_engine::{FakeEngine, Fault, Script};
+use http::{HeaderMap, Method};
+use http_body_util::BodyExt as _;
+use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, NodeRequest, NodeTransport as _, Slots};
+use pool_registry::DrainTarget;
+use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
+use routing_table::{Endpoint, EndpointKey};
+use stream_proxy::{Clocks, ForwardError, Outbound};
+use tokio::time::Instant;
+
+use crate::support::{CHAT, Node, handoff_of, header, slots};
+
+const BODY: &str = r#"{"model":"tiny","stream":true,"messages":[]}"#;
+
+fn engine(slots: u32) -> FakeEngine {
+    FakeEngine::start(Script {
+        slots,
+        ..Script::default()
+    })
+    .unwrap()
+}
+
+fn pool() -> PoolId {
+    PoolId::new("pool-0").unwrap()
+}
+
+fn endpoint(pool: &PoolId, replica: Option<&str>) -> Endpoint {
+    let key = EndpointKey {
+        node: NodeId::new("here").unwrap(),
+        pool: pool.clone(),
+        replica: replica.map(|id| ReplicaId::new(id).unwrap()),
+    };
+    let nowhere = HttpUrl::new("http://127.0.0.1:1").unwrap();
+    Endpoint::new(key, 1, 0, Arc::new(nowhere), None)
+}
+
+fn outbound(x_fake: &str) -> Outbound {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-fake", x_fake.parse().unwrap());
+    let path = "/v1/chat/completions".parse().unwrap();
+    Outbound::new(Method::POST, path, headers, Bytes::from_static(BODY.as_bytes()))
+}
+
+/// A request from a gateway in this process.
+async fn send(node: &Node, replica: Option<&str>, x_fake: &str) -> Result<NodeAnswer, NoAnswer> {
+    let request = NodeRequest {
+        endpoint: &endpoint(&pool(), replica),
+        model: "tiny",
+        outbound: &mut outbound(x_fake),
+        clocks: Clocks::default(),
+    };
+    node.dispatcher.send(request).await
+}
+
+/// Which replica served a request with this hint, over HTTP.
+async fn used(node: &Node, hint: &str) -> String {
+    let answer = node
+        .send(Method::POST, CHAT, &[("x-llorch-replica-hint", hint)], BODY)
+        .await;
+    assert_eq!(answer.status(), 200, "{hint}");
+    let replica = header(&answer, "x-llorch-replica").to_owned();
+    answer.into_body().collect().await.unwrap();
+    replica
+}
+
+// spec: SLOT-40, SLOT-42
+#[tokio::test]
+async fn a_hint_is_followed_answered_and_not_sent_on() {
+    let engines = [engine(4), engine(2)];
+    let node = Node::over(&[&engines[0], &engines[1]]);
+    let answer = node
+        .send(Method::POST, CHAT, &[("x-llorch-replica-hint", "r1")], BODY)
+        .await;
+    assert_eq!(header(&answer, "x-llorch-replica"), "r1");
+    assert_eq!(slots(&answer), ("5", "6"), "of the pool, as ever");
+    let of_replica = ["x-llorch-replica-slots-free", "x-llorch-replica-slots-total"];
+    assert_eq!(of_replica.map(|name| header(&answer, name)), ["1", "2"]);
+    answer.into_body().collect().await.unwrap();
+    let seen = engines[1].records().pop().unwrap();
+    assert_eq!(seen.header("x-llorch-replica-hint"), None);
+}
+
+// spec: SLOT-41
+#[tokio::test]
+async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
+    let engines = [engine(4), engine(1)];
+    let node = Node::over(&[&engines[0], &engines[1]]);
+    // Of another pool, or of a version that names replicas in another way.
+    let other = handoff_of("http://127.0.0.1:1", "elsewhere", 1);
+    node.registry
+        .upsert(pool_registry_types::Handoff {
+            pool_id: PoolId::new("pool-1").unwrap(),
+            ..other
+        })
+        .unwrap();
+    for hint in ["unknown", "elsewhere", "r1/gpu0", "r1 ; v=2", ""] {
+        assert_eq!(used(&node, hint).await, "r0", "{hint:?}");
+    }
+    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1").await.unwrap();
+    assert_eq!(used(&node, "r1").await, "r0", "it is full");
+    drop(held);
+    let target = DrainTarget::Replica(pool(), ReplicaId::new("r1").unwrap());
+    node.registry.drain(&target).unwrap();
+    assert_eq!(used(&node, "r1").await, "r0", "it drains");
+}
+
+// spec: SLOT-41
+#[tokio::test]
+async fn a_gateway_in_the_same_process_gets_the_same_choice() {
+    let engines = [engine(4), engine(1)];
+    let node = Node::over(&[&engines[0], &engines[1]]);
+    let replica = |answer: &NodeAnswer| answer.report.replica.as_ref().unwrap().to_string();
+    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1").await.unwrap();
+    assert_eq!(replica(&held), "r1");
+    assert_eq!(held.report.slots, Some(Slots { free: 0, total: 1 }));
+    let ours = held
+        .response
+        .headers()
+        .keys()
+        .find(|name| name.as_str().starts_with("x-llorch-"));
+    assert_eq!(ours, None, "there are no headers to read");
+    for hint in [Some("r1"), Some("unknown"), None] {
+        let answer = send(&node, hint, "").await.unwrap();
+        assert_eq!(replica(&answer), "r0", "{hint:?}");
+        assert_eq!(answer.report.slots, Some(Slots { free: 3, total: 4 }));
+        answer.response.into_body().collect().await.unwrap();
+    }
+    drop(held);
+    node.registry.idle().await;
+}
+
+// spec: SLOT-44
+#[tokio::test]
+async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
+    let engine = engine(1);
+    let node = Node::over(&[&engine]);
+    let mut request = outbound("");
+    request.body = Bytes::from_static(br#"{"model":"tiny","messages":[]}"#);
+    let answer = node
+        .dispatcher
+        .send(NodeRequest {
+            endpoint: &endpoint(&pool(), Some("r0")),
+            model: "tiny",
+            outbound: &mut request,
+            clocks: Clocks::default(),
+        })
+        .await
+        .unwrap();
+    assert!(answer.response.body().is_complete(), "it is small");
+    assert_eq!(node.registry.in_flight(), 0);
+    assert_eq!(
+        answer.report.slots,
+        Some(Slots { free: 0, total: 1 }),
+        "its own counted"
+    );
+    let text = answer.response.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.ends_with(b"}"));
+}
+
+// spec: PATH-67
+#[tokio::test]
+async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
+    let engine = engine(1);
+    let node = Node::over(&[&engine]);
+    let refusal = |code| NodeRefusal {
+        code: Some(code),
+        pause: None,
+        executed: false,
+    };
+    let refused = |result: Result<NodeAnswer, NoAnswer>| match result.unwrap_err() {
+        NoAnswer::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let held = send(&node, None, "tokens=100000,token_ms=1").await.unwrap();
+    assert_eq!(
+        refused(send(&node, Some("r0"), "").await),
+        refusal(ErrorCode::PoolBusy)
+    );
+    drop(held);
+    node.registry.drain_all();
+    assert_eq!(
+        refused(send(&node, None, "").await),
+        refusal(ErrorCode::PoolDraining)
+    );
+    let request = NodeRequest {
+        endpoint: &endpoint(&PoolId::new("other").unwrap(), None),
+        model: "tiny",
+        outbound: &mut outbound(""),
+        clocks: Clocks::default(),
+    };
+    let unknown = node.dispatcher.send(request).await;
+    assert_eq!(refused(unknown), refusal(ErrorCode::NotFound));
+}
+
+// spec: PATH-67
+#[tokio::test]
+async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
+    let gone = engine(2);
+    let node = Node::over(&[&gone]);
+    gone.stop();
+    let failed = send(&node, Some("r0"), "").await.unwrap_err();
+    assert!(
+        matches!(failed, NoAnswer::Failed(ForwardError::Connect { .. })),
+        "{failed:?}"
+    );
+
+    let node = Node::over(&[]);
+    node.registry
+        .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
+    let clocks = Clocks {
+        deadline: Some(Instant::now() + Duration::from_millis(1)),
+        ..Clocks::default()
+    };
+    let request = NodeRequest {
+        endpoint: &endpoint(&pool(), Some("r0")),
+        model: "tiny",
+        outbound: &mut outbound(""),
+        clocks,
+    };
+    let late = node.dispatcher.send(request).await.unwrap_err();
+    assert!(
+        matches!(late, NoAnswer::Failed(ForwardError::Deadline { .. })),
+        "{late:?}"
+    );
+}
+
+// spec: PATH-68
+#[tokio::test]
+async fn an_engine_that_dies_of_a_request_with_a_hint_is_reported_to_its_sender() {
+    let silent = || {
+        FakeEngine::start(Script {
+            fault: Some(Fault::Silent),
+            ..Script::default()
+        })
+        .unwrap()
+    };
+    let (doomed, healthy) = (silent(), engine(4));
+    let node = Node::over(&[&doomed, &healthy]);
+    let hinted = node.send(Method::POST, CHAT, &[("x-llorch-replica-hint", "r0")], BODY);
+    let (answer, ()) = tokio::join!(hinted, async {
+        doomed.until(|stats| stats.running == 1).await;
+        doomed.stop();
+    });
+    assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
+    assert_eq!(healthy.stats().requests, 0);
+    // Nobody listens there now, which costs nothing: another engine serves it.
+    assert_eq!(used(&node, "r0").await, "r1");
+}

@@ -1,0 +1,117 @@
+//! One process for each purpose of a directory.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+    process::geteuid,
+};
+use thiserror::Error;
+
+/// The longest number of a process, with its line break.
+const MAX_PID_BYTES: u64 = 16;
+
+/// Holds a directory for one purpose, until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+#[must_use = "dropping it lets another process have the directory"]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+/// Another process has the directory for the same purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{} is in use: {} is {role} there already; stop that one, or give this one another directory",
+    .dir.display(),
+    .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+)]
+pub struct InUse {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The purpose, as in "the node".
+    pub role: &'static str,
+    /// The process, where it has said which.
+    pub pid: Option<u32>,
+}
+
+/// Locks `dir` for the purpose `name`, which people know as `role`.
+///
+/// The lock is the system's, on the file `.name.lock` in the directory, which holds the number of the process. A file that a
+/// dead process has left is no lock. `None` where nothing can be locked: in a directory that this process must not write, no
+/// process of its user can leave a lock either, and one that is already there is respected. A file of another user is
+/// ignored: it could keep everybody away.
+///
+/// # Errors
+/// When another process, or another lock of this one, has it.
+pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Option<DirectoryLock>, InUse> {
+    let path = dir.join(format!(".{name}.lock"));
+    let mut file = match open(&path) {
+        Ok(file) => file,
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "cannot lock a directory");
+            return Ok(None);
+        }
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(InUse {
+                dir: dir.to_owned(),
+                role,
+                pid: pid_in(&mut file),
+            });
+        }
+        Err(error) => {
+            tracing::debug!(path = %path.display(), %error, "this file system has no locks");
+            return Ok(None);
+        }
+    }
+    if let Err(error) = say_whose(&mut file) {
+        tracing::debug!(path = %path.display(), %error, "cannot note who has locked a directory");
+    }
+    Ok(Some(DirectoryLock { _file: file }))
+}
+
+/// Opens the file to be locked; for reading only where it cannot be written.
+fn open(path: &Path) -> io::Result<File> {
+    // Neither a link nor something that blocks.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags);
+        options
+    };
+    let file = options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(path)
+        .or_else(|error| options().open(path).map_err(|_| error))?;
+    let metadata = file.metadata()?;
+    let is_ours = [geteuid().as_raw(), 0].contains(&metadata.uid());
+    if !(metadata.is_file() && is_ours) {
+        return Err(io::Error::other("it is not a plain file of this user"));
+    }
+    Ok(file)
+}
+
+fn say_whose(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// The process that has locked the file; `None` when it has not written that yet.
+fn pid_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
