@@ -69,5 +69,12 @@ await withBrowser(async ({ open }) => {
   await crowd.getByRole("link", { name: "Overview", exact: true }).click();
   await crowd.locator(".tile").filter({ hasText: /9\D?997 of 10\D?000/ }).first().waitFor();
   huge.close();
+
+  const home = await serve(new Fleet(1, { profile: "home" }));
+  const alone = await open();
+  await alone.goto(`${home.url}/#/nodes`);
+  await alone.getByRole("button", { name: "Drain gpu-01", exact: true }).waitFor();
+  await alone.getByRole("button", { name: "Drain gpu-01 / code", exact: true }).waitFor();
+  home.close();
 });
 finish();

@@ -63,7 +63,7 @@ fn an_operator_sees_and_steers_three_nodes() -> Result<()> {
     })
 }
 
-// spec: DASH-12, DASH-13
+// spec: DASH-12, DASH-13, DASH-30, DASH-31
 #[test]
 fn anybody_can_use_every_view_and_a_large_fleet_stays_light() -> Result<()> {
     let Some(browser) = Browser::find()? else {

@@ -33,8 +33,8 @@ pub struct Config {
     pub pools: Vec<PoolId>,
     /// The version of the program that reports.
     pub version: Option<String>,
-    /// How often to report when nothing changes. The control plane may ask for less, down to one second and
-    /// to a third of its timeout, never for more.
+    /// How often to report when nothing changes. The control plane may ask for a shorter interval, down to one second and
+    /// to a third of its timeout. One with a large fleet sets a longer one.
     pub heartbeat_interval: Duration,
     /// Sent with each request; never logged.
     pub token: Option<ApiToken>,

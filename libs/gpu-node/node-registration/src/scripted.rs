@@ -12,13 +12,14 @@ use pool_registry_types::HeartbeatRequest;
 use crate::{Config, DeregisterError, RegistrationState, StartError};
 use script::{Asked, PATIENCE, config, refused, start, start_with, unreachable};
 
-// spec: CLOUD-3003, CLOUD-3011
+// spec: CLOUD-3003, CLOUD-3011, REG-42
 #[test]
 fn registers_and_reports_what_the_source_says() {
     let (registration, script) = start(config(&["http://a:1"]));
     let register = script.register(Ok(()));
     assert_eq!(register.node_id.as_str(), "node");
     assert_eq!(register.capabilities.cpu_cores, 3);
+    assert!(register.takes_replica_hint);
     let heartbeat = script.heartbeat(Ok(()));
     assert_eq!(
         (heartbeat.seq, heartbeat.incarnation),

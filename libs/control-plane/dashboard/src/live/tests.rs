@@ -148,9 +148,16 @@ async fn no_more_nodes_are_sent_than_a_person_looks_at() {
     let mut client = listen(&live).await;
     let text = client.next().await.unwrap().unwrap();
     let text = String::from_utf8(text.to_vec()).unwrap();
-    let nodes = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let nodes = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap();
     let nodes: Value = serde_json::from_str(nodes).unwrap();
-    assert_eq!(nodes["nodes"].as_array().unwrap().len(), LiveConfig::DEFAULT.max_nodes);
+    assert_eq!(
+        nodes["nodes"].as_array().unwrap().len(),
+        LiveConfig::DEFAULT.max_nodes
+    );
 }
 
 // spec: DASH-7
