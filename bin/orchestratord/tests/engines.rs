@@ -150,8 +150,14 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
     let (_, nodes) = first.ask("GET", "/v2/nodes", "");
     let nodes: Value = serde_json::from_str(&nodes).unwrap();
     let node = &nodes["nodes"][0];
-    assert_eq!((&node["status"], nodes["nodes"].as_array().unwrap().len()), (&"online".into(), 1));
-    let path = format!("/v2/pools/{}/p/replicas/r0/drain", node["node_id"].as_str().unwrap());
+    assert_eq!(
+        (&node["status"], nodes["nodes"].as_array().unwrap().len()),
+        (&"online".into(), 1)
+    );
+    let path = format!(
+        "/v2/pools/{}/p/replicas/r0/drain",
+        node["node_id"].as_str().unwrap()
+    );
     assert_eq!(first.ask("POST", &path, "").0, 200);
     assert_eq!(first.ask("POST", &path.replace("drain", "undrain"), "").0, 200);
     first.until_served();
