@@ -41,7 +41,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let admission = Admission::new(config.admission);
     let trust = events.clone();
     admission.on_trust_change(move |change| trust.tell(watching::trust_news(&change)));
-    tasks.spawn("admission", admission.clone().run());
+    let (watched, over) = (admission.clone(), parts.clone());
+    tasks.spawn("admission", async move {
+        tokio::select! {
+            () = watched.run() => {}
+            () = over.requested() => {}
+        }
+    });
     let proxy = daemon.proxy();
     let token = config.node_token;
     let (keeping, home) = match &config.home {
