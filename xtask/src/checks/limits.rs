@@ -97,11 +97,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_BLOCKS_REMEMBERED",
         "how much the choice remembers",
     ),
-    (
-        "placement",
-        "MAX_CONVERSATIONS",
-        "how much the choice remembers",
-    ),
+    ("placement", "MAX_CONVERSATIONS", "how much the choice remembers"),
     ("placement", "MAX_FIRST", "the layout of a number"),
     (
         "placement",

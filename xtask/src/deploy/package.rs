@@ -341,6 +341,31 @@ mod tests {
         }
     }
 
+    // spec: PACK-31
+    #[test]
+    fn an_upgrade_leaves_a_control_plane_alone_that_starts_engines() {
+        let script = fs::read_to_string(deploy("debian/orchestratord/postinst")).unwrap();
+        let begin = script.find("starts_engines() {").unwrap();
+        let function = &script[begin..begin + script[begin..].find("\n}\n").unwrap() + 3];
+        assert!(script.contains("[ -n \"$2\" ] && starts_engines; then"));
+        // The service manager names a process with this environment, or none.
+        let starts_engines = |environment: &[(&str, &str)], pid: &str| {
+            let service_manager = format!("systemctl() {{ echo {pid}; }}");
+            let status = Command::new("sh")
+                .args(["-c", &format!("{service_manager}\n{function}starts_engines")])
+                .env_remove("ORCHESTRATORD_POOLS_FILE")
+                .envs(environment.iter().copied())
+                .status();
+            status.unwrap().success()
+        };
+        let with_pools = [("ORCHESTRATORD_POOLS_FILE", "/etc/llorch/pools.toml")];
+        assert!(starts_engines(&with_pools, "$$"));
+        assert!(!starts_engines(&[("ORCHESTRATORD_POOLS_FILE", "")], "$$"));
+        assert!(!starts_engines(&[], "$$"));
+        assert!(!starts_engines(&with_pools, "0"), "it does not run");
+        assert!(!starts_engines(&with_pools, ""), "it is not known");
+    }
+
     #[test]
     fn the_newest_glibc_counts() {
         assert_eq!(

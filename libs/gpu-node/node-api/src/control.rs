@@ -220,7 +220,7 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so whoever does must; it would with POOL_MANAGERD_POOLS_FILE",
+                "this node does not start its engines, so whoever does must; it would with a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
             )
         })
     }
