@@ -19,7 +19,8 @@ use routing_table::{RouteChange, RouteSink};
 use crate::bounds;
 
 /// A node without an incarnation, so that none is refused for that.
-const REGISTRATION: &str = r#"{"node_id":"n","machine_id":"m","address":"http://h:1","takes_replica_hint":true}"#;
+const REGISTRATION: &str =
+    r#"{"node_id":"n","machine_id":"m","address":"http://h:1","takes_replica_hint":true}"#;
 
 /// See the top of this file.
 pub fn heartbeat_message(input: &[u8]) {
@@ -53,7 +54,9 @@ fn registry() -> RegistryHandle {
         ..Config::default()
     };
     let store = Arc::new(MemoryStore::default());
-    build(config, store, Arc::new(NoDataPath)).expect("an empty store").handle
+    build(config, store, Arc::new(NoDataPath))
+        .expect("an empty store")
+        .handle
 }
 
 fn as_bytes(input: &[u8]) {
@@ -68,7 +71,10 @@ fn as_bytes(input: &[u8]) {
         let said = read_json::<HeartbeatRequest>(input).expect("what the registry takes is a heartbeat");
         let node = registry.node(&node_id).expect("it is registered");
         let known = node.pools.iter().map(|pool| &*pool.status);
-        assert!(known.eq(&said.pools), "the registry knows something else than was said");
+        assert!(
+            known.eq(&said.pools),
+            "the registry knows something else than was said"
+        );
         assert_eq!(node.gpus.as_deref(), said.gpus.as_deref());
     }
 }
