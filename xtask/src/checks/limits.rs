@@ -97,8 +97,17 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_BLOCKS_REMEMBERED",
         "how much the choice remembers",
     ),
+    (
+        "placement",
+        "MAX_CONVERSATIONS",
+        "how much the choice remembers",
+    ),
     ("placement", "MAX_FIRST", "the layout of a number"),
-    ("placement", "MAX_NUMBER", "the layout of a number"),
+    (
+        "placement",
+        "MAX_LATE_ENDS",
+        "how much of a prompt the choice looks at",
+    ),
     (
         "pool-registry",
         "MAX_FILE_BYTES",

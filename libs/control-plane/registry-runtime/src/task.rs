@@ -25,7 +25,7 @@ impl RegistryTask {
         self
     }
 
-    /// Runs until `shutdown` is requested. From then on nobody goes offline by silence.
+    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with the next event only.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let wake = self.shared.tick(self.longest_sleep);

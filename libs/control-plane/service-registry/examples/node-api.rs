@@ -14,10 +14,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use control_api::ControlApi;
 use http_server::{Limits, bind, with_fallbacks};
 use registry_store::MemoryStore;
+use routing_table::{RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks, signals};
 
 /// How long open requests may take once the service is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Nothing is routed here.
+#[derive(Debug)]
+struct NoDataPath;
+
+impl RouteSink for NoDataPath {
+    fn apply(&self, _: &[RouteChange]) {}
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The registry: a handle for everybody, and three tasks to run. With a `FileStore` it would survive a restart.
     let store = Arc::new(MemoryStore::default());
-    let parts = registry_runtime::build(registry_runtime::Config::default(), store)?;
+    let config = registry_runtime::Config::default();
+    let parts = registry_runtime::build(config, store, Arc::new(NoDataPath))?;
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
     tasks.spawn("registry-keeper", parts.keeper.run());
     if let Some(prober) = parts.prober {
@@ -40,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Its API: a router, to be merged with routes of your own.
-    let api = ControlApi::new(Some(parts.handle.clone()), parts.handle.table());
+    let api = ControlApi::new(parts.handle);
     let server = bind(addr, Limits::default())?;
     tracing::info!(addr = %server.local_addr(), "Listening");
     let server = server.serve(with_fallbacks(api.router()), &tasks, shutdown.clone())?;

@@ -110,7 +110,7 @@ pub(crate) fn rebuild(
     let mut after = Vec::with_capacity(before.len());
     // A node reports its pools in the same order each time, so that this counts up to the end.
     let mut same_place = 0;
-    for (place, status) in statuses.into_iter().enumerate() {
+    for (place, mut status) in statuses.into_iter().enumerate() {
         let known = before
             .get(place)
             .filter(|known| known.status.pool_id == status.pool_id);
@@ -119,6 +119,9 @@ pub(crate) fn rebuild(
             let by_id = by_id.get_or_insert_with(|| index(before, |pool| &pool.status.pool_id));
             by_id.get(&status.pool_id).and_then(|place| before.get(*place))
         });
+        if let (Some(known), Some(status)) = (known, Arc::get_mut(&mut status)) {
+            share_ids(&known.status, status);
+        }
         let target = match known.filter(|_| !has_moved) {
             Some(known) => Arc::clone(&known.target),
             None => Arc::new(target(home.node_id, home.address, status.pool_id.as_str())?),
@@ -128,6 +131,20 @@ pub(crate) fn rebuild(
     let in_place = same_place == before.len() && before.len() == after.len();
     let gone = gone(before, &after, in_place);
     Ok((after, gone))
+}
+
+/// Ids that are known already are not kept twice.
+fn share_ids(known: &PoolStatus, status: &mut PoolStatus) {
+    status.pool_id = known.pool_id.clone();
+    let (known, replicas) = (
+        known.replicas.iter().flatten(),
+        status.replicas.iter_mut().flatten(),
+    );
+    for (known, replica) in known.zip(replicas) {
+        if known.replica_id == replica.replica_id {
+            replica.replica_id = known.replica_id.clone();
+        }
+    }
 }
 
 /// The endpoints of `before` whose names are not among those of `after`.

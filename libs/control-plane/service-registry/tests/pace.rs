@@ -1,5 +1,7 @@
 //! How often nodes report and how long they may be silent, as the fleet grows and shrinks.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod common;
 
 use common::{World, id, register, secs};

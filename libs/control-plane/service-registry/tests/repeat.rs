@@ -1,5 +1,7 @@
 //! A heartbeat that repeats the last does the same whether it is taken apart or only compared.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod common;
 
 use common::{World, beat, id, pool, register, secs};

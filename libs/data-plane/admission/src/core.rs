@@ -24,6 +24,8 @@ use crate::{
 
 #[cfg(test)]
 mod affinity;
+#[cfg(test)]
+mod changes;
 mod ending;
 #[cfg(test)]
 mod fixture;

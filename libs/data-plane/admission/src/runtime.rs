@@ -70,7 +70,8 @@ impl Admission {
         }))
     }
 
-    /// Ends quarantines and pauses in time. It never returns; what it holds ends with the caller's task.
+    /// Ends quarantines and pauses in time. It never returns: run it as a task that lives as long as the runtime, because
+    /// requests wait until the last of them is served.
     pub async fn run(self) {
         loop {
             let next = self.0.core.lock().next_wakeup();

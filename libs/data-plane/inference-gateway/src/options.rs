@@ -1,12 +1,15 @@
 //! What a client asks of the gateway rather than of the engine: headers, and a few fields of the body.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use admission::{Priority, Wish};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use placement::{Affinity, Strategy, prompt_blocks, session_key};
+use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -72,10 +75,8 @@ impl Options {
                 let id = seen.session_id.or(seen.prompt_cache_key).or(seen.user);
                 affinity.session = id.map(|id| session_key(id.get()));
             }
-            if self.strategy == Strategy::Prefix
-                && let Some(prompt) = seen.messages.or(seen.prompt).or(seen.input)
-            {
-                affinity.blocks = prompt_blocks(model, prompt.get().as_bytes());
+            if self.strategy == Strategy::Prefix {
+                affinity.blocks = seen.blocks(model);
             }
         }
         Arc::new(Wish {
@@ -96,11 +97,55 @@ struct Related<'a> {
     #[serde(borrow)]
     user: Option<&'a RawValue>,
     #[serde(borrow)]
+    system: Option<&'a RawValue>,
+    #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow)]
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+}
+
+impl Related<'_> {
+    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one before, and of anything else as
+    /// it is.
+    fn blocks(&self, model: &str) -> Vec<u64> {
+        let mut chat = ChatBlocks::new(model);
+        for first in [self.system, self.instructions].into_iter().flatten() {
+            chat.push(first.get().as_bytes());
+        }
+        let Some(prompt) = self.messages.or(self.prompt).or(self.input) else {
+            return Vec::new();
+        };
+        let mut messages = serde_json::Deserializer::from_str(prompt.get());
+        match messages.deserialize_seq(Messages(&mut chat)) {
+            Ok(()) => chat.finish(),
+            Err(_) => prompt_blocks(model, prompt.get().as_bytes()),
+        }
+    }
+}
+
+/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects is no chat.
+struct Messages<'a>(&'a mut ChatBlocks);
+
+impl<'de> Visitor<'de> for Messages<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(message) = list.next_element::<&RawValue>()? {
+            if !message.get().starts_with('{') {
+                return Err(A::Error::custom("not a message"));
+            }
+            self.0.push(message.get().as_bytes());
+        }
+        Ok(())
+    }
 }
 
 fn parse<T>(value: &HeaderValue, shown: &'static str) -> Result<T, Fault>
@@ -196,20 +241,61 @@ mod tests {
         assert_eq!(session(&[], "not even json"), None);
     }
 
+    fn blocks(strategy: &str, body: &str) -> Vec<u64> {
+        let options = read(&[(STRATEGY, strategy)]).unwrap();
+        options.wish("m", body.as_bytes()).affinity.blocks.clone()
+    }
+
     #[test]
     fn a_prompt_is_hashed_only_for_those_who_ask() {
         let body = format!(r#"{{"messages":[{{"content":"{}"}}]}}"#, "x".repeat(1000));
-        let blocks = |strategy: &str| {
-            read(&[(STRATEGY, strategy)])
-                .unwrap()
-                .wish("m", body.as_bytes())
-                .affinity
-                .blocks
-                .len()
-        };
+        let blocks = |strategy: &str| blocks(strategy, &body).len();
         assert_eq!(
             (blocks("least-loaded"), blocks("session"), blocks("prefix")),
-            (0, 0, 3)
+            (0, 0, 4)
+        );
+    }
+
+    // spec: PLACE-33
+    #[test]
+    fn the_turns_of_a_chat_extend_each_other() {
+        let (user, assistant) = (
+            r#"{"role":"user","content":"hi"}"#,
+            r#"{"role":"assistant","content":"Hello!"}"#,
+        );
+        for (field, first) in [
+            ("messages", ""),
+            ("messages", r#""system":"Be brief.","#),
+            ("input", r#""instructions":"Be brief.","#),
+        ] {
+            let turn = |messages: &str| blocks("prefix", &format!(r#"{{{first}"{field}":[{messages}]}}"#));
+            let now = turn(user);
+            let next = turn(&format!("{user} ,\n {assistant}, {user}"));
+            assert!(!now.is_empty() && next.len() == now.len() + 2 && next.starts_with(&now));
+        }
+        let with_system = |system: &str| {
+            blocks(
+                "prefix",
+                &format!(r#"{{"system":"{system}","messages":[{user}]}}"#),
+            )
+        };
+        assert_ne!(with_system("a")[1], with_system("b")[1]);
+    }
+
+    #[test]
+    fn what_is_no_chat_is_hashed_as_it_is() {
+        let words = "\"word\",".repeat(100);
+        for prompt in [
+            format!(r#""prompt":"{}""#, "x".repeat(700)),
+            format!(r#""input":[{words}"end"]"#),
+            format!(r#""input":[{{"role":"user"}},{words}"end"]"#),
+            format!(r#""prompt":[{}0]"#, "1,".repeat(300)),
+        ] {
+            assert_eq!(blocks("prefix", &format!("{{{prompt}}}")).len(), 2, "{prompt}");
+        }
+        assert_eq!(
+            blocks("prefix", r#"{"system":"but no prompt"}"#),
+            Vec::<u64>::new()
         );
     }
 }

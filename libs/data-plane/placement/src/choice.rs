@@ -1,6 +1,6 @@
 //! The choice: a walk over the candidates, and the same rules candidate by candidate for people.
 
-use std::ops::Range;
+use std::{cell::OnceCell, ops::Range};
 
 use pool_registry_types::NodeId;
 use routing_table::{RoutingTable, State, Summary};
@@ -8,7 +8,7 @@ use routing_table::{RoutingTable, State, Summary};
 use crate::{
     Candidate, Load, Loads, NoPlace, PrefixMatch, Question, Skip, Strategy,
     loads::Class,
-    rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, weighted},
+    rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, spread, weighted},
 };
 
 /// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256 tokens. Less is computed
@@ -58,7 +58,7 @@ pub fn explain<'a>(
     question: &'a Question<'a>,
 ) -> impl Iterator<Item = Candidate<'a>> {
     let walk = Walk::new(table, loads, question, table.candidates(question.model));
-    let field = question.prefix.map(|_| walk.field());
+    let field = Field::new(walk.first_in_turn());
     (0_u32..).zip(walk.all).filter_map(move |(position, &index)| {
         let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
         let summary = table.summaries().get(index as usize)?;
@@ -68,56 +68,28 @@ pub fn explain<'a>(
             endpoint,
             report,
             load,
-            rank: rank(question, summary, load, walk.turn.away(position), field),
+            rank: walk.rank(summary, load, walk.turn.away(position), &field),
             skip: why_not(index, table, summary, load, question),
         })
     })
 }
 
-/// Where a candidate stands by the question's strategy.
-fn rank(question: &Question<'_>, summary: &Summary, load: Load, away: u32, field: Option<Field>) -> Rank {
-    let busy = BusyPart::of(summary, load);
-    let tie = match (question.strategy, question.session) {
-        (Strategy::LeastLoaded, _) | (Strategy::Session, None) => return least_loaded(summary, load),
-        (Strategy::RoundRobin, _) => return round_robin(busy, away),
-        (Strategy::Weighted, _) => return weighted(busy, away),
-        (Strategy::Session, Some(id)) => distance(id, summary.hash),
-        (Strategy::Prefix, _) => away,
-    };
-    let spread = crate::rank::spread(summary, load);
-    if question.home == Some(summary.hash) && busy.class() == Class::Ready {
-        return spread.at_home();
-    }
-    if question.strategy == Strategy::Prefix
-        && let (Some(prefix), Some(field)) = (question.prefix, field)
-        && let Some(unseen) = unseen_where_known(prefix, summary, load, field)
-    {
-        return spread.knowing(unseen).or_tie(tie);
-    }
-    spread.or_tie(tie)
-}
-
-/// All candidates that can take the request together.
-#[derive(Debug, Clone, Copy, Default)]
+/// The candidates that can take the request, as far as a new conversation looks at them.
+#[derive(Debug)]
 struct Field {
-    conversations: u64,
-    slots: u64,
-    /// The busy part of the one that is the first choice for a new conversation.
-    busy: u32,
+    /// The first choice for a new conversation, and its rank.
+    first: (Rank, u32),
+    /// Conversations and slots of all of them together. They are counted only where that may decide.
+    totals: OnceCell<(u64, u64)>,
 }
 
-/// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go there for what it has seen:
-/// that is worth more than how much busier the endpoint is than the first choice otherwise, and with one more conversation
-/// it has no more than its fair share of them.
-fn unseen_where_known(prefix: &PrefixMatch, summary: &Summary, load: Load, field: Field) -> Option<u32> {
-    let (_, blocks) = prefix.endpoints().find(|(hash, _)| *hash == summary.hash)?;
-    let busy = BusyPart::of(summary, load);
-    let seen = prefix.part_seen_by(summary.hash, WHOLE);
-    let is_gain = blocks >= FEWEST_KNOWN_BLOCKS && seen > busy.part().saturating_sub(field.busy);
-    // Slots and conversations are fewer than 2^32 each, and their sums far fewer than 2^64.
-    let share = u128::from(load.conversations) * u128::from(field.slots);
-    let fair = u128::from(field.conversations + 1) * u128::from(summary.slots_total);
-    (busy.class() == Class::Ready && is_gain && share < fair).then_some(WHOLE.saturating_sub(seen))
+impl Field {
+    fn new(first: (Rank, u32)) -> Self {
+        Self {
+            first,
+            totals: OnceCell::new(),
+        }
+    }
 }
 
 /// The endpoint that holds the request's conversation, if the request can go there. It is where [`choose`] goes, without
@@ -268,7 +240,10 @@ impl<'a> Walk<'a> {
             return (Class::Ready, home);
         }
         let (spread, first) = self.first_in_turn();
-        let known = self.question.prefix.and_then(|prefix| self.known(prefix));
+        let known = self.question.prefix.and_then(|prefix| {
+            let field = Field::new((spread, first));
+            self.known(prefix, &field)
+        });
         (spread.class(), known.unwrap_or(first))
     }
 
@@ -282,41 +257,91 @@ impl<'a> Walk<'a> {
     }
 
     /// The best of those to which the request should go for what they have seen of its prompt. These are a few of thousands.
-    fn known(&self, prefix: &PrefixMatch) -> Option<u32> {
-        let mut field = None;
-        let ranked = prefix
+    fn known(&self, prefix: &PrefixMatch, field: &Field) -> Option<u32> {
+        let seen_by = prefix
             .endpoints()
-            .filter(|(_, blocks)| *blocks >= FEWEST_KNOWN_BLOCKS);
-        let ranked = ranked.filter_map(|(hash, _)| {
-            let index = self.table.by_hash(hash)?;
+            .filter_map(|(hash, _)| self.table.by_hash(hash));
+        let ranked = seen_by.filter_map(|index| {
             let position = self.table.position(self.question.model, index)?;
             if !self.open.contains(&position) || self.question.tried.contains(&index) {
                 return None;
             }
-            let field = *field.get_or_insert_with(|| self.field());
             let summary = self.table.summaries().get(index as usize)?;
-            let unseen = unseen_where_known(prefix, summary, self.loads.get(index), field)?;
+            let unseen = self.unseen_where_known(prefix, summary, self.loads.get(index), field)?;
             let away = self.turn.away(u32::try_from(position).ok()?);
             Some((self.loads.spread(index).knowing(unseen).or_tie(away), index))
         });
         ranked.min().map(|(_, index)| index)
     }
 
-    fn field(&self) -> Field {
-        let (first, _) = self.first_in_turn();
-        let mut field = Field {
-            busy: first.busy(),
-            ..Field::default()
-        };
-        for &index in self.open() {
-            if self.loads.busy(index).class() == Class::Ready
-                && let Some(summary) = self.table.summaries().get(index as usize)
-            {
-                field.conversations += u64::from(self.loads.get(index).conversations);
-                field.slots += u64::from(summary.slots_total);
-            }
+    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go there for what it has
+    /// seen: that is worth more than how much busier the endpoint is than the first choice otherwise, and with one more
+    /// conversation it has no more than its fair share of them.
+    fn unseen_where_known(
+        &self,
+        prefix: &PrefixMatch,
+        summary: &Summary,
+        load: Load,
+        field: &Field,
+    ) -> Option<u32> {
+        let (_, blocks) = prefix.endpoints().find(|(hash, _)| *hash == summary.hash)?;
+        let busy = BusyPart::of(summary, load);
+        let seen = prefix.part_seen_by(summary.hash, WHOLE);
+        let is_gain =
+            blocks >= FEWEST_KNOWN_BLOCKS && seen > busy.part().saturating_sub(field.first.0.busy());
+        let goes_there = busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
+        goes_there.then_some(WHOLE.saturating_sub(seen))
+    }
+
+    /// Whether an endpoint has no more than its fair share of conversations with one more.
+    fn is_fair(&self, summary: &Summary, load: Load, field: &Field) -> bool {
+        // Whoever has no more than the one with the fewest has no more than the mean.
+        let fewest = self.loads.get(field.first.1);
+        let slots_of_fewest = self.table.summaries().get(field.first.1 as usize);
+        let has_fewest = slots_of_fewest.is_some_and(|of| {
+            let own = u64::from(load.conversations) * u64::from(of.slots_total);
+            own <= u64::from(fewest.conversations) * u64::from(summary.slots_total)
+        });
+        has_fewest || {
+            let &(conversations, slots) = field.totals.get_or_init(|| self.totals());
+            u128::from(load.conversations) * u128::from(slots)
+                < (u128::from(conversations) + 1) * u128::from(summary.slots_total)
         }
-        field
+    }
+
+    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each, and so far fewer than 2^64
+    /// together.
+    fn totals(&self) -> (u64, u64) {
+        let ready = self.open().iter().copied();
+        let ready = ready.filter(|index| self.loads.busy(*index).class() == Class::Ready);
+        ready.fold((0, 0), |(conversations, slots), index| {
+            let summary = self.table.summaries().get(index as usize);
+            let own = summary.map_or(0, |summary| summary.slots_total);
+            (
+                conversations + u64::from(self.loads.get(index).conversations),
+                slots + u64::from(own),
+            )
+        })
+    }
+
+    /// Where a candidate stands by the question's strategy.
+    fn rank(&self, summary: &Summary, load: Load, away: u32, field: &Field) -> Rank {
+        let question = self.question;
+        let busy = BusyPart::of(summary, load);
+        let tie = match (question.strategy, question.session) {
+            (Strategy::LeastLoaded, _) | (Strategy::Session, None) => return least_loaded(summary, load),
+            (Strategy::RoundRobin, _) => return round_robin(busy, away),
+            (Strategy::Weighted, _) => return weighted(busy, away),
+            (Strategy::Session, Some(id)) => distance(id, summary.hash),
+            (Strategy::Prefix, _) => away,
+        };
+        let spread = spread(summary, load);
+        if question.home == Some(summary.hash) && busy.class() == Class::Ready {
+            return spread.at_home();
+        }
+        let prefix = question.prefix.filter(|_| question.strategy == Strategy::Prefix);
+        let unseen = prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
+        unseen.map_or(spread, |unseen| spread.knowing(unseen)).or_tie(tie)
     }
 }
 

@@ -7,15 +7,15 @@ use std::{error::Error, sync::Arc, time::Duration};
 use admission::Admission;
 use axum::{Router, body::Body};
 use fake_engine::{FakeEngine, Script};
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
+use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
-use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 const TASK: &str = r#"{"task_id":"example","workload":"chat","model_ref":"tiny","max_tokens":5,
@@ -77,39 +77,47 @@ async fn call(
     Ok(router.clone().oneshot(request).await?.into_body())
 }
 
-/// What a control plane wires: a table, admission, the gateway, and the task API before it.
+/// Sends requests to the engine itself; a control plane sends them to nodes.
+#[derive(Debug)]
+struct Direct(StreamProxy);
+
+impl NodeTransport for Direct {
+    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+        Box::pin(async move {
+            let target = request.endpoint.target();
+            let sent = self.0.forward(target, request.outbound, request.clocks);
+            Ok(NodeAnswer {
+                response: sent.await.map_err(NoAnswer::Failed)?,
+                report: NodeReport::default(),
+            })
+        })
+    }
+}
+
+/// What a control plane wires: admission, which knows the endpoints, the gateway, and the task API before it.
 fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
-    let endpoint = Endpoint {
-        key: EndpointKey {
-            node: NodeId::new("local")?,
-            pool: PoolId::new("pool-0")?,
-            replica: None,
-        },
-        incarnation: 1,
-        target: HttpUrl::new(&engine.url())?,
-        hop: Hop::Engine,
-        availability: Availability::Ready,
+    let key = EndpointKey {
+        node: NodeId::new("local")?,
+        pool: PoolId::new("pool-0")?,
+        replica: None,
+    };
+    let report = Report {
+        number: 1,
+        state: State::Ready,
         slots_total: 4,
         slots_free: 4,
-        report: 1,
         vram_free_bytes: 0,
-        models: Some(["tiny".to_owned()].into()),
-        engine: None,
-        engine_version: None,
     };
-    // A table that never changes needs no sender.
-    let (_, tables) = watch::channel(Arc::new(RoutingTable::new(1, vec![endpoint])));
+    let target = Arc::new(HttpUrl::new(&engine.url())?);
+    let endpoint = Endpoint::new(key, 1, 0, target, Some(["tiny".to_owned()].into()));
     let tasks = Tasks::new(Shutdown::new());
-    let admission = Admission::new(admission::Config {
-        warm_up: Duration::from_secs(1),
-        ..admission::Config::default()
-    });
-    tasks.spawn("admission", admission.clone().run(tables.clone()));
+    let admission = Admission::new(admission::Config::default());
+    admission.apply(&[RouteChange::Set(Arc::new(endpoint), report)]);
+    tasks.spawn_unjoined("admission", admission.clone().run());
     let gateway = Gateway::new(
         GatewayConfig::default(),
         admission.clone(),
-        tables,
-        StreamProxy::new(),
+        Arc::new(Direct(StreamProxy::new())),
         GatewayMetrics::default(),
     );
     Ok(TaskApi::new(TaskConfig::default(), gateway, admission, tasks).router())

@@ -5,17 +5,18 @@ use std::{sync::Arc, time::Duration};
 use admission::Admission;
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
+use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Availability, Endpoint, EndpointKey, Hop, RoutingTable};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 use task_api::{TaskApi, TaskConfig};
-use tokio::sync::watch;
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -26,7 +27,6 @@ pub(crate) struct Service {
     pub(crate) admission: Admission,
     pub(crate) tasks: Tasks,
     client: StreamProxy,
-    _tables: watch::Sender<Arc<RoutingTable>>,
 }
 
 /// What a test may set.
@@ -66,25 +66,39 @@ fn patient() -> Clocks {
     }
 }
 
-fn endpoint(engine: &FakeEngine, number: usize) -> Endpoint {
+fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
     let script = engine.script();
-    Endpoint {
-        key: EndpointKey {
-            node: NodeId::new(&format!("n{number}")).unwrap(),
-            pool: PoolId::new("pool-0").unwrap(),
-            replica: None,
-        },
-        incarnation: 1,
-        target: HttpUrl::new(&engine.url()).unwrap(),
-        hop: Hop::Engine,
-        availability: Availability::Ready,
+    let key = EndpointKey {
+        node: NodeId::new(&format!("n{number}")).unwrap(),
+        pool: PoolId::new("pool-0").unwrap(),
+        replica: None,
+    };
+    let target = Arc::new(HttpUrl::new(&engine.url()).unwrap());
+    let report = Report {
+        number: 1,
+        state: State::Ready,
         slots_total: script.slots,
         slots_free: script.slots,
-        report: 1,
         vram_free_bytes: 0,
-        models: Some(script.models.into()),
-        engine: None,
-        engine_version: None,
+    };
+    let endpoint = Endpoint::new(key, 1, 0, target, Some(script.models.into()));
+    RouteChange::Set(Arc::new(endpoint), report)
+}
+
+/// Sends requests to the engines themselves.
+#[derive(Debug)]
+struct Engines(StreamProxy);
+
+impl NodeTransport for Engines {
+    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+        Box::pin(async move {
+            let target = request.endpoint.target();
+            let sent = self.0.forward(target, request.outbound, request.clocks);
+            Ok(NodeAnswer {
+                response: sent.await.map_err(NoAnswer::Failed)?,
+                report: NodeReport::default(),
+            })
+        })
     }
 }
 
@@ -94,23 +108,22 @@ impl Service {
     }
 
     pub(crate) async fn with(engines: &[FakeEngine], settings: Settings) -> Self {
-        let endpoints = engines.iter().enumerate();
-        let endpoints = endpoints
-            .map(|(number, engine)| endpoint(engine, number))
-            .collect();
-        let (sender, tables) = watch::channel(Arc::new(RoutingTable::new(1, endpoints)));
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let admission = Admission::new(settings.admission);
-        tasks.spawn("admission", admission.clone().run(tables.clone()));
+        let endpoints = engines.iter().enumerate();
+        let endpoints: Vec<_> = endpoints
+            .map(|(number, engine)| endpoint(number, engine))
+            .collect();
+        admission.apply(&endpoints);
+        tasks.spawn_unjoined("admission", admission.clone().run());
         let gateway = Gateway::new(
             GatewayConfig {
                 clocks: patient(),
                 ..GatewayConfig::default()
             },
             admission.clone(),
-            tables.clone(),
-            StreamProxy::new(),
+            Arc::new(Engines(StreamProxy::new())),
             GatewayMetrics::default(),
         );
         let api = TaskApi::new(settings.tasks, gateway, admission.clone(), tasks.clone());
@@ -123,17 +136,12 @@ impl Service {
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         let router = http_server::with_fallbacks(api.clone().router());
         bound.serve(router, &tasks, shutdown).unwrap();
-        until("the table is known", || {
-            admission.snapshot().endpoints.len() == engines.len()
-        })
-        .await;
         Self {
             url,
             api,
             admission,
             tasks,
             client: StreamProxy::new(),
-            _tables: sender,
         }
     }
 

@@ -1,0 +1,112 @@
+//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets of different sizes:
+//! `cargo bench -p admission`.
+
+use std::{cell::Cell, sync::Arc};
+
+use admission::{Admission, Ask, Config, Outcome, Priority, Wish};
+use divan::{Bencher, black_box};
+use placement::Strategy;
+use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+
+const FLEETS: [u64; 3] = [1_000, 10_000, 100_000];
+const SLOTS: u32 = 4;
+
+fn main() {
+    divan::main();
+}
+
+fn endpoint(n: u64) -> Arc<Endpoint> {
+    let name = format!("node-{n:06}");
+    let key = EndpointKey {
+        node: NodeId::new(&name).unwrap_or_else(|_| unreachable!("{name} is a valid id")),
+        pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
+        replica: ReplicaId::new("r0").ok(),
+    };
+    let target = HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
+    Arc::new(Endpoint::new(
+        key,
+        1,
+        1,
+        Arc::new(target),
+        Some(["m".to_owned()].into()),
+    ))
+}
+
+fn report(number: u64, slots_free: u32) -> Report {
+    Report {
+        number,
+        state: State::Ready,
+        slots_total: SLOTS,
+        slots_free,
+        vram_free_bytes: 0,
+    }
+}
+
+fn fleet(size: u64) -> (Admission, Vec<Arc<Endpoint>>) {
+    let admission = Admission::new(Config::default());
+    let endpoints: Vec<_> = (0..size).map(endpoint).collect();
+    for endpoint in &endpoints {
+        admission.apply(&[RouteChange::Set(Arc::clone(endpoint), report(1, SLOTS))]);
+    }
+    (admission, endpoints)
+}
+
+/// One report whose free slots have changed: what a heartbeat costs here.
+#[divan::bench(args = FLEETS)]
+fn one_report(bencher: Bencher<'_, '_>, size: u64) {
+    let (admission, endpoints) = fleet(size);
+    let turn = Cell::new(1_u64);
+    bencher.bench_local(|| {
+        turn.set(turn.get() + 1);
+        let number = turn.get();
+        let index = usize::try_from(number % size).unwrap_or_default();
+        let free = u32::try_from(number / size % 2).map_or(0, |odd| SLOTS - odd);
+        if let Some(endpoint) = endpoints.get(index) {
+            let change = RouteChange::Set(Arc::clone(endpoint), report(number, free));
+            admission.apply(black_box(&[change]));
+        }
+    });
+}
+
+/// A node that is new, and gone again.
+#[divan::bench(args = FLEETS)]
+fn one_node(bencher: Bencher<'_, '_>, size: u64) {
+    let (admission, _) = fleet(size);
+    let new = endpoint(size / 2 + 500_000);
+    bencher.bench_local(|| {
+        let set = RouteChange::Set(Arc::clone(&new), report(1, SLOTS));
+        admission.apply(black_box(&[set, RouteChange::Remove(Arc::clone(&new))]));
+    });
+}
+
+/// A request in turn, from its arrival to its end, while every endpoint has reported what others hold there.
+#[divan::bench(args = FLEETS)]
+fn one_request(bencher: Bencher<'_, '_>, size: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    let _inside = runtime.enter();
+    let (admission, endpoints) = fleet(size);
+    for (endpoint, number) in endpoints.iter().zip(2..) {
+        admission.apply(&[RouteChange::Set(Arc::clone(endpoint), report(number, SLOTS - 1))]);
+    }
+    let wish = Arc::new(Wish {
+        strategy: Strategy::RoundRobin,
+        ..Wish::default()
+    });
+    bencher.bench_local(|| {
+        let ask = Ask {
+            model: "m",
+            priority: Priority::Interactive,
+            wish: &wish,
+            tried: &[],
+            ticket: None,
+        };
+        let lease = runtime.block_on(admission.acquire(ask, None));
+        if let Ok(lease) = lease {
+            lease.ended(Outcome::Served);
+        }
+    });
+}
