@@ -15,8 +15,10 @@ export class Fleet {
   tick = 0;
   events = [];
 
-  constructor(nodes, { profile = "cloud", events = 0 } = {}) {
-    this.size = nodes;
+  /** Of `nodes` nodes the stream lists `listed`; the others are online. */
+  constructor(nodes, { profile = "cloud", events = 0, listed = nodes } = {}) {
+    this.all = nodes;
+    this.size = listed;
     this.profile = profile;
     this.begin = Date.now() - 3 * 3600_000;
     for (let id = 1; id <= events; id += 1) this.events.push(this.event(id, events));
@@ -113,7 +115,7 @@ export class Fleet {
       profile: this.profile,
       uptime_ms: now - this.begin,
       now: new Date(now).toISOString(),
-      nodes: { online: by("online"), draining: by("draining"), unreachable: by("unreachable"), offline: by("offline") },
+      nodes: { online: by("online") + this.all - this.size, draining: by("draining"), unreachable: by("unreachable"), offline: by("offline") },
       slots: { total: sum(pools, "slots_total"), free: sum(pools, "slots_free") },
       models,
       traffic: this.traffic(now / 1000),
@@ -189,6 +191,10 @@ export async function serve(fleet, { token = null, port = 0 } = {}) {
       const last = Number(request.headers["last-event-id"] ?? 0);
       for (const one of fleet.events) if (one.id > last) event(one.kind, one, one.id);
       response.tell = (one) => event(one.kind, one, one.id);
+    } else if (pathname.startsWith("/v2/nodes/")) {
+      const number = Number(/^\/v2\/nodes\/gpu-(\d+)$/.exec(pathname)?.[1] ?? 0) - 1;
+      if (number >= 0 && number < fleet.all) answer(200, fleet.node(number));
+      else answer(404, { error: { code: "UNKNOWN_NODE", message: "no such node", retriable: true } });
     } else if (pathname === "/v2/placement/explain") {
       answer(200, fleet.explain(JSON.parse(await body(request))));
     } else if (pathname === "/v1/chat/completions") {

@@ -8,6 +8,11 @@ import { Fleet, serve } from "./feed.mjs";
 const VIEWS = ["overview", "nodes", "events", "playground", "placement"];
 const NODES = 200;
 const EVENTS = 10_000;
+/** More than the stream lists. */
+const HUGE = 10_000;
+const LISTED = 500;
+/** 500 closed lines of nodes and the rest of the page. */
+const MOST_ELEMENTS_OF_HUGE = 25_000;
 /** 200 closed lines of nodes, one page of events and the rest of the page; not 10 000 of anything. */
 const MOST_ELEMENTS = 12_000;
 
@@ -34,6 +39,9 @@ await withBrowser(async ({ open }) => {
   const online = page.locator(".node").filter({ hasText: "online" }).first();
   await online.locator("[aria-expanded=false]").click();
   await online.locator(".gpus li").first().getByText(/ GiB.*\d % busy · \d+ °C · \d+ W/).waitFor();
+  // A replica of a pool of several is drained by itself.
+  await page.getByRole("button", { name: "gpu-02", exact: true }).click();
+  await page.getByRole("button", { name: "Drain gpu-02 / chat / r1", exact: true }).waitFor();
   await page.getByRole("link", { name: "Events", exact: true }).click();
   await page.locator(".log li").first().waitFor();
   // All of them have come, and are found; drawn are only the newest.
@@ -42,5 +50,24 @@ await withBrowser(async ({ open }) => {
   assert.ok(elements < MOST_ELEMENTS, `${elements} elements`);
   console.log(`${elements} elements with ${NODES} nodes and ${EVENTS} events`);
   large.close();
+
+  const huge = await serve(new Fleet(HUGE, { listed: LISTED }));
+  const crowd = await open();
+  await crowd.goto(`${huge.url}/#/nodes`);
+  await crowd.getByRole("status").filter({ hasText: /^500 nodes; 9\D?500 nodes more not listed/ }).waitFor();
+  assert.equal(await crowd.locator(".node").count(), LISTED);
+  // One of the others is found by its id.
+  await crowd.getByLabel("Find").fill("gpu-7000");
+  await crowd.locator(".node").filter({ hasText: "gpu-7000" }).waitFor();
+  assert.equal(await crowd.locator(".node").count(), 1);
+  await crowd.getByLabel("Find").fill("gpu-10001");
+  await crowd.getByText("No node fits").waitFor();
+  await crowd.getByLabel("Find").fill("");
+  await crowd.locator(".node").nth(LISTED - 1).waitFor();
+  const drawn = await crowd.evaluate(() => document.getElementsByTagName("*").length);
+  assert.ok(drawn < MOST_ELEMENTS_OF_HUGE, `${drawn} elements`);
+  await crowd.getByRole("link", { name: "Overview", exact: true }).click();
+  await crowd.locator(".tile").filter({ hasText: /9\D?997 of 10\D?000/ }).first().waitFor();
+  huge.close();
 });
 finish();

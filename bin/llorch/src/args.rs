@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use llorch_client::Target;
-use pool_registry_types::{NodeId, TaskId};
+use pool_registry_types::{NodeId, NodeStatus, TaskId};
 
 use crate::exit;
 
@@ -61,11 +61,8 @@ impl fmt::Debug for Secret {
 pub(crate) enum Command {
     /// The fleet at a glance
     Status,
-    /// The nodes, or one of them with its pools
-    Nodes {
-        /// Only this one, in full
-        node: Option<NodeId>,
-    },
+    /// The nodes, or one of them with its pools and replicas
+    Nodes(Nodes),
     /// The pools of all nodes
     Pools {
         /// Only those of this node
@@ -86,11 +83,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
         interval: Duration,
     },
-    /// Take a node or a pool out of service: no new requests, running ones finish
+    /// Take a node, a pool or a replica out of service: no new requests, running ones finish
     Drain(Drain),
-    /// Put a node or a pool back into service
+    /// Put a node, a pool or a replica back into service
     Undrain {
-        /// NODE or NODE/POOL
+        /// NODE, NODE/POOL or NODE/POOL/REPLICA
         target: Target,
     },
     /// Where a request would go, and why not elsewhere; nothing is sent
@@ -131,8 +128,44 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Nodes {
+    /// Only this one, in full
+    #[arg(conflicts_with_all = ["status", "model", "limit"])]
+    pub(crate) node: Option<NodeId>,
+    /// Only those with this status
+    #[arg(long)]
+    pub(crate) status: Option<Status>,
+    /// Only those with an endpoint that serves this model, ready or not
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Status {
+    Online,
+    Draining,
+    Unreachable,
+    Offline,
+}
+
+impl From<Status> for NodeStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Online => Self::Online,
+            Status::Draining => Self::Draining,
+            Status::Unreachable => Self::Unreachable,
+            Status::Offline => Self::Offline,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Drain {
-    /// NODE or NODE/POOL
+    /// NODE, NODE/POOL or NODE/POOL/REPLICA
     pub(crate) target: Target,
     /// How long running requests may take, such as 5m
     #[arg(long, value_name = "DURATION", value_parser = duration)]

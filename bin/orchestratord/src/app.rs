@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use admission::{Admission, AdmissionMetrics};
 use anyhow::Context as _;
-use control_api::{ControlApi, MAX_PAGE_NODES};
+use control_api::ControlApi;
 use daemon::Daemon;
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
@@ -41,7 +41,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let admission = Admission::new(config.admission);
     let trust = events.clone();
     admission.on_trust_change(move |change| trust.tell(watching::trust_news(&change)));
-    tasks.spawn("admission", admission.clone().run());
+    let (watched, over) = (admission.clone(), parts.clone());
+    tasks.spawn("admission", async move {
+        tokio::select! {
+            () = watched.run() => {}
+            () = over.requested() => {}
+        }
+    });
     let proxy = daemon.proxy();
     let token = config.node_token;
     let (keeping, home) = match &config.home {
@@ -158,8 +164,8 @@ fn sources(control: &ControlApi) -> Sources {
     let (status, nodes) = (control.clone(), control.clone());
     Sources {
         status: Box::new(move || serde_json::to_value(status.status()).unwrap_or_default()),
-        nodes: Box::new(move || {
-            serde_json::to_value(nodes.nodes_worst_first(MAX_PAGE_NODES)).unwrap_or_default()
+        nodes: Box::new(move |limit| {
+            serde_json::to_value(nodes.nodes_worst_first(limit)).unwrap_or_default()
         }),
     }
 }

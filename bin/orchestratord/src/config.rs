@@ -39,6 +39,7 @@ const LIMITS: &[(&str, &[Limit])] = &[
     ("admission", admission::LIMITS),
     ("inference-gateway", inference_gateway::LIMITS),
     ("task-api", task_api::LIMITS),
+    ("control-api", control_api::LIMITS),
     ("dashboard", dashboard::LIMITS),
     ("event-log", event_log::LIMITS),
     ("registry-runtime", registry_runtime::LIMITS),

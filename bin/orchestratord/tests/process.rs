@@ -121,9 +121,20 @@ fn a_stop_serves_on_as_not_ready_for_the_grace() {
 // spec: STOP-1
 #[test]
 fn a_stop_without_a_grace_ends_at_once() {
-    let mut daemon = Daemon::start(&[]);
-    daemon.terminate();
-    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().to_str().unwrap();
+    let cloud = [
+        ("ORCHESTRATORD_CLOUD_PROFILE", "true"),
+        ("ORCHESTRATORD_STATE_DIR", state),
+    ];
+    for settings in [&[][..], &cloud] {
+        let mut daemon = Daemon::start(settings);
+        daemon.terminate();
+        let mut rest = String::new();
+        daemon.log.read_to_string(&mut rest).unwrap();
+        assert!(!rest.contains("in time"), "{rest}");
+        assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    }
 }
 
 /// The status line and the body of a GET without a token.

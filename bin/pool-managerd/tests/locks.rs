@@ -35,12 +35,12 @@ struct Agent(Child);
 impl Agent {
     /// One that listens.
     fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = command(directory, settings).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut started = Self(command(directory, settings).spawn().unwrap());
+        let log = BufReader::new(started.0.stderr.take().unwrap());
         let mut said = Vec::new();
         for line in log.lines().map(Result::unwrap) {
             if line.contains("listening on ") {
-                return Self(child);
+                return started;
             }
             said.push(line);
         }

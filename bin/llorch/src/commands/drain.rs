@@ -1,4 +1,4 @@
-//! `drain` and `undrain`: take a node or a pool out of service, watch its requests finish, put it back.
+//! `drain` and `undrain`: take a node, a pool or a replica out of service, watch its requests finish, put it back.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use llorch_client::{
-    ClientError, Node, Target,
+    ClientError, Node, PoolTarget, Replica, Target,
     clock::{now, pause},
 };
 use pool_registry_types::{ErrorCode, NodeStatus};
@@ -25,6 +25,8 @@ use crate::{
 const POLL: Duration = Duration::from_millis(250);
 /// A report counts when it is this much younger than the drain: what was on its way to the node before it has arrived.
 const SETTLED: Duration = Duration::from_millis(250);
+/// A node reports a drain within a tenth of a second; after so long without a report of it there is none.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 /// So often in a row it may be away, as it is while it restarts: half a minute.
 const MOST_FAILURES: u32 = 120;
 
@@ -33,7 +35,7 @@ impl App {
         let target = &drain.target;
         let begun = self.client.drain(target, drain.deadline)?;
         if drain.wait {
-            return self.wait(target);
+            return self.wait(target, drain.deadline);
         }
         if self.output.json {
             let mut value = shown(target, None);
@@ -61,15 +63,20 @@ impl App {
         Ok(self.output.line(&format!("{target} takes requests again"))?)
     }
 
-    fn wait(&self, target: &Target) -> Outcome {
+    fn wait(&self, target: &Target, deadline: Option<Duration>) -> Outcome {
         parting::leave(format!(
             "{target} goes on draining; `llorch undrain {target}` takes that back"
         ));
         let mut told = Told::new(target);
+        let mut waited = Waited::default();
         let mut failures = 0;
         loop {
             let state = match self.client.node(&target.node) {
-                Ok(answer) => judge(&answer.read()?, target),
+                Ok(answer) => {
+                    waited.past_deadline = deadline.is_some_and(|deadline| told.began.elapsed() >= deadline);
+                    waited.overdue = told.began.elapsed() >= REPORTED_WITHIN;
+                    judge(&answer.read()?, target, &mut waited)
+                }
                 // It has left, as it does when it is stopped: nothing runs there.
                 Err(error) if error.is(ErrorCode::UnknownNode) => State::Empty,
                 Err(error) if again(&error) && failures < MOST_FAILURES => {
@@ -113,11 +120,11 @@ impl App {
                     );
                     return Err(Failure::Told(Exit::Unavailable, message));
                 }
-                State::NoPool => {
+                State::Gone => {
                     told.end();
                     return Err(Failure::Told(
                         Exit::NotFound,
-                        format!("there is no pool {target} any more"),
+                        format!("there is no {target} any more"),
                     ));
                 }
             }
@@ -154,18 +161,36 @@ enum State {
     Undrained,
     /// Nobody knows.
     Offline,
-    /// The pool is gone.
-    NoPool,
+    /// The pool or the replica is gone.
+    Gone,
+}
+
+/// What is remembered of a replica's drain. The node owns it, and its report says whether there is one.
+#[derive(Debug, Default)]
+struct Waited {
+    /// A report has said that it drains.
+    reported: bool,
+    /// A report that says so should have come.
+    overdue: bool,
+    /// The deadline has passed.
+    past_deadline: bool,
 }
 
 /// What a node's state says about the drain of `target`.
-fn judge(node: &Node, target: &Target) -> State {
+fn judge(node: &Node, target: &Target, waited: &mut Waited) -> State {
     let drain = match &target.pool {
         None => node.drain,
-        Some(pool) => match node.pools.iter().find(|has| has.status.pool_id == *pool) {
-            Some(pool) => pool.drain,
-            None => return State::NoPool,
-        },
+        Some(PoolTarget { pool, replica }) => {
+            let pool = node.pools.iter().find(|has| has.status.pool_id == *pool);
+            match (pool, replica) {
+                (None, _) => return State::Gone,
+                (Some(pool), None) => pool.drain,
+                (Some(pool), Some(id)) => {
+                    let replica = pool.replicas.iter().find(|has| has.status.replica_id == *id);
+                    return replica.map_or(State::Gone, |replica| judge_replica(node, replica, waited));
+                }
+            }
+        }
     };
     let Some(drain) = drain else {
         return State::Undrained;
@@ -190,6 +215,28 @@ fn judge(node: &Node, target: &Target) -> State {
         _ if drain.requests_running == Some(0) => State::Unsure,
         (0, false) => State::Unsure,
         (requests, _) => State::Busy { requests },
+    }
+}
+
+/// A replica drains by its node's report, so what that says of running requests is from after the beginning.
+fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
+    if node.status == NodeStatus::Offline {
+        return State::Offline;
+    }
+    let status = &replica.status;
+    if !status.draining {
+        return if waited.reported || waited.overdue {
+            State::Undrained
+        } else {
+            State::Unsure
+        };
+    }
+    waited.reported = true;
+    let reported = u64::from(status.slots_total.saturating_sub(status.slots_free));
+    match reported.max(replica.requests_running.unwrap_or(0)) {
+        0 => State::Empty,
+        requests if waited.past_deadline => State::Over { requests },
+        requests => State::Busy { requests },
     }
 }
 
@@ -285,11 +332,56 @@ mod tests {
             ("online", 100, json!(null), State::Undrained),
         ] {
             for target in ["gpu-1", "gpu-1/p"] {
-                let state = judge(&node(status, heard, &drain), &target.parse().unwrap());
+                let node = node(status, heard, &drain);
+                let state = judge(&node, &target.parse().unwrap(), &mut Waited::default());
                 assert_eq!(state, expected, "{status} {heard} {drain} {target}");
             }
         }
-        let gone = judge(&node("draining", 1, &drain(1000, 0)), &"gpu-1/q".parse().unwrap());
-        assert_eq!(gone, State::NoPool);
+        for gone in ["gpu-1/q", "gpu-1/p/r9"] {
+            let node = node("draining", 1, &drain(1000, 0));
+            let state = judge(&node, &gone.parse().unwrap(), &mut Waited::default());
+            assert_eq!(state, State::Gone, "{gone}");
+        }
+    }
+
+    // spec: CLI-31
+    #[test]
+    fn a_replica_drains_by_the_report_of_its_node() {
+        let state = |status: &str, draining: bool, free: u32, ours: Option<u64>, waited: &mut Waited| {
+            let node = serde_json::from_value(json!({
+                "node_id":"gpu-1","address":"http://h:1","status":status,"last_heartbeat_age_ms":9000,
+                "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4,"replicas":[
+                    {"replica_id":"r0","ready":true,"slots_free":free,"slots_total":4,"draining":draining,"requests_running":ours}]}],
+            }));
+            judge(&node.unwrap(), &"gpu-1/p/r0".parse().unwrap(), waited)
+        };
+        let mut waited = Waited::default();
+        // The report is on its way, and then it is not.
+        assert_eq!(state("online", false, 4, None, &mut waited), State::Unsure);
+        waited.overdue = true;
+        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        for (free, ours, expected) in [
+            (1, None, State::Busy { requests: 3 }),
+            (4, Some(2), State::Busy { requests: 2 }),
+            (2, Some(0), State::Busy { requests: 2 }),
+            (4, Some(0), State::Empty),
+            (4, None, State::Empty),
+        ] {
+            assert_eq!(
+                state("online", true, free, ours, &mut Waited::default()),
+                expected
+            );
+        }
+        waited = Waited {
+            past_deadline: true,
+            ..Waited::default()
+        };
+        assert_eq!(
+            state("online", true, 3, None, &mut waited),
+            State::Over { requests: 1 }
+        );
+        // Somebody took it back.
+        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        assert_eq!(state("offline", true, 3, None, &mut waited), State::Offline);
     }
 }

@@ -1,38 +1,52 @@
 //! `nodes`, `pools` and `models`: what there is, as tables.
 
-use llorch_client::{Model, Node, Pool, Quarantine};
+use llorch_client::{Model, Node, NodePool, NodesQuery, Pool, Quarantine};
 use pool_registry_types::{NodeId, NodeStatus};
 use serde_json::{Value, json};
 
 use super::{App, NONE, gpus};
 use crate::{
+    args,
     exit::{Exit, Failure, Outcome},
-    output::{Cell, Look, Table, count, gib, millis},
+    output::{Cell, Look, Table, count, gib, millis, note},
 };
 
 impl App {
-    pub(super) fn nodes(&self, only: Option<&NodeId>) -> Outcome {
-        if let Some(node) = only {
+    pub(super) fn nodes(&self, nodes: args::Nodes) -> Outcome {
+        if let Some(node) = &nodes.node {
             let answer = self.client.node(node)?;
             if self.output.json {
                 return Ok(self.output.json(&answer.raw)?);
             }
             return self.one_node(&answer.read()?);
         }
-        let answer = self.client.nodes()?;
+        let query = NodesQuery {
+            status: nodes.status.map(NodeStatus::from),
+            model: nodes.model,
+            limit: nodes
+                .limit
+                .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        };
+        let all = query == NodesQuery::default();
+        let answer = self.client.nodes(&query)?;
         if self.output.json {
             return Ok(self.output.json(&answer.raw)?);
         }
         let nodes = answer.read()?;
         if nodes.nodes.is_empty() {
-            return Ok(self.output.line("no node has joined")?);
+            let none = if all { "no node has joined" } else { "no such node" };
+            return Ok(self.output.line(none)?);
         }
         if nodes.self_suspicion {
             self.output.line(
                 "most nodes fell silent together: the control plane suspects itself and keeps its routes",
             )?;
         }
-        Ok(self.output.table(&nodes_table(&nodes.nodes))?)
+        self.output.table(&nodes_table(&nodes.nodes))?;
+        if nodes.next_after.is_some() {
+            note("there are more nodes; --limit shows more of them, --status and --model others");
+        }
+        Ok(())
     }
 
     fn one_node(&self, node: &Node) -> Outcome {
@@ -80,7 +94,13 @@ impl App {
                 Cell::new(why_not(why, pool.quarantine.as_ref())),
             ]);
         }
-        Ok(self.output.table(&table)?)
+        self.output.table(&table)?;
+        let replicas = replicas_table(&node.pools);
+        if !replicas.is_empty() {
+            self.output.line("")?;
+            self.output.table(&replicas)?;
+        }
+        Ok(())
     }
 
     pub(super) fn pools(&self, only: Option<&NodeId>) -> Outcome {
@@ -152,6 +172,34 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
             Cell::new(node.version.as_deref().unwrap_or(NONE)),
             Cell::new(node.address.as_str()),
         ]);
+    }
+    table
+}
+
+/// The replicas of pools that have more than one, or one that takes no requests.
+fn replicas_table(pools: &[NodePool]) -> Table {
+    let mut table = Table::new(&["POOL", "REPLICA", "STATE", "RUNNING", "FREE", "SLOTS", "WHY"]);
+    for pool in pools {
+        let troubled = pool
+            .replicas
+            .iter()
+            .any(|replica| !replica.status.ready || replica.status.draining || replica.quarantine.is_some());
+        if pool.replicas.len() < 2 && !troubled {
+            continue;
+        }
+        for replica in &pool.replicas {
+            let status = &replica.status;
+            let quarantine = replica.quarantine.as_ref();
+            table.row([
+                Cell::new(pool.status.pool_id.as_str()),
+                Cell::new(status.replica_id.as_str()),
+                state(status.ready, status.draining, quarantine),
+                running(replica.requests_running),
+                Cell::number(status.slots_free),
+                Cell::number(status.slots_total),
+                Cell::new(why_not(status.last_error.as_deref(), quarantine)),
+            ]);
+        }
     }
     table
 }

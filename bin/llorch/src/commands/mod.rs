@@ -40,7 +40,7 @@ impl App {
     pub(crate) fn run(&self, command: Command) -> Outcome {
         match command {
             Command::Status => self.status(),
-            Command::Nodes { node } => self.nodes(node.as_ref()),
+            Command::Nodes(nodes) => self.nodes(nodes),
             Command::Pools { node } => self.pools(node.as_ref()),
             Command::Gpus { node } => self.gpus(node.as_ref()),
             Command::Models => self.models(),

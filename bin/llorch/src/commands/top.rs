@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use llorch_client::{Client, ClientError, Gpu, Nodes, Status, clock::pause};
-use pool_registry_types::ErrorCode;
+use llorch_client::{Client, ClientError, Nodes, NodesQuery, Status, clock::pause};
+use pool_registry_types::NodeStatus;
 
 use self::frame::{View, frame};
-use super::{App, gpus, is_older};
+use super::App;
 use crate::{
     exit::{Exit, Failure, Outcome},
     output::size,
@@ -28,12 +28,21 @@ enum Input {
 
 /// One look at the fleet: what changed in the view.
 enum Look {
-    Fleet(Box<Status>, Hardware),
+    Fleet(Box<Status>, Nodes),
     Failed(ClientError),
 }
 
-/// The nodes, and the GPUs of those that are heard of. In the HOME profile there are no nodes, and the GPUs are this machine's.
-type Hardware = (Option<Nodes>, Vec<Gpu>);
+/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those that are not online come
+/// first.
+const NODES_SHOWN: usize = 200;
+
+/// What is wrong comes first.
+const WORST_FIRST: [NodeStatus; 4] = [
+    NodeStatus::Offline,
+    NodeStatus::Unreachable,
+    NodeStatus::Draining,
+    NodeStatus::Online,
+];
 
 impl App {
     pub(super) fn top(&self, interval: Duration) -> Outcome {
@@ -51,11 +60,10 @@ impl App {
         }
         // What is wrong from the start is told on the terminal as it was.
         let status = self.fleet()?.read()?;
-        let (nodes, gpus) = hardware(&self.client)?;
+        let nodes = nodes(&self.client, &status)?;
         let mut view = View {
             url: self.client.url().to_owned(),
             nodes,
-            gpus,
             status,
             problem: None,
         };
@@ -72,9 +80,9 @@ impl App {
                 Ok(Input::Key(b'q' | b'Q')) | Err(_) => return Ok(()),
                 Ok(Input::Key(CTRL_C)) => return Err(Failure::Said(Exit::Interrupted)),
                 Ok(Input::Key(_)) => {}
-                Ok(Input::Look(Look::Fleet(status, hardware))) => {
+                Ok(Input::Look(Look::Fleet(status, nodes))) => {
                     view.status = *status;
-                    (view.nodes, view.gpus) = hardware;
+                    view.nodes = nodes;
                     view.problem = None;
                 }
                 // What was seen last stays, with the reason why it is old.
@@ -88,7 +96,8 @@ impl App {
 fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<()> {
     let look = move || {
         let status = client.status()?.read()?;
-        Ok(Look::Fleet(Box::new(status), hardware(&client)?))
+        let nodes = nodes(&client, &status)?;
+        Ok(Look::Fleet(Box::new(status), nodes))
     };
     thread::Builder::new().name("watch".to_owned()).spawn(move || {
         loop {
@@ -104,18 +113,29 @@ fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<
     Ok(())
 }
 
-fn hardware(client: &Client) -> Result<Hardware, ClientError> {
-    match client.nodes() {
-        Ok(answer) => {
-            let nodes = answer.read()?;
-            let gpus = gpus::of_live_nodes(&nodes);
-            Ok((Some(nodes), gpus))
-        }
-        Err(error) if error.is(ErrorCode::CloudProfileDisabled) => match client.gpus() {
-            Ok(answer) => Ok((None, answer.read()?.gpus)),
-            Err(error) if is_older(&error) => Ok((None, Vec::new())),
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
+/// The nodes that are shown.
+fn nodes(client: &Client, status: &Status) -> Result<Nodes, ClientError> {
+    let all = |status: Option<NodeStatus>, limit: usize| {
+        client.nodes(&NodesQuery {
+            status,
+            limit: Some(limit),
+            ..NodesQuery::default()
+        })
+    };
+    if status.nodes.all() <= NODES_SHOWN as u64 {
+        return all(None, NODES_SHOWN)?.read();
     }
+    let mut shown = Nodes::default();
+    for status in WORST_FIRST {
+        let room = NODES_SHOWN.saturating_sub(shown.nodes.len());
+        if room == 0 {
+            break;
+        }
+        let page = all(Some(status), room)?.read()?;
+        shown.self_suspicion |= page.self_suspicion;
+        // A server of version 0.1.0 gives all of them each time.
+        let fits = page.nodes.into_iter().filter(|node| node.status == status);
+        shown.nodes.extend(fits.take(room));
+    }
+    Ok(shown)
 }

@@ -94,7 +94,7 @@ fn each_failure_is_one_line_and_has_its_code() {
         ),
         (html.url(), &["models"], 1, "is not understood"),
         (nobody(), &["top"], 2, "top needs a terminal; use `llorch status`"),
-        (nobody(), &["drain", "a/b/c"], 2, "must be NODE or NODE/POOL"),
+        (nobody(), &["drain", "a/b/c/d"], 2, "must be NODE, NODE/POOL or NODE/POOL/REPLICA"),
         (
             nobody(),
             &["drain", "a", "--deadline", "5"],

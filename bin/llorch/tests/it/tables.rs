@@ -31,6 +31,172 @@ fn tables_are_plain_and_json_is_what_the_server_said() {
     assert_eq!(ran.out.lines().count(), 1);
 }
 
+/// A fleet of so many nodes, page by page. It tells which queries it was asked.
+fn fleet(size: usize) -> Server {
+    Server::start(Box::new(move |seen| {
+        let path = seen.line.split(' ').nth(1).unwrap();
+        let query = path.split_once('?').map_or("", |(_, query)| query);
+        let value = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(has, _)| *has == name).map(|(_, value)| value)
+        };
+        let limit: usize = value("limit").unwrap().parse().unwrap();
+        let begin = value("after").map_or(0, |after| after[5..].parse::<usize>().unwrap() + 1);
+        let end = size.min(begin + limit);
+        let nodes: Vec<Value> = (begin..end)
+            .map(|n| {
+                json!({"node_id":format!("node-{n:04}"),"address":"http://h:1","status":"online","last_heartbeat_age_ms":9,
+                       "pools":[]})
+            })
+            .collect();
+        let mut page = json!({"nodes": nodes});
+        if end < size {
+            page["next_after"] = json!(format!("node-{:04}", end - 1));
+        }
+        Answer::Text(answer(200, &page))
+    }))
+}
+
+// spec: CLI-30
+#[test]
+fn a_large_fleet_is_listed_page_by_page() {
+    for (arguments, listed, asked, more) in [
+        (
+            vec!["nodes"],
+            2500,
+            vec![
+                "limit=1000",
+                "limit=1000&after=node-0999",
+                "limit=1000&after=node-1999",
+            ],
+            false,
+        ),
+        (
+            vec!["nodes", "-n", "2500"],
+            2500,
+            vec![
+                "limit=1000",
+                "limit=1000&after=node-0999",
+                "limit=500&after=node-1999",
+            ],
+            false,
+        ),
+        (
+            vec![
+                "nodes", "--limit", "1001", "--status", "online", "--model", "org/a b",
+            ],
+            1001,
+            vec![
+                "limit=1000&status=online&model=org%2Fa%20b",
+                "limit=1&status=online&model=org%2Fa%20b&after=node-0999",
+            ],
+            true,
+        ),
+    ] {
+        let server = fleet(2500);
+        let ran = run(&server.url(), &arguments);
+        assert_eq!(ran.out.lines().count(), 1 + listed, "{arguments:?}");
+        assert_eq!(
+            ran.err.contains("there are more nodes"),
+            more,
+            "{arguments:?}: {}",
+            ran.err
+        );
+        for query in asked {
+            assert_eq!(server.seen().line, format!("GET /v2/nodes?{query} HTTP/1.1"));
+        }
+        let json = [&arguments[..], &["--json"]].concat();
+        let said: Value = serde_json::from_str(&run(&server.url(), &json).out).unwrap();
+        assert_eq!(said["nodes"].as_array().unwrap().len(), listed, "{arguments:?}");
+        assert_eq!(said.get("next_after").is_some(), more, "{arguments:?}");
+    }
+}
+
+// spec: CLI-30
+#[test]
+fn a_server_that_turns_in_circles_is_left() {
+    let page = json!({"nodes": [], "next_after": "a"});
+    let server = Server::json(200, &page);
+    assert_eq!(
+        run(&server.url(), &["nodes", "--status", "offline"]).out,
+        "no such node\n"
+    );
+}
+
+// spec: CLI-30
+#[test]
+fn one_node_takes_no_filter() {
+    for filter in [["--status", "online"], ["--model", "m"], ["--limit", "1"]] {
+        let ran = run("http://127.0.0.1:1", &[&["nodes", "gpu-1"], &filter[..]].concat());
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+}
+
+// spec: CLI-31
+#[test]
+fn a_replica_is_drained_and_waited_for() {
+    let node = |draining: bool, free: u32| {
+        answer(
+            200,
+            &json!({"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":9000,
+                "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":free,"slots_total":4,"replicas":[
+                    {"replica_id":"r0","ready":true,"slots_free":free,"slots_total":4,"draining":draining}]}]}),
+        )
+    };
+    let mut states = vec![node(false, 2), node(true, 2), node(true, 3), node(true, 4)].into_iter();
+    let server = Server::start(Box::new(move |seen| {
+        Answer::Text(if seen.line.starts_with("POST") {
+            answer(200, &json!({"success": true, "requests_running": 2}))
+        } else {
+            states.next().unwrap()
+        })
+    }));
+    let ran = run(&server.url(), &["drain", "gpu-1/p/r0", "--wait"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("gpu-1/p/r0 is empty after "), "{ran:?}");
+    let told: Vec<&str> = ran.err.lines().collect();
+    assert_eq!(
+        told,
+        [
+            "draining gpu-1/p/r0: waiting for the node's next report",
+            "draining gpu-1/p/r0: 2 requests running",
+            "draining gpu-1/p/r0: 1 request running",
+        ]
+    );
+    assert_eq!(
+        server.seen().line,
+        "POST /v2/pools/gpu-1/p/replicas/r0/drain HTTP/1.1"
+    );
+    let server = Server::json(200, &json!({"success": true}));
+    let ran = run(&server.url(), &["undrain", "gpu-1/p/r0"]);
+    assert_eq!(ran.out, "gpu-1/p/r0 takes requests again\n");
+    assert_eq!(
+        server.seen().line,
+        "POST /v2/pools/gpu-1/p/replicas/r0/undrain HTTP/1.1"
+    );
+}
+
+// spec: CLI-31
+#[test]
+fn replicas_of_a_node_are_shown_where_there_is_something_to_see() {
+    let replica = |id: &str, ready: bool| json!({"replica_id":id,"ready":ready,"slots_free":1,"slots_total":2,"requests_running":1,"last_error":(!ready).then_some("it crashed")});
+    let shown = |replicas: Value| {
+        let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":9,
+            "pools":[{"pool_id":"chat","ready":true,"draining":false,"slots_free":1,"slots_total":2,"replicas":replicas}]});
+        run(&Server::json(200, &node).url(), &["nodes", "gpu-1"]).out
+    };
+    assert!(!shown(json!([replica("r0", true)])).contains("REPLICA"));
+    let two = shown(json!([replica("r0", true), replica("r1", false)]));
+    assert!(
+        two.ends_with(
+            "\n\nPOOL  REPLICA  STATE      RUNNING  FREE  SLOTS  WHY\n\
+             chat  r0       ready            1     1      2\n\
+             chat  r1       not ready        1     1      2  it crashed\n"
+        ),
+        "{two}"
+    );
+}
+
 // spec: CLI-2
 #[test]
 fn the_status_is_told_at_a_glance() {

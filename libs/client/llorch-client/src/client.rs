@@ -9,7 +9,7 @@ use ureq::{Agent, http::Method};
 
 use crate::{
     Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Gpus, Json, Node, Nodes,
-    Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
+    NodesQuery, Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
 };
 
 /// A neighbour answers within milliseconds; this long for a machine that is very busy.
@@ -91,12 +91,12 @@ impl Client {
         self.get("/v2/status")
     }
 
-    /// `GET /v2/nodes`.
+    /// `GET /v2/nodes`: those that `query` is about, page after page.
     ///
     /// # Errors
-    /// See [`ClientError`]; in the HOME profile there are no nodes, and the server says so.
-    pub fn nodes(&self) -> Result<Json<Nodes>, ClientError> {
-        self.get("/v2/nodes")
+    /// See [`ClientError`].
+    pub fn nodes(&self, query: &NodesQuery) -> Result<Json<Nodes>, ClientError> {
+        self.pages("/v2/nodes", "nodes", query)
     }
 
     /// `GET /v2/nodes/{id}`.
@@ -107,20 +107,20 @@ impl Client {
         self.get(&format!("/v2/nodes/{node}"))
     }
 
-    /// `GET /v2/pools`.
+    /// `GET /v2/pools`: all endpoints, page after page.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn pools(&self) -> Result<Json<Pools>, ClientError> {
-        self.get("/v2/pools")
+        self.pages("/v2/pools", "pools", &NodesQuery::default())
     }
 
-    /// `GET /v2/gpus`.
+    /// `GET /v2/gpus`: those of all nodes, page after page.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn gpus(&self) -> Result<Json<Gpus>, ClientError> {
-        self.get("/v2/gpus")
+        self.pages("/v2/gpus", "gpus", &NodesQuery::default())
     }
 
     /// `GET /v2/catalog/availability`.
@@ -156,7 +156,7 @@ impl Client {
         self.post("/v2/placement/explain", body)
     }
 
-    /// Takes a node or a pool out of service: no new requests, running ones finish, within `deadline` when there is one.
+    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish, within `deadline` when there is one.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -166,7 +166,7 @@ impl Client {
         self.post(&format!("{}/drain", target.path()), &body)?.read()
     }
 
-    /// Puts a node or a pool back into service.
+    /// Puts a node, a pool or a replica back into service.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -5,11 +5,11 @@
 //! token travels as a header only and is in no error and no `Debug` output.
 //!
 //! ```no_run
-//! use llorch_client::{Client, Settings};
+//! use llorch_client::{Client, NodesQuery, Settings};
 //!
 //! # fn main() -> Result<(), llorch_client::ClientError> {
 //! let client = Client::new(Settings::new("http://localhost:8080".parse().unwrap()));
-//! for node in client.nodes()?.read()?.nodes {
+//! for node in client.nodes(&NodesQuery::default())?.read()?.nodes {
 //!     println!("{} is {}", node.node_id, node.status);
 //! }
 //! # Ok(())
@@ -22,9 +22,11 @@ pub mod clock;
 mod error;
 mod events;
 mod follow;
+mod pages;
 mod served;
 mod sse;
 mod status;
+mod target;
 mod task;
 mod transport;
 mod view;
@@ -34,14 +36,16 @@ pub use client::{Client, Settings};
 pub use error::ClientError;
 pub use events::Events;
 pub use follow::{Follow, Followed};
+pub use pages::NodesQuery;
 pub use served::{Routing, Served};
 pub use sse::{SseEvent, SseParser};
 pub use status::{FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic};
+pub use target::{PoolTarget, Target, TargetError};
 pub use task::{TaskAccepted, TaskState};
 pub use transport::Json;
 pub use view::{
     Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes, Pool, Pools,
-    Quarantine, Target, TargetError,
+    Quarantine, Replica,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

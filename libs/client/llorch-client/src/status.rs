@@ -42,6 +42,18 @@ pub struct NodeCounts {
     pub offline: u64,
 }
 
+impl NodeCounts {
+    /// All nodes that are known.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        let others = [self.draining, self.unreachable, self.offline];
+        // A server may say anything.
+        others
+            .iter()
+            .fold(self.online, |sum, count| sum.saturating_add(*count))
+    }
+}
+
 /// Slots of all endpoints that serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

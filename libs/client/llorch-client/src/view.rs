@@ -1,21 +1,21 @@
 //! Nodes, pools and models, as `/v2` shows them to operators. What nodes said in a heartbeat keeps its type.
 
-use std::{fmt, str::FromStr};
-
 use pool_registry_types::{
-    Capabilities, GpuStatus, IdError, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId,
+    Capabilities, GpuStatus, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
 };
 use serde::Deserialize;
-use thiserror::Error;
 
 /// `GET /v2/nodes`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Nodes {
     /// Sorted by id.
     pub nodes: Vec<Node>,
     /// Most nodes fell silent together, so those that did stay routable for a while.
     #[serde(default)]
     pub self_suspicion: bool,
+    /// There are more; these are the first ones.
+    #[serde(default)]
+    pub next_after: Option<NodeId>,
 }
 
 /// One node.
@@ -55,6 +55,9 @@ pub struct NodePool {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: PoolStatus,
+    /// Its replicas, where the node reports them.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
     /// An operator drains it, or its node.
     #[serde(default)]
     pub drain: Option<Drain>,
@@ -65,6 +68,20 @@ pub struct NodePool {
     #[serde(default)]
     pub unavailable: Option<String>,
     /// What the data path holds against it.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+}
+
+/// One replica of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Replica {
+    /// As in the heartbeat.
+    #[serde(flatten)]
+    pub status: ReplicaStatus,
+    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    #[serde(default)]
+    pub requests_running: Option<u64>,
+    /// Why the data path keeps requests from it.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
 }
@@ -132,7 +149,7 @@ pub struct Pool {
     pub node_id: NodeId,
     /// The pool.
     pub pool_id: PoolId,
-    /// The engine, where each is reached by itself.
+    /// The replica; `None` where the pool as a whole is the endpoint.
     #[serde(default)]
     pub replica_id: Option<ReplicaId>,
     /// It takes requests.
@@ -213,7 +230,7 @@ pub struct Candidate {
     pub node_id: NodeId,
     /// Its pool.
     pub pool_id: PoolId,
-    /// Its engine, where endpoints are single engines.
+    /// Its replica; `None` where the pool as a whole is the endpoint.
     #[serde(default)]
     pub replica_id: Option<ReplicaId>,
     /// It would be chosen.
@@ -235,75 +252,9 @@ pub struct Candidate {
     pub vram_free_bytes: u64,
 }
 
-/// What is drained: `NODE` or `NODE/POOL`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The node.
-    pub node: NodeId,
-    /// One of its pools; all of it when there is none.
-    pub pool: Option<PoolId>,
-}
-
-/// A text that is neither `NODE` nor `NODE/POOL`.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("must be NODE or NODE/POOL: {0}")]
-pub struct TargetError(#[from] IdError);
-
-impl FromStr for Target {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let (node, pool) = match text.split_once('/') {
-            Some((node, pool)) => (node, Some(pool)),
-            None => (text, None),
-        };
-        Ok(Self {
-            node: node.parse()?,
-            pool: pool.map(str::parse).transpose()?,
-        })
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.pool {
-            Some(pool) => write!(f, "{}/{pool}", self.node),
-            None => write!(f, "{}", self.node),
-        }
-    }
-}
-
-impl Target {
-    /// Its path below the server.
-    pub(crate) fn path(&self) -> String {
-        match &self.pool {
-            Some(pool) => format!("/v2/pools/{}/{pool}", self.node),
-            None => format!("/v2/nodes/{}", self.node),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_target_is_a_node_or_one_of_its_pools() {
-        for (text, path) in [
-            ("gpu-1", "/v2/nodes/gpu-1"),
-            ("gpu-1/pool-0", "/v2/pools/gpu-1/pool-0"),
-        ] {
-            let target: Target = text.parse().unwrap();
-            assert_eq!(
-                (target.path().as_str(), target.to_string().as_str()),
-                (path, text)
-            );
-        }
-        for bad in ["", "a/b/c", "a/", "/b", "a b"] {
-            let error = bad.parse::<Target>().unwrap_err().to_string();
-            assert!(error.starts_with("must be NODE or NODE/POOL"), "{error}");
-        }
-    }
 
     #[test]
     fn a_node_as_the_server_shows_it() {
@@ -312,11 +263,17 @@ mod tests {
             "incarnation":1,"version":"0.1.0","capabilities":{"gpus":[],"cpu_cores":2,"ram_total_bytes":3},
             "drain":{"for_ms":5,"deadline_ms":null,"slots_busy":1},
             "pools":[{"pool_id":"pool-0","ready":true,"draining":true,"slots_free":3,"slots_total":4,"vram_free_bytes":0,
-                      "engine":"llamacpp","models_available":["tiny"],"quarantine":null}],
+                      "engine":"llamacpp","models_available":["tiny"],"quarantine":null,
+                      "replicas":[{"replica_id":"r0","ready":true,"slots_free":3,"slots_total":4,"draining":true,"requests_running":1}]}],
         }]}))
         .unwrap();
         let node = &nodes.nodes[0];
         assert_eq!(node.drain.unwrap().slots_busy, 1);
         assert_eq!(node.pools[0].status.slots_free, 3);
+        let replica = &node.pools[0].replicas[0];
+        assert_eq!(
+            (replica.status.draining, replica.requests_running),
+            (true, Some(1))
+        );
     }
 }

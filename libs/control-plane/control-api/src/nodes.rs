@@ -81,7 +81,7 @@ fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<()
     match registry.heartbeat_bytes(node_id, body) {
         Ok(_) => Ok(()),
         Err(HeartbeatError::Refused(error)) => Err(refused(&error)),
-        Err(HeartbeatError::Invalid(_)) => {
+        Err(HeartbeatError::Invalid(_) | HeartbeatError::Trailing(_)) => {
             let request: HeartbeatRequest = read_json(body)?;
             let done = registry.heartbeat(node_id, request);
             done.map(drop).map_err(|error| refused(&error))

@@ -11,15 +11,15 @@ use std::{
 };
 
 use axum::body::Body;
-use common::{Api, code, heartbeat, message, pool, registration};
-use control_api::{ControlApi, QuarantineView};
+use common::{Api, call, code, heartbeat, message, pool, registration};
+use control_api::QuarantineView;
 use http::Method;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 fn filled(path: &str) -> String {
     path.replace("{node_id}", "gpu-node-1")
         .replace("{pool_id}", "pool-0")
+        .replace("{replica_id}", "r0")
 }
 
 // spec: CLOUD-3012
@@ -38,7 +38,10 @@ async fn the_documented_exchange() {
     let (status, answer) = api.post("/v2/nodes/gpu-node-1/heartbeat", heartbeat(42)).await;
     assert_eq!(
         (status, answer),
-        (200, json!({"success": true, "next_heartbeat_ms": 10_000}))
+        (
+            200,
+            json!({"success": true, "next_heartbeat_ms": 10_000, "timeout_ms": 30_000})
+        )
     );
     tokio::time::advance(Duration::from_millis(1500)).await;
     let mut expected_pool = pool();
@@ -176,24 +179,12 @@ async fn requests_that_run_are_counted_as_they_are_asked_for() {
     );
     let count = Arc::new(AtomicU64::new(2));
     let counted = count.clone();
-    let registry = api.registry.clone().unwrap();
-    let table = registry.table();
-    let control = ControlApi::new(Some(registry), table).with_requests_running(move |key| {
-        (key.pool.as_str() == "pool-0").then(|| counted.load(Ordering::Relaxed))
+    let router = api.rewired(|api| {
+        api.with_requests_running(move |key| {
+            (key.pool.as_str() == "pool-0").then(|| counted.load(Ordering::Relaxed))
+        })
     });
-    let router = control.router();
-    let ask = async |method: Method, path: &str| -> Value {
-        let request = http::Request::builder().method(method).uri(path);
-        let response = router
-            .clone()
-            .oneshot(request.body(Body::empty()).unwrap())
-            .await
-            .unwrap();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
-        serde_json::from_slice(&bytes).unwrap()
-    };
+    let ask = async |method: Method, path: &str| call(&router, method, path, Body::empty()).await.1;
     assert_eq!(
         ask(Method::POST, "/v2/pools/a/pool-0/drain").await,
         json!({"success": true, "requests_running": 2})
@@ -225,19 +216,7 @@ async fn requests_that_run_are_counted_as_they_are_asked_for() {
 async fn a_node_that_falls_silent() {
     let api = Api::cloud();
     api.join("a").await;
-    let mut table = api.registry.as_ref().unwrap().table();
-    tokio::time::timeout(
-        Duration::from_secs(31),
-        table.wait_for(|table| {
-            table
-                .endpoints()
-                .iter()
-                .all(|endpoint| endpoint.availability != routing_table::Availability::Ready)
-        }),
-    )
-    .await
-    .unwrap()
-    .unwrap();
+    tokio::time::sleep(Duration::from_secs(31)).await;
     let node = api.get("/v2/nodes/a").await;
     assert_eq!(
         (&node["status"], &node["status_reason"]),
@@ -255,45 +234,71 @@ async fn quarantines_are_shown_where_they_are() {
     let api = Api::cloud();
     api.join("a").await;
     api.join("b").await;
-    let registry = api.registry.clone().unwrap();
-    let table = registry.table();
-    let router = ControlApi::new(Some(registry), table)
-        .with_quarantine(|key| {
+    let router = api.rewired(|api| {
+        api.with_quarantine(|key| {
             (key.node.as_str() == "b").then(|| QuarantineView {
                 reason: "connection refused".to_owned(),
                 retry_in_ms: 1000,
             })
         })
-        .router();
+    });
     let expected = json!({"reason": "connection refused", "retry_in_ms": 1000});
     for (path, a, b) in [
         ("/v2/nodes", "/nodes/0/pools/0", "/nodes/1/pools/0"),
         ("/v2/pools", "/pools/0", "/pools/1"),
     ] {
-        let request = http::Request::get(path).body(Body::empty()).unwrap();
-        let response = router.clone().oneshot(request).await.unwrap();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
-            .await
-            .unwrap();
-        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let (_, answer) = call(&router, Method::GET, path, Body::empty()).await;
         let quarantine = |place: &str| answer.pointer(place).unwrap()["quarantine"].clone();
         assert_eq!((quarantine(a), quarantine(b)), (Value::Null, expected.clone()));
     }
 }
 
-// spec: CLOUD-12002
+// spec: CLOUD-12002, SEE-34
 #[tokio::test(start_paused = true)]
-async fn home_has_pools_but_no_nodes() {
-    let api = Api::home(routing_table::RoutingTable::default());
+async fn at_home_everything_works_but_to_join_over_http() {
+    let api = Api::home();
     for (method, path) in Api::mounted() {
-        let (status, answer) = api.call(method.clone(), &filled(path), "not json").await;
-        if path.starts_with("/v2/nodes") || path.ends_with("drain") {
+        let joins = path == "/v2/nodes/register" || path.ends_with("/heartbeat") || method == Method::DELETE;
+        let path = filled(path).replace("gpu-node-1", "home");
+        let body = if joins { "not json" } else { "" };
+        let (status, answer) = api.call(method.clone(), &path, body).await;
+        if joins {
             assert_eq!((status, code(&answer)), (503, "CLOUD_PROFILE_DISABLED"), "{path}");
             assert!(message(&answer).contains("ORCHESTRATORD_CLOUD_PROFILE=true"));
+        } else if path.contains("/replicas/") || path.ends_with("/restart") || path.ends_with("/reload") {
+            // Nobody has said how the node is reached.
+            assert_eq!((status, code(&answer)), (503, "NODE_UNAVAILABLE"), "{path}");
         } else {
-            assert_eq!(status, 200, "{path}");
+            assert_eq!(status, 200, "{method} {path}: {answer}");
         }
     }
+}
+
+// spec: SEE-34
+#[tokio::test(start_paused = true)]
+async fn at_home_a_node_is_shown_and_drained_as_in_the_cloud() {
+    let (home, cloud) = (Api::home(), Api::cloud());
+    cloud.join("home").await;
+    for path in [
+        "/v2/nodes",
+        "/v2/nodes/home",
+        "/v2/pools",
+        "/v2/gpus",
+        "/v2/catalog/availability",
+    ] {
+        assert_eq!(home.get(path).await, cloud.get(path).await, "{path}");
+    }
+    for api in [&home, &cloud] {
+        for path in ["/v2/nodes/home/drain", "/v2/pools/home/pool-0/drain"] {
+            assert_eq!(
+                api.post(path, json!({"deadline_ms": 1000})).await.0,
+                200,
+                "{path}"
+            );
+        }
+        assert_eq!(api.get("/v2/nodes/home").await["status"], "draining");
+    }
+    assert_eq!(home.get("/v2/nodes").await, cloud.get("/v2/nodes").await);
 }
 
 // spec: WIRE-8
@@ -338,18 +343,4 @@ async fn every_listed_route_exists_and_takes_no_other_method() {
         let (status, answer) = api.call(Method::GET, path, "").await;
         assert_eq!((status, code(&answer)), (404, "NOT_FOUND"), "{path}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stopped_registry_says_so() {
-    let parts = registry_runtime::build(
-        registry_runtime::Config::default(),
-        std::sync::Arc::new(registry_store::MemoryStore::default()),
-    )
-    .unwrap();
-    drop(parts.task);
-    let table = parts.handle.table();
-    let router = ControlApi::new(Some(parts.handle), table).router();
-    let request = http::Request::delete("/v2/nodes/a").body(Body::empty()).unwrap();
-    assert_eq!(router.oneshot(request).await.unwrap().status(), 503);
 }

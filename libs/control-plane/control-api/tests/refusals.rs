@@ -80,6 +80,7 @@ fn bad_heartbeats() -> Vec<Case> {
         ("[".to_owned(), "not valid JSON"),
         ("{}".to_owned(), "timestamp"),
         (edited(heartbeat(2), |beat| beat["pools"] = json!({})), "pools"),
+        (format!("{} x", heartbeat(2)), "not valid JSON"),
         (
             edited(heartbeat(2), |beat| beat["pools"] = json!([pool(), pool()])),
             "each pool once",
@@ -238,7 +239,10 @@ async fn a_late_heartbeat_is_answered_and_changes_nothing() {
         .await;
     assert_eq!(
         (status, answer),
-        (200, json!({"success": true, "next_heartbeat_ms": 10_000}))
+        (
+            200,
+            json!({"success": true, "next_heartbeat_ms": 10_000, "timeout_ms": 30_000})
+        )
     );
     assert_eq!(api.state().await, before);
 }

@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 
 use axum::{Router, body::Body};
 use common::{Api, code, message, registration};
-use control_api::{ControlApi, DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, TrafficAnswer};
+use control_api::{DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, SlotCounts, TrafficAnswer};
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
-use pool_registry_types::NodeId;
-use routing_table::EndpointKey;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -21,20 +19,15 @@ use tower::ServiceExt as _;
 async fn the_status_shows_what_the_data_path_tells() {
     let api = Api::cloud();
     api.join("gpu-node-1").await;
-    let registry = api.registry.clone().unwrap();
     let view = DataPathView {
-        slots_used: BTreeMap::from([(
-            EndpointKey {
-                node: NodeId::new("gpu-node-1").unwrap(),
-                pool: "pool-0".parse().unwrap(),
-                replica: None,
-            },
-            3,
-        )]),
+        slots: SlotCounts { total: 4, free: 1 },
         models: BTreeMap::from([
             (
                 "tiny".to_owned(),
                 ModelLoad {
+                    endpoints: 1,
+                    slots_total: 4,
+                    slots_free: 1,
                     running: 3,
                     queued_interactive: 2,
                     queued_batch: 1,
@@ -67,10 +60,7 @@ async fn the_status_shows_what_the_data_path_tells() {
             node_id: None,
         }],
     };
-    let router = ControlApi::new(Some(registry.clone()), registry.table())
-        .with_version("9.9.9")
-        .with_data_path(move || view.clone())
-        .router();
+    let router = api.rewired(|api| api.with_version("9.9.9").with_data_path(move || view.clone()));
     let request = Request::get("/v2/status").body(Body::empty()).unwrap();
     let answer = router.oneshot(request).await.unwrap();
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -102,11 +92,9 @@ async fn the_status_shows_what_the_data_path_tells() {
 }
 
 // spec: SEE-1
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn at_home_this_machine_is_the_one_node() {
-    let status = Api::home(routing_table::RoutingTable::default())
-        .get("/v2/status")
-        .await;
+    let status = Api::home().get("/v2/status").await;
     assert_eq!(
         (&status["profile"], &status["nodes"]["online"]),
         (&json!("home"), &json!(1))
@@ -215,12 +203,7 @@ async fn prometheus_is_told_of_addresses_that_want_no_token() {
     let mut registration = registration("gpu-node-1");
     registration["metrics_address"] = json!("http://192.168.1.100:9201");
     api.post("/v2/nodes/register", registration).await;
-    let registry = api.registry.clone().unwrap();
-    let at = |bound: &str| {
-        ControlApi::new(Some(registry.clone()), registry.table())
-            .with_metrics_at(Some(bound.parse().unwrap()))
-            .router()
-    };
+    let at = |bound: &str| api.rewired(|api| api.with_metrics_at(Some(bound.parse().unwrap())));
     let all = targets(at("0.0.0.0:9090"), "control:8080").await;
     assert_eq!(all[0]["targets"], json!(["control:9090"]));
     assert_eq!(all[1]["targets"], json!(["192.168.1.100:9201"]));
@@ -230,6 +213,17 @@ async fn prometheus_is_told_of_addresses_that_want_no_token() {
     assert_eq!(away[0]["targets"], json!(["control:8080"]));
     let here = targets(at("127.0.0.1:9090"), "localhost:8080").await;
     assert_eq!(here[0]["targets"], json!(["127.0.0.1:9090"]));
+}
+
+// spec: SEE-13
+#[tokio::test(start_paused = true)]
+async fn at_home_prometheus_has_one_process_to_ask() {
+    let api = Api::home();
+    let found = targets(api.router.clone(), "control:8080").await;
+    assert_eq!(
+        found,
+        json!([{"targets": ["control:8080"], "labels": {"component": "orchestratord"}}])
+    );
 }
 
 /// What Prometheus is told when it asks `host`.

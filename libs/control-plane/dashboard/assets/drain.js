@@ -1,10 +1,9 @@
-// To take a node or a pool out of work and back: ask first, then show how far it is.
+// To take a node, a pool or a replica out of work and back: ask first, then show how far it is.
 
 import { announce, h, show, text } from "./dom.js";
 import { ago, plural } from "./format.js";
 import { busySlots } from "./parts.js";
 import { ask } from "./server.js";
-import { isHome } from "./store.js";
 
 const DEADLINES = [
   ["", "as long as they need"],
@@ -23,8 +22,7 @@ export function drainButton(target) {
       draining = Boolean(drain);
       text(button, draining ? "Undrain" : "Drain");
       button.setAttribute("aria-label", `${draining ? "Undrain" : "Drain"} ${target.name}`);
-      // In HOME there is one machine and nobody to give its work to.
-      show(button, !isHome() && !(cannot && !draining));
+      show(button, !(cannot && !draining));
     },
   };
 }

@@ -1,9 +1,9 @@
-// One node of the list: a line, and below it its GPUs, pools and engines.
+// One node of the list: a line, and below it its GPUs, pools and replicas.
 
 import { attribute, h, keyed, show, text } from "./dom.js";
 import { drainButton, drainProgress } from "./drain.js";
 import { NONE, ago, duration, gibibytes, plural } from "./format.js";
-import { badge, bar, busySlots, modelNames, nodeState, poolState, slotBar } from "./parts.js";
+import { badge, bar, busySlots, empty, modelNames, nodeState, poolState, replicaState, slotBar } from "./parts.js";
 import { state } from "./store.js";
 
 export function nodeLine(id, opened) {
@@ -19,7 +19,8 @@ export function nodeLine(id, opened) {
   const facts = h("dl", { class: "facts" });
   const gpus = h("ul", { class: "gpus", "aria-label": `GPUs of ${id}` });
   const pools = h("ul", { class: "pools", "aria-label": `Pools of ${id}` });
-  const body = h("div", { class: "node-body", id: bodyId, hidden: true }, facts, gpus, pools);
+  const idle = empty("No engine yet", "Write a handoff file to the directory that this node watches; the engine appears here within a second.");
+  const body = h("div", { class: "node-body", id: bodyId, hidden: true }, facts, gpus, pools, idle);
   const element = h(
     "li",
     { class: "node panel" },
@@ -50,6 +51,7 @@ export function nodeLine(id, opened) {
     keyed(gpus, gpusOf(node), (gpu) => gpu.device_id, (gpu) => gpuLine(id, gpu));
     show(gpus, gpus.childElementCount > 0);
     keyed(pools, node.pools ?? [], (pool) => pool.pool_id, (pool) => poolLine(id, pool));
+    show(idle, pools.childElementCount === 0 && node.status === "online");
   }
 
   return {
@@ -143,7 +145,7 @@ function poolLine(node, pool) {
   const action = drainButton({ kind: "pool", path, name: `${node} / ${pool.pool_id}` });
   const reason = h("p", { class: "note" });
   const progress = drainProgress(`${node} / ${pool.pool_id}`);
-  const replicas = h("ul", { class: "replicas", "aria-label": `Engines of ${pool.pool_id}` });
+  const replicas = h("ul", { class: "replicas", "aria-label": `Replicas of ${pool.pool_id}` });
   let nodeDrains = false;
   return {
     element: h("li", { class: "pool" }, h("div", { class: "pool-head" }, h("span", { class: "id" }, pool.pool_id), mark.element, engine, models, memory, slots.element, action.element), reason, progress.element, replicas),
@@ -161,8 +163,8 @@ function poolLine(node, pool) {
       action.update(nodeDrains ? null : now.drain, nodeDrains);
       progress.update(nodeDrains ? null : now.drain, [now]);
       const several = now.replicas ?? [];
-      keyed(replicas, several, (replica) => replica.replica_id, replicaLine);
-      show(replicas, several.length > 1 || several.some((replica) => !replica.ready));
+      keyed(replicas, several, (replica) => replica.replica_id, (replica) => replicaLine(`${node} / ${pool.pool_id}`, path, replica));
+      show(replicas, several.length > 1 || several.some((replica) => replicaState(replica)[0] !== "good"));
     },
   };
 }
@@ -175,17 +177,18 @@ function reasons(pool) {
   return said.join("; ");
 }
 
-function replicaLine(replica) {
+function replicaLine(pool, path, { replica_id: id }) {
   const mark = badge();
-  const slots = slotBar(`slots taken of engine ${replica.replica_id}`);
+  const slots = slotBar(`slots taken of replica ${id}`);
   const error = h("span", { class: "faint" });
+  const action = drainButton({ kind: "replica", path: `${path}/replicas/${encodeURIComponent(id)}`, name: `${pool} / ${id}` });
   return {
-    element: h("li", {}, h("span", { class: "id" }, replica.replica_id), mark.element, slots.element, error),
+    element: h("li", {}, h("span", { class: "id" }, id), mark.element, slots.element, error, action.element),
     update(now) {
-      mark.set(now.ready ? "good" : "bad", now.ready ? "ready" : "not ready");
-      slots.set(now.slots_total - now.slots_free, now.slots_total);
-      text(error, now.last_error ?? "");
+      mark.set(...replicaState(now));
+      slots.set(busySlots(now), now.slots_total);
+      text(error, reasons(now));
+      action.update(now.draining, false);
     },
   };
 }
-

@@ -4,10 +4,17 @@ import { h, keyed, show, text } from "./dom.js";
 import { plural } from "./format.js";
 import { nodeLine } from "./node.js";
 import { busySlots, empty, field, options, poolState } from "./parts.js";
-import { isHome, state, subscribe } from "./store.js";
+import { ask } from "./server.js";
+import { notListed, state, subscribe } from "./store.js";
 
 /** Up to so many nodes are open from the start: they fit a screen or two. */
 const OPEN_FROM_THE_START = 4;
+
+/** What may be the id of a node. */
+const ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** How often a node that is not listed is asked for again. */
+const LOOK_AGAIN_MS = 1000;
 
 const SORTS = {
   name: (a, b) => (a.node_id < b.node_id ? -1 : 1),
@@ -75,10 +82,32 @@ export function nodes() {
     return words.every((word) => haystack(node).includes(word));
   }
 
+  /** The node with that id may be one that is not listed: then the server is asked for it, and again as time passes. */
+  let looked = null;
+
+  async function lookUp(found) {
+    const id = search.value.trim();
+    if (found.length > 0 || notListed() === 0 || !ID.test(id)) {
+      looked = null;
+      return;
+    }
+    if (looked?.id === id && Date.now() - looked.at < LOOK_AGAIN_MS) return;
+    const mine = (looked = { id, at: Date.now(), node: looked?.id === id ? looked.node : null });
+    try {
+      mine.node = await ask(`/v2/nodes/${encodeURIComponent(id)}`);
+    } catch {
+      // There is none, or the stream will say what is wrong.
+      mine.node = null;
+    }
+    if (looked === mine) redraw();
+  }
+
   function redraw() {
     if (element.offsetParent === null) return;
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = state.nodes.filter((node) => matches(node, words)).sort(SORTS[sort.value]);
+    lookUp(found);
+    if (looked?.node && found.length === 0) found.push(looked.node);
     const opened = state.nodes.length <= OPEN_FROM_THE_START;
     keyed(
       list,
@@ -92,21 +121,21 @@ export function nodes() {
       },
     );
     const all = found.length === state.nodes.length;
-    text(summary, all ? plural(found.length, "node") : `${found.length} of ${plural(state.nodes.length, "node")}`);
+    const hidden = notListed();
+    const rest = hidden ? `; ${plural(hidden, "node")} more not listed, of which one is found by its whole id` : "";
+    text(summary, (all ? plural(found.length, "node") : `${found.length} of ${plural(state.nodes.length, "node")}`) + rest);
     show(nothing, found.length === 0);
     if (found.length === 0) nothing.replaceChildren(state.nodes.length ? empty("No node fits") : none());
   }
 
   subscribe((topics) => {
-    if (topics.has("nodes") || topics.has("view")) redraw();
+    if (topics.has("nodes") || topics.has("view") || (topics.has("status") && looked)) redraw();
   });
   return element;
 }
 
 function none() {
-  return isHome()
-    ? empty("No engine yet", "Write a handoff file to the directory that this control plane watches; the engine appears here within a second.")
-    : empty("No node yet", "Start pool-managerd on a GPU machine with ORCHESTRATORD_URL set to this server; it appears here by itself.");
+  return empty("No node yet", "Start pool-managerd on a GPU machine with ORCHESTRATORD_URL set to this server; it appears here by itself.");
 }
 
 function haystack(node) {

@@ -126,19 +126,23 @@ function nodesInWords() {
 /** What a person should look at, the worst first. */
 function found() {
   const concerns = [];
-  const named = (kind, nodes, words) => {
+  // More of them may be among the nodes that are not listed: the status counts all.
+  const named = (kind, nodes, words, all = nodes.length) => {
     if (nodes.length === 0) return;
+    const number = Math.max(all, nodes.length);
     const names = nodes.slice(0, 4).map((node) => node.node_id);
-    const rest = nodes.length - names.length;
-    const list = rest > 0 ? `${names.join(", ")} and ${rest} more` : names.join(", ");
-    concerns.push({ key: words, kind, text: `${plural(nodes.length, "node is", "nodes are")} ${words}: ${list}`, href: "#/nodes" });
+    const rest = number - names.length;
+    const list = rest > 0 ? `${names.join(", ")} and ${count(rest)} more` : names.join(", ");
+    concerns.push({ key: words, kind, text: `${plural(number, "node is", "nodes are")} ${words}: ${list}`, href: "#/nodes" });
   };
+  const by = state.status?.nodes ?? {};
   if (state.selfSuspicion) {
     concerns.push({ key: "self", kind: "bad", text: "Most nodes fell silent together. The trouble may be here: requests still go to all of them.", href: "#/nodes" });
   }
-  named("bad", state.nodes.filter((node) => node.status === "offline"), "offline");
-  named("warn", state.nodes.filter((node) => node.status === "unreachable"), "unreachable");
-  const held = state.nodes.filter((node) => node.pools?.some((pool) => pool.quarantine));
+  named("bad", state.nodes.filter((node) => node.status === "offline"), "offline", by.offline);
+  named("warn", state.nodes.filter((node) => node.status === "unreachable"), "unreachable", by.unreachable);
+  const quarantined = (pool) => pool.quarantine || pool.replicas?.some((replica) => replica.quarantine);
+  const held = state.nodes.filter((node) => node.pools?.some(quarantined));
   named("warn", held, "kept from requests after failures");
   const idle = (pool) => !pool.ready && !pool.quarantine && !pool.draining && (pool.last_error || pool.slots_total > 0);
   named("warn", state.nodes.filter((node) => node.status === "online" && node.pools?.some(idle)), "with a pool that is not ready");

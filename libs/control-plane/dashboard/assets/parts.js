@@ -79,7 +79,14 @@ export function poolState(pool) {
   return ["bad", "not ready"];
 }
 
-/** Slots of a pool that are taken: as it reported, or as we know better. */
+/** What a replica is, likewise. */
+export function replicaState(replica) {
+  if (replica.draining) return ["busy", "draining"];
+  if (replica.quarantine) return ["warn", "quarantined"];
+  return replica.ready ? ["good", "ready"] : ["bad", "not ready"];
+}
+
+/** Slots of a pool or replica that are taken: as it reported, or as we know better. */
 export function busySlots(pool) {
   const reported = Math.max(0, (pool.slots_total ?? 0) - (pool.slots_free ?? 0));
   return Math.max(reported, pool.requests_running ?? 0);

@@ -46,26 +46,18 @@ export function tell(...topics) {
   });
 }
 
-export function isHome() {
-  return state.status?.profile === "home";
+/** How many nodes there are that the stream does not list: it names those that are not online first. */
+export function notListed() {
+  const by = state.status?.nodes;
+  const all = by ? by.online + by.draining + by.unreachable + by.offline : 0;
+  return Math.max(0, all - state.nodes.length);
 }
 
 export function takeNodes(answer) {
-  state.nodes = answer.nodes ?? oneMachine(answer.pools ?? [], answer.gpus ?? []);
+  state.nodes = answer.nodes ?? [];
   state.selfSuspicion = Boolean(answer.self_suspicion);
   state.nodesAt = Date.now();
   tell("nodes");
-}
-
-/** In HOME there are only the engines of this machine, each by itself. */
-function oneMachine(engines, gpus) {
-  const by = Map.groupBy(engines, (engine) => engine.node_id);
-  return [...by].map(([node_id, pools]) => ({
-    node_id,
-    status: "online",
-    gpus: gpus.filter((gpu) => gpu.node_id === node_id),
-    pools: pools.map((pool) => ({ ...pool, pool_id: [pool.pool_id, pool.replica_id].filter(Boolean).join(" / ") })),
-  }));
 }
 
 export function takeStatus(status) {

@@ -9,7 +9,20 @@ use std::{sync::Arc, time::Duration};
 use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest};
 use registry_runtime::{Config, build};
 use registry_store::MemoryStore;
+use routing_table::{RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks};
+
+/// In place of a data path.
+#[derive(Debug)]
+struct Printed;
+
+impl RouteSink for Printed {
+    fn apply(&self, changes: &[RouteChange]) {
+        for change in changes {
+            println!("{change:?}");
+        }
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
     // One that lasts no longer than the process.
-    let parts = build(config, Arc::new(MemoryStore::default()))?;
+    let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(Printed))?;
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
     tasks.spawn("registry-keeper", parts.keeper.run());
 
@@ -38,8 +51,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         version: None,
         incarnation: Some(1),
         metrics_address: None,
+        takes_replica_hint: true,
     };
-    println!("{:?}", parts.handle.register(registration).await?);
+    println!("{:?}", parts.handle.register(registration)?);
     let heartbeat = HeartbeatRequest {
         timestamp: "2025-09-30T22:00:00Z".to_owned(),
         pools: vec![],
@@ -47,22 +61,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         seq: Some(1),
         gpus: None,
     };
-    println!("{:?}", parts.handle.heartbeat(node_id, heartbeat).await?);
+    println!("{:?}", parts.handle.heartbeat(&node_id, heartbeat)?);
 
-    let mut nodes = parts.handle.nodes();
-    loop {
-        let snapshot = nodes.borrow_and_update().clone();
-        for node in &snapshot.nodes {
-            println!("{:?} {} {}", parts.handle.now(), node.node_id, node.status);
-        }
-        if snapshot
-            .nodes
-            .iter()
-            .all(|node| node.status == NodeStatus::Offline)
-        {
+    let mut revisions = parts.handle.revisions();
+    while let Some(node) = parts.handle.node(&node_id) {
+        println!("{:?} {} {}", parts.handle.now(), node.node_id, node.status);
+        if node.status == NodeStatus::Offline {
             break;
         }
-        nodes.changed().await?;
+        revisions.changed().await?;
     }
     shutdown.request();
     tasks.join(Duration::from_secs(1)).await?;

@@ -54,7 +54,7 @@ pub struct ProberConfig {
     pub at_once: usize,
     /// How many offline nodes are probed at the same time; at least 1.
     pub offline_at_once: usize,
-    /// How many probes per second begin over all nodes; at least 1. After a pause, as many as `at_once` begin together.
+    /// How many probes per second begin over all nodes; at least 1. After a pause, as many as `at_once` and `offline_at_once` begin together.
     pub per_second: u32,
 }
 

@@ -15,6 +15,9 @@ pub enum HeartbeatError {
     /// It is not a heartbeat. The error names the field at fault.
     #[error(transparent)]
     Invalid(#[from] serde_path_to_error::Error<serde_json::Error>),
+    /// It is one, and something stands behind it.
+    #[error(transparent)]
+    Trailing(serde_json::Error),
     /// The registry refused; nothing changed.
     #[error(transparent)]
     Refused(#[from] RegistryError),
@@ -52,8 +55,9 @@ pub(crate) fn repeat(body: &[u8]) -> Option<Repeat> {
 /// All of it, checked.
 pub(crate) fn whole(body: &[u8]) -> Result<HeartbeatRequest, HeartbeatError> {
     // To keep track of the field costs as much as to read it, so that is done for those that are refused.
-    serde_json::from_slice(body).or_else(|_| {
+    serde_json::from_slice(body).or_else(|error| {
         let mut json = serde_json::Deserializer::from_slice(body);
-        Ok(serde_path_to_error::deserialize(&mut json)?)
+        let _: HeartbeatRequest = serde_path_to_error::deserialize(&mut json)?;
+        Err(HeartbeatError::Trailing(error))
     })
 }

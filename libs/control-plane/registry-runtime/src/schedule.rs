@@ -116,6 +116,16 @@ impl Entry {
         }
     }
 
+    /// Nodes that are known from before are probed once, one after the other, before those that have answered are probed
+    /// again: these are counted together.
+    fn is_expected_to_answer(&self) -> bool {
+        match self.lane() {
+            Lane::Answering => true,
+            Lane::Doubtful => self.failures == 0,
+            Lane::Offline => false,
+        }
+    }
+
     /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter. `stretched` is the interval
     /// of nodes that answer in a fleet of this size. One that has just failed is probed again without that: the second
     /// failure is what counts.
@@ -164,8 +174,8 @@ pub(crate) struct Schedule {
     per_second: u32,
     rate: Rate,
     nodes: HashMap<NodeId, Entry>,
-    /// How many nodes of each lane there are, waiting or probed.
-    counts: [usize; 3],
+    /// How many nodes answer, or have not been asked yet and are expected to.
+    answering: usize,
     lanes: [Queue; 3],
     /// What the lane served last had had before.
     served: u64,
@@ -182,9 +192,13 @@ impl Schedule {
         Self {
             interval: config.interval,
             per_second,
-            rate: Rate::new(per_second, config.at_once, now),
+            rate: Rate::new(
+                per_second,
+                config.at_once.saturating_add(config.offline_at_once),
+                now,
+            ),
             nodes: HashMap::new(),
-            counts: [0; 3],
+            answering: 0,
             lanes: [config.at_once, config.at_once, config.offline_at_once].map(queue),
             served: 0,
             generations: 0,
@@ -289,7 +303,7 @@ impl Schedule {
 
     /// The interval of nodes that answer: as configured, or so long that they leave the others their part.
     fn stretched(&self) -> Duration {
-        let answering = u32::try_from(self.counts[Lane::Answering as usize]).unwrap_or(u32::MAX);
+        let answering = u32::try_from(self.answering).unwrap_or(u32::MAX);
         let for_them = f64::from(self.per_second) * f64::from(ANSWERING_PERCENT) / 100.0;
         // The jitter makes some rounds shorter; on average it cancels out.
         self.interval
@@ -308,7 +322,7 @@ impl Schedule {
         if let Some(due) = due {
             self.lanes[lane].due.insert((due, node_id.clone()));
         }
-        self.counts[lane] += 1;
+        self.answering += usize::from(entry.is_expected_to_answer());
         self.nodes.insert(node_id, entry);
     }
 
@@ -320,7 +334,7 @@ impl Schedule {
         if let Some(due) = due {
             self.lanes[lane].due.remove(&(due, node_id.clone()));
         }
-        self.counts[lane] = self.counts[lane].saturating_sub(1);
+        self.answering -= usize::from(entry.is_expected_to_answer());
         Some((entry, due))
     }
 }

@@ -12,7 +12,6 @@ use common::{
     store::{Fickle, Health},
     without_prober,
 };
-use futures_util::future::join_all;
 use registry_store::Change;
 use service_registry::{FORGET_AFTER, Target};
 use tokio::time::Instant;
@@ -29,18 +28,18 @@ async fn settle() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-async fn drain(running: &Running, node: &str) {
-    running.handle.drain(Target::Node(id(node)), None).await.unwrap();
+fn drain(running: &Running, node: &str) {
+    running.handle.drain(&Target::Node(id(node)), None).unwrap();
 }
 
 // spec: KEEP-1
 #[tokio::test(start_paused = true)]
 async fn everything_that_matters_is_kept() {
     let (store, running) = running();
-    running.handle.register(register("a")).await.unwrap();
-    running.handle.register(register("b")).await.unwrap();
-    drain(&running, "b").await;
-    running.handle.deregister(id("a"), None).await.unwrap();
+    running.handle.register(register("a")).unwrap();
+    running.handle.register(register("b")).unwrap();
+    drain(&running, "b");
+    running.handle.deregister(&id("a"), None).unwrap();
     running.stop().await;
     assert_eq!(store.has(), ["b*"]);
 }
@@ -48,26 +47,59 @@ async fn everything_that_matters_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_at_once_is_written_once() {
     let (store, running) = running();
-    // Few enough that tokio does not make the sender pause in between.
-    let names: Vec<String> = (0..40).map(|i| format!("node-{i}")).collect();
-    join_all(names.iter().map(|name| running.handle.register(register(name)))).await;
+    for i in 0..40 {
+        running.handle.register(register(&format!("node-{i}"))).unwrap();
+    }
     let asked = store.asked(1).await;
     assert_eq!(asked[0].len(), 40);
     running.stop().await;
     assert_eq!(store.times(), 1);
 }
 
+// spec: KEEP-31
+#[tokio::test(start_paused = true)]
+async fn what_is_undone_before_it_is_written_is_not_written() {
+    let (store, running) = running();
+    running.handle.register(register("a")).unwrap();
+    store.asked(1).await;
+    settle().await;
+    let before = store.times();
+    drain(&running, "a");
+    running.handle.undrain(&Target::Node(id("a"))).unwrap();
+    running.handle.register(register("b")).unwrap();
+    running.handle.deregister(&id("b"), None).unwrap();
+    settle().await;
+    running.stop().await;
+    assert_eq!(store.times(), before);
+}
+
+// spec: KEEP-31
+#[tokio::test(start_paused = true)]
+async fn of_a_large_fleet_that_joins_at_once_everything_is_written() {
+    let (store, running) = running();
+    for i in 0..9000 {
+        running
+            .handle
+            .register(register(&format!("node-{i:04}")))
+            .unwrap();
+    }
+    running.stop().await;
+    let asked = store.asked(1).await;
+    assert!(asked.len() > 1 && asked.iter().all(|changes| changes.len() <= 8192 + 256));
+    assert_eq!(store.has().len(), 9000);
+}
+
 // spec: KEEP-6
 #[tokio::test(start_paused = true)]
 async fn slots_that_come_and_go_are_not_written() {
     let (store, running) = running();
-    running.handle.register(register("a")).await.unwrap();
-    running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
+    running.handle.register(register("a")).unwrap();
+    running.handle.heartbeat(&id("a"), beat(4)).unwrap();
     settle().await;
     let before = store.times();
     assert_ne!(before, 0);
     for slots_free in [0, 3, 1, 4] {
-        running.handle.heartbeat(id("a"), beat(slots_free)).await.unwrap();
+        running.handle.heartbeat(&id("a"), beat(slots_free)).unwrap();
         settle().await;
     }
     running.stop().await;
@@ -80,14 +112,10 @@ async fn a_store_that_hangs_keeps_nobody_waiting() {
     let (store, running) = running();
     store.close();
     for (node, slots_free) in [("a", 1), ("b", 2), ("c", 3)] {
-        running.handle.register(register(node)).await.unwrap();
-        running
-            .handle
-            .heartbeat(id(node), beat(slots_free))
-            .await
-            .unwrap();
+        running.handle.register(register(node)).unwrap();
+        running.handle.heartbeat(&id(node), beat(slots_free)).unwrap();
     }
-    assert_eq!(running.handle.table().borrow().endpoints().len(), 3);
+    assert_eq!(running.routes.len(), 3);
     assert_eq!(store.times(), 0);
     store.open();
     running.stop().await;
@@ -103,16 +131,16 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
     // No silence is a change here.
     config.registry.node_timeout = FORGET_AFTER;
     let running = start_with(config, store.clone());
-    running.handle.register(register("a")).await.unwrap();
+    running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     for health in [Health::Failing, Health::Panicking] {
         let before = store.times();
         log.take();
         store.set(health);
-        drain(&running, "a").await;
+        drain(&running, "a");
         store.asked(before + 1).await;
         // With the next change.
-        running.handle.register(register("b")).await.unwrap();
+        running.handle.register(register("b")).unwrap();
         store.asked(before + 2).await;
         // And without any.
         let waited = Instant::now();
@@ -127,8 +155,8 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
         store.asked(before + 5).await;
         assert_eq!(store.has(), ["a*", "b"]);
         // As it was.
-        running.handle.undrain(Target::Node(id("a"))).await.unwrap();
-        running.handle.deregister(id("b"), None).await.unwrap();
+        running.handle.undrain(&Target::Node(id("a"))).unwrap();
+        running.handle.deregister(&id("b"), None).unwrap();
         store.asked(before + 6).await;
         assert_eq!(store.has(), ["a"]);
         let said = log.take();
@@ -142,7 +170,7 @@ async fn the_warning_names_the_cause() {
     let (log, _guard) = Log::of_this_thread(Level::DEBUG);
     let (store, running) = running();
     store.set(Health::Failing);
-    running.handle.register(register("a")).await.unwrap();
+    running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     running.stop().await;
     let said = log.take();
@@ -161,11 +189,11 @@ async fn the_warning_names_the_cause() {
 async fn a_write_that_failed_and_arrived_is_settled() {
     let (store, running) = running();
     store.set(Health::Unsure);
-    running.handle.register(register("a")).await.unwrap();
+    running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     assert_eq!(store.has(), ["a"]);
     // For the keeper nothing was ever written; the store has it all the same.
-    running.handle.deregister(id("a"), None).await.unwrap();
+    running.handle.deregister(&id("a"), None).unwrap();
     store.set(Health::Well);
     running.stop().await;
     assert_eq!(store.has(), [""; 0]);
@@ -177,7 +205,7 @@ async fn a_write_that_failed_and_arrived_is_settled() {
 #[tokio::test(start_paused = true)]
 async fn who_is_forgotten_leaves_the_store() {
     let (store, running) = running();
-    running.handle.register(register("a")).await.unwrap();
+    running.handle.register(register("a")).unwrap();
     let from = Instant::now();
     // Kept, offline, forgotten.
     let asked = store.asked(3).await;

@@ -1,11 +1,7 @@
 //! The prober against real sockets on loopback. It runs on the real clock, because a paused one does not wait for
 //! sockets; each test awaits a status.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests may panic as tests do"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod common;
 
@@ -32,19 +28,9 @@ fn eager() -> Config {
     }
 }
 
-async fn until(running: &Running, node: &str, wanted: NodeStatus) {
-    let node = id(node);
-    let mut nodes = running.handle.nodes();
-    let reached = nodes.wait_for(|nodes| nodes.get(&node).is_some_and(|node| node.status == wanted));
-    tokio::time::timeout(PATIENCE, reached)
-        .await
-        .unwrap_or_else(|_| panic!("{node} did not become {wanted}"))
-        .unwrap();
-}
-
-async fn join(running: &Running, node: &str, address: &str) {
-    running.handle.register(register_at(node, address)).await.unwrap();
-    running.handle.heartbeat(id(node), beat(4)).await.unwrap();
+fn join(running: &Running, node: &str, address: &str) {
+    running.handle.register(register_at(node, address)).unwrap();
+    running.handle.heartbeat(&id(node), beat(4)).unwrap();
 }
 
 // spec: LIVE-5
@@ -52,15 +38,15 @@ async fn join(running: &Running, node: &str, address: &str) {
 async fn a_silent_death_and_a_return() {
     let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
-    join(&running, "a", &agent.address).await;
+    join(&running, "a", &agent.address);
     let port = agent.address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
     drop(agent);
-    until(&running, "a", NodeStatus::Unreachable).await;
+    running.until_status("a", NodeStatus::Unreachable).await;
     // A heartbeat does not heal it, an answer does.
-    running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
-    until(&running, "a", NodeStatus::Unreachable).await;
+    running.handle.heartbeat(&id("a"), beat(4)).unwrap();
+    running.until_status("a", NodeStatus::Unreachable).await;
     let _agent = Agent::serve(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), Some(OK));
-    until(&running, "a", NodeStatus::Online).await;
+    running.until_status("a", NodeStatus::Online).await;
 }
 
 #[tokio::test]
@@ -91,25 +77,21 @@ async fn any_http_answer_is_a_sign_of_life_and_nothing_else_is() {
         let running = start(eager());
         let agent = Agent::start(answer).await;
         // It begins as found dead, so that either end is a change to wait for.
-        join(&running, "a", &agent.address).await;
+        join(&running, "a", &agent.address);
         if alive {
             running
                 .handle
-                .probed(id("a"), Some(1), Err("made up".to_owned()))
-                .await
-                .unwrap();
+                .probed(&id("a"), Some(1), Err("made up".to_owned()));
             running
                 .handle
-                .probed(id("a"), Some(1), Err("made up".to_owned()))
-                .await
-                .unwrap();
+                .probed(&id("a"), Some(1), Err("made up".to_owned()));
         }
         let wanted = if alive {
             NodeStatus::Online
         } else {
             NodeStatus::Unreachable
         };
-        until(&running, "a", wanted).await;
+        running.until_status("a", wanted).await;
         if alive {
             // It was asked, and asked again.
             tokio::time::timeout(PATIENCE, async {
@@ -129,15 +111,17 @@ async fn hanging_nodes_do_not_keep_others_from_being_probed() {
     let running = start(eager());
     let hanging = Agent::start(None).await;
     for i in 0..8 {
-        join(&running, &format!("hanging-{i}"), &hanging.address).await;
+        join(&running, &format!("hanging-{i}"), &hanging.address);
     }
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", refused.local_addr().unwrap());
     drop(refused);
-    join(&running, "dead", &address).await;
-    until(&running, "dead", NodeStatus::Unreachable).await;
+    join(&running, "dead", &address);
+    running.until_status("dead", NodeStatus::Unreachable).await;
     for i in 0..8 {
-        until(&running, &format!("hanging-{i}"), NodeStatus::Unreachable).await;
+        running
+            .until_status(&format!("hanging-{i}"), NodeStatus::Unreachable)
+            .await;
     }
 }
 
@@ -145,20 +129,20 @@ async fn hanging_nodes_do_not_keep_others_from_being_probed() {
 async fn a_node_that_left_is_probed_no_more_and_one_that_returned_is() {
     let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
-    join(&running, "a", &agent.address).await;
-    running.handle.deregister(id("a"), None).await.unwrap();
+    join(&running, "a", &agent.address);
+    running.handle.deregister(&id("a"), None).unwrap();
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", refused.local_addr().unwrap());
     drop(refused);
-    join(&running, "a", &address).await;
-    until(&running, "a", NodeStatus::Unreachable).await;
+    join(&running, "a", &address);
+    running.until_status("a", NodeStatus::Unreachable).await;
 }
 
 #[tokio::test]
 async fn the_prober_ends_with_the_shutdown() {
     let running = start(eager());
     let hanging = Agent::start(None).await;
-    join(&running, "a", &hanging.address).await;
+    join(&running, "a", &hanging.address);
     running.shutdown.request();
     running.tasks.join(PATIENCE).await.unwrap();
 }

@@ -11,52 +11,29 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    PATIENCE, Running,
+    Routes,
     agent::{Agent, OK},
     beat, id, register, register_at, start_with,
     store::Fickle,
     without_prober,
 };
 use pool_registry_types::NodeStatus;
-use registry_runtime::{CallError, Config, ProberConfig, build};
+use registry_runtime::{Config, ProberConfig, build};
 use registry_store::{FILE_NAME, FileStore, StoreError};
-use routing_table::Availability;
+use routing_table::State;
 use service_registry::{HeartbeatOutcome, RegistryError, Target};
 use tokio::time::Instant;
-
-fn availability(running: &Running, node: &str) -> Option<Availability> {
-    let table = running.handle.table();
-    let table = table.borrow();
-    let endpoint = table
-        .endpoints()
-        .iter()
-        .find(|endpoint| endpoint.key.node == id(node));
-    endpoint.map(|endpoint| endpoint.availability.clone())
-}
-
-async fn until(running: &Running, node: &str, wanted: Availability) {
-    let node = id(node);
-    let mut table = running.handle.table();
-    let reached = table.wait_for(|table| {
-        let mut endpoints = table.endpoints().iter();
-        endpoints.any(|endpoint| endpoint.key.node == node && endpoint.availability == wanted)
-    });
-    tokio::time::timeout(PATIENCE, reached)
-        .await
-        .unwrap_or_else(|_| panic!("{node} did not become {wanted:?}"))
-        .unwrap();
-}
 
 /// A control plane with three nodes that report, one of them drained, and what it left in the store when it was killed.
 async fn killed() -> Arc<Fickle> {
     let store = Fickle::new();
     let running = start_with(without_prober(), store.clone());
     for node in ["a", "b", "c"] {
-        running.handle.register(register(node)).await.unwrap();
-        running.handle.heartbeat(id(node), beat(0)).await.unwrap();
+        running.handle.register(register(node)).unwrap();
+        running.handle.heartbeat(&id(node), beat(0)).unwrap();
     }
     store.asked(1).await;
-    running.handle.drain(Target::Node(id("b")), None).await.unwrap();
+    running.handle.drain(&Target::Node(id("b")), None).unwrap();
     store.asked(2).await;
     running.kill().await;
     assert_eq!(store.has(), ["a", "b*", "c"]);
@@ -71,20 +48,14 @@ async fn nobody_is_offline_before_a_full_timeout() {
     for _ in 0..20 {
         tokio::time::advance(Duration::from_secs(1)).await;
     }
-    running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
-    let mut nodes = running.handle.nodes();
-    let status = |nodes: &service_registry::NodesSnapshot, node| nodes.get(&id(node)).unwrap().status;
-    let seen = nodes
-        .wait_for(|nodes| status(nodes, "c") == NodeStatus::Offline)
-        .await
-        .unwrap()
-        .clone();
+    running.handle.heartbeat(&id("a"), beat(4)).unwrap();
+    running.until_status("c", NodeStatus::Offline).await;
     let after = started.elapsed();
     assert!(
         after >= Duration::from_secs(30) && after <= Duration::from_millis(30_002),
         "{after:?}"
     );
-    assert_eq!(status(&seen, "a"), NodeStatus::Online);
+    assert_eq!(running.status("a"), Some(NodeStatus::Online));
 }
 
 // spec: KEEP-3
@@ -92,18 +63,16 @@ async fn nobody_is_offline_before_a_full_timeout() {
 async fn a_heartbeat_of_a_known_life_needs_no_registration() {
     let running = start_with(without_prober(), killed().await);
     assert_eq!(
-        running.handle.heartbeat(id("a"), beat(4)).await,
+        running.handle.heartbeat(&id("a"), beat(4)),
         Ok(HeartbeatOutcome::Changed)
     );
-    assert_eq!(availability(&running, "a"), Some(Availability::Ready));
+    assert_eq!(running.routes.state("a"), Some(State::Ready));
     // One of another life does, as ever.
     let mut next = beat(4);
     next.incarnation = Some(2);
     assert_eq!(
-        running.handle.heartbeat(id("c"), next).await,
-        Err(CallError::Refused(RegistryError::UnknownNode {
-            node_id: id("c")
-        }))
+        running.handle.heartbeat(&id("c"), next),
+        Err(RegistryError::UnknownNode { node_id: id("c") })
     );
 }
 
@@ -113,16 +82,16 @@ async fn a_drain_holds_until_it_is_taken_back() {
     let store = killed().await;
     for _ in 0..2 {
         let running = start_with(without_prober(), store.clone());
-        running.handle.heartbeat(id("b"), beat(4)).await.unwrap();
-        assert_eq!(availability(&running, "b"), Some(Availability::Draining));
+        running.handle.heartbeat(&id("b"), beat(4)).unwrap();
+        assert_eq!(running.routes.state("b"), Some(State::Draining));
         running.stop().await;
     }
     let running = start_with(without_prober(), store.clone());
-    running.handle.undrain(Target::Node(id("b"))).await.unwrap();
+    running.handle.undrain(&Target::Node(id("b"))).unwrap();
     running.stop().await;
     let running = start_with(without_prober(), store);
-    running.handle.heartbeat(id("b"), beat(4)).await.unwrap();
-    assert_eq!(availability(&running, "b"), Some(Availability::Ready));
+    running.handle.heartbeat(&id("b"), beat(4)).unwrap();
+    assert_eq!(running.routes.state("b"), Some(State::Ready));
 }
 
 // spec: KEEP-6
@@ -132,8 +101,8 @@ async fn a_start_without_news_writes_nothing() {
     let before = store.times();
     let running = start_with(without_prober(), store.clone());
     for node in ["a", "b", "c"] {
-        running.handle.probed(id(node), Some(1), Ok(())).await.unwrap();
-        running.handle.heartbeat(id(node), beat(3)).await.unwrap();
+        running.handle.probed(&id(node), Some(1), Ok(()));
+        running.handle.heartbeat(&id(node), beat(3)).unwrap();
     }
     running.stop().await;
     assert_eq!(store.times(), before);
@@ -149,11 +118,11 @@ async fn the_first_probe_makes_a_known_node_routable() {
     let before = start_with(without_prober(), open());
     for node in ["a", "b"] {
         let registration = register_at(node, &agent.address);
-        before.handle.register(registration).await.unwrap();
+        before.handle.register(registration).unwrap();
         // All slots are taken when it goes down.
-        before.handle.heartbeat(id(node), beat(0)).await.unwrap();
+        before.handle.heartbeat(&id(node), beat(0)).unwrap();
     }
-    before.handle.drain(Target::Node(id("b")), None).await.unwrap();
+    before.handle.drain(&Target::Node(id("b")), None).unwrap();
     before.stop().await;
     assert_eq!(agent.requests(), 0);
 
@@ -166,15 +135,14 @@ async fn the_first_probe_makes_a_known_node_routable() {
         ..Config::default()
     };
     let after = start_with(config, open());
-    assert!(matches!(
-        availability(&after, "a"),
-        Some(Availability::NotReady(_))
-    ));
-    until(&after, "a", Availability::Ready).await;
-    until(&after, "b", Availability::Draining).await;
+    assert_eq!(after.routes.state("a"), Some(State::NotReady));
+    for (node, wanted) in [("a", State::Ready), ("b", State::Draining)] {
+        after
+            .until(node, |after| after.routes.state(node) == Some(wanted))
+            .await;
+        assert_eq!(after.routes.report(node).unwrap().slots_free, 4);
+    }
     assert_eq!(agent.requests(), 2);
-    let table = after.handle.table().borrow().clone();
-    assert!(table.endpoints().iter().all(|endpoint| endpoint.slots_free == 4));
     after.stop().await;
 }
 
@@ -186,7 +154,7 @@ async fn a_store_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     drop(store);
     std::fs::write(directory.path().join(FILE_NAME), "something else").unwrap();
     let error = FileStore::open(directory.path())
-        .and_then(|store| build(without_prober(), Arc::new(store)))
+        .and_then(|store| build(without_prober(), Arc::new(store), Arc::new(Routes::default())))
         .unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! The registry's task: exact timers, views before answers, one view for many events, and its log.
+//! The registry behind its lock: exact timers, effects before answers, and its log.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -7,48 +7,32 @@ mod common;
 use std::time::Duration;
 
 use captured_log::Log;
-use common::{Running, beat, id, register, start, without_prober};
-use futures_util::future::join_all;
+use common::{beat, id, register, start, without_prober};
 use pool_registry_types::NodeStatus;
-use registry_runtime::{CallError, Config};
-use service_registry::{HeartbeatOutcome, RegistryError, Target};
+use registry_runtime::Config;
+use routing_table::State;
+use service_registry::{HeartbeatOutcome, NodeFilter, RegistryError, Target};
 use tokio::time::Instant;
 use tracing::Level;
-
-fn status(running: &Running, node: &str) -> Option<NodeStatus> {
-    let nodes = running.handle.nodes();
-    let nodes = nodes.borrow();
-    nodes.get(&id(node)).map(|node| node.status)
-}
-
-async fn until(running: &Running, node: &str, wanted: NodeStatus) {
-    let node = id(node);
-    running
-        .handle
-        .nodes()
-        .wait_for(|nodes| nodes.get(&node).is_some_and(|node| node.status == wanted))
-        .await
-        .unwrap();
-}
 
 // spec: LIVE-10
 #[tokio::test(start_paused = true)]
 async fn who_has_the_answer_sees_its_effect() {
     let running = start(without_prober());
-    let table = running.handle.table();
-    running.handle.register(register("a")).await.unwrap();
-    assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
+    running.handle.register(register("a")).unwrap();
+    assert_eq!(running.status("a"), Some(NodeStatus::Online));
     for slots_free in [4, 1, 3] {
-        running.handle.heartbeat(id("a"), beat(slots_free)).await.unwrap();
-        assert_eq!(table.borrow().endpoints()[0].slots_free, slots_free);
+        running.handle.heartbeat(&id("a"), beat(slots_free)).unwrap();
+        assert_eq!(running.routes.report("a").unwrap().slots_free, slots_free);
     }
-    running.handle.drain(Target::Node(id("a")), None).await.unwrap();
-    assert_eq!(status(&running, "a"), Some(NodeStatus::Draining));
-    running.handle.undrain(Target::Node(id("a"))).await.unwrap();
-    assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
-    running.handle.deregister(id("a"), None).await.unwrap();
-    assert_eq!(status(&running, "a"), None);
-    assert!(table.borrow().endpoints().is_empty());
+    running.handle.drain(&Target::Node(id("a")), None).unwrap();
+    assert_eq!(running.status("a"), Some(NodeStatus::Draining));
+    assert_eq!(running.routes.state("a"), Some(State::Draining));
+    running.handle.undrain(&Target::Node(id("a"))).unwrap();
+    assert_eq!(running.status("a"), Some(NodeStatus::Online));
+    running.handle.deregister(&id("a"), None).unwrap();
+    assert_eq!(running.status("a"), None);
+    assert_eq!(running.routes.len(), 0);
 }
 
 // spec: LIVE-1
@@ -60,11 +44,11 @@ async fn offline_at_the_deadline_whatever_the_check_interval() {
             ..without_prober()
         };
         let running = start(config);
-        running.handle.register(register("a")).await.unwrap();
+        running.handle.register(register("a")).unwrap();
         tokio::time::advance(Duration::from_millis(3210)).await;
-        running.handle.heartbeat(id("a"), beat(4)).await.unwrap();
+        running.handle.heartbeat(&id("a"), beat(4)).unwrap();
         let heard = Instant::now();
-        until(&running, "a", NodeStatus::Offline).await;
+        running.until_status("a", NodeStatus::Offline).await;
         let after = heard.elapsed();
         // Timers have a resolution of a millisecond.
         assert!(
@@ -74,53 +58,79 @@ async fn offline_at_the_deadline_whatever_the_check_interval() {
     }
 }
 
+// spec: LIVE-33
 #[tokio::test(start_paused = true)]
-async fn what_comes_at_once_is_published_once() {
+async fn what_changes_nothing_tells_nothing() {
     let running = start(without_prober());
-    let handle = &running.handle;
-    // Few enough that tokio does not make the sender pause in between.
-    let names: Vec<String> = (0..40).map(|i| format!("node-{i}")).collect();
-    join_all(names.iter().map(|name| handle.register(register(name)))).await;
-    let before = handle.table().borrow().version();
-    let answers = join_all(names.iter().map(|name| handle.heartbeat(id(name), beat(2)))).await;
-    assert!(
-        answers
-            .iter()
-            .all(|answer| *answer == Ok(HeartbeatOutcome::Changed))
-    );
-    assert_eq!(handle.table().borrow().version(), before + 1);
-    assert_eq!(handle.table().borrow().endpoints().len(), 40);
+    running.handle.register(register("a")).unwrap();
+    running.handle.heartbeat(&id("a"), beat(4)).unwrap();
+    let told = || *running.routes.times.lock();
+    let (before, revision) = (told(), running.handle.revision());
+    let refused = running.handle.heartbeat(&id("b"), beat(1));
+    assert_eq!(refused, Err(RegistryError::UnknownNode { node_id: id("b") }));
+    running.handle.probed(&id("a"), Some(1), Ok(()));
+    assert_eq!((told(), running.handle.revision()), (before, revision));
+    // Nor does time, until something is due.
+    running.until_status("a", NodeStatus::Offline).await;
+    assert_eq!(told(), before + 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changes_nothing_publishes_nothing() {
+async fn who_waits_for_a_turn_of_the_task_sees_one_while_it_lives() {
     let running = start(without_prober());
-    let mut table = running.handle.table();
-    table.mark_unchanged();
-    let refused = running.handle.heartbeat(id("a"), beat(1)).await;
-    assert_eq!(
-        refused,
-        Err(CallError::Refused(RegistryError::UnknownNode {
-            node_id: id("a")
-        }))
-    );
-    assert!(!table.has_changed().unwrap());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_task_and_answers_no_more() {
-    let running = start(without_prober());
-    running.handle.register(register("a")).await.unwrap();
-    assert_eq!(running.handle.alive().await, Ok(()));
+    running.handle.register(register("a")).unwrap();
+    assert!(running.handle.alive().await);
     running.shutdown.request();
     running.tasks.join(Duration::from_secs(1)).await.unwrap();
-    assert_eq!(running.handle.alive().await, Err(CallError::Stopped));
+    assert!(!running.handle.alive().await);
+    // Requests go on until the process ends, and so does what nodes say.
     assert_eq!(
-        running.handle.register(register("b")).await,
-        Err(CallError::Stopped)
+        running.handle.heartbeat(&id("a"), beat(2)),
+        Ok(HeartbeatOutcome::Changed)
     );
-    // The last views stay: routing does not end before the process does.
-    assert_eq!(status(&running, "a"), Some(NodeStatus::Online));
+    assert_eq!(running.routes.report("a").unwrap().slots_free, 2);
+}
+
+// spec: LIVE-32
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_comes_up_early_is_looked_at_again() {
+    let running = start(without_prober());
+    running.handle.register(register("a")).unwrap();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        running.handle.heartbeat(&id("a"), beat(4)).unwrap();
+        assert_eq!(running.status("a"), Some(NodeStatus::Online));
+    }
+    let heard = Instant::now();
+    running.until_status("a", NodeStatus::Offline).await;
+    assert!(heard.elapsed() >= Duration::from_secs(30) && heard.elapsed() <= Duration::from_millis(30_002));
+}
+
+// spec: LIVE-38
+#[tokio::test(start_paused = true)]
+async fn pages_numbers_and_the_pace_are_there_without_a_walk() {
+    let running = start(without_prober());
+    let handle = &running.handle;
+    for i in 0..3000 {
+        handle.register(register(&format!("n{i:04}"))).unwrap();
+    }
+    handle.drain(&Target::Node(id("n2999")), None).unwrap();
+    let summary = handle.summary();
+    assert_eq!(
+        (summary.nodes(), summary.online, summary.draining, summary.pools),
+        (3000, 2999, 1, 0)
+    );
+    assert_eq!(handle.pace().next_heartbeat, Duration::from_secs(10));
+    // More nodes are looked at than at once.
+    let draining = NodeFilter {
+        status: Some(NodeStatus::Draining),
+        model: None,
+    };
+    let page = handle.page(Some(&id("n0001")), 5, &draining);
+    assert_eq!((page.nodes.len(), page.more), (1, false));
+    let page = handle.page(None, 2500, &NodeFilter::default());
+    assert_eq!((page.nodes.len(), page.more), (2500, true));
+    assert_eq!(page.nodes[2499].node_id, id("n2499"));
 }
 
 // spec: LIVE-11
@@ -136,13 +146,13 @@ async fn the_log_tells_changes_and_only_changes() {
             .map(str::to_owned)
             .collect()
     };
-    handle.register(register("a")).await.unwrap();
+    handle.register(register("a")).unwrap();
     let joined = lines("INFO");
     assert!(
         joined.len() == 1 && joined[0].contains("Node joined node_id=a"),
         "{joined:?}"
     );
-    handle.heartbeat(id("a"), beat(3)).await.unwrap();
+    handle.heartbeat(&id("a"), beat(3)).unwrap();
     let changed = lines("INFO");
     assert!(
         changed.len() == 1
@@ -151,7 +161,7 @@ async fn the_log_tells_changes_and_only_changes() {
             ),
         "{changed:?}"
     );
-    handle.heartbeat(id("a"), beat(1)).await.unwrap();
+    handle.heartbeat(&id("a"), beat(1)).unwrap();
     let quiet = log.take();
     assert!(
         quiet.contains("DEBUG") && quiet.contains("Heartbeat node_id=a"),
@@ -160,8 +170,8 @@ async fn the_log_tells_changes_and_only_changes() {
     assert!(!quiet.contains("INFO"), "{quiet}");
     let mut other = register("a");
     other.machine_id = pool_registry_types::MachineId::new("machine-b").unwrap();
-    handle.register(other).await.unwrap_err();
+    handle.register(other).unwrap_err();
     assert!(lines("WARN")[0].contains("machine-a"));
-    until(&running, "a", NodeStatus::Offline).await;
+    running.until_status("a", NodeStatus::Offline).await;
     assert!(lines("WARN")[0].contains("Node is offline"));
 }

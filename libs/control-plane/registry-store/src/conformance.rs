@@ -50,6 +50,7 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
         version: Some("0.1.0".to_owned()),
         incarnation: Some(1_763_884_800_123),
         metrics_address: Some(HttpUrl::new("http://192.168.1.100:9201").expect("a good URL")),
+        takes_replica_hint: true,
     };
     let pool = PoolStatus {
         pool_id: pool_id.clone(),

@@ -181,6 +181,46 @@ mod tests {
         assert!(stored.known(now).forget_in.is_some());
     }
 
+    /// As version 0.1.0 writes it.
+    const RECORDED: &str = concat!(
+        r#"{"node_id":"a","life":{"registration":{"node_id":"a","machine_id":"m","address":"http://10.0.0.1:9200","#,
+        r#""pools":["p"],"capabilities":{"gpus":[],"cpu_cores":16,"ram_total_bytes":64},"version":"0.1.0","#,
+        r#""incarnation":7},"pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":4,"slots_total":4,"#,
+        r#""vram_free_bytes":0,"models_available":["tiny"],"replicas":[{"replica_id":"r0","ready":true,"slots_free":4,"#,
+        r#""slots_total":4}]}],"reported":true},"drain":{"deadline_ms":1764000000000}}"#,
+    );
+
+    // spec: KEEP-30
+    #[test]
+    fn what_an_earlier_version_wrote_is_read_and_written_as_it_was() {
+        let stored: StoredNode = serde_json::from_str(RECORDED).unwrap();
+        let registration = stored.known(UNIX_EPOCH).life.unwrap().registration;
+        assert!(!registration.takes_replica_hint);
+        assert_eq!(serde_json::to_string(&stored).unwrap(), RECORDED);
+    }
+
+    // spec: KEEP-30
+    #[test]
+    fn replicas_are_endpoints_again_after_a_restart() {
+        let takes_hint = RECORDED
+            .replace(
+                r#""incarnation":7"#,
+                r#""incarnation":7,"takes_replica_hint":true"#,
+            )
+            .replace(
+                r#""ready":true,"slots_free""#,
+                r#""ready":true,"generation":3,"slots_free""#,
+            );
+        let stored: StoredNode = serde_json::from_str(&takes_hint).unwrap();
+        let mut registry = service_registry::Registry::new(Default::default());
+        registry.restore(vec![stored.known(UNIX_EPOCH)], Duration::ZERO);
+        let node = registry.node(stored.node_id()).unwrap();
+        let endpoints: Vec<_> = node.pools[0].endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["a/p/r0"]);
+        let kept = StoredNode::new(registry.known_node(stored.node_id()).unwrap(), UNIX_EPOCH);
+        assert_eq!(kept, stored);
+    }
+
     #[test]
     fn a_record_with_more_or_less_in_it_is_understood() {
         let least: StoredNode = serde_json::from_str(r#"{"node_id":"a","of_a_later_version":1}"#).unwrap();

@@ -1,6 +1,6 @@
 //! Why an event was refused. A refused event changes nothing.
 
-use pool_registry_types::{MachineId, NodeId, PoolId, limits::MAX_NODES};
+use pool_registry_types::{MachineId, NodeId, PoolId};
 use thiserror::Error;
 
 /// Why an event was refused.
@@ -47,12 +47,14 @@ pub enum RegistryError {
     },
     /// As many nodes are known as may be, and none of them can be forgotten.
     #[error(
-        "node {node_id} is one too many: {MAX_NODES} are known already, each of them alive or drained; \
+        "node {node_id} is one too many: {most} are known already, each of them alive or drained; \
          deregister those that are gone (DELETE /v2/nodes/ID)"
     )]
     TooManyNodes {
         /// The node that wants to join.
         node_id: NodeId,
+        /// How many may be known.
+        most: usize,
     },
     /// The address leaves no room for the paths of the node's pools.
     #[error("address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes")]

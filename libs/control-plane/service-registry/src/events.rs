@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::{HttpUrl, NodeId, NodeStatus, RegisterRequest, limits::MAX_NODES};
+use pool_registry_types::{HttpUrl, NodeId, NodeStatus, RegisterRequest};
 
 use crate::{
     Delta, LeftReason, PROBES_TO_UNREACHABLE, Registry, RegistryError,
@@ -179,12 +179,13 @@ impl Registry {
     /// offline for longest is forgotten, unless an operator drains it.
     fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
         // A node that has left and is still drained counts already.
-        if self.intents.contains_key(node_id) || self.nodes.len() + self.orphans.len() < MAX_NODES {
+        if self.intents.contains_key(node_id) || self.nodes.len() + self.orphans.len() < self.most_nodes {
             return Ok(());
         }
         let Some((_, longest)) = self.spare.first().cloned() else {
             return Err(RegistryError::TooManyNodes {
                 node_id: node_id.clone(),
+                most: self.most_nodes,
             });
         };
         self.forget(&longest, LeftReason::Displaced);

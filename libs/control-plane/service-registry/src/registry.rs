@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use pool_registry_types::{NodeId, NodeStatus};
+use pool_registry_types::{NodeId, NodeStatus, limits::MAX_NODES};
 use routing_table::RouteChange;
 
 use crate::{
@@ -52,6 +52,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {
     pub(crate) config: Config,
+    pub(crate) most_nodes: usize,
     pub(crate) now: Duration,
     /// Boxed: a map keeps room for more entries than it has.
     pub(crate) nodes: BTreeMap<NodeId, Box<Node>>,
@@ -78,11 +79,19 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry.
+    /// An empty registry, which knows up to [`MAX_NODES`] nodes.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        Self::bounded(config, MAX_NODES)
+    }
+
+    /// An empty registry, which knows up to `most_nodes`, counting those that are offline, and those that have left and are
+    /// drained.
+    #[must_use]
+    pub fn bounded(config: Config, most_nodes: usize) -> Self {
         Self {
             config,
+            most_nodes,
             now: Duration::ZERO,
             nodes: BTreeMap::new(),
             fleet: FleetSummary::default(),

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
-use routing_table::Availability;
-use service_registry::{FORGET_AFTER, HeartbeatOutcome, KnownDrain, KnownNode, Target};
+use routing_table::State;
+use service_registry::{Availability, FORGET_AFTER, HeartbeatOutcome, KnownDrain, KnownNode, Target};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -96,10 +96,10 @@ fn slots_that_were_taken_count_as_free() {
     before.beat_as("a", beat(Some(1), None, vec![busy])).unwrap();
     let mut world = restarted(before.registry.known());
     world.probe("a", true);
-    let endpoint = world.registry.endpoints().remove(0);
-    assert_eq!((endpoint.slots_free, endpoint.slots_total), (4, 4));
-    assert_eq!(endpoint.models.as_deref(), Some(&["tiny".to_owned()][..]));
-    assert_eq!(endpoint.availability, Availability::Ready);
+    let (endpoint, report) = world.endpoints().remove(0);
+    assert_eq!((report.slots_free, report.slots_total), (4, 4));
+    assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);
+    assert_eq!(report.state, State::Ready);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_was_not_believed_before_is_not_believed_after() {
 fn a_held_node_is_believed() {
     let mut before = World::with_nodes(&["a", "b", "c"]);
     before.wait_until(secs(30));
-    assert!(before.registry.snapshot().self_suspicion);
+    assert!(before.suspects_itself());
     let mut world = restarted(before.registry.known());
     for node in ["a", "b", "c"] {
         world.probe(node, true);
@@ -173,7 +173,7 @@ fn a_drain_survives_while_its_node_is_away() {
     assert!(known[0].life.is_none(), "{known:?}");
     let mut world = restarted(known.clone());
     assert_eq!(world.registry.known(), known);
-    assert!(world.registry.endpoints().is_empty());
+    assert!(world.endpoints().is_empty());
     world.register("a").unwrap();
     world.beat("a").unwrap();
     assert_eq!(world.availability("a"), Availability::Draining);

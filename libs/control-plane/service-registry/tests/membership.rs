@@ -14,13 +14,13 @@ fn a_node_joins_reports_and_is_routable() {
     assert_eq!(world.objection("a"), "waiting for the node's first heartbeat");
     assert_eq!(world.beat("a"), Ok(HeartbeatOutcome::Changed));
     assert!(world.routable("a"));
-    let endpoint = world.registry.endpoints().remove(0);
+    let (endpoint, report) = world.endpoints().remove(0);
     assert_eq!(
-        endpoint.target,
+        *endpoint.target(),
         HttpUrl::new("http://a:9200/v2/pools/pool-0/engine").unwrap()
     );
-    assert_eq!(endpoint.models.as_deref(), Some(&["tiny".to_owned()][..]));
-    assert_eq!((endpoint.slots_free, endpoint.slots_total), (3, 4));
+    assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);
+    assert_eq!((report.slots_free, report.slots_total), (3, 4));
     assert!(matches!(
         world.deltas().as_slice(),
         [Delta::Joined { .. }, Delta::Changed { .. }]
@@ -75,7 +75,7 @@ fn fencing() {
         };
         assert_eq!(found, expected, "known {known:?} got {got:?} seq {seq:?}");
         if expected == Accepted {
-            assert!(after.registry.endpoints().is_empty());
+            assert!(after.endpoints().is_empty());
         } else {
             let _ = world.unchanged(|world| world.beat_as("a", late));
         }
@@ -116,8 +116,8 @@ fn registering_again() {
         assert_eq!(world.register_as(request), expected, "{known:?} {got:?}");
         // The same life keeps what it reported; a new one has to report first, but its models are not forgotten.
         assert_eq!(world.routable("a"), expected == Ok(Renewed));
-        let endpoint = world.registry.endpoints().remove(0);
-        assert_eq!(endpoint.models.as_deref(), Some(&["tiny".to_owned()][..]));
+        let (endpoint, _) = world.endpoints().remove(0);
+        assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);
         let restarted = matches!(world.deltas().as_slice(), [Delta::Restarted { .. }]);
         assert_eq!(restarted, expected == Ok(Restarted));
     }
@@ -136,7 +136,7 @@ fn a_new_life_counts_its_heartbeats_anew() {
 #[test]
 fn reports_rise_over_lives_and_absences() {
     let mut world = World::with_nodes(&["a"]);
-    let report = |world: &World| world.registry.endpoints()[0].report;
+    let report = |world: &World| world.endpoints()[0].1.number;
     let first = report(&world);
     world.beat("a").unwrap();
     let second = report(&world);
@@ -156,7 +156,7 @@ fn a_new_address_moves_the_endpoints() {
         ..register("a", "machine-a", Some(1))
     };
     world.register_as(moved).unwrap();
-    assert_eq!(world.registry.endpoints()[0].target.host(), "elsewhere");
+    assert_eq!(world.endpoints()[0].0.target().host(), "elsewhere");
     // What probing the old address has shown says nothing about the new one.
     assert!(world.routable("a"));
     assert!(
@@ -227,7 +227,7 @@ fn only_the_registered_life_of_a_node_takes_it_back() {
         let leave = |world: &mut World| world.registry.deregister(&id("a"), got, world.now);
         if taken_back {
             assert_eq!(leave(&mut world), Ok(()), "{known:?} {got:?}");
-            assert_eq!(world.registry.snapshot().nodes.len(), 0);
+            assert_eq!(world.nodes().len(), 0);
             continue;
         }
         match world.unchanged(leave) {
@@ -252,7 +252,7 @@ fn who_leaves_is_forgotten() {
     assert!(matches!(world.beat("a"), Err(RegistryError::UnknownNode { .. })));
     let again = world.unchanged(|world| world.registry.deregister(&id("a"), None, world.now));
     assert!(matches!(again, Err(RegistryError::UnknownNode { .. })));
-    assert_eq!(world.registry.snapshot().nodes.len(), 1);
+    assert_eq!(world.nodes().len(), 1);
     // No deadline of the gone node is left behind.
     world.registry.deregister(&id("b"), None, world.now).unwrap();
     assert_eq!(world.registry.next_deadline(), None);
@@ -306,7 +306,7 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
         .chain(loud.map(|edit| (edit, HeartbeatOutcome::Changed)));
     for (edit, expected) in edits {
         let mut world = World::with_nodes(&["a"]);
-        let before = (world.registry.revision(), world.registry.endpoints());
+        let before = (world.registry.revision(), world.endpoints());
         let mut status = pool("pool-0");
         edit(&mut status);
         let outcome = world.beat_as("a", beat(Some(1), None, vec![status]));
@@ -318,7 +318,7 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
         assert_eq!(told, expected == HeartbeatOutcome::Changed);
         // The routing view follows either way.
         assert!(world.registry.revision() > before.0);
-        assert_ne!(world.registry.endpoints(), before.1);
+        assert_ne!(world.endpoints(), before.1);
     }
     let mut world = World::with_nodes(&["a"]);
     for (slots_free, ready, expected) in [
@@ -348,7 +348,7 @@ fn gpus_are_shown_as_last_reported_and_are_no_news() {
             ..GpuStatus::default()
         }])
     };
-    let shown = |world: &World| world.registry.snapshot().get(&id("a")).unwrap().gpus.clone();
+    let shown = |world: &World| world.node("a").gpus;
     for free in [7, 5] {
         let outcome = world.beat_as("a", report(Some(1), gpus(free))).unwrap();
         assert_eq!(outcome, HeartbeatOutcome::Unchanged);

@@ -10,10 +10,10 @@ use std::{
 };
 
 use common::{World, beat, id, pool, pool_id, register, secs, store::Store};
-use pool_registry_types::{NodeId, NodeStatus, PoolStatus};
+use pool_registry_types::{NodeId, NodeStatus, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus};
 use proptest::prelude::*;
-use routing_table::Availability;
-use service_registry::{Delta, HeartbeatOutcome, RegistryError, Target};
+use routing_table::{EndpointKey, State};
+use service_registry::{Delta, HeartbeatOutcome, NodeFilter, Registry, RegistryError, Target};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const NODES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -23,11 +23,21 @@ const POOLS: [&str; 2] = ["pool-0", "pool-1"];
 #[derive(Debug, Clone)]
 enum Event {
     Wait(u64),
-    Register(usize, usize, Option<u64>),
-    Heartbeat(usize, Option<u64>, Option<u64>, Vec<(bool, bool)>),
+    /// With a node, a machine, an incarnation, and whether it takes a hint which replica to use.
+    Register(usize, usize, Option<u64>, bool),
+    Heartbeat(usize, Option<u64>, Option<u64>, Vec<Pool>),
     Deregister(usize, Option<u64>),
     Drain(usize, Option<usize>, bool),
     Probe(usize, Option<u64>, bool),
+}
+
+/// What a node says of a pool.
+#[derive(Debug, Clone, PartialEq)]
+struct Pool {
+    ready: bool,
+    draining: bool,
+    /// Ready, draining, generation.
+    replicas: Vec<(bool, bool, u64)>,
 }
 
 fn incarnation() -> impl Strategy<Value = Option<u64>> {
@@ -36,11 +46,21 @@ fn incarnation() -> impl Strategy<Value = Option<u64>> {
 
 fn event() -> impl Strategy<Value = Event> {
     let node = || 0..NODES.len();
-    let pools = proptest::collection::vec((prop::bool::weighted(0.8), prop::bool::weighted(0.2)), 0..=2);
+    let flags = || (prop::bool::weighted(0.8), prop::bool::weighted(0.2));
+    let replicas = proptest::collection::vec((flags(), 0..3_u64), 0..=2);
+    let pool = (flags(), replicas).prop_map(|((ready, draining), replicas)| Pool {
+        ready,
+        draining,
+        replicas: replicas
+            .into_iter()
+            .map(|((ready, draining), g)| (ready, draining, g))
+            .collect(),
+    });
+    let pools = proptest::collection::vec(pool, 0..=2);
     prop_oneof![
         4 => prop_oneof![0..3000_u64, 3000..12_000_u64].prop_map(Event::Wait),
-        5 => (node(), prop_oneof![9 => Just(0), 1 => Just(1)], incarnation())
-            .prop_map(|(n, m, i)| Event::Register(n, m, i)),
+        5 => (node(), prop_oneof![9 => Just(0), 1 => Just(1)], incarnation(), prop::bool::weighted(0.7))
+            .prop_map(|(n, m, i, hint)| Event::Register(n, m, i, hint)),
         8 => (node(), incarnation(), proptest::option::of(0..6_u64), pools)
             .prop_map(|(n, i, s, p)| Event::Heartbeat(n, i, s, p)),
         1 => (node(), incarnation()).prop_map(|(n, i)| Event::Deregister(n, i)),
@@ -58,8 +78,9 @@ struct Node {
     heard: Duration,
     failed: u32,
     reported: bool,
-    /// Name, ready, draining.
-    pools: Vec<(usize, bool, bool)>,
+    takes_hint: bool,
+    /// By name.
+    pools: Vec<(usize, Pool)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -101,7 +122,7 @@ impl Model {
     }
 
     fn status(&self, n: usize, node: &Node) -> NodeStatus {
-        let drains = |&(pool, _, draining): &(usize, bool, bool)| draining || self.drained(n, pool);
+        let drains = |(name, pool): &(usize, Pool)| pool.draining || self.drained(n, *name);
         if self.offline(node) {
             NodeStatus::Offline
         } else if node.failed >= 2 {
@@ -121,7 +142,9 @@ impl Model {
                 self.now += Duration::from_millis(*ms);
                 Verdict::Accepted
             }
-            Event::Register(n, machine, incarnation) => self.register(*n, *machine, *incarnation),
+            Event::Register(n, machine, incarnation, hint) => {
+                self.register(*n, *machine, *incarnation, *hint)
+            }
             Event::Heartbeat(n, incarnation, seq, pools) => self.heartbeat(*n, *incarnation, *seq, pools),
             Event::Deregister(n, incarnation) => match self.nodes.get(n) {
                 Some(node) if older(node.incarnation, *incarnation) => Verdict::Stale,
@@ -143,7 +166,7 @@ impl Model {
         }
     }
 
-    fn register(&mut self, n: usize, machine: usize, incarnation: Option<u64>) -> Verdict {
+    fn register(&mut self, n: usize, machine: usize, incarnation: Option<u64>, takes_hint: bool) -> Verdict {
         let now = self.now;
         let fresh = Node {
             machine,
@@ -152,7 +175,8 @@ impl Model {
             heard: now,
             failed: 0,
             reported: false,
-            pools: vec![(0, false, false)],
+            takes_hint,
+            pools: vec![(0, Pool::expected(&[]))],
         };
         let Some(known) = self.nodes.get(&n).cloned() else {
             self.nodes.insert(n, fresh);
@@ -170,12 +194,16 @@ impl Model {
             Node {
                 heard: now,
                 reported: known.reported && !offline,
+                takes_hint,
                 ..known
             }
         } else {
-            let mut pools: Vec<_> = known.pools.iter().map(|pool| (pool.0, false, false)).collect();
+            let before = known.pools.iter();
+            let mut pools: Vec<_> = before
+                .map(|(name, pool)| (*name, Pool::expected(&pool.replicas)))
+                .collect();
             if pools.iter().all(|pool| pool.0 != 0) {
-                pools.push((0, false, false));
+                pools.push((0, Pool::expected(&[])));
             }
             Node { pools, ..fresh }
         };
@@ -183,13 +211,7 @@ impl Model {
         Verdict::Accepted
     }
 
-    fn heartbeat(
-        &mut self,
-        n: usize,
-        incarnation: Option<u64>,
-        seq: Option<u64>,
-        pools: &[(bool, bool)],
-    ) -> Verdict {
+    fn heartbeat(&mut self, n: usize, incarnation: Option<u64>, seq: Option<u64>, pools: &[Pool]) -> Verdict {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&n) else {
             return Verdict::Unknown;
@@ -208,11 +230,7 @@ impl Model {
         }
         node.heard = now;
         node.reported = true;
-        node.pools = pools
-            .iter()
-            .enumerate()
-            .map(|(i, &(ready, draining))| (i, ready, draining))
-            .collect();
+        node.pools = pools.iter().cloned().enumerate().collect();
         Verdict::Accepted
     }
 
@@ -236,17 +254,39 @@ impl Model {
     }
 }
 
+fn replica_id(i: usize) -> ReplicaId {
+    ReplicaId::new(&format!("r{i}")).unwrap()
+}
+
+impl Pool {
+    /// As the next start of its node finds it.
+    fn expected(replicas: &[(bool, bool, u64)]) -> Self {
+        Self {
+            ready: false,
+            draining: false,
+            replicas: vec![(false, false, 0); replicas.len()],
+        }
+    }
+}
+
 fn older(known: Option<u64>, got: Option<u64>) -> bool {
     matches!((known, got), (Some(known), Some(got)) if got < known)
 }
 
-fn reported(pools: &[(bool, bool)]) -> Vec<PoolStatus> {
+fn reported(pools: &[Pool]) -> Vec<PoolStatus> {
+    let replica = |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| ReplicaStatus {
+        ready,
+        draining,
+        generation: Some(generation),
+        ..ReplicaStatus::new(replica_id(i))
+    };
     POOLS
         .iter()
         .zip(pools)
-        .map(|(name, &(ready, draining))| PoolStatus {
-            ready,
-            draining,
+        .map(|(name, said)| PoolStatus {
+            ready: said.ready,
+            draining: said.draining,
+            replicas: Some(said.replicas.iter().enumerate().map(replica).collect()),
             ..pool(name)
         })
         .collect()
@@ -262,8 +302,11 @@ fn apply(world: &mut World, event: &Event) -> Verdict {
             world.wait_until(then);
             Verdict::Accepted
         }
-        Event::Register(n, machine, incarnation) => {
-            told(world.register_as(register(NODES[*n], MACHINES[*machine], *incarnation)))
+        Event::Register(n, machine, incarnation, takes_replica_hint) => {
+            told(world.register_as(RegisterRequest {
+                takes_replica_hint: *takes_replica_hint,
+                ..register(NODES[*n], MACHINES[*machine], *incarnation)
+            }))
         }
         Event::Heartbeat(n, incarnation, seq, pools) => {
             match world.beat_as(NODES[*n], beat(*incarnation, *seq, reported(pools))) {
@@ -316,10 +359,10 @@ fn follow(seen: &mut BTreeMap<NodeId, NodeStatus>, deltas: Vec<Delta>) {
 }
 
 fn agree(world: &World, model: &Model) {
-    let snapshot = world.registry.snapshot();
-    assert_eq!(snapshot.nodes.len(), model.nodes.len());
+    assert_eq!(world.nodes().len(), model.nodes.len());
+    let mut expected_routes = BTreeMap::new();
     for (&n, node) in &model.nodes {
-        let view = snapshot.get(&id(NODES[n])).unwrap();
+        let view = world.node(NODES[n]);
         assert_eq!(view.status, model.status(n, node), "{}", NODES[n]);
         assert_eq!(
             (view.last_heard, view.incarnation),
@@ -328,35 +371,74 @@ fn agree(world: &World, model: &Model) {
         let lost = matches!(view.status, NodeStatus::Offline | NodeStatus::Unreachable);
         assert!(lost || !view.held, "only who is lost is held");
         assert_eq!(view.pools.len(), node.pools.len());
-        for &(pool, ready, draining) in &node.pools {
-            let availability = &view.pool(&pool_id(POOLS[pool])).unwrap().availability;
-            let serves = node.reported && ready && !draining && !model.drained(n, pool);
-            let expected = serves && (!lost || view.held);
-            assert_eq!(*availability == Availability::Ready, expected, "{availability:?}");
+        for (name, pool) in &node.pools {
+            let shown = view.pool(&pool_id(POOLS[*name])).unwrap();
+            let state = |ready: bool, draining: bool| {
+                if (lost && !view.held) || !node.reported {
+                    State::NotReady
+                } else if pool.draining || model.drained(n, *name) || draining {
+                    State::Draining
+                } else if ready {
+                    State::Ready
+                } else {
+                    State::NotReady
+                }
+            };
+            assert_eq!(
+                common::state(&shown.availability),
+                state(pool.ready, false),
+                "{shown:?}"
+            );
+            let key = |replica| EndpointKey {
+                node: id(NODES[n]),
+                pool: pool_id(POOLS[*name]),
+                replica,
+            };
+            let incarnation = node.incarnation.unwrap_or(0);
+            let endpoints: Vec<_> = if node.takes_hint && !pool.replicas.is_empty() {
+                let replicas = pool.replicas.iter().enumerate();
+                let endpoint = |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| {
+                    (
+                        key(Some(replica_id(i))),
+                        (incarnation, generation, state(ready, draining)),
+                    )
+                };
+                replicas.map(endpoint).collect()
+            } else {
+                vec![(key(None), (incarnation, 0, state(pool.ready, false)))]
+            };
+            assert!(shown.endpoints.iter().eq(endpoints.iter().map(|(key, _)| key)));
+            expected_routes.extend(endpoints);
         }
         if !model.offline(node) {
             assert!(world.registry.next_deadline().unwrap() <= node.heard + TIMEOUT);
         }
     }
-    let shown: Vec<_> = snapshot
-        .nodes
-        .iter()
-        .flat_map(|node| &node.pools)
-        .map(|pool| pool.availability.clone())
+    let routes = world.routes().by_key.into_iter();
+    let routes: BTreeMap<_, _> = routes
+        .map(|(key, (endpoint, report))| (key, (endpoint.incarnation(), endpoint.generation(), report.state)))
         .collect();
-    let routed: Vec<_> = world
-        .registry
-        .endpoints()
-        .into_iter()
-        .map(|endpoint| endpoint.availability)
-        .collect();
-    assert_eq!(shown, routed);
+    assert_eq!(routes, expected_routes);
+    let with_status = |status| world.nodes().iter().filter(|node| node.status == status).count();
+    let summary = world.registry.summary();
+    for status in [
+        NodeStatus::Online,
+        NodeStatus::Draining,
+        NodeStatus::Unreachable,
+        NodeStatus::Offline,
+    ] {
+        assert_eq!(summary.with_status(status), with_status(status));
+    }
+    assert_eq!(
+        summary.pools,
+        model.nodes.values().map(|node| node.pools.len()).sum::<usize>()
+    );
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    // spec: LIVE-12
+    // spec: LIVE-12, LIVE-36
     #[test]
     fn the_registry_agrees_with_the_model(events in proptest::collection::vec(event(), 1..120)) {
         let mut world = World::new();
@@ -373,8 +455,9 @@ proptest! {
                 prop_assert_eq!(&world.registry, &before, "{:?} was {:?}", event, verdict);
             }
             if !matches!(event, Event::Wait(_)) && world.registry.revision() == before.revision() {
-                prop_assert_eq!(world.registry.snapshot(), before.snapshot());
-                prop_assert_eq!(world.registry.endpoints(), before.endpoints());
+                let all = |registry: &Registry| registry.page(None, usize::MAX, &NodeFilter::default());
+                prop_assert_eq!(all(&world.registry), all(&before));
+                prop_assert_eq!(&world.routes(), &world.routes);
             }
             follow(&mut seen, world.deltas());
             agree(&world, &model);
@@ -389,11 +472,11 @@ proptest! {
         let last = model.nodes.values().map(|node| node.heard + TIMEOUT).max();
         if let Some(last) = last.filter(|last| *last > world.now) {
             world.wait_until(last - Duration::from_millis(1));
-            let nodes = world.registry.snapshot().nodes;
+            let nodes = world.nodes();
             prop_assert!(nodes.iter().any(|node| node.status != NodeStatus::Offline));
             world.wait_until(last);
         }
-        for node in world.registry.snapshot().nodes {
+        for node in world.nodes() {
             prop_assert_eq!(node.status, NodeStatus::Offline);
         }
         // Nor does a store lose anybody.

@@ -4,8 +4,8 @@ mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
-use routing_table::Availability;
-use service_registry::{FORGET_AFTER, Registry, RegistryError, Target};
+use routing_table::State;
+use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -157,10 +157,10 @@ fn a_drain_and_its_undo() {
     world.drain(&node).unwrap();
     assert_eq!(world.status("a"), NodeStatus::Draining);
     let draining = |world: &World| {
-        let endpoints = world.registry.endpoints();
+        let endpoints = world.endpoints();
         endpoints
             .iter()
-            .filter(|endpoint| endpoint.availability == Availability::Draining)
+            .filter(|(_, report)| report.state == State::Draining)
             .count()
     };
     assert_eq!(draining(&world), 2);
@@ -300,10 +300,9 @@ fn models_are_what_the_pool_or_a_replica_names() {
             pool_says.map(|models: Vec<&str>| models.into_iter().map(str::to_owned).collect());
         status.replicas = Some(replicas_say.into_iter().map(replica).collect());
         world.beat_as("a", beat(Some(1), None, vec![status])).unwrap();
-        let endpoint = world.registry.endpoints().remove(0);
+        let (endpoint, _) = world.endpoints().remove(0);
         let found = endpoint
-            .models
-            .as_ref()
+            .models()
             .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
     }

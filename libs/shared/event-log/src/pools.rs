@@ -1,6 +1,6 @@
 //! What changed between two reports of a node's pools.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use pool_registry_types::{NodeId, PoolId, PoolStatus, ReplicaId};
 
@@ -10,7 +10,8 @@ use crate::{EventKind, News};
 struct Known {
     ready: bool,
     draining: bool,
-    replicas: BTreeMap<ReplicaId, bool>,
+    /// Those that are ready.
+    ready_replicas: Box<[ReplicaId]>,
 }
 
 impl Known {
@@ -19,8 +20,9 @@ impl Known {
         Self {
             ready: status.ready,
             draining: status.draining,
-            replicas: replicas
-                .map(|replica| (replica.replica_id.clone(), replica.ready))
+            ready_replicas: replicas
+                .filter(|replica| replica.ready)
+                .map(|replica| replica.replica_id.clone())
                 .collect(),
         }
     }
@@ -29,7 +31,8 @@ impl Known {
 /// Remembers what nodes last said of their pools, to tell what is new. Pure.
 #[derive(Debug, Default)]
 pub struct PoolChanges {
-    nodes: BTreeMap<NodeId, BTreeMap<PoolId, Known>>,
+    /// As lists, because most nodes have one pool or two, and there are many nodes.
+    nodes: HashMap<NodeId, Box<[(PoolId, Known)]>>,
 }
 
 impl PoolChanges {
@@ -40,19 +43,23 @@ impl PoolChanges {
         pools: impl IntoIterator<Item = &'a PoolStatus>,
     ) -> Vec<News> {
         let before = self.nodes.remove(node_id).unwrap_or_default();
-        let mut after = BTreeMap::new();
+        let before: HashMap<PoolId, Known> = before.into_iter().collect();
+        let mut after = HashMap::new();
         let mut news = Vec::new();
         for pool in pools {
             let now = Known::of(pool);
             compare(pool, before.get(&pool.pool_id), &now, &mut news);
             after.insert(pool.pool_id.clone(), now);
         }
-        for (pool_id, known) in before {
-            if known.ready && !after.contains_key(&pool_id) {
-                news.push(News::new(EventKind::PoolNotReady, "the pool is gone").pool(&pool_id));
-            }
-        }
-        self.nodes.insert(node_id.clone(), after);
+        let gone = before.iter().filter(|(pool_id, _)| !after.contains_key(*pool_id));
+        let mut gone: Vec<&PoolId> = gone
+            .filter(|(_, known)| known.ready)
+            .map(|(pool_id, _)| pool_id)
+            .collect();
+        gone.sort_unstable();
+        let gone = gone.into_iter();
+        news.extend(gone.map(|pool_id| News::new(EventKind::PoolNotReady, "the pool is gone").pool(pool_id)));
+        self.nodes.insert(node_id.clone(), after.into_iter().collect());
         news.into_iter().map(|news| news.node(node_id)).collect()
     }
 
@@ -67,8 +74,8 @@ fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, news: &mut Ve
     let was_draining = before.is_some_and(|before| before.draining);
     let mut tell = |kind, message: String| news.push(News::new(kind, message).pool(&pool.pool_id));
     for replica in pool.replicas.iter().flatten().filter(|replica| !replica.ready) {
-        let was = before.and_then(|before| before.replicas.get(&replica.replica_id));
-        if let (Some(true), Some(error)) = (was, &replica.last_error) {
+        let was_ready = before.is_some_and(|before| before.ready_replicas.contains(&replica.replica_id));
+        if let (true, Some(error)) = (was_ready, &replica.last_error) {
             tell(
                 EventKind::EngineFailed,
                 format!("engine {}: {error}", replica.replica_id),

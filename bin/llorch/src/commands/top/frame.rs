@@ -1,7 +1,7 @@
 //! What `top` shows: a pure function of what is known and of the size of the screen.
 
 use console::{measure_text_width, truncate_str};
-use llorch_client::{Gpu, Nodes, Status};
+use llorch_client::{Nodes, Status};
 use pool_registry_types::NodeStatus;
 
 use super::super::{
@@ -19,9 +19,8 @@ const CUT: &str = "…";
 pub(super) struct View {
     pub(super) url: String,
     pub(super) status: Status,
-    pub(super) nodes: Option<Nodes>,
-    /// Sorted by node.
-    pub(super) gpus: Vec<Gpu>,
+    /// All of them, or of a large fleet those that are not online first.
+    pub(super) nodes: Nodes,
     /// Why the rest is old.
     pub(super) problem: Option<String>,
 }
@@ -44,19 +43,20 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
     if let Some(problem) = &view.problem {
         lines.push(paint("31", &format!("old: {}", printable(problem))));
     }
-    let mut section = |table: &Table| {
+    let mut section = |table: &Table, more: Option<String>| {
         if !table.is_empty() {
             lines.push(String::new());
             lines.extend(table.lines(Some(width), color));
+            lines.extend(more);
         }
     };
-    section(&percentiles_table(&status.traffic));
-    section(&models(status));
-    if let Some(nodes) = &view.nodes {
-        section(&node_table(nodes));
-    }
-    section(&gpus::by_node(&view.gpus));
-    section(&errors_table(&status.recent_errors, ERRORS_SHOWN));
+    section(&percentiles_table(&status.traffic), None);
+    section(&models(status), None);
+    let not_shown = status.nodes.all().saturating_sub(view.nodes.nodes.len() as u64);
+    let more = (not_shown > 0).then(|| format!("{CUT} {not_shown} nodes more; see `llorch nodes`"));
+    section(&node_table(&view.nodes), more);
+    section(&gpus::by_node(&gpus::of_live_nodes(&view.nodes)), None);
+    section(&errors_table(&status.recent_errors, ERRORS_SHOWN), None);
 
     let height = usize::from(height);
     if lines.len() > height {
@@ -154,7 +154,7 @@ mod tests {
     fn view() -> View {
         let status = json!({
             "version":"0.1.0","profile":"cloud","uptime_ms":11_520_000,
-            "nodes":{"online":1,"draining":0,"unreachable":0,"offline":1},"slots":{"total":4,"free":1},
+            "nodes":{"online":2,"draining":0,"unreachable":0,"offline":1},"slots":{"total":4,"free":1},
             "models":[{"model":"tiny","endpoints":1,"slots_total":4,"slots_free":1,"running":3,"queued_interactive":0,"queued_batch":2}],
             "traffic":{"window_ms":10000,"requests_per_s":12.3,"errors_per_s":0,"tokens_per_s":410.04,
                        "first_token_ms":{"p50":12.0,"p90":20.0,"p99":31.0},"inter_token_ms":{"p50":2.1,"p90":2.5,"p99":null},
@@ -175,8 +175,7 @@ mod tests {
         View {
             url: "http://127.0.0.1:8080".to_owned(),
             status: serde_json::from_value(status).unwrap(),
-            gpus: gpus::of_live_nodes(&nodes),
-            nodes: Some(nodes),
+            nodes,
             problem: None,
         }
     }
@@ -188,7 +187,7 @@ mod tests {
             frame(&view(), 80, 40, false),
             [
                 "llorch 0.1.0 (cloud) at http://127.0.0.1:8080, up 3 h 12 min             q quits",
-                "nodes    1 online, 1 offline",
+                "nodes    2 online, 1 offline",
                 "slots    1 of 4 free",
                 "traffic  12.3 requests/s, 0.0 errors/s, 410.0 tokens/s",
                 "",
@@ -215,15 +214,29 @@ mod tests {
         );
     }
 
+    // spec: CLI-32
+    #[test]
+    fn a_large_fleet_is_shown_in_part() {
+        let mut view = view();
+        view.status.nodes.online = 9_999;
+        let shown = frame(&view, 80, 60, false);
+        let last = shown
+            .iter()
+            .position(|line| line.starts_with("gpu-3  online"))
+            .unwrap();
+        assert_eq!(shown[last + 1], "… 9997 nodes more; see `llorch nodes`");
+    }
+
     // spec: CLI-8
     #[test]
     fn no_screen_is_overrun() {
         let mut view = view();
-        for index in 1..64 {
-            let mut more = view.gpus[0].clone();
-            more.status.device_id = index;
-            more.status.problem = Some("it does not answer any more".to_owned());
-            view.gpus.insert(0, more);
+        let gpus = view.nodes.nodes[0].gpus.get_or_insert_default();
+        for index in 8..64 {
+            let mut more = gpus[0].clone();
+            more.device_id = index;
+            more.problem = Some("it does not answer any more".to_owned());
+            gpus.push(more);
         }
         view.problem = Some("cannot reach http://127.0.0.1:8080: connection refused".to_owned());
         view.status.models = (0..300)

@@ -7,20 +7,32 @@
     reason = "shared by several tests; each uses a part of it, and none is an interface"
 )]
 
+use std::sync::Arc;
+
 use axum::{Router, body::Body};
 use control_api::ControlApi;
 use event_log::EventLog;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use pool_registry_types::RegisterRequest;
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::MemoryStore;
+use routing_table::{RouteChange, RouteSink};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use tower::ServiceExt as _;
 
+/// A data path that routes nothing.
+#[derive(Debug)]
+struct NoRoutes;
+
+impl RouteSink for NoRoutes {
+    fn apply(&self, _: &[RouteChange]) {}
+}
+
 pub struct Api {
     pub router: Router,
-    pub registry: Option<RegistryHandle>,
+    pub registry: RegistryHandle,
     pub events: EventLog,
     shutdown: Shutdown,
 }
@@ -34,60 +46,59 @@ impl Drop for Api {
 impl Api {
     /// CLOUD, without a prober: nobody listens at the addresses.
     pub fn cloud() -> Self {
+        Self::with(|api| api)
+    }
+
+    /// HOME, with this machine as the node `home`.
+    pub fn home() -> Self {
+        let api = Self::with(ControlApi::refusing_registrations);
+        let own: RegisterRequest = serde_json::from_value(registration("home")).unwrap();
+        api.registry.register(own).unwrap();
+        let beat = serde_json::from_value(heartbeat(1)).unwrap();
+        api.registry.heartbeat(&"home".parse().unwrap(), beat).unwrap();
+        api
+    }
+
+    /// As the binary wires it.
+    pub fn with(wire: impl FnOnce(ControlApi) -> ControlApi) -> Self {
         let shutdown = Shutdown::new();
-        let parts = build(
-            Config {
-                prober: None,
-                ..Config::default()
-            },
-            std::sync::Arc::new(MemoryStore::default()),
-        )
-        .unwrap();
+        let config = Config {
+            prober: None,
+            ..Config::default()
+        };
+        let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(NoRoutes)).unwrap();
         let events = EventLog::new();
         let task = parts.task.telling(events.clone());
         Tasks::new(shutdown.clone()).spawn("registry", task.run(shutdown.clone()));
-        let api =
-            ControlApi::new(Some(parts.handle.clone()), parts.handle.table()).with_events(events.clone());
+        let api = ControlApi::new(parts.handle.clone()).with_events(events.clone());
         Self {
-            router: http_server::with_fallbacks(api.router()),
-            registry: Some(parts.handle),
+            router: http_server::with_fallbacks(wire(api).router()),
+            registry: parts.handle,
             events,
             shutdown,
         }
     }
 
-    /// HOME, with a table of its own.
-    pub fn home(table: routing_table::RoutingTable) -> Self {
-        let (_, table) = tokio::sync::watch::channel(std::sync::Arc::new(table));
-        Self {
-            router: http_server::with_fallbacks(ControlApi::new(None, table).router()),
-            registry: None,
-            events: EventLog::new(),
-            shutdown: Shutdown::new(),
-        }
+    /// The same nodes, with another wiring.
+    pub fn rewired(&self, wire: impl FnOnce(ControlApi) -> ControlApi) -> Router {
+        let api = ControlApi::new(self.registry.clone()).with_events(self.events.clone());
+        http_server::with_fallbacks(wire(api).router())
     }
 
     /// Every route.
     pub fn mounted() -> Vec<(Method, &'static str)> {
-        let (_, table) = tokio::sync::watch::channel(std::sync::Arc::default());
-        ControlApi::new(None, table).routes().mounted().to_vec()
+        let config = Config::default();
+        let parts = build(config, Arc::new(MemoryStore::default()), Arc::new(NoRoutes)).unwrap();
+        ControlApi::new(parts.handle).routes().mounted().to_vec()
     }
 
     pub async fn raw(&self, method: Method, path: &str, body: impl Into<Body>) -> Response<Body> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(body.into())
-            .unwrap();
-        self.router.clone().oneshot(request).await.unwrap()
+        raw(&self.router, method, path, body).await
     }
 
     /// Status and JSON of the answer; every answer of the API is JSON.
     pub async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> (u16, Value) {
-        let response = self.raw(method, path, body).await;
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap())
+        call(&self.router, method, path, body).await
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -118,6 +129,20 @@ impl Api {
             self.get("/v2/catalog/availability").await,
         ]
     }
+}
+
+async fn raw(router: &Router, method: Method, path: &str, body: impl Into<Body>) -> Response<Body> {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.body(body.into()).unwrap();
+    router.clone().oneshot(request).await.unwrap()
+}
+
+/// Status and JSON of an answer.
+pub async fn call(router: &Router, method: Method, path: &str, body: impl Into<Body>) -> (u16, Value) {
+    let response = raw(router, method, path, body).await;
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap())
 }
 
 pub fn registration(node: &str) -> Value {
@@ -152,4 +177,33 @@ pub fn code(answer: &Value) -> &str {
 
 pub fn message(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap()
+}
+
+/// A pool of two replicas, of which the second is not ready.
+pub fn pool_of_two() -> Value {
+    json!({
+        "pool_id": "pool-0", "ready": true, "draining": false, "slots_free": 3, "slots_total": 4, "engine": "llamacpp",
+        "models_available": ["tiny"], "replicas": [
+            {"replica_id": "r0", "ready": true, "slots_free": 3, "slots_total": 4, "models": ["tiny"]},
+            {"replica_id": "r1", "ready": false, "slots_free": 0, "slots_total": 2, "models": ["large"],
+             "last_error": "connection refused"},
+        ],
+    })
+}
+
+impl Api {
+    /// A node whose replicas are endpoints, with [`pool_of_two`].
+    pub async fn join_with_replicas(&self, node: &str) {
+        let mut registration = registration(node);
+        registration["takes_replica_hint"] = json!(true);
+        assert_eq!(self.post("/v2/nodes/register", registration).await.0, 200);
+        self.report(node, json!([pool_of_two()])).await;
+    }
+
+    /// A heartbeat with these pools.
+    pub async fn report(&self, node: &str, pools: Value) {
+        let beat = json!({"timestamp": "t", "pools": pools});
+        let (status, answer) = self.post(&format!("/v2/nodes/{node}/heartbeat"), beat).await;
+        assert_eq!(status, 200, "{answer}");
+    }
 }

@@ -11,8 +11,9 @@ use tower::ServiceExt as _;
 use super::*;
 
 /// A fleet that is looked at, and how often.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Fleet {
+    size: usize,
     looked: Arc<AtomicU64>,
     free: Arc<AtomicU64>,
 }
@@ -22,10 +23,13 @@ impl Fleet {
         let (status, nodes) = (self.clone(), self.clone());
         Sources {
             status: Box::new(move || json!({"now": status.looked.fetch_add(1, Ordering::Relaxed)})),
-            nodes: Box::new(move || {
+            nodes: Box::new(move |limit| {
                 let age = nodes.looked.load(Ordering::Relaxed);
                 let free = nodes.free.load(Ordering::Relaxed);
-                json!({"nodes": [{"node_id": "a", AGE: age, "free": free}]})
+                let nodes: Vec<Value> = (0..nodes.size.min(limit))
+                    .map(|node| json!({"node_id": node, AGE: age, "free": free}))
+                    .collect();
+                json!({"nodes": nodes})
             }),
         }
     }
@@ -36,9 +40,21 @@ impl Fleet {
 }
 
 fn start(max_clients: usize) -> (Fleet, Live, Shutdown) {
+    start_with(max_clients, 1)
+}
+
+fn start_with(max_clients: usize, size: usize) -> (Fleet, Live, Shutdown) {
     let stop = Shutdown::new();
-    let live = Live::new(LiveConfig { max_clients }, stop.clone());
-    let fleet = Fleet::default();
+    let config = LiveConfig {
+        max_clients,
+        ..LiveConfig::DEFAULT
+    };
+    let live = Live::new(config, stop.clone());
+    let fleet = Fleet {
+        size,
+        looked: Arc::default(),
+        free: Arc::default(),
+    };
     let tasks = service_runtime::Tasks::new(Shutdown::new());
     tasks.spawn("live", live.clone().run(fleet.sources()));
     (fleet, live, stop)
@@ -123,6 +139,25 @@ async fn one_client_too_many_is_refused_until_another_leaves() {
     assert!(refused.headers().contains_key("retry-after"));
     drop(first);
     assert_eq!(answer(&live).await.status(), 200);
+}
+
+// spec: DASH-30
+#[tokio::test(start_paused = true)]
+async fn no_more_nodes_are_sent_than_a_person_looks_at() {
+    let (_fleet, live, _stop) = start_with(1, 10_000);
+    let mut client = listen(&live).await;
+    let text = client.next().await.unwrap().unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let nodes = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap();
+    let nodes: Value = serde_json::from_str(nodes).unwrap();
+    assert_eq!(
+        nodes["nodes"].as_array().unwrap().len(),
+        LiveConfig::DEFAULT.max_nodes
+    );
 }
 
 // spec: DASH-7

@@ -10,20 +10,65 @@
 pub mod agent;
 pub mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use pool_registry_types::{
-    HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest,
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink, State};
 use service_runtime::{Shutdown, Tasks};
 
 /// Long enough for any machine that is not stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The data path, as far as the registry knows it.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub by_key: Mutex<BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>>,
+    /// How many times something was told.
+    pub times: Mutex<usize>,
+}
+
+impl RouteSink for Routes {
+    fn apply(&self, changes: &[RouteChange]) {
+        *self.times.lock() += 1;
+        let mut by_key = self.by_key.lock();
+        for change in changes {
+            match change {
+                RouteChange::Set(endpoint, report) => {
+                    by_key.insert(endpoint.key().clone(), (endpoint.clone(), *report));
+                }
+                RouteChange::Remove(endpoint) => {
+                    by_key.remove(endpoint.key());
+                }
+            }
+        }
+    }
+}
+
+impl Routes {
+    pub fn len(&self) -> usize {
+        self.by_key.lock().len()
+    }
+
+    /// Of the first endpoint of that node.
+    pub fn report(&self, node: &str) -> Option<Report> {
+        let by_key = self.by_key.lock();
+        let mut of_node = by_key.iter().filter(|(key, _)| key.node.as_str() == node);
+        of_node.next().map(|(_, (_, report))| *report)
+    }
+
+    pub fn state(&self, node: &str) -> Option<State> {
+        self.report(node).map(|report| report.state)
+    }
+}
+
 pub struct Running {
     pub handle: RegistryHandle,
+    pub routes: Arc<Routes>,
     pub shutdown: Shutdown,
     pub tasks: Tasks,
 }
@@ -35,6 +80,29 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Waits until `holds`, which is looked at after each change.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let mut revisions = self.handle.revisions();
+        let reached = async {
+            while !holds(self) {
+                revisions.changed().await.unwrap();
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(reached.is_ok(), "in vain: {what}");
+    }
+
+    pub fn status(&self, node: &str) -> Option<NodeStatus> {
+        self.handle.node(&id(node)).map(|node| node.status)
+    }
+
+    pub async fn until_status(&self, node: &str, wanted: NodeStatus) {
+        self.until(&format!("{node} {wanted}"), |running| {
+            running.status(node) == Some(wanted)
+        })
+        .await;
+    }
+
     /// As a daemon stops: everything is written.
     pub async fn stop(self) {
         self.shutdown.request();
@@ -54,7 +122,8 @@ pub fn start(config: Config) -> Running {
 pub fn start_with(config: Config, store: Arc<dyn RegistryStore>) -> Running {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
-    let parts = build(config, store).unwrap();
+    let routes = Arc::new(Routes::default());
+    let parts = build(config, store, routes.clone()).unwrap();
     tasks.spawn("registry", parts.task.run(shutdown.clone()));
     tasks.spawn("registry-keeper", parts.keeper.run());
     if let Some(prober) = parts.prober {
@@ -62,6 +131,7 @@ pub fn start_with(config: Config, store: Arc<dyn RegistryStore>) -> Running {
     }
     Running {
         handle: parts.handle,
+        routes,
         shutdown,
         tasks,
     }
@@ -88,6 +158,7 @@ pub fn register_at(node: &str, address: &str) -> RegisterRequest {
         version: None,
         incarnation: Some(1),
         metrics_address: None,
+        takes_replica_hint: false,
     }
 }
 

@@ -4,18 +4,22 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "shared by several tests; each uses a part of it, and none is an interface"
 )]
 
 pub mod store;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
 };
-use routing_table::Availability;
-use service_registry::{Config, Delta, HeartbeatOutcome, RegisterOutcome, Registry, RegistryError, Target};
+use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+use service_registry::{
+    Availability, Config, Delta, HeartbeatOutcome, NodeFilter, NodeView, RegisterOutcome, Registry,
+    RegistryError, Target,
+};
 
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -39,6 +43,7 @@ pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> Register
         version: Some("0.1.0".to_owned()),
         incarnation,
         metrics_address: None,
+        takes_replica_hint: false,
     }
 }
 
@@ -70,11 +75,61 @@ pub fn beat(incarnation: Option<u64>, seq: Option<u64>, pools: Vec<PoolStatus>) 
     }
 }
 
+/// What the data path knows of the endpoints: it hears of changes only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    pub by_key: BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>,
+    /// The changes of the last event that had any.
+    pub last: Vec<RouteChange>,
+}
+
+impl Routes {
+    pub fn follow(&mut self, registry: &mut Registry) {
+        let mut changes = Vec::new();
+        registry.take_routes(&mut changes);
+        for change in &changes {
+            match change {
+                RouteChange::Set(endpoint, report) => {
+                    let known = (endpoint.clone(), *report);
+                    let before = self.by_key.insert(endpoint.key().clone(), known.clone());
+                    assert_ne!(before.as_ref(), Some(&known), "told twice");
+                    if let Some((before, _)) = before {
+                        let same = Arc::ptr_eq(&before, endpoint);
+                        assert_eq!(
+                            same,
+                            before == *endpoint,
+                            "lasting facts are shared while they last"
+                        );
+                    }
+                }
+                RouteChange::Remove(endpoint) => {
+                    let known = self.by_key.remove(endpoint.key()).expect("it was there");
+                    assert!(Arc::ptr_eq(&known.0, endpoint));
+                }
+            }
+        }
+        if !changes.is_empty() {
+            self.last = changes;
+        }
+    }
+}
+
+/// What the data path makes of it.
+pub fn state(availability: &Availability) -> State {
+    match availability {
+        Availability::Ready => State::Ready,
+        Availability::Asleep => State::Asleep,
+        Availability::Draining => State::Draining,
+        Availability::NotReady(_) => State::NotReady,
+    }
+}
+
 /// A registry and a clock that wakes it whenever it asked to be woken.
 #[derive(Clone)]
 pub struct World {
     pub registry: Registry,
     pub now: Duration,
+    pub routes: Routes,
 }
 
 impl World {
@@ -82,7 +137,33 @@ impl World {
         Self {
             registry: Registry::new(Config::default()),
             now: Duration::ZERO,
+            routes: Routes::default(),
         }
+    }
+
+    /// What the data path is told by now.
+    pub fn routes(&self) -> Routes {
+        let mut after = self.clone();
+        after.routes.follow(&mut after.registry);
+        after.routes
+    }
+
+    /// All endpoints, sorted by name.
+    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, Report)> {
+        self.routes().by_key.into_values().collect()
+    }
+
+    /// All nodes, sorted by id.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        self.registry.page(None, usize::MAX, &NodeFilter::default()).nodes
+    }
+
+    pub fn node(&self, node: &str) -> NodeView {
+        self.registry.node(&id(node)).unwrap()
+    }
+
+    pub fn suspects_itself(&self) -> bool {
+        self.registry.summary().self_suspicion
     }
 
     /// Nodes that registered and reported one ready pool at 0 s.
@@ -154,16 +235,20 @@ impl World {
 
     /// Of the node's `pool-0`.
     pub fn availability(&self, node: &str) -> Availability {
-        let snapshot = self.registry.snapshot();
-        let view = snapshot.get(&id(node)).unwrap().pool(&pool_id("pool-0")).unwrap();
-        let endpoint = self
-            .registry
-            .endpoints()
-            .into_iter()
-            .find(|endpoint| endpoint.key.node == id(node) && endpoint.key.pool == pool_id("pool-0"))
-            .unwrap();
-        assert_eq!(endpoint.availability, view.availability);
-        endpoint.availability
+        let availability = self
+            .node(node)
+            .pool(&pool_id("pool-0"))
+            .unwrap()
+            .availability
+            .clone();
+        let key = EndpointKey {
+            node: id(node),
+            pool: pool_id("pool-0"),
+            replica: None,
+        };
+        let (_, report) = self.routes().by_key[&key];
+        assert_eq!(report.state, state(&availability));
+        availability
     }
 
     pub fn routable(&self, node: &str) -> bool {
@@ -178,6 +263,7 @@ impl World {
     }
 
     pub fn deltas(&mut self) -> Vec<Delta> {
+        self.routes.follow(&mut self.registry);
         self.registry.take_deltas()
     }
 

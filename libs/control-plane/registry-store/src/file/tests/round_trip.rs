@@ -90,7 +90,7 @@ fn text(odd: bool) -> String {
 fn registration(node: &str, incarnation: Option<u64>, pools: &[String], odd: bool) -> Value {
     json!({
         "node_id": node, "machine_id": "m", "address": format!("HTTP://{node}:9200/Base/"), "pools": pools,
-        "incarnation": incarnation, "version": text(odd), "metrics_address": "http://[::1]:1",
+        "incarnation": incarnation, "version": text(odd), "metrics_address": "http://[::1]:1", "takes_replica_hint": odd,
         "capabilities": {"gpus": [{"device_id": 0, "name": text(odd), "vram_total_bytes": u64::MAX}],
                          "cpu_cores": u32::MAX, "ram_total_bytes": u64::MAX},
     })
@@ -103,7 +103,7 @@ fn heartbeat(incarnation: Option<u64>, pools: &[String], odd: bool) -> Value {
             "vram_free_bytes": u64::MAX, "engine_version": text(odd), "last_error": text(odd),
             "device_mask": text(odd), "models_available": ["tiny", "\u{202e}\""], "sleeping": odd,
             "replicas": [{"replica_id": "r0", "ready": true, "slots_free": 0, "slots_total": 1, "running": 7,
-                          "slots_promised": u32::MAX, "models": ["tiny"], "last_error": text(odd)}],
+                          "slots_promised": u32::MAX, "generation": u64::MAX, "models": ["tiny"], "last_error": text(odd)}],
         })
     };
     let pools: Vec<Value> = pools.iter().map(pool).collect();

@@ -1,0 +1,100 @@
+//! What is drained, as an operator writes it.
+
+use std::{fmt, str::FromStr};
+
+use pool_registry_types::{IdError, NodeId, PoolId, ReplicaId};
+use thiserror::Error;
+
+/// What is drained: `NODE`, `NODE/POOL` or `NODE/POOL/REPLICA`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The node.
+    pub node: NodeId,
+    /// One of its pools; all of it when there is none.
+    pub pool: Option<PoolTarget>,
+}
+
+/// A pool, or one of its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolTarget {
+    /// The pool.
+    pub pool: PoolId,
+    /// One of its replicas; all of it when there is none.
+    pub replica: Option<ReplicaId>,
+}
+
+/// A text that is no [`Target`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be NODE, NODE/POOL or NODE/POOL/REPLICA: {0}")]
+pub struct TargetError(#[from] IdError);
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let mut parts = text.splitn(3, '/');
+        let node = parts.next().unwrap_or_default().parse()?;
+        let pool = parts.next().map(str::parse).transpose()?;
+        let replica = parts.next().map(str::parse).transpose()?;
+        Ok(Self {
+            node,
+            pool: pool.map(|pool| PoolTarget { pool, replica }),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.node)?;
+        if let Some(PoolTarget { pool, replica }) = &self.pool {
+            write!(f, "/{pool}")?;
+            if let Some(replica) = replica {
+                write!(f, "/{replica}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target {
+    /// Its path below the server.
+    pub(crate) fn path(&self) -> String {
+        let node = &self.node;
+        match &self.pool {
+            None => format!("/v2/nodes/{node}"),
+            Some(PoolTarget { pool, replica: None }) => format!("/v2/pools/{node}/{pool}"),
+            Some(PoolTarget {
+                pool,
+                replica: Some(replica),
+            }) => format!("/v2/pools/{node}/{pool}/replicas/{replica}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: CLI-31
+    #[test]
+    fn a_target_is_a_node_a_pool_or_a_replica() {
+        for (text, path) in [
+            ("gpu-1", "/v2/nodes/gpu-1"),
+            ("gpu-1/pool-0", "/v2/pools/gpu-1/pool-0"),
+            ("gpu-1/pool-0/r0", "/v2/pools/gpu-1/pool-0/replicas/r0"),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(
+                (target.path().as_str(), target.to_string().as_str()),
+                (path, text)
+            );
+        }
+        for bad in ["", "a/b/c/d", "a/", "/b", "a b", "a/b/", "a//c"] {
+            let error = bad.parse::<Target>().unwrap_err().to_string();
+            assert!(
+                error.starts_with("must be NODE, NODE/POOL or NODE/POOL/REPLICA"),
+                "{error}"
+            );
+        }
+    }
+}
