@@ -51,7 +51,9 @@ pub struct Admission(Arc<Shared>);
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Admission").field(&self.snapshot()).finish()
+        f.debug_struct("Admission")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
     }
 }
 
