@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use xtask::{clock::wait_for, cluster::Cluster, http::chain, workspace::llorch};
+use xtask::{
+    clock::{pause, wait_for},
+    cluster::Cluster,
+    http::chain,
+    workspace::llorch,
+};
 
 use crate::{
     command_line::one,
@@ -12,6 +17,8 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(90);
 const WORDS: usize = 8;
+/// How long an engine computes at a time: a few of the thousands of words that it has to say.
+const TURN: Duration = Duration::from_millis(3);
 
 /// Whether a line tells where an answer ran and how fast.
 fn is_told(line: &str) -> bool {
@@ -50,19 +57,26 @@ fn a_conversation_is_held_on_a_terminal() -> Result<()> {
         terminal.type_in(CTRL_D)?;
         terminal.wait(&["ended with 0", "restored"])?;
 
-        // An answer without an end is left in its middle, by the program, the engine and the terminal.
+        // A long answer is left in its middle, by the program, the engine and the terminal. Its engine computes in short
+        // turns, so that the answer does not end before it is interrupted, however slow this test is.
         let mut terminal = Terminal::start(cluster, &line("--max-tokens 7000"))?;
         terminal.wait(&["\n>"])?;
+        let process = cluster.engine_processes();
+        let process = process.first().context("the engine is gone")?;
+        let mut suspended = Some(process.suspend());
         terminal.type_in(&format!("count{ENTER}"))?;
-        terminal.wait(&["> count", "one two three"])?;
-        assert_eq!(
-            engine.busy_slots(),
-            1,
-            "the answer ended before it was interrupted"
-        );
+        wait_for("the beginning of the answer", SOON, || {
+            drop(suspended.take());
+            pause(TURN);
+            suspended = Some(process.suspend());
+            let screen = terminal.text();
+            screen.contains("> count") && screen.contains("one two three")
+        })
+        .with_context(|| terminal.text())?;
         terminal.type_in(CTRL_C)?;
         let screen = terminal.wait(&["ended with 130", "restored"])?;
         assert!(!screen.contains("first token after"), "{screen}");
+        drop(suspended);
         wait_for("the engine to stop", SOON, || engine.busy_slots() == 0)?;
         Ok(())
     })
