@@ -1,6 +1,6 @@
 //! Handoff files that are no good: each is refused by itself, and the engine beside them serves on.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -135,6 +135,13 @@ fn bad_ones(first: &Value) -> Vec<Bad> {
     ]
 }
 
+/// Puts a file there at once. One that is read while it is written would be refused twice, for what it was and for what it is.
+fn place(path: &Path, content: &[u8]) -> Result<()> {
+    let written = path.with_extension("part");
+    fs::write(&written, content)?;
+    fs::rename(&written, path).with_context(|| format!("cannot place {}", path.display()))
+}
+
 /// What the node says is wrong, as pairs of file and reason.
 fn refused(node: &Node) -> Result<Vec<(String, String)>> {
     let answer = node.client().get_json("/v2/pools")?;
@@ -161,7 +168,7 @@ fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
         let directory = node.daemon().directory().join(".runtime/engines");
         let all = bad_ones(&handoff("pool-0", "r0", &engine));
         for bad in &all {
-            fs::write(directory.join(bad.name), &bad.content)?;
+            place(&directory.join(bad.name), &bad.content)?;
         }
         wait_for("every bad file to be refused", SOON, || {
             refused(&node).is_ok_and(|refused| refused.len() == all.len())
@@ -187,7 +194,7 @@ fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
         // Mended or removed, each in its turn.
         let mut mended = handoff("pool-0", "r1", &engine);
         mended["url"] = json!("http://127.0.0.1:9");
-        fs::write(directory.join(all[0].name), mended.to_string())?;
+        place(&directory.join(all[0].name), mended.to_string().as_bytes())?;
         for bad in &all[1..] {
             fs::remove_file(directory.join(bad.name))?;
         }

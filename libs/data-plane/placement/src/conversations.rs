@@ -139,7 +139,10 @@ mod tests {
         let mut known = Conversations::default();
         assert_eq!(known.place(1, None, 10, S), [10]);
         assert!(known.place(1, None, 10, S).is_empty(), "it stays");
-        assert!(known.place(2, Some(1), 10, S).is_empty(), "it goes on under another key");
+        assert!(
+            known.place(2, Some(1), 10, S).is_empty(),
+            "it goes on under another key"
+        );
         assert_eq!((known.count(10), known.endpoint_of(1)), (1, None));
         assert_eq!(known.place(2, Some(2), 20, S), [20, 10], "it moves");
         assert_eq!((known.count(10), known.count(20)), (0, 1));
