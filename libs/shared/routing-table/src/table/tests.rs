@@ -1,3 +1,5 @@
+//! The table as a whole: what it finds, and that any changes lead to the table of what is there.
+
 use std::collections::BTreeMap;
 
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
