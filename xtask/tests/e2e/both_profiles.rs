@@ -111,10 +111,7 @@ fn drained(profile: Profile, name: &str, what: Option<&str>) -> Result<()> {
             node.pool("pool-0")["draining"] == true
         })?;
         assert_eq!(node.shown()["status"], "draining");
-        let waiting = thread::spawn({
-            let client = client.clone();
-            move || ask(&client, false)
-        });
+        let waiting = thread::spawn(move || ask(&client, false));
         let running = running.finish();
         assert_eq!(running.end, End::Done, "{running:?}");
         assert!(!waiting.is_finished(), "a drained node took a new request");

@@ -75,9 +75,12 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
         let url = orchestrator.url();
         assert!(good(&url, &["nodes"])?.contains("node-a  online"));
         assert!(good(&url, &["nodes", "node-a"])?.contains("pool-0  ready"));
-        assert!(good(&url, &["pools"])?.contains("pool-0  ready"));
+        let pools = good(&url, &["pools"])?;
+        let row = ["node-a", "pool-0", "r0", "ready"];
+        let is_row = |line: &str| line.split_whitespace().take(row.len()).eq(row);
+        assert!(pools.lines().any(is_row), "{pools}");
         assert!(good(&url, &["models"])?.contains("tiny   yes"));
-        assert!(good(&url, &["explain", "tiny"])?.starts_with("to node-a/pool-0"));
+        assert!(good(&url, &["explain", "tiny"])?.starts_with("to node-a/pool-0/r0"));
         assert!(good(&url, &["status"])?.contains("\nnodes    1 online\n"));
         assert!(good(&url, &["events"])?.contains("node_joined"));
         assert!(good(&url, &["token", "check"])?.contains("asks for none"));

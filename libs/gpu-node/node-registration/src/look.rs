@@ -73,11 +73,9 @@ pub fn look(config: &Config) -> Vec<(HttpUrl, Result<Welcome, LookError>)> {
             format!("{url}/v2/nodes/{}", config.node_id),
             config.request_timeout,
         );
-        let welcome = judge(config, known).map(|()| Welcome {
-            version: client
-                .get(format!("{url}/metrics"), config.request_timeout)
-                .ok()
-                .and_then(|metrics| version(&String::from_utf8_lossy(&metrics))),
+        let welcome = judge(config, known).and_then(|()| {
+            let status = client.get(format!("{url}/v2/status"), config.request_timeout);
+            welcome(&status.unwrap_or_default())
         });
         (url.clone(), welcome)
     });
@@ -119,14 +117,16 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), L
     }
 }
 
-/// The version among the figures of an `orchestratord`.
-fn version(metrics: &str) -> Option<String> {
-    let line = metrics
-        .lines()
-        .find(|line| line.starts_with("build_info{") && line.contains("name=\"orchestratord\""))?;
-    let (_, rest) = line.split_once("version=\"")?;
-    let (version, _) = rest.split_once('"')?;
-    Some(one_line(version, MAX_TEXT_BYTES))
+/// What its status says to a node that it does not refuse. One that says nothing of itself is taken as it is.
+fn welcome(status: &[u8]) -> Result<Welcome, LookError> {
+    let status: Value = serde_json::from_slice(status).unwrap_or_default();
+    if status["profile"] == "home" {
+        return Err(LookError::Home);
+    }
+    let version = status["version"].as_str();
+    Ok(Welcome {
+        version: version.map(|version| one_line(version, MAX_TEXT_BYTES)),
+    })
 }
 
 #[cfg(test)]
@@ -186,11 +186,18 @@ mod tests {
         }
     }
 
+    // spec: CHECK-4
     #[test]
-    fn the_version_is_among_the_figures() {
-        let metrics =
-            "# TYPE build info\nbuild_info{name=\"orchestratord\",version=\"0.1.0\"} 1\nother 2\n# EOF\n";
-        assert_eq!(version(metrics).as_deref(), Some("0.1.0"));
-        assert_eq!(version("build_info{name=\"nginx\",version=\"1\"} 1\n"), None);
+    fn its_status_says_whether_nodes_join_and_which_version_it_is() {
+        let version = |status: &str| welcome(status.as_bytes()).map(|welcome| welcome.version);
+        assert_eq!(
+            version(r#"{"profile":"cloud","version":"0.1.0"}"#),
+            Ok(Some("0.1.0".to_owned()))
+        );
+        assert_eq!(
+            version(r#"{"profile":"home","version":"0.2.0"}"#),
+            Err(LookError::Home)
+        );
+        assert_eq!(version("<html>"), Ok(None));
     }
 }
