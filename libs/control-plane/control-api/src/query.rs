@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http_server::ApiError;
 use percent_encoding::percent_decode_str;
-use pool_registry_types::{MAX_MODEL_NAME_BYTES, NodeId, NodeStatus};
+use pool_registry_types::{MAX_MODEL_NAME_BYTES, NodeId, NodeStatus, is_model_name};
 use service_registry::NodeFilter;
 
 use crate::MAX_PAGE_NODES;
@@ -92,10 +92,12 @@ fn status(value: &str) -> Result<NodeStatus, ApiError> {
 }
 
 fn model(value: Cow<'_, str>) -> Result<String, ApiError> {
-    if (1..=MAX_MODEL_NAME_BYTES).contains(&value.len()) {
+    if is_model_name(&value) {
         return Ok(value.into_owned());
     }
-    let message = format!("model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes");
+    let message = format!(
+        "model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+    );
     Err(ApiError::invalid(message))
 }
 
@@ -169,7 +171,14 @@ mod tests {
                 "status=gone",
                 "status: must be one of online, draining, unreachable, offline",
             ),
-            ("model=", "model: must be the name of a model, 1 to 256 bytes"),
+            (
+                "model=",
+                "model: must be the name of a model, 1 to 256 bytes without control characters",
+            ),
+            (
+                "model=%C2%9B",
+                "model: must be the name of a model, 1 to 256 bytes without control characters",
+            ),
         ] {
             let error = NodesQuery::parse(query).unwrap_err();
             assert!(error.message.starts_with(message), "{query}: {error}");

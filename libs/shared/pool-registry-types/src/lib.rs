@@ -42,7 +42,7 @@ pub use node::{
     Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
     RegisterResponse,
 };
-pub use pool::{EngineLoad, PoolStatus, ReplicaStatus, usable_models};
+pub use pool::{EngineLoad, PoolStatus, ReplicaStatus, is_model_name, usable_models};
 pub use text::{lines, one_line};
 pub use url::{HttpUrl, UrlError};
 

@@ -56,8 +56,9 @@ pub(crate) fn fitted<T>(mut list: Vec<T>) -> Vec<T> {
     list
 }
 
-/// Whether a model may have this name.
-fn is_model_name(name: &str) -> bool {
+/// Whether a model may have this name: 1 to [`MAX_MODEL_NAME_BYTES`] bytes without control characters.
+#[must_use]
+pub fn is_model_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
 }
 
