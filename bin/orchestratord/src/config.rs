@@ -52,6 +52,9 @@ const DEFAULT_PORT: u16 = 8080;
 /// report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
+/// The same for the node in this process, which registers when its hardware has been read: that may take two seconds.
+const HOME_WARM_UP: Duration = Duration::from_secs(3);
+
 /// Below the state directory, what the registry keeps of the node in this process.
 const HOME_DIR: &str = "home";
 
@@ -279,7 +282,7 @@ impl Config {
         admission.warm_up = if settings.is_cloud {
             CLOUD_WARM_UP
         } else {
-            Duration::ZERO
+            HOME_WARM_UP
         };
         let mut gateway = GatewayConfig {
             strategy,
@@ -296,7 +299,7 @@ impl Config {
         );
         let engines = pools_file(p, settings.is_cloud, raw.orchestratord_pools_file);
         let home = (!settings.is_cloud).then(|| Home {
-            node_id: this_machine(),
+            node_id: home_node_id(),
             node: node(&settings, engines),
             kept: settings.state_dir.join(HOME_DIR),
         });
@@ -369,8 +372,8 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         .unwrap_or_default()
 }
 
-/// What this machine is called as a node. In HOME it is only a name in answers, so any will do.
-fn this_machine() -> NodeId {
+/// What the node in this process is called: by the hostname, as every node that is not told otherwise.
+fn home_node_id() -> NodeId {
     let hostname = gpu_inventory::hostname()
         .ok()
         .and_then(|name| NodeId::new(&name).ok());

@@ -44,9 +44,8 @@ pub(crate) fn data_path(admission: &Admission, metrics: &GatewayMetrics) -> Data
 
 /// The fleet in a line, for people.
 pub(crate) fn status_line(admission: &Admission) -> String {
-    let models = admission.models();
-    let endpoints = admission.snapshot().endpoints.len();
-    format!("models: {}, endpoints: {endpoints}", models.len())
+    let (models, endpoints) = admission.size();
+    format!("models: {models}, endpoints: {endpoints}")
 }
 
 fn count(count: usize) -> u64 {
@@ -92,6 +91,7 @@ pub(crate) fn quarantine(admission: &Admission, endpoint: &EndpointKey) -> Optio
 fn reason(failure: Failure) -> &'static str {
     match failure {
         Failure::Unreachable => "connections were refused",
+        Failure::NodeUnreachable => "its node could not be reached",
         Failure::Broken => "requests failed in a row",
     }
 }

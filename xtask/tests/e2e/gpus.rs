@@ -139,16 +139,17 @@ fn one_machine_shows_its_gpus() -> Result<()> {
             each(&shown["gpus"], "uuid"),
             [&json!("GPU-0000"), &json!("GPU-1000")]
         );
-        // The page is told the same, beside the engines.
+        // The page is told the same, of the one node.
         let mut live = home.client().follow("/v2/live")?;
         let told = loop {
             let event = live.next_event()?.context("the page's stream ended")?;
             let state: Value = serde_json::from_str(&event.data)?;
-            if !state["pools"].is_null() {
-                break state;
+            let gpus = state["nodes"][0]["gpus"].clone();
+            if !gpus.is_null() {
+                break gpus;
             }
         };
-        assert_eq!(each(&told["gpus"], "uuid"), each(&shown["gpus"], "uuid"));
+        assert_eq!(each(&told, "uuid"), each(&shown["gpus"], "uuid"));
         top(cluster, &home)?.wait(&["(home)", "0.0 GiB of 44.7 GiB  42 42"])?;
         Ok(())
     })

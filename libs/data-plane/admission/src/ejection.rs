@@ -23,6 +23,8 @@ const JITTER: f64 = 0.2;
 pub enum Failure {
     /// The connection was refused or not accepted in time: nobody is there.
     Unreachable,
+    /// The same of its node: nobody is there for any of the node's endpoints.
+    NodeUnreachable,
     /// Anything else: broken off, silent, 5xx.
     Broken,
 }

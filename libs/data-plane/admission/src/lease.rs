@@ -69,6 +69,12 @@ impl Lease {
         let _ = self.outcome.set(outcome);
     }
 
+    /// The node has used this replica, and nothing is known yet of how it went. See [`answered`](Self::answered).
+    pub fn used(&mut self, replica: Option<&ReplicaId>) {
+        let grant = &mut self.grant;
+        self.admission.decide(|core, now| core.moved(grant, replica, now));
+    }
+
     /// The endpoint's answer has begun. `replica` is the one that the node used, and `slots` are its `(free, total)` slots,
     /// or the pool's where the node does not tell its replicas apart; each where the node says so.
     ///

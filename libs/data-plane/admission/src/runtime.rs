@@ -188,6 +188,13 @@ impl Admission {
         self.decide(|core, now| core.outlook(model, priority, now))
     }
 
+    /// How many models and endpoints there are. Cheap, however many.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        let core = self.0.core.lock();
+        (core.table().models().len(), core.table().len())
+    }
+
     /// All slots and lines at this moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

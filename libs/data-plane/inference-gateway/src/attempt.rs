@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use admission::{Failure, Outcome};
 use http::StatusCode;
 use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, asked_pause};
-use pool_registry_types::ErrorCode;
+use pool_registry_types::{ErrorCode, ReplicaId};
 use stream_proxy::ForwardError;
 
 use crate::{
@@ -30,6 +30,10 @@ pub(crate) enum Attempt {
         fault: Fault,
         /// A node refused the request after one of its engines may have begun with it.
         executed: bool,
+        /// The replica that it was with, where that may be another one than was chosen.
+        replica: Option<ReplicaId>,
+        /// Sent there again, it would end the same.
+        is_final: bool,
     },
     /// The request's own limits, or this process, are at fault; the endpoint is not.
     GivenUp { fault: Fault },
@@ -39,7 +43,16 @@ pub(crate) enum Attempt {
 pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> Attempt {
     let answer = match result {
         Ok(answer) => answer,
-        Err(NoAnswer::Failed(error)) => return judge_error(&error, about),
+        Err(NoAnswer::Failed { error, replica }) => return judge_error(&error, replica, about),
+        Err(NoAnswer::Unreachable(error)) => {
+            return Attempt::Failed {
+                outcome: Outcome::Failed(Failure::NodeUnreachable),
+                fault: reply::failed(&error, about),
+                executed: false,
+                replica: None,
+                is_final: false,
+            };
+        }
         Err(NoAnswer::Refused(refusal)) => return judge_refusal(refusal, about),
         Err(NoAnswer::NotANode(status)) => return judge_stranger(status, about),
     };
@@ -51,11 +64,15 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
             },
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
             executed: false,
+            replica: answer.report.replica,
+            is_final: false,
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
             outcome: Outcome::Failed(Failure::Broken),
             fault: Fault::new(ErrorCode::PoolUnavailable, "the engine cannot serve just now"),
             executed: false,
+            replica: answer.report.replica,
+            is_final: false,
         },
         // Maybe the request's own fault: passed on, and remembered.
         status if status.is_server_error() => Attempt::Answer {
@@ -79,16 +96,18 @@ fn judge_stranger(status: u16, about: About<'_>) -> Attempt {
          and that both have the same LLORCH_API_TOKEN"
     );
     Attempt::Failed {
-        outcome: Outcome::Failed(Failure::Broken),
+        outcome: Outcome::Failed(Failure::NodeUnreachable),
         fault: Fault::new(
             ErrorCode::NodeUnavailable,
             "the node that serves this model cannot be reached",
         ),
         executed: false,
+        replica: None,
+        is_final: true,
     }
 }
 
-fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
+fn judge_error(error: &ForwardError, replica: Option<ReplicaId>, about: About<'_>) -> Attempt {
     let fault = reply::failed(error, about);
     let outcome = match error {
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
@@ -103,6 +122,8 @@ fn judge_error(error: &ForwardError, about: About<'_>) -> Attempt {
         outcome,
         fault,
         executed: false,
+        replica,
+        is_final: false,
     }
 }
 
@@ -112,6 +133,7 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
         code,
         pause,
         executed,
+        replica,
     } = refusal;
     let elsewhere = |code, message| Attempt::Failed {
         outcome: Outcome::Refused { pause },
@@ -124,11 +146,15 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
             Fault::new(code, message)
         },
         executed,
+        replica: None,
+        is_final: false,
     };
     let broken = |code, message| Attempt::Failed {
         outcome: Outcome::Failed(Failure::Broken),
         fault: Fault::new(code, message),
         executed: false,
+        replica: replica.clone(),
+        is_final: false,
     };
     match code {
         Some(ErrorCode::PoolBusy) => elsewhere(ErrorCode::QueueFull, "every slot for this model is taken"),
@@ -155,12 +181,14 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
                 "a node cannot be reached: its address leads to a gateway; correct POOL_MANAGERD_ADDRESS there"
             );
             Attempt::Failed {
-                outcome: Outcome::Failed(Failure::Unreachable),
+                outcome: Outcome::Failed(Failure::NodeUnreachable),
                 fault: Fault::new(
                     ErrorCode::LoopDetected,
                     "the address of the node that serves this model leads back to a gateway",
                 ),
                 executed: false,
+                replica: None,
+                is_final: true,
             }
         }
         Some(ErrorCode::DeadlineExceeded) => broken(
@@ -191,6 +219,7 @@ mod tests {
             code: Some(ErrorCode::PoolBusy),
             pause,
             executed: false,
+            replica: None,
         };
         let judged = judge(Err(NoAnswer::Refused(busy)), About::default());
         let Attempt::Failed { outcome, fault, .. } = judged else {

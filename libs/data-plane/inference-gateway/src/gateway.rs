@@ -218,35 +218,45 @@ impl Gateway {
         outbound.own.extend(record.trace(&mut outbound.headers));
         self.0.budget.lock().earn();
         loop {
-            let lease = self.slot(&mut journey).await?;
+            let mut lease = self.slot(&mut journey).await?;
             record.placed(&lease, &journey);
-            let endpoint = Arc::clone(lease.endpoint());
             let tried = self.attempt(&lease, &mut outbound, &journey, record).await;
             let was_resent = outbound.resend.was_used() && !journey.was_resent;
             journey.was_resent |= was_resent;
-            let (outcome, fault, executed) = match tried {
+            let (outcome, fault, executed, endpoint) = match tried {
                 Attempt::Answer { answer, outcome } => {
                     match self
                         .answer(route, *answer, outcome, lease, record, &journey)
                         .await
                     {
                         Ok(response) => return Ok(response),
-                        Err(Broken { fault, outcome: None }) => return Err(journey.ends_with(fault)),
+                        Err(Broken {
+                            fault, outcome: None, ..
+                        }) => return Err(journey.ends_with(fault)),
                         Err(Broken {
                             fault,
                             outcome: Some(outcome),
-                        }) => (outcome, fault, true),
+                            endpoint,
+                        }) => (outcome, fault, true, endpoint),
                     }
                 }
                 Attempt::Failed {
                     outcome,
                     fault,
                     executed,
+                    replica,
+                    is_final,
                 } => {
+                    lease.used(replica.as_ref());
+                    let endpoint = Arc::clone(lease.endpoint());
+                    if is_final {
+                        // Sent there again, it would end the same.
+                        journey.tried.push(Arc::clone(&endpoint));
+                    }
                     lease.ended(outcome);
                     drop(lease);
                     let executed = executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
-                    (outcome, fault, executed)
+                    (outcome, fault, executed, endpoint)
                 }
                 Attempt::GivenUp { fault } => return Err(journey.ends_with(fault)),
             };
@@ -255,10 +265,6 @@ impl Gateway {
                 outbound.resend.forbid();
             }
             let spend = || self.0.budget.lock().spend(self.0.started.elapsed());
-            if fault.code == ErrorCode::LoopDetected {
-                // Sent there again, it would come back again.
-                journey.tried.push(Arc::clone(&endpoint));
-            }
             if !journey.may_try_again(endpoint, outcome, executed, spend) {
                 return Err(journey.ends_with(self.told_when_to_come_back(fault, &journey.model)));
             }
@@ -356,7 +362,7 @@ impl Gateway {
             clocks,
         });
         let result = sending.instrument(span.clone()).await;
-        if let Err(NoAnswer::Failed(error)) = &result {
+        if let Err(NoAnswer::Failed { error, .. } | NoAnswer::Unreachable(error)) = &result {
             tell!(
                 info,
                 record.about(),
@@ -386,13 +392,16 @@ impl Gateway {
         let NodeAnswer { response, report } = answer;
         let (mut parts, mut body) = response.into_parts();
         match outcome {
-            Some(outcome) => lease.ended(outcome),
+            Some(outcome) => {
+                lease.used(report.replica.as_ref());
+                lease.ended(outcome);
+            }
             None => {
                 let slots = report.slots.map(|slots| (slots.free, slots.total));
                 lease.answered(report.replica.as_ref(), slots);
-                record.served_by(&lease, journey);
             }
         }
+        record.served_by(&lease, journey);
         own_headers(&mut parts.headers, &lease, &report, journey);
         let is_events = parts
             .headers
@@ -416,7 +425,7 @@ impl Gateway {
             match whole(&mut body).instrument(stream_span()).await {
                 Ok(whole) => whole,
                 Err(error) => {
-                    let broken = Broken::by(&error);
+                    let broken = Broken::by(&error, lease.endpoint());
                     if let Some(outcome) = broken.outcome {
                         lease.ended(outcome);
                     }
@@ -458,14 +467,17 @@ struct Broken {
     fault: Fault,
     /// What that says of the endpoint; `None` when it says nothing, and the request ends.
     outcome: Option<Outcome>,
+    /// The endpoint that served it.
+    endpoint: Arc<Endpoint>,
 }
 
 impl Broken {
-    fn by(error: &StreamError) -> Self {
+    fn by(error: &StreamError, endpoint: &Arc<Endpoint>) -> Self {
         let (code, message, outcome) = crate::answer::broken(Some(error));
         Self {
             fault: Fault::new(code, message),
             outcome,
+            endpoint: Arc::clone(endpoint),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Journey {
         match outcome {
             // Nothing was spent upstream, unless a first sending met a connection that was closed: going elsewhere is free,
             // and the quarantine keeps it from coming back.
-            Outcome::Failed(Failure::Unreachable) => {
+            Outcome::Failed(Failure::Unreachable | Failure::NodeUnreachable) => {
                 self.unreachable = self.unreachable.saturating_add(1);
                 self.unreachable < MAX_UNREACHABLE && (!executed || self.may_execute_again(spend))
             }

@@ -4,7 +4,7 @@ use axum::{body::Body as ControlBody, response::IntoResponse as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::ALLOW};
 use http_server::ApiError;
 use pool_registry::Slots;
-use pool_registry_types::{ErrorCode, PoolId, headers};
+use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
 
 use crate::not_served::NotServed;
 
@@ -17,6 +17,8 @@ pub(crate) struct Refusal {
     slots: Option<Slots>,
     /// How many engines may have begun with the request.
     executions: usize,
+    /// The engine that it is about.
+    replica: Option<ReplicaId>,
 }
 
 impl From<ApiError> for Refusal {
@@ -25,6 +27,7 @@ impl From<ApiError> for Refusal {
             error,
             slots: None,
             executions: 0,
+            replica: None,
         }
     }
 }
@@ -43,6 +46,10 @@ impl Refusal {
             error: ApiError::new(why.code(), message),
             slots,
             executions,
+            replica: match why {
+                NotServed::Unanswered(unanswered) => Some(unanswered.replica_id.clone()),
+                NotServed::NoSlot { .. } | NotServed::StillAsleep { .. } => None,
+            },
         }
     }
 
@@ -60,6 +67,10 @@ impl Refusal {
         if self.executions > 0 {
             let executions = HeaderValue::from(self.executions);
             response.headers_mut().insert(headers::EXECUTIONS, executions);
+        }
+        let replica = self.replica.as_ref();
+        if let Some(replica) = replica.and_then(|replica| HeaderValue::from_str(replica.as_str()).ok()) {
+            response.headers_mut().insert(headers::REPLICA, replica);
         }
         if let Some(slots) = self.slots {
             insert_slots(

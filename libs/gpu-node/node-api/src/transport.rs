@@ -60,14 +60,18 @@ fn no_answer(why: NotServed, target: &pool_registry_types::HttpUrl) -> NoAnswer 
             code: Some(code),
             pause: None,
             executed,
+            replica: None,
         })
     };
     match why {
         NotServed::NoSlot { error, executions } => refused(error.code(), executions > 0),
-        NotServed::StillAsleep { is_callers: true } => NoAnswer::Failed(ForwardError::Deadline {
+        NotServed::StillAsleep { is_callers: true } => NoAnswer::failed(ForwardError::Deadline {
             target: target.clone(),
         }),
         NotServed::StillAsleep { is_callers: false } => refused(ErrorCode::DeadlineExceeded, false),
-        NotServed::Unanswered(unanswered) => NoAnswer::Failed(unanswered.error),
+        NotServed::Unanswered(unanswered) => NoAnswer::Failed {
+            error: unanswered.error,
+            replica: Some(unanswered.replica_id),
+        },
     }
 }

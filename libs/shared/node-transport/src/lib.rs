@@ -61,12 +61,27 @@ pub enum NoAnswer {
     Refused(NodeRefusal),
     /// What answered, with that status, is not a node's data path.
     NotANode(u16),
+    /// The node cannot be reached, with none of its replicas.
+    Unreachable(ForwardError),
     /// The node, or its engine, did not answer as HTTP knows it.
-    Failed(ForwardError),
+    Failed {
+        /// How it failed.
+        error: ForwardError,
+        /// The replica that it failed with; `None` where nobody says, and then it is the one that was chosen.
+        replica: Option<ReplicaId>,
+    },
+}
+
+impl NoAnswer {
+    /// A failure with the replica that was chosen.
+    #[must_use]
+    pub fn failed(error: ForwardError) -> Self {
+        Self::Failed { error, replica: None }
+    }
 }
 
 /// A node's own refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRefusal {
     /// Why; `None` for a code that this version does not know.
     pub code: Option<ErrorCode>,
@@ -74,6 +89,8 @@ pub struct NodeRefusal {
     pub pause: Option<Duration>,
     /// One of its engines may have begun with the request before.
     pub executed: bool,
+    /// The replica that it is about; `None` where it is about the pool, or nobody says.
+    pub replica: Option<ReplicaId>,
 }
 
 /// Sends requests to nodes.

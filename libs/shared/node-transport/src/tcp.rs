@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use pool_registry_types::headers;
-use stream_proxy::{Clocks, StreamProxy};
+use stream_proxy::{Clocks, ForwardError, StreamProxy};
 
 use crate::{NoAnswer, NodeAnswer, NodeRequest, NodeTransport};
 
@@ -61,7 +61,16 @@ impl Tcp {
             ..clocks
         };
         let answered = self.proxy.forward(endpoint.target(), outbound, clocks).await;
-        answer::read(answered.map_err(NoAnswer::Failed)?, SystemTime::now())
+        let of_pool = endpoint.key().replica.is_none();
+        answer::read(answered.map_err(no_answer)?, of_pool, SystemTime::now())
+    }
+}
+
+/// A connection that does not come about is the node's failure, and not that of one of its engines.
+fn no_answer(error: ForwardError) -> NoAnswer {
+    match error {
+        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => NoAnswer::Unreachable(error),
+        error => NoAnswer::failed(error),
     }
 }
 

@@ -123,11 +123,13 @@ async fn what_a_node_says_of_itself_is_read_and_goes_no_further() {
 // spec: PATH-65
 #[tokio::test]
 async fn answers_of_0_1_0_are_understood() {
-    for replica in [None, Some("r1")] {
+    // It tells the slots of its pool alone, which say nothing of one of its replicas.
+    let of_pool = Slots { free: 3, total: 4 };
+    for (replica, slots) in [(None, Some(of_pool)), (Some("r1"), None)] {
         let (answer, _) = ask(replica, &mut request(), OF_0_1_0).await;
         let expected = NodeReport {
             replica: Some(ReplicaId::new("r0").unwrap()),
-            slots: Some(Slots { free: 3, total: 4 }),
+            slots,
         };
         assert_eq!(answer.unwrap().report, expected);
     }
@@ -141,6 +143,7 @@ async fn answers_of_0_1_0_are_understood() {
         code: Some(ErrorCode::PoolBusy),
         pause: None,
         executed: true,
+        replica: None,
     };
     assert_eq!(refused, expected);
 }

@@ -277,7 +277,7 @@ impl RoutingTable {
     }
 
     /// The models that somebody serves, and how many of their endpoints take requests, in no order.
-    pub fn models(&self) -> impl Iterator<Item = (&str, u32)> {
+    pub fn models(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         self.by_model
             .iter()
             .map(|(model, places)| (model.as_str(), places.routable))

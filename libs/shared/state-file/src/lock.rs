@@ -109,9 +109,11 @@ fn say_whose(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-/// The process that has locked the file; `None` when it has not written that yet.
+/// The process that has locked the file; `None` when it has not written that yet, or could not, so that the file tells of
+/// one that is gone.
 fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let pid: u32 = text.trim().parse().ok()?;
+    Path::new("/proc").join(pid.to_string()).exists().then_some(pid)
 }

@@ -253,3 +253,47 @@ fn requests_that_end_while_an_answer_is_on_its_way_are_not_taken_for_those_of_ot
     core.answered(&mut last, None, Some((1, 4)), S + 200 * MS);
     assert_eq!(core.only_status(S + 200 * MS).foreign, 2);
 }
+
+// spec: SLOT-33
+#[test]
+fn what_has_become_free_by_time_alone_is_not_hidden_by_an_answer_of_another_replica() {
+    // Until its report is old, r1 is full of the requests of others.
+    let full = Fake {
+        free: 0,
+        ..replica("r1", 2)
+    };
+    let mut core = core(&[replica("r0", 1), full]);
+    let mut grant = take(&mut core, MS);
+    assert_eq!(replica_of(&grant), "r0");
+    waits(core.arrive(&ask("m"), 2 * MS, || 1));
+    // The report is old now, and nobody has looked at the clock yet.
+    let later = 10 * S;
+    core.answered(&mut grant, Some(&"r1".parse().unwrap()), None, later);
+    assert_eq!(waiters(&core.granted()), [1], "it waits beside a free slot");
+}
+
+// spec: ADM-35
+#[test]
+fn a_node_that_cannot_be_reached_for_one_endpoint_is_tried_for_none_of_the_others() {
+    let mut core = core(&[
+        replica("r0", 2),
+        replica("r1", 2),
+        replica("r2", 2),
+        idle("other", 2),
+    ]);
+    let grant = take(&mut core, S);
+    assert_eq!(grant.endpoint.key().node.as_str(), "n");
+    core.release(&grant, Ending::Failed(Failure::NodeUnreachable), S, 0.0);
+    for name in ["r0", "r1", "r2"] {
+        let quarantine = core.quarantine_of(&replica(name, 2).key(), S).unwrap();
+        assert_eq!(quarantine.cause, Failure::NodeUnreachable);
+    }
+    assert_eq!(core.take_effects().trust_changes.len(), 3);
+    assert_eq!(take(&mut core, S).endpoint.key().node.as_str(), "other");
+
+    // An engine that cannot be reached says nothing of its neighbours.
+    let mut core = self::core(&[replica("r0", 2), replica("r1", 2)]);
+    let grant = take(&mut core, S);
+    core.release(&grant, Ending::Failed(Failure::Unreachable), S, 0.0);
+    assert!(core.quarantine_of(&replica("r1", 2).key(), S).is_none());
+}

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::ReplicaId;
-use routing_table::EndpointKey;
+use routing_table::{Endpoint, EndpointKey};
 
 use super::{Core, Grant, serving::Helped};
 use crate::{Failure, slot::Slot};
@@ -42,6 +42,34 @@ impl<W> Core<W> {
                 judge(slot, grant, ending, now, jitter);
             }
         });
+        if ending == Ending::Failed(Failure::NodeUnreachable) {
+            self.eject_others(&grant.endpoint, now, jitter);
+        }
+    }
+
+    /// A node cannot be reached for one of its endpoints, and so for none of the others. It happens once for each start of a
+    /// node that is lost, so it may look at all endpoints.
+    fn eject_others(&mut self, of: &Endpoint, now: Duration, jitter: f64) {
+        let is_other = |endpoint: &Endpoint| {
+            endpoint.key().node == of.key().node
+                && endpoint.incarnation() == of.incarnation()
+                && endpoint.key() != of.key()
+        };
+        let others = self.table.iter().filter(|(_, endpoint, _)| is_other(endpoint));
+        let others: Vec<_> = others
+            .map(|(index, endpoint, _)| (index, Arc::clone(endpoint)))
+            .collect();
+        for (index, endpoint) in others {
+            let Some(slot) = self.slot_mut(index) else {
+                continue;
+            };
+            let before = slot.health.lost_by();
+            slot.health.failed(Failure::NodeUnreachable, None, now, jitter);
+            let after = slot.health.lost_by();
+            self.note_trust(endpoint.key(), before, after);
+            // It has less room than before, so that nobody is helped by it.
+            self.reload(index, now);
+        }
     }
 
     /// An answer has begun, maybe with the replica that the node used, and with its `(free, total)` slots.
@@ -55,12 +83,7 @@ impl<W> Core<W> {
         load: Option<(u32, u32)>,
         now: Duration,
     ) {
-        if let (Some(hinted), Some(used)) = (&grant.endpoint.key().replica, replica)
-            && hinted != used
-            && !grant.is_released
-        {
-            self.move_to(grant, used, now);
-        }
+        self.moved(grant, replica, now);
         if grant.is_released {
             return;
         }
@@ -73,6 +96,18 @@ impl<W> Core<W> {
                 slot.health.answered(grant.probe);
             }
         });
+    }
+
+    /// A request is with this replica, maybe another one of the pool than the one it was given.
+    pub(crate) fn moved(&mut self, grant: &mut Grant, replica: Option<&ReplicaId>, now: Duration) {
+        if let (Some(hinted), Some(used)) = (&grant.endpoint.key().replica, replica)
+            && hinted != used
+            && !grant.is_released
+        {
+            // What has become free by time alone is given to those who wait for it: a claim would hide it.
+            self.refresh(now);
+            self.move_to(grant, used, now);
+        }
     }
 
     /// Moves a request to the replica of the same pool that serves it.

@@ -105,7 +105,7 @@ impl NodeTransport for Nodes {
             let target = request.endpoint.target();
             let sent = self.engines.forward(target, request.outbound, request.clocks);
             Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::Failed)?,
+                response: sent.await.map_err(NoAnswer::failed)?,
                 report: NodeReport::default(),
             })
         })

@@ -33,7 +33,7 @@ impl NodeTransport for Stubborn {
                 .engines
                 .forward(&self.target, request.outbound, request.clocks);
             Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::Failed)?,
+                response: sent.await.map_err(NoAnswer::failed)?,
                 report: NodeReport {
                     replica: Some(self.uses.clone()),
                     slots: Some(Slots { free: 3, total: 4 }),

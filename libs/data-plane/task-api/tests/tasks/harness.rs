@@ -95,7 +95,7 @@ impl NodeTransport for Engines {
             let target = request.endpoint.target();
             let sent = self.0.forward(target, request.outbound, request.clocks);
             Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::Failed)?,
+                response: sent.await.map_err(NoAnswer::failed)?,
                 report: NodeReport::default(),
             })
         })

@@ -171,6 +171,7 @@ async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
         code: Some(code),
         pause: None,
         executed: false,
+        replica: None,
     };
     let refused = |result: Result<NodeAnswer, NoAnswer>| match result.unwrap_err() {
         NoAnswer::Refused(refusal) => refusal,
@@ -205,7 +206,13 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
     gone.stop();
     let failed = send(&node, Some("r0"), "").await.unwrap_err();
     assert!(
-        matches!(failed, NoAnswer::Failed(ForwardError::Connect { .. })),
+        matches!(
+            &failed,
+            NoAnswer::Failed {
+                error: ForwardError::Connect { .. },
+                replica: Some(replica),
+            } if replica.as_str() == "r0"
+        ),
         "{failed:?}"
     );
 
@@ -224,7 +231,13 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
     };
     let late = node.dispatcher.send(request).await.unwrap_err();
     assert!(
-        matches!(late, NoAnswer::Failed(ForwardError::Deadline { .. })),
+        matches!(
+            late,
+            NoAnswer::Failed {
+                error: ForwardError::Deadline { .. },
+                ..
+            }
+        ),
         "{late:?}"
     );
 }

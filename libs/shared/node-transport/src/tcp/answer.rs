@@ -22,8 +22,12 @@ static OF_THE_NODE: [HeaderName; 7] = [
     headers::EXECUTIONS,
 ];
 
-/// Reads an answer that came at `now`.
-pub(super) fn read(mut response: Response<ProxyBody>, now: SystemTime) -> Result<NodeAnswer, NoAnswer> {
+/// Reads an answer that came at `now`, from an endpoint that is a whole pool or not.
+pub(super) fn read(
+    mut response: Response<ProxyBody>,
+    is_pool: bool,
+    now: SystemTime,
+) -> Result<NodeAnswer, NoAnswer> {
     let status = response.status().as_u16();
     let headers = response.headers_mut();
     if headers.contains_key(headers::REFUSAL) {
@@ -33,25 +37,27 @@ pub(super) fn read(mut response: Response<ProxyBody>, now: SystemTime) -> Result
     let Some(of_pool) = slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL) else {
         return Err(NoAnswer::NotANode(status));
     };
-    let report = report(headers, of_pool);
+    let report = report(headers, is_pool.then_some(of_pool));
     for name in &OF_THE_NODE {
         headers.remove(name);
     }
     Ok(NodeAnswer { response, report })
 }
 
-/// What the node says of itself with an engine's answer. The slots of the pool stand for those of the replica where it tells
-/// only these.
-fn report(headers: &HeaderMap, of_pool: Slots) -> NodeReport {
-    let replica = text(headers, &headers::REPLICA).and_then(|id| ReplicaId::new(id).ok());
+fn replica(headers: &HeaderMap) -> Option<ReplicaId> {
+    ReplicaId::new(text(headers, &headers::REPLICA)?).ok()
+}
+
+/// What the node says of itself with an engine's answer. The slots of the pool are told of where it is the endpoint.
+fn report(headers: &HeaderMap, of_pool: Option<Slots>) -> NodeReport {
     let of_replica = slots(
         headers,
         &headers::REPLICA_SLOTS_FREE,
         &headers::REPLICA_SLOTS_TOTAL,
     );
     NodeReport {
-        replica,
-        slots: Some(of_replica.unwrap_or(of_pool)),
+        replica: replica(headers),
+        slots: of_pool.or(of_replica),
     }
 }
 
@@ -64,6 +70,7 @@ fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
             .find(|known| known.as_str() == code),
         pause: asked_pause(headers, now),
         executed: headers.contains_key(headers::EXECUTIONS),
+        replica: replica(headers),
     }
 }
 
@@ -154,21 +161,24 @@ mod tests {
             NodeRefusal {
                 code: Some(ErrorCode::PoolBusy),
                 pause: Some(Duration::from_millis(1200)),
-                executed: false
+                executed: false,
+                replica: None,
             }
         );
         let later = read(&[
             (headers::REFUSAL, "OF_A_LATER_VERSION"),
             (headers::EXECUTIONS, "1"),
+            (headers::REPLICA, "r1"),
         ]);
         assert_eq!((later.code, later.executed), (None, true));
+        assert_eq!(later.replica, ReplicaId::new("r1").ok());
     }
 
     // spec: PATH-64
     #[test]
     fn a_report_is_about_the_replica_or_else_about_the_pool() {
         let of_pool = Slots { free: 5, total: 9 };
-        let read = |pairs: &[(HeaderName, &'static str)]| report(&map(pairs), of_pool);
+        let read = |pairs: &[(HeaderName, &'static str)]| report(&map(pairs), None);
         let whole = [
             (headers::REPLICA, "r1"),
             (headers::REPLICA_SLOTS_FREE, "1"),
@@ -179,8 +189,9 @@ mod tests {
             slots: Some(Slots { free: 1, total: 4 }),
         };
         assert_eq!(read(&whole), expected);
-        assert_eq!(read(&whole[..2]).slots, Some(of_pool), "half a report is none");
-        assert_eq!(read(&whole[..1]).slots, Some(of_pool));
+        assert_eq!(read(&whole[..2]).slots, None, "half a report is none");
+        let pool = report(&map(&whole), Some(of_pool));
+        assert_eq!(pool.slots, Some(of_pool), "the endpoint is the pool");
         let strange = [(headers::REPLICA, "../r1"), (headers::REPLICA_SLOTS_FREE, "-1")];
         assert_eq!(read(&strange).replica, None);
     }
