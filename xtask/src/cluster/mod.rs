@@ -230,6 +230,15 @@ impl Cluster {
         Node::start(self.daemon(name, &self.binaries.pool_managerd, &[&cloud, settings])?)
     }
 
+    /// A `pool-managerd` in the HOME profile, in the directory of another daemon, as when both are started in one shell. It
+    /// is not started yet.
+    pub fn home_agent(&self, beside: &Daemon) -> Daemon {
+        let program = &self.binaries.pool_managerd;
+        let mut daemon = Daemon::new("home-agent", program, beside.directory(), &self.logs(), self.group);
+        daemon.set("POOL_MANAGERD_ADDR", "127.0.0.1:0");
+        daemon
+    }
+
     /// What `pool-managerd check` says with these settings and no others, as a table or as JSON, and its exit code.
     ///
     /// # Errors

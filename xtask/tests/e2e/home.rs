@@ -6,10 +6,37 @@ use anyhow::Result;
 use xtask::{
     clock::wait_for,
     cluster::{Cluster, handoff, write_handoff},
-    http::{End, chain},
+    http::{Client, End, chain},
 };
 
 const SOON: Duration = Duration::from_secs(90);
+
+// spec: CONF-24
+#[test]
+fn both_daemons_share_the_default_directories_in_home() -> Result<()> {
+    Cluster::test("home-both", |cluster| {
+        let mut home = cluster.home(&[])?;
+        let engine = cluster.engine(2)?;
+        write_handoff(home.daemon().directory(), &handoff("pool-0", "r0", &engine))?;
+        let mut agent = cluster.home_agent(home.daemon());
+        let address = agent.start()?;
+        let client = home.client();
+        wait_for("an answer", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+        // It watches nothing, so it shows the pool that it was told of and no engine.
+        let pools = Client::new(&format!("http://{address}")).get_json("/v2/pools")?;
+        assert_eq!(pools["pools"][0]["ready"], false, "{pools}");
+        // In either order: what the agent leaves behind keeps nobody away.
+        assert!(home.terminate(SOON)?.success());
+        home.restart()?;
+        wait_for("an answer again", SOON, || {
+            client.chat(3).is_ok_and(|answer| answer.status == 200)
+        })?;
+        assert!(agent.terminate(SOON)?.success());
+        Ok(())
+    })
+}
 
 // spec: CLOUD-12001
 #[test]
