@@ -234,7 +234,13 @@ impl Cluster {
     /// is not started yet.
     pub fn home_agent(&self, beside: &Daemon) -> Daemon {
         let program = &self.binaries.pool_managerd;
-        let mut daemon = Daemon::new("home-agent", program, beside.directory(), &self.logs(), self.group);
+        let mut daemon = Daemon::new(
+            "home-agent",
+            program,
+            beside.directory(),
+            &self.logs(),
+            self.group,
+        );
         daemon.set("POOL_MANAGERD_ADDR", "127.0.0.1:0");
         daemon
     }

@@ -232,8 +232,10 @@ fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
         };
     }
     waited.reported = true;
-    let reported = u64::from(status.slots_total.saturating_sub(status.slots_free));
-    match reported.max(replica.requests_running.unwrap_or(0)) {
+    // A replica that takes no new requests has no free slot, so its slots say nothing of those that run.
+    let of_engine = status.load.running.map(u64::from);
+    let busy = || u64::from(status.slots_total.saturating_sub(status.slots_free));
+    match replica.requests_running.max(of_engine).unwrap_or_else(busy) {
         0 => State::Empty,
         requests if waited.past_deadline => State::Over { requests },
         requests => State::Busy { requests },
@@ -363,7 +365,7 @@ mod tests {
         for (free, ours, expected) in [
             (1, None, State::Busy { requests: 3 }),
             (4, Some(2), State::Busy { requests: 2 }),
-            (2, Some(0), State::Busy { requests: 2 }),
+            (0, Some(0), State::Empty),
             (4, Some(0), State::Empty),
             (4, None, State::Empty),
         ] {

@@ -116,7 +116,12 @@ impl Slot {
             return;
         }
         self.report = report.number;
-        let busy = report.slots_total.saturating_sub(report.slots_free);
+        // What takes no new requests reports no free slot, and that says nothing of the requests that run there.
+        let busy = if report.state.is_routable() {
+            report.slots_total.saturating_sub(report.slots_free)
+        } else {
+            0
+        };
         // The report may still count requests of ours that have ended meanwhile: compare with the most we held.
         self.believe(
             busy.saturating_sub(self.own_peak.max(self.own)),

@@ -39,12 +39,18 @@ impl Shared {
             .count(&key.pool, served.as_ref().err().map(NotServed::code));
         let served = served.map_err(|why| no_answer(why, endpoint.target()))?;
         let lease = served.lease();
-        let report = NodeReport {
-            replica: Some(lease.replica_id().clone()),
-            slots: lease.replica_slots().map(|slots| node_transport::Slots {
+        // In one process every request is counted by the gateway already, and what else takes slots is reported at once.
+        // So the slots are told only of a replica that the gateway did not choose.
+        let is_as_chosen = key.replica.as_ref() == Some(lease.replica_id());
+        let slots = || {
+            lease.replica_slots().map(|slots| node_transport::Slots {
                 free: slots.free,
                 total: slots.total,
-            }),
+            })
+        };
+        let report = NodeReport {
+            replica: (!is_as_chosen).then(|| lease.replica_id().clone()),
+            slots: if is_as_chosen { None } else { slots() },
         };
         Ok(NodeAnswer {
             report,

@@ -39,7 +39,7 @@ pub struct Slots {
 /// What a node says of itself with an answer or a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeReport {
-    /// The replica that it used; `None` where it does not say.
+    /// The replica that it used; `None` where it does not say, or it is the one that was chosen.
     pub replica: Option<ReplicaId>,
     /// The slots of that replica, or of the pool where the node does not tell its replicas apart.
     pub slots: Option<Slots>,

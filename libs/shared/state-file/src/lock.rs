@@ -53,8 +53,15 @@ pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Opti
     let path = dir.join(format!(".{name}.lock"));
     let mut file = match open(&path) {
         Ok(file) => file,
-        Err(error) => {
+        Err(error) if is_not_ours_to_write(&error) => {
             tracing::debug!(path = %path.display(), %error, "cannot lock a directory");
+            return Ok(None);
+        }
+        Err(error) => {
+            tracing::warn!(
+                path = %path.display(), %error,
+                "cannot lock a directory, so a second process would not be noticed; remove what is at this path"
+            );
             return Ok(None);
         }
     };
@@ -76,6 +83,15 @@ pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Opti
         tracing::debug!(path = %path.display(), %error, "cannot note who has locked a directory");
     }
     Ok(Some(DirectoryLock { _file: file }))
+}
+
+fn is_not_ours_to_write(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied,
+        io::ErrorKind::ReadOnlyFilesystem,
+    ];
+    kinds.contains(&error.kind())
 }
 
 /// Opens the file to be locked; for reading only where it cannot be written.
