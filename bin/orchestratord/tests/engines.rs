@@ -83,6 +83,7 @@ impl Daemon {
     }
 
     /// Asks until the engine serves.
+    #[expect(clippy::disallowed_methods, reason = "it waits for a process, in real time")]
     fn until_served(&self) {
         let start = Instant::now();
         loop {

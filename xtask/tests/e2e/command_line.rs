@@ -80,7 +80,11 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
         let is_row = |line: &str| line.split_whitespace().take(row.len()).eq(row);
         assert!(pools.lines().any(is_row), "{pools}");
         assert!(good(&url, &["models"])?.contains("tiny   yes"));
-        assert!(good(&url, &["explain", "tiny"])?.starts_with("to node-a/pool-0/r0"));
+        let explained = good(&url, &["explain", "tiny"])?;
+        assert!(
+            explained.starts_with("to node-a/pool-0") && explained.contains("r0"),
+            "{explained}"
+        );
         assert!(good(&url, &["status"])?.contains("\nnodes    1 online\n"));
         assert!(good(&url, &["events"])?.contains("node_joined"));
         assert!(good(&url, &["token", "check"])?.contains("asks for none"));
