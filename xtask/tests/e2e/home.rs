@@ -56,6 +56,8 @@ fn one_daemon_serves_the_engines_of_one_machine() -> Result<()> {
         assert_eq!(client.get_json("/v1/models")?["data"][0]["id"], "tiny");
 
         std::fs::remove_file(file)?;
+        // One that comes just then waits for the engine to come back.
+        let client = client.with_header("x-deadline-ms", "2000");
         wait_for("the engine to be forgotten", SOON, || {
             client.chat(3).is_ok_and(|answer| answer.status != 200)
         })?;
