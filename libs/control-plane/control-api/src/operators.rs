@@ -12,7 +12,7 @@ use service_registry::{NodeFilter, RegistryError, Target};
 
 use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, NodesQuery, errors::refused};
 
-/// In which order nodes are of interest to somebody who looks at the fleet: what is wrong comes first.
+/// The order of nodes in a view for operators: nodes with problems come first.
 const WORST_FIRST: [NodeStatus; 4] = [
     NodeStatus::Offline,
     NodeStatus::Unreachable,

@@ -1,4 +1,4 @@
-//! Nodes and pools as metrics: read when somebody asks.
+//! Nodes and pools as metrics: read on each scrape.
 
 use std::{fmt, time::Duration};
 

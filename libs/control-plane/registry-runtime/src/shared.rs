@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// Nodes are to be probed in another way. Without a prober nobody waits for that.
     pub(crate) retargeted: Notify,
     pub(crate) has_prober: bool,
-    /// The registry's revision, kept up to date while somebody follows it.
+    /// The registry's revision, updated while it has a subscriber.
     pub(crate) revisions: watch::Sender<u64>,
 }
 

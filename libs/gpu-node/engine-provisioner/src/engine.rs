@@ -277,7 +277,7 @@ impl Engine {
             let dir = self.shared.record_dir.display();
             tracing::warn!(
                 pool_id = %pool, replica_id = %replica, %dir, %error,
-                "cannot remember that an engine sleeps, so a restart of the agent wakes it; mend the state directory"
+                "cannot remember that an engine sleeps, so a restart of the agent wakes it; correct the state directory"
             );
         }
         let wanted = async move {

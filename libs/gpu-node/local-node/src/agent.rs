@@ -104,7 +104,7 @@ impl InProcessAgent {
         let mut changes = self.node.registry().subscribe();
         let mut scanned = self.node.scanned();
         let mut known = Some(known);
-        // The driver is asked off the async threads, and nobody waits for it but once: whoever registers says what it has.
+        // The driver is read on a blocking thread. Only the first read is awaited, because the registration contains it.
         let node = self.node.clone();
         let mut look: Option<Look> = None;
         let hardware = spawn_look(move || (node.capabilities(), node.report().1));

@@ -211,7 +211,7 @@ fn apply(registry: &PoolRegistry, event: Event) {
             registry.set_refused(&usual_name(&pool_id, &replica_id), None);
         }
         Event::Refused { path, reason } => {
-            tracing::warn!(path = %path.display(), %reason, "Handoff refused; mend or remove the file");
+            tracing::warn!(path = %path.display(), %reason, "Handoff refused; correct or remove the file");
             registry.set_refused(&path.to_string_lossy(), Some(&reason.to_string()));
         }
         Event::Mended { path } => {

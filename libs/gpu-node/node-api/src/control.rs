@@ -209,7 +209,7 @@ impl Control {
             Err(DrainError::Unknown(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
             Err(error @ (DrainError::NotRemembered { .. } | DrainError::NotWrittenYet { .. })) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
-                tracing::warn!(pool_id = %pool, replica_id, %error, cause, "mend the state directory");
+                tracing::warn!(pool_id = %pool, replica_id, %error, cause, "correct the state directory");
                 Err(ApiError::new(ErrorCode::Internal, error.to_string()))
             }
         }
@@ -220,7 +220,7 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so whoever does must; it would with a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
+                "this node does not start its engines, so it cannot do this; it could with a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
             )
         })
     }

@@ -25,7 +25,7 @@ pub(crate) fn next(file: Option<&Path>) -> u64 {
     if let Some(file) = file
         && let Err(error) = write(file, incarnation)
     {
-        tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation, so the next start uses the clock alone; mend the state directory");
+        tracing::warn!(file = %file.display(), %error, "cannot remember the incarnation, so the next start uses the clock alone; correct the state directory");
     }
     incarnation
 }
@@ -43,7 +43,7 @@ fn last(file: &Path) -> u64 {
             written
         }
         Err(ReadError::Failed(error)) => {
-            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so {CONSEQUENCE}; mend or remove the file");
+            tracing::warn!(file = %file.display(), %error, "cannot read the last incarnation, so {CONSEQUENCE}; correct or remove the file");
             written
         }
     }

@@ -9,7 +9,7 @@ use crate::{Change, ClaimedSlots, PoolRegistry, ProbeOutcome, Slots, core::News}
 /// For whom a slot is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// For a request that somebody waits for.
+    /// For a request whose client still waits.
     ByRequest,
     /// For an engine that may still work on an abandoned request.
     ByEngine,

@@ -175,7 +175,7 @@ impl PoolRegistry {
     /// awake can take the request. The engine is woken by it.
     ///
     /// The replica `hint` is taken when it can take the request at once; of those that sleep it is preferred. Whatever
-    /// else it names is ignored: it is the choice of somebody who knew the pool as it was a moment ago.
+    /// else it names is ignored: the chooser may have seen an older state of the pool.
     ///
     /// # Errors
     /// When no replica can take the request, not even after it was woken; the error says why.

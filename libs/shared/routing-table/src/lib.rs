@@ -1,7 +1,7 @@
 //! Which endpoint serves which model.
 //!
-//! It is the only hand-over from the control plane to the data plane. Whoever knows the nodes keeps one [`RouteSink`]
-//! up to date with [`RouteChange`]s; whoever routes requests applies them to its [`RoutingTable`]. A change costs the same
+//! It is the only hand-over from the control plane to the data plane. The registry keeps one [`RouteSink`]
+//! up to date with [`RouteChange`]s; a router applies them to its [`RoutingTable`]. A change costs the same
 //! however many endpoints there are, so that a heartbeat of one node never walks over the others.
 //!
 //! An endpoint is a replica of a pool of a node. A node that does not tell its replicas, or does not take a

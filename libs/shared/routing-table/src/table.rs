@@ -49,7 +49,7 @@ struct Places {
 
 /// All endpoints and an index by model.
 ///
-/// Each endpoint has an index for as long as it is there, so that whoever keeps something for each of them keeps it in a
+/// Each endpoint has an index for as long as it is there, so that data about each of them can be kept in a
 /// list. A change costs the logarithm of the number of endpoints, and a new or removed one a shift in the list of each of
 /// its models.
 #[derive(Debug, Default)]
@@ -276,7 +276,7 @@ impl RoutingTable {
         self.by_hash.is_empty()
     }
 
-    /// The models that somebody serves, and how many of their endpoints take requests, in no order.
+    /// The models that are served, and how many of their endpoints take requests, in no order.
     pub fn models(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         self.by_model
             .iter()
@@ -299,13 +299,13 @@ impl RoutingTable {
         place_of(&self.entries, self.candidates(model), endpoint.key()).ok()
     }
 
-    /// Whether somebody names `model` as one it serves.
+    /// Whether an endpoint names `model` as one it serves.
     #[must_use]
     pub fn names(&self, model: &str) -> bool {
         self.by_model.contains_key(model)
     }
 
-    /// Whether somebody names `model` and takes requests for it.
+    /// Whether an endpoint serves `model` and takes requests for it.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
         self.by_model.get(model).is_some_and(|places| places.routable > 0)

@@ -105,7 +105,7 @@ impl ProxyBody {
         }
     }
 
-    /// Closes the connection; whoever waits for the upstream to be done with the request is told that it may not be.
+    /// Closes the connection. A task that waits for the upstream to finish the request learns that it may not have.
     fn break_off(&mut self) {
         self.link = None;
         self.guard = None;

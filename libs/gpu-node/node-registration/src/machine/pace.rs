@@ -91,8 +91,8 @@ impl Pace {
         self.interval = next_heartbeat.clamp(floor, longest.max(floor));
     }
 
-    /// Not below one second, because a mistaken control plane must not turn heartbeats into load; but whoever configures
-    /// less means it.
+    /// Not below one second, because a mistaken control plane must not turn heartbeats into load; but a node
+    /// that configures less means it.
     fn floor(&self) -> Duration {
         self.configured.min(MIN_ASKED_INTERVAL)
     }

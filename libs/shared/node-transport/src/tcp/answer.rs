@@ -86,8 +86,8 @@ fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<S
     })
 }
 
-/// For how long whoever answered at `now` asks to be left alone: in milliseconds in the header of nodes, else in whole
-/// seconds or as a date (RFC 9110, 10.2.3). A date counts from the answer's own, where it has one: clocks differ.
+/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the header of nodes,
+/// else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the answer's own, where it has one: clocks differ.
 #[must_use]
 pub fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| {
