@@ -64,7 +64,9 @@ impl Fuzzer {
     pub fn find() -> Result<Option<Self>> {
         match Packages::install("schemathesis", &[PACKAGE]) {
             Ok(packages) => Ok(Some(Self { packages })),
-            Err(error) => Tool::Schemathesis.leave_out(&format!("{error:#}")).map(|()| None),
+            Err(error) => Tool::Schemathesis
+                .leave_out(&format!("{error:#}"))
+                .map(|()| None),
         }
     }
 
@@ -75,7 +77,8 @@ impl Fuzzer {
     pub fn run(&self, name: &str, url: &str, token: Option<&str>, effort: Effort) -> Result<()> {
         let configured = workspace::root().join("xtask/fuzz");
         let logs = workspace::target().join("fuzz");
-        std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("cannot create {}", logs.display()))?;
         let mut command = self.packages.python(&[&configured])?;
         command
             .arg(self.packages.program("schemathesis"))

@@ -336,7 +336,12 @@ impl Stream {
         let mut line = String::new();
         loop {
             line.clear();
-            if self.lines.read_line(&mut line).context("the stream breaks off")? == 0 {
+            if self
+                .lines
+                .read_line(&mut line)
+                .context("the stream breaks off")?
+                == 0
+            {
                 return Ok(None);
             }
             if let Some(data) = line.strip_prefix("data:") {

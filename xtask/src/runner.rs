@@ -102,7 +102,11 @@ impl Runner {
     ///
     /// # Errors
     /// When they do not build, or none was found.
-    pub(crate) fn run(self, selection: &Selection, environment: &[(&str, &OsStr)]) -> Result<Counts> {
+    pub(crate) fn run(
+        self,
+        selection: &Selection,
+        environment: &[(&str, &OsStr)],
+    ) -> Result<Counts> {
         let mut total = Counts::default();
         for arguments in self.commands(selection) {
             let mut command = cargo(&arguments);
@@ -202,11 +206,18 @@ mod tests {
                 11,
                 3,
             ),
-            ("     Summary [   0.070s] 1 test run: 1 passed, 0 skipped", 1, 0),
+            (
+                "     Summary [   0.070s] 1 test run: 1 passed, 0 skipped",
+                1,
+                0,
+            ),
         ] {
             assert_eq!(counts_in(line), Some(Counts { passed, failed }), "{line}");
         }
-        assert_eq!(counts_in("        PASS [   0.006s] (12/14) some test"), None);
+        assert_eq!(
+            counts_in("        PASS [   0.006s] (12/14) some test"),
+            None
+        );
         assert_eq!(
             counts_in("    test result: ok. 1 passed; 0 failed; 0 ignored"),
             None
@@ -221,9 +232,21 @@ mod tests {
             run_and_count(&mut command)
         };
         let good = "echo 'test result: ok. 2 passed; 0 failed; x' >&2; echo 'test result: ok. 1 passed; 0 failed; x'";
-        assert_eq!(run(good).unwrap(), Counts { passed: 3, failed: 0 });
+        assert_eq!(
+            run(good).unwrap(),
+            Counts {
+                passed: 3,
+                failed: 0
+            }
+        );
         let bad = "echo 'test result: FAILED. 2 passed; 1 failed; x'; exit 101";
-        assert_eq!(run(bad).unwrap(), Counts { passed: 2, failed: 1 });
+        assert_eq!(
+            run(bad).unwrap(),
+            Counts {
+                passed: 2,
+                failed: 1
+            }
+        );
         assert!(run("echo error: does not compile; exit 101").is_err());
         assert!(run("echo 'test result: FAILED. 2 passed; 1 failed; x'").is_err());
     }

@@ -108,7 +108,10 @@ impl Tool {
         // Of several lines, the first says what is wrong.
         let reason = reason.lines().next().unwrap_or_default();
         match self.packages() {
-            Some(packages) => format!("{}: {reason} (Debian: apt-get install {packages})", self.tests()),
+            Some(packages) => format!(
+                "{}: {reason} (Debian: apt-get install {packages})",
+                self.tests()
+            ),
             None => format!("{}: {reason}", self.tests()),
         }
     }
@@ -152,7 +155,8 @@ impl LeftOut {
 
     /// Each line once, in order.
     pub(crate) fn lines(&self) -> Result<BTreeSet<String>> {
-        let text = std::fs::read_to_string(self.path()).context("cannot read what the tests left out")?;
+        let text =
+            std::fs::read_to_string(self.path()).context("cannot read what the tests left out")?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 }

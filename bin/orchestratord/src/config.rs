@@ -359,7 +359,10 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         Ok(Some(text)) => text,
         Ok(None) => {
             let most = MAX_ALIASES_FILE_BYTES;
-            problems.add(NAME, format!("the alias file {path} has more than {most} bytes"));
+            problems.add(
+                NAME,
+                format!("the alias file {path} has more than {most} bytes"),
+            );
             return Aliases::default();
         }
         Err(error) => {
@@ -368,7 +371,9 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         }
     };
     Aliases::parse(&text)
-        .inspect_err(|wrong| problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}")))
+        .inspect_err(|wrong| {
+            problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}"))
+        })
         .unwrap_or_default()
 }
 
@@ -415,7 +420,10 @@ mod tests {
         .unwrap();
         assert!(config.home.is_none());
         assert!(config.registry.prober.is_some());
-        assert_eq!(config.registry.registry.node_timeout, Duration::from_secs(5));
+        assert_eq!(
+            config.registry.registry.node_timeout,
+            Duration::from_secs(5)
+        );
         assert_eq!(config.gateway.strategy, Strategy::RoundRobin);
         assert!(config.node_token.is_some_and(|token| token.is_sensitive()));
         assert!(config.settings.auth.has_token());
@@ -445,7 +453,8 @@ mod tests {
                 "{problems}"
             );
         }
-        let missing = config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
+        let missing =
+            config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
         assert!(missing.contains("cannot read the alias file"), "{missing}");
     }
 

@@ -43,7 +43,10 @@ pub(crate) fn start(
     let (store, lock) = open(keeping)?;
     let built = registry_runtime::build(config, store, Arc::new(admission.clone()))?;
     let (tasks, parts) = (&daemon.tasks, &daemon.parts);
-    tasks.spawn("registry", built.task.telling(events.clone()).run(parts.clone()));
+    tasks.spawn(
+        "registry",
+        built.task.telling(events.clone()).run(parts.clone()),
+    );
     tasks.spawn("registry-keeper", built.keeper.run());
     if let Some(prober) = built.prober {
         tasks.spawn("node-probe", prober.run(parts.clone()));
@@ -65,7 +68,9 @@ fn open(keeping: &Keeping<'_>) -> anyhow::Result<(Arc<dyn RegistryStore>, Option
     let lock = lock_directory(dir, LOCK.0, LOCK.1).context("see ORCHESTRATORD_STATE_DIR")?;
     match FileStore::open(dir) {
         Ok(store) => Ok((Arc::new(store), lock)),
-        Err(error @ StoreError::Unusable { .. }) if is_optional => Ok((in_memory(dir, &error), None)),
+        Err(error @ StoreError::Unusable { .. }) if is_optional => {
+            Ok((in_memory(dir, &error), None))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -140,7 +145,11 @@ impl Registrar for OwnRegistry {
         Ok(self.0.pace().next_heartbeat)
     }
 
-    fn report(&self, node_id: &NodeId, request: HeartbeatRequest) -> Result<Duration, RegistrarError> {
+    fn report(
+        &self,
+        node_id: &NodeId,
+        request: HeartbeatRequest,
+    ) -> Result<Duration, RegistrarError> {
         self.0.heartbeat(node_id, request).map_err(refused)?;
         Ok(self.0.pace().next_heartbeat)
     }

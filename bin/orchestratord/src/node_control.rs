@@ -44,7 +44,9 @@ impl NodeControl for OverTcp {
             let json = HeaderValue::from_static("application/json");
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
             let mut request = Outbound::new(Method::POST, path, headers, body);
-            request.own.extend(token.map(|token| (AUTHORIZATION, token)));
+            request
+                .set_headers
+                .extend(token.map(|token| (AUTHORIZATION, token)));
             let clocks = Clocks {
                 first_byte: LONGEST_CHANGE,
                 idle: NODE_IDLE,

@@ -83,7 +83,10 @@ impl Daemon {
     }
 
     /// Asks until the engine serves.
-    #[expect(clippy::disallowed_methods, reason = "it waits for a process, in real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits for a process, in real time"
+    )]
     fn until_served(&self) {
         let start = Instant::now();
         loop {
@@ -170,7 +173,10 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
         node["node_id"].as_str().unwrap()
     );
     assert_eq!(first.ask("POST", &path, "").0, 200);
-    assert_eq!(first.ask("POST", &path.replace("drain", "undrain"), "").0, 200);
+    assert_eq!(
+        first.ask("POST", &path.replace("drain", "undrain"), "").0,
+        200
+    );
     first.until_served();
 
     first.signal(Signal::KILL);
@@ -182,7 +188,10 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
 
     second.signal(Signal::TERM);
     assert_eq!(second.child.wait().unwrap().code(), Some(0));
-    assert!(engine(directory.path()).is_none(), "nothing is left to adopt");
+    assert!(
+        engine(directory.path()).is_none(),
+        "nothing is left to adopt"
+    );
     assert!(has_ended(started), "the engine runs on");
     drop(engines);
 }

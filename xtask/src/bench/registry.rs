@@ -114,13 +114,16 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     };
     let mut all = Vec::new();
     for nodes in fleets {
-        let figures = bench.fleet(nodes).with_context(|| format!("{nodes} nodes"))?;
+        let figures = bench
+            .fleet(nodes)
+            .with_context(|| format!("{nodes} nodes"))?;
         eprintln!("{}", line_of(&figures));
         all.push(figures);
     }
     let report = render(options, &all);
     let directory = peers::directory();
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     let path = directory.join("registry.md");
     std::fs::write(&path, &report).with_context(|| format!("cannot write {}", path.display()))?;
     for figures in &all {
@@ -187,7 +190,10 @@ impl Bench<'_> {
             runs * NUMBERS_PER_RUN
         };
         // What the allocator and the first connections take is not the nodes'.
-        self.rate(&cluster, &["--get", "--path", "/health", "--seconds", "0.5"])?;
+        self.rate(
+            &cluster,
+            &["--get", "--path", "/health", "--seconds", "0.5"],
+        )?;
         let before = rss(&mut cluster)?;
         let probed_at = format!(
             "http://{}",
@@ -212,11 +218,16 @@ impl Bench<'_> {
         let first = numbers().to_string();
         self.rate(
             &cluster,
-            &[&["--beat", "unchanged", "--first-number", &first], &once[..]].concat(),
+            &[
+                &["--beat", "unchanged", "--first-number", &first],
+                &once[..],
+            ]
+            .concat(),
         )?;
         let everybody = nodes + 1;
         cluster.wait_for_nodes(everybody)?;
-        figures.bytes_per_node = Some(rss(&mut cluster)?.saturating_sub(before) as f64 / nodes as f64);
+        figures.bytes_per_node =
+            Some(rss(&mut cluster)?.saturating_sub(before) as f64 / nodes as f64);
         if nodes <= CLOSED_LOOP_UP_TO {
             self.closed_loops(&cluster, nodes, &mut numbers, &mut figures)?;
         }
@@ -224,7 +235,9 @@ impl Bench<'_> {
             let first = numbers();
             let (stayed, routed, lost) = self.stay(&cluster, nodes, first, everybody)?;
             figures.stayed = Some(stayed);
-            figures.routed.push(("while the fleet keeps the pace", routed));
+            figures
+                .routed
+                .push(("while the fleet keeps the pace", routed));
             figures.lost = figures.lost.max(lost);
         }
         if nodes <= CLOSED_LOOP_UP_TO {
@@ -326,11 +339,15 @@ impl Bench<'_> {
             ("load changed", "load"),
             ("readiness changed", "readiness"),
         ];
-        figures.heartbeats = beats.iter().map(|(title, _)| (*title, Vec::new())).collect();
+        figures.heartbeats = beats
+            .iter()
+            .map(|(title, _)| (*title, Vec::new()))
+            .collect();
         for _ in 0..self.options.rounds {
-            figures
-                .health
-                .push(self.rate(cluster, &["--get", "--path", "/health", "--seconds", &seconds])?);
+            figures.health.push(self.rate(
+                cluster,
+                &["--get", "--path", "/health", "--seconds", &seconds],
+            )?);
             for ((_, beat), (_, rounds)) in beats.iter().zip(&mut figures.heartbeats) {
                 let first = numbers().to_string();
                 rounds.push(self.rate(
@@ -372,7 +389,13 @@ impl Bench<'_> {
     }
 
     /// The fleet keeps the pace that the server sets, for a while. Nobody may be lost.
-    fn stay(&self, cluster: &Cluster, nodes: u64, first: u64, everybody: u64) -> Result<(Stayed, Rate, u64)> {
+    fn stay(
+        &self,
+        cluster: &Cluster,
+        nodes: u64,
+        first: u64,
+        everybody: u64,
+    ) -> Result<(Stayed, Rate, u64)> {
         let seconds = self.options.stay.as_secs_f64();
         let pace = self.paced(cluster, nodes, first, seconds)?;
         let requests = self.requests(cluster, seconds)?;
@@ -422,7 +445,8 @@ impl Bench<'_> {
 
     /// One client that asks the real node's model again and again.
     fn requests(&self, cluster: &Cluster, seconds: f64) -> Result<Child> {
-        let body = r#"{"model":"tiny","messages":[{"role":"user","content":"count"}],"max_tokens":4}"#;
+        let body =
+            r#"{"model":"tiny","messages":[{"role":"user","content":"count"}],"max_tokens":4}"#;
         let seconds = seconds.to_string();
         let arguments = [
             "--body",
@@ -480,7 +504,9 @@ impl Cluster {
 
     fn wait_for_nodes(&self, nodes: u64) -> Result<()> {
         wait_for_some("all nodes", PATIENCE, || {
-            self.counts().filter(|counts| counts.online >= nodes).map(|_| ())
+            self.counts()
+                .filter(|counts| counts.online >= nodes)
+                .map(|_| ())
         })
     }
 
@@ -493,7 +519,9 @@ impl Cluster {
                 .as_str()
                 .is_some_and(|name| name.starts_with("sim-"))
         });
-        simulated.filter_map(|model| model["endpoints"].as_u64()).sum()
+        simulated
+            .filter_map(|model| model["endpoints"].as_u64())
+            .sum()
     }
 }
 
@@ -634,7 +662,10 @@ mod tests {
         let figures = Figures {
             nodes: 10,
             registrations: Some(rate(5000.0)),
-            heartbeats: vec![("unchanged", vec![rate(10.0), rate(30_000.0), rate(20_000.0)])],
+            heartbeats: vec![(
+                "unchanged",
+                vec![rate(10.0), rate(30_000.0), rate(20_000.0)],
+            )],
             health: vec![rate(40_000.0)],
             bytes_per_node: Some(3000.0),
             ..Figures::default()

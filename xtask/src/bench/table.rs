@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{contender::Contender, measurement::Measurement, processes::PeakMemory, scenario::Scenario};
+use super::{
+    contender::Contender, measurement::Measurement, processes::PeakMemory, scenario::Scenario,
+};
 
 /// How it was measured.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +51,12 @@ impl Results {
         }
     }
 
-    pub(super) fn add(&mut self, contender: Contender, scenario: &Scenario, measurement: Measurement) {
+    pub(super) fn add(
+        &mut self,
+        contender: Contender,
+        scenario: &Scenario,
+        measurement: Measurement,
+    ) {
         let known = self
             .cells
             .iter_mut()
@@ -74,7 +81,10 @@ impl Results {
     /// Measurements with wrong answers.
     pub(super) fn failed(&self) -> impl Iterator<Item = (Contender, &Scenario, &Measurement)> {
         self.cells.iter().flat_map(|cell| {
-            let failed = cell.rounds.iter().filter(|measurement| measurement.errors > 0);
+            let failed = cell
+                .rounds
+                .iter()
+                .filter(|measurement| measurement.errors > 0);
             failed.map(|measurement| (cell.contender, &cell.scenario, measurement))
         })
     }
@@ -86,7 +96,12 @@ impl Results {
             .map_or(&[], |cell| cell.rounds.as_slice())
     }
 
-    fn median(&self, contender: Contender, scenario: &Scenario, of: impl Fn(&Measurement) -> f64) -> f64 {
+    fn median(
+        &self,
+        contender: Contender,
+        scenario: &Scenario,
+        of: impl Fn(&Measurement) -> f64,
+    ) -> f64 {
         median(self.rounds(contender, scenario).iter().map(of).collect()).unwrap_or_default()
     }
 
@@ -181,7 +196,8 @@ fn scenario_table(results: &Results, scenario: &Scenario) -> String {
     );
     for &contender in &results.contenders {
         let of = |what: fn(&Measurement) -> f64| results.median(contender, scenario, what);
-        let ratio = |what: fn(&Measurement) -> f64| show_ratio(results.ratio(contender, scenario, what));
+        let ratio =
+            |what: fn(&Measurement) -> f64| show_ratio(results.ratio(contender, scenario, what));
         let errors: u64 = results
             .rounds(contender, scenario)
             .iter()
@@ -263,7 +279,9 @@ fn show_spread(ratios: Vec<f64>) -> String {
     let lowest = ratios.iter().copied().reduce(f64::min);
     let highest = ratios.iter().copied().reduce(f64::max);
     match (median(ratios), lowest, highest) {
-        (Some(median), Some(lowest), Some(highest)) => format!("{median:.3} ({lowest:.2} to {highest:.2})"),
+        (Some(median), Some(lowest), Some(highest)) => {
+            format!("{median:.3} ({lowest:.2} to {highest:.2})")
+        }
         _ => String::new(),
     }
 }
@@ -293,7 +311,11 @@ fn goals(results: &Results) -> String {
         let _ = writeln!(text, "| {goal} | {measured} | {verdict} |");
     };
     for (contender, name, goal) in &GOALS {
-        let Some(scenario) = results.scenarios.iter().find(|scenario| scenario.name == *name) else {
+        let Some(scenario) = results
+            .scenarios
+            .iter()
+            .find(|scenario| scenario.name == *name)
+        else {
             continue;
         };
         let title = format!("{}, {name}", contender.name());
@@ -321,8 +343,12 @@ fn goals(results: &Results) -> String {
     let memory: [(Contender, &str, Peak); 3] = [
         (Contender::Home, "", |peak| peak.sum),
         // They run on machines of their own.
-        (Contender::Cloud, " of the larger daemon", |peak| peak.largest),
-        (Contender::Cloud, " of both daemons together", |peak| peak.sum),
+        (Contender::Cloud, " of the larger daemon", |peak| {
+            peak.largest
+        }),
+        (Contender::Cloud, " of both daemons together", |peak| {
+            peak.sum
+        }),
     ];
     for (contender, whose, of) in memory {
         if let Some(bytes) = results.memory(contender, of) {

@@ -86,15 +86,22 @@ pub(crate) struct Member {
 
 /// All crates of the workspace, as cargo sees them.
 pub(crate) fn members() -> Result<Vec<Member>> {
-    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .output()
-        .context("cannot run cargo metadata")?;
+    let output = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+    ])
+    .output()
+    .context("cannot run cargo metadata")?;
     ensure!(
         output.status.success(),
         "cargo metadata: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata names no packages")?;
@@ -155,13 +162,19 @@ fn problems(root: &Path, members: &[Member]) -> Vec<String> {
         }
     }
     for name in WITHOUT_TOKIO {
-        problems.extend(way_to(members, name, "tokio").map(|way| format!("{way}: must not reach tokio")));
+        problems.extend(
+            way_to(members, name, "tokio").map(|way| format!("{way}: must not reach tokio")),
+        );
     }
     problems
 }
 
 fn layer(root: &Path, manifest: &Path) -> Option<Layer> {
-    let mut parts = manifest.strip_prefix(root).ok()?.iter().map(|part| part.to_str());
+    let mut parts = manifest
+        .strip_prefix(root)
+        .ok()?
+        .iter()
+        .map(|part| part.to_str());
     match (parts.next()??, parts.next()??) {
         ("libs", "shared") => Some(Layer::Shared),
         ("libs", "gpu-node") => Some(Layer::GpuNode),
@@ -186,7 +199,9 @@ fn crosses_layers(
     let allowed = match to_layer {
         Layer::Shared => true,
         Layer::Binary | Layer::Xtask => false,
-        Layer::TestSupport => to.for_tests || matches!(from_layer, Layer::TestSupport | Layer::Xtask),
+        Layer::TestSupport => {
+            to.for_tests || matches!(from_layer, Layer::TestSupport | Layer::Xtask)
+        }
         // What nothing depends on joins no layers: it may try all of them.
         _ if from_layer == Layer::TestSupport && !is_needed => true,
         same => from_layer == same || from_layer == Layer::Binary,
@@ -214,7 +229,9 @@ fn takes_what_is_owned(from: &str, to: &Dependency) -> Option<String> {
     OWNED_FEATURES
         .iter()
         .find(|(name, feature, owners)| {
-            *name == to.name && to.features.iter().any(|has| has == feature) && !owners.contains(&from)
+            *name == to.name
+                && to.features.iter().any(|has| has == feature)
+                && !owners.contains(&from)
         })
         .map(|(name, feature, owners)| {
             format!(
@@ -241,7 +258,11 @@ fn way_to(members: &[Member], from: &str, goal: &str) -> Option<String> {
             .iter()
             .filter(|dependency| !dependency.for_tests)
         {
-            let longer: Vec<&str> = way.iter().copied().chain([dependency.name.as_str()]).collect();
+            let longer: Vec<&str> = way
+                .iter()
+                .copied()
+                .chain([dependency.name.as_str()])
+                .collect();
             if dependency.name == goal {
                 return Some(longer.join(" -> "));
             }
@@ -336,7 +357,9 @@ mod tests {
         ];
         let problems = problems_of(&members);
         assert_eq!(problems.lines().count(), 2, "{problems}");
-        assert!(problems.contains("other must not depend on notify: it belongs to handoff-watcher"));
+        assert!(
+            problems.contains("other must not depend on notify: it belongs to handoff-watcher")
+        );
         assert!(
             problems.contains("other must not use hyper's feature client"),
             "{problems}"

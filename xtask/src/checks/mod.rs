@@ -32,17 +32,20 @@ pub(crate) fn sources() -> Result<Vec<Source>> {
     paths
         .into_iter()
         .map(|path| {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let path = path.strip_prefix(workspace::root()).unwrap_or(&path).to_owned();
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let path = path
+                .strip_prefix(workspace::root())
+                .unwrap_or(&path)
+                .to_owned();
             Ok(Source { path, text })
         })
         .collect()
 }
 
 fn collect(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -62,5 +65,9 @@ pub(crate) fn fail_on(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("{} problem(s):\n  {}", problems.len(), problems.join("\n  "))
+    bail!(
+        "{} problem(s):\n  {}",
+        problems.len(),
+        problems.join("\n  ")
+    )
 }

@@ -33,7 +33,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn new(name: &str, program: &Path, directory: &Path, logs: &Path, group: Group) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        program: &Path,
+        directory: &Path,
+        logs: &Path,
+        group: Group,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             program: program.to_owned(),
@@ -86,7 +92,8 @@ impl Daemon {
         command.env("RUST_LOG", "info").envs(&self.settings);
         let mut process = Process::spawn(&self.name, &mut command, &log, self.group)?;
         let line = process.wait_line(&["listening on "], START)?;
-        let address = address_in(&line).with_context(|| format!("no address in the log line {line:?}"))?;
+        let address =
+            address_in(&line).with_context(|| format!("no address in the log line {line:?}"))?;
         self.process = Some(process);
         Ok(address)
     }

@@ -126,7 +126,8 @@ impl Cluster {
             .prefix(&format!("llorch-{name}-"))
             .tempdir()
             .context("cannot create a directory for the cluster")?;
-        std::fs::create_dir(directory.path().join("logs")).context("cannot create a directory for logs")?;
+        std::fs::create_dir(directory.path().join("logs"))
+            .context("cannot create a directory for logs")?;
         let path = directory.path().join("tiny.gguf");
         model.write(&path)?;
         Ok(Self {
@@ -172,7 +173,10 @@ impl Cluster {
     /// The text of all logs, each below its name.
     #[must_use]
     pub fn all_logs(&self) -> Vec<(String, String)> {
-        let entries = std::fs::read_dir(self.logs()).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.logs())
+            .into_iter()
+            .flatten()
+            .flatten();
         let mut logs: Vec<(String, String)> = entries
             .filter_map(|entry| {
                 let text = String::from_utf8_lossy(&std::fs::read(entry.path()).ok()?).into_owned();
@@ -220,7 +224,12 @@ impl Cluster {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn node(&self, name: &str, orchestrator: &Orchestrator, settings: &[Setting<'_>]) -> Result<Node> {
+    pub fn node(
+        &self,
+        name: &str,
+        orchestrator: &Orchestrator,
+        settings: &[Setting<'_>],
+    ) -> Result<Node> {
         let url = orchestrator.url();
         let cloud = [
             ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
@@ -249,7 +258,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn check_node(&self, arguments: &[&str], settings: &[Setting<'_>]) -> Result<(Option<i32>, String)> {
+    pub fn check_node(
+        &self,
+        arguments: &[&str],
+        settings: &[Setting<'_>],
+    ) -> Result<(Option<i32>, String)> {
         let output = Command::new(&self.binaries.pool_managerd)
             .arg("check")
             .args(arguments)
@@ -259,7 +272,10 @@ impl Cluster {
             .output()
             .context("cannot run pool-managerd")?;
         let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
     }
 
     /// Starts an engine with so many slots.
@@ -318,5 +334,8 @@ impl Drop for Cluster {
 /// When there is none.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port")?;
-    Ok(listener.local_addr().context("a socket without address")?.port())
+    Ok(listener
+        .local_addr()
+        .context("a socket without address")?
+        .port())
 }

@@ -200,7 +200,12 @@ impl OneNode {
             Some(what) => format!("/v2/pools/{}/{what}/{verb}", self.name),
         };
         let answer = self.client().post(&path, &json!({}))?;
-        anyhow::ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        anyhow::ensure!(
+            answer.status == 200,
+            "{path}: {} {}",
+            answer.status,
+            answer.body
+        );
         Ok(answer)
     }
 }

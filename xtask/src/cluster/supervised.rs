@@ -91,8 +91,14 @@ mod tests {
     #[test]
     fn only_engines_of_this_directory_count() {
         let port = |text: &str| port_of(text.replace(' ', "\0").as_bytes(), Path::new("/a/b"));
-        assert_eq!(port("llama-server --port 81 --model /a/b/tiny.gguf "), Some(81));
-        assert_eq!(port("llama-server --model /a/b2/tiny.gguf --port 81 "), None);
+        assert_eq!(
+            port("llama-server --port 81 --model /a/b/tiny.gguf "),
+            Some(81)
+        );
+        assert_eq!(
+            port("llama-server --model /a/b2/tiny.gguf --port 81 "),
+            None
+        );
         assert_eq!(port("llama-server --port 81 --model "), None);
         assert_eq!(port("sh -c exit "), None);
         assert_eq!(port(""), None);

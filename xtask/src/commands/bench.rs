@@ -122,7 +122,14 @@ fn registry(mut arguments: Arguments) -> Result<()> {
 fn placement(mut arguments: Arguments) -> Result<()> {
     let filter = arguments.positional();
     arguments.finish()?;
-    let mut command = cargo(&["bench", "--quiet", "--package", "placement", "--bench", "choose"]);
+    let mut command = cargo(&[
+        "bench",
+        "--quiet",
+        "--package",
+        "placement",
+        "--bench",
+        "choose",
+    ]);
     if let Some(filter) = filter {
         command.args(["--", &filter]);
     }
@@ -133,7 +140,10 @@ fn placement(mut arguments: Arguments) -> Result<()> {
 
 fn names(list: Option<String>) -> Vec<String> {
     let list = list.unwrap_or_default();
-    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names = list
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
     names.map(str::to_owned).collect()
 }
 

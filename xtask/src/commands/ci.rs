@@ -52,10 +52,16 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     });
     report.tests("otlp", otlp);
     // After the tests, which build the daemons.
-    report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
+    report.check("settings", || {
+        super::settings::run(Arguments::new(Vec::new()))
+    });
     report.check("limits", || super::limits::run(Arguments::new(Vec::new())));
-    report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));
-    report.check("deploy", || super::deploy_check::run(Arguments::new(Vec::new())));
+    report.check("openapi", || {
+        super::openapi::run(Arguments::new(Vec::new()))
+    });
+    report.check("deploy", || {
+        super::deploy_check::run(Arguments::new(Vec::new()))
+    });
     report.check("package", || {
         // The tests have built every crate already; this looks at what would be in the package.
         succeed(&mut cargo(&[

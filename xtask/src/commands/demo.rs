@@ -90,7 +90,10 @@ impl Demo {
     fn first_answer(&self) -> Result<Answer> {
         let client = self.orchestrator.client();
         wait_for_some("the first answer", ROUTED, || {
-            client.chat(WORDS).ok().filter(|answer| answer.status == 200)
+            client
+                .chat(WORDS)
+                .ok()
+                .filter(|answer| answer.status == 200)
         })
     }
 

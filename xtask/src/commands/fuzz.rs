@@ -40,7 +40,10 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let path = libfuzzer::directory().join("summary.md");
     std::fs::write(&path, &summary).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\n{summary}");
-    let crashes: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.crashes).collect();
+    let crashes: Vec<_> = outcomes
+        .iter()
+        .flat_map(|outcome| &outcome.crashes)
+        .collect();
     for crash in &crashes {
         println!("found: {}", crash.display());
     }

@@ -16,5 +16,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let write = arguments.flag("--write");
     arguments.finish()?;
     let document = limits::document(&Binaries::get()?)?;
-    if write { document.write() } else { document.check() }
+    if write {
+        document.write()
+    } else {
+        document.check()
+    }
 }

@@ -188,7 +188,10 @@ mod tests {
                     .starts_with(&format!("cargo xtask {}", command.name))
             );
             let help = vec![command.name.to_owned(), "--help".to_owned()];
-            assert_eq!(format!("{:?}", run(help)), format!("{:?}", ExitCode::SUCCESS));
+            assert_eq!(
+                format!("{:?}", run(help)),
+                format!("{:?}", ExitCode::SUCCESS)
+            );
         }
     }
 }

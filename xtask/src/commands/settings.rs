@@ -17,5 +17,11 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let daemons = settings::daemons(&Binaries::get()?)?;
     settings::documents(&daemons)?
         .iter()
-        .try_for_each(|document| if write { document.write() } else { document.check() })
+        .try_for_each(|document| {
+            if write {
+                document.write()
+            } else {
+                document.check()
+            }
+        })
 }

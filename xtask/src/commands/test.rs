@@ -70,12 +70,22 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
 fn e2e(runner: Runner, filter: Option<String>, left_out: &LeftOut) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(runner, &binaries, &Selection::E2e(filter), &[noted_in(left_out)])
+    with_daemons(
+        runner,
+        &binaries,
+        &Selection::E2e(filter),
+        &[noted_in(left_out)],
+    )
 }
 
 /// The tests of daemons that export spans.
 pub(super) fn otlp() -> Result<Counts> {
-    with_daemons(Runner::detect(), &Binaries::exporting()?, &Selection::Otlp, &[])
+    with_daemons(
+        Runner::detect(),
+        &Binaries::exporting()?,
+        &Selection::Otlp,
+        &[],
+    )
 }
 
 /// Gets once what every test needs, and tells the tests where it is.

@@ -33,6 +33,10 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     );
     arguments.finish()?;
     model.write(&out)?;
-    println!("{}: {} bytes", out.display(), std::fs::metadata(&out)?.len());
+    println!(
+        "{}: {} bytes",
+        out.display(),
+        std::fs::metadata(&out)?.len()
+    );
     Ok(())
 }

@@ -201,7 +201,9 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
     );
 
     apt(&run, "purge", &PROGRAMS)?;
-    let running = booted.command(&["sh", "-c", "cat /proc/[0-9]*/comm"]).output()?;
+    let running = booted
+        .command(&["sh", "-c", "cat /proc/[0-9]*/comm"])
+        .output()?;
     let running = String::from_utf8_lossy(&running.stdout).into_owned();
     ensure!(
         !running.lines().any(|name| DAEMONS.contains(&name)),
@@ -262,7 +264,11 @@ fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
         let control = tree.join("DEBIAN/control");
         let text = fs::read_to_string(&control)?;
         let version = format!("Version: {}\n", package::version()?);
-        ensure!(text.contains(&version), "{}: no {version}", package.display());
+        ensure!(
+            text.contains(&version),
+            "{}: no {version}",
+            package.display()
+        );
         fs::write(
             &control,
             text.replace(&version, &format!("Version: {LATER_VERSION}\n")),
@@ -345,7 +351,10 @@ fn check_daemon(run: &Run<'_>, daemon: &'static str) -> Result<()> {
         "conffiles of {daemon}: {conffiles}"
     );
     let said = run(&[daemon, "--version"])?;
-    ensure!(said.contains(&package::version()?), "{daemon} --version: {said}");
+    ensure!(
+        said.contains(&package::version()?),
+        "{daemon} --version: {said}"
+    );
     // systemd makes it before it starts the daemon.
     let state = format!("/var/lib/llorch/{daemon}");
     run(&[

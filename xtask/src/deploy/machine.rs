@@ -221,7 +221,8 @@ struct ControlGroup {
 impl ControlGroup {
     fn new() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?;
-        let hierarchy = hierarchy(&mounts).context("there is no hierarchy of control groups (cgroup2)")?;
+        let hierarchy =
+            hierarchy(&mounts).context("there is no hierarchy of control groups (cgroup2)")?;
         let path = Path::new(hierarchy).join(format!("llorch-machine-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path })
@@ -299,8 +300,7 @@ mod tests {
             Some("bookworm")
         );
         assert_eq!(codename("ID=arch\n"), None);
-        let mounts =
-            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(hierarchy(mounts), Some("/sys/fs/cgroup/unified"));
         assert_eq!(hierarchy("tmpfs /run tmpfs rw 0 0\n"), None);
     }

@@ -9,7 +9,10 @@ pub(crate) fn page(daemon: &Daemon, help: &str) -> String {
     let name = daemon.name;
     let mut paragraphs = help.split("\n\n");
     let title = paragraphs.next().unwrap_or_default();
-    let title = title.strip_prefix(name).unwrap_or(title).trim_start_matches(", ");
+    let title = title
+        .strip_prefix(name)
+        .unwrap_or(title)
+        .trim_start_matches(", ");
     let usage = paragraphs.next().unwrap_or_default();
     let about = paragraphs.next().unwrap_or_default();
     let ending = help.rsplit("\n\n").next().unwrap_or_default();

@@ -31,11 +31,11 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
             .arg("--out")
             .arg(&out),
     )?;
-    succeed(
-        Command::new("sha256sum")
-            .current_dir(&out)
-            .args(["--check", "--strict", "SHA256SUMS"]),
-    )?;
+    succeed(Command::new("sha256sum").current_dir(&out).args([
+        "--check",
+        "--strict",
+        "SHA256SUMS",
+    ]))?;
     let sums = fs::read_to_string(out.join("SHA256SUMS"))?;
     let summed: BTreeSet<&str> = sums
         .lines()

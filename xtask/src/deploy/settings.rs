@@ -52,7 +52,11 @@ pub(super) fn said(program: &Path, argument: &str) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let name = program.display();
-    ensure!(output.status.success(), "{name} {argument}: {}", output.status);
+    ensure!(
+        output.status.success(),
+        "{name} {argument}: {}",
+        output.status
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -147,8 +151,8 @@ impl Document {
     /// Fails when the file says something else.
     pub(crate) fn check(&self) -> Result<()> {
         let path = &self.path;
-        let written =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let written = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             written == self.text,
             "{} is not what the code says; run `{}`",
@@ -176,22 +180,24 @@ Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-fi
 ";
 
 fn reference(daemons: &[Daemon]) -> String {
-    daemons.iter().fold(REFERENCE.to_owned(), |mut text, daemon| {
-        let _ = write!(
-            text,
-            "\n## {}\n\n| variable | default | |\n|---|---|---|\n",
-            daemon.name
-        );
-        for setting in &daemon.settings {
-            let default = match &setting.default {
-                Some(value) => format!("`{value}`"),
-                None => setting.words.clone(),
-            };
-            let meaning = setting.meaning().replace("](#", "](../README.md#");
-            let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
-        }
-        text
-    })
+    daemons
+        .iter()
+        .fold(REFERENCE.to_owned(), |mut text, daemon| {
+            let _ = write!(
+                text,
+                "\n## {}\n\n| variable | default | |\n|---|---|---|\n",
+                daemon.name
+            );
+            for setting in &daemon.settings {
+                let default = match &setting.default {
+                    Some(value) => format!("`{value}`"),
+                    None => setting.words.clone(),
+                };
+                let meaning = setting.meaning().replace("](#", "](../README.md#");
+                let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
+            }
+            text
+        })
 }
 
 /// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes of it otherwise.
@@ -253,8 +259,7 @@ fn plain(markdown: &str) -> String {
 mod tests {
     use super::*;
 
-    const LINES: &str =
-        "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe [token](#x) of `all`";
+    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe [token](#x) of `all`";
 
     fn daemon() -> Daemon {
         Daemon {
@@ -275,7 +280,10 @@ mod tests {
             file.contains("\n# where it listens\n#DEMO_ADDR=127.0.0.1:81\n"),
             "{file}"
         );
-        assert!(file.contains("\n# the token of all (none)\n#TOKEN=\n"), "{file}");
+        assert!(
+            file.contains("\n# the token of all (none)\n#TOKEN=\n"),
+            "{file}"
+        );
         assert_eq!(
             names(&[daemon()]).into_iter().collect::<Vec<_>>(),
             ["DEMO_ADDR", "TOKEN"]

@@ -30,8 +30,9 @@ fn directory() -> PathBuf {
 
 /// A unit as systemd reads it with a drop-in: what comes later counts, and lists go on.
 fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
-    let read =
-        |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
     let (unit, dropin) = (read(directory().join(unit))?, read(root().join(dropin))?);
     Ok(format!("{unit}\n{dropin}"))
 }
@@ -39,8 +40,11 @@ fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
 /// The variables that the unit of a daemon sets.
 pub(crate) fn environment(daemon: &str) -> Result<BTreeMap<String, String>> {
     let path = directory().join(format!("{daemon}.service"));
-    let unit = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let assignments = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let unit =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let assignments = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
     Ok(assignments
         .filter_map(|assignment| assignment.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -168,7 +172,8 @@ mod tests {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         for (name, value) in lines.filter_map(|line| line.split_once('=')) {
             let values = settings.entry(name).or_default();
-            let goes_on = ["DeviceAllow", "RestrictAddressFamilies", "SystemCallFilter"].contains(&name);
+            let goes_on =
+                ["DeviceAllow", "RestrictAddressFamilies", "SystemCallFilter"].contains(&name);
             if value.is_empty() || !goes_on {
                 values.clear();
             }
@@ -216,7 +221,10 @@ mod tests {
     #[test]
     fn a_unit_sets_what_people_find_elsewhere() {
         let environment = environment("pool-managerd").unwrap();
-        assert_eq!(environment["POOL_MANAGERD_RUNTIME_DIR"], "/run/llorch/engines");
+        assert_eq!(
+            environment["POOL_MANAGERD_RUNTIME_DIR"],
+            "/run/llorch/engines"
+        );
         assert_eq!(environment["POOL_MANAGERD_REQUIRE_AUTH"], "beyond-loopback");
     }
 }

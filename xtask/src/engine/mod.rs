@@ -81,7 +81,10 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
             path
         };
-        let good = script("good", "#!/bin/sh\necho 'noise'; echo 'version: 1 (abc)' >&2\n");
+        let good = script(
+            "good",
+            "#!/bin/sh\necho 'noise'; echo 'version: 1 (abc)' >&2\n",
+        );
         let bad = script(
             "bad",
             "#!/bin/sh\necho 'libgomp.so.1: cannot open shared object file' >&2; exit 127\n",

@@ -97,14 +97,21 @@ impl LlamaServer {
     /// # Errors
     /// When it does not start; the error shows the end of the log.
     pub fn start(program: &Path, options: &EngineOptions, log: &Path) -> Result<Self> {
-        let mut process = Process::spawn("llama-server", &mut options.command(program), log, options.group)?;
+        let mut process = Process::spawn(
+            "llama-server",
+            &mut options.command(program),
+            log,
+            options.group,
+        )?;
         // With port 0 the log line is the only place that names the port.
         let line = process.wait_line(&["listening on http://"], START)?;
         let port = port_in(&line).with_context(|| format!("no port in the log line {line:?}"))?;
         let url = format!("http://127.0.0.1:{port}");
         let client = Client::new(&url);
         wait_for("the engine to load its model", HEALTHY, || {
-            client.get("/health").is_ok_and(|answer| answer.status == 200)
+            client
+                .get("/health")
+                .is_ok_and(|answer| answer.status == 200)
         })
         .with_context(|| process.log().tail(20))?;
         Ok(Self { process, url, port })
@@ -180,8 +187,7 @@ mod tests {
 
     #[test]
     fn reads_the_port_from_the_log_line() {
-        let line =
-            "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting the main loop";
+        let line = "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting the main loop";
         assert_eq!(port_in(line), Some(38105));
         assert_eq!(port_in("listening on http://127.0.0.1"), None);
     }

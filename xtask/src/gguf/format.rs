@@ -68,7 +68,12 @@ fn put_str(out: &mut Vec<u8>, value: &str) {
     out.extend(value.as_bytes());
 }
 
-fn put_array<T>(out: &mut Vec<u8>, element_type: u32, values: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+fn put_array<T>(
+    out: &mut Vec<u8>,
+    element_type: u32,
+    values: &[T],
+    put: impl Fn(&mut Vec<u8>, &T),
+) {
     put_u32(out, 9);
     put_u32(out, element_type);
     put_u64(out, values.len() as u64);

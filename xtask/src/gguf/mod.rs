@@ -113,12 +113,19 @@ impl TinyModel {
         write_file(out, &metadata, &mut tensors).context("cannot write the model")
     }
 
-    fn metadata<'a>(&'a self, vocab: &'a Vocab, feed_forward: u32) -> Vec<(&'static str, Value<'a>)> {
+    fn metadata<'a>(
+        &'a self,
+        vocab: &'a Vocab,
+        feed_forward: u32,
+    ) -> Vec<(&'static str, Value<'a>)> {
         let tokens = &vocab.tokens;
         vec![
             ("general.architecture", Value::Str("llama")),
             ("general.name", Value::Str(&self.name)),
-            ("general.description", Value::Str("random tiny llama for tests")),
+            (
+                "general.description",
+                Value::Str("random tiny llama for tests"),
+            ),
             ("general.file_type", Value::U32(MOSTLY_F16)),
             ("llama.context_length", Value::U32(self.ctx)),
             ("llama.embedding_length", Value::U32(HIDDEN)),

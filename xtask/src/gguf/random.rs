@@ -25,7 +25,11 @@ impl SplitMix64 {
 
     /// -1 or 1.
     pub(super) fn sign(&mut self) -> f32 {
-        if self.next_u64() >> 63 == 0 { 1.0 } else { -1.0 }
+        if self.next_u64() >> 63 == 0 {
+            1.0
+        } else {
+            -1.0
+        }
     }
 
     /// Nearly normal with mean 0 and variance 1 (Irwin–Hall): no logarithm, whose last bit differs by libm.

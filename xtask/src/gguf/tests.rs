@@ -161,6 +161,12 @@ fn a_file_is_replaced_as_a_whole() {
     let path = directory.path().join("models/tiny.gguf");
     TinyModel::default().write(&path).unwrap();
     TinyModel::default().write(&path).unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), bytes_of(&TinyModel::default()));
-    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        bytes_of(&TinyModel::default())
+    );
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1
+    );
 }

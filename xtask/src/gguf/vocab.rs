@@ -135,7 +135,10 @@ impl Vocab {
             builder.add(&format!("<0x{byte:02X}>"), 0.0, Kind::Byte);
         }
         let pieces: Vec<String> = WORDS.iter().map(|word| format!("{SPACE}{word}")).collect();
-        let words = pieces.iter().map(|piece| builder.add_piece(piece, 0.0)).collect();
+        let words = pieces
+            .iter()
+            .map(|piece| builder.add_piece(piece, 0.0))
+            .collect();
         for piece in &pieces {
             for (end, _) in piece.char_indices().skip(2) {
                 builder.add_piece(&piece[..end], -1000.0);
@@ -145,7 +148,11 @@ impl Vocab {
             builder.add_piece(character.encode_utf8(&mut [0; 4]), -5000.0);
         }
         while !builder.tokens.len().is_multiple_of(PAD_TO) {
-            builder.add(&format!("<unused{}>", builder.tokens.len()), 0.0, Kind::Unused);
+            builder.add(
+                &format!("<unused{}>", builder.tokens.len()),
+                0.0,
+                Kind::Unused,
+            );
         }
         Self {
             tokens: builder.tokens,
@@ -215,7 +222,11 @@ mod tests {
     #[test]
     fn no_text_comes_twice() {
         let vocab = Vocab::new();
-        let texts: HashSet<&str> = vocab.tokens.iter().map(|token| token.text.as_str()).collect();
+        let texts: HashSet<&str> = vocab
+            .tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .collect();
         assert_eq!(texts.len(), vocab.tokens.len());
     }
 }

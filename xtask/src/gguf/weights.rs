@@ -182,7 +182,13 @@ fn ones(name: String) -> Tensor<'static> {
 }
 
 /// Small random numbers. When the tensor writes to the hidden state, its row 0 is zero: channel 0 stays constant.
-fn noise(name: String, seed: u64, (rows, columns): (u32, u32), scale: f32, writes: bool) -> Tensor<'static> {
+fn noise(
+    name: String,
+    seed: u64,
+    (rows, columns): (u32, u32),
+    scale: f32,
+    writes: bool,
+) -> Tensor<'static> {
     // Its own stream for each tensor, so that one tensor's size does not change the next one's numbers.
     let hash = Sha256::digest(name.as_bytes());
     let stream = hash[..8]

@@ -43,12 +43,17 @@ impl Conversation {
             .collect();
         self.messages
             .push(json!({"role": "user", "content": said.join(" ")}));
-        let body = json!({"model": "tiny", "messages": self.messages, "max_tokens": 30, "temperature": 0});
+        let body =
+            json!({"model": "tiny", "messages": self.messages, "max_tokens": 30, "temperature": 0});
         let answer = client.post("/v1/chat/completions", &body)?;
         self.messages
             .push(json!({"role": "assistant", "content": answer.text()?}));
         let usage = answer.json()?["usage"].take();
-        let count = |value: &Value| value.as_u64().with_context(|| format!("no count in {usage}"));
+        let count = |value: &Value| {
+            value
+                .as_u64()
+                .with_context(|| format!("no count in {usage}"))
+        };
         prompts.cached += count(&usage["prompt_tokens_details"]["cached_tokens"])?;
         prompts.all += count(&usage["prompt_tokens"])?;
         Ok(())
@@ -70,7 +75,9 @@ fn converse(strategy: &str) -> Result<Prompts> {
         wait_for("two ready nodes", SOON, || {
             orchestrator.ready_nodes() == NAMES.len()
         })?;
-        let client = orchestrator.client().with_header("x-llorch-strategy", strategy);
+        let client = orchestrator
+            .client()
+            .with_header("x-llorch-strategy", strategy);
         let mut conversations: Vec<_> = (0..CONVERSATIONS)
             .map(|number| Conversation {
                 number,

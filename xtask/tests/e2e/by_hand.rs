@@ -18,7 +18,10 @@ fn shell(cluster: &Cluster, name: &str, line: &str) -> Result<Process> {
     let directory = cluster.directory().join(name);
     std::fs::create_dir_all(&directory)?;
     let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(directory).env_clear();
+    command
+        .args(["-c", line])
+        .current_dir(directory)
+        .env_clear();
     command.env("PATH", std::env::var_os("PATH").context("no PATH")?);
     Process::spawn(
         name,
@@ -64,7 +67,9 @@ fn the_readme_by_hand() -> Result<()> {
             r#"{{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"{}","engine_version":"v1","slots":4}}"#,
             engine.url()
         );
-        let line = format!("mkdir -p .runtime/engines && echo '{handoff}' > .runtime/engines/pool-0_r0.json");
+        let line = format!(
+            "mkdir -p .runtime/engines && echo '{handoff}' > .runtime/engines/pool-0_r0.json"
+        );
         let directory = cluster.directory().join("node");
         let status = Command::new("sh")
             .args(["-c", &line])

@@ -135,11 +135,21 @@ fn a_body_arrives_as_it_was_sent_through_both_hops() -> Result<()> {
         for (name, body) in ODD {
             assert_arrives(address, &engine, name, body.as_bytes(), body.as_bytes())?;
         }
-        let alias = "\n{ \"x\":{\"model\":\"gpt-4o\"},\t\"model\" :\"gpt\\u002d4o\" , \"y\":1.0e3 }\n";
+        let alias =
+            "\n{ \"x\":{\"model\":\"gpt-4o\"},\t\"model\" :\"gpt\\u002d4o\" , \"y\":1.0e3 }\n";
         let model = alias.replace("\"gpt\\u002d4o\"", "\"tiny\"");
         assert_ne!(alias, model);
-        assert_arrives(address, &engine, "an alias", alias.as_bytes(), model.as_bytes())?;
-        let long = format!(r#"{{"prompt":"{}", "model":"tiny"}}"#, "\\u00e9 ".repeat(300_000));
+        assert_arrives(
+            address,
+            &engine,
+            "an alias",
+            alias.as_bytes(),
+            model.as_bytes(),
+        )?;
+        let long = format!(
+            r#"{{"prompt":"{}", "model":"tiny"}}"#,
+            "\\u00e9 ".repeat(300_000)
+        );
         assert_arrives(
             address,
             &engine,

@@ -72,7 +72,9 @@ fn free_slots(node: &Node) -> Option<Value> {
 /// Slots that the control plane holds taken.
 fn taken_slots(orchestrator: &Orchestrator) -> Option<Value> {
     let question = serde_json::json!({"model": "tiny"});
-    let answer = orchestrator.client().post("/v2/placement/explain", &question);
+    let answer = orchestrator
+        .client()
+        .post("/v2/placement/explain", &question);
     let mut answer = answer.ok()?.json().ok()?;
     Some(answer["candidates"][0]["slots_used"].take())
 }
@@ -116,9 +118,11 @@ fn clients_that_leave_at_any_moment_leak_no_slot() -> Result<()> {
         wait_for(&what("the node to have all slots back"), SOON, || {
             free_slots(&node).is_some_and(|free| free == SLOTS)
         })?;
-        wait_for(&what("the control plane to have all slots back"), SOON, || {
-            taken_slots(&orchestrator).is_some_and(|taken| taken == 0)
-        })?;
+        wait_for(
+            &what("the control plane to have all slots back"),
+            SOON,
+            || taken_slots(&orchestrator).is_some_and(|taken| taken == 0),
+        )?;
         let log = engine.server()?.process().log().clone();
         assert_eq!(log.line_with(&[DEFERS]), None, "seed {SEED}");
         // As many at once as there are slots, and all of them are served.

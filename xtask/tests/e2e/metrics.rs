@@ -141,7 +141,8 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
     const TOKEN: &str = "a-long-enough-token";
     Cluster::test("metrics-door", |cluster| {
         let token = ("LLORCH_API_TOKEN", TOKEN);
-        let orchestrator = cluster.orchestrator(&[token, ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")])?;
+        let orchestrator =
+            cluster.orchestrator(&[token, ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")])?;
         let node = cluster.node(
             "node-a",
             &orchestrator,
@@ -223,8 +224,13 @@ fn scrape(cluster: &Cluster, url: &str, discovery: &str) -> Result<()> {
     )?;
     let client = Client::new(&format!("http://127.0.0.1:{port}"));
     let ask = |query: &str| -> Option<u64> {
-        let answer = client.get_json(&format!("/api/v1/query?query={query}")).ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+        let answer = client
+            .get_json(&format!("/api/v1/query?query={query}"))
+            .ok()?;
+        answer["data"]["result"][0]["value"][1]
+            .as_str()?
+            .parse()
+            .ok()
     };
     wait_for("Prometheus reads both daemons", SCRAPED, || {
         ask("count(up==1)") == Some(2) && ask("count(llorch_requests_total)").is_some()

@@ -190,7 +190,10 @@ fn forty_requests_for_four_slots_are_served_in_order_and_wait_with_us() -> Resul
         assert!(shares.iter().all(|&share| share > 0), "{shares:?}");
         // Of 435 and 45 pairs, on an idle machine most; without order every other of them would be the wrong way round.
         assert!(certain[0] > 0 && certain[1] > 0, "{certain:?}");
-        assert_eq!(deferred, 0, "an engine was given more requests than it has slots");
+        assert_eq!(
+            deferred, 0,
+            "an engine was given more requests than it has slots"
+        );
         for engine in &mut engines {
             let (direct, log) = (engine.client(), engine.server()?.process().log().clone());
             assert_eq!(log.line_with(&[DEFERS]), None);

@@ -104,7 +104,10 @@ impl Terminal {
         let what = format!("{parts:?} on the screen");
         let shown = || {
             let screen = self.screen();
-            parts.iter().all(|part| screen.contains(part)).then_some(screen)
+            parts
+                .iter()
+                .all(|part| screen.contains(part))
+                .then_some(screen)
         };
         wait_for_some(&what, SOON, shown).with_context(|| self.screen())
     }

@@ -101,7 +101,9 @@ impl Sent {
         let mut spans = Vec::new();
         for of_resource in all(&self.body, 1) {
             let resource = all(of_resource, 1).next().unwrap_or_default();
-            let service = attributes(resource, 1).remove("service.name").unwrap_or_default();
+            let service = attributes(resource, 1)
+                .remove("service.name")
+                .unwrap_or_default();
             for span in all(of_resource, 2).flat_map(|of_scope| all(of_scope, 2)) {
                 spans.push(Span {
                     service: service.clone(),

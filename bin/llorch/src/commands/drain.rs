@@ -60,7 +60,9 @@ impl App {
                 .output
                 .json(&json!({"target": target.to_string(), "draining": false}))?);
         }
-        Ok(self.output.line(&format!("{target} takes requests again"))?)
+        Ok(self
+            .output
+            .line(&format!("{target} takes requests again"))?)
     }
 
     fn wait(&self, target: &Target, deadline: Option<Duration>) -> Outcome {
@@ -73,7 +75,8 @@ impl App {
         loop {
             let state = match self.client.node(&target.node) {
                 Ok(answer) => {
-                    waited.past_deadline = deadline.is_some_and(|deadline| told.began.elapsed() >= deadline);
+                    waited.past_deadline =
+                        deadline.is_some_and(|deadline| told.began.elapsed() >= deadline);
                     waited.overdue = told.began.elapsed() >= REPORTED_WITHIN;
                     judge(&answer.read()?, target, &mut waited)
                 }
@@ -186,8 +189,12 @@ fn judge(node: &Node, target: &Target, waited: &mut Waited) -> State {
                 (None, _) => return State::Gone,
                 (Some(pool), None) => pool.drain,
                 (Some(pool), Some(id)) => {
-                    let replica = pool.replicas.iter().find(|has| has.status.replica_id == *id);
-                    return replica.map_or(State::Gone, |replica| judge_replica(node, replica, waited));
+                    let replica = pool
+                        .replicas
+                        .iter()
+                        .find(|has| has.status.replica_id == *id);
+                    return replica
+                        .map_or(State::Gone, |replica| judge_replica(node, replica, waited));
                 }
             }
         }
@@ -256,8 +263,9 @@ struct Told {
 impl Told {
     fn new(target: &Target) -> Self {
         let bar = ProgressBar::no_length();
-        let style =
-            ProgressStyle::with_template("{prefix} [{bar:30}] {pos} of {len} finished, {elapsed} {msg}");
+        let style = ProgressStyle::with_template(
+            "{prefix} [{bar:30}] {pos} of {len} finished, {elapsed} {msg}",
+        );
         bar.set_style(
             style
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -311,22 +319,43 @@ mod tests {
     // spec: CLI-7
     #[test]
     fn a_report_from_before_the_drain_proves_nothing() {
-        let drain = |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
+        let drain =
+            |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
         let over = |busy: u32| json!({"for_ms":9000,"deadline_ms":0,"slots_busy":busy});
         let live = |for_ms: u64, reported: u32, ours: u64| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":reported,"requests_running":ours});
         for (status, heard, drain, expected) in [
             ("draining", 5000, drain(1000, 0), State::Unsure),
             ("draining", 900, drain(1000, 0), State::Unsure),
             // What the control plane counts goes before what the node reported, but does not end the drain.
-            ("draining", 5000, live(1000, 0, 1), State::Busy { requests: 1 }),
-            ("draining", 100, live(1000, 0, 1), State::Busy { requests: 1 }),
-            ("draining", 100, live(1000, 3, 1), State::Busy { requests: 1 }),
+            (
+                "draining",
+                5000,
+                live(1000, 0, 1),
+                State::Busy { requests: 1 },
+            ),
+            (
+                "draining",
+                100,
+                live(1000, 0, 1),
+                State::Busy { requests: 1 },
+            ),
+            (
+                "draining",
+                100,
+                live(1000, 3, 1),
+                State::Busy { requests: 1 },
+            ),
             ("draining", 5000, live(1000, 3, 0), State::Unsure),
             ("draining", 100, live(1000, 3, 0), State::Unsure),
             ("draining", 5000, live(1000, 0, 0), State::Unsure),
             ("draining", 100, live(1000, 0, 0), State::Empty),
             ("draining", 700, drain(1000, 0), State::Empty),
-            ("draining", 5000, drain(1000, 2), State::Busy { requests: 2 }),
+            (
+                "draining",
+                5000,
+                drain(1000, 2),
+                State::Busy { requests: 2 },
+            ),
             ("draining", 100, drain(1000, 2), State::Busy { requests: 2 }),
             ("draining", 100, over(2), State::Over { requests: 2 }),
             ("draining", 100, over(0), State::Empty),
@@ -349,7 +378,11 @@ mod tests {
     // spec: CLI-31
     #[test]
     fn a_replica_drains_by_the_report_of_its_node() {
-        let state = |status: &str, draining: bool, free: u32, ours: Option<u64>, waited: &mut Waited| {
+        let state = |status: &str,
+                     draining: bool,
+                     free: u32,
+                     ours: Option<u64>,
+                     waited: &mut Waited| {
             let node = serde_json::from_value(json!({
                 "node_id":"gpu-1","address":"http://h:1","status":status,"last_heartbeat_age_ms":9000,
                 "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4,"replicas":[
@@ -361,7 +394,10 @@ mod tests {
         // The report is on its way, and then it is not.
         assert_eq!(state("online", false, 4, None, &mut waited), State::Unsure);
         waited.overdue = true;
-        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        assert_eq!(
+            state("online", false, 4, None, &mut waited),
+            State::Undrained
+        );
         for (free, ours, expected) in [
             (1, None, State::Busy { requests: 3 }),
             (4, Some(2), State::Busy { requests: 2 }),
@@ -383,7 +419,10 @@ mod tests {
             State::Over { requests: 1 }
         );
         // Somebody took it back.
-        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        assert_eq!(
+            state("online", false, 4, None, &mut waited),
+            State::Undrained
+        );
         assert_eq!(state("offline", true, 3, None, &mut waited), State::Offline);
     }
 }

@@ -99,17 +99,19 @@ fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<
         let nodes = nodes(&client, &status)?;
         Ok(Look::Fleet(Box::new(status), nodes))
     };
-    thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        loop {
-            pause(interval);
-            if tell
-                .send(Input::Look(look().unwrap_or_else(Look::Failed)))
-                .is_err()
-            {
-                return;
+    thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || {
+            loop {
+                pause(interval);
+                if tell
+                    .send(Input::Look(look().unwrap_or_else(Look::Failed)))
+                    .is_err()
+                {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 

@@ -24,7 +24,8 @@ fn mounted() -> BTreeSet<(String, String)> {
         GatewayMetrics::default(),
     );
     let store = Arc::new(MemoryStore::default());
-    let registry = registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
+    let registry =
+        registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
     let explain = explain_routes(admission.clone(), &GatewayConfig::default());
     let tasks = TaskApi::new(
         TaskConfig::default(),

@@ -92,7 +92,10 @@ impl ClientError {
     pub fn is_connection(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::OwnLimit { .. } | Self::Late { .. } | Self::BrokenOff { .. }
+            Self::Unreachable { .. }
+                | Self::OwnLimit { .. }
+                | Self::Late { .. }
+                | Self::BrokenOff { .. }
         )
     }
 
@@ -224,7 +227,13 @@ mod tests {
         let event = serde_json::json!({"error":{"message":"gone","code":"WORKER_RESET"}});
         let error = ClientError::in_event(&event).unwrap();
         assert!(error.is(ErrorCode::WorkerReset), "{error:?}");
-        assert_eq!(ClientError::in_event(&serde_json::json!({"choices":[]})), None);
-        assert_eq!(ClientError::in_event(&serde_json::json!({"error":null})), None);
+        assert_eq!(
+            ClientError::in_event(&serde_json::json!({"choices":[]})),
+            None
+        );
+        assert_eq!(
+            ClientError::in_event(&serde_json::json!({"error":null})),
+            None
+        );
     }
 }

@@ -39,13 +39,15 @@ pub use follow::{Follow, Followed};
 pub use pages::NodesQuery;
 pub use served::{Routing, Served};
 pub use sse::{SseEvent, SseParser};
-pub use status::{FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic};
+pub use status::{
+    FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic,
+};
 pub use target::{PoolTarget, Target, TargetError};
 pub use task::{TaskAccepted, TaskState};
 pub use transport::Json;
 pub use view::{
-    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes, Pool, Pools,
-    Quarantine, Replica,
+    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes,
+    Pool, Pools, Quarantine, Replica,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

@@ -114,7 +114,10 @@ mod tests {
             model: Some("org/a+b é".to_owned()),
             limit: None,
         };
-        assert_eq!(query.filters(), "&status=offline&model=org%2Fa%2Bb%20%C3%A9");
+        assert_eq!(
+            query.filters(),
+            "&status=offline&model=org%2Fa%2Bb%20%C3%A9"
+        );
         assert_eq!(NodesQuery::default().filters(), "");
     }
 }

@@ -77,7 +77,11 @@ mod tests {
             .into_iter()
             .map(|event| (event.id.unwrap_or_default(), event.event, event.data))
             .collect();
-        let expected = [("7", "token", "one\ntwo"), ("7", "", "[DONE]"), ("", "", "")];
+        let expected = [
+            ("7", "token", "one\ntwo"),
+            ("7", "", "[DONE]"),
+            ("", "", ""),
+        ];
         assert_eq!(
             shown,
             expected.map(|(id, event, data)| (id.to_owned(), event.to_owned(), data.to_owned()))

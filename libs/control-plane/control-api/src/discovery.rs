@@ -26,7 +26,10 @@ pub struct TargetGroup {
     get, path = "/v2/sd/prometheus", tag = "watching",
     responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))
 ))]
-pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap) -> Json<Vec<TargetGroup>> {
+pub(crate) async fn prometheus(
+    State(api): State<ControlApi>,
+    headers: HeaderMap,
+) -> Json<Vec<TargetGroup>> {
     let mut groups = Vec::new();
     if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
         let own = api.metrics_addr.and_then(|bound| {

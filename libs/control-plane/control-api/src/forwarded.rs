@@ -78,7 +78,9 @@ pub(crate) async fn restart(
     ApiPath((node, pool)): OfPool,
 ) -> Result<Response, ApiError> {
     let path = format!("/v2/pools/{pool}/restart");
-    Ok(forward(&api, &node, &path, Bytes::new()).await?.into_response())
+    Ok(forward(&api, &node, &path, Bytes::new())
+        .await?
+        .into_response())
 }
 
 /// New engines in the place of a pool's, as its node's pool file says now; answered by the node when they are there.
@@ -93,7 +95,9 @@ pub(crate) async fn reload(
     ApiPath((node, pool)): OfPool,
 ) -> Result<Response, ApiError> {
     let path = format!("/v2/pools/{pool}/reload");
-    Ok(forward(&api, &node, &path, Bytes::new()).await?.into_response())
+    Ok(forward(&api, &node, &path, Bytes::new())
+        .await?
+        .into_response())
 }
 
 /// What a node answered, in JSON.
@@ -162,7 +166,12 @@ impl IntoResponse for Refusal {
 }
 
 /// Passes a request on to the node.
-async fn forward(api: &ControlApi, node_id: &NodeId, path: &str, body: Bytes) -> Result<Answered, ApiError> {
+async fn forward(
+    api: &ControlApi,
+    node_id: &NodeId,
+    path: &str,
+    body: Bytes,
+) -> Result<Answered, ApiError> {
     let node = api.registry.node(node_id).ok_or_else(|| {
         let node_id = node_id.clone();
         refused(&RegistryError::UnknownNode { node_id })

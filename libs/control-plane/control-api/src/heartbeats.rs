@@ -45,7 +45,10 @@ impl ControlApi {
 impl<S: HttpService> HttpService for Heartbeats<S> {
     type Body = Either<Body, S::Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
             let body = request.into_body();
             return future::Either::Left(
@@ -71,5 +74,8 @@ fn heartbeat_of<B>(request: &Request<B>) -> Option<NodeId> {
         return None;
     }
     let path = request.uri().path();
-    path.strip_prefix(BEFORE_ID)?.strip_suffix(AFTER_ID)?.parse().ok()
+    path.strip_prefix(BEFORE_ID)?
+        .strip_suffix(AFTER_ID)?
+        .parse()
+        .ok()
 }

@@ -46,13 +46,13 @@ pub use openapi::openapi;
 pub use query::NodesQuery;
 pub use routes::ControlApi;
 pub use status::{
-    DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer, RecentErrorAnswer,
-    SlotCounts, StatusAnswer, TrafficAnswer,
+    DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer,
+    RecentErrorAnswer, SlotCounts, StatusAnswer, TrafficAnswer,
 };
 pub use view::{
     CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
-    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView, ReplicaAnswer,
-    RunningLookup,
+    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,
+    ReplicaAnswer, RunningLookup,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

@@ -28,7 +28,10 @@ pub(crate) struct Unconnected;
 
 impl NodeControl for Unconnected {
     fn post(&self, node: &NodeView, _: &str, _: Bytes) -> NodeReply {
-        let message = format!("node {} cannot be reached from this control plane", node.node_id);
+        let message = format!(
+            "node {} cannot be reached from this control plane",
+            node.node_id
+        );
         Box::pin(async { Err(ApiError::new(ErrorCode::NodeUnavailable, message)) })
     }
 }

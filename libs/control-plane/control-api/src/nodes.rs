@@ -31,7 +31,10 @@ pub(crate) async fn register(
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let node_id = request.node_id.clone();
-    let outcome = api.registry.register(request).map_err(|error| refused(&error))?;
+    let outcome = api
+        .registry
+        .register(request)
+        .map_err(|error| refused(&error))?;
     let Pace {
         next_heartbeat,
         timeout,
@@ -40,7 +43,9 @@ pub(crate) async fn register(
         success: true,
         message: match outcome {
             RegisterOutcome::Joined => format!("node {node_id} registered"),
-            RegisterOutcome::Restarted => format!("node {node_id} registered as a new life of itself"),
+            RegisterOutcome::Restarted => {
+                format!("node {node_id} registered as a new life of itself")
+            }
             RegisterOutcome::Renewed => format!("node {node_id} registered again"),
         },
         node_id,

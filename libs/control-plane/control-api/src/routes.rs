@@ -92,7 +92,10 @@ impl ControlApi {
 
     /// Shows what the data path tells of itself. `lookup` is called once per `GET /v2/status`.
     #[must_use]
-    pub fn with_data_path(mut self, lookup: impl Fn() -> DataPathView + Send + Sync + 'static) -> Self {
+    pub fn with_data_path(
+        mut self,
+        lookup: impl Fn() -> DataPathView + Send + Sync + 'static,
+    ) -> Self {
         self.data_path = Arc::new(lookup);
         self
     }
@@ -130,7 +133,10 @@ impl ControlApi {
             .post("/v2/nodes/{node_id}/drain", operators::drain_node)
             .post("/v2/nodes/{node_id}/undrain", operators::undrain_node)
             .post("/v2/pools/{node_id}/{pool_id}/drain", operators::drain_pool)
-            .post("/v2/pools/{node_id}/{pool_id}/undrain", operators::undrain_pool)
+            .post(
+                "/v2/pools/{node_id}/{pool_id}/undrain",
+                operators::undrain_pool,
+            )
             .post("/v2/pools/{node_id}/{pool_id}/restart", forwarded::restart)
             .post("/v2/pools/{node_id}/{pool_id}/reload", forwarded::reload)
             .post(

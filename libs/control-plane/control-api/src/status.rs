@@ -200,7 +200,11 @@ impl ControlApi {
         let models = view.models.into_iter();
         StatusAnswer {
             version: self.version,
-            profile: if self.takes_registrations { "cloud" } else { "home" },
+            profile: if self.takes_registrations {
+                "cloud"
+            } else {
+                "home"
+            },
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             nodes: self.registry.summary().into(),

@@ -64,7 +64,10 @@ mod tests {
         let kept = history.to_json();
         let rows = kept["rows"].as_array().unwrap();
         assert_eq!(rows.len(), SAMPLES);
-        assert_eq!((&rows[0][0], &rows[SAMPLES - 1][0]), (&json!(1), &json!(SAMPLES)));
+        assert_eq!(
+            (&rows[0][0], &rows[SAMPLES - 1][0]),
+            (&json!(1), &json!(SAMPLES))
+        );
         assert_eq!(kept["columns"][3], "tokens_per_s");
         assert_eq!((&rows[0][3], &rows[0][4]), (&json!(1.5), &Value::Null));
         assert_eq!(

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
 use service_registry::{
-    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, RegisterOutcome, Registry,
-    RegistryError, Step, Target,
+    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, RegisterOutcome,
+    Registry, RegistryError, Step, Target,
 };
 use tokio::sync::watch;
 
@@ -60,7 +60,11 @@ impl RegistryHandle {
     ///
     /// # Errors
     /// When it is not a heartbeat, and when the registry refuses.
-    pub fn heartbeat_bytes(&self, node_id: &NodeId, body: &[u8]) -> Result<HeartbeatOutcome, HeartbeatError> {
+    pub fn heartbeat_bytes(
+        &self,
+        node_id: &NodeId,
+        body: &[u8],
+    ) -> Result<HeartbeatOutcome, HeartbeatError> {
         let repeat = repeat(body);
         if let Some(repeat) = &repeat
             && let Ok(Some(outcome)) = self
@@ -82,7 +86,11 @@ impl RegistryHandle {
     ///
     /// # Errors
     /// When the registry refuses.
-    pub fn deregister(&self, node_id: &NodeId, incarnation: Option<u64>) -> Result<(), RegistryError> {
+    pub fn deregister(
+        &self,
+        node_id: &NodeId,
+        incarnation: Option<u64>,
+    ) -> Result<(), RegistryError> {
         self.event(|registry, now| registry.deregister(node_id, incarnation, now))
     }
 

@@ -64,7 +64,8 @@ impl Kept {
 
     fn digest(&self, node: &StoredNode) -> u64 {
         // A record that cannot be written is one that the store refuses.
-        self.key.hash_one(serde_json::to_vec(node).unwrap_or_default())
+        self.key
+            .hash_one(serde_json::to_vec(node).unwrap_or_default())
     }
 }
 

@@ -10,6 +10,7 @@
 //! * [`Keeper`], which writes what changed to the store, behind everybody's back.
 
 mod config;
+mod events;
 mod handle;
 mod heartbeat;
 mod keeper;
@@ -17,7 +18,6 @@ mod kept;
 mod limits;
 mod log;
 mod metrics;
-mod news;
 mod probe;
 mod prober;
 mod schedule;
@@ -102,7 +102,9 @@ pub fn build(
     shared.event(|_, _| ());
     Ok(Parts {
         task,
-        prober: config.prober.map(|config| Prober::new(handle.clone(), config)),
+        prober: config
+            .prober
+            .map(|config| Prober::new(handle.clone(), config)),
         keeper: Keeper::new(shared, store, kept, seen),
         handle,
     })

@@ -17,7 +17,9 @@ pub(crate) fn delta(delta: &Delta) {
             address,
             incarnation,
         } => tracing::info!(%node_id, %machine_id, %address, incarnation, "Node restarted"),
-        Delta::Moved { node_id, from, to } => tracing::info!(%node_id, %from, %to, "Node has a new address"),
+        Delta::Moved { node_id, from, to } => {
+            tracing::info!(%node_id, %from, %to, "Node has a new address")
+        }
         Delta::Changed { node_id, pools } => {
             tracing::info!(%node_id, pools = %PoolsLine(pools), "Heartbeat changed state");
         }
@@ -91,7 +93,9 @@ pub(crate) fn refusal(error: &RegistryError) {
         RegistryError::TooManyNodes { .. } => {
             tracing::warn!(%error, "Registration refused: too many nodes are known");
         }
-        RegistryError::UnknownNode { .. } => tracing::debug!(%error, "Message of an unknown node refused"),
+        RegistryError::UnknownNode { .. } => {
+            tracing::debug!(%error, "Message of an unknown node refused")
+        }
         other => tracing::info!(error = %other, "Message refused"),
     }
 }

@@ -50,7 +50,12 @@ fn write(
         NodeStatus::Unreachable,
         NodeStatus::Offline,
     ]
-    .map(|status| ([("status", status.as_str())], number(summary.with_status(status))));
+    .map(|status| {
+        (
+            [("status", status.as_str())],
+            number(summary.with_status(status)),
+        )
+    });
     gauges(
         encoder,
         "llorch_nodes",

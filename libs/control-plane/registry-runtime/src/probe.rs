@@ -118,7 +118,8 @@ mod tests {
             // Of somebody else's making, and no identity.
             (r#"{"node_id":{"x":1},"incarnation":"7"}"#, Ok(())),
         ] {
-            let found = identify(&id("a"), Some(7), body.as_bytes()).map_err(|error| error.to_string());
+            let found =
+                identify(&id("a"), Some(7), body.as_bytes()).map_err(|error| error.to_string());
             match (found, expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(said), Err(part)) => assert!(said.contains(part), "{body}: {said}"),

@@ -134,12 +134,17 @@ impl Entry {
         let backoff = |doublings: u32, cap: Duration| {
             let pause = interval.saturating_mul(1 << doublings.min(MAX_DOUBLINGS));
             // A cap below the interval would probe the lost more often than the others.
-            pause.min(cap.max(interval)).mul_f64(1.0 + BACKOFF_JITTER * drift)
+            pause
+                .min(cap.max(interval))
+                .mul_f64(1.0 + BACKOFF_JITTER * drift)
         };
         match self.lane() {
             Lane::Answering if self.failures == 0 => stretched.mul_f64(1.0 + JITTER * drift),
             Lane::Answering => interval.mul_f64(1.0 + JITTER * drift),
-            Lane::Doubtful => backoff(self.failures.saturating_sub(PROBES_TO_UNREACHABLE), DOUBTFUL_CAP),
+            Lane::Doubtful => backoff(
+                self.failures.saturating_sub(PROBES_TO_UNREACHABLE),
+                DOUBTFUL_CAP,
+            ),
             Lane::Offline => backoff(self.probes_offline, OFFLINE_CAP),
         }
     }
@@ -163,7 +168,10 @@ impl Queue {
 
     /// When its next probe is due, if there is room for it.
     fn next(&self) -> Option<Instant> {
-        self.due.first().filter(|_| self.has_room()).map(|(at, _)| *at)
+        self.due
+            .first()
+            .filter(|_| self.has_room())
+            .map(|(at, _)| *at)
     }
 }
 
@@ -211,10 +219,13 @@ impl Schedule {
         let known = self.remove(&node_id);
         let Some(target) = target else { return };
         let same = |entry: &Entry| {
-            (&entry.target.address, entry.target.incarnation) == (&target.address, target.incarnation)
+            (&entry.target.address, entry.target.incarnation)
+                == (&target.address, target.incarnation)
         };
         let (entry, due) = match known {
-            Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => (entry, due),
+            Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => {
+                (entry, due)
+            }
             // It waits its turn in the other lane.
             Some((mut entry, due)) if same(&entry) && target.offline => {
                 entry.target = target;
@@ -270,7 +281,11 @@ impl Schedule {
 
     /// Of the lanes with a probe that is due and room for it, the one that has had least.
     fn next_lane(&self, now: Instant) -> Option<Lane> {
-        let ready = |lane: &Lane| self.lanes[*lane as usize].next().is_some_and(|due| due <= now);
+        let ready = |lane: &Lane| {
+            self.lanes[*lane as usize]
+                .next()
+                .is_some_and(|due| due <= now)
+        };
         let lanes = Lane::ALL.into_iter().filter(ready);
         lanes.min_by_key(|lane| self.lanes[*lane as usize].served.max(self.served))
     }
@@ -298,7 +313,11 @@ impl Schedule {
             entry.probes_offline = entry.probes_offline.saturating_add(1);
         }
         let pause = entry.pause(self.interval, self.stretched(), drift);
-        self.insert(job.node_id.clone(), entry, Some((job.began + pause).max(now)));
+        self.insert(
+            job.node_id.clone(),
+            entry,
+            Some((job.began + pause).max(now)),
+        );
     }
 
     /// The interval of nodes that answer: as configured, or so long that they leave the others their part.

@@ -29,7 +29,8 @@ impl RegistryTask {
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let wake = self.shared.tick(self.longest_sleep);
-            self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
+            self.turns
+                .send_modify(|turns| *turns = turns.wrapping_add(1));
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,

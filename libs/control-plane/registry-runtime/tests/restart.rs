@@ -154,7 +154,13 @@ async fn a_store_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     drop(store);
     std::fs::write(directory.path().join(FILE_NAME), "something else").unwrap();
     let error = FileStore::open(directory.path())
-        .and_then(|store| build(without_prober(), Arc::new(store), Arc::new(Routes::default())))
+        .and_then(|store| {
+            build(
+                without_prober(),
+                Arc::new(store),
+                Arc::new(Routes::default()),
+            )
+        })
         .unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
 }

@@ -59,9 +59,15 @@ mod tests {
         deadlines.arm(&b, &mut armed_b, second(3));
         // Later: it stays. Earlier: it moves.
         deadlines.arm(&a, &mut armed_a, second(9));
-        assert_eq!((armed_a, deadlines.first()), (Some(second(2)), Some(second(2))));
+        assert_eq!(
+            (armed_a, deadlines.first()),
+            (Some(second(2)), Some(second(2)))
+        );
         deadlines.arm(&b, &mut armed_b, second(1));
-        assert_eq!((armed_b, deadlines.first()), (Some(second(1)), Some(second(1))));
+        assert_eq!(
+            (armed_b, deadlines.first()),
+            (Some(second(1)), Some(second(1)))
+        );
         assert_eq!(deadlines.pop_due(second(0)), None);
         assert_eq!(deadlines.pop_due(second(9)), Some(b));
         deadlines.disarm(&a, armed_a);

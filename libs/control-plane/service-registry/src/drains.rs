@@ -67,10 +67,16 @@ impl Registry {
     /// Keeps the drains of a node within their bound. It has no more pools than that, so there is always one of a pool that
     /// it does not have.
     fn drop_spare_drains(&mut self, node_id: &NodeId) {
-        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id)) else {
+        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id))
+        else {
             return;
         };
-        let has = |pool: &PoolId| node.observed.pools.iter().any(|has| has.status.pool_id == *pool);
+        let has = |pool: &PoolId| {
+            node.observed
+                .pools
+                .iter()
+                .any(|has| has.status.pool_id == *pool)
+        };
         while intent.pools.len() > MAX_POOL_DRAINS {
             let spare = intent.pools.iter().filter(|(pool, _)| !has(pool));
             let Some((pool_id, _)) = spare.min_by_key(|(_, drain)| drain.since) else {

@@ -57,7 +57,9 @@ pub enum RegistryError {
         most: usize,
     },
     /// The address leaves no room for the paths of the node's pools.
-    #[error("address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes")]
+    #[error(
+        "address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes"
+    )]
     AddressTooLong {
         /// The node.
         node_id: NodeId,

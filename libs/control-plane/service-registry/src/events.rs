@@ -165,9 +165,11 @@ impl Registry {
             }
             Err(error) => {
                 let evidence = &mut node.evidence;
-                let same_again = evidence.unreachable() && evidence.error.as_deref() == Some(&*error);
+                let same_again =
+                    evidence.unreachable() && evidence.error.as_deref() == Some(&*error);
                 if !same_again {
-                    evidence.failed_probes = (evidence.failed_probes + 1).min(PROBES_TO_UNREACHABLE);
+                    evidence.failed_probes =
+                        (evidence.failed_probes + 1).min(PROBES_TO_UNREACHABLE);
                     evidence.error = Some(Arc::from(error));
                     self.refresh(node_id, None);
                 }
@@ -179,7 +181,9 @@ impl Registry {
     /// offline for longest is forgotten, unless an operator drains it.
     fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
         // A node that has left and is still drained counts already.
-        if self.intents.contains_key(node_id) || self.nodes.len() + self.orphans.len() < self.most_nodes {
+        if self.intents.contains_key(node_id)
+            || self.nodes.len() + self.orphans.len() < self.most_nodes
+        {
             return Ok(());
         }
         let Some((_, longest)) = self.spare.first().cloned() else {

@@ -95,7 +95,12 @@ impl Registry {
         if self.is_late(node_id, repeat.incarnation, repeat.seq)? {
             return Ok(Some(HeartbeatOutcome::Ignored));
         }
-        Ok(Some(self.heard(node_id, repeat.incarnation, repeat.seq, false)))
+        Ok(Some(self.heard(
+            node_id,
+            repeat.incarnation,
+            repeat.seq,
+            false,
+        )))
     }
 
     /// Whether a heartbeat came after a newer one. Refuses one of another start of the node.

@@ -119,7 +119,9 @@ impl Registry {
     #[must_use]
     pub fn known(&self) -> Vec<KnownNode> {
         let ids: BTreeSet<&NodeId> = self.nodes.keys().chain(self.intents.keys()).collect();
-        ids.into_iter().filter_map(|id| self.known_node(id)).collect()
+        ids.into_iter()
+            .filter_map(|id| self.known_node(id))
+            .collect()
     }
 
     /// What is worth keeping of one node; `None` when a store should have nothing of it.

@@ -47,7 +47,9 @@ mod report;
 mod suspicion;
 mod view;
 
-pub use config::{Config, FORGET_AFTER, MIN_FLEET, PROBES_TO_UNREACHABLE, PULSE, STALL, SUSPICION_MAX};
+pub use config::{
+    Config, FORGET_AFTER, MIN_FLEET, PROBES_TO_UNREACHABLE, PULSE, STALL, SUSPICION_MAX,
+};
 pub use delta::{Delta, LeftReason, PoolsLine};
 pub use error::RegistryError;
 pub use events::RegisterOutcome;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
-    limits::MAX_POOLS,
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    RegisterRequest, limits::MAX_POOLS,
 };
 use routing_table::{Endpoint, RouteChange};
 
@@ -166,7 +166,8 @@ impl Node {
             NodeStatus::Offline
         } else if self.evidence.unreachable() {
             NodeStatus::Unreachable
-        } else if intent.is_some_and(|intent| intent.node.is_some()) || self.all_pools_drain(intent) {
+        } else if intent.is_some_and(|intent| intent.node.is_some()) || self.all_pools_drain(intent)
+        {
             NodeStatus::Draining
         } else {
             NodeStatus::Online
@@ -203,7 +204,8 @@ impl Node {
     pub(crate) fn tell(&mut self, intent: Option<&Intent>, changes: &mut Vec<RouteChange>) {
         let shut = self.is_lost() || self.observed.basis.objection().is_some();
         for pool in &mut self.observed.pools {
-            let wished = || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
+            let wished =
+                || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
             let gate = if shut {
                 Gate::Shut
             } else if pool.status.draining || wished() {
@@ -262,7 +264,11 @@ impl Node {
             // What it had when it fell silent is history: it says anew what it has.
             self.observed.basis = Basis::Awaited;
         }
-        let same = self.observed.pools.iter().map(|pool| Arc::clone(&pool.status));
+        let same = self
+            .observed
+            .pools
+            .iter()
+            .map(|pool| Arc::clone(&pool.status));
         let same: Vec<_> = same.collect();
         Ok(self.set_pools(&request.node_id, same, has_moved)?.gone)
     }
@@ -314,7 +320,10 @@ fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<P
         fits
     };
     let mut pools: Vec<Arc<PoolStatus>> = known.into_iter().filter(fits).collect();
-    let new = request.pools.iter().filter(|pool_id| missing.remove(pool_id));
+    let new = request
+        .pools
+        .iter()
+        .filter(|pool_id| missing.remove(pool_id));
     pools.extend(new.cloned().map(placeholder).map(Arc::new));
     pools
 }

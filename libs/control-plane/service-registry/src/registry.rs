@@ -199,7 +199,11 @@ impl Registry {
 
     /// This process did not run for `gap`, so nobody could have been heard: nobody's time ran.
     fn give_back(&mut self, gap: Duration) {
-        for node in self.nodes.values_mut().filter(|node| !node.observed.offline) {
+        for node in self
+            .nodes
+            .values_mut()
+            .filter(|node| !node.observed.offline)
+        {
             node.allowance.since = node.allowance.since.saturating_add(gap);
             // A probe under way timed out because we slept.
             if !node.evidence.unreachable() {
@@ -226,7 +230,8 @@ impl Registry {
             let forget_at = node.observed.forget_at.unwrap_or(self.now + FORGET_AFTER);
             node.observed.offline = true;
             node.observed.forget_at = Some(forget_at);
-            self.deadlines.arm(node_id, &mut node.allowance.armed, forget_at);
+            self.deadlines
+                .arm(node_id, &mut node.allowance.armed, forget_at);
             self.touch(node_id);
             self.targets.insert(node_id.clone());
             self.refresh(node_id, None);
@@ -240,7 +245,8 @@ impl Registry {
             return;
         };
         if node.observed.offline {
-            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+            self.spare
+                .remove(&(node.observed.last_heard, node_id.clone()));
         }
         node.observed.last_heard = self.now;
         let allowance = &mut node.allowance;
@@ -274,7 +280,8 @@ impl Registry {
             self.deadlines.disarm(node_id, node.allowance.armed);
             self.fleet.left(node.status, node.observed.pools.len());
             self.paced_for.update(self.nodes.len());
-            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+            self.spare
+                .remove(&(node.observed.last_heard, node_id.clone()));
             if let Some(at) = node.lost_at {
                 self.lost.remove(&(at, node_id.clone()));
             }
@@ -348,7 +355,8 @@ impl Registry {
 
     /// After what has come in their place, so that no model is without an endpoint in between.
     pub(crate) fn remove_routes(&mut self, gone: Gone) {
-        self.routes.extend(gone.into_iter().map(RouteChange::Remove));
+        self.routes
+            .extend(gone.into_iter().map(RouteChange::Remove));
     }
 
     /// The node may be forgotten for another one, or not any more.

@@ -42,9 +42,18 @@ fn lasts(before: &PoolStatus, after: &PoolStatus) -> bool {
     same_replicas
         && *pool_id == after.pool_id
         && (*ready, *draining, *slots_total, *sleeping)
-            == (after.ready, after.draining, after.slots_total, after.sleeping)
+            == (
+                after.ready,
+                after.draining,
+                after.slots_total,
+                after.sleeping,
+            )
         && (engine, engine_version, models_available)
-            == (&after.engine, &after.engine_version, &after.models_available)
+            == (
+                &after.engine,
+                &after.engine_version,
+                &after.models_available,
+            )
         && (last_error, device_mask) == (&after.last_error, &after.device_mask)
 }
 

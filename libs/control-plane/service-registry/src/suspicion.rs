@@ -67,8 +67,11 @@ impl Registry {
                     self.trust = Trust::Suspicious {
                         until: self.now + SUSPICION_MAX,
                     };
-                    let together: Vec<NodeId> =
-                        self.lost.iter().map(|(_, node_id)| node_id.clone()).collect();
+                    let together: Vec<NodeId> = self
+                        .lost
+                        .iter()
+                        .map(|(_, node_id)| node_id.clone())
+                        .collect();
                     for node_id in together {
                         self.set_held(&node_id, true);
                     }
@@ -81,7 +84,10 @@ impl Registry {
 
     /// A node that is lost while this process suspects itself is held like those lost before.
     pub(crate) fn hold_if_suspicious(&mut self, node_id: &NodeId) {
-        let is_lost = self.nodes.get(node_id).is_some_and(|node| node.lost_at.is_some());
+        let is_lost = self
+            .nodes
+            .get(node_id)
+            .is_some_and(|node| node.lost_at.is_some());
         if is_lost && matches!(self.trust, Trust::Suspicious { .. }) {
             self.set_held(node_id, true);
         }

@@ -64,7 +64,9 @@ impl NodeView {
     /// The pool, if the node has it.
     #[must_use]
     pub fn pool(&self, pool_id: &PoolId) -> Option<&PoolView> {
-        self.pools.iter().find(|pool| pool.status.pool_id == *pool_id)
+        self.pools
+            .iter()
+            .find(|pool| pool.status.pool_id == *pool_id)
     }
 }
 
@@ -145,7 +147,8 @@ impl Registry {
         most: usize,
     ) -> Step {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (looked_at, (node_id, node)) in (1..).zip(self.nodes.range::<NodeId, _>((from, Bound::Unbounded)))
+        for (looked_at, (node_id, node)) in
+            (1..).zip(self.nodes.range::<NodeId, _>((from, Bound::Unbounded)))
         {
             if passes(node, filter) {
                 if page.nodes.len() >= limit {
@@ -212,7 +215,9 @@ impl Registry {
         match (status.ready, &status.last_error) {
             (true, _) if status.sleeping => Availability::Asleep,
             (true, _) => Availability::Ready,
-            (false, Some(error)) => Availability::NotReady(format!("no replica ready: {error}").into()),
+            (false, Some(error)) => {
+                Availability::NotReady(format!("no replica ready: {error}").into())
+            }
             (false, None) => Availability::NotReady("no replica ready".into()),
         }
     }

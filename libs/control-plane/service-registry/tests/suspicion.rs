@@ -57,7 +57,10 @@ fn how_many_of_how_many() {
         for node in &names[..lost] {
             lose(&mut world, node);
         }
-        let routable = names[..nodes].iter().filter(|node| world.routable(node)).count();
+        let routable = names[..nodes]
+            .iter()
+            .filter(|node| world.routable(node))
+            .count();
         assert_eq!(
             routable,
             if held { nodes } else { nodes - lost },
@@ -166,7 +169,10 @@ fn a_stall_gives_everybody_the_time_back() {
         world.probe("a", false);
         world.now += gap;
         world.registry.tick(world.now);
-        let expected: Vec<Delta> = stalled.then_some(Delta::Stalled { gap }).into_iter().collect();
+        let expected: Vec<Delta> = stalled
+            .then_some(Delta::Stalled { gap })
+            .into_iter()
+            .collect();
         assert_eq!(world.deltas(), expected);
         assert_eq!(world.status("a"), NodeStatus::Online);
         let deadline = if stalled { secs(30) + gap } else { secs(30) };

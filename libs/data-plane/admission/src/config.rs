@@ -81,7 +81,7 @@ impl FromStr for Priority {
 
 /// Where a request would like to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct RoutingPreference {
     /// How to choose among free endpoints.
     pub strategy: Strategy,
     /// Only this node will do.
@@ -92,13 +92,13 @@ pub struct Wish {
 
 /// A request for a slot.
 #[derive(Debug, Clone)]
-pub struct Ask<'a> {
+pub struct AcquireRequest<'a> {
     /// The model asked for.
     pub model: &'a str,
     /// Whose turn it is when others wait too.
     pub priority: Priority,
     /// Where it would like to go.
-    pub wish: &'a Arc<Wish>,
+    pub wish: &'a Arc<RoutingPreference>,
     /// Endpoints where this request has already failed; it goes elsewhere. A later incarnation of one, or a later start of
     /// its engine, is another one.
     pub tried: &'a [Arc<Endpoint>],

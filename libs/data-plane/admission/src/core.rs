@@ -11,11 +11,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use placement::{Conversations, Loads, NoPlace, PrefixIndex, Question, Strategy};
+use placement::{Conversations, Loads, NoPlace, PlacementQuery, PrefixIndex, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Refusal, RefusalReason, Ticket, TrustChange, Wish,
+    AcquireRequest, Config, Failure, Refusal, RefusalReason, RoutingPreference, Ticket,
+    TrustChange,
     due::DueTimes,
     line::{Line, Waiter},
     slot::Slot,
@@ -55,7 +56,7 @@ pub(crate) struct Grant {
     /// Its number among the requests that are let through in a quarantine, if it is one.
     pub(crate) probe: Option<u64>,
     /// Where it would like to go, for strategies that remember where a request went.
-    wish: Option<Arc<Wish>>,
+    wish: Option<Arc<RoutingPreference>>,
     /// The conversation that it belongs to by its session.
     session: Option<u64>,
     /// The slot went back already: the node uses a replica that is not known here.
@@ -142,7 +143,12 @@ impl<W> Core<W> {
     }
 
     /// A request asks for a slot. `wake` is called only when it has to wait.
-    pub(crate) fn arrive(&mut self, ask: &Ask<'_>, now: Duration, wake: impl FnOnce() -> W) -> Arrival {
+    pub(crate) fn arrive(
+        &mut self,
+        ask: &AcquireRequest<'_>,
+        now: Duration,
+        wake: impl FnOnce() -> W,
+    ) -> Arrival {
         self.refresh(now);
         let ticket = ask.ticket.unwrap_or_else(|| {
             self.last_ticket = self.last_ticket.saturating_add(1);
@@ -161,10 +167,18 @@ impl<W> Core<W> {
                     }
                 }
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
-                    return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model, now));
+                    return Arrival::Refused(self.refusal(
+                        RefusalReason::UnknownModel,
+                        ask.model,
+                        now,
+                    ));
                 }
                 Err(NoPlace::NoneRoutable) if self.is_exhausted(ask) => {
-                    return Arrival::Refused(self.refusal(RefusalReason::Exhausted, ask.model, now));
+                    return Arrival::Refused(self.refusal(
+                        RefusalReason::Exhausted,
+                        ask.model,
+                        now,
+                    ));
                 }
                 Err(_) => {}
             }
@@ -232,19 +246,34 @@ impl<W> Core<W> {
         self.due.next().filter(|_| !self.lines.is_empty())
     }
 
-    fn place(&self, model: &str, wish: &Wish, tried: &[Arc<Endpoint>]) -> Result<u32, NoPlace> {
+    fn place(
+        &self,
+        model: &str,
+        wish: &RoutingPreference,
+        tried: &[Arc<Endpoint>],
+    ) -> Result<u32, NoPlace> {
         let tried = self.tried_indices(tried);
         let question = self.question(model, wish, &tried);
         if let Some(home) = placement::at_home(&self.table, &self.loads, &question) {
             return Ok(home);
         }
-        let prefix = (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
+        let prefix =
+            (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
         let prefix = prefix.as_ref();
-        placement::choose(&self.table, &self.loads, &Question { prefix, ..question })
+        placement::choose(
+            &self.table,
+            &self.loads,
+            &PlacementQuery { prefix, ..question },
+        )
     }
 
     /// What to ask placement, but for the endpoints that have seen some of the prompt.
-    fn question<'a>(&self, model: &'a str, wish: &'a Wish, tried: &'a [u32]) -> Question<'a> {
+    fn question<'a>(
+        &self,
+        model: &'a str,
+        wish: &'a RoutingPreference,
+        tried: &'a [u32],
+    ) -> PlacementQuery<'a> {
         let home = match wish.strategy {
             Strategy::Session => (wish.affinity.session_of(model))
                 .and_then(|conversation| self.conversations.endpoint_of(conversation)),
@@ -254,7 +283,7 @@ impl<W> Core<W> {
             }
             Strategy::LeastLoaded | Strategy::RoundRobin | Strategy::Weighted => None,
         };
-        Question {
+        PlacementQuery {
             model,
             strategy: wish.strategy,
             tried,
@@ -278,7 +307,7 @@ impl<W> Core<W> {
     }
 
     /// Whether every candidate that would do was tried, so that waiting is in vain.
-    fn is_exhausted(&self, ask: &Ask<'_>) -> bool {
+    fn is_exhausted(&self, ask: &AcquireRequest<'_>) -> bool {
         let tried = self.tried_indices(ask.tried);
         let would_do = |index: &&u32| {
             let endpoint = self.table.endpoint(**index);
@@ -300,7 +329,7 @@ impl<W> Core<W> {
         model: &str,
         index: u32,
         ticket: Ticket,
-        wish: &Arc<Wish>,
+        wish: &Arc<RoutingPreference>,
         now: Duration,
     ) -> Option<Grant> {
         let endpoint = Arc::clone(self.table.endpoint(index)?);
@@ -336,8 +365,13 @@ impl<W> Core<W> {
             }
             (_, session) => (session, None),
         };
-        let Some(conversation) = conversation else { return };
-        for hash in self.conversations.place(conversation, before, endpoint, now) {
+        let Some(conversation) = conversation else {
+            return;
+        };
+        for hash in self
+            .conversations
+            .place(conversation, before, endpoint, now)
+        {
             if let Some(index) = self.table.by_hash(hash) {
                 self.recount(index);
             }
@@ -383,12 +417,22 @@ impl<W> Core<W> {
         let retry_after = match reason {
             RefusalReason::QueueFull => Some(self.time_to_a_slot(model, now)),
             RefusalReason::NoneRoutable => Some(self.config.max_wait.max(Duration::from_secs(1))),
-            RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => None,
+            RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => {
+                None
+            }
         };
-        Refusal { reason, retry_after }
+        Refusal {
+            reason,
+            retry_after,
+        }
     }
 
-    fn note_trust(&mut self, endpoint: &EndpointKey, before: Option<Failure>, after: Option<Failure>) {
+    fn note_trust(
+        &mut self,
+        endpoint: &EndpointKey,
+        before: Option<Failure>,
+        after: Option<Failure>,
+    ) {
         if before.is_some() != after.is_some() {
             self.effects.trust_changes.push(TrustChange {
                 endpoint: endpoint.clone(),

@@ -72,7 +72,8 @@ impl Lease {
     /// The node has used this replica, and nothing is known yet of how it went. See [`answered`](Self::answered).
     pub fn used(&mut self, replica: Option<&ReplicaId>) {
         let grant = &mut self.grant;
-        self.admission.decide(|core, now| core.moved(grant, replica, now));
+        self.admission
+            .decide(|core, now| core.moved(grant, replica, now));
     }
 
     /// The endpoint's answer has begun. `replica` is the one that the node used, and `slots` are its `(free, total)` slots,

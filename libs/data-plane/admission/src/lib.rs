@@ -23,8 +23,13 @@ mod runtime;
 mod slot;
 mod turns;
 
-pub use crate::core::{EndpointStatus, ExplainedCandidate, Explanation, ModelSummary, Snapshot, Waiting};
-pub use config::{Ask, Config, Outlook, Priority, Refusal, RefusalReason, Ticket, UnknownPriority, Wish};
+pub use crate::core::{
+    EndpointStatus, ExplainedCandidate, Explanation, ModelSummary, Snapshot, Waiting,
+};
+pub use config::{
+    AcquireRequest, Config, Outlook, Priority, Refusal, RefusalReason, RoutingPreference, Ticket,
+    UnknownPriority,
+};
 pub use ejection::{Failure, Quarantine, TrustChange};
 pub use lease::{Lease, Outcome};
 pub use limits::LIMITS;

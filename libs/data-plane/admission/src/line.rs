@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use routing_table::Endpoint;
 
-use crate::{Priority, Ticket, Wish};
+use crate::{Priority, RoutingPreference, Ticket};
 
 /// How many interactive requests are served before one batch request, while both wait: batch work gets a fifth
 /// of the slots at the worst, so that it is late but never starved.
@@ -14,7 +14,7 @@ const INTERACTIVE_PER_BATCH: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Waiter<W> {
     pub(crate) wake: W,
-    pub(crate) wish: Arc<Wish>,
+    pub(crate) wish: Arc<RoutingPreference>,
     pub(crate) tried: Vec<Arc<Endpoint>>,
 }
 
@@ -97,17 +97,23 @@ impl<W> Line<W> {
     /// Who waits for a particular endpoint stands in nobody's way: there may be room elsewhere.
     pub(crate) fn is_next(&self, priority: Priority, ticket: Ticket) -> bool {
         let ahead = |class: &BTreeMap<Ticket, Waiter<W>>| {
-            class.range(..ticket).any(|(_, waiter)| waiter.goes_anywhere())
+            class
+                .range(..ticket)
+                .any(|(_, waiter)| waiter.goes_anywhere())
         };
         match priority {
             Priority::Interactive => !ahead(&self.interactive),
-            Priority::Batch => !ahead(&self.batch) && !self.interactive.values().any(Waiter::goes_anywhere),
+            Priority::Batch => {
+                !ahead(&self.batch) && !self.interactive.values().any(Waiter::goes_anywhere)
+            }
         }
     }
 
     /// The request that has waited longest, whatever its priority.
     pub(crate) fn oldest(&self) -> Option<Ticket> {
-        let first = |class: &BTreeMap<Ticket, Waiter<W>>| class.first_key_value().map(|(ticket, _)| *ticket);
+        let first = |class: &BTreeMap<Ticket, Waiter<W>>| {
+            class.first_key_value().map(|(ticket, _)| *ticket)
+        };
         first(&self.interactive)
             .into_iter()
             .chain(first(&self.batch))

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    Ask, Config, Lease, ModelSummary, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot,
-    Ticket, TrustChange, Wish,
+    AcquireRequest, Config, Lease, ModelSummary, Outlook, Priority, Quarantine, Refusal,
+    RefusalReason, RoutingPreference, Snapshot, Ticket, TrustChange,
     core::{Arrival, Core, Explanation, Grant},
 };
 
@@ -96,8 +96,13 @@ impl Admission {
     ///
     /// # Errors
     /// When there is none in time, or never will be; see [`RefusalReason`].
-    pub async fn acquire(&self, ask: Ask<'_>, deadline: Option<Instant>) -> Result<Lease, Refusal> {
-        self.acquire_within(ask, deadline, self.0.config.max_wait).await
+    pub async fn acquire(
+        &self,
+        ask: AcquireRequest<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Lease, Refusal> {
+        self.acquire_within(ask, deadline, self.0.config.max_wait)
+            .await
     }
 
     /// As [`acquire`](Self::acquire), with a longest wait of the caller's own: a task that nobody sits and waits
@@ -107,7 +112,7 @@ impl Admission {
     /// When there is no slot in time, or never will be; see [`RefusalReason`].
     pub async fn acquire_within(
         &self,
-        ask: Ask<'_>,
+        ask: AcquireRequest<'_>,
         deadline: Option<Instant>,
         patience: Duration,
     ) -> Result<Lease, Refusal> {
@@ -209,7 +214,7 @@ impl Admission {
 
     /// What would happen to a request now, and why; nothing changes by asking.
     #[must_use]
-    pub fn explain(&self, model: &str, wish: &Wish) -> Explanation {
+    pub fn explain(&self, model: &str, wish: &RoutingPreference) -> Explanation {
         self.decide(|core, now| core.explain(model, wish, now))
     }
 

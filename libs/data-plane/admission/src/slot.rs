@@ -153,7 +153,9 @@ impl Slot {
             LONGEST_POOL_PAUSE
         };
         if let Some(pause) = pause {
-            self.paused_until = self.paused_until.max(now.saturating_add(pause.min(longest)));
+            self.paused_until = self
+                .paused_until
+                .max(now.saturating_add(pause.min(longest)));
         }
     }
 

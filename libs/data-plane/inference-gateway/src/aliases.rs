@@ -59,11 +59,17 @@ impl Aliases {
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, AliasProblems> {
         let (file, errors) = DeTable::parse_recoverable(text);
-        let mut problems = Found { text, at: Vec::new() };
+        let mut problems = Found {
+            text,
+            at: Vec::new(),
+        };
         if !errors.is_empty() {
             // What a broken line was meant to say is anybody's guess, so nothing more is said about it.
             for error in errors {
-                problems.add(error.span().map_or(0, |span| span.start), error.message().trim());
+                problems.add(
+                    error.span().map_or(0, |span| span.start),
+                    error.message().trim(),
+                );
             }
             return Err(problems.in_order());
         }
@@ -120,13 +126,19 @@ impl Found<'_> {
 
 fn read_file(file: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<String, String> {
     for (key, _) in file.iter().filter(|(key, _)| key.get_ref() != TABLE) {
-        let what = format!("unknown key `{}`: an alias file holds [{TABLE}]", key.get_ref());
+        let what = format!(
+            "unknown key `{}`: an alias file holds [{TABLE}]",
+            key.get_ref()
+        );
         problems.add(key.span().start, what);
     }
     match file.get(TABLE).map(|value| (value.span(), value.get_ref())) {
         Some((_, DeValue::Table(table))) => read_aliases(table, problems),
         Some((span, _)) => {
-            problems.add(span.start, format!("`{TABLE}` must be a table: write [{TABLE}]"));
+            problems.add(
+                span.start,
+                format!("`{TABLE}` must be a table: write [{TABLE}]"),
+            );
             BTreeMap::new()
         }
         None => {
@@ -186,13 +198,18 @@ mod tests {
     // spec: PATH-18
     #[test]
     fn an_alias_stands_for_a_model() {
-        let text = "# ours\n[aliases]\n\"gpt-4o\" = \"tiny\"\ngpt-5 = \"org/big:70b\"\n\"a.b\" = 'tiny'\n";
+        let text =
+            "# ours\n[aliases]\n\"gpt-4o\" = \"tiny\"\ngpt-5 = \"org/big:70b\"\n\"a.b\" = 'tiny'\n";
         let aliases = Aliases::parse(text).unwrap();
         assert_eq!(aliases.target("gpt-4o"), Some("tiny"));
         assert_eq!(aliases.target("tiny"), None);
         assert_eq!(
             aliases.iter().collect::<Vec<_>>(),
-            [("a.b", "tiny"), ("gpt-4o", "tiny"), ("gpt-5", "org/big:70b")]
+            [
+                ("a.b", "tiny"),
+                ("gpt-4o", "tiny"),
+                ("gpt-5", "org/big:70b")
+            ]
         );
         assert_eq!(Aliases::parse("[aliases]"), Ok(Aliases::default()));
     }
@@ -218,7 +235,10 @@ mod tests {
         .iter()
         .enumerate()
         {
-            assert!(lines[line].starts_with(expected), "{expected:?} in:\n{said}");
+            assert!(
+                lines[line].starts_with(expected),
+                "{expected:?} in:\n{said}"
+            );
         }
         assert_eq!(lines.len(), 9, "{said}");
     }
@@ -241,6 +261,10 @@ mod tests {
             );
         }
         let control = "[aliases]\na = \"x\\u0007\"";
-        assert!(!problems(control).contains('\u{7}'), "{}", problems(control));
+        assert!(
+            !problems(control).contains('\u{7}'),
+            "{}",
+            problems(control)
+        );
     }
 }

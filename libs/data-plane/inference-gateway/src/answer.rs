@@ -78,14 +78,19 @@ impl Passing {
             .map(|events| events.dialect().error_event(code, message))
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
             if self.lease.is_none() {
                 return Poll::Ready(None);
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     let Some(events) = &mut self.events else {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     };
@@ -201,11 +206,23 @@ mod tests {
         let (no_buffers, reset) = (io(105), io(104));
         let second = Duration::from_secs(1);
         for (error, code, blames) in [
-            (Some(StreamError::Deadline), ErrorCode::DeadlineExceeded, false),
-            (Some(StreamError::OwnDelay(second)), ErrorCode::WorkerReset, false),
+            (
+                Some(StreamError::Deadline),
+                ErrorCode::DeadlineExceeded,
+                false,
+            ),
+            (
+                Some(StreamError::OwnDelay(second)),
+                ErrorCode::WorkerReset,
+                false,
+            ),
             (Some(no_buffers), ErrorCode::WorkerReset, false),
             (Some(reset), ErrorCode::WorkerReset, true),
-            (Some(StreamError::Stalled(second)), ErrorCode::WorkerReset, true),
+            (
+                Some(StreamError::Stalled(second)),
+                ErrorCode::WorkerReset,
+                true,
+            ),
             (
                 Some(StreamError::Broken(BrokenAnswer::Closed)),
                 ErrorCode::WorkerReset,

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
+use admission::{AcquireRequest, Admission, Failure, Lease, Outcome, RefusalReason};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
@@ -32,7 +32,7 @@ use crate::{
     attempt::{Attempt, judge},
     budget::RetryBudget,
     dialect::Dialect,
-    journey::{Journey, Patience},
+    journey::{Journey, QueueTimeout},
     models,
     named::{Meant, meant, named_model},
     options::{self, Options},
@@ -160,18 +160,25 @@ impl Gateway {
                 &self.0.config.aliases,
                 self.0.started_unix,
             )),
-            (None, &Method::GET, _) if let Some(id) = one_model => {
-                models::one(&self.0.admission, &self.0.config.aliases, id, self.0.started_unix)
-            }
+            (None, &Method::GET, _) if let Some(id) = one_model => models::one(
+                &self.0.admission,
+                &self.0.config.aliases,
+                id,
+                self.0.started_unix,
+            ),
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) => {
                 match route.map_or_else(|| route::other(path), |route| Ok(Some(route))) {
                     Ok(Some(route)) => {
                         let id = request.body().request_id().cloned();
-                        let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
+                        let mut record =
+                            Record::begin(&self.0.metrics, route, id, request.headers());
                         let span = record.span();
-                        let result = self.infer(route, request, &mut record).instrument(span).await;
+                        let result = self
+                            .infer(route, request, &mut record)
+                            .instrument(span)
+                            .await;
                         if let Err(fault) = &result {
                             record.refused(fault, |model| self.0.admission.names(model));
                         }
@@ -203,19 +210,22 @@ impl Gateway {
             Ok(None) => self.only_model()?,
             Err(error) => return Err(error.into()),
         };
-        let Meant { model, alias, body } = meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
+        let Meant { model, alias, body } =
+            meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
         record.asked(&model);
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
         let patience = parts.extensions.get().copied();
-        let patience = patience.map_or(self.0.admission.max_wait(), |Patience(own)| own);
+        let patience = patience.map_or(self.0.admission.max_wait(), |QueueTimeout(own)| own);
         let mut journey = Journey::new(model, wish, priority, deadline, patience);
         journey.alias = alias;
         let mut outbound = outbound(parts, body);
         outbound
-            .own
+            .set_headers
             .extend(record.request_id().map(|id| (headers::REQUEST_ID, id)));
-        outbound.own.extend(record.trace(&mut outbound.headers));
+        outbound
+            .set_headers
+            .extend(record.trace(&mut outbound.headers));
         self.0.budget.lock().earn();
         loop {
             let mut lease = self.slot(&mut journey).await?;
@@ -231,7 +241,9 @@ impl Gateway {
                     {
                         Ok(response) => return Ok(response),
                         Err(Broken {
-                            fault, outcome: None, ..
+                            fault,
+                            outcome: None,
+                            ..
                         }) => return Err(journey.ends_with(fault)),
                         Err(Broken {
                             fault,
@@ -255,7 +267,8 @@ impl Gateway {
                     }
                     lease.ended(outcome);
                     drop(lease);
-                    let executed = executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
+                    let executed =
+                        executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
                     (outcome, fault, executed, endpoint)
                 }
                 Attempt::GivenUp { fault } => return Err(journey.ends_with(fault)),
@@ -296,7 +309,7 @@ impl Gateway {
 
     async fn slot(&self, journey: &mut Journey) -> Result<Lease, Fault> {
         let asked = Instant::now();
-        let ask = Ask {
+        let ask = AcquireRequest {
             model: &journey.model,
             priority: journey.priority,
             wish: &journey.wish,
@@ -304,8 +317,7 @@ impl Gateway {
             ticket: journey.ticket,
         };
         let patience = journey.patience_left();
-        let span =
-            tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
+        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
         match self
             .0
             .admission
@@ -351,9 +363,13 @@ impl Gateway {
         );
         if let Some(trace) = telemetry::trace_of(&span) {
             // What the endpoint does is a part of this try.
-            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            outbound
+                .set_headers
+                .retain(|(name, _)| *name != TRACEPARENT);
             let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
+            outbound
+                .set_headers
+                .extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
         let sending = self.0.transport.send(NodeRequest {
             endpoint,
@@ -520,7 +536,10 @@ fn came_back(request_id: Option<&RequestId>) -> Response<GatewayBody> {
         "a request for a node came to a gateway: a node has registered with the address of this process"
     );
     let code = ErrorCode::LoopDetected;
-    let fault = Fault::new(code, "this is a gateway, and the request was sent to a node");
+    let fault = Fault::new(
+        code,
+        "this is a gateway, and the request was sent to a node",
+    );
     let mut response = fault.into_response(Dialect::Plain);
     let code = HeaderValue::from_static(code.as_str());
     response.headers_mut().insert(headers::REFUSAL, code);
@@ -550,8 +569,8 @@ fn outbound(parts: Parts, body: Bytes) -> Outbound {
         .cloned()
         .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
     Outbound {
-        withheld: &NOT_FORWARDED,
-        own: Vec::with_capacity(OWN_HEADERS),
+        removed_headers: &NOT_FORWARDED,
+        set_headers: Vec::with_capacity(OWN_HEADERS),
         ..Outbound::new(parts.method, path, parts.headers, body)
     }
 }

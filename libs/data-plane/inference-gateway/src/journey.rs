@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Failure, Lease, Outcome, Priority, Ticket, Wish};
+use admission::{Failure, Lease, Outcome, Priority, RoutingPreference, Ticket};
 use routing_table::Endpoint;
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ pub(crate) const MIN_REFUSALS: u64 = 32;
 /// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
 /// requests that come from within the process: a task that nobody sits and waits for has more patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience(pub Duration);
+pub struct QueueTimeout(pub Duration);
 
 /// One request on its way to an answer.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Journey {
     pub(crate) model: String,
     /// What its client called the model, where that is another name.
     pub(crate) alias: Option<String>,
-    pub(crate) wish: Arc<Wish>,
+    pub(crate) wish: Arc<RoutingPreference>,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Instant>,
     /// The longest it may wait for a slot, in all its tries together.
@@ -58,7 +58,7 @@ pub(crate) struct Journey {
 impl Journey {
     pub(crate) fn new(
         model: String,
-        wish: Arc<Wish>,
+        wish: Arc<RoutingPreference>,
         priority: Priority,
         deadline: Option<Instant>,
         patience: Duration,
@@ -127,7 +127,10 @@ impl Journey {
         executed: bool,
         spend: impl FnOnce() -> bool,
     ) -> bool {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             return false;
         }
         match outcome {
@@ -144,7 +147,8 @@ impl Journey {
                     self.queued = before.saturating_add(asked.elapsed());
                 }
                 self.refusals = self.refusals.saturating_add(1);
-                let may_wait = self.refusals < self.max_refusals() && !self.patience_left().is_zero();
+                let may_wait =
+                    self.refusals < self.max_refusals() && !self.patience_left().is_zero();
                 // Other engines of the node may serve it, so the endpoint may be tried again; but it is a try.
                 may_wait && (!executed || self.may_execute_again(spend))
             }

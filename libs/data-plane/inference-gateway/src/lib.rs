@@ -16,7 +16,6 @@ mod attempt;
 mod budget;
 mod dialect;
 mod explain;
-mod front;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,6 +29,7 @@ mod named;
 #[cfg(feature = "openapi")]
 mod openapi;
 mod options;
+mod path_router;
 mod peek;
 mod record;
 mod reply;
@@ -41,13 +41,13 @@ mod traffic;
 pub use aliases::{AliasProblem, AliasProblems, Aliases, MAX_ALIASES_FILE_BYTES};
 pub use answer::GatewayBody;
 pub use explain::{CandidateAnswer, ExplainAnswer, ExplainRequest, explain_routes};
-pub use front::Front;
 pub use gateway::{Gateway, GatewayConfig};
-pub use journey::Patience;
+pub use journey::QueueTimeout;
 pub use limits::LIMITS;
 pub use metrics::GatewayMetrics;
 #[cfg(feature = "openapi")]
 pub use openapi::openapi;
+pub use path_router::PathRouter;
 pub use traffic::{Percentiles, RecentError, Traffic};
 
 /// What the README shows is compiled with the tests, and run where it can be.

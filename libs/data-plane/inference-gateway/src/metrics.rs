@@ -377,7 +377,10 @@ mod tests {
             metrics.series("model-0", &key(&format!("n{number}")));
         }
         let known = metrics.0.series.read();
-        assert_eq!((known.by_model.len(), known.count), (MAX_MODELS, MAX_SERIES));
+        assert_eq!(
+            (known.by_model.len(), known.count),
+            (MAX_MODELS, MAX_SERIES)
+        );
         drop(known);
         assert_eq!(&*metrics.series("one-more", &key("n")).model, OTHER);
         assert_eq!(&*metrics.series("model-0", &key("n")).model, "model-0");

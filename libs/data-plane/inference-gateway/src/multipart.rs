@@ -82,7 +82,10 @@ mod tests {
             let body = form(&parts);
             assert_eq!(model(TYPE, body.as_bytes()), Some("whisper"), "{body}");
             assert_eq!(
-                model("Multipart/Form-Data; charset=x; boundary=\"XX\"", body.as_bytes()),
+                model(
+                    "Multipart/Form-Data; charset=x; boundary=\"XX\"",
+                    body.as_bytes()
+                ),
                 Some("whisper")
             );
         }

@@ -58,8 +58,12 @@ pub(crate) fn meant(
         });
     };
     // The name was read where it is looked for now.
-    let body = with_model(headers, &body, model)
-        .ok_or_else(|| Fault::new(ErrorCode::Internal, "the model's name cannot be put in place"))?;
+    let body = with_model(headers, &body, model).ok_or_else(|| {
+        Fault::new(
+            ErrorCode::Internal,
+            "the model's name cannot be put in place",
+        )
+    })?;
     // The connection to the engine says how long this one is.
     headers.remove(CONTENT_LENGTH);
     Ok(Meant {
@@ -76,12 +80,20 @@ pub(crate) fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Optio
         Some(form) => (multipart::model(form, body)?, Cow::Borrowed(model)),
         None => {
             let located: Located<'_> = serde_json::from_slice(body).ok()?;
-            (located.model?.get(), serde_json::to_string(model).ok()?.into())
+            (
+                located.model?.get(),
+                serde_json::to_string(model).ok()?.into(),
+            )
         }
     };
     let place = place_of(field, body)?;
     Some(Bytes::from(
-        [body.get(..place.start)?, value.as_bytes(), body.get(place.end..)?].concat(),
+        [
+            body.get(..place.start)?,
+            value.as_bytes(),
+            body.get(place.end..)?,
+        ]
+        .concat(),
     ))
 }
 
@@ -156,7 +168,8 @@ mod tests {
             "multipart/form-data; boundary=",
             "multipart/mixed; boundary=XX",
         ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
             let error = named_model(&headers, b"--XX\r\n").unwrap_err();
             assert!(error.to_string().contains("boundary"), "{error}");
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use admission::{Priority, Wish};
+use admission::{Priority, RoutingPreference};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
@@ -40,7 +40,11 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads the headers; `strategy` is what holds when they name none.
-    pub(crate) fn read(headers: &HeaderMap, strategy: Strategy, now: Instant) -> Result<Self, Fault> {
+    pub(crate) fn read(
+        headers: &HeaderMap,
+        strategy: Strategy,
+        now: Instant,
+    ) -> Result<Self, Fault> {
         let mut options = Self {
             deadline: None,
             priority: Priority::default(),
@@ -63,7 +67,7 @@ impl Options {
     }
 
     /// Where the request would like to go. The body is read again only for strategies that look into it.
-    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<Wish> {
+    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<RoutingPreference> {
         let mut affinity = Affinity {
             session: self.session,
             blocks: Vec::new(),
@@ -79,7 +83,7 @@ impl Options {
                 affinity.blocks = seen.blocks(model);
             }
         }
-        Arc::new(Wish {
+        Arc::new(RoutingPreference {
             strategy: self.strategy,
             pin: self.pin,
             affinity,
@@ -199,7 +203,7 @@ mod tests {
             (options.deadline, options.priority),
             (None, Priority::Interactive)
         );
-        assert_eq!(*options.wish("m", b"{}"), Wish::default());
+        assert_eq!(*options.wish("m", b"{}"), RoutingPreference::default());
     }
 
     // spec: PATH-17
@@ -228,7 +232,11 @@ mod tests {
     fn a_session_comes_from_the_header_or_the_body() {
         let session = |pairs: &[(HeaderName, &str)], body: &str| {
             let pairs = [pairs, &[(STRATEGY, "session")]].concat();
-            read(&pairs).unwrap().wish("m", body.as_bytes()).affinity.session
+            read(&pairs)
+                .unwrap()
+                .wish("m", body.as_bytes())
+                .affinity
+                .session
         };
         let a = session(&[(SESSION, "a")], r#"{"user":"u"}"#);
         assert_eq!(a, session(&[(SESSION, "a")], "{}"));
@@ -268,7 +276,8 @@ mod tests {
             ("messages", r#""system":"Be brief.","#),
             ("input", r#""instructions":"Be brief.","#),
         ] {
-            let turn = |messages: &str| blocks("prefix", &format!(r#"{{{first}"{field}":[{messages}]}}"#));
+            let turn =
+                |messages: &str| blocks("prefix", &format!(r#"{{{first}"{field}":[{messages}]}}"#));
             let now = turn(user);
             let next = turn(&format!("{user} ,\n {assistant}, {user}"));
             assert!(!now.is_empty() && next.len() == now.len() + 2 && next.starts_with(&now));
@@ -291,7 +300,11 @@ mod tests {
             format!(r#""input":[{{"role":"user"}},{words}"end"]"#),
             format!(r#""prompt":[{}0]"#, "1,".repeat(300)),
         ] {
-            assert_eq!(blocks("prefix", &format!("{{{prompt}}}")).len(), 2, "{prompt}");
+            assert_eq!(
+                blocks("prefix", &format!("{{{prompt}}}")).len(),
+                2,
+                "{prompt}"
+            );
         }
         assert_eq!(
             blocks("prefix", r#"{"system":"but no prompt"}"#),

@@ -137,7 +137,9 @@ impl Record {
 
     /// What is done for it is done in this span.
     pub(crate) fn span(&self) -> Span {
-        self.0.as_ref().map_or_else(Span::none, |open| open.span.clone())
+        self.0
+            .as_ref()
+            .map_or_else(Span::none, |open| open.span.clone())
     }
 
     /// What it is called, for who serves it.
@@ -148,7 +150,9 @@ impl Record {
 
     /// What a line in the log is to say of it.
     pub(crate) fn about(&self) -> About<'_> {
-        self.0.as_ref().map_or_else(About::default, |open| open.about())
+        self.0
+            .as_ref()
+            .map_or_else(About::default, |open| open.about())
     }
 
     /// It is for this model, whoever serves it.
@@ -165,7 +169,9 @@ impl Record {
     /// The header that says so.
     pub(crate) fn trace(&mut self, headers: &mut HeaderMap) -> Option<(HeaderName, HeaderValue)> {
         let open = self.0.as_mut()?;
-        let from_client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let from_client = headers
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok());
         let theirs = from_client.and_then(TraceContext::parse);
         let exported = telemetry::trace_of(&open.span);
         let ours = match (theirs, exported) {
@@ -236,7 +242,9 @@ impl Record {
     /// Whole events of its stream pass.
     pub(crate) fn events(&mut self, events: &[u8]) {
         let Some(open) = &mut self.0 else { return };
-        let Some(stream) = &mut open.stream else { return };
+        let Some(stream) = &mut open.stream else {
+            return;
+        };
         let now = Instant::now();
         stream.pass(events, now);
         if let Some(count) = token_count(open.route.dialect, events) {
@@ -343,7 +351,9 @@ impl Open {
 
     /// Tells what a running stream has noted.
     fn tell_stream(&mut self, now: Instant) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let tokens = stream
             .events
             .saturating_sub(NOT_TOKENS)
@@ -429,7 +439,10 @@ impl Drop for Open {
         first
             .into_iter()
             .for_each(|first| series.first_token.observe(first));
-        let fault = self.fault.take().filter(|(code, _)| concerns_operators(*code));
+        let fault = self
+            .fault
+            .take()
+            .filter(|(code, _)| concerns_operators(*code));
         let seen = Seen {
             ended: Some(fault.is_some()),
             tokens,
@@ -540,7 +553,11 @@ mod tests {
                 r#"{"usage":{"completion_tokens":99999999999999999999999}}"#,
                 None,
             ),
-            (Dialect::Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
+            (
+                Dialect::Messages,
+                r#"{"usage":{"output_tokens":5}}"#,
+                Some(5),
+            ),
             (Dialect::Plain, r#"{"completion_tokens":5}"#, None),
         ] {
             assert_eq!(token_count(dialect, text.as_bytes()), expected, "{text}");

@@ -119,8 +119,9 @@ fn end_of_last_event(data: &[u8], from: usize) -> usize {
     if data.ends_with(b"\n\n") {
         return data.len();
     }
-    let after =
-        |pattern: &[u8]| memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len());
+    let after = |pattern: &[u8]| {
+        memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len())
+    };
     after(b"\n\n").max(after(b"\n\r\n"))
 }
 
@@ -157,7 +158,11 @@ mod tests {
         ] {
             let mut events = stream();
             let whole = text.rfind("\n\n").map_or(0, |end| end + 2);
-            let whole = if text.contains("\r\n") { text.len() } else { whole };
+            let whole = if text.contains("\r\n") {
+                text.len()
+            } else {
+                whole
+            };
             assert_eq!(events.push(Bytes::from(text)).unwrap(), text[..whole]);
             assert_eq!(events.is_over(), is_over, "{text:?}");
         }
@@ -168,7 +173,10 @@ mod tests {
     fn the_verdict_on_an_end_does_not_depend_on_how_the_stream_is_cut() {
         for (text, is_over) in [
             ("data: [DONE]\n\ndata: {\"x\":1}\n\n", true),
-            ("data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n", true),
+            (
+                "data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n",
+                true,
+            ),
             ("data: {\n\ndata: [DONE]\n\n}\n\n", true),
             ("data: [DONE]\n\n\n", true),
             ("data: [DONE]\r\n\r\n\r\n", true),

@@ -115,7 +115,10 @@ pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
     /// The golden ratio's digits: no pattern in its bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = u128::from(session ^ endpoint) * u128::from(ODD);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves are taken apart"
+    )]
     let (low, high) = (product as u64, (product >> 64) as u64);
     low ^ high
 }
@@ -131,7 +134,10 @@ mod tests {
             format!("{shared}{}", "a".repeat(600)),
             format!("{shared}{}", "b".repeat(600)),
         );
-        let (a, b) = (prompt_blocks("m", a.as_bytes()), prompt_blocks("m", b.as_bytes()));
+        let (a, b) = (
+            prompt_blocks("m", a.as_bytes()),
+            prompt_blocks("m", b.as_bytes()),
+        );
         assert_eq!((a.len(), b.len()), (5, 5));
         assert_eq!(a[..3], b[..3]);
         assert!(a[3..].iter().all(|hash| !b.contains(hash)));
@@ -141,7 +147,10 @@ mod tests {
     fn models_share_nothing_and_long_prompts_are_bounded() {
         let prompt = vec![b'x'; 10 * MAX_BLOCKS * BLOCK_BYTES];
         assert_eq!(prompt_blocks("m", &prompt).len(), MAX_BLOCKS);
-        assert_ne!(prompt_blocks("m", &prompt)[0], prompt_blocks("n", &prompt)[0]);
+        assert_ne!(
+            prompt_blocks("m", &prompt)[0],
+            prompt_blocks("n", &prompt)[0]
+        );
         assert_eq!(prompt_blocks("m", b"short"), Vec::<u64>::new());
         let session = |model| {
             let affinity = Affinity {
@@ -165,11 +174,25 @@ mod tests {
     // spec: PLACE-33
     #[test]
     fn each_turn_of_a_chat_extends_the_one_before_whatever_its_length() {
-        let lengths = [1, 300, 256, 40, 2 * MAX_BLOCKS * BLOCK_BYTES, 5, 700, 1, 9_000, 3];
+        let lengths = [
+            1,
+            300,
+            256,
+            40,
+            2 * MAX_BLOCKS * BLOCK_BYTES,
+            5,
+            700,
+            1,
+            9_000,
+            3,
+        ];
         let messages: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![b'x'; length]).collect();
         for turn in 1..messages.len() {
             let (now, next) = (chat(&messages[..turn]), chat(&messages[..=turn]));
-            assert!(next.len() > now.len() && next.starts_with(&now), "turn {turn}");
+            assert!(
+                next.len() > now.len() && next.starts_with(&now),
+                "turn {turn}"
+            );
         }
         let mut other = messages.clone();
         other[3][0] = b'y';

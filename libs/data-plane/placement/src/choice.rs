@@ -6,7 +6,7 @@ use pool_registry_types::NodeId;
 use routing_table::{RoutingTable, State, Summary};
 
 use crate::{
-    Candidate, Load, Loads, NoPlace, PrefixMatch, Question, Skip, Strategy,
+    Candidate, Load, Loads, NoPlace, PlacementQuery, PrefixMatch, Skip, Strategy,
     loads::Class,
     rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, spread, weighted},
 };
@@ -21,7 +21,7 @@ fn why_not(
     table: &RoutingTable,
     summary: &Summary,
     load: Load,
-    question: &Question<'_>,
+    question: &PlacementQuery<'_>,
 ) -> Option<Skip> {
     match summary.state {
         State::Draining => return Some(Skip::Draining),
@@ -41,7 +41,7 @@ fn why_not(
 }
 
 /// Whether an endpoint is on the node that the question asks for, if it asks for one.
-fn is_on_pin(table: &RoutingTable, index: u32, question: &Question<'_>) -> bool {
+fn is_on_pin(table: &RoutingTable, index: u32, question: &PlacementQuery<'_>) -> bool {
     let is_on = |node: &NodeId| {
         let endpoint = table.endpoint(index);
         endpoint.is_some_and(|endpoint| endpoint.key().node == *node)
@@ -55,23 +55,25 @@ fn is_on_pin(table: &RoutingTable, index: u32, question: &Question<'_>) -> bool 
 pub fn explain<'a>(
     table: &'a RoutingTable,
     loads: &'a Loads,
-    question: &'a Question<'a>,
+    question: &'a PlacementQuery<'a>,
 ) -> impl Iterator<Item = Candidate<'a>> {
     let walk = Walk::new(table, loads, question, table.candidates(question.model));
     let field = Field::new(walk.first_in_turn());
-    (0_u32..).zip(walk.all).filter_map(move |(position, &index)| {
-        let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
-        let summary = table.summaries().get(index as usize)?;
-        let load = loads.get(index);
-        Some(Candidate {
-            index,
-            endpoint,
-            report,
-            load,
-            rank: walk.rank(summary, load, walk.turn.away(position), &field),
-            skip: why_not(index, table, summary, load, question),
+    (0_u32..)
+        .zip(walk.all)
+        .filter_map(move |(position, &index)| {
+            let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
+            let summary = table.summaries().get(index as usize)?;
+            let load = loads.get(index);
+            Some(Candidate {
+                index,
+                endpoint,
+                report,
+                load,
+                rank: walk.rank(summary, load, walk.turn.away(position), &field),
+                skip: why_not(index, table, summary, load, question),
+            })
         })
-    })
 }
 
 /// The candidates that can take the request, as far as a new conversation looks at them.
@@ -95,7 +97,7 @@ impl Field {
 /// The endpoint that holds the request's conversation, if the request can go there. It is where [`choose`] goes, without
 /// looking at any other one.
 #[must_use]
-pub fn at_home(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> Option<u32> {
+pub fn at_home(table: &RoutingTable, loads: &Loads, question: &PlacementQuery<'_>) -> Option<u32> {
     let index = table.by_hash(question.home?)?;
     let can_take_it = loads.busy(index).class() == Class::Ready
         && !question.tried.contains(&index)
@@ -110,7 +112,11 @@ pub fn at_home(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> 
 ///
 /// # Errors
 /// When it has no place now; see [`NoPlace`].
-pub fn choose(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> Result<u32, NoPlace> {
+pub fn choose(
+    table: &RoutingTable,
+    loads: &Loads,
+    question: &PlacementQuery<'_>,
+) -> Result<u32, NoPlace> {
     let all = table.candidates(question.model);
     if all.is_empty() {
         return Err(NoPlace::UnknownModel);
@@ -134,7 +140,7 @@ pub fn choose(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> R
 struct Walk<'a> {
     table: &'a RoutingTable,
     loads: &'a Loads,
-    question: &'a Question<'a>,
+    question: &'a PlacementQuery<'a>,
     /// Every candidate of the model.
     all: &'a [u32],
     /// Positions in `all` of those that a pin leaves.
@@ -146,13 +152,20 @@ struct Walk<'a> {
 type Found = (Class, u32);
 
 impl<'a> Walk<'a> {
-    fn new(table: &'a RoutingTable, loads: &'a Loads, question: &'a Question<'a>, all: &'a [u32]) -> Self {
+    fn new(
+        table: &'a RoutingTable,
+        loads: &'a Loads,
+        question: &'a PlacementQuery<'a>,
+        all: &'a [u32],
+    ) -> Self {
         Self {
             table,
             loads,
             question,
             all,
-            open: question.pin.map_or(0..all.len(), |pin| on_node(table, all, pin)),
+            open: question
+                .pin
+                .map_or(0..all.len(), |pin| on_node(table, all, pin)),
             turn: Turn::new(question.turn, all.len()),
         }
     }
@@ -171,16 +184,28 @@ impl<'a> Walk<'a> {
 
     /// The first of those with the lowest `key`, and the key.
     #[inline(always)]
-    fn lowest<K: Ord + Copy>(&self, places: &[u32], best: (K, u32), key: impl Fn(u32) -> K) -> (K, u32) {
+    fn lowest<K: Ord + Copy>(
+        &self,
+        places: &[u32],
+        best: (K, u32),
+        key: impl Fn(u32) -> K,
+    ) -> (K, u32) {
         let lower = |(best, chosen): (K, u32), index: u32| {
             let key = key(index);
-            if key < best { (key, index) } else { (best, chosen) }
+            if key < best {
+                (key, index)
+            } else {
+                (best, chosen)
+            }
         };
         // Most requests have not been anywhere yet, and then no candidate need be looked for in a list.
         match self.question.tried {
             [] => places.iter().copied().fold(best, lower),
             tried => {
-                let left = places.iter().copied().filter(|index| !tried.contains(index));
+                let left = places
+                    .iter()
+                    .copied()
+                    .filter(|index| !tried.contains(index));
                 left.fold(best, lower)
             }
         }
@@ -195,7 +220,10 @@ impl<'a> Walk<'a> {
     fn round_robin(&self) -> Found {
         let mut best = (Class::Closed, 0);
         for places in self.in_turn() {
-            for &index in places.iter().filter(|index| !self.question.tried.contains(index)) {
+            for &index in places
+                .iter()
+                .filter(|index| !self.question.tried.contains(index))
+            {
                 let class = self.loads.busy(index).class();
                 if class == Class::Ready {
                     return (class, index);
@@ -287,9 +315,10 @@ impl<'a> Walk<'a> {
         let (_, blocks) = prefix.endpoints().find(|(hash, _)| *hash == summary.hash)?;
         let busy = BusyPart::of(summary, load);
         let seen = prefix.part_seen_by(summary.hash, WHOLE);
-        let is_gain =
-            blocks >= FEWEST_KNOWN_BLOCKS && seen > busy.part().saturating_sub(field.first.0.busy());
-        let goes_there = busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
+        let is_gain = blocks >= FEWEST_KNOWN_BLOCKS
+            && seen > busy.part().saturating_sub(field.first.0.busy());
+        let goes_there =
+            busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
         goes_there.then_some(WHOLE.saturating_sub(seen))
     }
 
@@ -329,7 +358,9 @@ impl<'a> Walk<'a> {
         let question = self.question;
         let busy = BusyPart::of(summary, load);
         let tie = match (question.strategy, question.session) {
-            (Strategy::LeastLoaded, _) | (Strategy::Session, None) => return least_loaded(summary, load),
+            (Strategy::LeastLoaded, _) | (Strategy::Session, None) => {
+                return least_loaded(summary, load);
+            }
             (Strategy::RoundRobin, _) => return round_robin(busy, away),
             (Strategy::Weighted, _) => return weighted(busy, away),
             (Strategy::Session, Some(id)) => distance(id, summary.hash),
@@ -339,9 +370,14 @@ impl<'a> Walk<'a> {
         if question.home == Some(summary.hash) && busy.class() == Class::Ready {
             return spread.at_home();
         }
-        let prefix = question.prefix.filter(|_| question.strategy == Strategy::Prefix);
-        let unseen = prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
-        unseen.map_or(spread, |unseen| spread.knowing(unseen)).or_tie(tie)
+        let prefix = question
+            .prefix
+            .filter(|_| question.strategy == Strategy::Prefix);
+        let unseen =
+            prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
+        unseen
+            .map_or(spread, |unseen| spread.knowing(unseen))
+            .or_tie(tie)
     }
 }
 

@@ -58,7 +58,9 @@ impl Conversations {
     #[must_use]
     pub fn endpoint_of(&self, conversation: u64) -> Option<u64> {
         let place = self.recent.places.get(&conversation);
-        place.or_else(|| self.older.places.get(&conversation)).copied()
+        place
+            .or_else(|| self.older.places.get(&conversation))
+            .copied()
     }
 
     /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one whose last block is
@@ -72,7 +74,13 @@ impl Conversations {
     /// How many conversations an endpoint holds.
     #[must_use]
     pub fn count(&self, endpoint: u64) -> u32 {
-        let of = |generation: &Generation| generation.counts.get(&endpoint).copied().unwrap_or_default();
+        let of = |generation: &Generation| {
+            generation
+                .counts
+                .get(&endpoint)
+                .copied()
+                .unwrap_or_default()
+        };
         of(&self.recent).saturating_add(of(&self.older))
     }
 
@@ -159,7 +167,10 @@ mod tests {
         for minutes in 1..60_u32 {
             known.place(2, None, 10, 60 * minutes * S);
         }
-        assert_eq!((known.endpoint_of(1), known.endpoint_of(2)), (None, Some(10)));
+        assert_eq!(
+            (known.endpoint_of(1), known.endpoint_of(2)),
+            (None, Some(10))
+        );
         assert_eq!(known.count(10), 1);
         assert_eq!(known.forget(24 * 3600 * S), [10]);
         assert_eq!(known.count(10), 0);
@@ -177,7 +188,10 @@ mod tests {
         }
         let held = known.recent.places.len() + known.older.places.len();
         assert!(held <= MAX_CONVERSATIONS);
-        assert_eq!((known.endpoint_of(1), known.endpoint_of(1_000)), (Some(9), None));
+        assert_eq!(
+            (known.endpoint_of(1), known.endpoint_of(1_000)),
+            (Some(9), None)
+        );
         let counted: u32 = (0..10).map(|endpoint| known.count(endpoint)).sum();
         assert_eq!(counted as usize, held);
     }

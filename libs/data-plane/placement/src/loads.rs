@@ -106,11 +106,17 @@ impl Loads {
     }
 
     pub(crate) fn busy(&self, index: u32) -> BusyPart {
-        self.busy.get(index as usize).copied().unwrap_or(BusyPart::LAST)
+        self.busy
+            .get(index as usize)
+            .copied()
+            .unwrap_or(BusyPart::LAST)
     }
 
     pub(crate) fn spread(&self, index: u32) -> Rank {
-        self.spread.get(index as usize).copied().unwrap_or(Rank::LAST)
+        self.spread
+            .get(index as usize)
+            .copied()
+            .unwrap_or(Rank::LAST)
     }
 
     pub(crate) fn hash(&self, index: u32) -> u64 {

@@ -49,7 +49,9 @@ impl Rank {
                 format!("{free}, {second} taken")
             }
             (Strategy::RoundRobin, _) => turn(second),
-            (Strategy::Weighted, _) => format!("{} % taken, {}", percent(first, WHOLE), turn(second)),
+            (Strategy::Weighted, _) => {
+                format!("{} % taken, {}", percent(first, WHOLE), turn(second))
+            }
             (Strategy::Session | Strategy::Prefix, _) => {
                 let (affinity, unseen, share) = (
                     first >> KIND_SHIFT,
@@ -67,7 +69,10 @@ impl Rank {
                 );
                 let (busy, tie) = (percent(second >> TIE_BITS, BYTE), second & FAR);
                 let tie = if strategy == Strategy::Session {
-                    format!("{} % away from the session's first choice", percent(tie, FAR))
+                    format!(
+                        "{} % away from the session's first choice",
+                        percent(tie, FAR)
+                    )
                 } else {
                     turn(tie)
                 };

@@ -149,7 +149,11 @@ impl TaskApi {
         let outlook = self.0.outlook(&job.model, job.priority);
         live.expect(forecast(outlook, outlook.ahead));
         let mut run = Run::new(Arc::clone(&self.0), Arc::clone(&live), job);
-        if let Err(Refused { failure, retry_after }) = run.begin().await {
+        if let Err(Refused {
+            failure,
+            retry_after,
+        }) = run.begin().await
+        {
             let error = ApiError {
                 code: failure.code,
                 message: failure.message.clone().into(),
@@ -208,7 +212,8 @@ impl TaskApi {
 
 impl Shared {
     fn outlook(&self, model: &str, priority: Priority) -> Outlook {
-        self.admission.outlook(self.gateway.model_of(model), priority)
+        self.admission
+            .outlook(self.gateway.model_of(model), priority)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -222,7 +227,10 @@ impl Shared {
             return effect.goes_on;
         }
         let message = "the memory for tasks is full; read and finish fewer at a time";
-        live.apply([Failure::new(ErrorCode::QueueFull, message).into()], self.now());
+        live.apply(
+            [Failure::new(ErrorCode::QueueFull, message).into()],
+            self.now(),
+        );
         false
     }
 
@@ -237,8 +245,14 @@ impl Shared {
             Failure::new(ErrorCode::Internal, "the task was lost").into()
         };
         live.apply([failure], now);
-        let (state, tokens, bytes, age) =
-            live.look(|task| (task.state(), task.tokens(), task.log().bytes(), task.age(now)));
+        let (state, tokens, bytes, age) = live.look(|task| {
+            (
+                task.state(),
+                task.tokens(),
+                task.log().bytes(),
+                task.age(now),
+            )
+        });
         tracing::debug!(task = %live.id, ?state, tokens, ms = millis(age), "a task ended");
         self.shelf.lock().end(&live.id, TASK_BYTES + bytes, now);
         self.expiry.notify_one();
@@ -259,7 +273,10 @@ impl Shared {
             return if known.fingerprint == fingerprint {
                 Ok((known, false))
             } else {
-                let message = format!("the task {} is another request; choose another task_id", known.id);
+                let message = format!(
+                    "the task {} is another request; choose another task_id",
+                    known.id
+                );
                 Err(ApiError::new(ErrorCode::TaskIdConflict, message))
             };
         }

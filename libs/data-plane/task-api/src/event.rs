@@ -238,7 +238,13 @@ mod tests {
 
     fn written(event: &Event) -> String {
         let mut out = Vec::new();
-        event.write(EventId { run: 0xab, number: 7 }, &mut out);
+        event.write(
+            EventId {
+                run: 0xab,
+                number: 7,
+            },
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -283,7 +289,15 @@ mod tests {
         ] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        for bad in ["", "7", "x-1", "00000001-", "-1", "00000001--1", "100000000-1"] {
+        for bad in [
+            "",
+            "7",
+            "x-1",
+            "00000001-",
+            "-1",
+            "00000001--1",
+            "100000000-1",
+        ] {
             assert_eq!(bad.parse::<EventId>(), Err(NoEventId), "{bad}");
         }
     }

@@ -15,7 +15,12 @@ impl Events {
     pub fn push(&mut self, piece: &[u8]) -> Option<Vec<(String, Bytes)>> {
         let mut events = Vec::new();
         self.0.push(piece, &mut events).ok()?;
-        Some(events.into_iter().map(|event| (event.name, event.data)).collect())
+        Some(
+            events
+                .into_iter()
+                .map(|event| (event.name, event.data))
+                .collect(),
+        )
     }
 }
 

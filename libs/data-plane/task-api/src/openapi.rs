@@ -56,7 +56,9 @@ fn of_workload(workload: &str, input: &str) -> Schema {
     let only = ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some([workload]));
-    request.properties.insert("workload".to_owned(), only.into());
+    request
+        .properties
+        .insert("workload".to_owned(), only.into());
     for (_, other) in INPUTS.iter().filter(|(_, other)| *other != input) {
         let none = ObjectBuilder::new().schema_type(Type::Null);
         request.properties.insert((*other).to_owned(), none.into());

@@ -45,7 +45,9 @@ pub(crate) struct TaskRequest {
 }
 
 /// An object and nothing else: a list would be read as the fields in order.
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     struct Fields<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
@@ -228,11 +230,16 @@ impl TaskRequest {
             max_tokens: self.max_tokens,
             seed: self.seed,
             stream: streams.then_some(true),
-            stream_options: streams.then_some(StreamOptions { include_usage: true }),
+            stream_options: streams.then_some(StreamOptions {
+                include_usage: true,
+            }),
         };
         let body = serde_json::to_vec(&body).map_err(|error| {
             tracing::error!(%error, "a checked task does not make a request");
-            ApiError::new(ErrorCode::Internal, "the task could not be made into a request")
+            ApiError::new(
+                ErrorCode::Internal,
+                "the task could not be made into a request",
+            )
         })?;
         Ok(Job {
             path,
@@ -287,7 +294,8 @@ impl TaskRequest {
 }
 
 fn check_model(model: &str) -> Result<(), ApiError> {
-    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control) {
+    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control)
+    {
         let message = format!(
             "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
         );
@@ -323,7 +331,8 @@ fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
         // A list would be read as the fields in order.
         let is_object = message.get().starts_with('{');
         if !is_object || serde_json::from_str::<Message>(message.get()).is_err() {
-            let message = format!("messages[{index}]: must be an object with a `role` that is a string");
+            let message =
+                format!("messages[{index}]: must be an object with a `role` that is a string");
             return Err(ApiError::invalid(message));
         }
     }
@@ -334,9 +343,9 @@ fn placement(hint: Option<PlacementHint>) -> Result<Placement, ApiError> {
     let Some(hint) = hint else {
         return Ok(Placement::Auto);
     };
-    let node = hint
-        .node_id
-        .ok_or_else(|| ApiError::invalid("placement.node_id: is missing; the modes pin and prefer need it"));
+    let node = hint.node_id.ok_or_else(|| {
+        ApiError::invalid("placement.node_id: is missing; the modes pin and prefer need it")
+    });
     match hint.mode {
         None | Some(Mode::Auto) => Ok(Placement::Auto),
         Some(Mode::Pin) => node.map(Placement::Pin),

@@ -71,9 +71,9 @@ async fn show(
 ) -> Result<Json<TaskView>, ApiError> {
     let live = api.find(&task_id)?;
     let forecast = api.forecast(&live);
-    Ok(Json(
-        live.look(|task| TaskView::new(&live, task, forecast, api.now())),
-    ))
+    Ok(Json(live.look(|task| {
+        TaskView::new(&live, task, forecast, api.now())
+    })))
 }
 
 /// Nobody wants a task any more.

@@ -63,7 +63,13 @@ impl<T> Shelf<T> {
     }
 
     /// Takes in a task that takes `bytes`. One of the same id would be replaced: look first.
-    pub(crate) fn put(&mut self, id: TaskId, value: T, bytes: usize, now: Duration) -> Result<(), Full> {
+    pub(crate) fn put(
+        &mut self,
+        id: TaskId,
+        value: T,
+        bytes: usize,
+        now: Duration,
+    ) -> Result<(), Full> {
         self.expire(now);
         self.remove(&id, |_| true);
         while self.kept.len() >= self.limits.tasks || self.bytes + bytes > self.limits.bytes {
@@ -104,7 +110,8 @@ impl<T> Shelf<T> {
         self.bytes = self.bytes - kept.bytes + bytes;
         kept.bytes = bytes;
         self.ended.insert(ended, id.clone());
-        while self.bytes > self.limits.bytes && self.ended.len() > 1 && self.drop_oldest().is_ok() {}
+        while self.bytes > self.limits.bytes && self.ended.len() > 1 && self.drop_oldest().is_ok() {
+        }
     }
 
     /// Forgets a task, if it is the one that is meant.

@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    event::{Embedding, End, EngineFacts, Event, Failure, Forecast, Metrics, Place, Started, Token},
+    event::{
+        Embedding, End, EngineFacts, Event, Failure, Forecast, Metrics, Place, Started, Token,
+    },
     log::EventLog,
 };
 
@@ -131,7 +133,9 @@ impl Task {
                 }));
             }
             (State::Running, Change::Finished { facts, reason }) => self.finish(facts, reason),
-            (State::Queued | State::Running, Change::Failed(failure)) => self.end(State::Failed, failure),
+            (State::Queued | State::Running, Change::Failed(failure)) => {
+                self.end(State::Failed, failure)
+            }
             (State::Queued | State::Running, Change::Cancelled) => {
                 let failure = Failure::new(ErrorCode::Cancelled, "the task was cancelled");
                 self.end(State::Cancelled, failure);
@@ -172,7 +176,10 @@ impl Task {
                 "the answer is longer than the {} bytes that are kept of a task",
                 self.max_bytes
             );
-            self.end(State::Failed, Failure::new(ErrorCode::PayloadTooLarge, message));
+            self.end(
+                State::Failed,
+                Failure::new(ErrorCode::PayloadTooLarge, message),
+            );
             return false;
         }
         self.log.append(event)
@@ -180,7 +187,8 @@ impl Task {
 
     fn finish(&mut self, facts: EngineFacts, reason: Option<String>) {
         let tokens_out = facts.completion_tokens.unwrap_or(u64::from(self.tokens));
-        let since = |from: Option<Duration>, to: Option<Duration>| Some(millis(to?.saturating_sub(from?)));
+        let since =
+            |from: Option<Duration>, to: Option<Duration>| Some(millis(to?.saturating_sub(from?)));
         let metrics = Metrics {
             engine: facts,
             queue_ms: since(Some(self.created), self.started),

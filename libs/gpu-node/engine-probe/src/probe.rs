@@ -20,7 +20,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// What to ask an engine, beyond whether it takes requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct ProbeScope {
     /// Which models it serves.
     pub models: bool,
     /// What stays as it is while it runs: its version and its slots.
@@ -29,7 +29,7 @@ pub struct Ask {
     pub load: bool,
 }
 
-impl Ask {
+impl ProbeScope {
     /// Only whether it takes requests.
     pub const READINESS: Self = Self {
         models: false,
@@ -60,7 +60,7 @@ pub struct NotAsked(String);
 pub async fn probe(
     kind: &EngineKind,
     url: &HttpUrl,
-    ask: Ask,
+    ask: ProbeScope,
     limit: Duration,
 ) -> Result<ProbeOutcome, NotAsked> {
     let engine = Engine { kind, url, limit };
@@ -84,7 +84,10 @@ pub async fn probe(
     if path == MODELS {
         outcome.models = models(kind, &body);
     } else if ask.models {
-        outcome.models = engine.body(MODELS).await.and_then(|body| models(kind, &body));
+        outcome.models = engine
+            .body(MODELS)
+            .await
+            .and_then(|body| models(kind, &body));
     }
     if ask.traits || ask.load {
         engine.figures(ask, &body, &mut outcome).await;
@@ -118,14 +121,17 @@ impl Engine<'_> {
     }
 
     /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to the first question.
-    async fn figures(&self, ask: Ask, ready: &[u8], outcome: &mut ProbeOutcome) {
+    async fn figures(&self, ask: ProbeScope, ready: &[u8], outcome: &mut ProbeOutcome) {
         // What was asked and not told is not known any more.
         let mut load = EngineLoad::default();
         match self.kind.as_str() {
             "llamacpp" => self.llama(ask, outcome, &mut load).await,
             "vllm" => {
                 if ask.traits {
-                    outcome.engine_version = self.body("/version").await.and_then(|b| figures::version(&b));
+                    outcome.engine_version = self
+                        .body("/version")
+                        .await
+                        .and_then(|b| figures::version(&b));
                 }
                 if ask.load
                     && let Some(body) = self.body("/metrics").await
@@ -164,7 +170,7 @@ impl Engine<'_> {
 
     /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep. `/props` and
     /// `/metrics` do neither.
-    async fn llama(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+    async fn llama(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let Some(body) = self.body("/props").await else {
             return;
         };
@@ -181,12 +187,15 @@ impl Engine<'_> {
         }
         load.sleeping = props.sleeping;
         if is_router {
-            load.models_loaded = self.body("/models").await.and_then(|b| figures::llama_loaded(&b));
+            load.models_loaded = self
+                .body("/models")
+                .await
+                .and_then(|b| figures::llama_loaded(&b));
         }
     }
 
     /// One answer tells everything, in versions that know the path.
-    async fn sglang(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+    async fn sglang(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let loads = self.body("/v1/loads?include=core").await;
         if let Some(loads) = loads.and_then(|body| figures::sglang_loads(&body)) {
             (outcome.slots, outcome.engine_version) = (loads.slots, loads.version);

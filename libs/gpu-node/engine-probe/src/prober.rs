@@ -89,7 +89,9 @@ impl Prober {
         };
         schedule.finished(target, &outcome, Instant::now(), drift);
         let ReplicaTarget {
-            pool_id, replica_id, ..
+            pool_id,
+            replica_id,
+            ..
         } = target;
         let changes = self
             .registry

@@ -45,7 +45,11 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     // A time may follow the value; it is not needed.
     let rest = rest.strip_prefix('}').unwrap_or(rest);
     let value: f64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    value.is_finite().then_some(Sample { name, labels, value })
+    value.is_finite().then_some(Sample {
+        name,
+        labels,
+        value,
+    })
 }
 
 fn is_of_name(c: char) -> bool {
@@ -120,7 +124,10 @@ mod tests {
             (r#"a {b="c",} 2"#, Some(("a", 2.0))),
             ("a{} 2", Some(("a", 2.0))),
             (r#"a{b="}{,\" 7",c="\\"} 4"#, Some(("a", 4.0))),
-            (r#"a{b="one # two"} 4 # {trace_id="x"} 0.5"#, Some(("a", 4.0))),
+            (
+                r#"a{b="one # two"} 4 # {trace_id="x"} 0.5"#,
+                Some(("a", 4.0)),
+            ),
             ("# HELP up Whether it is up.", None),
             ("# EOF", None),
             ("", None),
@@ -137,7 +144,8 @@ mod tests {
 
     #[test]
     fn labels_are_found_by_name() {
-        let sample = sample(r#"a{engine="0", model_name="x\"=,\\",sleep_state="awake",} 1"#).unwrap();
+        let sample =
+            sample(r#"a{engine="0", model_name="x\"=,\\",sleep_state="awake",} 1"#).unwrap();
         assert_eq!(sample.label("engine"), Some("0"));
         assert_eq!(sample.label("model_name"), Some(r#"x\"=,\\"#));
         assert_eq!(sample.label("sleep_state"), Some("awake"));

@@ -84,7 +84,11 @@ mod tests {
                 llama("a", "replicas = 3") + &llama("b", ""),
                 &[Some(4), Some(4)],
             ),
-            (16, llama("a", "") + &llama("b", "threads = 12"), &[Some(8), None]),
+            (
+                16,
+                llama("a", "") + &llama("b", "threads = 12"),
+                &[Some(8), None],
+            ),
             (
                 16,
                 llama("a", "") + &llama("b", "env = { LLAMA_ARG_THREADS = \"3\" }"),
@@ -92,7 +96,8 @@ mod tests {
             ),
             (
                 16,
-                llama("a", "") + "[[pool]]\nid=\"v\"\nengine=\"vllm\"\nslots=1\ncommand=[\"x\",\"{port}\"]\n",
+                llama("a", "")
+                    + "[[pool]]\nid=\"v\"\nengine=\"vllm\"\nslots=1\ncommand=[\"x\",\"{port}\"]\n",
                 &[None, None],
             ),
         ] {

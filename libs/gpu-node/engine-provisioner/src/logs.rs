@@ -132,7 +132,11 @@ mod tests {
     use super::*;
 
     fn logs(dir: &Path) -> EngineLogs {
-        EngineLogs::new(dir, &PoolId::new("p").unwrap(), &ReplicaId::new("r0").unwrap())
+        EngineLogs::new(
+            dir,
+            &PoolId::new("p").unwrap(),
+            &ReplicaId::new("r0").unwrap(),
+        )
     }
 
     #[test]
@@ -178,7 +182,11 @@ mod tests {
             rotate_full(dir.path(), 10, 3).unwrap();
             assert_eq!(fs::metadata(&logs.err).unwrap().len(), 0);
         }
-        assert!(logs.last_words().unwrap().ends_with("4: a line that is too long"));
+        assert!(
+            logs.last_words()
+                .unwrap()
+                .ends_with("4: a line that is too long")
+        );
         writeln!(err, "5").unwrap();
         assert_eq!(fs::read_to_string(&logs.err).unwrap(), "5\n");
         let mut names: Vec<_> = fs::read_dir(dir.path())

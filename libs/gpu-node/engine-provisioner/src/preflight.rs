@@ -65,13 +65,13 @@ const MIB: u64 = 1024 * 1024;
 impl PreflightError {
     /// What an operator can do about it.
     #[must_use]
-    pub fn mend(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
-            Self::ProgramMissing { .. } => "install it, or mend `binary` or `command`",
+            Self::ProgramMissing { .. } => "install it, or correct `binary` or `command`",
             Self::ProgramNotExecutable(_) => "name a program, or make it one by `chmod +x`",
-            Self::ModelMissing(_) => "put it there, or mend `model`",
-            Self::ModelUnreadable(..) => "let the user of the agent read it, or mend `model`",
-            Self::ModelNotGguf(_) => "convert it, fetch it again, or mend `model`",
+            Self::ModelMissing(_) => "put it there, or correct `model`",
+            Self::ModelUnreadable(..) => "let the user of the agent read it, or correct `model`",
+            Self::ModelNotGguf(_) => "convert it, fetch it again, or correct `model`",
             Self::PortTaken { .. } => "end what listens there, or leave `port` out",
             Self::NotEnoughVram { .. } => {
                 "free some, or set `device_mask`, or offload in part by `args = [\"-ngl\", …]`"
@@ -85,7 +85,7 @@ impl PreflightError {
 pub struct Finding {
     /// Whose engines.
     pub pool_id: PoolId,
-    /// What it is, and how to mend it.
+    /// What it is, and how to hint it.
     pub error: PreflightError,
 }
 
@@ -133,7 +133,7 @@ pub fn preflight(spec: &PoolSpec) -> Vec<PreflightError> {
 /// The errors as one text; `None` when there are none.
 pub(crate) fn summary(errors: &[PreflightError]) -> Option<String> {
     let texts: Vec<String> = (errors.iter())
-        .map(|error| format!("{error}; {}", error.mend()))
+        .map(|error| format!("{error}; {}", error.hint()))
         .collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }
@@ -150,7 +150,10 @@ fn check_program(spec: &PoolSpec) -> Result<(), PreflightError> {
             .map(|dir| dir.join(program))
             .collect()
     };
-    let present: Vec<PathBuf> = candidates.into_iter().filter(|path| path.exists()).collect();
+    let present: Vec<PathBuf> = candidates
+        .into_iter()
+        .filter(|path| path.exists())
+        .collect();
     if present.iter().any(|path| is_executable(path)) {
         return Ok(());
     }
@@ -192,7 +195,9 @@ fn check_port(port: u16) -> Result<(), PreflightError> {
 /// A port of loopback that is free now. Should somebody else take it before the engine does, the engine fails and
 /// the next start has another one.
 pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 /// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody knows.
@@ -221,7 +226,8 @@ fn model_files(first: &Path) -> Vec<PathBuf> {
         let name = first.file_name()?.to_str()?;
         let (stem, count) = name.strip_suffix(".gguf")?.rsplit_once("-00001-of-")?;
         let total: u32 = count.parse().ok().filter(|_| count.len() == 5)?;
-        let part = |number: u32| first.with_file_name(format!("{stem}-{number:05}-of-{count}.gguf"));
+        let part =
+            |number: u32| first.with_file_name(format!("{stem}-{number:05}-of-{count}.gguf"));
         Some((1..=total).map(part).collect())
     };
     parts().unwrap_or_else(|| vec![first.to_owned()])

@@ -73,7 +73,9 @@ struct Stat {
 
 /// `None` of what cannot be understood.
 fn stat(pid: u32) -> io::Result<Option<Stat>> {
-    Ok(parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?))
+    Ok(parse_stat(&std::fs::read_to_string(format!(
+        "/proc/{pid}/stat"
+    ))?))
 }
 
 /// `pid (name) state … starttime …`, see proc_pid_stat(5). The name may contain anything, also `) (`.
@@ -117,7 +119,10 @@ impl Process {
         out: File,
         err: File,
     ) -> io::Result<Self> {
-        let child = command(spec, port, threads).stdout(out).stderr(err).spawn()?;
+        let child = command(spec, port, threads)
+            .stdout(out)
+            .stderr(err)
+            .spawn()?;
         // It was not waited for, so it has its number and its place in /proc, even if it has ended already.
         let pid = child.id().unwrap_or_default();
         let identity = Identity::of(pid).unwrap_or(Identity { pid, started: 0 });
@@ -151,7 +156,8 @@ impl Process {
             }
             return Exit {
                 clean: false,
-                how: "it ended; how is not known, because it was started by an earlier agent".to_owned(),
+                how: "it ended; how is not known, because it was started by an earlier agent"
+                    .to_owned(),
             };
         };
         match child.wait().await {
@@ -193,7 +199,8 @@ mod tests {
     // spec: PROV-14
     #[test]
     fn an_engine_inherits_no_secret_of_the_agent() {
-        let text = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
+        let text =
+            "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
         let spec = PoolFile::parse(text).unwrap().pools.remove(0);
         let command = command(&spec, 9, Some(3));
         let changes: Vec<_> = command.as_std().get_envs().collect();
@@ -201,7 +208,10 @@ mod tests {
             changes.contains(&("LLORCH_API_TOKEN".as_ref(), None)),
             "{changes:?}"
         );
-        assert!(changes.contains(&("NOTIFY_SOCKET".as_ref(), None)), "{changes:?}");
+        assert!(
+            changes.contains(&("NOTIFY_SOCKET".as_ref(), None)),
+            "{changes:?}"
+        );
         assert!(
             changes.contains(&("A".as_ref(), Some("1".as_ref()))),
             "{changes:?}"

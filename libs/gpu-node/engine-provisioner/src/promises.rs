@@ -100,7 +100,11 @@ mod tests {
         assert_eq!(known(POOL), Some(promise.clone()));
         let more = known(&POOL.replace("slots=1", "slots=2\nmodels=[\"n\"]")).unwrap();
         assert_eq!((more.slots, more.models), (2, Some(vec!["n".to_owned()])));
-        assert_eq!(known(&POOL.replace("\"x\"]", "\"y\"]")), None, "another engine");
+        assert_eq!(
+            known(&POOL.replace("\"x\"]", "\"y\"]")),
+            None,
+            "another engine"
+        );
         assert_eq!(
             known(&POOL.replace("sleep_after_secs=9", "")),
             None,

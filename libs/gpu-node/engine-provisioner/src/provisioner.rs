@@ -113,7 +113,8 @@ impl Prepared {
         };
         let (mut ours, mut asleep) = (self.found.ours, self.found.asleep);
         for survivor in self.found.unwanted {
-            let spec = (self.file.pools.iter()).find(|spec| spec.pool_id == survivor.record.pool_id);
+            let spec =
+                (self.file.pools.iter()).find(|spec| spec.pool_id == survivor.record.pool_id);
             crew.end(survivor, spec);
         }
         let mut pools = BTreeMap::new();
@@ -148,11 +149,13 @@ async fn rotate_logs(shared: Arc<Shared>, shutdown: Shutdown) {
             () = tokio::time::sleep(logs::LOOK_EVERY) => {}
         }
         let dir = shared.log_dir.clone();
-        let rotation =
-            tokio::task::spawn_blocking(move || logs::rotate_full(&dir, logs::MAX_BYTES, logs::KEPT)).await;
+        let rotation = tokio::task::spawn_blocking(move || {
+            logs::rotate_full(&dir, logs::MAX_BYTES, logs::KEPT)
+        })
+        .await;
         if let Ok(Err(error)) = rotation {
             let dir = shared.log_dir.display();
-            tracing::warn!(%dir, %error, "cannot rotate the logs of engines; make room or mend the directory");
+            tracing::warn!(%dir, %error, "cannot rotate the logs of engines; make room or correct the directory");
         }
     }
 }
@@ -182,7 +185,14 @@ impl Crew {
         begin: Begin,
     ) -> EngineHandle {
         let (tasks, shutdown) = (&self.tasks, self.shutdown.clone());
-        supervise(&self.shared, spec.clone(), replica_id, begin, tasks, shutdown)
+        supervise(
+            &self.shared,
+            spec.clone(),
+            replica_id,
+            begin,
+            tasks,
+            shutdown,
+        )
     }
 
     fn adopt(&self, survivor: Survivor) -> Running {
@@ -315,7 +325,10 @@ impl Provisioner {
             (rows.iter()).all(|row| row.phase.is_at_rest() || left.contains(&row.pool_id))
         };
         let mut rows = self.status();
-        if tokio::time::timeout(limit, rows.wait_for(stopped)).await.is_err() {
+        if tokio::time::timeout(limit, rows.wait_for(stopped))
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 "engines do not end, not even by SIGKILL; look for processes that hang in a driver"
             );

@@ -56,7 +56,8 @@ impl Record {
             pid: self.pid,
             started: self.started,
         };
-        (boot_id().as_deref() == Some(self.boot_id.as_str()) && identity.is_alive()).then_some(identity)
+        (boot_id().as_deref() == Some(self.boot_id.as_str()) && identity.is_alive())
+            .then_some(identity)
     }
 }
 
@@ -90,8 +91,7 @@ impl RecordFile {
 }
 
 /// What a damaged record means. It goes on after "so ".
-const CONSEQUENCE: &str =
-    "an engine that it named is not adopted if it still runs; end it by hand when its port is taken";
+const CONSEQUENCE: &str = "an engine that it named is not adopted if it still runs; end it by hand when its port is taken";
 
 /// Every process in `dir` that still runs. Records of others are removed, and damaged ones set aside.
 ///
@@ -105,7 +105,9 @@ pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity
             continue;
         }
         let parse = |bytes: &[u8]| serde_json::from_slice::<Record>(bytes);
-        let Some(record) = state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)? else {
+        let Some(record) =
+            state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)?
+        else {
             continue;
         };
         let file = RecordFile { path };

@@ -61,7 +61,9 @@ pub(crate) async fn restart(crew: &Crew, pool: &mut Pool) -> Result<(), ChangeEr
         let (Phase::Ready, Some(url)) = (seen.phase, &seen.url) else {
             return Err(ChangeError::NotBack {
                 replica_id: replica_id.clone(),
-                reason: seen.last_error.unwrap_or_else(|| seen.phase.as_str().into()),
+                reason: seen
+                    .last_error
+                    .unwrap_or_else(|| seen.phase.as_str().into()),
             });
         };
         offered(crew, url).await?;
@@ -80,7 +82,11 @@ async fn offered(crew: &Crew, url: &HttpUrl) -> Result<(), ChangeError> {
 }
 
 /// Replaces every engine of `pool` by one of `spec`, or none.
-pub(crate) async fn reload(crew: &Crew, pool: &mut Pool, spec: Arc<PoolSpec>) -> Result<(), ChangeError> {
+pub(crate) async fn reload(
+    crew: &Crew,
+    pool: &mut Pool,
+    spec: Arc<PoolSpec>,
+) -> Result<(), ChangeError> {
     let before = pool.spec.clone();
     crew.shared.cpu.declare(&spec);
     let common: Vec<ReplicaId> = (spec.replica_ids())
@@ -97,7 +103,9 @@ pub(crate) async fn reload(crew: &Crew, pool: &mut Pool, spec: Arc<PoolSpec>) ->
     }
     for replica_id in spec.replica_ids() {
         let start = || crew.supervise(&spec, replica_id.clone(), Begin::Start);
-        pool.replicas.entry(replica_id.clone()).or_insert_with(start);
+        pool.replicas
+            .entry(replica_id.clone())
+            .or_insert_with(start);
     }
     let surplus: Vec<ReplicaId> = (before.replica_ids())
         .filter(|replica_id| !spec.replica_ids().any(|kept| kept == *replica_id))
@@ -199,7 +207,9 @@ async fn on_trial(
     }
     Err(ChangeError::NotReady {
         replica_id: replica_id.clone(),
-        reason: seen.last_error.unwrap_or_else(|| seen.phase.as_str().into()),
+        reason: seen
+            .last_error
+            .unwrap_or_else(|| seen.phase.as_str().into()),
     })
 }
 

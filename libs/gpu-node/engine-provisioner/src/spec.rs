@@ -173,7 +173,8 @@ impl PoolSpec {
     pub(crate) fn environment(&self, port: &str) -> BTreeMap<String, String> {
         let mut environment = BTreeMap::new();
         // Checked when the file was read; a mask that is no mask hides nothing.
-        if let Ok(Some(devices)) = gpu_inventory::cuda_visible_devices(self.device_mask.as_deref()) {
+        if let Ok(Some(devices)) = gpu_inventory::cuda_visible_devices(self.device_mask.as_deref())
+        {
             environment.insert("CUDA_VISIBLE_DEVICES".to_owned(), devices);
             environment.insert("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());
         }
@@ -192,7 +193,9 @@ impl PoolSpec {
         };
         add(self.engine.as_str());
         add(self.program());
-        self.arguments(PORT_PLACEHOLDER).iter().for_each(|text| add(text));
+        self.arguments(PORT_PLACEHOLDER)
+            .iter()
+            .for_each(|text| add(text));
         for (name, value) in self.environment(PORT_PLACEHOLDER) {
             add(&name);
             add(&value);

@@ -32,7 +32,11 @@ impl Vram {
     }
 
     /// Promises `needed` bytes of the devices of `mask` to an engine that starts, until the promise is dropped.
-    pub(crate) fn promise(&self, mask: Option<&str>, needed: u64) -> Result<Promise, PreflightError> {
+    pub(crate) fn promise(
+        &self,
+        mask: Option<&str>,
+        needed: u64,
+    ) -> Result<Promise, PreflightError> {
         let known = if needed == 0 { None } else { (self.free)(mask) };
         let mut promised = self.promised.lock();
         if let Some(free) = known {
@@ -55,7 +59,8 @@ impl Promises {
     /// What is promised of the devices of `mask`. Masks that are spelt differently are taken to name different
     /// devices, unless one of them names all.
     fn of(&self, mask: Option<&str>) -> u64 {
-        let overlaps = |other: &Option<String>| mask.is_none() || other.is_none() || other.as_deref() == mask;
+        let overlaps =
+            |other: &Option<String>| mask.is_none() || other.is_none() || other.as_deref() == mask;
         let those = self.open.values().filter(|(other, _)| overlaps(other));
         those.fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
     }
@@ -101,9 +106,15 @@ mod tests {
         let error = vram.promise(Some("GPU0"), 60).unwrap_err();
         assert!(matches!(
             error,
-            PreflightError::NotEnoughVram { needed: 60, free: 40 }
+            PreflightError::NotEnoughVram {
+                needed: 60,
+                free: 40
+            }
         ));
-        assert!(vram.promise(None, 100).is_err(), "all devices include that one");
+        assert!(
+            vram.promise(None, 100).is_err(),
+            "all devices include that one"
+        );
         assert!(
             vram.promise(Some("GPU1"), 1_000).is_ok(),
             "what nobody knows forbids nothing"

@@ -12,7 +12,8 @@ const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() -> io::Result<()> {
     let port = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let port: u16 = port.ok_or_else(|| io::Error::other("usage: engine-provisioner-test-engine PORT"))?;
+    let port: u16 =
+        port.ok_or_else(|| io::Error::other("usage: engine-provisioner-test-engine PORT"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let (failed, failure) = mpsc::channel();
     std::thread::spawn(move || {

@@ -17,7 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for gpu in &snapshot.gpus {
         writeln!(out, "{gpu:#?}")?;
     }
-    writeln!(out, "free on all GPUs: {} bytes", snapshot.vram_free_for(None).0)?;
+    writeln!(
+        out,
+        "free on all GPUs: {} bytes",
+        snapshot.vram_free_for(None).0
+    )?;
     writeln!(
         out,
         "a registration would say: {}",

@@ -39,12 +39,18 @@ fn ram(root: &Path) -> u64 {
     let installed = fs::read_to_string(root.join("proc/meminfo"))
         .ok()
         .and_then(|text| mem_total(&text));
-    installed.into_iter().chain(cgroup_limit(root)).min().unwrap_or(0)
+    installed
+        .into_iter()
+        .chain(cgroup_limit(root))
+        .min()
+        .unwrap_or(0)
 }
 
 /// `MemTotal` of `/proc/meminfo` in bytes.
 fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     // The kernel writes "kB" and means 1024 bytes.
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
@@ -80,10 +86,14 @@ fn memory_group(membership: &str) -> Option<(Version, &str)> {
     let mut found = None;
     for line in membership.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
             continue;
         };
-        if controllers.split(',').any(|controller| controller == "memory") {
+        if controllers
+            .split(',')
+            .any(|controller| controller == "memory")
+        {
             return Some((Version::One, path));
         }
         if controllers.is_empty() {
@@ -135,7 +145,10 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "max\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "max\n",
+                    ),
                 ],
                 INSTALLED,
             ),
@@ -143,7 +156,10 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "4096\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "4096\n",
+                    ),
                 ],
                 4096,
             ),
@@ -152,18 +168,27 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "4096\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "4096\n",
+                    ),
                     ("sys/fs/cgroup/system.slice/memory.max", "2048\n"),
                 ],
                 2048,
             ),
             // In a container the mount's root is the group.
-            (&[MEMINFO, two, ("sys/fs/cgroup/memory.max", "8192\n")], 8192),
+            (
+                &[MEMINFO, two, ("sys/fs/cgroup/memory.max", "8192\n")],
+                8192,
+            ),
             (
                 &[
                     MEMINFO,
                     one,
-                    ("sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "1024\n"),
+                    (
+                        "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes",
+                        "1024\n",
+                    ),
                 ],
                 1024,
             ),

@@ -45,7 +45,11 @@ impl Inventory {
 
     /// An inventory that waits no longer than `timeout` for a reading.
     #[must_use]
-    pub fn with_timeout(source: Box<dyn GpuSource>, host: HostResources, timeout: Duration) -> Self {
+    pub fn with_timeout(
+        source: Box<dyn GpuSource>,
+        host: HostResources,
+        timeout: Duration,
+    ) -> Self {
         Self {
             reader: Reader::start(source),
             host,
@@ -80,7 +84,10 @@ impl Inventory {
         let snapshot = self.read();
         let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
         Capabilities {
-            gpus: usable.take(MAX_GPUS).map(crate::GpuReading::to_wire).collect(),
+            gpus: usable
+                .take(MAX_GPUS)
+                .map(crate::GpuReading::to_wire)
+                .collect(),
             cpu_cores: self.host.cpu_cores,
             ram_total_bytes: self.host.ram_total_bytes,
         }
@@ -108,7 +115,7 @@ impl Inventory {
                 warn!(
                     device = ?name,
                     gpus = snapshot.gpus.len(),
-                    "a device mask names no device of this machine that works; mend the mask of the pool or the GPU"
+                    "a device mask names no device of this machine that works; correct the mask of the pool or the GPU"
                 );
             }
         }

@@ -98,7 +98,10 @@ fn read_device(device: &Device<'_>, gpu: &mut GpuReading) {
     gpu.utilization_percent = device.utilization_rates().ok().map(|rates| rates.gpu);
     gpu.temperature_celsius = device.temperature(TemperatureSensor::Gpu).ok();
     gpu.power_milliwatts = device.power_usage().ok();
-    if device.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED) {
+    if device
+        .mig_mode()
+        .is_ok_and(|mode| mode.current == MIG_ENABLED)
+    {
         gpu.problems.push(GpuProblem::Divided);
         gpu.mig = read_instances(device);
     }

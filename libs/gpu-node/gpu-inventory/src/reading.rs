@@ -1,6 +1,8 @@
 //! What was read of the GPUs at one moment.
 
-use pool_registry_types::{Gpu, GpuStatus, MAX_GPUS, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line};
+use pool_registry_types::{
+    Gpu, GpuStatus, MAX_GPUS, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line,
+};
 use serde::Deserialize;
 
 use crate::{GpuError, GpuProblem, mask};
@@ -75,7 +77,8 @@ impl GpuReading {
             power_watts: self
                 .power_milliwatts
                 .map(|power| (power.saturating_add(500)) / 1000),
-            problem: (!problems.is_empty()).then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
+            problem: (!problems.is_empty())
+                .then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
         }
     }
 }
@@ -156,10 +159,17 @@ mod tests {
         let status = reading.to_status();
         let some = Some(clean.clone());
         assert_eq!(
-            [&status.uuid, &status.driver_version, &status.compute_capability],
+            [
+                &status.uuid,
+                &status.driver_version,
+                &status.compute_capability
+            ],
             [&some; 3]
         );
-        assert_eq!([status.name, reading.to_wire().name], [clean.clone(), clean]);
+        assert_eq!(
+            [status.name, reading.to_wire().name],
+            [clean.clone(), clean]
+        );
     }
 
     #[test]
@@ -169,7 +179,10 @@ mod tests {
             vram_free_bytes: free,
             ..GpuReading::default()
         };
-        let snapshot = |gpus| Snapshot { gpus, problem: None };
+        let snapshot = |gpus| Snapshot {
+            gpus,
+            problem: None,
+        };
         let sure = snapshot(vec![gpu(0, Some(5)), gpu(1, Some(7))]);
         assert_eq!(sure.vram_surely_free_for(None), Some(12));
         assert_eq!(sure.vram_surely_free_for(Some("GPU1")), Some(7));

@@ -80,7 +80,11 @@ impl Arm {
             let Some(place) = nearest(&self.dir) else {
                 return self.complain(&"no directory of its path can be looked at");
             };
-            if self.current.as_ref().is_some_and(|watch| watch.place == place) {
+            if self
+                .current
+                .as_ref()
+                .is_some_and(|watch| watch.place == place)
+            {
                 return;
             }
             match (self.connect)(&place.path) {

@@ -105,8 +105,8 @@ impl Core {
             }
         }
         self.settle(&mut batch);
-        let mended = self.mended();
-        self.tell(batch, mended)
+        let resolved = self.resolved();
+        self.tell(batch, resolved)
     }
 
     /// Another poll is over: whatever is still unfinished has been so once more.
@@ -137,17 +137,17 @@ impl Core {
     }
 
     /// What was refused and is gone, or stands for itself again.
-    fn mended(&mut self) -> Vec<Event> {
+    fn resolved(&mut self) -> Vec<Event> {
         let is_fine = |file: &File| file.trouble.is_none() && file.blocked.is_none();
-        let mended: Vec<_> = (self.refused.iter())
+        let resolved: Vec<_> = (self.refused.iter())
             .filter(|name| self.files.get(*name).is_none_or(is_fine))
             .cloned()
             .collect();
-        mended
+        resolved
             .into_iter()
             .map(|name| {
                 self.refused.remove(&name);
-                Event::Mended {
+                Event::Resolved {
                     path: self.dir.join(name),
                 }
             })
@@ -170,7 +170,10 @@ impl Core {
             return;
         }
         // Another replica is another claim, and stands behind those that are there already.
-        let same_replica = file.wanted.as_ref().is_some_and(|old| key(old) == key(&handoff));
+        let same_replica = file
+            .wanted
+            .as_ref()
+            .is_some_and(|old| key(old) == key(&handoff));
         self.retract(&name, batch);
         if !same_replica {
             self.claims += 1;
@@ -262,7 +265,10 @@ impl Core {
 
     fn in_the_way_of(&self, handoff: &Handoff) -> Option<Refusal> {
         let path = |other: &OsString| self.dir.join(other);
-        match (self.replicas.get(&key(handoff)), self.urls.get(&handoff.url)) {
+        match (
+            self.replicas.get(&key(handoff)),
+            self.urls.get(&handoff.url),
+        ) {
             (Some(other), _) => Some(Refusal::SameReplica { other: path(other) }),
             (None, Some(other)) => Some(Refusal::SameUrl { other: path(other) }),
             (None, None) => None,
@@ -288,7 +294,7 @@ impl Core {
     }
 
     /// First what frees a URL, then what may take it.
-    fn tell(&self, batch: Batch, mended: Vec<Event>) -> Vec<Event> {
+    fn tell(&self, batch: Batch, resolved: Vec<Event>) -> Vec<Event> {
         let (mut gone, mut changed, mut appeared) = (Vec::new(), Vec::new(), Vec::new());
         for (key, before) in batch.before {
             match (before, self.announced(&key).cloned()) {
@@ -301,7 +307,7 @@ impl Core {
         gone.into_iter()
             .chain(changed)
             .chain(appeared)
-            .chain(mended)
+            .chain(resolved)
             .chain(batch.refusals)
             .collect()
     }

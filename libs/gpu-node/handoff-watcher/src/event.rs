@@ -32,7 +32,7 @@ pub enum Event {
         reason: Refusal,
     },
     /// A file that was refused is gone, or a handoff now.
-    Mended {
+    Resolved {
         /// The file.
         path: PathBuf,
     },

@@ -48,7 +48,8 @@ impl Hints {
             self.everything = true;
         }
         // Our own reading opens files. Answering to that would never end.
-        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
+        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+        {
             return;
         }
         for path in &event.paths {

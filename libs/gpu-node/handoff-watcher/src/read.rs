@@ -122,7 +122,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Handoff, Refusal> {
             Refusal::NotJson(error.inner().to_string())
         }
     })?;
-    json.end().map_err(|error| Refusal::NotJson(error.to_string()))?;
+    json.end()
+        .map_err(|error| Refusal::NotJson(error.to_string()))?;
     Ok(handoff)
 }
 

@@ -85,7 +85,12 @@ impl Scanner {
             .collect()
     }
 
-    fn look(&mut self, name: OsString, certainly_changed: bool, now: SystemTime) -> Option<Observation> {
+    fn look(
+        &mut self,
+        name: OsString,
+        certainly_changed: bool,
+        now: SystemTime,
+    ) -> Option<Observation> {
         let path = self.dir.join(&name);
         let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,

@@ -9,7 +9,8 @@ use std::{
 
 use futures_util::future::OptionFuture;
 use pool_registry_types::{
-    Capabilities, GpuStatus, HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolStatus, RegisterRequest,
+    Capabilities, GpuStatus, HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolStatus,
+    RegisterRequest,
 };
 use service_runtime::{Latch, Shutdown};
 use thiserror::Error;
@@ -67,7 +68,11 @@ pub trait Registrar: Debug + Send + Sync {
     ///
     /// # Errors
     /// When it does not.
-    fn report(&self, node_id: &NodeId, request: HeartbeatRequest) -> Result<Duration, RegistrarError>;
+    fn report(
+        &self,
+        node_id: &NodeId,
+        request: HeartbeatRequest,
+    ) -> Result<Duration, RegistrarError>;
 }
 
 /// Registers a node and reports its state.
@@ -86,7 +91,9 @@ impl InProcessAgent {
     /// The agent of `node`, which reports to `registrar`.
     #[must_use]
     pub fn new(node: LocalNode, identity: Identity, registrar: Arc<dyn Registrar>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             node,
             identity,

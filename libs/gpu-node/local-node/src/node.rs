@@ -142,7 +142,8 @@ impl Node {
         // Before the watcher, which would believe the handoffs of engines that are gone.
         let prepared = match engines {
             Some(PoolFileAt { path, file }) => {
-                let directories = engine_provisioner::Config::new(&watch.runtime_dir, state_dir.path());
+                let directories =
+                    engine_provisioner::Config::new(&watch.runtime_dir, state_dir.path());
                 let prepared = Prepared::new(directories, file).map_err(NodeError::Engines)?;
                 Some((prepared, path))
             }
@@ -164,9 +165,15 @@ impl Node {
             provisioner
         });
         let metrics = NodeMetrics::default();
-        let aftercare = Some(local.aftercare().clone());
+        let abandoned_requests = Some(local.abandoned_requests().clone());
         Ok(Self {
-            dispatcher: Dispatcher::new(registry.clone(), proxy, data_path, aftercare, metrics.clone()),
+            dispatcher: Dispatcher::new(
+                registry.clone(),
+                proxy,
+                data_path,
+                abandoned_requests,
+                metrics.clone(),
+            ),
             local: Some(local),
             registry,
             engines,
@@ -290,7 +297,10 @@ fn recall(
     let lock = lock_directory(dir, "node-state", "the node")?;
     let (drains, writer) = Drains::load(dir).map_err(NodeError::Drains)?;
     let stop = shutdown.clone();
-    tasks.spawn("drains-writer", writer.run(async move { stop.requested().await }));
+    tasks.spawn(
+        "drains-writer",
+        writer.run(async move { stop.requested().await }),
+    );
     Ok((drains, lock))
 }
 

@@ -59,7 +59,10 @@ pub fn routes(
         .get("/v2/pools/{pool_id}", pool)
         .post("/v2/pools/{pool_id}/drain", drain)
         .post("/v2/pools/{pool_id}/undrain", undrain)
-        .post("/v2/pools/{pool_id}/replicas/{replica_id}/drain", drain_replica)
+        .post(
+            "/v2/pools/{pool_id}/replicas/{replica_id}/drain",
+            drain_replica,
+        )
         .post(
             "/v2/pools/{pool_id}/replicas/{replica_id}/undrain",
             undrain_replica,
@@ -110,8 +113,14 @@ async fn pool(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) ->
     post, path = "/v2/pools/{pool_id}/drain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
-async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, body: DrainBody) -> Answer {
-    control.drain(&pool, &DrainTarget::Pool(pool.clone()), body).await
+async fn drain(
+    State(control): State<Control>,
+    ApiPath(pool): ApiPath<PoolId>,
+    body: DrainBody,
+) -> Answer {
+    control
+        .drain(&pool, &DrainTarget::Pool(pool.clone()), body)
+        .await
 }
 
 /// Requests for a pool again.
@@ -120,7 +129,9 @@ async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, b
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
 async fn undrain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
-    control.undrain(&pool, &DrainTarget::Pool(pool.clone())).await
+    control
+        .undrain(&pool, &DrainTarget::Pool(pool.clone()))
+        .await
 }
 
 /// No new requests for one engine; running ones finish.
@@ -206,7 +217,9 @@ impl Control {
                 // A pool that nobody announces is forgotten when nobody drains it any more.
                 self.view(pool)
             }
-            Err(DrainError::Unknown(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
+            Err(DrainError::Unknown(error)) => {
+                Err(ApiError::new(ErrorCode::NotFound, error.to_string()))
+            }
             Err(error @ (DrainError::NotRemembered { .. } | DrainError::NotWrittenYet { .. })) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::warn!(pool_id = %pool, replica_id, %error, cause, "correct the state directory");
@@ -268,11 +281,18 @@ mod tests {
                 .unwrap();
             assert!(view.status.draining && view.requests_running == 0);
             let progress = view.drain.unwrap();
-            assert_eq!(progress.deadline_ms.is_some_and(|left| left > 0), has_deadline);
+            assert_eq!(
+                progress.deadline_ms.is_some_and(|left| left > 0),
+                has_deadline
+            );
         }
-        let Json(view) = undrain(State(control.clone()), ApiPath(id("p"))).await.unwrap();
+        let Json(view) = undrain(State(control.clone()), ApiPath(id("p")))
+            .await
+            .unwrap();
         assert!(!view.status.draining && view.drain.is_none());
-        let unknown = drain(State(control), ApiPath(id("q")), None).await.unwrap_err();
+        let unknown = drain(State(control), ApiPath(id("q")), None)
+            .await
+            .unwrap_err();
         assert_eq!(unknown.code, ErrorCode::NotFound);
     }
 
@@ -312,9 +332,13 @@ mod tests {
             ),
             (&().into(), 2)
         );
-        let Json(view) = undrain_replica(State(control.clone()), name("r0")).await.unwrap();
+        let Json(view) = undrain_replica(State(control.clone()), name("r0"))
+            .await
+            .unwrap();
         assert!(!view.replicas[0].status.draining);
-        let unknown = drain_replica(State(control), name("r9"), None).await.unwrap_err();
+        let unknown = drain_replica(State(control), name("r9"), None)
+            .await
+            .unwrap_err();
         assert_eq!(unknown.code, ErrorCode::NotFound);
     }
 

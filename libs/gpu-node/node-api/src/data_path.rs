@@ -61,7 +61,10 @@ impl<S> DataPath<S> {
 impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
     type Body = NodeBody;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<NodeBody>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<NodeBody>> + Send {
         // They would make a tunnel or an echo of this process or of an engine.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let error = ApiError::new(
@@ -73,7 +76,8 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             // What operators ask for is rare, and may be worth a line.
             let id = request.body().request_id().map(RequestId::as_str);
-            let span = tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
+            let span =
+                tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
             let answer = self.inner.respond(request).instrument(span);
             let answer = answer.map(|response| response.map(Either::Right));
             return future::Either::Right(future::Either::Left(answer));
@@ -105,7 +109,12 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
-    async fn answer(&self, pool: &PoolId, after: usize, request: Request<RequestBody>) -> Response<NodeBody> {
+    async fn answer(
+        &self,
+        pool: &PoolId,
+        after: usize,
+        request: Request<RequestBody>,
+    ) -> Response<NodeBody> {
         let span = self.span(pool, &request);
         let serving = self.forward(pool, after, request, &span);
         let answer = serving.instrument(span.clone()).await;
@@ -113,7 +122,8 @@ impl Shared {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");
         }
-        self.metrics.count(pool, answer.as_ref().err().map(Refusal::code));
+        self.metrics
+            .count(pool, answer.as_ref().err().map(Refusal::code));
         answer.map_or_else(
             |refusal| refusal.into_response().map(Either::Right),
             |served| with_report(served).map(Either::Left),
@@ -164,8 +174,8 @@ impl Shared {
             .map_err(ApiError::from)?;
         let hint = hint_of(&parts.headers);
         let mut outbound = Outbound {
-            withheld: &NOT_FORWARDED,
-            own: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
+            removed_headers: &NOT_FORWARDED,
+            set_headers: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
             ..Outbound::new(parts.method, path, parts.headers, body)
         };
         let wanted = Wanted {
@@ -226,7 +236,11 @@ fn with_report(served: Served) -> Response<ProxyBody> {
     let replica = HeaderValue::from_str(lease.replica_id().as_str());
     let mut response = served.into_response();
     let answer = response.headers_mut();
-    insert_slots(answer, slots.pool, [headers::SLOTS_FREE, headers::SLOTS_TOTAL]);
+    insert_slots(
+        answer,
+        slots.pool,
+        [headers::SLOTS_FREE, headers::SLOTS_TOTAL],
+    );
     if let Some(slots) = slots.replica {
         insert_slots(
             answer,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_probe::{Aftercare, report};
+use engine_probe::{AbandonedRequests, report};
 use http::{HeaderName, HeaderValue, Response};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     proxy: StreamProxy,
     pub(crate) config: DataPathConfig,
     /// `None`: a slot comes back at once when its request is abandoned.
-    aftercare: Option<Aftercare>,
+    abandoned_requests: Option<AbandonedRequests>,
     pub(crate) metrics: NodeMetrics,
     /// What says in each line which node this is. Requests are served outside of it: it is on at every level, so entering it
     /// costs, and a line about a request is rare.
@@ -78,14 +78,14 @@ impl Dispatcher {
         registry: PoolRegistry,
         proxy: StreamProxy,
         config: DataPathConfig,
-        aftercare: Option<Aftercare>,
+        abandoned_requests: Option<AbandonedRequests>,
         metrics: NodeMetrics,
     ) -> Self {
         Self(Arc::new(Shared {
             registry,
             proxy,
             config,
-            aftercare,
+            abandoned_requests,
             metrics,
             node: Span::current(),
         }))
@@ -209,9 +209,13 @@ impl Shared {
         );
         if let Some(trace) = telemetry::trace_of(&span) {
             // What the engine does is a part of this try.
-            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            outbound
+                .set_headers
+                .retain(|(name, _)| *name != TRACEPARENT);
             let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
+            outbound
+                .set_headers
+                .extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
         let sending = self.proxy.forward(lease.url(), outbound, clocks);
         let answer = sending.instrument(span.clone()).await;
@@ -248,7 +252,11 @@ impl Search<'_> {
         } = self.wanted;
         let mut why_not_woken = None;
         loop {
-            let slot = match self.shared.registry.claim_or_wake(pool, model, hint, &self.tried) {
+            let slot = match self
+                .shared
+                .registry
+                .claim_or_wake(pool, model, hint, &self.tried)
+            {
                 Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
                 Ok(Claim::Promised(slot)) => slot,
                 Err(ClaimError::NotReady(excluded)) => {
@@ -277,7 +285,9 @@ impl Search<'_> {
     /// The answer of an engine that sleeps must begin as soon as that of one that is awake.
     fn until(&mut self) -> Instant {
         let Clocks {
-            first_byte, deadline, ..
+            first_byte,
+            deadline,
+            ..
         } = self.wanted.clocks;
         *self.until.get_or_insert_with(|| {
             let first_byte = Instant::now() + first_byte;
@@ -286,14 +296,14 @@ impl Search<'_> {
     }
 
     fn slot(&self, lease: SlotLease) -> Slot {
-        Slot::new(lease, self.shared.aftercare.as_ref())
+        Slot::new(lease, self.shared.abandoned_requests.as_ref())
     }
 }
 
 /// The id of a request, as it goes on to the engine.
 fn request_id(outbound: &Outbound) -> Option<&str> {
     let (_, id) = outbound
-        .own
+        .set_headers
         .iter()
         .find(|(name, _)| *name == headers::REQUEST_ID)?;
     id.to_str().ok()

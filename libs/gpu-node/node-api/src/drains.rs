@@ -105,10 +105,13 @@ impl Drains {
     #[must_use]
     pub fn targets(&self) -> Vec<DrainTarget> {
         let remembered = self.remembered.lock();
-        let targets = remembered.keys().cloned().map(|(pool, replica)| match replica {
-            None => DrainTarget::Pool(pool),
-            Some(replica) => DrainTarget::Replica(pool, replica),
-        });
+        let targets = remembered
+            .keys()
+            .cloned()
+            .map(|(pool, replica)| match replica {
+                None => DrainTarget::Pool(pool),
+                Some(replica) => DrainTarget::Replica(pool, replica),
+            });
         targets.collect()
     }
 
@@ -128,8 +131,11 @@ impl Drains {
             registry.drain(target)?;
             if let Some(key) = key(target) {
                 let now = unix_ms();
-                let since_unix_ms = remembered.get(&key).map_or(now, |before| before.since_unix_ms);
-                let deadline_unix_ms = deadline.map(|deadline| now.saturating_add(millis(deadline)));
+                let since_unix_ms = remembered
+                    .get(&key)
+                    .map_or(now, |before| before.since_unix_ms);
+                let deadline_unix_ms =
+                    deadline.map(|deadline| now.saturating_add(millis(deadline)));
                 let times = Times {
                     since_unix_ms,
                     deadline_unix_ms,
@@ -145,7 +151,11 @@ impl Drains {
     ///
     /// # Errors
     /// When there is no such pool or replica, or the file cannot be written in time.
-    pub async fn undrain(&self, registry: &PoolRegistry, target: &DrainTarget) -> Result<(), DrainError> {
+    pub async fn undrain(
+        &self,
+        registry: &PoolRegistry,
+        target: &DrainTarget,
+    ) -> Result<(), DrainError> {
         let version = {
             let mut remembered = self.remembered.lock();
             registry.undrain(target)?;
@@ -176,7 +186,10 @@ impl Drains {
         replica: Option<&ReplicaId>,
         requests_running: u64,
     ) -> Option<DrainProgress> {
-        let times = *self.remembered.lock().get(&(pool.clone(), replica.cloned()))?;
+        let times = *self
+            .remembered
+            .lock()
+            .get(&(pool.clone(), replica.cloned()))?;
         let now = unix_ms();
         Some(DrainProgress {
             for_ms: now.saturating_sub(times.since_unix_ms),
@@ -198,7 +211,11 @@ fn key(target: &DrainTarget) -> Option<(PoolId, Option<ReplicaId>)> {
 }
 
 fn unix_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    millis(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

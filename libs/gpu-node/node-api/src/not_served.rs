@@ -24,7 +24,10 @@ pub(crate) enum NotServed {
 
 impl NotServed {
     pub(crate) fn no_slot(error: ClaimError) -> Self {
-        Self::NoSlot { error, executions: 0 }
+        Self::NoSlot {
+            error,
+            executions: 0,
+        }
     }
 
     /// Who comes again soon may be served.
@@ -112,7 +115,9 @@ impl Unanswered {
             | ForwardError::Local(_)
             | ForwardError::OwnDelay { .. } => ErrorCode::PoolUnavailable,
             ForwardError::Reset { .. } => ErrorCode::WorkerReset,
-            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => ErrorCode::DeadlineExceeded,
+            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
+                ErrorCode::DeadlineExceeded
+            }
         }
     }
 

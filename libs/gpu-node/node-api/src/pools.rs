@@ -77,8 +77,15 @@ impl PoolView {
 }
 
 /// One pool.
-pub(crate) fn view(registry: &PoolRegistry, drains: &Drains, id: &PoolId) -> Result<PoolView, ApiError> {
-    let found = registry.statuses().into_iter().find(|pool| pool.pool_id == *id);
+pub(crate) fn view(
+    registry: &PoolRegistry,
+    drains: &Drains,
+    id: &PoolId,
+) -> Result<PoolView, ApiError> {
+    let found = registry
+        .statuses()
+        .into_iter()
+        .find(|pool| pool.pool_id == *id);
     found
         .map(|status| PoolView::new(registry, drains, status))
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("this node has no pool {id}")))
@@ -91,6 +98,10 @@ pub(crate) fn views(registry: &PoolRegistry, drains: &Drains) -> Pools {
         pools: statuses
             .map(|status| PoolView::new(registry, drains, status))
             .collect(),
-        refused: registry.refused().into_iter().map(RefusedView::from).collect(),
+        refused: registry
+            .refused()
+            .into_iter()
+            .map(RefusedView::from)
+            .collect(),
     }
 }

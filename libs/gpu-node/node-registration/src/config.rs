@@ -51,7 +51,12 @@ impl Config {
     /// A configuration with the defaults: no pools, no token, a heartbeat every [`DEFAULT_HEARTBEAT_INTERVAL`], 1 s to
     /// connect and 5 s for a request.
     #[must_use]
-    pub fn new(node_id: NodeId, machine_id: MachineId, address: HttpUrl, orchestrator: HttpUrl) -> Self {
+    pub fn new(
+        node_id: NodeId,
+        machine_id: MachineId,
+        address: HttpUrl,
+        orchestrator: HttpUrl,
+    ) -> Self {
         Self {
             node_id,
             machine_id,

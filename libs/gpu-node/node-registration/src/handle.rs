@@ -183,9 +183,11 @@ impl RegistrationHandle {
         match self.shared.wait_finished(until) {
             Left::Nothing => Ok(()),
             Left::Running => Err(DeregisterError::TimedOut(timeout)),
-            Left::Registration(error) => Err(DeregisterError::Failed(
-                error.unwrap_or_else(|| "there was no time left to ask".to_owned()),
-            )),
+            Left::Registration(error) => {
+                Err(DeregisterError::Failed(error.unwrap_or_else(|| {
+                    "there was no time left to ask".to_owned()
+                })))
+            }
         }
     }
 }

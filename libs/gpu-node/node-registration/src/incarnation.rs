@@ -65,8 +65,9 @@ fn modified_ms(file: &Path) -> u64 {
 fn after(saved: u64, now_ms: u64) -> u64 {
     let risen = |last: u64| now_ms.max(last.max(saved).saturating_add(1));
     // The closure always returns a value, so both arms carry the previous one.
-    let (Ok(last) | Err(last)) =
-        LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(risen(last)));
+    let (Ok(last) | Err(last)) = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(risen(last))
+    });
     risen(last)
 }
 
@@ -132,7 +133,10 @@ mod tests {
             fs::File::open(&file).unwrap().set_modified(ahead).unwrap();
             let incarnation = next(Some(&file));
             assert!(incarnation > since_1970_ms(ahead));
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{incarnation}\n"));
+            assert_eq!(
+                fs::read_to_string(&file).unwrap(),
+                format!("{incarnation}\n")
+            );
             assert!(folder.path().join("incarnation.unreadable-1").exists());
             assert!(next(Some(&file)) > incarnation);
         }

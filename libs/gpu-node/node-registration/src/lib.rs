@@ -33,8 +33,8 @@ mod http;
 mod incarnation;
 mod journal;
 mod limits;
-mod look;
 mod machine;
+mod preflight;
 mod report;
 mod shared;
 mod status;
@@ -46,7 +46,7 @@ mod scripted;
 pub use config::{Config, DEFAULT_HEARTBEAT_INTERVAL};
 pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle, StartError};
 pub use limits::LIMITS;
-pub use look::{LookError, Welcome, look};
+pub use preflight::{PreflightError, PreflightOk, preflight};
 pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};
 

@@ -140,8 +140,8 @@ impl Machine {
 
     /// When [`Event::Tick`] is due; `None` while an outcome is awaited or nothing will ever be sent unasked.
     pub(crate) fn wake_at(&self) -> Option<Duration> {
-        let waiting =
-            self.in_flight.is_none() && matches!(self.phase, Phase::Registering | Phase::Registered);
+        let waiting = self.in_flight.is_none()
+            && matches!(self.phase, Phase::Registering | Phase::Registered);
         waiting.then_some(self.due)
     }
 
@@ -275,7 +275,8 @@ impl Machine {
             return None;
         }
         if let Some(stop) = self.stop {
-            let may_try = stop.deregister_by.is_some_and(|by| now < by) && stop.tries < self.endpoints.get();
+            let may_try =
+                stop.deregister_by.is_some_and(|by| now < by) && stop.tries < self.endpoints.get();
             if self.held && may_try {
                 self.phase = Phase::Deregistering;
                 return Some(Request::Deregister);

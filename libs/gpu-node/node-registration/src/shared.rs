@@ -78,7 +78,8 @@ impl Shared {
     /// The signals since the last call.
     pub(crate) fn take_signals(&self) -> impl Iterator<Item = Event> + use<> {
         let Pending { changed, stop } = std::mem::take(&mut *self.pending.lock());
-        stop.into_iter().chain(changed.then_some(Event::StateChanged))
+        stop.into_iter()
+            .chain(changed.then_some(Event::StateChanged))
     }
 
     /// Sleeps until a signal comes or it is `until`; without an end when there is none.
@@ -135,7 +136,8 @@ impl Shared {
         published.finished = true;
         published.status.state = RegistrationState::Stopped;
         if panicked {
-            published.status.last_error = Some("the source of the node's state panicked".to_owned());
+            published.status.last_error =
+                Some("the source of the node's state panicked".to_owned());
         }
         self.finished.notify_all();
     }

@@ -92,7 +92,8 @@ impl<C: ControlPlane> Worker<C> {
             Request::Heartbeat { seq } => self.heartbeat(&url, seq),
             Request::Deregister => self.deregister(&url),
         };
-        self.shared.publish(|status| status.orchestrator = url.clone());
+        self.shared
+            .publish(|status| status.orchestrator = url.clone());
         match outcome {
             Ok(event) => {
                 self.shared.succeeded();
@@ -145,12 +146,17 @@ impl<C: ControlPlane> Worker<C> {
         };
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
-        self.journal.report_size(fit(&mut request, max_bytes), max_bytes);
-        let answer =
-            self.control_plane
-                .heartbeat(url, &self.config.node_id, &request, self.config.request_timeout)?;
+        self.journal
+            .report_size(fit(&mut request, max_bytes), max_bytes);
+        let answer = self.control_plane.heartbeat(
+            url,
+            &self.config.node_id,
+            &request,
+            self.config.request_timeout,
+        )?;
         self.shared.publish(|status| status.heartbeats += 1);
-        self.journal.heartbeat_accepted(url, seq, self.shared.clock.now());
+        self.journal
+            .heartbeat_accepted(url, seq, self.shared.clock.now());
         Ok(Event::HeartbeatAccepted {
             next_heartbeat: Duration::from_millis(answer.next_heartbeat_ms),
             timeout: answer.timeout_ms.map(Duration::from_millis),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus};
+use pool_registry_types::{
+    EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus,
+};
 
 use crate::{
     PoolRegistry, SlotLease,
@@ -101,7 +103,8 @@ impl Core {
         let Some(pool) = self.pools.get_mut(pool_id) else {
             return false;
         };
-        let stands = (pool.asleep.get(replica_id)).is_some_and(|sleeper| sleeper.handoff.url == promise.url);
+        let stands =
+            (pool.asleep.get(replica_id)).is_some_and(|sleeper| sleeper.handoff.url == promise.url);
         if stands {
             pool.asleep.remove(replica_id);
             if let Some(reason) = reason {
@@ -200,7 +203,9 @@ impl Core {
             return Ok(None);
         }
         let reason = pool.absent.get(replica_id).cloned();
-        Err(ClaimError::NotReady(reason.unwrap_or_else(|| NOT_WOKEN.into())))
+        Err(ClaimError::NotReady(
+            reason.unwrap_or_else(|| NOT_WOKEN.into()),
+        ))
     }
 }
 
@@ -257,8 +262,11 @@ impl PromisedSlot {
             // Marked as seen before looking, so that a change in between is not missed.
             changes.borrow_and_update();
             let lease = &self.lease;
-            let (pool, replica, generation) = (lease.pool_id(), lease.replica_id(), lease.generation());
-            if let Some(handoff) = registry.with_core(|core| core.woken(pool, replica, generation))? {
+            let (pool, replica, generation) =
+                (lease.pool_id(), lease.replica_id(), lease.generation());
+            if let Some(handoff) =
+                registry.with_core(|core| core.woken(pool, replica, generation))?
+            {
                 self.lease.listens_as(handoff);
                 return Ok(self.lease);
             }

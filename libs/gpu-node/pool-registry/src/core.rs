@@ -74,7 +74,9 @@ impl Pool {
 
     /// Whether a request for `model` may go to `replica`: it names the model, or has named none and no other one does.
     fn may_serve(&self, replica: &Replica, model: Option<&str>) -> bool {
-        model.is_none_or(|model| replica.names(model) || (replica.models().is_none() && !self.names(model)))
+        model.is_none_or(|model| {
+            replica.names(model) || (replica.models().is_none() && !self.names(model))
+        })
     }
 }
 
@@ -138,7 +140,10 @@ impl Core {
             self.last_generation += 1;
             Replica::new(handoff, self.last_generation)
         };
-        if let Some(old) = pool.replicas.insert(fresh.handoff.replica_id.clone(), fresh) {
+        if let Some(old) = pool
+            .replicas
+            .insert(fresh.handoff.replica_id.clone(), fresh)
+        {
             self.retire(old);
         }
         Ok(News::AtOnce)
@@ -305,7 +310,10 @@ impl Core {
                 continue;
             }
             if let Some(reason) = replica.not_ready() {
-                if matches!(why_not, ClaimError::ModelNotAvailable | ClaimError::Draining) {
+                if matches!(
+                    why_not,
+                    ClaimError::ModelNotAvailable | ClaimError::Draining
+                ) {
                     why_not = ClaimError::NotReady(reason.clone());
                 }
                 continue;
@@ -317,7 +325,10 @@ impl Core {
                 best = Some((free, id));
             }
         }
-        for (_, sleeper) in pool.sleepers().filter(|(id, _)| !pool.drained.contains(*id)) {
+        for (_, sleeper) in pool
+            .sleepers()
+            .filter(|(id, _)| !pool.drained.contains(*id))
+        {
             if model.is_none_or(|model| sleeper.names(model)) {
                 why_not = ClaimError::Busy;
             }
@@ -329,7 +340,12 @@ impl Core {
     }
 
     /// Takes a slot back, from the life of the replica that gave it.
-    pub(crate) fn release(&mut self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) -> Released {
+    pub(crate) fn release(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+    ) -> Released {
         self.in_flight = self.in_flight.saturating_sub(1);
         let pool = self.pools.get_mut(pool_id);
         let is_drained = (pool.as_ref()).is_some_and(|pool| pool.drained.contains(replica_id));

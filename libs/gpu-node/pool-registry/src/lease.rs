@@ -123,8 +123,11 @@ impl Drop for SlotLease {
         if self.held == Held::No {
             return;
         }
-        self.registry
-            .release(&self.handoff.pool_id, &self.handoff.replica_id, self.generation);
+        self.registry.release(
+            &self.handoff.pool_id,
+            &self.handoff.replica_id,
+            self.generation,
+        );
         if self.held == Held::ByEngine {
             self.registry.tell(News::AtOnce);
         }

@@ -7,8 +7,8 @@ use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, PoolStatus, Repl
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot, RefusedHandoff,
-    SlotLease, Slots, UnknownTarget, UpsertError,
+    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot,
+    RefusedHandoff, SlotLease, Slots, UnknownTarget, UpsertError,
     core::{Claimed, Core, News},
 };
 
@@ -167,7 +167,11 @@ impl PoolRegistry {
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<SlotLease, ClaimError> {
-        let claimed = self.shared.core.lock().claim(pool_id, model, None, excluded)?;
+        let claimed = self
+            .shared
+            .core
+            .lock()
+            .claim(pool_id, model, None, excluded)?;
         Ok(self.lease(claimed))
     }
 
@@ -191,7 +195,9 @@ impl PoolRegistry {
             Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
             Err(why_not) => why_not,
         };
-        let promised = core.claim_asleep(pool_id, model, hint, excluded).ok_or(why_not)?;
+        let promised = core
+            .claim_asleep(pool_id, model, hint, excluded)
+            .ok_or(why_not)?;
         drop(core);
         self.tell_sleepers();
         Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))
@@ -217,7 +223,11 @@ impl PoolRegistry {
     }
 
     pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {
-        let released = self.shared.core.lock().release(pool_id, replica_id, generation);
+        let released = self
+            .shared
+            .core
+            .lock()
+            .release(pool_id, replica_id, generation);
         self.tell(released.news);
         if released.idle {
             self.shared.idle.notify_waiters();
@@ -234,7 +244,9 @@ impl PoolRegistry {
     #[must_use]
     pub fn pool_slots(&self, pool_id: &PoolId) -> Option<Slots> {
         let core = self.shared.core.lock();
-        core.pools.get(pool_id).map(|pool| core.pool_slots(pool_id, pool))
+        core.pools
+            .get(pool_id)
+            .map(|pool| core.pool_slots(pool_id, pool))
     }
 
     pub(crate) fn replica_slots(
@@ -309,7 +321,10 @@ impl PoolRegistry {
     /// How many leases of a replica are held, those of its earlier engines included.
     #[must_use]
     pub fn in_flight_of_replica(&self, pool_id: &PoolId, replica_id: &ReplicaId) -> u64 {
-        self.shared.core.lock().in_flight_of_replica(pool_id, replica_id)
+        self.shared
+            .core
+            .lock()
+            .in_flight_of_replica(pool_id, replica_id)
     }
 
     /// How a pool is used, so that whoever asks twice knows whether it was in between.
@@ -326,7 +341,11 @@ impl PoolRegistry {
     ///
     /// It is reported as a replica that is not ready, as long as no handoff announces it.
     pub fn set_absent(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<String>) {
-        let news = self.shared.core.lock().set_absent(pool_id, replica_id, reason);
+        let news = self
+            .shared
+            .core
+            .lock()
+            .set_absent(pool_id, replica_id, reason);
         self.tell(news);
     }
 

@@ -175,7 +175,9 @@ impl Replica {
     /// The models it serves; `None` while nobody has said. What the handoff declares wins over what the
     /// engine says.
     pub(crate) fn models(&self) -> Option<&Arc<[String]>> {
-        self.declared_models.as_ref().or(self.probed_models.as_ref())
+        self.declared_models
+            .as_ref()
+            .or(self.probed_models.as_ref())
     }
 
     /// Whether its models are declared by the handoff, so that the engine need not be asked.

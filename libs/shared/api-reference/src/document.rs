@@ -97,7 +97,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     if is_open {
         operation.insert("security".to_owned(), json!([]));
     }
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         // In a path, a query or a header there is no null, only absence.
         if let Some(types) = parameter
@@ -107,7 +109,10 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
             types.retain(|kind| kind != "null");
         }
     }
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+    let Some(responses) = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
     // Where any other answer may come, it comes from an engine, whose errors have statuses of ours as well.
@@ -121,11 +126,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
         name_code(response, *code);
     }
     for (status, response) in responses {
-        if status.as_bytes().first().is_some_and(|class| *class >= b'4') {
+        if status
+            .as_bytes()
+            .first()
+            .is_some_and(|class| *class >= b'4')
+        {
             complete_error(path, status, response, passes_on);
         }
-        response["headers"][headers::REQUEST_ID.as_str()] =
-            json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
+        response["headers"][headers::REQUEST_ID.as_str()] = json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
     }
 }
 
@@ -134,7 +142,10 @@ fn operation_id(method: &str, path: &str) -> String {
     let words = path
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
-    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+    std::iter::once(method)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 /// Adds a code to those that a response's description lists.
@@ -167,7 +178,9 @@ fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: boo
         response["content"] = json!({"application/json": {"schema": schema}});
     }
     let said = match status {
-        "401" => json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}}),
+        "401" => {
+            json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}})
+        }
         "429" | "503" => json!({"Retry-After": {
             "description": "When to come again, in seconds.", "schema": {"type": "integer", "minimum": 0}}}),
         _ => return,

@@ -13,7 +13,10 @@ use std::sync::Arc;
 use axum::response::IntoResponse as _;
 use http::{
     HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use http_server::Routes;
 use utoipa::{OpenApi as _, openapi::OpenApi};

@@ -104,7 +104,9 @@ impl AuthPolicy {
     pub fn describe(&self) -> &'static str {
         match self.rule {
             Rule::Token(_) => "every peer must present the API token",
-            Rule::LoopbackOnly => "no API token is set: only loopback peers are served, all others get 401",
+            Rule::LoopbackOnly => {
+                "no API token is set: only loopback peers are served, all others get 401"
+            }
         }
     }
 }
@@ -248,7 +250,8 @@ mod tests {
         let policy = with_token();
         let basic = headers(&[&format!("Basic {CANARY}")]);
         let wrong = headers(&[&format!("Bearer {CANARY}x")]);
-        let errors = [&basic, &wrong, &HeaderMap::new()].map(|h| policy.authorize(REMOTE, h).unwrap_err());
+        let errors =
+            [&basic, &wrong, &HeaderMap::new()].map(|h| policy.authorize(REMOTE, h).unwrap_err());
         let mut shown = format!("{policy:?} {policy:#?} {}", policy.describe());
         for error in errors {
             shown += &format!(" {error} {error:?}");

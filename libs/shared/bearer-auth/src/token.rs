@@ -53,8 +53,8 @@ impl ApiToken {
         if !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(TokenError::BadCharacter);
         }
-        let mut header =
-            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| TokenError::BadCharacter)?;
+        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| TokenError::BadCharacter)?;
         // Keeps it out of the Debug output of a header map.
         header.set_sensitive(true);
         Ok(Self {

@@ -62,7 +62,12 @@ impl Program {
     /// What `--version` prints.
     fn version_line(&self) -> String {
         let revision = REVISION.map(|revision| format!(" ({revision})"));
-        format!("{} {}{}", self.name, self.version, revision.unwrap_or_default())
+        format!(
+            "{} {}{}",
+            self.name,
+            self.version,
+            revision.unwrap_or_default()
+        )
     }
 
     /// What `--help` prints.
@@ -77,7 +82,7 @@ impl Program {
         let rows = rows(self.settings);
         format!(
             "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | --openapi | --limits]\n\n{about}\n\n\
-             `check` looks at everything a start needs, says what is wrong and how to mend it, and starts nothing.\n\n\
+             `check` looks at everything a start needs, says what is wrong and how to hint it, and starts nothing.\n\n\
              Settings come from the environment; --settings prints them for programs, --openapi what is served, and --limits every bound:\n\n{rows}\n{ending}\n\
              Exit codes: 0 stopped, 1 failed, or errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
         )
@@ -85,7 +90,11 @@ impl Program {
 
     /// A socket that was handed over has its address already; a setting that says another one is a mistake, and
     /// whoever made it should not look for the daemon where it is not.
-    fn settle_address(&self, environment: &mut Environment, addr: SocketAddr) -> Result<(), String> {
+    fn settle_address(
+        &self,
+        environment: &mut Environment,
+        addr: SocketAddr,
+    ) -> Result<(), String> {
         let variable = Settings::variable(self, "ADDR");
         environment
             .settle(&variable, addr.to_string(), |before| before.parse() == Ok(addr))
@@ -157,7 +166,9 @@ where
         Ok(listener) => listener,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    if let Some(addr) = listener.as_ref().and_then(|listener| listener.local_addr().ok())
+    if let Some(addr) = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok())
         && let Err(reason) = program.settle_address(&mut environment, addr)
     {
         return program.refuse(&reason);
@@ -182,7 +193,11 @@ where
     let code = match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
+            tracing::error!(
+                error = format!("{error:#}"),
+                "{} cannot go on",
+                program.name
+            );
             ExitCode::FAILURE
         }
     };

@@ -8,11 +8,13 @@ use std::{
 };
 
 use http_server::{
-    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes, with_fallbacks,
+    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes,
+    with_fallbacks,
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
+    ConnectionThreads, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
+    signals,
 };
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
@@ -82,7 +84,7 @@ pub struct Daemon {
     /// Every task of the process.
     pub tasks: Tasks,
     /// Where connections live.
-    cores: Cores,
+    cores: ConnectionThreads,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
     /// Under which names metrics are served at an address of their own; `None` with a token, as everything is then.
@@ -94,7 +96,7 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
-        cores: Cores,
+        cores: ConnectionThreads,
         listener: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
@@ -162,7 +164,10 @@ impl Daemon {
     pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
         let addr = bound.local_addr();
         let routes = metrics_routes(Arc::new(move || metrics.render()));
-        let service = OnlyFor::new(self.metrics_hosts.clone(), with_fallbacks(routes.into_router()));
+        let service = OnlyFor::new(
+            self.metrics_hosts.clone(),
+            with_fallbacks(routes.into_router()),
+        );
         bound.serve(service, &self.tasks, self.parts.clone())?;
         tracing::info!("metrics are served on {addr}, without a token");
         Ok(())

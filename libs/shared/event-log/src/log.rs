@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Event, News, ring::Ring};
+use crate::{Event, NewEvent, ring::Ring};
 
 /// How many events a reader takes at a time: large enough to catch up fast, small enough to hold for each reader.
 const PORTION: usize = 100;
@@ -36,7 +36,9 @@ pub struct EventLog(Arc<Shared>);
 
 impl fmt::Debug for EventLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EventLog").field(&*self.0.told.borrow()).finish()
+        f.debug_tuple("EventLog")
+            .field(&*self.0.told.borrow())
+            .finish()
     }
 }
 
@@ -53,7 +55,9 @@ impl EventLog {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
-        let first = u64::try_from(started).unwrap_or(0).saturating_mul(IDS_PER_MS);
+        let first = u64::try_from(started)
+            .unwrap_or(0)
+            .saturating_mul(IDS_PER_MS);
         Self(Arc::new(Shared {
             ring: Mutex::default(),
             told: watch::Sender::new(Told {
@@ -64,7 +68,7 @@ impl EventLog {
     }
 
     /// Something has just happened.
-    pub fn tell(&self, news: News) {
+    pub fn publish(&self, event: NewEvent) {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         // Told under the lock, or two events might change places.
         let mut ring = self.0.ring.lock();
@@ -73,11 +77,11 @@ impl EventLog {
             ring.push(Event {
                 id: told.last,
                 at,
-                kind: news.kind,
-                node_id: news.node_id,
-                pool_id: news.pool_id,
-                model: news.model,
-                message: news.message,
+                kind: event.kind,
+                node_id: event.node_id,
+                pool_id: event.pool_id,
+                model: event.model,
+                message: event.message,
             });
         });
     }
@@ -158,7 +162,7 @@ mod tests {
     use crate::EventKind;
 
     fn tell(log: &EventLog, message: &str) {
-        log.tell(News::new(EventKind::NodeJoined, message));
+        log.publish(NewEvent::new(EventKind::NodeJoined, message));
     }
 
     async fn messages(reader: &mut Reader) -> Vec<String> {
@@ -166,7 +170,12 @@ mod tests {
         let text = String::from_utf8(events.to_vec()).unwrap();
         text.split_terminator("\n\n")
             .map(|event| {
-                let data = event.lines().last().unwrap().strip_prefix("data: ").unwrap();
+                let data = event
+                    .lines()
+                    .last()
+                    .unwrap()
+                    .strip_prefix("data: ")
+                    .unwrap();
                 let event: serde_json::Value = serde_json::from_str(data).unwrap();
                 event["message"].as_str().unwrap().to_owned()
             })

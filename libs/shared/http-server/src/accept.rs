@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
-use service_runtime::{Cores, Seat, Shutdown, Tasks};
+use service_runtime::{ConnectionThreads, Seat, Shutdown, Tasks};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -41,7 +41,10 @@ struct Seldom {
 
 impl Seldom {
     fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
+        Self {
+            interval,
+            last: None,
+        }
     }
 
     /// Whether it is time to log it.
@@ -65,7 +68,7 @@ pub(crate) struct Acceptor<L, S> {
     /// One for each connection.
     pub(crate) places: Arc<Places>,
     /// Where connections live; without any, in the runtime of the loop.
-    pub(crate) cores: Cores,
+    pub(crate) cores: ConnectionThreads,
     /// Held by the loop and by each connection: the server is over when nobody holds it.
     pub(crate) alive: watch::Receiver<()>,
 }
@@ -111,7 +114,10 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                         continue;
                     }
                     if displaced.is_due() {
-                        let share = self.limits.unauthenticated.map(|share| share.max_connections);
+                        let share = self
+                            .limits
+                            .unauthenticated
+                            .map(|share| share.max_connections);
                         tracing::warn!(share, %peer, "connections on which nobody is authenticated fill their share, and the oldest are closed; keep the network that they come from away from this port");
                     }
                     catch_up(&self.places).await;
@@ -137,10 +143,12 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             // A socket is watched by the runtime in which it is made.
             let core = seat.as_ref().map(Seat::runtime);
             let _here = core.as_ref().map(Handle::enter);
-            self.listener.poll_accept(cx).map(|accepted| match accepted {
-                Ok((io, peer)) => Event::Accepted(io, peer, seat),
-                Err(error) => Event::Failed(error),
-            })
+            self.listener
+                .poll_accept(cx)
+                .map(|accepted| match accepted {
+                    Ok((io, peer)) => Event::Accepted(io, peer, seat),
+                    Err(error) => Event::Failed(error),
+                })
         })
         .await
     }

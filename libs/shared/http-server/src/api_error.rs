@@ -129,7 +129,8 @@ mod tests {
 
     #[tokio::test]
     async fn becomes_the_envelope() {
-        let error = ApiError::new(ErrorCode::QueueFull, "busy").retry_after(Duration::from_millis(1200));
+        let error =
+            ApiError::new(ErrorCode::QueueFull, "busy").retry_after(Duration::from_millis(1200));
         let response = error.into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "2");

@@ -56,7 +56,10 @@ impl<S> Authenticated<S> {
 impl<S: HttpService> HttpService for Authenticated<S> {
     type Body = Either<S::Body, Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
             && !self.open.contains(&path)
@@ -83,7 +86,8 @@ impl<S> Authenticated<S> {
         if !self.policy.has_token() {
             self.hosts.check(request.headers())?;
             if !is_our_own(request.headers()) {
-                let reason = "no token is set on this server, so pages of other origins are not served";
+                let reason =
+                    "no token is set on this server, so pages of other origins are not served";
                 return Err(ApiError::new(ErrorCode::Forbidden, reason));
             }
         }
@@ -112,7 +116,10 @@ impl<S> OnlyFor<S> {
 impl<S: HttpService> HttpService for OnlyFor<S> {
     type Body = Either<S::Body, Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
             && let Some(hosts) = &self.hosts

@@ -165,7 +165,10 @@ impl RequestBody {
 }
 
 impl Connection {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let incoming = &mut self.incoming;
         let piece = quiet_waker::take(cx, |cx| {
             let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
@@ -202,7 +205,9 @@ impl Connection {
         } else {
             (since + self.progress, self.progress)
         };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
@@ -277,7 +282,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Connection(connection) => connection.incoming.size_hint(),
-            Source::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Source::Memory(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
         }
     }
 }
@@ -316,7 +323,9 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::from_boxed(error.into()))?;
         // Trailers say nothing that any route asks for.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + all.len() + data.len() > cap {
             return Err(too_large());
         }

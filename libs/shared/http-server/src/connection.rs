@@ -93,7 +93,9 @@ pub(crate) async fn serve_connection<Io, S>(
         End::Displaced => {
             tracing::debug!(peer = %peer.0, "a connection without authentication made room for another one");
         }
-        End::Overdue(overdue) => tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress"),
+        End::Overdue(overdue) => {
+            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress")
+        }
         End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
     }
 }
@@ -179,7 +181,9 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     }
     // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
     match request.headers().get_all(HOST).iter().count() {
-        0 if request.version() >= Version::HTTP_11 => Some(ApiError::invalid("the Host header is missing")),
+        0 if request.version() >= Version::HTTP_11 => {
+            Some(ApiError::invalid("the Host header is missing"))
+        }
         0 | 1 => None,
         _ => Some(ApiError::invalid("there is more than one Host header")),
     }
@@ -211,7 +215,8 @@ fn answer<S: HttpService>(
         peer: Some(peer),
         id: id.clone(),
     };
-    let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), &limits));
+    let request =
+        request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), &limits));
     let (answer, close) = match malformed {
         None => {
             let answer = service

@@ -129,7 +129,8 @@ mod tests {
         }
         let said = |value: &'static [u8]| {
             let value = HeaderValue::from_bytes(value).unwrap();
-            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])).map(|id| id.map(str::to_owned))
+            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)]))
+                .map(|id| id.map(str::to_owned))
         };
         assert_eq!(said(b""), Ok(None));
         assert_eq!(said(b" 7 "), Ok(Some("7".to_owned())));

@@ -46,7 +46,9 @@ impl FromStr for HostName {
 
     /// Takes an IPv6 address with or without brackets.
     fn from_str(text: &str) -> Result<Self, HostNameError> {
-        let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let unbracketed = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         match Host::of(unbracketed.unwrap_or(text)) {
             Some(Host::Address(address)) => Ok(Self(Host::Address(address))),
             Some(Host::Name(name)) if unbracketed.is_none() => {
@@ -122,7 +124,9 @@ impl AllowedHosts {
     /// Refuses a request whose `Host` is another one. A request without the header is no browser's, and is served.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut hosts = headers.get_all(HOST).iter();
-        let Some(host) = hosts.next() else { return Ok(()) };
+        let Some(host) = hosts.next() else {
+            return Ok(());
+        };
         let host = host.to_str().unwrap_or_default();
         let named = Host::of_header(host).filter(|_| hosts.next().is_none());
         if named.is_some_and(|named| self.has(named)) {
@@ -174,7 +178,8 @@ fn is_localhost(name: &str) -> bool {
 fn is_here(address: IpAddr) -> bool {
     let is_elsewhere = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
     let bound = || UdpSocket::bind((address, 0));
-    address.is_loopback() || !address.is_multicast() && !bound().is_err_and(|error| is_elsewhere(&error))
+    address.is_loopback()
+        || !address.is_multicast() && !bound().is_err_and(|error| is_elsewhere(&error))
 }
 
 fn echo(text: &str) -> String {
@@ -189,7 +194,10 @@ mod tests {
 
     fn allowed() -> AllowedHosts {
         let names = ["gpu-1", "LLORCH.example.", "192.0.2.7", "[2001:db8::7]"];
-        AllowedHosts::new(names.map(|name| name.parse().unwrap()), "DEMO_ALLOWED_HOSTS")
+        AllowedHosts::new(
+            names.map(|name| name.parse().unwrap()),
+            "DEMO_ALLOWED_HOSTS",
+        )
     }
 
     fn check(hosts: &[&str]) -> Result<(), String> {
@@ -258,7 +266,10 @@ mod tests {
             "2130706433",
         ] {
             let refusal = check(&[host]).unwrap_err();
-            assert!(refusal.contains("DEMO_ALLOWED_HOSTS"), "{host:?}: {refusal}");
+            assert!(
+                refusal.contains("DEMO_ALLOWED_HOSTS"),
+                "{host:?}: {refusal}"
+            );
         }
         assert!(check(&["localhost", "localhost"]).is_err());
     }
@@ -278,7 +289,10 @@ mod tests {
             "a/b",
         ] {
             let error = HostName::from_str(wrong).unwrap_err();
-            assert!(error.to_string().starts_with("must be a host name"), "{wrong:?}");
+            assert!(
+                error.to_string().starts_with("must be a host name"),
+                "{wrong:?}"
+            );
         }
         let (long, too_long) = ("x".repeat(MAX_NAME_BYTES), "x".repeat(MAX_NAME_BYTES + 1));
         assert!(HostName::from_str(&long).is_ok() && HostName::from_str(&too_long).is_err());

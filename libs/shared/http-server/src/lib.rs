@@ -74,7 +74,8 @@ pub use mounted::Routes;
 pub use openapi::openapi;
 pub use request_id::RequestId;
 pub use routes::{
-    Health, method_not_allowed, metrics_routes, not_found, service_routes, service_routes_of, with_fallbacks,
+    Health, method_not_allowed, metrics_routes, not_found, service_routes, service_routes_of,
+    with_fallbacks,
 };
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
 pub use service::{BoxError, Caller, HttpService, PeerAddr, ResponseBody};

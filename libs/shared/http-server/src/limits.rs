@@ -80,7 +80,9 @@ impl Limits {
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
         let mut left = half;
         if let Some(share) = &mut self.unauthenticated {
-            share.max_connections = share.max_connections.min((half / UNAUTHENTICATED_PART).max(1));
+            share.max_connections = share
+                .max_connections
+                .min((half / UNAUTHENTICATED_PART).max(1));
             left = half.saturating_sub(share.max_connections);
         }
         self.max_connections = self.max_connections.min(left.max(1));
@@ -120,7 +122,11 @@ mod tests {
     // spec: DOOR-12
     #[test]
     fn half_of_the_descriptors_are_for_connections() {
-        let connections = |descriptors| Limits::default().within_descriptors(descriptors).max_connections;
+        let connections = |descriptors| {
+            Limits::default()
+                .within_descriptors(descriptors)
+                .max_connections
+        };
         assert_eq!(connections(1024), 512);
         assert_eq!(connections(0), 1);
         assert_eq!(connections(u64::MAX), Limits::default().max_connections);

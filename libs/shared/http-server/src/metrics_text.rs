@@ -11,7 +11,9 @@ pub(crate) fn prometheus_text(page: &str) -> String {
     for line in page.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
         {
             let (ending, kind) = match kind {
                 "counter" => ("_total", kind),

@@ -94,7 +94,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.observe_write(result)
     }
@@ -168,7 +172,11 @@ mod tests {
     }
 
     impl AsyncWrite for Fake {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
             let taken = buf.len().min(self.room);
             self.room -= taken;
             if taken == 0 {
@@ -229,7 +237,11 @@ mod tests {
         assert!(io.is_write_vectored());
         let mut cx = Context::from_waker(Waker::noop());
         let bufs = [IoSlice::new(b"ab"), IoSlice::new(b"c")];
-        assert!(Pin::new(&mut io).poll_write_vectored(&mut cx, &bufs).is_ready());
+        assert!(
+            Pin::new(&mut io)
+                .poll_write_vectored(&mut cx, &bufs)
+                .is_ready()
+        );
         assert_eq!(io.state.deadline(&limits), None);
         assert!(Pin::new(&mut io).poll_write(&mut cx, b"c").is_ready());
         assert!(Pin::new(&mut io).poll_write(&mut cx, b"d").is_pending());

@@ -122,7 +122,10 @@ impl ConnectionState {
     fn get(&self) -> (Phase, Instant) {
         let packed = self.packed.load(Ordering::Relaxed);
         let phase = Phase::from_code(packed & ((1 << PHASE_BITS) - 1));
-        (phase, self.start + Duration::from_micros(packed >> PHASE_BITS))
+        (
+            phase,
+            self.start + Duration::from_micros(packed >> PHASE_BITS),
+        )
     }
 
     /// What the connection is doing.
@@ -163,7 +166,14 @@ impl ConnectionState {
         // hyper looks for the end of the connection while a request is served, unless it holds something of the
         // next one already.
         let next_began = !self.read_pending.load(Ordering::Relaxed);
-        self.set(if next_began { Phase::Header } else { Phase::Idle }, now);
+        self.set(
+            if next_began {
+                Phase::Header
+            } else {
+                Phase::Idle
+            },
+            now,
+        );
     }
 
     /// Whether a request is being served, nothing of it is left to be read, and so nobody would see the client
@@ -171,7 +181,8 @@ impl ConnectionState {
     pub(crate) fn nobody_reads(&self) -> bool {
         self.phase() == Phase::Request
             && (self.body_left_unread()
-                || self.request_read.load(Ordering::Relaxed) && !self.read_pending.load(Ordering::Relaxed))
+                || self.request_read.load(Ordering::Relaxed)
+                    && !self.read_pending.load(Ordering::Relaxed))
     }
 
     /// The client closed its side while a request was being served.
@@ -192,7 +203,8 @@ impl ConnectionState {
     /// The socket took nothing. `now` is asked for only at the first time in a row.
     pub(crate) fn on_write_stuck(&self, now: impl FnOnce() -> Instant) {
         if self.write_stuck.load(Ordering::Relaxed) == NOT_STUCK {
-            self.write_stuck.store(self.micros(now()), Ordering::Relaxed);
+            self.write_stuck
+                .store(self.micros(now()), Ordering::Relaxed);
         }
     }
 
@@ -357,7 +369,10 @@ mod tests {
         assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
 
         case.state.on_request();
-        assert_eq!((case.state.phase(), case.deadline()), (Phase::Request, None));
+        assert_eq!(
+            (case.state.phase(), case.deadline()),
+            (Phase::Request, None)
+        );
         // A pipelined request or the body: still no deadline on the socket.
         case.state.on_bytes(|| case.at(500));
         assert_eq!(case.deadline(), None);

@@ -301,7 +301,10 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         assert!(!second.place.shared().poll_displaced(&cx));
 
-        assert!(!third.place.shared().authenticate(), "both places are taken");
+        assert!(
+            !third.place.shared().authenticate(),
+            "both places are taken"
+        );
         drop(first);
         assert!(third.place.shared().authenticate());
         assert_eq!(places.open(), 2);

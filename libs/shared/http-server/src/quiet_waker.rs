@@ -127,7 +127,11 @@ mod tests {
     fn nobody_else_is_kept_asleep() {
         let wakes = [Wakes::default(), Wakes::default()];
         let mut wakers = [QuietWaker::default(), QuietWaker::default()];
-        let [ours, other] = [0, 1].map(|n| wakers[n].of(&Context::from_waker(&wakes[n].waker())).clone());
+        let [ours, other] = [0, 1].map(|n| {
+            wakers[n]
+                .of(&Context::from_waker(&wakes[n].waker()))
+                .clone()
+        });
         let _ = take(&mut Context::from_waker(Waker::noop()), |_| {
             ours.wake_by_ref();
             other.wake_by_ref();

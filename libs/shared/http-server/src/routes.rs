@@ -22,7 +22,8 @@ const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What everybody else expects who reads metrics.
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -123,7 +124,12 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Serialising strings does not fail; an empty body would still carry the status.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let no_store = HeaderValue::from_static("no-store");
-    (status, [(CONTENT_TYPE, JSON), (CACHE_CONTROL, no_store)], body).into_response()
+    (
+        status,
+        [(CONTENT_TYPE, JSON), (CACHE_CONTROL, no_store)],
+        body,
+    )
+        .into_response()
 }
 
 /// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error envelope.
@@ -138,7 +144,10 @@ pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Ro
 /// The handler for paths that nobody serves.
 pub async fn not_found(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(MAX_ECHO_CHARS).collect();
-    ApiError::new(ErrorCode::NotFound, format!("no such route: {method} {path}"))
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("no such route: {method} {path}"),
+    )
 }
 
 /// The handler for methods that a path does not have; axum adds the `Allow` header.

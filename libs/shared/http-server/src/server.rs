@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use service_runtime::{Cores, Shutdown, Tasks};
+use service_runtime::{ConnectionThreads, Shutdown, Tasks};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -36,7 +36,7 @@ pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<Boun
         listener,
         local_addr,
         limits,
-        cores: Cores::default(),
+        cores: ConnectionThreads::default(),
     })
 }
 
@@ -46,13 +46,13 @@ pub struct BoundServer {
     listener: std::net::TcpListener,
     local_addr: SocketAddr,
     limits: Limits,
-    cores: Cores,
+    cores: ConnectionThreads,
 }
 
 impl BoundServer {
     /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime that it serves in.
     #[must_use]
-    pub fn on(self, cores: Cores) -> Self {
+    pub fn on(self, cores: ConnectionThreads) -> Self {
         Self { cores, ..self }
     }
 
@@ -79,7 +79,14 @@ impl BoundServer {
         shutdown: Shutdown,
     ) -> io::Result<ServerHandle> {
         let listener = TcpListener::from_std(self.listener)?;
-        Ok(start(listener, self.limits, service, tasks, shutdown, self.cores))
+        Ok(start(
+            listener,
+            self.limits,
+            service,
+            tasks,
+            shutdown,
+            self.cores,
+        ))
     }
 }
 
@@ -94,7 +101,14 @@ pub fn serve_on<L: Listener, S: HttpService>(
     tasks: &Tasks,
     shutdown: Shutdown,
 ) -> ServerHandle {
-    start(listener, limits, service, tasks, shutdown, Cores::default())
+    start(
+        listener,
+        limits,
+        service,
+        tasks,
+        shutdown,
+        ConnectionThreads::default(),
+    )
 }
 
 fn start<L: Listener, S: HttpService>(
@@ -103,7 +117,7 @@ fn start<L: Listener, S: HttpService>(
     service: S,
     tasks: &Tasks,
     shutdown: Shutdown,
-    cores: Cores,
+    cores: ConnectionThreads,
 ) -> ServerHandle {
     let control = Arc::new(Control::new());
     let places = Places::new(&limits);

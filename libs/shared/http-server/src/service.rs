@@ -28,18 +28,27 @@ pub trait HttpService: Clone + Send + 'static {
     type Body: ResponseBody;
 
     /// Answers one request.
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: ResponseBody,
 {
     type Body = B;
 
-    fn respond(mut self, mut request: Request<RequestBody>) -> impl Future<Output = Response<B>> + Send {
+    fn respond(
+        mut self,
+        mut request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<B>> + Send {
         if let Some(Caller { peer, id }) = request.body().caller().cloned() {
             request
                 .headers_mut()

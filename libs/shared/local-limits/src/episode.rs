@@ -45,7 +45,10 @@ mod tests {
     // spec: LIVE-17
     #[test]
     fn an_episode_is_told_twice_however_often_it_flickers() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let origin = Instant::now();
         let mut episode = Episode::default();
         let told: Vec<_> = (0..200_u64)

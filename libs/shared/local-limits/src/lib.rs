@@ -94,7 +94,10 @@ mod tests {
     fn limits_of_this_process_are_told_from_failures_of_a_peer() {
         for errno in LOCAL {
             assert!(is_local_limit(&system(errno)), "{errno:?}");
-            assert!(is_local_limit(&Wrapped(system(errno))), "{errno:?} as a source");
+            assert!(
+                is_local_limit(&Wrapped(system(errno))),
+                "{errno:?} as a source"
+            );
             let inside = io::Error::other(Wrapped(io::Error::other(system(errno))));
             assert!(is_local_limit(&inside), "{errno:?} inside other I/O errors");
         }

@@ -76,7 +76,10 @@ impl NoAnswer {
     /// A failure with the replica that was chosen.
     #[must_use]
     pub fn failed(error: ForwardError) -> Self {
-        Self::Failed { error, replica: None }
+        Self::Failed {
+            error,
+            replica: None,
+        }
     }
 }
 

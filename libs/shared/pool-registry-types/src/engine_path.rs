@@ -230,7 +230,10 @@ mod tests {
             assert_eq!(refused, Err(why), "{path}");
         }
         let error = classify("/v1/%6c\u{1b}").unwrap_err().to_string();
-        assert!(error.starts_with(r#"the path "/v1/%6c\u{1b}" is not"#), "{error}");
+        assert!(
+            error.starts_with(r#"the path "/v1/%6c\u{1b}" is not"#),
+            "{error}"
+        );
         let long = classify(&format!("/{}%6c", "x".repeat(10_000))).unwrap_err();
         assert!(long.to_string().len() < 300);
     }

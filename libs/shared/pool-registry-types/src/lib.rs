@@ -35,12 +35,12 @@ pub use handoff::Handoff;
 pub use health::{HealthAnswer, ORCHESTRATORD, POOL_MANAGERD};
 pub use id::{EngineKind, IdError, MachineId, NodeId, PoolId, ReplicaId, SessionId, TaskId};
 pub use limits::{
-    MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_NODE_BODY_BYTES,
-    MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
+    MAX_GPUS, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
+    MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
 };
 pub use node::{
-    Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus, RegisterRequest,
-    RegisterResponse,
+    Ack, Capabilities, DrainRequest, HeartbeatRequest, HeartbeatResponse, NodeStatus,
+    RegisterRequest, RegisterResponse,
 };
 pub use pool::{EngineLoad, PoolStatus, ReplicaStatus, is_model_name, usable_models};
 pub use text::{lines, one_line};

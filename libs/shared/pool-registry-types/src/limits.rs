@@ -56,7 +56,10 @@ impl Limit {
     /// With where it is checked.
     #[must_use]
     pub const fn enforced_by(self, enforced_by: &'static str) -> Self {
-        Self { enforced_by, ..self }
+        Self {
+            enforced_by,
+            ..self
+        }
     }
 
     /// With what happens beyond it.
@@ -146,7 +149,10 @@ mod tests {
     #[test]
     fn the_table_says_of_each_limit_what_it_is() {
         for limit in LIMITS {
-            assert!(limit.name.starts_with("MAX_") && limit.value > 0, "{limit:?}");
+            assert!(
+                limit.name.starts_with("MAX_") && limit.value > 0,
+                "{limit:?}"
+            );
             for text in [limit.unit, limit.reason, limit.enforced_by, limit.refusal] {
                 assert!(!text.is_empty() && text.trim() == text, "{limit:?}");
             }

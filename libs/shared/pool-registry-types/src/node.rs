@@ -345,7 +345,8 @@ mod tests {
     // spec: WIRE-2, WIRE-4
     #[test]
     fn a_heartbeat_may_tell_of_gpus() {
-        let beat = |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
+        let beat =
+            |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
         let long = beat(serde_json::json!([
             {"device_id":0,"name":"RTX 3090","uuid":"GPU-1","driver_version":"580.99.01","compute_capability":"8.6",
              "vram_total_bytes":24_000_000_000_u64,"vram_used_bytes":6_000_000_000_u64,"vram_free_bytes":18_000_000_000_u64,
@@ -373,7 +374,10 @@ mod tests {
             ),
         ] {
             let error = parse::<HeartbeatRequest>(&beat(bad)).unwrap_err();
-            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
         }
     }
 
@@ -404,13 +408,22 @@ mod tests {
                 beat(&[with("pool_id", serde_json::json!("a b"))]),
                 "pool_id must be",
             ),
-            (beat(&[with("ready", serde_json::json!(1))]), "pools[0].ready"),
-            (beat(&[pool.clone(), pool.clone()]), "must name each pool once"),
+            (
+                beat(&[with("ready", serde_json::json!(1))]),
+                "pools[0].ready",
+            ),
+            (
+                beat(&[pool.clone(), pool.clone()]),
+                "must name each pool once",
+            ),
             (serde_json::json!({"pools":[]}), "timestamp"),
             (serde_json::json!({"timestamp":"t"}), "pools"),
         ] {
             let error = parse::<HeartbeatRequest>(&bad).unwrap_err();
-            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
         }
     }
 

@@ -6,7 +6,9 @@ use thiserror::Error;
 use crate::{
     EngineKind, PoolId, ReplicaId,
     id::echo,
-    limits::{MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES},
+    limits::{
+        MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
+    },
     text::{clean_error, clean_some},
 };
 
@@ -27,13 +29,15 @@ impl Invalid {
 /// Refuses a text of a file that somebody can correct; in messages, texts are cleaned.
 pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(), Invalid> {
     match value {
-        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => Err(Invalid::new(
-            field,
-            format!(
-                "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
-                echo(text)
-            ),
-        )),
+        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => {
+            Err(Invalid::new(
+                field,
+                format!(
+                    "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
+                    echo(text)
+                ),
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -83,7 +87,10 @@ pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Re
     if models.len() > MAX_MODELS {
         return Err(Invalid::new(
             field,
-            format!("must name at most {MAX_MODELS} models, not {}", models.len()),
+            format!(
+                "must name at most {MAX_MODELS} models, not {}",
+                models.len()
+            ),
         ));
     }
     match models.iter().find(|name| !is_model_name(name)) {
@@ -381,8 +388,12 @@ mod tests {
         let list = ["b", "a", "b", "", "a\n"].map(str::to_owned);
         let long = "x".repeat(MAX_MODEL_NAME_BYTES + 1);
         let few = list.iter().cloned().chain([long]).collect();
-        assert_eq!(usable_models(few), (vec!["a".to_owned(), "b".to_owned()], 3));
-        let (kept, left_out) = usable_models((0..MAX_MODELS + 5).map(|i| format!("m{i}")).collect());
+        assert_eq!(
+            usable_models(few),
+            (vec!["a".to_owned(), "b".to_owned()], 3)
+        );
+        let (kept, left_out) =
+            usable_models((0..MAX_MODELS + 5).map(|i| format!("m{i}")).collect());
         assert_eq!((kept.len(), left_out), (MAX_MODELS, 5));
     }
 

@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId, SessionId,
-    TaskId,
+    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId,
+    SessionId, TaskId,
 };
 
 /// As [`NodeId::new`] checks it.
@@ -107,7 +107,9 @@ impl PartialSchema for EventStream {
         let either = AnyOfBuilder::new()
             .item(whole)
             .item(event())
-            .description(Some("Server-sent events: a text, and what each event of it is."));
+            .description(Some(
+                "Server-sent events: a text, and what each event of it is.",
+            ));
         Schema::AnyOf(either.build()).into()
     }
 }
@@ -122,7 +124,10 @@ fn event() -> ObjectBuilder {
     };
     ObjectBuilder::new()
         .property("id", field("Where to go on from, as `Last-Event-ID`."))
-        .property("event", field("What it is about; `message` where there is none."))
+        .property(
+            "event",
+            field("What it is about; `message` where there is none."),
+        )
         .property("data", field("JSON, in most of them."))
         .required("data")
         .description(Some("One of them."))
@@ -135,7 +140,12 @@ fn code_table() -> String {
         .to_owned();
     for code in ErrorCode::ALL {
         let later = if code.retriable() { "yes" } else { "no" };
-        let _ = writeln!(table, "| `{}` | {} | {later} |", code.as_str(), code.status());
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {later} |",
+            code.as_str(),
+            code.status()
+        );
     }
     table
 }

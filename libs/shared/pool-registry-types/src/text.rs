@@ -24,7 +24,10 @@ pub fn lines(text: &str, max_bytes: usize) -> String {
 /// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {
     let cut = &text[..text.floor_char_boundary(max_bytes)];
-    let clean: String = cut.chars().map(|c| if is_bad(c) { ' ' } else { c }).collect();
+    let clean: String = cut
+        .chars()
+        .map(|c| if is_bad(c) { ' ' } else { c })
+        .collect();
     clean.trim().to_owned()
 }
 
@@ -60,7 +63,10 @@ mod tests {
     // spec: WIRE-14
     #[test]
     fn what_could_command_a_terminal_becomes_spaces() {
-        assert_eq!(one_line("a\u{1b}[2J\r\nb\u{9b}31m\u{7f}", 99), "a [2J  b 31m");
+        assert_eq!(
+            one_line("a\u{1b}[2J\r\nb\u{9b}31m\u{7f}", 99),
+            "a [2J  b 31m"
+        );
         assert_eq!(lines("a\u{1b}[2J\r\nb\u{0}", 99), "a [2J \nb");
         assert_eq!(one_line("\n", 99), "");
     }

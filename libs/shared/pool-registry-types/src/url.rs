@@ -75,7 +75,9 @@ impl HttpUrl {
         if !scheme.eq_ignore_ascii_case("http") {
             return refuse("the scheme is not http");
         }
-        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (authority, path) = rest
+            .find('/')
+            .map_or((rest, ""), |slash| rest.split_at(slash));
         if path.contains(['?', '#']) || authority.contains(['?', '#']) {
             return refuse("a query or fragment has no place in it");
         }
@@ -157,7 +159,8 @@ impl HttpUrl {
     /// Whether it says by itself that it is on this machine.
     fn is_loopback(&self) -> bool {
         let host = self.host();
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -252,14 +255,34 @@ mod tests {
     #[test]
     fn another_socket_of_its_machine_is_found() {
         for (url, bound, beside) in [
-            ("http://gpu-1:9200/base", "0.0.0.0:1", Some("http://gpu-1:1")),
-            ("http://[fd00::1]:9200", "[::]:1", Some("http://[fd00::1]:1")),
-            ("http://gpu-1:9200", "[fd00::2]:1", Some("http://[fd00::2]:1")),
+            (
+                "http://gpu-1:9200/base",
+                "0.0.0.0:1",
+                Some("http://gpu-1:1"),
+            ),
+            (
+                "http://[fd00::1]:9200",
+                "[::]:1",
+                Some("http://[fd00::1]:1"),
+            ),
+            (
+                "http://gpu-1:9200",
+                "[fd00::2]:1",
+                Some("http://[fd00::2]:1"),
+            ),
             ("http://gpu-1:9200", "127.0.0.1:1", None),
             ("http://gpu-1:9200", "[::1]:1", None),
-            ("http://LocalHost:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            (
+                "http://LocalHost:9200",
+                "127.0.0.1:1",
+                Some("http://127.0.0.1:1"),
+            ),
             ("http://127.0.0.1:9200", "[::1]:1", Some("http://[::1]:1")),
-            ("http://[::1]:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            (
+                "http://[::1]:9200",
+                "127.0.0.1:1",
+                Some("http://127.0.0.1:1"),
+            ),
             // Not bound yet.
             ("http://gpu-1:9200", "0.0.0.0:0", None),
         ] {

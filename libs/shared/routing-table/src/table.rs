@@ -70,11 +70,15 @@ impl RoutingTable {
     pub fn set(&mut self, endpoint: &Arc<Endpoint>, report: Report) -> Set {
         let summary = Summary::new(endpoint.hash(), &report);
         if let Some(&index) = self.by_hash.get(&endpoint.hash())
-            && let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut)
+            && let Some(entry) = self
+                .entries
+                .get_mut(index as usize)
+                .and_then(Option::as_mut)
         {
             let is_same = Arc::ptr_eq(&entry.endpoint, endpoint) || entry.endpoint == *endpoint;
             let serves_the_same = is_same
-                || (entry.endpoint.key() == endpoint.key() && entry.endpoint.models() == endpoint.models());
+                || (entry.endpoint.key() == endpoint.key()
+                    && entry.endpoint.models() == endpoint.models());
             let before = entry.report.state.is_routable();
             if serves_the_same {
                 let replaced = std::mem::replace(&mut entry.endpoint, Arc::clone(endpoint));
@@ -118,7 +122,10 @@ impl RoutingTable {
     pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
         let index = self.index_of(endpoint)?;
         let known = self.entries.get(index as usize)?.as_ref()?;
-        let (known, was_routable) = (Arc::clone(&known.endpoint), known.report.state.is_routable());
+        let (known, was_routable) = (
+            Arc::clone(&known.endpoint),
+            known.report.state.is_routable(),
+        );
         self.unlist(&known, was_routable);
         self.by_hash.remove(&endpoint.hash());
         if let Some(entry) = self.entries.get_mut(index as usize) {
@@ -308,7 +315,9 @@ impl RoutingTable {
     /// Whether an endpoint serves `model` and takes requests for it.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
-        self.by_model.get(model).is_some_and(|places| places.routable > 0)
+        self.by_model
+            .get(model)
+            .is_some_and(|places| places.routable > 0)
     }
 
     /// The one model of the table, when there is exactly one: what a request without `model` can only mean.

@@ -62,14 +62,22 @@ impl Environment {
     }
 
     /// The same from pairs, for tests.
-    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        Self::collect(pairs.into_iter().map(|(name, value)| (name.into(), value.into())))
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        Self::collect(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        )
     }
 
     fn collect(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::default();
         for (name, value) in pairs {
-            let Ok(name) = name.into_string() else { continue };
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
             // envy matches names without regard to case; two spellings of one name would make it fail.
             if name.bytes().any(|b| b.is_ascii_lowercase()) {
                 continue;
@@ -113,13 +121,19 @@ impl Environment {
 
     /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their variables are after
     /// `prefix`. What is not Unicode is left for `into_raw` to tell.
-    pub fn raw_after<T: DeserializeOwned + Default>(&self, prefix: &str, problems: &mut Problems) -> T {
+    pub fn raw_after<T: DeserializeOwned + Default>(
+        &self,
+        prefix: &str,
+        problems: &mut Problems,
+    ) -> T {
         let values = self.values.clone().into_iter();
-        envy::prefixed(prefix).from_iter(values).unwrap_or_else(|error| {
-            // Only a field that is not an `Option<String>` gets here.
-            problems.add("the environment", format!("cannot be read: {error}"));
-            T::default()
-        })
+        envy::prefixed(prefix)
+            .from_iter(values)
+            .unwrap_or_else(|error| {
+                // Only a field that is not an `Option<String>` gets here.
+                problems.add("the environment", format!("cannot be read: {error}"));
+                T::default()
+            })
     }
 }
 
@@ -241,14 +255,23 @@ impl Problems {
         self.optional_with(name, raw, |text| match text {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
-            _ => Err(format!("must be true or false (or 1 or 0), not {}", echo(text))),
+            _ => Err(format!(
+                "must be true or false (or 1 or 0), not {}",
+                echo(text)
+            )),
         })
         .unwrap_or(default)
     }
 
     /// An IP address and a port.
-    pub fn socket_addr(&mut self, name: &str, raw: Option<String>, default: SocketAddr) -> SocketAddr {
-        self.optional_socket_addr(name, raw, default).unwrap_or(default)
+    pub fn socket_addr(
+        &mut self,
+        name: &str,
+        raw: Option<String>,
+        default: SocketAddr,
+    ) -> SocketAddr {
+        self.optional_socket_addr(name, raw, default)
+            .unwrap_or(default)
     }
 
     /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be right.
@@ -282,7 +305,10 @@ impl Problems {
                 .filter(|value| range.contains(value))
                 .ok_or_else(|| {
                     let (low, high) = (range.start(), range.end());
-                    format!("must be a whole number from {low} to {high}, not {}", echo(text))
+                    format!(
+                        "must be a whole number from {low} to {high}, not {}",
+                        echo(text)
+                    )
                 })
         })
         .unwrap_or(default)
@@ -322,7 +348,10 @@ impl Problems {
         let mut values = Vec::new();
         for entry in raw.split(',').map(str::trim) {
             if entry.is_empty() {
-                self.add(name, "must be values separated by commas, without empty ones");
+                self.add(
+                    name,
+                    "must be values separated by commas, without empty ones",
+                );
                 continue;
             }
             match entry.parse::<T>() {

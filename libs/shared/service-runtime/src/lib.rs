@@ -30,7 +30,7 @@
 //! # }
 //! ```
 
-mod cores;
+mod connection_threads;
 mod descriptors;
 pub mod env;
 mod manager;
@@ -39,7 +39,7 @@ mod shutdown;
 mod signals;
 mod tasks;
 
-pub use cores::{CoreThreads, Cores, Seat};
+pub use connection_threads::{ConnectionThreads, CoreThreads, Seat};
 pub use descriptors::raise_descriptor_limit;
 pub use manager::{ServiceManager, SocketError, inherited_listener};
 pub use readiness::{Latch, Readiness};

@@ -168,7 +168,10 @@ mod tests {
         let beat = move || {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        (count, beats(Tasks::new(Shutdown::new()), TIMEOUT, progress, beat))
+        (
+            count,
+            beats(Tasks::new(Shutdown::new()), TIMEOUT, progress, beat),
+        )
     }
 
     // spec: STOP-8
@@ -188,7 +191,11 @@ mod tests {
         let progress = Shutdown::new();
         let (count, beats) = counted(progress.clone());
         tokio::pin!(beats);
-        assert!(tokio::time::timeout(TIMEOUT * 10, &mut beats).await.is_err());
+        assert!(
+            tokio::time::timeout(TIMEOUT * 10, &mut beats)
+                .await
+                .is_err()
+        );
         assert_eq!(count.load(Ordering::Relaxed), 0);
         progress.request();
         assert!(tokio::time::timeout(TIMEOUT, &mut beats).await.is_err());

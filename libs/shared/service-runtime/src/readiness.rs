@@ -49,7 +49,12 @@ impl Readiness {
     /// The latches still held, in the order they were taken.
     #[must_use]
     pub fn pending(&self) -> Vec<&'static str> {
-        self.state.lock().pending.iter().map(|&(_, name)| name).collect()
+        self.state
+            .lock()
+            .pending
+            .iter()
+            .map(|&(_, name)| name)
+            .collect()
     }
 
     /// Not ready any more, for good: called first at shutdown, so that balancers look elsewhere in time.

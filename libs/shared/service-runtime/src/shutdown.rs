@@ -34,7 +34,11 @@ impl Shutdown {
     /// Returns once somebody has asked; at once when that is past. Safe to drop and call again.
     pub async fn requested(&self) {
         // The error case is "every sender is gone", and `self` holds one.
-        let _ = self.state.subscribe().wait_for(|&requested| requested).await;
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|&requested| requested)
+            .await;
     }
 }
 

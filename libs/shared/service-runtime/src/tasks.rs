@@ -91,17 +91,25 @@ impl Tasks {
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_isolated(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_isolated(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let span = tracing::debug_span!("task", name);
         self.spawn_tracked(name, OnPanic::Isolate, span, future);
     }
 
     /// As [`spawn_isolated`](Self::spawn_isolated), in the runtime that this is called in: for what belongs to a thread of
-    /// [`Cores`](crate::Cores).
+    /// [`ConnectionThreads`](crate::ConnectionThreads).
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_here(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_here(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let span = tracing::debug_span!("task", name);
         self.track(name, OnPanic::Isolate, span, future, None);
     }
@@ -111,7 +119,11 @@ impl Tasks {
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_unjoined(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_unjoined(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let task = Supervised {
             future: AssertUnwindSafe(future).catch_unwind(),
             name,
@@ -254,8 +266,10 @@ impl<F: Future<Output = ()>> Future for Supervised<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if let Err(payload) = ready!(this.future.poll(cx)) {
-            this.parent
-                .in_scope(|| this.set.panicked(this.name, *this.on_panic, payload.as_ref()));
+            this.parent.in_scope(|| {
+                this.set
+                    .panicked(this.name, *this.on_panic, payload.as_ref())
+            });
         }
         Poll::Ready(())
     }
@@ -285,7 +299,11 @@ fn start(future: impl Future<Output = ()> + Send + 'static, home: Option<&Handle
 /// so that what that says stands in its lines at every level.
 fn lasting_span(name: &'static str) -> Span {
     let span = tracing::info_span!("task", name);
-    if span.is_disabled() { Span::current() } else { span }
+    if span.is_disabled() {
+        Span::current()
+    } else {
+        span
+    }
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {

@@ -8,7 +8,9 @@ mod read;
 mod write;
 
 pub use lock::{DirectoryLock, InUse, lock_directory};
-pub use read::{MAX_BYTES, MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside};
+pub use read::{
+    MAX_BYTES, MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside,
+};
 pub use write::{create_directory, sync_directory, write};
 
 /// What the README shows is compiled with the tests, and run where it can be.

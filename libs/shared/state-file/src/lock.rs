@@ -49,7 +49,11 @@ pub struct InUse {
 ///
 /// # Errors
 /// When another process, or another lock of this one, has it.
-pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Option<DirectoryLock>, InUse> {
+pub fn lock_directory(
+    dir: &Path,
+    name: &str,
+    role: &'static str,
+) -> Result<Option<DirectoryLock>, InUse> {
     let path = dir.join(format!(".{name}.lock"));
     let mut file = match open(&path) {
         Ok(file) => file,
@@ -131,5 +135,8 @@ fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
     let pid: u32 = text.trim().parse().ok()?;
-    Path::new("/proc").join(pid.to_string()).exists().then_some(pid)
+    Path::new("/proc")
+        .join(pid.to_string())
+        .exists()
+        .then_some(pid)
 }

@@ -169,7 +169,9 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
         .read_to_end(&mut bytes)
         .map_err(ReadError::Failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(ReadError::Damaged(format!("it has more than {MAX_BYTES} bytes")));
+        return Err(ReadError::Damaged(format!(
+            "it has more than {MAX_BYTES} bytes"
+        )));
     }
     Ok(bytes)
 }

@@ -36,7 +36,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the system said.
 pub fn create_directory(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|above| is_missing(above)).collect();
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| is_missing(above))
+        .collect();
     fs::create_dir_all(path)?;
     (missing.into_iter()).try_for_each(|made| sync_directory(directory_of(made)))
 }
@@ -69,7 +72,12 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(temporary)
+    };
     let mut file = match create() {
         // A kill left it behind.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

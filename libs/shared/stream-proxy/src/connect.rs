@@ -26,7 +26,10 @@ pub(crate) async fn connect(
     }
     let addresses: Vec<SocketAddr> = if host.eq_ignore_ascii_case("localhost") {
         // Resolved without asking anybody (RFC 6761, section 6.3). IPv4 first: engines bind 127.0.0.1.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let loopback = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
         loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()
     } else {
         match lookup_host((host, port)).await {
@@ -71,7 +74,9 @@ async fn open(
     // A token is a small packet, and waiting to fill it is the opposite of what anybody wants.
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+            return Err(error);
+        }
         _ => {}
     }
     let is_connected = match send(&socket) {
@@ -109,7 +114,9 @@ mod tests {
     #[test]
     fn a_missing_family_of_addresses_hides_no_refusal() {
         let why = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
-        let why = why.into_iter().fold(None, |why, error| Some(graver(why, error)));
+        let why = why
+            .into_iter()
+            .fold(None, |why, error| Some(graver(why, error)));
         assert_eq!(why.unwrap().kind(), io::ErrorKind::ConnectionRefused);
         assert!(!ends_the_search(&system(Errno::ADDRNOTAVAIL)));
         assert!(!ends_the_search(&system(Errno::CONNREFUSED)));

@@ -37,10 +37,16 @@ mod tests {
             (8000, 2000, false),
             (8000, 2001, true),
         ] {
-            let (limit, late) = (Duration::from_millis(limit_ms), Duration::from_millis(late_ms));
+            let (limit, late) = (
+                Duration::from_millis(limit_ms),
+                Duration::from_millis(late_ms),
+            );
             let found = own_delay(due, limit, due + late);
             assert_eq!(found, spoils.then_some(late), "{limit_ms} {late_ms}");
         }
-        assert_eq!(own_delay(due, Duration::ZERO, due - Duration::from_secs(1)), None);
+        assert_eq!(
+            own_delay(due, Duration::ZERO, due - Duration::from_secs(1)),
+            None
+        );
     }
 }

@@ -37,7 +37,8 @@ impl GetError {
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
-            Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. }) | Self::OwnDelay(_) => true,
+            Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. })
+            | Self::OwnDelay(_) => true,
             Self::Broken(error) => error.is_own(),
             Self::Forward(_) | Self::TooLarge(_) => false,
         }

@@ -63,7 +63,9 @@ impl BrokenAnswer {
             Self::Closed => true,
             Self::Io(error) => matches!(
                 error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
             ),
             Self::NotHttp(_) => false,
         }
@@ -134,7 +136,11 @@ pub(crate) struct Link {
 
 impl Link {
     /// Connects to the first address of `target` that accepts, and begins an exchange on the new connection.
-    pub(crate) async fn open(target: &HttpUrl, head: Vec<u8>, body: &Bytes) -> io::Result<Box<Self>> {
+    pub(crate) async fn open(
+        target: &HttpUrl,
+        head: Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<Box<Self>> {
         let mut unsent = Unsent::new(head, body);
         let stream = connect(target, |socket| unsent.send(socket)).await?;
         Ok(Box::new(Self {
@@ -208,7 +214,9 @@ impl Link {
             self.poll_send(cx);
             match ready!(self.poll_read(cx, |link, read| link.take_body(read, out))) {
                 Ok(()) => {}
-                Err(BrokenAnswer::Closed) if self.body.may_end_here() => return Poll::Ready(Ok(true)),
+                Err(BrokenAnswer::Closed) if self.body.may_end_here() => {
+                    return Poll::Ready(Ok(true));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -317,7 +325,9 @@ impl Link {
                 }
                 (false, true) => stream.poll_write(cx, head),
                 (true, false) => stream.poll_write(cx, body),
-                (false, false) => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
+                (false, false) => {
+                    stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)])
+                }
             };
             match written {
                 Poll::Pending => return,

@@ -51,7 +51,9 @@ impl IdleStack {
                 }
                 match link.move_here() {
                     Ok(link) => return Some(Box::new(link)),
-                    Err(error) => tracing::debug!(%error, "an idle connection cannot be used from here"),
+                    Err(error) => {
+                        tracing::debug!(%error, "an idle connection cannot be used from here")
+                    }
                 }
             }
         }
@@ -81,7 +83,10 @@ impl IdleStack {
             return;
         }
         let idle = Idle { link, until };
-        match stacks.iter_mut().find(|(runtime, _)| *runtime == watched_by) {
+        match stacks
+            .iter_mut()
+            .find(|(runtime, _)| *runtime == watched_by)
+        {
             Some((_, stack)) => stack.push_back(idle),
             None => stacks.push((watched_by, VecDeque::from([idle]))),
         }
@@ -114,7 +119,11 @@ impl Stacks {
         if let Some(stack) = self.0.read().get(authority) {
             return stack.clone();
         }
-        self.0.write().entry(authority.to_owned()).or_default().clone()
+        self.0
+            .write()
+            .entry(authority.to_owned())
+            .or_default()
+            .clone()
     }
 
     /// Closes idle connections that are too old and forgets upstreams nobody uses any more.

@@ -55,13 +55,13 @@ pub struct Outbound {
     /// Path and query, to be appended to the target's base path.
     pub path: PathAndQuery,
     /// The client's headers as they came. Those of one hop (RFC 9110, section 7.6.1), `Host` and `Content-Length` do
-    /// not go on, nor do those `withheld`.
+    /// not go on, nor do those `removed_headers`.
     pub headers: HeaderMap,
     /// Headers of the client that end here.
-    pub withheld: &'static [HeaderName],
+    pub removed_headers: &'static [HeaderName],
     /// Headers of the caller's own. They take the place of the client's with the same name, and nothing that the client
     /// sent takes them away.
-    pub own: Vec<(HeaderName, HeaderValue)>,
+    pub set_headers: Vec<(HeaderName, HeaderValue)>,
     /// The body, byte for byte as the client sent it.
     pub body: Bytes,
     /// Whether it may be sent a second time, and whether it was.
@@ -76,8 +76,8 @@ impl Outbound {
             method,
             path,
             headers,
-            withheld: &[],
-            own: Vec::new(),
+            removed_headers: &[],
+            set_headers: Vec::new(),
             body,
             resend: Resend::default(),
         }
@@ -304,7 +304,11 @@ impl Exchange<'_> {
     }
 
     /// Waits for the answer to what is sent on `link`; its time began at `start`.
-    async fn run(&self, mut link: Box<Link>, start: Instant) -> Result<Response<ProxyBody>, Unanswered> {
+    async fn run(
+        &self,
+        mut link: Box<Link>,
+        start: Instant,
+    ) -> Result<Response<ProxyBody>, Unanswered> {
         let limit = self.limit(start);
         let late = || self.late(start);
         let reset = |source| reset_error(source, self.target);

@@ -41,7 +41,8 @@ impl Histogram {
     /// An empty one with these upper bounds in seconds, which must rise.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
-        let micros = |seconds: &f64| Duration::try_from_secs_f64(*seconds).map_or(u64::MAX, whole_micros);
+        let micros =
+            |seconds: &f64| Duration::try_from_secs_f64(*seconds).map_or(u64::MAX, whole_micros);
         Self(Arc::new(Inner {
             bounds,
             bounds_us: bounds.iter().map(micros).collect(),
@@ -109,7 +110,8 @@ mod tests {
             histogram.observe(Duration::from_millis(millis));
         }
         let metrics = Metrics::new("test", "0");
-        metrics.register(|registry| registry.register("wait_seconds", "A wait in seconds", histogram));
+        metrics
+            .register(|registry| registry.register("wait_seconds", "A wait in seconds", histogram));
         let page = metrics.render();
         for line in [
             "# TYPE wait_seconds histogram",

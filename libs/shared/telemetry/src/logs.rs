@@ -119,8 +119,8 @@ pub fn init_for(
     if let Some(provider) = crate::otlp::provider(service)? {
         use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
-        let lines =
-            lines(format, io::stderr().is_terminal(), io::stderr).with_filter(filter(default_filter)?);
+        let lines = lines(format, io::stderr().is_terminal(), io::stderr)
+            .with_filter(filter(default_filter)?);
         let subscriber = tracing_subscriber::registry()
             .with(crate::otlp::layer(&provider))
             .with(lines);

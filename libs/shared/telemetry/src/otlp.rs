@@ -9,7 +9,8 @@ use http::{HeaderMap, Request, Response};
 use opentelemetry::{
     Context, KeyValue,
     trace::{
-        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
+        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+        TracerProvider as _,
     },
 };
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
@@ -61,7 +62,8 @@ pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider
         .with_service_name(service.name.to_owned())
         .with_attribute(KeyValue::new("service.version", service.version.to_owned()));
     if let Some(instance) = service.instance {
-        resource = resource.with_attribute(KeyValue::new("service.instance.id", instance.to_owned()));
+        resource =
+            resource.with_attribute(KeyValue::new("service.instance.id", instance.to_owned()));
     }
     let provider = SdkTracerProvider::builder()
         .with_resource(resource.build())
@@ -150,7 +152,9 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() {
         return;
     }
-    let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let header = headers
+        .get(TRACEPARENT)
+        .and_then(|value| value.to_str().ok());
     let Some(theirs) = header.and_then(TraceContext::parse) else {
         return;
     };

@@ -34,7 +34,8 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let read = |file: &str| fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+        let read =
+            |file: &str| fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&read("stat")) {
             encoder
                 .encode_descriptor(
@@ -139,7 +140,8 @@ mod tests {
             "process_start_time_seconds",
         ] {
             assert!(
-                page.lines().any(|line| line.starts_with(&format!("{name} "))),
+                page.lines()
+                    .any(|line| line.starts_with(&format!("{name} "))),
                 "{name} in {page}"
             );
         }

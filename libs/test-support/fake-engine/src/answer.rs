@@ -198,7 +198,10 @@ fn model(script: &Script) -> &str {
 }
 
 fn spoken(n: usize) -> String {
-    format!(" {}", WORDS.get(n % WORDS.len()).copied().unwrap_or_default())
+    format!(
+        " {}",
+        WORDS.get(n % WORDS.len()).copied().unwrap_or_default()
+    )
 }
 
 fn usage(tokens: u32) -> Value {

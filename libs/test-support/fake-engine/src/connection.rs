@@ -63,7 +63,8 @@ impl Connection {
                 self.input.drain(..length);
                 return Ok(Some(request));
             }
-            let Ok(read) = tokio::time::timeout(IDLE, self.stream.read_buf(&mut self.input)).await else {
+            let Ok(read) = tokio::time::timeout(IDLE, self.stream.read_buf(&mut self.input)).await
+            else {
                 return Ok(None);
             };
             if read? == 0 {
@@ -91,7 +92,9 @@ impl Connection {
             _ => return self.send(&error(404, "File Not Found")).await,
         };
         let Ok(asked) = request.asked() else {
-            return self.send(&error(400, "the body is not a JSON object")).await;
+            return self
+                .send(&error(400, "the body is not a JSON object"))
+                .await;
         };
         let plan = match prepared
             .script
@@ -177,7 +180,10 @@ impl Connection {
         }
         self.output.extend_from_slice(&frames.last);
         self.written(plan).await?;
-        if asked.stream_options.is_some_and(|options| options.include_usage) {
+        if asked
+            .stream_options
+            .is_some_and(|options| options.include_usage)
+        {
             self.output.extend_from_slice(&prepared.usage_frame(tokens));
         }
         self.output.extend_from_slice(&frames.done);
@@ -275,5 +281,7 @@ impl Connection {
 }
 
 fn wanted(plan: Plan, asked: &Asked) -> u32 {
-    asked.max_tokens.map_or(plan.tokens, |most| most.min(plan.tokens))
+    asked
+        .max_tokens
+        .map_or(plan.tokens, |most| most.min(plan.tokens))
 }

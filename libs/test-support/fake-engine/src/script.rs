@@ -213,7 +213,14 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_told() {
-        for bad in ["cutt=3", "cut", "cut=x", "status=99999", "tokens=-1", "burst=2"] {
+        for bad in [
+            "cutt=3",
+            "cut",
+            "cut=x",
+            "status=99999",
+            "tokens=-1",
+            "burst=2",
+        ] {
             let error = Script::default().plan().with(bad).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }

@@ -26,7 +26,9 @@ pub fn authorization(input: &[u8]) {
         return;
     };
     assert!(is_token, "a bad token is taken");
-    let values: Option<Vec<HeaderValue>> = lines.map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let values: Option<Vec<HeaderValue>> = lines
+        .map(|line| HeaderValue::from_bytes(line).ok())
+        .collect();
     let Some(values) = values else { return };
     let own = HeaderMap::from_iter([(AUTHORIZATION, token.header_value())]);
     let Ok(policy) = AuthPolicy::new(Some(token), true) else {
@@ -37,7 +39,10 @@ pub fn authorization(input: &[u8]) {
         [value] => is_bearer(value.as_bytes(), text.trim().as_bytes()),
         _ => false,
     };
-    let headers: HeaderMap = values.into_iter().map(|value| (AUTHORIZATION, value)).collect();
+    let headers: HeaderMap = values
+        .into_iter()
+        .map(|value| (AUTHORIZATION, value))
+        .collect();
     let verdict = policy.authorize(REMOTE, &headers);
     assert_eq!(verdict.is_ok(), is_right, "{verdict:?}");
     assert_ne!(verdict, Err(AuthError::NotLoopback));

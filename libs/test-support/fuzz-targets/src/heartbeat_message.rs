@@ -68,7 +68,8 @@ fn as_bytes(input: &[u8]) {
         if registry.heartbeat_bytes(&node_id, input).is_err() {
             return;
         }
-        let said = read_json::<HeartbeatRequest>(input).expect("what the registry takes is a heartbeat");
+        let said =
+            read_json::<HeartbeatRequest>(input).expect("what the registry takes is a heartbeat");
         let node = registry.node(&node_id).expect("it is registered");
         let known = node.pools.iter().map(|pool| &*pool.status);
         assert!(

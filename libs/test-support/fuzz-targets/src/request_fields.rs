@@ -75,7 +75,8 @@ fn is_what_a_parser_finds(body: &[u8]) {
         Err(refusal) => {
             let is_name = |model: &Value| {
                 model.as_str().is_some_and(|name| {
-                    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+                    (1..=MAX_NAME_BYTES).contains(&name.len())
+                        && !name.chars().any(char::is_control)
                 })
             };
             // Of several fields of one name a parser of values takes the last; the first may be what is refused.
@@ -84,8 +85,8 @@ fn is_what_a_parser_finds(body: &[u8]) {
                 let text = String::from_utf8_lossy(body);
                 text.matches(&quoted).count() > 1 && refusal.contains(name)
             };
-            let model_is_wrong =
-                model.is_some_and(|model| !model.is_null() && !is_name(model)) || is_named_twice("model");
+            let model_is_wrong = model.is_some_and(|model| !model.is_null() && !is_name(model))
+                || is_named_twice("model");
             let stream_is_wrong =
                 stream.is_some_and(|stream| !stream.is_boolean()) || is_named_twice("stream");
             let is_twice = refusal.contains("each field once");

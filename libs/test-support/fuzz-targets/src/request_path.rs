@@ -46,7 +46,10 @@ pub fn request_path(input: &[u8]) {
         target.path()
     );
     assert!(
-        !is_offered || meant.starts_with("/v1/") || meant == "/v1" || BESIDE.contains(&meant.as_str()),
+        !is_offered
+            || meant.starts_with("/v1/")
+            || meant == "/v1"
+            || BESIDE.contains(&meant.as_str()),
         "{} leads out to {meant}",
         target.path()
     );

@@ -16,7 +16,11 @@ pub fn server_sent_events(input: &[u8]) {
         return;
     };
     let whole = read(std::iter::once(input));
-    assert_eq!(read(pieces(seed, input)), whole, "the cut changed the events");
+    assert_eq!(
+        read(pieces(seed, input)),
+        whole,
+        "the cut changed the events"
+    );
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
@@ -39,7 +43,11 @@ pub fn server_sent_events(input: &[u8]) {
 fn read<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Vec<(String, Vec<u8>)> {
     let mut events = Events::default();
     reads
-        .flat_map(|read| events.push(read).expect("no input has an event that is too long"))
+        .flat_map(|read| {
+            events
+                .push(read)
+                .expect("no input has an event that is too long")
+        })
         .map(|(name, data)| (name, data.to_vec()))
         .collect()
 }

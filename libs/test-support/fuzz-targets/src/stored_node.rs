@@ -20,7 +20,9 @@ pub fn stored_node(input: &[u8]) {
         .position(|byte| *byte == b'\n')
         .unwrap_or(input.len());
     let (key, record) = input.split_at(end);
-    let Ok(key) = std::str::from_utf8(key) else { return };
+    let Ok(key) = std::str::from_utf8(key) else {
+        return;
+    };
     // Of a record that cannot be read as a whole, what operators want is read.
     let Ok((node, _)) = decode(key, record.get(1..).unwrap_or_default()) else {
         return;

@@ -28,5 +28,9 @@ pub fn task_answer(input: &[u8]) {
 fn ends_once(changes: &[String]) {
     let ends = |change: &String| change.starts_with("Finished") || change.starts_with("Failed");
     let first = changes.iter().position(ends);
-    assert_eq!(first.map(|first| first + 1), Some(changes.len()), "{changes:?}");
+    assert_eq!(
+        first.map(|first| first + 1),
+        Some(changes.len()),
+        "{changes:?}"
+    );
 }

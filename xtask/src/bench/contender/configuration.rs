@@ -6,7 +6,9 @@ use std::{net::SocketAddr, path::Path};
 /// that take a short stream whole (which it is fastest with).
 pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> String {
     let directory = directory.display();
-    let servers = engines.iter().map(|engine| format!("    server {engine};\n"));
+    let servers = engines
+        .iter()
+        .map(|engine| format!("    server {engine};\n"));
     // The user of the workers must be able to write where root has made the directory.
     let user = if rustix::process::geteuid().is_root() {
         "user root;\n"

@@ -40,8 +40,15 @@ impl Place {
     }
 
     fn new(name: &'static str, url: &str, path: &'static str) -> Result<Self> {
-        let address = url.strip_prefix("http://").context("no address")?.to_owned();
-        Ok(Self { name, address, path })
+        let address = url
+            .strip_prefix("http://")
+            .context("no address")?
+            .to_owned();
+        Ok(Self {
+            name,
+            address,
+            path,
+        })
     }
 
     /// A proper request.
@@ -58,7 +65,8 @@ impl Place {
 
     /// What stands in a row, with the names of this place.
     pub(crate) fn fill_in(&self, row: &str) -> String {
-        row.replace("PATH", self.path).replace("HOST", &self.address)
+        row.replace("PATH", self.path)
+            .replace("HOST", &self.address)
     }
 
     pub(crate) fn connect(&self) -> Result<Connection> {
@@ -118,7 +126,9 @@ impl Connection {
                 }
                 read => read?,
             };
-            let line = line.strip_suffix("\r\n").context("a line without its end")?;
+            let line = line
+                .strip_suffix("\r\n")
+                .context("a line without its end")?;
             if line.is_empty() {
                 break;
             }
@@ -130,7 +140,9 @@ impl Connection {
         let headers = rest
             .iter()
             .map(|line| line.split_once(':').context("no header"))
-            .map(|header| header.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
+            .map(|header| {
+                header.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            })
             .collect::<Result<Vec<_>>>()?;
         for (name, _) in &headers {
             ensure!(
@@ -198,7 +210,11 @@ impl Connection {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error.into()),
             _ => {}
         }
-        ensure!(rest.is_empty(), "injected: {:?}", String::from_utf8_lossy(&rest));
+        ensure!(
+            rest.is_empty(),
+            "injected: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
         Ok(())
     }
 
@@ -208,8 +224,11 @@ impl Connection {
         let answer = self.answer("POST")?;
         if let Some(answer) = &answer {
             ensure!(
-                (answer.status, answer.body.as_str(), answer.header("x-request-id"))
-                    == (200, GOOD_BODY, Some(id)),
+                (
+                    answer.status,
+                    answer.body.as_str(),
+                    answer.header("x-request-id")
+                ) == (200, GOOD_BODY, Some(id)),
                 "not in step: {answer:?}"
             );
         }

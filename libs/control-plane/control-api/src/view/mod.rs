@@ -9,7 +9,9 @@ mod pools;
 pub(crate) use catalog::Catalog;
 pub use catalog::{CatalogAnswer, ModelAnswer};
 pub use gpus::{GpuAnswer, GpusAnswer};
-pub use nodes::{DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer};
+pub use nodes::{
+    DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer,
+};
 pub use pools::{PoolAnswer, PoolsAnswer};
 
 use std::sync::Arc;

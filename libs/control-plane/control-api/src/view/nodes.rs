@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaStatus,
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    ReplicaStatus,
 };
 use serde::Serialize;
 use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
@@ -127,7 +128,12 @@ pub struct DrainBegunAnswer {
 
 impl NodesAnswer {
     /// A page of nodes at the registry's time `now`.
-    pub(crate) fn new(page: &NodesPage, self_suspicion: bool, now: Duration, lookups: &Lookups) -> Self {
+    pub(crate) fn new(
+        page: &NodesPage,
+        self_suspicion: bool,
+        now: Duration,
+        lookups: &Lookups,
+    ) -> Self {
         Self {
             nodes: page
                 .nodes
@@ -179,7 +185,11 @@ impl NodePoolAnswer {
             replicas.into_iter().map(answer).collect()
         });
         // A sum of which a part is not known is not known.
-        let requests_running = pool.endpoints.iter().map(|key| (lookups.running)(key)).sum();
+        let requests_running = pool
+            .endpoints
+            .iter()
+            .map(|key| (lookups.running)(key))
+            .sum();
         Self {
             drain: pool
                 .drain
@@ -213,7 +223,8 @@ impl ReplicaAnswer {
 fn quarantine_of_all(pool: &PoolView, lookups: &Lookups) -> Option<QuarantineView> {
     let quarantines = pool.endpoints.iter().map(|key| (lookups.quarantine)(key));
     let all: Option<Vec<QuarantineView>> = quarantines.collect();
-    all?.into_iter().min_by_key(|quarantine| quarantine.retry_in_ms)
+    all?.into_iter()
+        .min_by_key(|quarantine| quarantine.retry_in_ms)
 }
 
 impl NodeAnswer {

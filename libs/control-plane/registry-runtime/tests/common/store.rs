@@ -81,7 +81,8 @@ impl RegistryStore for Fickle {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.opened.wait_while(&mut self.closed.lock(), |closed| *closed);
+        self.opened
+            .wait_while(&mut self.closed.lock(), |closed| *closed);
         let health = *self.health.lock();
         if matches!(health, Health::Well | Health::Unsure) {
             self.nodes.apply(changes)?;

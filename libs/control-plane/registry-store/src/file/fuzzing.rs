@@ -9,7 +9,9 @@ use crate::StoredNode;
 /// What is wrong with it.
 pub fn decode(key: &str, value: &[u8]) -> Result<(StoredNode, bool), String> {
     let mut records = Records::default();
-    records.decode(key, value).map_err(|fault| format!("{fault:?}"))?;
+    records
+        .decode(key, value)
+        .map_err(|fault| format!("{fault:?}"))?;
     let is_whole = records.unregistered.is_empty();
     let node = records.nodes.pop().ok_or("no node was read")?;
     Ok((node, is_whole))

@@ -60,7 +60,9 @@ pub(super) fn check(database: &Database) -> Result<(), Fault> {
     let version = match transaction.open_table(META) {
         Ok(meta) => meta.get(VERSION_KEY)?.map(|version| version.value()),
         Err(TableError::TableDoesNotExist(_)) => {
-            return Err(Fault::Foreign("it is a database of another program".to_owned()));
+            return Err(Fault::Foreign(
+                "it is a database of another program".to_owned(),
+            ));
         }
         Err(error) => return Err(error.into()),
     };
@@ -93,8 +95,11 @@ impl Records {
     /// What a node registered and reported it says anew within a heartbeat, so that this may be missing. Its drains are
     /// nowhere else: a record without them is not skipped, because it may be of a machine that must not be touched.
     pub(super) fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
-        let cannot_be_read =
-            |error| Fault::Damaged(format!("the record of node {key:?} cannot be read: {error}"));
+        let cannot_be_read = |error| {
+            Fault::Damaged(format!(
+                "the record of node {key:?} cannot be read: {error}"
+            ))
+        };
         let (node, trouble) = match serde_json::from_slice(value) {
             Ok(node) => (node, None),
             Err(error) => (

@@ -55,7 +55,10 @@ impl<W> Core<W> {
                 && endpoint.incarnation() == of.incarnation()
                 && endpoint.key() != of.key()
         };
-        let others = self.table.iter().filter(|(_, endpoint, _)| is_other(endpoint));
+        let others = self
+            .table
+            .iter()
+            .filter(|(_, endpoint, _)| is_other(endpoint));
         let others: Vec<_> = others
             .map(|(index, endpoint, _)| (index, Arc::clone(endpoint)))
             .collect();
@@ -64,7 +67,8 @@ impl<W> Core<W> {
                 continue;
             };
             let before = slot.health.lost_by();
-            slot.health.failed(Failure::NodeUnreachable, None, now, jitter);
+            slot.health
+                .failed(Failure::NodeUnreachable, None, now, jitter);
             let after = slot.health.lost_by();
             self.note_trust(endpoint.key(), before, after);
             // It has less room than before, so that nobody is helped by it.
@@ -135,7 +139,9 @@ impl<W> Core<W> {
         if used.incarnation() != grant.endpoint.incarnation() {
             return;
         }
-        let Some(slot) = self.slot_mut(index) else { return };
+        let Some(slot) = self.slot_mut(index) else {
+            return;
+        };
         grant.probe = slot.claim(now);
         grant.endpoint = used;
         grant.index = index;
@@ -185,8 +191,9 @@ impl<W> Core<W> {
 
     /// The index of the endpoint that `grant` holds a slot of; `None` where it is gone, or another incarnation.
     fn locate(&self, grant: &Grant) -> Option<u32> {
-        let is_there = (self.table.endpoint(grant.index))
-            .is_some_and(|known| Arc::ptr_eq(known, &grant.endpoint) || known.key() == grant.endpoint.key());
+        let is_there = (self.table.endpoint(grant.index)).is_some_and(|known| {
+            Arc::ptr_eq(known, &grant.endpoint) || known.key() == grant.endpoint.key()
+        });
         let index = if is_there {
             grant.index
         } else {

@@ -129,7 +129,10 @@ impl Shared {
         } else {
             Priority::Batch
         };
-        let ask = Ask { priority, ..ask("m") };
+        let ask = AcquireRequest {
+            priority,
+            ..ask("m")
+        };
         let arrival = self.decide(|core, now| {
             core.arrive(&ask, now, || {
                 let (sender, woken) = channel();
@@ -234,7 +237,11 @@ impl Shared {
         }
         let mut state = self.state();
         while state.open > 0 {
-            match state.core.next_wakeup().map(|at| at.max(state.task_runs_from)) {
+            match state
+                .core
+                .next_wakeup()
+                .map(|at| at.max(state.task_runs_from))
+            {
                 Some(at) if at > state.now => {
                     state.now = at;
                     self.changed.notify_all();
@@ -250,7 +257,10 @@ impl Shared {
         let snapshot = state.core.snapshot(state.now);
         assert!(snapshot.waiting.is_empty(), "{snapshot:?}");
         assert!(
-            snapshot.endpoints.iter().all(|endpoint| endpoint.in_flight == 0),
+            snapshot
+                .endpoints
+                .iter()
+                .all(|endpoint| endpoint.in_flight == 0),
             "{snapshot:?}"
         );
     }
@@ -336,12 +346,16 @@ fn a_task_that_does_not_run_for_a_while_leaves_no_request_waiting() {
 fn who_waits_for_nodes_to_come_back_is_woken() {
     use Kind::{Fickle, Patient};
     in_many_orders(|| {
-        send(&[Patient, Patient, Fickle, Patient], Duration::ZERO, |shared| {
-            for state in [Readiness::Draining, Readiness::Ready] {
-                let changes: Vec<_> = replicas(state).iter().map(Fake::set).collect();
-                shared.decide(|core, now| core.apply(&changes, now));
-                thread::yield_now();
-            }
-        });
+        send(
+            &[Patient, Patient, Fickle, Patient],
+            Duration::ZERO,
+            |shared| {
+                for state in [Readiness::Draining, Readiness::Ready] {
+                    let changes: Vec<_> = replicas(state).iter().map(Fake::set).collect();
+                    shared.decide(|core, now| core.apply(&changes, now));
+                    thread::yield_now();
+                }
+            },
+        );
     });
 }

@@ -22,7 +22,13 @@ impl<W> Core<W> {
         self.serve(&helped, now);
     }
 
-    fn set(&mut self, endpoint: &Arc<Endpoint>, report: Report, now: Duration, helped: &mut Helped) {
+    fn set(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        report: Report,
+        now: Duration,
+        helped: &mut Helped,
+    ) {
         let Set {
             index,
             replaced,
@@ -76,7 +82,8 @@ impl<W> Core<W> {
 
     fn unset(&mut self, endpoint: &Endpoint, helped: &mut Helped) {
         let index = self.table.index_of(endpoint);
-        let Some((index, known)) = index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
+        let Some((index, known)) =
+            index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
         else {
             return;
         };

@@ -88,7 +88,9 @@ impl Window {
         seen.first_token_us
             .into_iter()
             .for_each(|us| second.first_token.add(us));
-        seen.queued_us.into_iter().for_each(|us| second.queued.add(us));
+        seen.queued_us
+            .into_iter()
+            .for_each(|us| second.queued.add(us));
         seen.gaps_us.iter().for_each(|us| second.gaps.add(*us));
     }
 
@@ -196,7 +198,10 @@ mod tests {
         assert!(near(traffic.first_token_ms.p50, 20.0), "{traffic:?}");
         assert!(near(traffic.inter_token_ms.p99, 5.0), "{traffic:?}");
         let silent = window.traffic(60 * S);
-        assert_eq!((silent.requests_per_s, silent.first_token_ms.p50), (0.0, None));
+        assert_eq!(
+            (silent.requests_per_s, silent.first_token_ms.p50),
+            (0.0, None)
+        );
     }
 
     // spec: SEE-2

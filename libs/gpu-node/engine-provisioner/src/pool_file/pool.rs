@@ -3,7 +3,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use pool_registry_types::{
-    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId,
+    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES,
+    PoolId,
 };
 use toml::de::DeTable;
 
@@ -49,7 +50,11 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
         "what answers there, for example \"llamacpp\" or \"vllm\"",
     );
     let slots = f.number("slots", &(1..=MAX_SLOTS));
-    let slots = f.required("slots", slots, "how many requests the engine serves at once");
+    let slots = f.required(
+        "slots",
+        slots,
+        "how many requests the engine serves at once",
+    );
     let launch = launch(f, engine.as_ref());
     let replicas = f.number("replicas", &(1..=MAX_REPLICAS));
     let port = port(f, replicas.unwrap_or(1));
@@ -132,8 +137,16 @@ fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch>
         );
         return None;
     }
-    let binary = f.required("binary", binary, "the llama-server to start, or give a `command`");
-    let model = f.required("model", model, "the GGUF file to serve, or give a `command`");
+    let binary = f.required(
+        "binary",
+        binary,
+        "the llama-server to start, or give a `command`",
+    );
+    let model = f.required(
+        "model",
+        model,
+        "the GGUF file to serve, or give a `command`",
+    );
     let context = f.required("context", context, "how many tokens one request may use");
     Some(Launch::LlamaCpp(LlamaCpp {
         binary: binary?,
@@ -167,7 +180,9 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
     if models.len() > MAX_MODELS || models.iter().any(bad) {
         f.problem(
             "models",
-            format!("`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"),
+            format!(
+                "`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"
+            ),
         );
     } else if models.iter().map(|name| bytes_of_json(name)).sum::<usize>() > MAX_MODELS_BYTES {
         f.problem(
@@ -180,7 +195,12 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
 
 /// In quotation marks, with a comma, and with what has to be escaped.
 fn bytes_of_json(name: &str) -> usize {
-    name.len() + name.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
+    name.len()
+        + name
+            .bytes()
+            .filter(|byte| matches!(byte, b'"' | b'\\'))
+            .count()
+        + 3
 }
 
 fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
@@ -190,7 +210,9 @@ fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
     } else if let Err(name) = gpu_inventory::cuda_visible_devices(Some(&mask)) {
         f.problem(
             "device_mask",
-            format!("`device_mask`: {name:?} is no device; write for example \"GPU0,GPU1\" or \"none\""),
+            format!(
+                "`device_mask`: {name:?} is no device; write for example \"GPU0,GPU1\" or \"none\""
+            ),
         );
     }
     Some(mask)

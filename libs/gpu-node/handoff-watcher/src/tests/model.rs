@@ -63,10 +63,17 @@ fn what_it_says(replica: u8, port: u16, slots: u32) -> Handoff {
 }
 
 fn look(name: OsString, content: Option<&Content>) -> Observation {
-    let bad = |reason| Seen::Bad { reason, stamp: None };
+    let bad = |reason| Seen::Bad {
+        reason,
+        stamp: None,
+    };
     let seen = match content {
         None => Seen::Gone,
-        Some(&Content::Good { replica, port, slots }) => Seen::Good(what_it_says(replica, port, slots)),
+        Some(&Content::Good {
+            replica,
+            port,
+            slots,
+        }) => Seen::Good(what_it_says(replica, port, slots)),
         Some(Content::Half) => bad(Refusal::NotJson("EOF".into())),
         Some(Content::WrongField) => bad(Refusal::WrongField("slots".into())),
         Some(Content::Oversized) => bad(Refusal::TooLarge {
@@ -105,7 +112,8 @@ impl LastGood {
         }
         for good in self.0.values().filter(|good| !said(good)) {
             let blocked = told.replicas.values().any(|told| {
-                told.url == good.url || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
+                told.url == good.url
+                    || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
             });
             assert!(blocked, "nothing speaks against {good:?}");
         }
@@ -195,7 +203,11 @@ proptest! {
 fn write(dir: &std::path::Path, file: u8, content: Content) {
     let name = format!("{file}.json");
     match content {
-        Content::Good { replica, port, slots } => put(dir, &name, &json(&format!("r{replica}"), port, slots)),
+        Content::Good {
+            replica,
+            port,
+            slots,
+        } => put(dir, &name, &json(&format!("r{replica}"), port, slots)),
         // In place, as a careless writer does.
         Content::Half => {
             drop(fs::remove_file(dir.join(&name)));

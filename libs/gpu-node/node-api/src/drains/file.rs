@@ -51,8 +51,12 @@ pub(super) fn load(path: &Path, now: u64) -> Result<Remembered, StateFileError> 
         since_unix_ms: now,
         deadline_unix_ms: None,
     };
-    let pools = content.pools.into_iter().map(|pool| ((pool, None), since_now));
-    let drains = (content.drains.into_iter()).map(|entry| ((entry.pool_id, entry.replica_id), entry.times));
+    let pools = content
+        .pools
+        .into_iter()
+        .map(|pool| ((pool, None), since_now));
+    let drains =
+        (content.drains.into_iter()).map(|entry| ((entry.pool_id, entry.replica_id), entry.times));
     Ok(pools.chain(drains).collect())
 }
 

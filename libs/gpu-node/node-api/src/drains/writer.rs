@@ -79,7 +79,9 @@ pub(super) fn pair(path: PathBuf) -> (Pending, DrainsWriter) {
 impl Pending {
     /// Hands in a state and returns its version. Calls must not overlap.
     pub(super) fn submit(&self, content: serde_json::Result<Vec<u8>>) -> u64 {
-        let content = content.map(Arc::from).map_err(|error| Arc::new(error.into()));
+        let content = content
+            .map(Arc::from)
+            .map_err(|error| Arc::new(error.into()));
         let mut version = 0;
         self.latest.send_modify(|latest| {
             version = latest.version + 1;

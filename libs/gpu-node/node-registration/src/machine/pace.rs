@@ -71,7 +71,11 @@ impl Pace {
 
     /// Takes in the answer to a registration. It can only shorten the interval: a control plane of version 0.1.0 gives the
     /// same answer and expects the configured interval or less.
-    pub(super) fn registered(&mut self, next_heartbeat: Option<Duration>, timeout: Option<Duration>) {
+    pub(super) fn registered(
+        &mut self,
+        next_heartbeat: Option<Duration>,
+        timeout: Option<Duration>,
+    ) {
         if let Some(timeout) = timeout {
             self.limit = share(timeout).clamp(self.floor(), self.configured);
         }
@@ -83,7 +87,9 @@ impl Pace {
     pub(super) fn accepted(&mut self, next_heartbeat: Duration, timeout: Option<Duration>) {
         self.timeout = timeout;
         let longest = match timeout {
-            Some(timeout) if next_heartbeat > USUAL_INTERVAL => share(timeout).min(MAX_SET_INTERVAL),
+            Some(timeout) if next_heartbeat > USUAL_INTERVAL => {
+                share(timeout).min(MAX_SET_INTERVAL)
+            }
             Some(timeout) => share(timeout).min(self.configured),
             None => self.limit,
         };
@@ -131,7 +137,9 @@ impl Pace {
 
     /// The pause the control plane asked for, as far as it is reasonable.
     pub(super) fn asked_pause(&self, retry_after: Option<Duration>) -> Duration {
-        retry_after.unwrap_or_default().min(self.longest_asked_pause())
+        retry_after
+            .unwrap_or_default()
+            .min(self.longest_asked_pause())
     }
 
     /// The longest pause that is kept.
@@ -259,7 +267,10 @@ mod tests {
                 timeout_ms.map(Duration::from_millis),
             );
             let interval = pace.interval().as_millis();
-            assert_eq!(interval, expected_ms, "{configured:?} {next_ms} {timeout_ms:?}");
+            assert_eq!(
+                interval, expected_ms,
+                "{configured:?} {next_ms} {timeout_ms:?}"
+            );
         }
     }
 

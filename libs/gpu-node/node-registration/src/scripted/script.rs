@@ -11,8 +11,8 @@ use std::{
 use captured_log::Log;
 use parking_lot::Mutex;
 use pool_registry_types::{
-    Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus, RegisterRequest,
-    RegisterResponse,
+    Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus,
+    RegisterRequest, RegisterResponse,
 };
 use tracing::Level;
 
@@ -137,7 +137,10 @@ impl Script {
 
 pub(super) fn config(orchestrators: &[&str]) -> Config {
     Config {
-        orchestrators: orchestrators.iter().map(|url| url.parse().unwrap()).collect(),
+        orchestrators: orchestrators
+            .iter()
+            .map(|url| url.parse().unwrap())
+            .collect(),
         heartbeat_interval: Duration::from_millis(HOUR_MS),
         ..Config::new(
             "node".parse().unwrap(),

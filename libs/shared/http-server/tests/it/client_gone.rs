@@ -223,7 +223,9 @@ async fn in_the_middle_of_its_body() {
         Answering(move |request: Request<RequestBody>| {
             let report = report.clone();
             async move {
-                report.send(request.into_body().read_all(100).await).unwrap();
+                report
+                    .send(request.into_body().read_all(100).await)
+                    .unwrap();
                 std::future::pending().await
             }
         }),

@@ -130,13 +130,19 @@ mod tests {
         for (pairs, expected) in [
             (vec![(RETRY_AFTER, "7")], secs(7)),
             (vec![(RETRY_AFTER, " 0 ")], secs(0)),
-            (vec![(RETRY_AFTER, "99999999999999999999999")], secs(u64::MAX)),
+            (
+                vec![(RETRY_AFTER, "99999999999999999999999")],
+                secs(u64::MAX),
+            ),
             (vec![(RETRY_AFTER, date)], secs(30)),
             (
                 vec![(RETRY_AFTER, date), (DATE, "Sun, 06 Nov 1994 08:50:05 GMT")],
                 secs(2),
             ),
-            (vec![(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:07 GMT")], secs(0)),
+            (
+                vec![(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:07 GMT")],
+                secs(0),
+            ),
             (
                 vec![(RETRY_AFTER, "2"), (headers::BACKOFF_MS, "1200")],
                 Some(Duration::from_millis(1200)),
@@ -157,7 +163,10 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let read = |pairs: &[(HeaderName, &'static str)]| refusal(&map(pairs), now);
         assert_eq!(
-            read(&[(headers::REFUSAL, "POOL_BUSY"), (headers::BACKOFF_MS, "1200")]),
+            read(&[
+                (headers::REFUSAL, "POOL_BUSY"),
+                (headers::BACKOFF_MS, "1200")
+            ]),
             NodeRefusal {
                 code: Some(ErrorCode::PoolBusy),
                 pause: Some(Duration::from_millis(1200)),
@@ -192,7 +201,10 @@ mod tests {
         assert_eq!(read(&whole[..2]).slots, None, "half a report is none");
         let pool = report(&map(&whole), Some(of_pool));
         assert_eq!(pool.slots, Some(of_pool), "the endpoint is the pool");
-        let strange = [(headers::REPLICA, "../r1"), (headers::REPLICA_SLOTS_FREE, "-1")];
+        let strange = [
+            (headers::REPLICA, "../r1"),
+            (headers::REPLICA_SLOTS_FREE, "-1"),
+        ];
         assert_eq!(read(&strange).replica, None);
     }
 }

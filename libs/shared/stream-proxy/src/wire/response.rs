@@ -124,7 +124,8 @@ impl Said {
                 if self.length.is_some_and(|told| told != length) {
                     return Err(NotHttp::ContentLength);
                 }
-                self.odd_length |= self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
+                self.odd_length |=
+                    self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
                 self.length = Some(length);
             }
         } else if *name == TRANSFER_ENCODING {
@@ -142,7 +143,12 @@ impl Said {
     }
 
     /// How the end of the body is told (RFC 9112, section 6.3).
-    fn framing(&self, method: &Method, status: StatusCode, version: Version) -> Result<BodyDecoder, NotHttp> {
+    fn framing(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+    ) -> Result<BodyDecoder, NotHttp> {
         if self.chunked && version == Version::HTTP_10 {
             return Err(NotHttp::TransferEncoding);
         }
@@ -224,7 +230,11 @@ mod tests {
                 Length(5),
                 false,
             ),
-            ("200 OK\r\nTransfer-Encoding: Chunked", BodyDecoder::CHUNKED, true),
+            (
+                "200 OK\r\nTransfer-Encoding: Chunked",
+                BodyDecoder::CHUNKED,
+                true,
+            ),
             (
                 "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
                 BodyDecoder::CHUNKED,
@@ -233,20 +243,30 @@ mod tests {
             ("200 OK", UntilClose, false),
             ("204 No Content", Length(0), true),
             ("204 No Content\r\nContent-Length: 5", Length(0), false),
-            ("204 No Content\r\nTransfer-Encoding: chunked", Length(0), false),
+            (
+                "204 No Content\r\nTransfer-Encoding: chunked",
+                Length(0),
+                false,
+            ),
             ("304 Not Modified\r\nContent-Length: 5", Length(0), true),
             ("103 Early Hints", Length(0), true),
         ] {
             let head = head(&format!("HTTP/1.1 {lines}\r\n\r\n")).unwrap();
             assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{lines}");
         }
-        let (asked, _) = parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &Method::HEAD)
-            .unwrap()
-            .unwrap();
+        let (asked, _) = parse_head(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            &Method::HEAD,
+        )
+        .unwrap()
+        .unwrap();
         assert_eq!((asked.body, asked.keep_alive), (Length(0), true));
         assert_eq!(asked.headers["content-length"], "5");
         for (lines, keep_alive) in [("", false), ("\r\nConnection: keep-alive", true)] {
-            let head = head(&format!("HTTP/1.0 200 OK\r\nContent-Length: 5{lines}\r\n\r\n")).unwrap();
+            let head = head(&format!(
+                "HTTP/1.0 200 OK\r\nContent-Length: 5{lines}\r\n\r\n"
+            ))
+            .unwrap();
             assert_eq!(head.keep_alive, keep_alive, "{lines}");
         }
     }
@@ -258,9 +278,18 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
                 NotHttp::ContentLength,
             ),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6", NotHttp::ContentLength),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +5", NotHttp::ContentLength),
-            ("HTTP/1.1 200 OK\r\nContent-Length: ", NotHttp::ContentLength),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
+                NotHttp::ContentLength,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: +5",
+                NotHttp::ContentLength,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: ",
+                NotHttp::ContentLength,
+            ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
                 NotHttp::ContentLength,
@@ -320,7 +349,9 @@ mod tests {
                     ("204 No", Method::POST),
                     ("200 OK", Method::HEAD),
                 ] {
-                    let text = format!("HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n");
+                    let text = format!(
+                        "HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n"
+                    );
                     let answer = parse_head(text.as_bytes(), &method).map(|_| ());
                     let refused = matches!(answer, Err(NotHttp::TransferCoding | NotHttp::Head(_)));
                     assert!(refused, "{text:?}: {answer:?}");

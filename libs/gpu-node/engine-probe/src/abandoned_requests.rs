@@ -5,8 +5,8 @@
 //! for results asks about the connection only after a second without any). A slot that were given away before would
 //! put two requests on one slot, and the second would wait inside the engine, where nobody can move it.
 //!
-//! So whoever sends a request to an engine makes a [`Visit`] of it. When the request is given up the visit takes the
-//! slot, and an [`Aftercare`] looks at the engine's own tasks and gives the slot back when the engine is done
+//! So whoever sends a request to an engine makes a [`TrackedRequest`] of it. When the request is given up the visit takes the
+//! slot, and an [`AbandonedRequests`] looks at the engine's own tasks and gives the slot back when the engine is done
 //! (`core` decides). Engines that do not tell get the benefit of the doubt at once.
 
 mod core;
@@ -31,7 +31,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::core::{Engine, Found, Task, VisitId};
+use self::core::{Engine, Found, Task, TrackedRequestId};
 
 /// How long a look may take. An engine deep in a long prompt answers late.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,11 +46,11 @@ type Slot = Box<dyn Send>;
 
 /// Takes slots whose requests were given up. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Aftercare(Arc<Shared>);
+pub struct AbandonedRequests(Arc<Shared>);
 
 /// Looks after them, once it is run. When it ends every slot is given back at once.
 #[derive(Debug)]
-pub struct AftercareTask(Arc<Shared>);
+pub struct AbandonedRequestsTask(Arc<Shared>);
 
 struct Shared {
     origin: Instant,
@@ -86,13 +86,13 @@ impl fmt::Debug for Shared {
 /// A request on its way to an engine, or at it. Dropping it says that the engine is done with it, or never had it.
 #[derive(Debug)]
 #[must_use = "dropping it says that the engine is done with the request"]
-pub struct Visit(Option<Watched>);
+pub struct TrackedRequest(Option<Watched>);
 
 /// A visit to an engine that tells what it does.
 struct Watched {
     shared: Arc<Shared>,
     ward: Arc<Ward>,
-    id: VisitId,
+    id: TrackedRequestId,
 }
 
 impl fmt::Debug for Watched {
@@ -101,25 +101,29 @@ impl fmt::Debug for Watched {
     }
 }
 
-impl Aftercare {
+impl AbandonedRequests {
     /// An aftercare and the task that does it.
     #[must_use]
-    pub fn new() -> (Self, AftercareTask) {
+    pub fn new() -> (Self, AbandonedRequestsTask) {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             engines: Mutex::new(Some(HashMap::default())),
             moved: Notify::new(),
         });
-        (Self(Arc::clone(&shared)), AftercareTask(shared))
+        (Self(Arc::clone(&shared)), AbandonedRequestsTask(shared))
     }
 
     /// A request is about to be sent to the engine at `url`.
-    pub fn visit(&self, engine: &EngineKind, url: &HttpUrl) -> Visit {
-        Visit(tells_its_slots(engine).then(|| self.0.arrive(url)).flatten())
+    pub fn track(&self, engine: &EngineKind, url: &HttpUrl) -> TrackedRequest {
+        TrackedRequest(
+            tells_its_slots(engine)
+                .then(|| self.0.arrive(url))
+                .flatten(),
+        )
     }
 }
 
-impl Visit {
+impl TrackedRequest {
     /// The engine's answer has begun.
     pub fn answered(&self) {
         if let Some(visit) = &self.0 {
@@ -140,12 +144,14 @@ impl Visit {
         let Some(visit) = self.0.take() else { return };
         let now = visit.shared.now();
         // What does not get there is dropped, and with it the slot given back.
-        visit.ward.tell(|engine| engine.given_up(visit.id, slot, now));
+        visit
+            .ward
+            .tell(|engine| engine.given_up(visit.id, slot, now));
         visit.shared.moved.notify_one();
     }
 }
 
-impl Drop for Visit {
+impl Drop for TrackedRequest {
     fn drop(&mut self) {
         if let Some(visit) = self.0.take() {
             visit.ward.tell(|engine| engine.done(visit.id));
@@ -216,7 +222,7 @@ impl Shared {
     }
 }
 
-impl AftercareTask {
+impl AbandonedRequestsTask {
     /// Looks after abandoned slots until `shutdown` is requested; those that are left are given back then.
     pub async fn run(self, shutdown: Shutdown) {
         let shared = &self.0;
@@ -237,7 +243,7 @@ impl AftercareTask {
     }
 }
 
-impl Drop for AftercareTask {
+impl Drop for AbandonedRequestsTask {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -269,7 +275,8 @@ async fn look((url, ward): (HttpUrl, Arc<Ward>)) -> (Arc<Ward>, Found) {
 fn busy_slots(body: &[u8]) -> Option<BTreeSet<Task>> {
     let slots: Value = serde_json::from_slice(body).ok()?;
     let slots = slots.as_array()?.iter().zip(0_u64..);
-    let busy = slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
+    let busy =
+        slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
     // One that does not number its tasks has one per slot, as far as anybody can tell.
     let task = |(slot, place): (&Value, u64)| {
         let number = slot.get("id_task").and_then(Value::as_i64);

@@ -32,7 +32,7 @@ const REMEMBERED: usize = 8;
 pub(super) type Task = (u64, i64);
 
 /// Which request of ours.
-pub(super) type VisitId = u64;
+pub(super) type TrackedRequestId = u64;
 
 /// What a look at an engine found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub(super) enum Found {
 
 /// A request that somebody waits for.
 #[derive(Debug)]
-struct Visit {
-    id: VisitId,
+struct TrackedRequest {
+    id: TrackedRequestId,
     /// From when on it is surely at the engine.
     at_engine: Duration,
     /// Its answer has begun: the engine hears at once when its reader leaves.
@@ -59,7 +59,7 @@ struct Visit {
 
 /// A request that nobody waits for, and its slot.
 #[derive(Debug)]
-struct Patient<S> {
+struct AbandonedRequest<S> {
     /// A look that is begun from then on shows it, if it runs.
     shown: Duration,
     answered: bool,
@@ -76,11 +76,11 @@ struct Seen {
 /// One engine and our requests to it.
 #[derive(Debug)]
 pub(super) struct Engine<S> {
-    visits: Vec<Visit>,
+    visits: Vec<TrackedRequest>,
     /// Those that looks show first come first.
-    patients: Vec<Patient<S>>,
+    patients: Vec<AbandonedRequest<S>>,
     seen: VecDeque<Seen>,
-    last_id: VisitId,
+    last_id: TrackedRequestId,
     unanswered: u32,
     looking: bool,
     /// When the last look began, and when it ended.
@@ -108,9 +108,9 @@ impl<S> Default for Engine<S> {
 
 impl<S> Engine<S> {
     /// A request sets out.
-    pub(super) fn sent(&mut self, now: Duration) -> VisitId {
+    pub(super) fn sent(&mut self, now: Duration) -> TrackedRequestId {
         self.last_id += 1;
-        self.visits.push(Visit {
+        self.visits.push(TrackedRequest {
             id: self.last_id,
             at_engine: now + SETTLE,
             answered: false,
@@ -119,7 +119,7 @@ impl<S> Engine<S> {
     }
 
     /// Its answer has begun.
-    pub(super) fn answered(&mut self, id: VisitId, now: Duration) {
+    pub(super) fn answered(&mut self, id: TrackedRequestId, now: Duration) {
         if let Some(visit) = self.visits.iter_mut().find(|visit| visit.id == id) {
             visit.at_engine = visit.at_engine.min(now);
             visit.answered = true;
@@ -127,20 +127,22 @@ impl<S> Engine<S> {
     }
 
     /// The engine is done with it, or never had it.
-    pub(super) fn done(&mut self, id: VisitId) {
+    pub(super) fn done(&mut self, id: TrackedRequestId) {
         self.leave(id);
     }
 
     /// Nobody waits for it any more; `slot` is given back when the engine is done.
-    pub(super) fn given_up(&mut self, id: VisitId, slot: S, now: Duration) {
+    pub(super) fn given_up(&mut self, id: TrackedRequestId, slot: S, now: Duration) {
         let visit = self.leave(id);
         let at_engine = visit.as_ref().map_or(now, |visit| visit.at_engine);
         let shown = at_engine.max(now + FIRST_LOOK);
-        let place = self.patients.partition_point(|earlier| earlier.shown <= shown);
+        let place = self
+            .patients
+            .partition_point(|earlier| earlier.shown <= shown);
         let answered = visit.is_some_and(|visit| visit.answered);
         self.patients.insert(
             place,
-            Patient {
+            AbandonedRequest {
                 shown,
                 answered,
                 slot,
@@ -148,7 +150,7 @@ impl<S> Engine<S> {
         );
     }
 
-    fn leave(&mut self, id: VisitId) -> Option<Visit> {
+    fn leave(&mut self, id: TrackedRequestId) -> Option<TrackedRequest> {
         let place = self.visits.iter().position(|visit| visit.id == id)?;
         Some(self.visits.swap_remove(place))
     }
@@ -219,9 +221,15 @@ impl<S> Engine<S> {
         }
         let mut free = Vec::new();
         for seen in &self.seen {
-            let of_others = self.visits.iter().filter(|visit| visit.at_engine <= seen.asked);
+            let of_others = self
+                .visits
+                .iter()
+                .filter(|visit| visit.at_engine <= seen.asked);
             let may_run = seen.tasks.len().saturating_sub(of_others.count());
-            let shown = self.patients.iter().filter(|patient| patient.shown <= seen.asked);
+            let shown = self
+                .patients
+                .iter()
+                .filter(|patient| patient.shown <= seen.asked);
             let mut over = shown.count().saturating_sub(may_run);
             // The first of them, so that who stays is shown later than whoever may really run: no look from before that is
             // held against them then.
@@ -237,7 +245,10 @@ impl<S> Engine<S> {
 
     /// Every slot that waits here.
     pub(super) fn all(&mut self) -> Vec<S> {
-        self.patients.drain(..).map(|patient| patient.slot).collect()
+        self.patients
+            .drain(..)
+            .map(|patient| patient.slot)
+            .collect()
     }
 
     /// Nobody is with it, and nobody looks at it.

@@ -25,7 +25,7 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
         pad_mb: PAD_MB,
         ..TinyModel::default()
     };
-    Cluster::test_with_model("aftercare", &model, |cluster| {
+    Cluster::test_with_model("abandoned-requests", &model, |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         let node = cluster.node("gpu-1", &orchestrator, &[])?;
         let engine = cluster.engine(2)?;

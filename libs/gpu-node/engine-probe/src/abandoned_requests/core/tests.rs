@@ -16,7 +16,7 @@ fn busy(tasks: &[i64]) -> Found {
 }
 
 /// An engine with `old` requests that somebody waits for, all surely there.
-fn engine(old: usize) -> (Engine<u32>, Vec<VisitId>) {
+fn engine(old: usize) -> (Engine<u32>, Vec<TrackedRequestId>) {
     let mut engine = Engine::default();
     let visits = (0..old).map(|_| engine.sent(ms(0))).collect();
     (engine, visits)
@@ -127,7 +127,11 @@ fn silence_is_waited_out_for_a_while_and_an_end_is_an_end() {
     }
     assert_eq!(look(&mut engine, Found::Unanswered).1, [0]);
     engine.given_up(visits[1], 1, ms(90_000));
-    assert_eq!(look(&mut engine, Found::Unanswered).1, NOBODY, "counted anew");
+    assert_eq!(
+        look(&mut engine, Found::Unanswered).1,
+        NOBODY,
+        "counted anew"
+    );
     assert_eq!(look(&mut engine, Found::Over).1, [1]);
 }
 
@@ -187,7 +191,7 @@ struct World {
     /// From when to when each task runs, by its number.
     tasks: Vec<(Duration, Option<Duration>)>,
     /// Requests that somebody waits for: ours, and the task.
-    wanted: Vec<(VisitId, usize)>,
+    wanted: Vec<(TrackedRequestId, usize)>,
     /// The tasks of those that were given up.
     given_up: Vec<usize>,
     kept: usize,
@@ -234,7 +238,11 @@ impl World {
             let tasks = (0..self.tasks.len()).filter(|task| self.runs(*task));
             let found = Found::Busy(tasks.map(|task| (0, task as i64)).collect());
             self.kept -= self.engine.looked(found, self.now).len();
-            let run_on = self.given_up.iter().filter(|task| self.runs(**task)).count();
+            let run_on = self
+                .given_up
+                .iter()
+                .filter(|task| self.runs(**task))
+                .count();
             assert!(
                 self.kept >= run_on,
                 "{run_on} run on, and {} slots are kept",

@@ -38,7 +38,7 @@ use crate::Shutdown;
 /// ```
 #[derive(Debug)]
 pub struct CoreThreads {
-    cores: Cores,
+    cores: ConnectionThreads,
     stop: Shutdown,
     /// Each thread holds the other end for as long as it lives.
     ended: mpsc::Receiver<()>,
@@ -70,10 +70,12 @@ impl CoreThreads {
                 .spawn(drive)?;
             Ok(Arc::new(core))
         };
-        let cores = (0..count.get()).map(start).collect::<io::Result<Arc<[_]>>>();
+        let cores = (0..count.get())
+            .map(start)
+            .collect::<io::Result<Arc<[_]>>>();
         let cores = cores.inspect_err(|_| stop.request())?;
         Ok(Self {
-            cores: Cores {
+            cores: ConnectionThreads {
                 all: cores,
                 stop: stop.clone(),
             },
@@ -84,7 +86,7 @@ impl CoreThreads {
 
     /// Where to put work.
     #[must_use]
-    pub fn cores(&self) -> Cores {
+    pub fn cores(&self) -> ConnectionThreads {
         self.cores.clone()
     }
 
@@ -108,7 +110,7 @@ impl Drop for CoreThreads {
 
 /// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are none.
 #[derive(Debug, Clone, Default)]
-pub struct Cores {
+pub struct ConnectionThreads {
     all: Arc<[Arc<Core>]>,
     stop: Shutdown,
 }
@@ -120,7 +122,7 @@ struct Core {
     taken: AtomicUsize,
 }
 
-impl Cores {
+impl ConnectionThreads {
     /// A seat where the fewest are taken; none where there are no cores.
     #[must_use]
     pub fn seat(&self) -> Option<Seat> {
@@ -168,7 +170,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn started(count: usize) -> CoreThreads {
-        CoreThreads::start(NonZeroUsize::new(count).expect("a test asks for some")).expect("threads start")
+        CoreThreads::start(NonZeroUsize::new(count).expect("a test asks for some"))
+            .expect("threads start")
     }
 
     /// The thread that a seat's work runs on.
@@ -199,7 +202,7 @@ mod tests {
         drop(seats.remove(1));
         let again = cores.seat().expect("there are cores");
         assert_eq!(thread_of(&again).await, "core-1");
-        assert!(Cores::default().seat().is_none());
+        assert!(ConnectionThreads::default().seat().is_none());
     }
 
     // spec: DOOR-16
