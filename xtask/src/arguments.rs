@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-/// The words after the command's name. Each is taken once; [`Arguments::finish`] complains about the rest.
+/// The words after the command's name. Each is taken once; [`Arguments::finish`] complains about
+/// the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments(Vec<String>);
 

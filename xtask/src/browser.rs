@@ -30,7 +30,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// The browser of this machine. `None` where something is missing; what needs it is then left out.
+    /// The browser of this machine. `None` where something is missing; what needs it is then left
+    /// out.
     ///
     /// # Errors
     /// When something is missing and the browser is required.
@@ -51,8 +52,8 @@ impl Browser {
         }
     }
 
-    /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints, `help(WHAT)` is called while
-    /// it waits. Its pictures are in `target/screenshots`.
+    /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints,
+    /// `help(WHAT)` is called while it waits. Its pictures are in `target/screenshots`.
     ///
     /// # Errors
     /// When it fails, or `help` does.
@@ -120,7 +121,8 @@ fn is_new_enough() -> bool {
     })
 }
 
-/// Installs what the scripts import, as the lock file says, once; another lock file is another directory's content.
+/// Installs what the scripts import, as the lock file says, once; another lock file is another
+/// directory's content.
 fn install() -> Result<PathBuf> {
     let directory = workspace::target().join("browser");
     std::fs::create_dir_all(&directory)

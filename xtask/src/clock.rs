@@ -1,12 +1,12 @@
-//! The one place of xtask that reads the clock and waits: it watches other processes, which no paused clock
-//! reaches and which send no events.
+//! The one place of xtask that reads the clock and waits: it watches other processes, which no
+//! paused clock reaches and which send no events.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition outside this process is looked at: often enough to measure tens of milliseconds,
-/// seldom enough to leave two cores to those who are waited for.
+/// How often a condition outside this process is looked at: often enough to measure tens of
+/// milliseconds, seldom enough to leave two cores to those who are waited for.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The time now.

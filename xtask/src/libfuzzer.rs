@@ -1,4 +1,5 @@
-//! The fuzz targets under libFuzzer: built by cargo-fuzz with a nightly toolchain, run several at a time, and counted.
+//! The fuzz targets under libFuzzer: built by cargo-fuzz with a nightly toolchain, run several at a
+//! time, and counted.
 
 use std::{
     fmt::Write as _,
@@ -16,8 +17,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{process::succeed, workspace};
 
-/// The targets, each with the longest input that is made for it: room for its largest interesting shape, and little enough
-/// for tens of thousands of executions a second.
+/// The targets, each with the longest input that is made for it: room for its largest interesting
+/// shape, and little enough for tens of thousands of executions a second.
 pub(crate) const TARGETS: [(&str, u32); 15] = [
     ("authorization", 256),
     ("engine_report", 512),
@@ -96,7 +97,8 @@ pub(crate) fn directory() -> PathBuf {
 /// When the tools are missing or a target does not build.
 pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
     let version = succeed(&mut nightly(&["rustc", "-vV"])).context(
-        "there is no nightly toolchain, and libFuzzer needs one: rustup toolchain install nightly --profile minimal",
+        "there is no nightly toolchain, and libFuzzer needs one: rustup toolchain install nightly \
+         --profile minimal",
     )?;
     succeed(&mut nightly(&["cargo", "fuzz", "--version"]))
         .context("there is no cargo-fuzz: cargo install cargo-fuzz --locked")?;
@@ -105,7 +107,8 @@ pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc does not say what it builds for")?;
     let package = workspace::root().join(PACKAGE);
-    // The same versions of everything as in the daemons. What only fuzzing needs is added to the copy.
+    // The same versions of everything as in the daemons. What only fuzzing needs is added to the
+    // copy.
     fs::copy(
         workspace::root().join("Cargo.lock"),
         package.join("Cargo.lock"),
@@ -113,7 +116,8 @@ pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
     .context("cannot copy Cargo.lock")?;
     let directory = directory().join("build");
     let mut command = nightly(&["cargo", "fuzz", "build", "--sanitizer", "none"]);
-    // Safe Rust needs no sanitizer; its panics are the findings, and without one it is several times as fast.
+    // Safe Rust needs no sanitizer; its panics are the findings, and without one it is several
+    // times as fast.
     command.arg("--fuzz-dir").arg(&package);
     command.arg("--target-dir").arg(&directory);
     if let [(target, _)] = targets {
@@ -134,7 +138,8 @@ fn nightly(words: &[&str]) -> Command {
     command
 }
 
-/// Runs the targets, whatever one of them finds, and hands each outcome to `tell` as soon as it is there.
+/// Runs the targets, whatever one of them finds, and hands each outcome to `tell` as soon as it is
+/// there.
 ///
 /// # Errors
 /// When a target could not be run.
@@ -246,9 +251,9 @@ fn outcome(target: &str, said: &str, status: ExitStatus, crashes: Vec<PathBuf>) 
 
 /// The outcomes as a table of Markdown.
 pub(crate) fn table(outcomes: &[Outcome], date: &str) -> String {
-    let mut table =
-        "| target | date | executions | per second | crashes |\n|---|---|---:|---:|---:|\n"
-            .to_owned();
+    let mut table = "| target | date | executions | per second | crashes \
+                     |\n|---|---|---:|---:|---:|\n"
+        .to_owned();
     for outcome in outcomes {
         let _ = writeln!(
             table,
@@ -312,7 +317,8 @@ mod tests {
 
     #[test]
     fn executions_are_those_that_libfuzzer_counts() {
-        let said = "#5\tDONE\nstat::number_of_executed_units: 10000000\nstat::average_exec_per_sec:     61728\n";
+        let said = "#5\tDONE\nstat::number_of_executed_units: \
+                    10000000\nstat::average_exec_per_sec:     61728\n";
         let good = outcome("a", said, ExitStatus::from_raw(0), Vec::new()).unwrap();
         assert_eq!((good.executions, good.per_second), (10_000_000, 61_728));
         let crash = vec![PathBuf::from("crash-1")];

@@ -1,5 +1,5 @@
-//! Packages of the Python package index, for checks that nobody has written in Rust. Python and pip suffice: nothing is
-//! installed but below `target/`.
+//! Packages of the Python package index, for checks that nobody has written in Rust. Python and pip
+//! suffice: nothing is installed but below `target/`.
 
 use std::{
     env,
@@ -23,8 +23,8 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Installs these packages below `name`, once. Each should name its version: another set of them is another
-    /// directory.
+    /// Installs these packages below `name`, once. Each should name its version: another set of
+    /// them is another directory.
     ///
     /// # Errors
     /// When they cannot be installed.

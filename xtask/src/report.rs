@@ -58,7 +58,8 @@ impl Report {
         });
     }
 
-    /// A step that runs tests. An error counts as one more failure when no test is known to have failed.
+    /// A step that runs tests. An error counts as one more failure when no test is known to have
+    /// failed.
     pub(crate) fn tests(&mut self, name: &str, run: impl FnOnce() -> Result<Counts>) {
         println!("==> {name}");
         let start = now();
@@ -89,8 +90,8 @@ impl Report {
         total
     }
 
-    /// Prints a line for each step, one for each thing that was left out, and one with the totals; a check counts like
-    /// a test.
+    /// Prints a line for each step, one for each thing that was left out, and one with the totals;
+    /// a check counts like a test.
     ///
     /// # Errors
     /// When something failed.

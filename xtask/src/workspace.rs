@@ -89,8 +89,8 @@ impl Binaries {
         Self::from_messages(&build(&DAEMONS, &options)?)
     }
 
-    /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the symbols a
-    /// profiler needs when asked for.
+    /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the
+    /// symbols a profiler needs when asked for.
     ///
     /// # Errors
     /// When they are not there or cannot be built.

@@ -113,7 +113,8 @@ fn parse_url(url: &str, source: &Source) -> Result<HttpUrl, Failure> {
     }
     if url.starts_with("https://") {
         return Err(Failure::usage(format!(
-            "{source}: https is not supported; use http over a network you trust, or through a tunnel"
+            "{source}: https is not supported; use http over a network you trust, or through a \
+             tunnel"
         )));
     }
     HttpUrl::new(url).map_err(|error| Failure::usage(format!("{source}: {error}")))
@@ -171,7 +172,8 @@ fn read_config(
     Ok(Some(file))
 }
 
-/// A wrong file gives the number of the line and what is wrong there; never a value, which may be the token.
+/// A wrong file gives the number of the line and what is wrong there; never a value, which may be
+/// the token.
 fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
     let line = |offset: usize| {
         1 + text

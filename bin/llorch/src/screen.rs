@@ -1,4 +1,5 @@
-//! The terminal as a screen of its own: taken, drawn on, and given back as it was, however the program ends.
+//! The terminal as a screen of its own: taken, drawn on, and given back as it was, however the
+//! program ends.
 
 use std::{
     io::{self, Read as _, Write as _},

@@ -1,4 +1,5 @@
-//! The command and the signals, each on a thread of its own: a signal is heard whatever the command waits for.
+//! The command and the signals, each on a thread of its own: a signal is heard whatever the command
+//! waits for.
 
 use std::{
     io,

@@ -25,7 +25,8 @@ use crate::{
     watching,
 };
 
-/// How long before the drain deadline tasks are told that it is over: their readers need a moment to hear of it.
+/// How long before the drain deadline tasks are told that it is over: their readers need a moment
+/// to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the control plane until it is told to stop.
@@ -218,7 +219,8 @@ impl Stopping {
         if cut > 0 {
             tracing::warn!(
                 cut,
-                "the drain deadline passed, and requests that still ran were cut off; where they need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
+                "the drain deadline passed, and requests that still ran were cut off; where they \
+                 need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
             );
         }
         // 5. Nobody is with an engine any more, and those that this process has started end.

@@ -48,11 +48,12 @@ const LIMITS: &[(&str, &[Limit])] = &[
 /// Where it listens, on loopback, when nothing is set.
 const DEFAULT_PORT: u16 = 8080;
 
-/// How long after the start a model that nobody serves yet is waited for: nodes that knew the process before us
-/// report within a heartbeat (10 s) and its jitter, and register again at once.
+/// How long after the start a model that nobody serves yet is waited for: nodes that knew the
+/// process before us report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
-/// The same for the node in this process, which registers when its hardware has been read: that may take two seconds.
+/// The same for the node in this process, which registers when its hardware has been read: that may
+/// take two seconds.
 const HOME_WARM_UP: Duration = Duration::from_secs(3);
 
 /// Below the state directory, what the registry keeps of the node in this process.
@@ -60,12 +61,15 @@ const HOME_DIR: &str = "home";
 
 /// What `--help` says before the settings.
 const ABOUT: &str = "\
-One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this machine is its only node:
-it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile nodes join by themselves.";
+One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this \
+                     machine is its only node:
+it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile \
+                     nodes join by themselves.";
 
 /// What `--help` says after them.
 const ENDING: &str = "\
-SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.";
+SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it \
+                      exits 0. A second signal exits at once.";
 
 /// Every variable that is read, in the order in which people are told of them.
 const SETTINGS: &[Setting] = &[
@@ -73,13 +77,15 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_ADDR",
         unset: Unset::Value("127.0.0.1:8080"),
         what: "where it listens",
-        more: "where it listens; under socket activation the socket unit decides, and this is left unset",
+        more: "where it listens; under socket activation the socket unit decides, and this is \
+               left unset",
     },
     Setting {
         name: "ORCHESTRATORD_METRICS_ADDR",
         unset: Unset::Words("none: with the others"),
         what: "where /metrics wants no token",
-        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for Prometheus; they stay where the others are as well",
+        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for \
+               Prometheus; they stay where the others are as well",
     },
     Setting {
         name: "ORCHESTRATORD_CLOUD_PROFILE",
@@ -91,19 +97,27 @@ const SETTINGS: &[Setting] = &[
         name: "LLORCH_API_TOKEN",
         unset: Unset::Words("none: loopback only"),
         what: "the token everybody presents",
-        more: "the token everybody presents, 8 to 1024 printable characters; presented to the nodes as well. None: loopback peers only, and no web page of another origin. A reverse proxy on the same machine makes every peer a loopback peer: set a token then",
+        more: "the token everybody presents, 8 to 1024 printable characters; presented to the \
+               nodes as well. None: loopback peers only, and no web page of another origin. A \
+               reverse proxy on the same machine makes every peer a loopback peer: set a token \
+               then",
     },
     Setting {
         name: "ORCHESTRATORD_REQUIRE_AUTH",
         unset: Unset::Value("false"),
         what: "refuse to start without a token",
-        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other \
+               machines can reach it",
     },
     Setting {
         name: "ORCHESTRATORD_ALLOWED_HOSTS",
         unset: Unset::Words("this machine's names"),
         what: "other hosts served without a token",
-        more: "hosts that are served while no token is set, by commas, beside `localhost`, the addresses of this machine and its hostname: a name that leads here, without a port. A request for another host gets 403, so that no web page gets in by a name of its own (DNS rebinding). With a token every host is served, as reverse proxies need it",
+        more: "hosts that are served while no token is set, by commas, beside `localhost`, the \
+               addresses of this machine and its hostname: a name that leads here, without a \
+               port. A request for another host gets 403, so that no web page gets in by a name \
+               of its own (DNS rebinding). With a token every host is served, as reverse proxies \
+               need it",
     },
     Setting {
         name: "ORCHESTRATORD_NODE_TIMEOUT_MS",
@@ -127,13 +141,16 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
         what: "what it remembers across restarts",
-        more: "nodes and drains, to be remembered across restarts, in HOME also the engines it started, with their logs; one process at a time. In HOME without a pool file it need not be writable: drains are forgotten then",
+        more: "nodes and drains, to be remembered across restarts, in HOME also the engines it \
+               started, with their logs; one process at a time. In HOME without a pool file it \
+               need not be writable: drains are forgotten then",
     },
     Setting {
         name: "ORCHESTRATORD_POOLS_FILE",
         unset: Unset::Words("none"),
         what: "engines to start and supervise; HOME",
-        more: "engines to start and supervise (HOME): [an example](#run-two-models-on-this-machine)",
+        more: "engines to start and supervise (HOME): [an \
+               example](#run-two-models-on-this-machine)",
     },
     Setting {
         name: "ORCHESTRATORD_ALIASES_FILE",
@@ -145,7 +162,8 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_PLACEMENT",
         unset: Unset::Value("least-loaded"),
         what: "how to choose an endpoint; see the README",
-        more: "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to choose](#steering-a-request) an endpoint",
+        more: "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to \
+               choose](#steering-a-request) an endpoint",
     },
     Setting {
         name: "ORCHESTRATORD_QUEUE_LIMIT",
@@ -181,7 +199,8 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
         unset: Unset::Value("0"),
         what: "how long a stop serves on as not ready",
-        more: "how long a stop serves on while `/ready` says 503, so that a load balancer looks elsewhere first",
+        more: "how long a stop serves on while `/ready` says 503, so that a load balancer looks \
+               elsewhere first",
     },
     Setting {
         name: "ORCHESTRATORD_LOG_FORMAT",
@@ -222,7 +241,8 @@ pub(crate) struct Config {
     pub(crate) registry: registry_runtime::Config,
     /// What nodes ask us for, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
-    /// How long new requests are still taken after the first signal, so that balancers can look elsewhere.
+    /// How long new requests are still taken after the first signal, so that balancers can look
+    /// elsewhere.
     pub(crate) shutdown_grace: Duration,
 }
 
@@ -334,14 +354,16 @@ fn node(settings: &Settings, engines: Option<PoolFileAt>) -> NodeConfig {
     }
 }
 
-/// The engines this machine is to start. Read now, so that a mistake in the file is told like any other.
+/// The engines this machine is to start. Read now, so that a mistake in the file is told like any
+/// other.
 fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
     const NAME: &str = "ORCHESTRATORD_POOLS_FILE";
     let path = path?;
     if is_cloud {
         problems.add(
             NAME,
-            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are started by the nodes (POOL_MANAGERD_POOLS_FILE)",
+            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are \
+             started by the nodes (POOL_MANAGERD_POOLS_FILE)",
         );
     }
     PoolFileAt::read(path.into())
@@ -377,7 +399,8 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         .unwrap_or_default()
 }
 
-/// What the node in this process is called: by the hostname, as every node that is not told otherwise.
+/// What the node in this process is called: by the hostname, as every node that is not told
+/// otherwise.
 fn home_node_id() -> NodeId {
     let hostname = gpu_inventory::hostname()
         .ok()

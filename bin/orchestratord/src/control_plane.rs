@@ -28,11 +28,13 @@ pub(crate) struct Registered {
 pub(crate) enum Keeping<'a> {
     /// There, or nothing is started.
     Required(&'a Path),
-    /// There where that is possible; otherwise drains are forgotten with the process, which is a warning.
+    /// There where that is possible; otherwise drains are forgotten with the process, which is a
+    /// warning.
     Optional(&'a Path),
 }
 
-/// Takes up what is remembered, and runs the registry, which tells `admission` of endpoints and `events` of what happens.
+/// Takes up what is remembered, and runs the registry, which tells `admission` of endpoints and
+/// `events` of what happens.
 pub(crate) fn start(
     config: registry_runtime::Config,
     keeping: &Keeping<'_>,
@@ -83,8 +85,8 @@ fn in_memory(dir: &Path, error: &(dyn std::error::Error + 'static)) -> Arc<dyn R
     Arc::new(MemoryStore::default())
 }
 
-/// Has `node` report to the registry of this process, as `node_id` at the address that this process listens on. `known` is
-/// released when the registry knows all of its engines.
+/// Has `node` report to the registry of this process, as `node_id` at the address that this process
+/// listens on. `known` is released when the registry knows all of its engines.
 pub(crate) fn join(
     node: &Node,
     node_id: &NodeId,

@@ -17,8 +17,8 @@ use pool_registry_types::{ErrorCode, MAX_NODE_BODY_BYTES};
 use service_registry::NodeView;
 use stream_proxy::{Clocks, Outbound, StreamProxy};
 
-/// How long a node may take for a change. It answers a restart when all engines of the pool have started, one after the
-/// other, and a large model loads for minutes.
+/// How long a node may take for a change. It answers a restart when all engines of the pool have
+/// started, one after the other, and a large model loads for minutes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(60 * 60);
 
 /// To the nodes over TCP.

@@ -1,4 +1,5 @@
-//! HOME with a pool file: the daemon starts engines, the next one adopts them, and a stop ends them.
+//! HOME with a pool file: the daemon starts engines, the next one adopts them, and a stop ends
+//! them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -123,7 +124,8 @@ fn engine(directory: &Path) -> Option<Pid> {
     Pid::from_raw(record["pid"].as_i64()?.try_into().ok()?)
 }
 
-/// Whether a process is gone, or has ended and nobody has asked for its exit code yet: its parent was killed.
+/// Whether a process is gone, or has ended and nobody has asked for its exit code yet: its parent
+/// was killed.
 fn has_ended(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.map_or(true, |stat| {

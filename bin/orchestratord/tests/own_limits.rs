@@ -159,8 +159,8 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
         200
     );
 
-    // It has more open than this, so it cannot open another one. The agent closes each connection, so that each probe and
-    // each request needs a new one.
+    // It has more open than this, so it cannot open another one. The agent closes each connection,
+    // so that each probe and each request needs a new one.
     daemon.limit_files(Some(1));
     line_with(
         &mut daemon.log,

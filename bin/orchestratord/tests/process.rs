@@ -1,4 +1,5 @@
-//! The daemon as a process: what it does when it is told to stop, and when nobody reads what it says.
+//! The daemon as a process: what it does when it is told to stop, and when nobody reads what it
+//! says.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"

@@ -186,7 +186,8 @@ impl Stopping {
             let running = registry.in_flight();
             tracing::warn!(
                 running,
-                "the drain deadline passed, and requests that still run are cut off; where they need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
+                "the drain deadline passed, and requests that still run are cut off; where they \
+                 need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
             );
         }
         // 3. The control plane forgets us, now that nothing is lost by it.

@@ -36,7 +36,8 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
                 "orchestratord is told {}, but this node listens on {}",
                 registration.address, config.settings.addr
             ),
-            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy of this machine stands before it",
+            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy of this machine \
+             stands before it",
         );
     }
     for (url, looked) in node_registration::preflight(registration) {

@@ -39,13 +39,16 @@ const DEFAULT_PORT: u16 = 9200;
 
 /// What `--help` says before the settings.
 const ABOUT: &str = "\
-It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its engines, and in the
-CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the default) it is an HTTP
+It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its \
+                     engines, and in the
+CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the \
+                     default) it is an HTTP
 API and an in-memory registry only.";
 
 /// What `--help` says after them.
 const ENDING: &str = "\
-SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.";
+SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second \
+                      signal exits at once.";
 
 /// Every variable that is read, in the order in which people are told of them.
 const SETTINGS: &[Setting] = &[
@@ -59,7 +62,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_METRICS_ADDR",
         unset: Unset::Words("none: with the others"),
         what: "where /metrics wants no token",
-        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for Prometheus; they stay where the others are as well",
+        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for \
+               Prometheus; they stay where the others are as well",
     },
     Setting {
         name: "POOL_MANAGERD_CLOUD_PROFILE",
@@ -101,19 +105,25 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_REQUIRE_AUTH",
         unset: Unset::Value("false"),
         what: "refuse to start without a token",
-        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other machines can reach it",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other \
+               machines can reach it",
     },
     Setting {
         name: "POOL_MANAGERD_ALLOWED_HOSTS",
         unset: Unset::Words("this machine's names"),
         what: "other hosts served without a token",
-        more: "hosts that are served while no token is set, by commas, beside `localhost`, the addresses of this machine and its hostname and the host of `POOL_MANAGERD_ADDRESS`: a name that leads here, without a port. A request for another host gets 403, so that no web page gets in by a name of its own (DNS rebinding). With a token every host is served, as reverse proxies need it",
+        more: "hosts that are served while no token is set, by commas, beside `localhost`, the \
+               addresses of this machine and its hostname and the host of \
+               `POOL_MANAGERD_ADDRESS`: a name that leads here, without a port. A request for \
+               another host gets 403, so that no web page gets in by a name of its own (DNS \
+               rebinding). With a token every host is served, as reverse proxies need it",
     },
     Setting {
         name: "POOL_MANAGERD_POOLS",
         unset: Unset::Value("pool-0"),
         what: "the node's pools; when set, no others",
-        more: "pools to show from the start, by commas; when set, handoffs of other pools (but those of the pool file) are refused",
+        more: "pools to show from the start, by commas; when set, handoffs of other pools (but \
+               those of the pool file) are refused",
     },
     Setting {
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
@@ -143,19 +153,22 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
         what: "what it remembers across restarts",
-        more: "keeps the incarnation, drained pools and the engines it started, with their logs, across restarts",
+        more: "keeps the incarnation, drained pools and the engines it started, with their logs, \
+               across restarts",
     },
     Setting {
         name: "POOL_MANAGERD_POOLS_FILE",
         unset: Unset::Words("none"),
         what: "engines to start and supervise; CLOUD",
-        more: "engines to start and supervise (CLOUD): [an example](#run-two-models-on-this-machine)",
+        more: "engines to start and supervise (CLOUD): [an \
+               example](#run-two-models-on-this-machine)",
     },
     Setting {
         name: "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
         unset: Unset::Value("120000"),
         what: "the longest an engine may think",
-        more: "the longest an engine may think; `orchestratord` has its own limit, and the shorter one counts",
+        more: "the longest an engine may think; `orchestratord` has its own limit, and the \
+               shorter one counts",
     },
     Setting {
         name: "POOL_MANAGERD_THREADS",
@@ -325,7 +338,8 @@ impl Config {
     }
 }
 
-/// The engines this node is to start. Read now, so that a mistake in the file is told like any other.
+/// The engines this node is to start. Read now, so that a mistake in the file is told like any
+/// other.
 fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
     const NAME: &str = "POOL_MANAGERD_POOLS_FILE";
     let path = path?;

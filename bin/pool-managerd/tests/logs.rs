@@ -52,7 +52,8 @@ fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
     all.find_map(|place| place[name].as_str())
 }
 
-/// All lines of an agent that meets an engine that is not there, a handoff that is none, no control plane, and its end.
+/// All lines of an agent that meets an engine that is not there, a handoff that is none, no control
+/// plane, and its end.
 fn life(level: &str) -> Vec<Value> {
     let directory = tempfile::tempdir().unwrap();
     let engines = directory.path().join("engines");

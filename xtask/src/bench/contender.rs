@@ -20,7 +20,8 @@ use crate::{
     workspace::Binaries,
 };
 
-/// How long a contender may take until it answers; the routers start a Python interpreter and probe engines.
+/// How long a contender may take until it answers; the routers start a Python interpreter and probe
+/// engines.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const GRACE: Duration = Duration::from_secs(5);

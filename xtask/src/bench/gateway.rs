@@ -147,7 +147,8 @@ impl Bench {
                 // In this order they are dropped: it has ended when its directory goes.
                 all.push((contender, running, directory));
             }
-            // The speed of a machine changes within minutes: who is compared is measured within seconds.
+            // The speed of a machine changes within minutes: who is compared is measured within
+            // seconds.
             for scenario in self.scenarios.clone() {
                 for (contender, running, _) in &all {
                     let measurement = self.one(round, *contender, &scenario, running)?;
@@ -189,7 +190,8 @@ impl Bench {
             eprintln!("{}", recorder.finish()?);
         }
         eprintln!(
-            "round {}/{}  {:<13}  {:<10}  {:>7.0} answers/s  {:>9.0} events/s  p99 {:>6.1} ms  {} errors",
+            "round {}/{}  {:<13}  {:<10}  {:>7.0} answers/s  {:>9.0} events/s  p99 {:>6.1} ms  {} \
+             errors",
             round + 1,
             self.options.rounds,
             contender.name(),

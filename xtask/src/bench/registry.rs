@@ -1,7 +1,9 @@
-//! What membership costs: registrations and heartbeats of simulated nodes, by the size of the fleet.
+//! What membership costs: registrations and heartbeats of simulated nodes, by the size of the
+//! fleet.
 //!
-//! The control plane, the generator and the stand-in engine that answers its probes share this machine. The nodes are
-//! messages over HTTP on a few connections that are used again and again; their engines do not exist, but one real node serves requests.
+//! The control plane, the generator and the stand-in engine that answers its probes share this
+//! machine. The nodes are messages over HTTP on a few connections that are used again and again;
+//! their engines do not exist, but one real node serves requests.
 
 use std::{
     fmt::Write as _,
@@ -325,7 +327,8 @@ impl Bench<'_> {
         command
     }
 
-    /// Heartbeats as fast as they are answered, beside what the same server does when it has nothing to do.
+    /// Heartbeats as fast as they are answered, beside what the same server does when it has
+    /// nothing to do.
     fn closed_loops(
         &self,
         cluster: &Cluster,
@@ -461,7 +464,8 @@ impl Bench<'_> {
         spawn(self.command(cluster, &arguments))
     }
 
-    /// Ends the control plane and starts it again with what it has kept, while nobody says anything but when it is asked.
+    /// Ends the control plane and starts it again with what it has kept, while nobody says anything
+    /// but when it is asked.
     fn restart(&self, cluster: &mut Cluster, nodes: u64) -> Result<(f64, Rate)> {
         cluster.control.terminate(GRACE)?;
         let begin = now();
@@ -585,13 +589,14 @@ fn line_of(figures: &Figures) -> String {
 fn render(options: &Options, all: &[Figures]) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!(
-        "# Registry benchmark\n\n{cores} cores for the control plane, the load generator and what answers probes together. \
-         Simulated: nodes with one pool of one replica and one GPU, as messages over HTTP on connections that are used again \
-         ({CONNECTIONS} in the closed loops, {SHARED_CONNECTIONS} for nodes that keep the pace); a stand-in answers the probes of \
-         all of them, at the rate at which they come. Real: the control plane, and one node with two stand-in engines. Medians of {} \
-         rounds of {} s. Memory is what the control plane's resident memory grew by.\n\n\
-         | nodes | registrations/s | p99 ms | bytes per node | restart until all can be used, s | nodes lost |\n\
-         |---:|---:|---:|---:|---:|---:|\n",
+        "# Registry benchmark\n\n{cores} cores for the control plane, the load generator and what \
+         answers probes together. Simulated: nodes with one pool of one replica and one GPU, as \
+         messages over HTTP on connections that are used again ({CONNECTIONS} in the closed \
+         loops, {SHARED_CONNECTIONS} for nodes that keep the pace); a stand-in answers the probes \
+         of all of them, at the rate at which they come. Real: the control plane, and one node \
+         with two stand-in engines. Medians of {} rounds of {} s. Memory is what the control \
+         plane's resident memory grew by.\n\n| nodes | registrations/s | p99 ms | bytes per node \
+         | restart until all can be used, s | nodes lost |\n|---:|---:|---:|---:|---:|---:|\n",
         options.rounds, options.seconds
     );
     for figures in all {
@@ -606,7 +611,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             figures.nodes, registrations.per_second, registrations.p99_ms, figures.lost
         );
     }
-    text.push_str("\n## Heartbeats\n\n| nodes | heartbeats | per second | p99 ms | of `GET /health` |\n|---:|---|---:|---:|---:|\n");
+    text.push_str(
+        "\n## Heartbeats\n\n| nodes | heartbeats | per second | p99 ms | of `GET /health` \
+         |\n|---:|---|---:|---:|---:|\n",
+    );
     for figures in all {
         let (health, _) = medians(&figures.health);
         for (title, rounds) in &figures.heartbeats {
@@ -619,7 +627,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             );
         }
     }
-    text.push_str("\n## Requests meanwhile\n\n| nodes | when | per second | p50 ms | p99 ms |\n|---:|---|---:|---:|---:|\n");
+    text.push_str(
+        "\n## Requests meanwhile\n\n| nodes | when | per second | p50 ms | p99 ms \
+         |\n|---:|---|---:|---:|---:|\n",
+    );
     for figures in all {
         for (when, rate) in &figures.routed {
             let _ = writeln!(
@@ -629,7 +640,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             );
         }
     }
-    text.push_str("\n## At the dictated pace\n\n| nodes | seconds | heartbeats | refused | interval ms | timeout ms | slowest answer ms |\n|---:|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str(
+        "\n## At the dictated pace\n\n| nodes | seconds | heartbeats | refused | interval ms | \
+         timeout ms | slowest answer ms |\n|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
     for figures in all {
         if let Some(stayed) = &figures.stayed {
             let _ = writeln!(

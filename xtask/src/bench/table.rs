@@ -172,9 +172,10 @@ fn introduction(setting: &Setting) -> String {
         load_average: [before, after],
     } = setting;
     let mut text = format!(
-        "# Gateway benchmark\n\n{cores} cores for engines, gateway and load generator together. Medians of {rounds} rounds, \
-         {seconds} s each; \"of nginx\" is the median of the ratios within a round. First byte: from the request to the first \
-         byte of the answer's body. CPU: user and system time of the gateway's processes. Load average {before} before, \
+        "# Gateway benchmark\n\n{cores} cores for engines, gateway and load generator together. \
+         Medians of {rounds} rounds, {seconds} s each; \"of nginx\" is the median of the ratios \
+         within a round. First byte: from the request to the first byte of the answer's body. \
+         CPU: user and system time of the gateway's processes. Load average {before} before, \
          {after} after.\n\nCompared with: {}.\n",
         if versions.is_empty() {
             "nobody".to_owned()
@@ -190,8 +191,9 @@ fn introduction(setting: &Setting) -> String {
 
 fn scenario_table(results: &Results, scenario: &Scenario) -> String {
     let mut text = format!(
-        "\n## {}\n\n| gateway | answers/s | events/s | of nginx | first byte p50 ms | p99 ms | p99 of nginx | CPU s | CPU µs/answer | errors |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "\n## {}\n\n| gateway | answers/s | events/s | of nginx | first byte p50 ms | p99 ms | \
+         p99 of nginx | CPU s | CPU µs/answer | errors \
+         |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         scenario.title
     );
     for &contender in &results.contenders {
@@ -236,7 +238,9 @@ fn rate(scenario: &Scenario) -> fn(&Measurement) -> f64 {
 }
 
 fn memory_table(results: &Results) -> String {
-    let mut text = "\n## Peak memory\n\nVmHWM, in MiB: added up over the gateway's processes, and of the largest of them.\n\n| gateway | all | largest |\n|---|---:|---:|\n".to_owned();
+    let mut text = "\n## Peak memory\n\nVmHWM, in MiB: added up over the gateway's processes, and \
+                    of the largest of them.\n\n| gateway | all | largest |\n|---|---:|---:|\n"
+        .to_owned();
     for &contender in &results.contenders {
         let all = results.memory(contender, |peak| peak.sum);
         let largest = results.memory(contender, |peak| peak.largest);
@@ -270,8 +274,9 @@ fn baseline_table(results: &Results) -> String {
         return rows;
     }
     format!(
-        "\n## This build relative to the baseline\n\nRatios within a round: median (lowest to highest). A rate above 1 is faster.\n\n\
-         | set-up | rate | first byte p99 | CPU per answer |\n|---|---:|---:|---:|\n{rows}"
+        "\n## This build relative to the baseline\n\nRatios within a round: median (lowest to \
+         highest). A rate above 1 is faster.\n\n| set-up | rate | first byte p99 | CPU per answer \
+         |\n|---|---:|---:|---:|\n{rows}"
     )
 }
 

@@ -1,8 +1,8 @@
 //! The layer law: which crate may depend on which, and who owns a special dependency.
 //!
-//! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries, never in one another, so
-//! that each can be understood, tested and replaced alone. A dependency that shapes a design has one owner; everybody
-//! else goes through the owner's interface.
+//! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries,
+//! never in one another, so that each can be understood, tested and replaced alone. A dependency
+//! that shapes a design has one owner; everybody else goes through the owner's interface.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,8 @@ enum Layer {
     Xtask,
 }
 
-/// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests depend on.
+/// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests
+/// depend on.
 const OWNED: [(&str, &[&str]); 13] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
@@ -55,8 +56,8 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
     ("hyper", "client", &[]),
 ];
 
-/// Crates that must not reach an async runtime, not even through others of ours: pure cores, and the agent that is
-/// to be embedded anywhere.
+/// Crates that must not reach an async runtime, not even through others of ours: pure cores, and
+/// the agent that is to be embedded anywhere.
 const WITHOUT_TOKIO: [&str; 8] = [
     "pool-registry-types",
     "routing-table",

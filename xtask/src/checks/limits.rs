@@ -1,4 +1,5 @@
-//! Every bound is in the tables that the daemons print, or is named here with the reason why it is in none.
+//! Every bound is in the tables that the daemons print, or is named here with the reason why it is
+//! in none.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +8,8 @@ use std::{
 
 use super::Source;
 
-/// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or it refuses nothing.
+/// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or
+/// it refuses nothing.
 const LOCAL: &[(&str, &str, &str)] = &[
     ("admission", "MAX_LINES", "how much /metrics shows"),
     (
@@ -191,7 +193,8 @@ pub(crate) fn problems(sources: &[Source], listed: &BTreeSet<(&str, &str)>) -> V
             .any(|(of, local, _)| of == source && local == name);
         match (is_listed, is_local) {
             (false, false) => problems.push(format!(
-                "{source}: {name} is in no table of limits; add it to `LIMITS` of the crate, or to xtask/src/checks/limits.rs with a reason"
+                "{source}: {name} is in no table of limits; add it to `LIMITS` of the crate, or \
+                 to xtask/src/checks/limits.rs with a reason"
             )),
             (true, true) => problems.push(format!(
                 "{source}: {name} is in a table of limits and in xtask/src/checks/limits.rs"
@@ -274,8 +277,9 @@ mod tests {
     // spec: DOOR-21
     #[test]
     fn a_bound_that_no_table_has_is_found() {
-        let text = "const MAX_A: usize = 1;\npub(crate) const MAX_B: u64 = 2;\npub const READ_LIMIT: u8 = 3;\nconst OTHER: u8 = 4;\n\
-                    #[cfg(test)]\nmod tests {\n    const MAX_C: u8 = 5;\n}\n";
+        let text = "const MAX_A: usize = 1;\npub(crate) const MAX_B: u64 = 2;\npub const \
+                    READ_LIMIT: u8 = 3;\nconst OTHER: u8 = 4;\n#[cfg(test)]\nmod tests {\n    \
+                    const MAX_C: u8 = 5;\n}\n";
         let sources = [
             source("libs/shared/demo-crate/src/lib.rs", text),
             source(

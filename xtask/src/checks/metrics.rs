@@ -1,6 +1,6 @@
-//! Metrics are promises: what dashboards and alerts read must be in the table of `.docs/METRICS.md`, every alert must have an
-//! entry in the runbook, and Prometheus must take the rules. That the table is what the daemons export, an end-to-end test
-//! checks.
+//! Metrics are promises: what dashboards and alerts read must be in the table of
+//! `.docs/METRICS.md`, every alert must have an entry in the runbook, and Prometheus must take the
+//! rules. That the table is what the daemons export, an end-to-end test checks.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 

@@ -1,4 +1,5 @@
-//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.
+//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose
+//! Rust is compiled, no test is ignored.
 
 use std::{
     ffi::OsStr,
@@ -77,7 +78,8 @@ fn problems_of_readme(name: &str, readme: &str, lib: &str) -> Vec<String> {
         .collect();
     if !blocks.is_empty() && !lib.contains(COMPILED) {
         problems.push(format!(
-            "{name}: README.md shows Rust, and no item of src/lib.rs has it in a #[doc = {COMPILED}]"
+            "{name}: README.md shows Rust, and no item of src/lib.rs has it in a #[doc = \
+             {COMPILED}]"
         ));
     }
     if blocks.iter().any(|block| block.contains("ignore")) {

@@ -1,8 +1,8 @@
 //! `trace`: every requirement has a test that names it.
 //!
-//! A requirement is a line of a file in `.specs/` whose first bold text is an id: `- **REG-3** A node …`. A test
-//! names it in a comment, before its `fn` line or inside its body: `// spec: REG-3, REG-4`. A plain doc comment
-//! that contains the id counts too.
+//! A requirement is a line of a file in `.specs/` whose first bold text is an id: `- **REG-3** A
+//! node …`. A test names it in a comment, before its `fn` line or inside its body: `// spec: REG-3,
+//! REG-4`. A plain doc comment that contains the id counts too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_requirement_is_the_first_bold_text_of_a_line() {
-        let text = "# **Title**\n- **REG-3** A node …\n| **HTTP-2-14** | see **REG-4** |\n**Note** that\n**REG-X**";
+        let text = "# **Title**\n- **REG-3** A node …\n| **HTTP-2-14** | see **REG-4** \
+                    |\n**Note** that\n**REG-X**";
         assert_eq!(
             requirements_in(text).collect::<Vec<_>>(),
             ["REG-3", "HTTP-2-14"]

@@ -15,8 +15,8 @@ use crate::process::{Group, Log, Process};
 /// How long a daemon may take until it listens; a few milliseconds on an idle machine.
 const START: Duration = Duration::from_secs(90);
 
-/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last is where a
-/// coverage run wants its data.
+/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last
+/// is where a coverage run wants its data.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
 
 /// A daemon's program and settings, and its process when it runs.

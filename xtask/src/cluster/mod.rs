@@ -1,8 +1,9 @@
-//! A cluster of real processes on this machine: `orchestratord`, nodes with `pool-managerd`, engines.
+//! A cluster of real processes on this machine: `orchestratord`, nodes with `pool-managerd`,
+//! engines.
 //!
-//! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody chose, sees
-//! no setting of the developer's environment, and dies with the test. When a test fails the ends of
-//! all logs are printed.
+//! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody
+//! chose, sees no setting of the developer's environment, and dies with the test. When a test fails
+//! the ends of all logs are printed.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -59,8 +60,8 @@ const UNHURRIED: [Setting<'static>; 1] = [("ORCHESTRATORD_QUEUE_WAIT_MS", "24000
 /// An environment variable for a daemon.
 pub type Setting<'a> = (&'a str, &'a str);
 
-/// What the processes of one test share: programs, the model, a directory. Declare it before the processes, so that
-/// they are gone when it removes the directory.
+/// What the processes of one test share: programs, the model, a directory. Declare it before the
+/// processes, so that they are gone when it removes the directory.
 #[derive(Debug)]
 pub struct Cluster {
     directory: TempDir,
@@ -212,7 +213,8 @@ impl Cluster {
         )?)
     }
 
-    /// What holds for each `orchestratord` unless its own settings say otherwise. A demo has the defaults of everybody.
+    /// What holds for each `orchestratord` unless its own settings say otherwise. A demo has the
+    /// defaults of everybody.
     fn defaults(&self) -> &'static [Setting<'static>] {
         match self.group {
             Group::Ours => &UNHURRIED,
@@ -239,8 +241,8 @@ impl Cluster {
         Node::start(self.daemon(name, &self.binaries.pool_managerd, &[&cloud, settings])?)
     }
 
-    /// A `pool-managerd` in the HOME profile, in the directory of another daemon, as when both are started in one shell. It
-    /// is not started yet.
+    /// A `pool-managerd` in the HOME profile, in the directory of another daemon, as when both are
+    /// started in one shell. It is not started yet.
     pub fn home_agent(&self, beside: &Daemon) -> Daemon {
         let program = &self.binaries.pool_managerd;
         let mut daemon = Daemon::new(
@@ -254,7 +256,8 @@ impl Cluster {
         daemon
     }
 
-    /// What `pool-managerd check` says with these settings and no others, as a table or as JSON, and its exit code.
+    /// What `pool-managerd check` says with these settings and no others, as a table or as JSON,
+    /// and its exit code.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -328,7 +331,8 @@ impl Drop for Cluster {
     }
 }
 
-/// A port nobody listens on at this moment. Somebody else may take it before it is used: try again then.
+/// A port nobody listens on at this moment. Somebody else may take it before it is used: try again
+/// then.
 ///
 /// # Errors
 /// When there is none.

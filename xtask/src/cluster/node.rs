@@ -148,7 +148,8 @@ pub fn handoff(pool: &str, replica: &str, engine: &Engine) -> Value {
     })
 }
 
-/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that nobody reads half.
+/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that
+/// nobody reads half.
 ///
 /// # Errors
 /// When the file cannot be written.

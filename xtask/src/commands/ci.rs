@@ -15,8 +15,10 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask ci
 
-Everything that must be green before a change goes in: formatting, lints, documentation, the rules of the
-workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests and checks.";
+Everything that must be green before a change goes in: formatting, lints, documentation, the rules \
+                                of the
+workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests \
+                                and checks.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;

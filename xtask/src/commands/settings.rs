@@ -7,7 +7,8 @@ use crate::{arguments::Arguments, deploy::settings, workspace::Binaries};
 pub(super) const USAGE: &str = "\
 cargo xtask settings [--write]
 
-Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons read.
+Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons \
+                                read.
 
   --write  writes them anew";
 

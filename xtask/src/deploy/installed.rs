@@ -1,4 +1,5 @@
-//! The Debian packages where they belong: installed on a fresh machine, upgraded, removed and purged.
+//! The Debian packages where they belong: installed on a fresh machine, upgraded, removed and
+//! purged.
 
 use std::{
     fs::{self, OpenOptions},
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::{checks::fail_on, clock::wait_for, process::succeed};
 
-/// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug build.
+/// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug
+/// build.
 const SOON: Duration = Duration::from_secs(30);
 
 const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
@@ -60,7 +62,8 @@ const LATER_VERSION: &str = "9.9.9";
 /// What an operator writes into the settings.
 const EDIT: &str = "# kept by whoever operates this";
 
-/// Fails when the packages do not install, do not what they should without systemd running, or leave something behind.
+/// Fails when the packages do not install, do not what they should without systemd running, or
+/// leave something behind.
 pub(crate) fn check(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
@@ -112,7 +115,8 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
     check_nothing_left(&run)
 }
 
-/// Fails when the packages do not what they should under systemd: start, serve, come back, be upgraded, go.
+/// Fails when the packages do not what they should under systemd: start, serve, come back, be
+/// upgraded, go.
 pub(crate) fn check_booted(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
@@ -289,11 +293,13 @@ fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// As the documents say; without a network, so that nothing but a minimal system is there to depend on. Settings that
-/// both sides changed are those of the operator, which is what apt does when nobody answers its question.
+/// As the documents say; without a network, so that nothing but a minimal system is there to depend
+/// on. Settings that both sides changed are those of the operator, which is what apt does when
+/// nobody answers its question.
 fn install(run: &Run<'_>, packages: &str) -> Result<()> {
     let command = format!(
-        "apt-get install --yes --option=Dpkg::Options::=--force-confold --option=Dpkg::Options::=--force-unsafe-io {packages}/*.deb"
+        "apt-get install --yes --option=Dpkg::Options::=--force-confold \
+         --option=Dpkg::Options::=--force-unsafe-io {packages}/*.deb"
     );
     run(&["sh", "-c", &command]).map(drop)
 }

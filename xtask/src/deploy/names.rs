@@ -71,7 +71,8 @@ mod tests {
     #[test]
     fn a_name_that_nobody_reads_is_found() {
         let known = BTreeSet::from(["ORCHESTRATORD_ADDR"]);
-        let text = "Environment=ORCHESTRATORD_ADDR=x\n- name: ORCHESTRATORD_ADRR\n# ORCHESTRATORD_* ${LLORCH_REVISION}";
+        let text = "Environment=ORCHESTRATORD_ADDR=x\n- name: ORCHESTRATORD_ADRR\n# \
+                    ORCHESTRATORD_* ${LLORCH_REVISION}";
         assert_eq!(
             unknown(text, &known),
             BTreeSet::from(["ORCHESTRATORD_ADRR"])

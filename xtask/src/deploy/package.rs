@@ -301,7 +301,8 @@ fn deploy(path: &str) -> PathBuf {
     root().join("ci/deploy").join(path)
 }
 
-/// The version in the manifest. Before 1.0 a package of a working copy is told from a release by its revision only.
+/// The version in the manifest. Before 1.0 a package of a working copy is told from a release by
+/// its revision only.
 pub(crate) fn version() -> Result<String> {
     let manifest = fs::read_to_string(root().join(MANIFEST))?;
     manifest
@@ -311,7 +312,8 @@ pub(crate) fn version() -> Result<String> {
         .with_context(|| format!("{MANIFEST} has no version"))
 }
 
-/// When the last commit was made: the time of every file in the package. Without git, the beginning of time.
+/// When the last commit was made: the time of every file in the package. Without git, the beginning
+/// of time.
 fn source_date() -> Result<String> {
     if let Ok(date) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(date);

@@ -20,7 +20,8 @@ const CONTENTS: [&str; 9] = [
     "sysusers/llorch.conf",
 ];
 
-/// Fails when the script does, or when its checksums, archive or packages are not what they should be.
+/// Fails when the script does, or when its checksums, archive or packages are not what they should
+/// be.
 pub(crate) fn check(programs: &Programs) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let out = directory.path().join("out");

@@ -1,7 +1,8 @@
-//! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of `/etc/default`.
+//! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of
+//! `/etc/default`.
 //!
-//! The daemons tell what they read (`--settings`), and a variable that they do not tell of they do not see. So what is
-//! written from that is complete, and what names another variable is wrong.
+//! The daemons tell what they read (`--settings`), and a variable that they do not tell of they do
+//! not see. So what is written from that is complete, and what names another variable is wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -166,16 +167,22 @@ impl Document {
 const REFERENCE: &str = "\
 # Configuration
 
-<!-- Written by `cargo xtask settings --write` from the code; change it there (`bin/*/src/config.rs`). -->
+<!-- Written by `cargo xtask settings --write` from the code; change it there \
+                         (`bin/*/src/config.rs`). -->
 
-Environment variables, read once at start. Every bad one is reported in one go, and the process exits 64. An empty one counts as
-not set. `--help` prints the same list. With the Debian packages they stand in `/etc/default/orchestratord` and
-`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of them themselves: the two directories
+Environment variables, read once at start. Every bad one is reported in one go, and the process \
+                         exits 64. An empty one counts as
+not set. `--help` prints the same list. With the Debian packages they stand in \
+                         `/etc/default/orchestratord` and
+`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of \
+                         them themselves: the two directories
 (`/run/llorch/engines`, `/var/lib/llorch/…`) and `…_REQUIRE_AUTH=beyond-loopback`.
 
-Under socket activation the address is that of the socket unit (`systemctl edit orchestratord.socket`); `ORCHESTRATORD_ADDR` is then left unset.
+Under socket activation the address is that of the socket unit (`systemctl edit \
+                         orchestratord.socket`); `ORCHESTRATORD_ADDR` is then left unset.
 
-Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file), [aliases](../README.md#other-names-for-models),
+Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file), \
+                         [aliases](../README.md#other-names-for-models),
 [handoffs](../README.md#one-machine-home).
 ";
 
@@ -200,12 +207,13 @@ fn reference(daemons: &[Daemon]) -> String {
         })
 }
 
-/// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes of it otherwise.
+/// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes
+/// of it otherwise.
 fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String {
     let name = daemon.name;
     let mut text = format!(
-        "# Settings of {name}; after a change: systemctl restart {name}\n\
-         # Each line below is what holds when it is not set. It may hold a secret: keep it readable by root alone.\n"
+        "# Settings of {name}; after a change: systemctl restart {name}\n# Each line below is \
+         what holds when it is not set. It may hold a secret: keep it readable by root alone.\n"
     );
     for setting in &daemon.settings {
         let default = unit.get(&setting.name).or(setting.default.as_ref());
@@ -259,7 +267,8 @@ fn plain(markdown: &str) -> String {
 mod tests {
     use super::*;
 
-    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe [token](#x) of `all`";
+    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe \
+                         [token](#x) of `all`";
 
     fn daemon() -> Daemon {
         Daemon {

@@ -12,12 +12,12 @@ use anyhow::{Context, Result, ensure};
 use super::names::files;
 use crate::{checks::fail_on, workspace::root};
 
-/// What `systemd-analyze security` may say at most, in tenths. The agent needs GPUs, and its engines compile code
-/// while they run; the control plane needs a socket and a directory.
+/// What `systemd-analyze security` may say at most, in tenths. The agent needs GPUs, and its
+/// engines compile code while they run; the control plane needs a socket and a directory.
 const EXPOSURE: [(&str, u32); 2] = [("orchestratord.service", 15), ("pool-managerd.service", 25)];
 
-/// The control plane that starts engines itself: its unit, what makes its sandbox as wide as the agent's, and the exposure
-/// that is allowed then.
+/// The control plane that starts engines itself: its unit, what makes its sandbox as wide as the
+/// agent's, and the exposure that is allowed then.
 const WITH_ENGINES: (&str, &str, u32) = (
     "orchestratord.service",
     "ci/deploy/dropins/orchestratord-engines.conf",
@@ -74,15 +74,16 @@ pub(crate) fn check() -> Result<()> {
         println!("{unit}: exposure {:.1}", f64::from(exposure) / 10.0);
         if exposure > limit {
             problems.push(format!(
-                "{unit}: exposure {exposure}, at most {limit} (in tenths); see `systemd-analyze security --offline=true {unit}`"
+                "{unit}: exposure {exposure}, at most {limit} (in tenths); see `systemd-analyze \
+                 security --offline=true {unit}`"
             ));
         }
     }
     fail_on(&problems)
 }
 
-/// The units below a root of their own, with stand-ins for the programs that they start: a unit without its program is
-/// an error to systemd.
+/// The units below a root of their own, with stand-ins for the programs that they start: a unit
+/// without its program is an error to systemd.
 fn staged() -> Result<tempfile::TempDir> {
     let staged = tempfile::tempdir().context("cannot create a temporary directory")?;
     for unit in files(&directory())? {
@@ -166,7 +167,8 @@ mod tests {
         assert_eq!(overall(""), None);
     }
 
-    /// What a unit sets in the end, by name: what comes later counts, an empty value takes back a list.
+    /// What a unit sets in the end, by name: what comes later counts, an empty value takes back a
+    /// list.
     fn settings(text: &str) -> BTreeMap<&str, Vec<&str>> {
         let mut settings = BTreeMap::<&str, Vec<&str>>::new();
         let lines = text.lines().filter(|line| !line.starts_with('#'));

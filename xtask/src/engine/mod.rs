@@ -17,8 +17,8 @@ pub use self::server::{EngineOptions, LlamaServer};
 /// Names an executable to use instead of a fetched one.
 pub const VARIABLE: &str = "LLAMA_SERVER";
 
-/// The path of a `llama-server` that runs: `$LLAMA_SERVER`, else the first in `PATH`, else the pinned one, which
-/// is downloaded at the first time. Progress is told to standard error.
+/// The path of a `llama-server` that runs: `$LLAMA_SERVER`, else the first in `PATH`, else the
+/// pinned one, which is downloaded at the first time. Progress is told to standard error.
 ///
 /// # Errors
 /// When there is none and none can be had; the error says what to do.

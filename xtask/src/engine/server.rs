@@ -67,7 +67,8 @@ impl EngineOptions {
             // The engine divides the context among its slots.
             "--ctx-size",
             &(self.ctx * self.slots).to_string(),
-            // One thread: the model is tiny, and more of them spin and take the cores from the others.
+            // One thread: the model is tiny, and more of them spin and take the cores from the
+            // others.
             "--threads",
             "1",
             "--threads-batch",
@@ -142,8 +143,8 @@ impl LlamaServer {
 
     /// How many requests it computes right now.
     ///
-    /// Not to be asked more than twice a second: while somebody does, the engine does not notice clients that
-    /// are gone.
+    /// Not to be asked more than twice a second: while somebody does, the engine does not notice
+    /// clients that are gone.
     ///
     /// # Errors
     /// When it does not answer.
@@ -156,8 +157,8 @@ impl LlamaServer {
             .fold(0, |sum, _| sum + 1))
     }
 
-    /// How many requests wait in it for a slot. Ours never let one wait there. Not to be asked more than twice a
-    /// second, as [`LlamaServer::busy_slots`].
+    /// How many requests wait in it for a slot. Ours never let one wait there. Not to be asked more
+    /// than twice a second, as [`LlamaServer::busy_slots`].
     ///
     /// # Errors
     /// When it does not answer.
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn reads_the_port_from_the_log_line() {
-        let line = "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting the main loop";
+        let line = "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting \
+                    the main loop";
         assert_eq!(port_in(line), Some(38105));
         assert_eq!(port_in("listening on http://127.0.0.1"), None);
     }

@@ -23,7 +23,8 @@ pub(super) fn f16_bits(value: f32) -> u16 {
     (sign | half) as u16
 }
 
-/// `bits >> shift`, rounded to nearest, ties to even; a carry into the exponent is the right answer.
+/// `bits >> shift`, rounded to nearest, ties to even; a carry into the exponent is the right
+/// answer.
 fn shift_rounding(bits: u32, shift: u32) -> u32 {
     let kept = bits >> shift;
     let dropped = bits & ((1 << shift) - 1);

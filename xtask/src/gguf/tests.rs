@@ -57,7 +57,8 @@ impl<'a> Reader<'a> {
 /// A tensor's dimensions, encoding and offset.
 type Described = (Vec<u64>, u32, u64);
 
-/// Metadata, and for each tensor its dimensions, encoding and offset; checks the file's size on the way.
+/// Metadata, and for each tensor its dimensions, encoding and offset; checks the file's size on the
+/// way.
 fn parse(bytes: &[u8]) -> (BTreeMap<String, String>, BTreeMap<String, Described>) {
     let mut reader = Reader { bytes, at: 0 };
     assert_eq!(reader.take(4), b"GGUF");

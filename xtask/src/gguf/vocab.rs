@@ -83,7 +83,8 @@ pub(super) const UNKNOWN: u32 = 0;
 pub(super) const BEGIN: u32 = 1;
 pub(super) const END: u32 = 2;
 
-/// Roles of the chat template, each a control token. The assistant's comes last in every chat prompt.
+/// Roles of the chat template, each a control token. The assistant's comes last in every chat
+/// prompt.
 const ROLES: [&str; 4] = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT];
 const ASSISTANT: &str = "<|assistant|>";
 
@@ -120,8 +121,8 @@ pub(super) struct Vocab {
 }
 
 impl Vocab {
-    /// Words first (the best scores), then the prefixes by whose merging the tokenizer reaches a word, then
-    /// single characters, so that any ASCII text can be tokenized.
+    /// Words first (the best scores), then the prefixes by whose merging the tokenizer reaches a
+    /// word, then single characters, so that any ASCII text can be tokenized.
     pub(super) fn new() -> Self {
         let mut builder = Builder::default();
         builder.add("<unk>", 0.0, Kind::Unknown);

@@ -1,4 +1,5 @@
-//! What it gains to go where a conversation was before: tokens that an engine need not compute again.
+//! What it gains to go where a conversation was before: tokens that an engine need not compute
+//! again.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use serde_json::{Value, json};
 use xtask::{clock::wait_for, cluster::Cluster, gguf::WORDS, http::Client};
 
 const NAMES: [&str; 2] = ["node-a", "node-b"];
-/// Five conversations fit into the six slots of both engines, each of which keeps the last prompt it worked on; all
-/// five on both engines do not fit.
+/// Five conversations fit into the six slots of both engines, each of which keeps the last prompt
+/// it worked on; all five on both engines do not fit.
 const SLOTS: u32 = 3;
-/// An odd number, so that taking turns between two engines does not keep a conversation where it is by chance.
+/// An odd number, so that taking turns between two engines does not keep a conversation where it is
+/// by chance.
 const CONVERSATIONS: usize = 5;
 const TURNS: usize = 6;
 /// About 350 bytes: each message ends in another block of the index than the one before.

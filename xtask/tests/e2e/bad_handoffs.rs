@@ -135,7 +135,8 @@ fn bad_ones(first: &Value) -> Vec<Bad> {
     ]
 }
 
-/// Puts a file there at once. One that is read while it is written would be refused twice, for what it was and for what it is.
+/// Puts a file there at once. One that is read while it is written would be refused twice, for what
+/// it was and for what it is.
 fn place(path: &Path, content: &[u8]) -> Result<()> {
     let written = path.with_extension("part");
     fs::write(&written, content)?;

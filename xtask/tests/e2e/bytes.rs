@@ -49,7 +49,8 @@ const ODD: [(&str, &str); 7] = [
     ),
 ];
 
-/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and gives back the whole answer.
+/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and gives back the
+/// whole answer.
 fn send(address: &str, strategy: &str, body: &[u8], chunk: Option<usize>) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(SOON))?;

@@ -157,7 +157,8 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
 #[test]
 fn what_nobody_knows_has_an_exit_code_of_its_own() -> Result<()> {
     Cluster::test("unknown-names", |cluster| {
-        // A control plane that has just started waits so long for a model that nobody has announced yet.
+        // A control plane that has just started waits so long for a model that nobody has announced
+        // yet.
         let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
         let url = orchestrator.url();
         assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
@@ -260,7 +261,8 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
 // spec: LIVE-13, CLI-7
 #[test]
 fn a_drain_counts_the_requests_that_run_while_they_run() -> Result<()> {
-    // A stand-in engine holds an answer for as long as the test wants; a real one would be done at some time.
+    // A stand-in engine holds an answer for as long as the test wants; a real one would be done at
+    // some time.
     Cluster::test("drain-counts", |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         // No report comes while the stream runs: what is shown is what the control plane counts.

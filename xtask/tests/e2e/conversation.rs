@@ -62,8 +62,9 @@ fn a_conversation_is_held_on_a_terminal() -> Result<()> {
         terminal.type_in(CTRL_D)?;
         terminal.wait(&["ended with 0", "restored"])?;
 
-        // A long answer is left in its middle, by the program, the engine and the terminal. Its engine computes in short
-        // turns, so that the answer does not end before it is interrupted, however slow this test is.
+        // A long answer is left in its middle, by the program, the engine and the terminal. Its
+        // engine computes in short turns, so that the answer does not end before it is
+        // interrupted, however slow this test is.
         let mut terminal = Terminal::start(cluster, &line("--max-tokens 7000"))?;
         terminal.wait(&["\n>"])?;
         let process = cluster.engine_processes();

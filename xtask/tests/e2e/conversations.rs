@@ -1,5 +1,5 @@
-//! Conversations stay with the replica that has their tokens in its cache: three engines in one pool of one node, in both
-//! profiles, by both strategies that keep conversations together.
+//! Conversations stay with the replica that has their tokens in its cache: three engines in one
+//! pool of one node, in both profiles, by both strategies that keep conversations together.
 
 #![expect(
     clippy::print_stdout,
@@ -20,13 +20,15 @@ use xtask::{
 const SOON: Duration = Duration::from_secs(90);
 const REPLICAS: [&str; 3] = ["r0", "r1", "r2"];
 const SLOTS: u32 = 4;
-/// Three for each replica: fewer than it has slots, so that there is always room at the one where a conversation began.
+/// Three for each replica: fewer than it has slots, so that there is always room at the one where a
+/// conversation began.
 const CONVERSATIONS: usize = 9;
-/// Fewer, for when a replica goes: there is room for all of them on the others, however many ask at once.
+/// Fewer, for when a replica goes: there is room for all of them on the others, however many ask at
+/// once.
 const FEW: usize = 6;
 const TURNS: usize = 6;
-/// What the first message has, in words of the model: one token each. Long, as the instructions and documents are with which
-/// conversations begin.
+/// What the first message has, in words of the model: one token each. Long, as the instructions and
+/// documents are with which conversations begin.
 const FIRST_MESSAGE: usize = 250;
 /// What each later one has.
 const LATER_MESSAGE: usize = 6;

@@ -31,12 +31,15 @@ const SLOTS: u32 = 4;
 const SOON: Duration = Duration::from_secs(90);
 /// Longer than a request may wait for its slot.
 const ANSWERED: Duration = Duration::from_secs(300);
-/// More words than anybody stays for. The engine notices at once that the reader of a stream is gone.
+/// More words than anybody stays for. The engine notices at once that the reader of a stream is
+/// gone.
 const STREAMED_WORDS: u32 = 1900;
-/// While it works on others, the engine does not notice that nobody waits for a whole answer: a short one.
+/// While it works on others, the engine does not notice that nobody waits for a whole answer: a
+/// short one.
 const WHOLE_WORDS: u32 = 40;
 
-/// Sends a request and leaves: after a time, whatever has happened, or after so many bytes of the answer.
+/// Sends a request and leaves: after a time, whatever has happened, or after so many bytes of the
+/// answer.
 fn ask_and_leave(address: &str, number: u64) -> Result<()> {
     let mut rng = Rng::with_seed(SEED.wrapping_add(number));
     let stream = rng.u8(0..8) > 0;

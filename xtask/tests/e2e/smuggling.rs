@@ -1,8 +1,9 @@
-//! Messages whose end two parties may see in different places (RFC 9112, section 11), from clients and from engines.
+//! Messages whose end two parties may see in different places (RFC 9112, section 11), from clients
+//! and from engines.
 //!
-//! Each row is sent through the real daemons. Whatever a row does, its client reads one answer, its connection is closed or
-//! carries on with the next request, and a new connection is served. A real engine cannot send most of these answers, so the
-//! engine is a socket.
+//! Each row is sent through the real daemons. Whatever a row does, its client reads one answer, its
+//! connection is closed or carries on with the next request, and a new connection is served. A real
+//! engine cannot send most of these answers, so the engine is a socket.
 
 mod client;
 mod engine;

@@ -24,8 +24,8 @@ pub(crate) const ENTER: &str = "\r";
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 
-/// A line that runs a command, prints its exit code, and whether the terminal reads whole lines again, as before it. The
-/// shell outlives Ctrl-C, and waits in the end so that the screen stays.
+/// A line that runs a command, prints its exit code, and whether the terminal reads whole lines
+/// again, as before it. The shell outlives Ctrl-C, and waits in the end so that the screen stays.
 pub(crate) fn with_its_end(command: &str) -> String {
     format!(
         "trap : INT; {command}; echo \"ended with $?\"; \
@@ -43,7 +43,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a shell line on a terminal of 80 columns, with nothing of the developer's environment but `PATH`.
+    /// Runs a shell line on a terminal of 80 columns, with nothing of the developer's environment
+    /// but `PATH`.
     pub(crate) fn start(cluster: &Cluster, line: &str) -> Result<Self> {
         let size = PtySize {
             rows: ROWS,

@@ -42,7 +42,8 @@ impl Collector {
         let address = listener.local_addr()?;
         let (tell, received) = channel();
         thread::spawn(move || {
-            // A request that is not understood gets no answer, and its spans are missed by the test.
+            // A request that is not understood gets no answer, and its spans are missed by the
+            // test.
             for sent in listener
                 .incoming()
                 .map_while(Result::ok)
@@ -96,7 +97,8 @@ impl Sent {
             .any(|window| window == text.as_bytes())
     }
 
-    /// `ExportTraceServiceRequest` of opentelemetry-proto: of its many fields those that are asked for here.
+    /// `ExportTraceServiceRequest` of opentelemetry-proto: of its many fields those that are asked
+    /// for here.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         for of_resource in all(&self.body, 1) {

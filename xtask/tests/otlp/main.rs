@@ -1,4 +1,5 @@
-//! Spans over OTLP, of daemons that are built with the feature `otlp`, to a collector that keeps what it is sent.
+//! Spans over OTLP, of daemons that are built with the feature `otlp`, to a collector that keeps
+//! what it is sent.
 
 mod collector;
 

@@ -1,4 +1,5 @@
-//! `drain` and `undrain`: take a node, a pool or a replica out of service, watch its requests finish, put it back.
+//! `drain` and `undrain`: take a node, a pool or a replica out of service, watch its requests
+//! finish, put it back.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -23,9 +24,11 @@ use crate::{
 
 /// How often the control plane is asked how far it is.
 const POLL: Duration = Duration::from_millis(250);
-/// A report counts when it is this much younger than the drain: what was on its way to the node before it has arrived.
+/// A report counts when it is this much younger than the drain: what was on its way to the node
+/// before it has arrived.
 const SETTLED: Duration = Duration::from_millis(250);
-/// A node reports a drain within a tenth of a second; after so long without a report of it there is none.
+/// A node reports a drain within a tenth of a second; after so long without a report of it there is
+/// none.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 /// So often in a row it may be away, as it is while it restarts: half a minute.
 const MOST_FAILURES: u32 = 120;
@@ -107,7 +110,8 @@ impl App {
                     told.end();
                     let requests = count(requests, "request");
                     let message = format!(
-                        "the deadline has passed and {requests} still run on {target}; drain again without --deadline to wait on"
+                        "the deadline has passed and {requests} still run on {target}; drain \
+                         again without --deadline to wait on"
                     );
                     return Err(Failure::Told(Exit::Late, message));
                 }
@@ -119,7 +123,8 @@ impl App {
                 State::Offline => {
                     told.end();
                     let message = format!(
-                        "{target} is offline: whether something still runs there cannot be told; look at the machine"
+                        "{target} is offline: whether something still runs there cannot be told; \
+                         look at the machine"
                     );
                     return Err(Failure::Told(Exit::Unavailable, message));
                 }
@@ -152,7 +157,8 @@ fn shown(target: &Target, waited: Option<Duration>) -> serde_json::Value {
 /// How far a drain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Requests run: as many as the control plane has there, where it tells, otherwise as many as the node reported.
+    /// Requests run: as many as the control plane has there, where it tells, otherwise as many as
+    /// the node reported.
     Busy { requests: u64 },
     /// The last report may be older than what still runs, or than the end of what ran.
     Unsure,
@@ -168,7 +174,8 @@ enum State {
     Gone,
 }
 
-/// What is remembered of a replica's drain. The node owns it, and its report says whether there is one.
+/// What is remembered of a replica's drain. The node owns it, and its report says whether there is
+/// one.
 #[derive(Debug, Default)]
 struct Waited {
     /// A report has said that it drains.
@@ -225,7 +232,8 @@ fn judge(node: &Node, target: &Target, waited: &mut Waited) -> State {
     }
 }
 
-/// A replica drains by its node's report, so what that says of running requests is from after the beginning.
+/// A replica drains by its node's report, so what that says of running requests is from after the
+/// beginning.
 fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
     if node.status == NodeStatus::Offline {
         return State::Offline;
@@ -239,7 +247,8 @@ fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
         };
     }
     waited.reported = true;
-    // A replica that takes no new requests has no free slot, so its slots say nothing of those that run.
+    // A replica that takes no new requests has no free slot, so its slots say nothing of those that
+    // run.
     let of_engine = status.load.running.map(u64::from);
     let busy = || u64::from(status.slots_total.saturating_sub(status.slots_free));
     match replica.requests_running.max(of_engine).unwrap_or_else(busy) {
@@ -326,7 +335,8 @@ mod tests {
         for (status, heard, drain, expected) in [
             ("draining", 5000, drain(1000, 0), State::Unsure),
             ("draining", 900, drain(1000, 0), State::Unsure),
-            // What the control plane counts goes before what the node reported, but does not end the drain.
+            // What the control plane counts goes before what the node reported, but does not end
+            // the drain.
             (
                 "draining",
                 5000,

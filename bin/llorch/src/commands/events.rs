@@ -26,7 +26,8 @@ impl App {
             Failure::Client(error) if is_older(&error) => {
                 let url = self.client.url();
                 let message = format!(
-                    "{url} has no /v2/events: it is older than this llorch; upgrade it, or read its log"
+                    "{url} has no /v2/events: it is older than this llorch; upgrade it, or read \
+                     its log"
                 );
                 Failure::Told(Exit::NotFound, message)
             }

@@ -101,7 +101,8 @@ fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
     ]
 }
 
-/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are sorted by node.
+/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are
+/// sorted by node.
 pub(super) fn by_node(gpus: &[Gpu]) -> Table {
     // What can be long comes last, where it is wrapped.
     let mut table = Table::new(&["NODE", "VRAM", "USED", "LOAD %"]);

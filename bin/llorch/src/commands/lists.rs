@@ -43,7 +43,8 @@ impl App {
         }
         if nodes.self_suspicion {
             self.output.line(
-                "most nodes fell silent together: the control plane suspects itself and keeps its routes",
+                "most nodes fell silent together: the control plane suspects itself and keeps its \
+                 routes",
             )?;
         }
         self.output.table(&nodes_table(&nodes.nodes))?;
@@ -361,8 +362,10 @@ mod tests {
             [
                 "NODE   POOL  STATE      RUNNING  FREE  SLOTS  VRAM FREE  ENGINE    MODELS  WHY",
                 "gpu-1  chat  ready            -     3      4   18.0 GiB  llamacpp  tiny",
-                "gpu-2  chat  not ready        -     0      0          -  -         -       connection refused",
-                "gpu-3  chat  draining         1     0      2          -  -         -       it reset (tried again in 900 ms)",
+                "gpu-2  chat  not ready        -     0      0          -  -         -       \
+                 connection refused",
+                "gpu-3  chat  draining         1     0      2          -  -         -       it \
+                 reset (tried again in 900 ms)",
             ]
         );
     }

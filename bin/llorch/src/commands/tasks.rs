@@ -17,7 +17,8 @@ use crate::{
     parting,
 };
 
-/// How often in a row a lost connection is tried again before a task counts as lost: about half a minute.
+/// How often in a row a lost connection is tried again before a task counts as lost: about half a
+/// minute.
 const MOST_FAILURES: u32 = 12;
 
 impl App {
@@ -81,7 +82,8 @@ impl App {
 
     pub(super) fn task_events(&self, task: &TaskId, after: Option<String>) -> Outcome {
         parting::leave(format!(
-            "the task goes on; `llorch tasks events {task}` reads it, `llorch tasks cancel {task}` stops it"
+            "the task goes on; `llorch tasks events {task}` reads it, `llorch tasks cancel \
+             {task}` stops it"
         ));
         let mut follow = self.client.task_events(task, after);
         let mut in_line = false;

@@ -63,7 +63,8 @@ impl App {
             (None, true) => (
                 Exit::Unauthorized,
                 format!(
-                    "no token is set, and {url} wants one; set LLORCH_API_TOKEN, or `token` in the config file"
+                    "no token is set, and {url} wants one; set LLORCH_API_TOKEN, or `token` in \
+                     the config file"
                 ),
             ),
         };

@@ -32,8 +32,8 @@ enum Look {
     Failed(ClientError),
 }
 
-/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those that are not online come
-/// first.
+/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those
+/// that are not online come first.
 const NODES_SHOWN: usize = 200;
 
 /// What is wrong comes first.

@@ -284,7 +284,8 @@ fn a_node_is_shown_with_its_gpus_as_they_are() {
          POOL  STATE  RUNNING  FREE  SLOTS  VRAM FREE  ENGINE  MODELS  WHY\n\
          chat  ready        -     3      4          -  -       -\n"
     );
-    // Until it has reported, or when it is of a version that does not, what it has is known and no more.
+    // Until it has reported, or when it is of a version that does not, what it has is known and no
+    // more.
     node["gpus"] = Value::Null;
     let shown = shown(&node);
     assert!(

@@ -44,7 +44,8 @@ impl Terminal {
             .stderr(Stdio::from(theirs))
             .spawn()
             .unwrap();
-        // The command has copies of the terminal, and as long as there are any there is no end of what it shows.
+        // The command has copies of the terminal, and as long as there are any there is no end of
+        // what it shows.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -50,7 +50,8 @@ async fn the_document_has_every_route_and_no_other() {
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            // What the gateway and the page serve passes no router; the gateway describes itself from the table it routes by.
+            // What the gateway and the page serve passes no router; the gateway describes itself
+            // from the table it routes by.
             if !Gateway::serves(path) && !dashboard::is_of_page(path) {
                 described.insert((method.clone(), path.clone()));
             }

@@ -44,7 +44,8 @@ impl Settings {
     }
 }
 
-/// Talks to one `orchestratord`, or for chats to any server of OpenAI's API. Cloning is cheap and shares connections.
+/// Talks to one `orchestratord`, or for chats to any server of OpenAI's API. Cloning is cheap and
+/// shares connections.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) agent: Agent,
@@ -157,7 +158,8 @@ impl Client {
         self.post("/v2/placement/explain", body)
     }
 
-    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish, within `deadline` when there is one.
+    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish,
+    /// within `deadline` when there is one.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -173,7 +173,8 @@ impl Told {
     }
 }
 
-/// A foreign text as an error may repeat it: shortened, and unable to forge a line or to steer a terminal.
+/// A foreign text as an error may repeat it: shortened, and unable to forge a line or to steer a
+/// terminal.
 pub(crate) fn echo(text: &str) -> String {
     text.chars()
         .take(MAX_ECHO_CHARS)

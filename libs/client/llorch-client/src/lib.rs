@@ -1,8 +1,10 @@
-//! A blocking client of `orchestratord`: what operators see and steer, events that resume, chats with their timing.
+//! A blocking client of `orchestratord`: what operators see and steer, events that resume, chats
+//! with their timing.
 //!
-//! It needs no async runtime, so it fits a command line tool or a thread of any program. Every answer is read with a
-//! bound on its size and its time, and every failure is a [`ClientError`] that says which server it was about. The
-//! token travels as a header only and is in no error and no `Debug` output.
+//! It needs no async runtime, so it fits a command line tool or a thread of any program. Every
+//! answer is read with a bound on its size and its time, and every failure is a [`ClientError`]
+//! that says which server it was about. The token travels as a header only and is in no error and
+//! no `Debug` output.
 //!
 //! ```no_run
 //! use llorch_client::{Client, NodesQuery, Settings};

@@ -38,8 +38,8 @@ impl NodesQuery {
 }
 
 impl Client {
-    /// Follows the pages of `path`, whose answers hold a list of that name by node, up to so many nodes. The answer is the
-    /// first one with the lists of all.
+    /// Follows the pages of `path`, whose answers hold a list of that name by node, up to so many
+    /// nodes. The answer is the first one with the lists of all.
     ///
     /// A server of version 0.1.0 knows no pages and gives everything at once.
     pub(crate) fn pages<T>(

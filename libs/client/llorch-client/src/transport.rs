@@ -16,8 +16,8 @@ use crate::{Client, ClientError, Events, Routing, Served, Settings, error::echo}
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest refusal that is read.
 const MAX_REFUSAL_BYTES: u64 = 64 * 1024;
-/// How long an idle connection is kept for the next request; below the 75 s after which servers of this project
-/// close it.
+/// How long an idle connection is kept for the next request; below the 75 s after which servers of
+/// this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 /// Connections kept for further requests: one per thread of a load.
 const MAX_CONNECTIONS: usize = 1024;

@@ -20,8 +20,8 @@ pub struct TargetGroup {
     pub labels: BTreeMap<&'static str, String>,
 }
 
-/// This process, at the address by which it was asked, and the agent of each node that is known; each of them, where it serves
-/// its metrics without a token, at that address instead.
+/// This process, at the address by which it was asked, and the agent of each node that is known;
+/// each of them, where it serves its metrics without a token, at that address instead.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/sd/prometheus", tag = "watching",
     responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))

@@ -1,7 +1,7 @@
 //! What the node itself does for an operator: drains of replicas, restarts, reloads.
 //!
-//! The node is the owner of these: it remembers the drains of its replicas and reports them at once. The control plane
-//! passes the request on.
+//! The node is the owner of these: it remembers the drains of its replicas and reports them at
+//! once. The control plane passes the request on.
 
 use axum::{
     Json,
@@ -83,7 +83,8 @@ pub(crate) async fn restart(
         .into_response())
 }
 
-/// New engines in the place of a pool's, as its node's pool file says now; answered by the node when they are there.
+/// New engines in the place of a pool's, as its node's pool file says now; answered by the node
+/// when they are there.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/reload", tag = "pools",
     params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),

@@ -104,7 +104,8 @@ fn model(value: Cow<'_, str>) -> Result<String, ApiError> {
         return Ok(value.into_owned());
     }
     let message = format!(
-        "model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+        "model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes without control \
+         characters"
     );
     Err(ApiError::invalid(message))
 }

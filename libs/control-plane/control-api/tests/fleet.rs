@@ -53,7 +53,8 @@ async fn nodes_come_page_by_page() {
         path = format!("/v2/nodes?limit=2&after={}", next.as_str().unwrap());
     }
     assert_eq!(pages, ["ab", "cd", "e"]);
-    // A page that ends with the last node is the last one, and one may begin behind a node that is not there.
+    // A page that ends with the last node is the last one, and one may begin behind a node that is
+    // not there.
     for (query, expected, more) in [
         ("limit=5", "abcde", false),
         ("limit=4", "abcd", true),

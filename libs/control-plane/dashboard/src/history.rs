@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-/// How many samples are kept: half an hour of one every five seconds. More would be a metrics server's business.
+/// How many samples are kept: half an hour of one every five seconds. More would be a metrics
+/// server's business.
 pub(crate) const SAMPLES: usize = 360;
 
 /// What of a status is kept, by where it is. The first is when.

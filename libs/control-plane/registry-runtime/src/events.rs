@@ -1,4 +1,5 @@
-//! What people are told of nodes and their pools: the same changes as in the log, as events to read and follow.
+//! What people are told of nodes and their pools: the same changes as in the log, as events to read
+//! and follow.
 
 use event_log::{EventKind, EventLog, NewEvent, PoolChanges};
 use pool_registry_types::NodeStatus;
@@ -41,10 +42,12 @@ impl EventPublisher {
 
 fn of_node(delta: &Delta) -> Option<NewEvent> {
     Some(match delta {
-        Delta::Joined { node_id, address, .. } => {
-            NewEvent::new(EventKind::NodeJoined, format!("joined at {address}")).node(node_id)
-        }
-        Delta::Restarted { node_id, address, .. } => NewEvent::new(
+        Delta::Joined {
+            node_id, address, ..
+        } => NewEvent::new(EventKind::NodeJoined, format!("joined at {address}")).node(node_id),
+        Delta::Restarted {
+            node_id, address, ..
+        } => NewEvent::new(
             EventKind::NodeJoined,
             format!("joined again, restarted, at {address}"),
         )
@@ -61,14 +64,22 @@ fn of_node(delta: &Delta) -> Option<NewEvent> {
         Delta::DrainChanged { target, draining } => drain(target, *draining),
         Delta::DrainDropped { node_id, pool_id } => NewEvent::new(
             EventKind::PoolUndrained,
-            "its drain is dropped: the node does not report the pool and has as many drains as it may have",
+            "its drain is dropped: the node does not report the pool and has as many drains as it \
+             may have",
         )
         .node(node_id)
         .pool(pool_id),
-        Delta::Left { node_id, reason } => NewEvent::new(EventKind::NodeLeft, reason.to_string()).node(node_id),
-        Delta::SelfSuspicion { on: true, silent, of } => {
+        Delta::Left { node_id, reason } => {
+            NewEvent::new(EventKind::NodeLeft, reason.to_string()).node(node_id)
+        }
+        Delta::SelfSuspicion {
+            on: true,
+            silent,
+            of,
+        } => {
             let message = format!(
-                "{silent} of {of} nodes fell silent together: the fault is more likely on this side, so they stay routable"
+                "{silent} of {of} nodes fell silent together: the fault is more likely on this \
+                 side, so they stay routable"
             );
             NewEvent::new(EventKind::SelfSuspicion, message)
         }
@@ -77,7 +88,8 @@ fn of_node(delta: &Delta) -> Option<NewEvent> {
             silent,
             of,
         } => {
-            let message = format!("over: {silent} of {of} nodes are silent, and lose their requests");
+            let message =
+                format!("over: {silent} of {of} nodes are silent, and lose their requests");
             NewEvent::new(EventKind::SelfSuspicion, message)
         }
         _ => return None,

@@ -40,8 +40,8 @@ pub(crate) fn delta(delta: &Delta) {
         Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
         Delta::Stalled { gap } => tracing::warn!(
             gap_ms = gap.as_millis(),
-            "This process did not run for a while, so every node got that time back; \
-             look for a suspended machine, a stopped process or a starved CPU"
+            "This process did not run for a while, so every node got that time back; look for a \
+             suspended machine, a stopped process or a starved CPU"
         ),
         Delta::SelfSuspicion { on, silent, of } => self_suspicion(*on, *silent, *of),
         other => tracing::info!(?other, "The registry changed"),
@@ -70,8 +70,8 @@ fn self_suspicion(on: bool, silent: usize, of: usize) {
         tracing::warn!(
             silent,
             of,
-            "Most nodes fell silent together, so the fault is more likely here: they stay routable for up to \
-             ten minutes; check this machine's network and load"
+            "Most nodes fell silent together, so the fault is more likely here: they stay \
+             routable for up to ten minutes; check this machine's network and load"
         );
     } else {
         tracing::warn!(

@@ -12,7 +12,8 @@ use crate::RegistryHandle;
 /// The most nodes, and the most pools, with lines of their own on the page.
 const MAX_LINES: usize = 1000;
 
-/// Register it with [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
+/// Register it with
+/// [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
 #[derive(Debug)]
 pub struct NodesMetrics(RegistryHandle);
 

@@ -76,7 +76,8 @@ impl Shared {
         self.core.lock().news = EventPublisher::new(events);
     }
 
-    /// Makes an event happen now. When this returns, the data path routes by it and the log tells it.
+    /// Makes an event happen now. When this returns, the data path routes by it and the log tells
+    /// it.
     pub(crate) fn event<T>(&self, event: impl FnOnce(&mut Registry, Duration) -> T) -> T {
         let mut core = self.core.lock();
         // Read with the lock held, so that time does not go back from one event to the next.

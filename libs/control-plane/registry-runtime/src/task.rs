@@ -13,7 +13,8 @@ use crate::shared::Shared;
 pub struct RegistryTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) longest_sleep: Duration,
-    /// Who waits for a turn learns here that it was taken, and from its end that there are no more.
+    /// Who waits for a turn learns here that it was taken, and from its end that there are no
+    /// more.
     pub(crate) turns: watch::Sender<u64>,
 }
 
@@ -25,7 +26,8 @@ impl RegistryTask {
         self
     }
 
-    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with the next event only.
+    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with
+    /// the next event only.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let wake = self.shared.tick(self.longest_sleep);

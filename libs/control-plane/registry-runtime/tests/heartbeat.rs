@@ -1,5 +1,5 @@
-//! Heartbeats as they come over the wire: what is repeated is recognised, and whatever comes, the outcome is that of the whole
-//! message.
+//! Heartbeats as they come over the wire: what is repeated is recognised, and whatever comes, the
+//! outcome is that of the whole message.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 

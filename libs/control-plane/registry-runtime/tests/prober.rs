@@ -1,5 +1,5 @@
-//! The prober against real sockets on loopback. It runs on the real clock, because a paused one does not wait for
-//! sockets; each test awaits a status.
+//! The prober against real sockets on loopback. It runs on the real clock, because a paused one
+//! does not wait for sockets; each test awaits a status.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 

@@ -11,10 +11,11 @@ use service_registry::{KnownDrain, KnownLife, KnownNode};
 
 /// A node as it is kept.
 ///
-/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is set meanwhile
-/// moves them; liveness does not depend on them.
+/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is
+/// set meanwhile moves them; liveness does not depend on them.
 ///
-/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the same.
+/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the
+/// same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredNode {
     node_id: NodeId,

@@ -52,7 +52,8 @@ impl Basis {
     }
 }
 
-/// Of what a report was made: two with the same digest say the same. A node can only fool the record of itself with it.
+/// Of what a report was made: two with the same digest say the same. A node can only fool the
+/// record of itself with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// Of its pools, as they were written.
@@ -64,7 +65,8 @@ pub struct Digest {
 /// How long a node may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// Silence counts from here: when it was last heard, and later when this process did not run meanwhile.
+    /// Silence counts from here: when it was last heard, and later when this process did not run
+    /// meanwhile.
     pub(crate) since: Duration,
     /// The timeout with the answer to the message that was heard last.
     pub(crate) told: Duration,
@@ -79,7 +81,8 @@ pub(crate) struct Allowance {
 pub(crate) struct Observed {
     pub(crate) last_heard: Duration,
     pub(crate) offline: bool,
-    /// When to forget it: it is offline, or was before this control plane started and has not been heard since.
+    /// When to forget it: it is offline, or was before this control plane started and has not been
+    /// heard since.
     pub(crate) forget_at: Option<Duration>,
     pub(crate) seq: Option<u64>,
     pub(crate) report: u64,
@@ -183,8 +186,8 @@ impl Node {
                 .all(|pool| pool.status.draining || wished(&pool.status.pool_id))
     }
 
-    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A timeout that has grown
-    /// since holds at once.
+    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A
+    /// timeout that has grown since holds at once.
     pub(crate) fn due(&self, timeout: Duration) -> Duration {
         match self.observed.forget_at {
             Some(at) if self.observed.offline => at,
@@ -234,8 +237,9 @@ impl Node {
         }
     }
 
-    /// The node has started anew: nothing holds of before but the names of its pools, so that requests for
-    /// their models wait for them instead of being told that there is no such model.
+    /// The node has started anew: nothing holds of before but the names of its pools, so that
+    /// requests for their models wait for them instead of being told that there is no such
+    /// model.
     pub(crate) fn restart(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
         let has_moved = *self.identity.address != request.address;
         self.identity = Identity::from(request);
@@ -308,8 +312,8 @@ impl From<&RegisterRequest> for Identity {
     }
 }
 
-/// The pools a registration lets expect: those it names, and those known from before. A node has no more than
-/// [`MAX_POOLS`]: those that it names come first.
+/// The pools a registration lets expect: those it names, and those known from before. A node has no
+/// more than [`MAX_POOLS`]: those that it names come first.
 fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<PoolStatus>> {
     let mut missing: BTreeSet<&PoolId> = request.pools.iter().take(MAX_POOLS).collect();
     let mut room = MAX_POOLS - missing.len();

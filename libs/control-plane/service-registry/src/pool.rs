@@ -50,7 +50,8 @@ pub(crate) enum Gate {
 }
 
 impl Pool {
-    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has changed.
+    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has
+    /// changed.
     fn build(
         home: &Home<'_>,
         target: Arc<HttpUrl>,
@@ -80,7 +81,8 @@ impl Pool {
         }
     }
 
-    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is that of the report.
+    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is
+    /// that of the report.
     pub(crate) fn tell(&mut self, gate: Gate, number: u64, changes: &mut Vec<RouteChange>) {
         let status = &self.status;
         for route in &mut self.routes {
@@ -108,8 +110,9 @@ impl Pool {
     }
 }
 
-/// The pools that `statuses` describe, with the endpoints of `before` where they are still the same; and the endpoints that
-/// are gone. `has_moved` says that the node has another address than before.
+/// The pools that `statuses` describe, with the endpoints of `before` where they are still the
+/// same; and the endpoints that are gone. `has_moved` says that the node has another address than
+/// before.
 pub(crate) fn rebuild(
     home: &Home<'_>,
     before: &[Pool],
@@ -189,7 +192,8 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts are the same.
+    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts
+    /// are the same.
     fn route(&mut self, target: &Arc<HttpUrl>, status: &PoolStatus, place: Option<u16>) -> Route {
         let replica = at(status, place);
         let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
@@ -223,7 +227,8 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// A node reports its replicas in the same order each time, so that most are found at their place.
+    /// A node reports its replicas in the same order each time, so that most are found at their
+    /// place.
     fn find(
         &mut self,
         place: Option<u16>,
@@ -316,8 +321,8 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of its replicas names. `None`
-/// while nobody has said.
+/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of
+/// its replicas names. `None` while nobody has said.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
     let told: Vec<&Vec<String>> = match replica {
@@ -351,7 +356,8 @@ fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<String>> {
     replicas.filter_map(|replica| replica.models.as_ref())
 }
 
-/// The pool as its node's next start finds it: its models and replicas are expected again, so that requests for them wait.
+/// The pool as its node's next start finds it: its models and replicas are expected again, so that
+/// requests for them wait.
 pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.ready = false;

@@ -4,7 +4,8 @@ use pool_registry_types::{EngineLoad, PoolStatus, ReplicaStatus};
 
 use crate::pool::Pool;
 
-/// Whether two reports differ in more than free slots, free memory and what engines say of their load.
+/// Whether two reports differ in more than free slots, free memory and what engines say of their
+/// load.
 pub(crate) fn differs(before: &[Pool], after: &[Pool]) -> bool {
     before.len() != after.len()
         || before

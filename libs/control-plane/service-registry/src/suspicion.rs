@@ -12,11 +12,11 @@ pub(crate) enum Trust {
     /// A silent node is gone.
     #[default]
     Full,
-    /// More than half fell silent together: those of [`Registry::lost`], and those lost from now on, are held until `until`
-    /// at the latest.
+    /// More than half fell silent together: those of [`Registry::lost`], and those lost from now
+    /// on, are held until `until` at the latest.
     Suspicious { until: Duration },
-    /// Half of them speak again. The others keep their hold for one window more, because they report at
-    /// different moments; who falls silent now is believed again.
+    /// Half of them speak again. The others keep their hold for one window more, because they
+    /// report at different moments; who falls silent now is believed again.
     Releasing { until: Duration },
 }
 
@@ -108,7 +108,8 @@ impl Registry {
         }
     }
 
-    /// Nodes lost within this time of each other are lost together. It is as long as nodes take to be heard all once.
+    /// Nodes lost within this time of each other are lost together. It is as long as nodes take to
+    /// be heard all once.
     fn window(&self) -> Duration {
         let paced = self.pace().next_heartbeat.mul_f64(WINDOW);
         self.config.heartbeat_interval.mul_f64(WINDOW).max(paced)

@@ -44,7 +44,8 @@ pub struct NodeView {
     pub reason: Option<String>,
     /// Routable although it is offline or unreachable, because most nodes are.
     pub held: bool,
-    /// When it was last heard, on the registry's clock. A restored node counts as heard when it was restored.
+    /// When it was last heard, on the registry's clock. A restored node counts as heard when it
+    /// was restored.
     pub last_heard: Duration,
     /// Which start of its agent.
     pub incarnation: Option<u64>,
@@ -137,7 +138,8 @@ impl Registry {
         page
     }
 
-    /// Adds nodes behind `after` to a page of up to `limit`, and looks at `most` nodes at most for that.
+    /// Adds nodes behind `after` to a page of up to `limit`, and looks at `most` nodes at most for
+    /// that.
     pub fn add_to_page(
         &self,
         page: &mut NodesPage,
@@ -222,8 +224,8 @@ impl Registry {
         }
     }
 
-    /// The nodes that are to be probed in another way than when this was last called: they have joined or left, moved or
-    /// started anew, gone offline or come back.
+    /// The nodes that are to be probed in another way than when this was last called: they have
+    /// joined or left, moved or started anew, gone offline or come back.
     #[must_use]
     pub fn take_targets(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.targets)

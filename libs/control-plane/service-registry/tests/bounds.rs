@@ -1,4 +1,5 @@
-//! However many nodes join, pools come and go and drains are asked for: what is known stays bounded.
+//! However many nodes join, pools come and go and drains are asked for: what is known stays
+//! bounded.
 
 mod common;
 

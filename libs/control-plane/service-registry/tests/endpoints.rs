@@ -55,7 +55,8 @@ fn report(world: &mut World, node: &str, pools: Vec<PoolStatus>) -> HeartbeatOut
     world.beat_as(node, beat(Some(1), None, pools)).unwrap()
 }
 
-/// Does `event`, and says what the data path was told of it: the names of endpoints with their states, or that they are gone.
+/// Does `event`, and says what the data path was told of it: the names of endpoints with their
+/// states, or that they are gone.
 fn told(world: &mut World, event: impl FnOnce(&mut World)) -> Vec<String> {
     world.deltas();
     event(world);

@@ -42,7 +42,8 @@ fn a_heartbeat_of_nobody_is_refused() {
     );
 }
 
-/// What a message with one incarnation does to a node known with another, and with `seq` after a known `seq` of 5.
+/// What a message with one incarnation does to a node known with another, and with `seq` after a
+/// known `seq` of 5.
 // spec: LIVE-2
 #[test]
 fn fencing() {
@@ -122,7 +123,8 @@ fn registering_again() {
             continue;
         }
         assert_eq!(world.register_as(request), expected, "{known:?} {got:?}");
-        // The same life keeps what it reported; a new one has to report first, but its models are not forgotten.
+        // The same life keeps what it reported; a new one has to report first, but its models are
+        // not forgotten.
         assert_eq!(world.routable("a"), expected == Ok(Renewed));
         let (endpoint, _) = world.endpoints().remove(0);
         assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);

@@ -1,4 +1,5 @@
-//! Random events against a model that is simple enough to be believed: after each, the registry must agree with it.
+//! Random events against a model that is simple enough to be believed: after each, the registry
+//! must agree with it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 

@@ -82,7 +82,8 @@ fn one_after_the_other_is_no_conspiracy() {
 
 #[test]
 fn those_lost_long_ago_do_not_count() {
-    // Five of nine died last week, one by one; that one more dies today is no reason to suspect ourselves.
+    // Five of nine died last week, one by one; that one more dies today is no reason to suspect
+    // ourselves.
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
     let mut world = World::with_nodes(&names);
     for dead in 0..5 {

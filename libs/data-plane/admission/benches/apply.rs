@@ -1,5 +1,5 @@
-//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets of different sizes:
-//! `cargo bench -p admission`.
+//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets
+//! of different sizes: `cargo bench -p admission`.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -81,7 +81,8 @@ fn one_node(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// A request in turn, from its arrival to its end, while every endpoint has reported what others hold there.
+/// A request in turn, from its arrival to its end, while every endpoint has reported what others
+/// hold there.
 #[divan::bench(args = FLEETS)]
 fn one_request(bencher: Bencher<'_, '_>, size: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()

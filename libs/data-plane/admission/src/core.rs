@@ -1,10 +1,12 @@
-//! The decisions: who gets a slot, who waits, who is woken. Pure: `(state, event, now) → (state, effects)`.
+//! The decisions: who gets a slot, who waits, who is woken. Pure: `(state, event, now) → (state,
+//! effects)`.
 //!
-//! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken; the core
-//! only keeps it and hands it back with the [`Grant`].
+//! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken;
+//! the core only keeps it and hands it back with the [`Grant`].
 //!
-//! Every event may free a slot, if only because it notices that a pause is over. Its effects are collected in the
-//! core, and the caller takes them with [`Core::take_effects`] after each event, whatever the event was.
+//! Every event may free a slot, if only because it notices that a pause is over. Its effects are
+//! collected in the core, and the caller takes them with [`Core::take_effects`] after each event,
+//! whatever the event was.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -202,14 +204,15 @@ impl<W> Core<W> {
 
     /// A waiting request leaves the line; true when it still stood there.
     ///
-    /// This frees nothing for others: a request that may go anywhere waits only while no endpoint has a free slot,
-    /// and any other one lets them pass.
+    /// This frees nothing for others: a request that may go anywhere waits only while no endpoint
+    /// has a free slot, and any other one lets them pass.
     pub(crate) fn leave(&mut self, model: &str, ticket: Ticket) -> bool {
         self.remove(model, ticket).is_some()
     }
 
-    /// A waiting request has waited long enough, and leaves the line. A model that was `known` when it came is expected
-    /// back. `None`: the request has been granted a slot, maybe by this very call.
+    /// A waiting request has waited long enough, and leaves the line. A model that was `known` when
+    /// it came is expected back. `None`: the request has been granted a slot, maybe by this
+    /// very call.
     pub(crate) fn expire(
         &mut self,
         model: &str,
@@ -397,7 +400,8 @@ impl<W> Core<W> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Brings the load of one endpoint up to date; true when it can take a request, which it could not before.
+    /// Brings the load of one endpoint up to date; true when it can take a request, which it could
+    /// not before.
     fn reload(&mut self, index: u32, now: Duration) -> bool {
         let Some(slot) = self.slot(index) else {
             return false;

@@ -6,8 +6,8 @@ use routing_table::Endpoint;
 
 use crate::{Priority, RoutingPreference, Ticket};
 
-/// How many interactive requests are served before one batch request, while both wait: batch work gets a fifth
-/// of the slots at the worst, so that it is late but never starved.
+/// How many interactive requests are served before one batch request, while both wait: batch work
+/// gets a fifth of the slots at the worst, so that it is late but never starved.
 const INTERACTIVE_PER_BATCH: u32 = 4;
 
 /// One waiting request. `W` is how it is woken.
@@ -25,7 +25,8 @@ impl<W> Waiter<W> {
     }
 }
 
-/// First come, first served within a priority; a request that is tried again keeps its ticket and so its place.
+/// First come, first served within a priority; a request that is tried again keeps its ticket and
+/// so its place.
 #[derive(Debug)]
 pub(crate) struct Line<W> {
     interactive: BTreeMap<Ticket, Waiter<W>>,

@@ -1,4 +1,5 @@
-//! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is counted twice.
+//! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is
+//! counted twice.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -13,7 +14,8 @@ use crate::{Admission, Waiting};
 /// The most pools and the most models with lines of their own on the page.
 const MAX_LINES: usize = 2000;
 
-/// Register it with [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
+/// Register it with
+/// [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
 #[derive(Debug)]
 pub struct AdmissionMetrics {
     admission: Admission,

@@ -267,7 +267,8 @@ async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run()
     let lease = admission.acquire(ask(), None).await.unwrap();
     lease.ended(Outcome::Failed(Failure::Unreachable));
     drop(lease);
-    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine ends.
+    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine
+    // ends.
     let start = Instant::now();
     let lease = admission.acquire(ask(), None).await.unwrap();
     assert_eq!(start.elapsed(), Config::default().max_wait);

@@ -5,9 +5,10 @@
 //! "gpt-4o" = "tiny"
 //! ```
 //!
-//! An alias stands for a model, never for another alias: what a request means can be read off one line. It goes before
-//! a model of the same name. Everything that is wrong with a file is told in one go, each at its line; what nobody
-//! knows is refused, because a person has written it and meant something by it.
+//! An alias stands for a model, never for another alias: what a request means can be read off one
+//! line. It goes before a model of the same name. Everything that is wrong with a file is told in
+//! one go, each at its line; what nobody knows is refused, because a person has written it and
+//! meant something by it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -64,7 +65,8 @@ impl Aliases {
             at: Vec::new(),
         };
         if !errors.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about it.
+            // What a broken line was meant to say is anybody's guess, so nothing more is said about
+            // it.
             for error in errors {
                 problems.add(
                     error.span().map_or(0, |span| span.start),
@@ -169,7 +171,9 @@ fn read_alias(
 ) -> Result<String, String> {
     let Some(target) = value.get_ref().as_str() else {
         return Err(
-            "must be given a model's name in quotes (and be in quotes itself when it contains a dot)".into(),
+            "must be given a model's name in quotes (and be in quotes itself when it contains a \
+             dot)"
+                .into(),
         );
     };
     let alias = alias.get_ref();
@@ -217,8 +221,8 @@ mod tests {
     // spec: CONF-6
     #[test]
     fn every_wrong_entry_is_named_at_its_line() {
-        let text = "\n[aliases]\nfine = \"m\"\nme = \"me\"\na = \"b\"\nb = \"a\"\nnothing = \"\"\n\"\" = \"m\"\nseven = 7\n\
-                    x.y = \"m\"\nlong = \"fine\"\n[other]\n";
+        let text = "\n[aliases]\nfine = \"m\"\nme = \"me\"\na = \"b\"\nb = \"a\"\nnothing = \
+                    \"\"\n\"\" = \"m\"\nseven = 7\nx.y = \"m\"\nlong = \"fine\"\n[other]\n";
         let said = problems(text);
         let lines: Vec<&str> = said.lines().map(str::trim).collect();
         for (line, expected) in [

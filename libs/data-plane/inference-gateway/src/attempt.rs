@@ -19,7 +19,8 @@ use crate::{
 /// What a try came to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// An answer for the client; `outcome` is what it says about the endpoint, where that is known already.
+    /// An answer for the client; `outcome` is what it says about the endpoint, where that is known
+    /// already.
     Answer {
         answer: Box<NodeAnswer>,
         outcome: Option<Outcome>,
@@ -95,8 +96,8 @@ fn judge_stranger(status: u16, about: About<'_>) -> Attempt {
         warn,
         about,
         status,
-        "an answer did not come from a node's data path: check that the node's address leads to its pool-managerd \
-         and that both have the same LLORCH_API_TOKEN"
+        "an answer did not come from a node's data path: check that the node's address leads to \
+         its pool-managerd and that both have the same LLORCH_API_TOKEN"
     );
     Attempt::Failed {
         outcome: Outcome::Failed(Failure::NodeUnreachable),
@@ -187,7 +188,8 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
             tell!(
                 warn,
                 about,
-                "a node cannot be reached: its address leads to a gateway; correct POOL_MANAGERD_ADDRESS there"
+                "a node cannot be reached: its address leads to a gateway; correct \
+                 POOL_MANAGERD_ADDRESS there"
             );
             Attempt::Failed {
                 outcome: Outcome::Failed(Failure::NodeUnreachable),

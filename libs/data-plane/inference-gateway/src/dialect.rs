@@ -35,8 +35,9 @@ pub(crate) enum Event {
 }
 
 impl Dialect {
-    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them passes. Said of a
-    /// comment, of an end or of an error it would be wrong, so it is said of nothing that looks like one.
+    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them
+    /// passes. Said of a comment, of an end or of an error it would be wrong, so it is said of
+    /// nothing that looks like one.
     pub(crate) fn is_ordinary(self, events: &[u8]) -> bool {
         self == Self::Completions
             && events.starts_with(b"data: {")
@@ -46,7 +47,8 @@ impl Dialect {
             && (memchr(b'\n', &events[..events.len() - b"\n\n".len()]).is_none() || DONE.find(events).is_none())
     }
 
-    /// What a whole event, without the blank line after it, means; nothing when it is only a comment.
+    /// What a whole event, without the blank line after it, means; nothing when it is only a
+    /// comment.
     pub(crate) fn classify(self, event: &[u8]) -> Event {
         let (name, data) = fields(event);
         if name.is_empty() && data.is_empty() {

@@ -65,7 +65,8 @@ pub struct CandidateAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub skipped: Option<&'static str>,
-    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
+    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones
+    /// the first.
     pub score: [u32; 2],
     /// What the score says, for people: its parts in the order in which they count.
     pub score_in_words: String,

@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets: what reads a client's request and an engine's stream, as this crate uses it. Not a
-//! part of the API.
+//! Entry points for the fuzz targets: what reads a client's request and an engine's stream, as this
+//! crate uses it. Not a part of the API.
 
 use std::borrow::Cow;
 

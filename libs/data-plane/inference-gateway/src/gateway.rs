@@ -45,11 +45,12 @@ use crate::{
 /// The largest request body: a dozen images inline.
 pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an engine that
-/// dies in the middle of it can then still be replaced, and a slow reader does not hold a slot.
+/// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an
+/// engine that dies in the middle of it can then still be replaced, and a slow reader does not hold
+/// a slot.
 pub(crate) const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
-/// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable streams, which
-/// would go on generating after the client has left.
+/// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable
+/// streams, which would go on generating after the client has left.
 static NOT_FORWARDED: [HeaderName; 11] = [
     headers::MODEL,
     headers::REPLICA_HINT,
@@ -64,8 +65,8 @@ static NOT_FORWARDED: [HeaderName; 11] = [
     options::PIN_NODE,
 ];
 
-/// What a request is given on its way at most: its id, its trace, and for a node the token, the mark of a gateway, the
-/// model and the replica.
+/// What a request is given on its way at most: its id, its trace, and for a node the token, the
+/// mark of a gateway, the model and the replica.
 const OWN_HEADERS: usize = 6;
 
 /// What the gateway may be told.
@@ -395,7 +396,8 @@ impl Gateway {
         judge(result, record.about())
     }
 
-    /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken in whole.
+    /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken
+    /// in whole.
     async fn answer(
         &self,
         route: Route,
@@ -498,8 +500,9 @@ impl Broken {
     }
 }
 
-/// All of an answer, if it has no more than [`WHOLE_ANSWER_BYTES`]; otherwise `None`, and the body is as it was. What counts
-/// is what is read, not what was announced. An answer that came in one piece, as small ones do, is that piece.
+/// All of an answer, if it has no more than [`WHOLE_ANSWER_BYTES`]; otherwise `None`, and the body
+/// is as it was. What counts is what is read, not what was announced. An answer that came in one
+/// piece, as small ones do, is that piece.
 async fn whole(body: &mut ProxyBody) -> Result<Option<Bytes>, StreamError> {
     let first = match body.frame().await {
         Some(frame) => frame?.into_data().unwrap_or_default(),
@@ -529,11 +532,13 @@ pub(crate) fn is_for_a_node(request: &Request<RequestBody>) -> bool {
     request.headers().contains_key(headers::VIA)
 }
 
-/// The answer to a request that was meant for a node. In the header, too: the gateway that sent it reads no body.
+/// The answer to a request that was meant for a node. In the header, too: the gateway that sent it
+/// reads no body.
 fn came_back(request_id: Option<&RequestId>) -> Response<GatewayBody> {
     tracing::warn!(
         request_id = request_id.map(RequestId::as_str),
-        "a request for a node came to a gateway: a node has registered with the address of this process"
+        "a request for a node came to a gateway: a node has registered with the address of this \
+         process"
     );
     let code = ErrorCode::LoopDetected;
     let fault = Fault::new(
@@ -590,8 +595,8 @@ fn own_headers(answer: &mut HeaderMap, lease: &Lease, report: &NodeReport, journ
     answer.insert(headers::QUEUE_MS, number(queued));
 }
 
-/// The replica that was used, as a header's value: what the node says, where it says so. Nearly always it is the endpoint's
-/// own, and no memory is asked for.
+/// The replica that was used, as a header's value: what the node says, where it says so. Nearly
+/// always it is the endpoint's own, and no memory is asked for.
 fn replica_label(endpoint: &Endpoint, report: &NodeReport) -> Option<HeaderValue> {
     let chosen = &endpoint.key().replica;
     match &report.replica {

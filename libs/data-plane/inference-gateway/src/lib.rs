@@ -1,12 +1,13 @@
 //! The OpenAI-compatible data path: `/v1/*`.
 //!
-//! The way of a request: peek at `model` and `stream` without touching the body (`peek`), get a slot
-//! ([`admission`]), forward ([`stream_proxy`]), and pass the answer on as it comes (`answer`). Until the first
-//! byte of the answer is there, a failing endpoint is replaced by another one, within the request's deadline and
-//! a budget (`budget`); after it, a broken stream ends in a well-formed error event (`sse`), never in silence.
+//! The way of a request: peek at `model` and `stream` without touching the body (`peek`), get a
+//! slot ([`admission`]), forward ([`stream_proxy`]), and pass the answer on as it comes (`answer`).
+//! Until the first byte of the answer is there, a failing endpoint is replaced by another one,
+//! within the request's deadline and a budget (`budget`); after it, a broken stream ends in a
+//! well-formed error event (`sse`), never in silence.
 //!
-//! Bytes are sacred: the body goes to the engine exactly as the client sent it, except that a model's name takes the
-//! place of an alias ([`Aliases`]). Hop-by-hop headers and the
+//! Bytes are sacred: the body goes to the engine exactly as the client sent it, except that a
+//! model's name takes the place of an alias ([`Aliases`]). Hop-by-hop headers and the
 //! client's `Authorization` stop here. Prompts and completions never reach a log.
 
 mod about;

@@ -46,11 +46,18 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("/v1")
         .beyond("503 NODE_UNAVAILABLE"),
     Limit::new("MIN_REFUSALS", MIN_REFUSALS, "refusals")
-        .because("How often one request is told that an endpoint is busy after all, where it may wait for a short time only.")
+        .because(
+            "How often one request is told that an endpoint is busy after all, where it may wait \
+             for a short time only.",
+        )
         .enforced_by("/v1")
         .beyond("the request ends with the last refusal"),
-    Limit::new("REFUSALS_PER_SECOND", REFUSALS_PER_SECOND, "refusals a second")
-        .because("The same for each second that the request may wait, where that allows more.")
-        .enforced_by("/v1")
-        .beyond("the request ends with the last refusal"),
+    Limit::new(
+        "REFUSALS_PER_SECOND",
+        REFUSALS_PER_SECOND,
+        "refusals a second",
+    )
+    .because("The same for each second that the request may wait, where that allows more.")
+    .enforced_by("/v1")
+    .beyond("the request ends with the last refusal"),
 ];

@@ -41,7 +41,8 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since 1970 that OpenAI's shape asks for.
+/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since
+/// 1970 that OpenAI's shape asks for.
 pub(crate) fn list(
     admission: &Admission,
     aliases: &Aliases,

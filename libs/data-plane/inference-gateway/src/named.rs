@@ -1,7 +1,7 @@
 //! The model that a request names: read, and put in place of an alias.
 //!
-//! Engines check the name, so an alias has to give way to the model it stands for. That is the one change this gateway
-//! makes to a body, and it touches nothing but the value of that one field.
+//! Engines check the name, so an alias has to give way to the model it stands for. That is the one
+//! change this gateway makes to a body, and it touches nothing but the value of that one field.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -42,8 +42,8 @@ pub(crate) struct Meant {
     pub(crate) body: Bytes,
 }
 
-/// What a request that names the model `named` means. Its body, and with it what its headers say of the body, is another
-/// than the client's only for an alias.
+/// What a request that names the model `named` means. Its body, and with it what its headers say of
+/// the body, is another than the client's only for an alias.
 pub(crate) fn meant(
     aliases: &Aliases,
     named: String,
@@ -184,9 +184,10 @@ mod tests {
         )]);
         let form = |model: &str| {
             format!(
-                "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\na\0model\r\n\
-                 --XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n\
-                 --XX\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na\r\n--XX--\r\n"
+                "--XX\r\nContent-Disposition: form-data; name=\"file\"; \
+                 filename=\"model\"\r\n\r\na\0model\r\n--XX\r\nContent-Disposition: form-data; \
+                 name=\"model\"\r\n\r\n{model}\r\n--XX\r\nContent-Disposition: form-data; \
+                 name=\"prompt\"\r\n\r\na\r\n--XX--\r\n"
             )
         };
         let body = form("a");

@@ -1,5 +1,5 @@
-//! How these routes describe themselves. What goes to an engine is the engine's business: of its body only the model is
-//! described, and of its answer only the kind.
+//! How these routes describe themselves. What goes to an engine is the engine's business: of its
+//! body only the model is described, and of its answer only the kind.
 #![expect(
     dead_code,
     reason = "what is described by a function of its own has no handler of its own"
@@ -30,7 +30,8 @@ use crate::{
     route::ROUTES,
 };
 
-/// The descriptions of everything the gateway serves, and of [`explain_routes`](crate::explain_routes).
+/// The descriptions of everything the gateway serves, and of
+/// [`explain_routes`](crate::explain_routes).
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut document = Described::openapi();

@@ -1,4 +1,5 @@
-//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the body.
+//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the
+//! body.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -66,7 +67,8 @@ impl Options {
         Ok(options)
     }
 
-    /// Where the request would like to go. The body is read again only for strategies that look into it.
+    /// Where the request would like to go. The body is read again only for strategies that look
+    /// into it.
     pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<RoutingPreference> {
         let mut affinity = Affinity {
             session: self.session,
@@ -91,7 +93,8 @@ impl Options {
     }
 }
 
-/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine judges them.
+/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine
+/// judges them.
 #[derive(Deserialize)]
 struct Related<'a> {
     #[serde(borrow)]
@@ -113,8 +116,8 @@ struct Related<'a> {
 }
 
 impl Related<'_> {
-    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one before, and of anything else as
-    /// it is.
+    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one
+    /// before, and of anything else as it is.
     fn blocks(&self, model: &str) -> Vec<u64> {
         let mut chat = ChatBlocks::new(model);
         for first in [self.system, self.instructions].into_iter().flatten() {
@@ -131,7 +134,8 @@ impl Related<'_> {
     }
 }
 
-/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects is no chat.
+/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects
+/// is no chat.
 struct Messages<'a>(&'a mut ChatBlocks);
 
 impl<'de> Visitor<'de> for Messages<'_> {
@@ -178,7 +182,8 @@ fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
             Fault::field(
                 "X-Deadline-Ms",
                 format!(
-                    "the header X-Deadline-Ms must be a number of milliseconds from 1 to {MAX_DEADLINE_MS}"
+                    "the header X-Deadline-Ms must be a number of milliseconds from 1 to \
+                     {MAX_DEADLINE_MS}"
                 ),
             )
         })

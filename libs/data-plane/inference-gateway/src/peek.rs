@@ -51,8 +51,8 @@ pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(PeekError::NotJson("it is a list".to_owned()));
     }
-    // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading. What is no text may
-    // still be JSON as far as we look.
+    // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading.
+    // What is no text may still be JSON as far as we look.
     let peek: Result<Peek<'_>, _> = match std::str::from_utf8(body) {
         Ok(text) => match scan(text) {
             Some(found) => Ok(found),
@@ -83,7 +83,8 @@ pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError
     Ok(model)
 }
 
-/// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its content.
+/// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its
+/// content.
 fn explain(body: &[u8]) -> PeekError {
     let mut json = serde_json::Deserializer::from_slice(body);
     let Err(error) = serde_path_to_error::deserialize::<_, Peek<'_>>(&mut json) else {

@@ -1,8 +1,8 @@
 //! What is noted of one request on its way, and told when it is over.
 //!
-//! One record goes with each request, from its arrival to the end of its answer's body. What it notes are plain fields of its
-//! own; it tells them to the metrics when the request ends, and of a stream once a second, so that nothing shared is touched
-//! for a token.
+//! One record goes with each request, from its arrival to the end of its answer's body. What it
+//! notes are plain fields of its own; it tells them to the metrics when the request ends, and of a
+//! stream once a second, so that nothing shared is touched for a token.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -35,12 +35,14 @@ use crate::{
 
 /// The target of the line that each request has: `RUST_LOG=info,access=off` leaves it out.
 const ACCESS: &str = "access";
-/// A running stream tells what it has noted so often: a stream of minutes shall be seen while it runs.
+/// A running stream tells what it has noted so often: a stream of minutes shall be seen while it
+/// runs.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// Times between events that are noted before they are told: at sixty tokens a second, about a second's.
+/// Times between events that are noted before they are told: at sixty tokens a second, about a
+/// second's.
 const GAPS: usize = 64;
-/// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not told before the end,
-/// when the engine may have told a count.
+/// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not
+/// told before the end, when the engine may have told a count.
 const NOT_TOKENS: u64 = 3;
 
 /// What a client's tracer adds to `traceparent`.
@@ -376,7 +378,8 @@ impl Open {
         stream.gaps = 0;
     }
 
-    /// The one line in the log that every request has. Nothing of what it said or was answered is in it.
+    /// The one line in the log that every request has. Nothing of what it said or was answered is
+    /// in it.
     fn log(&self, first: Option<Duration>, total: Duration) {
         let about = self.about();
         tracing::info!(
@@ -491,7 +494,8 @@ fn count(events: &[u8]) -> u64 {
     u64::try_from(ends).unwrap_or(u64::MAX).max(1)
 }
 
-/// The engine's own count of generated tokens, where it is told here. One that no answer can have is not believed.
+/// The engine's own count of generated tokens, where it is told here. One that no answer can have
+/// is not believed.
 fn token_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
     // In a model's own words the quotes would be escaped.
     static OPENAI: LazyLock<memmem::Finder<'static>> =

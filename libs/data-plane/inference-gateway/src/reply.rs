@@ -121,7 +121,8 @@ impl From<BodyError> for Fault {
     }
 }
 
-/// What a client is told when no slot could be had for `model`, which it may have called by an alias.
+/// What a client is told when no slot could be had for `model`, which it may have called by an
+/// alias.
 pub(crate) fn refused(refusal: &Refusal, model: &str, alias: Option<&str>) -> Fault {
     let code = match refusal.reason {
         RefusalReason::UnknownModel => ErrorCode::ModelNotAvailable,

@@ -37,7 +37,8 @@ fn cases() -> Vec<Case> {
     Strategy::ALL.into_iter().flat_map(of_strategy).collect()
 }
 
-/// One request: for `prefix` with the look in the index, which is part of the decision. Its conversation is a new one.
+/// One request: for `prefix` with the look in the index, which is part of the decision. Its
+/// conversation is a new one.
 #[divan::bench(name = "choose", args = cases())]
 fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
     let (mut table, mut loads) = (RoutingTable::default(), Loads::default());

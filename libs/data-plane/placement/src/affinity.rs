@@ -2,14 +2,16 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's own cache.
+/// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's
+/// own cache.
 pub(crate) const BLOCK_BYTES: usize = 256;
 
-/// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already worth going for.
+/// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already
+/// worth going for.
 pub const MAX_BLOCKS: usize = 256;
 
-/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds to a conversation, tool
-/// calls included, so that each turn still extends the one before.
+/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds
+/// to a conversation, tool calls included, so that each turn still extends the one before.
 const MAX_LATE_ENDS: usize = 32;
 
 /// What a request has in common with others.
@@ -22,8 +24,8 @@ pub struct Affinity {
 }
 
 impl Affinity {
-    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it: a session that uses two
-    /// models is two conversations, maybe on two engines.
+    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it:
+    /// a session that uses two models is two conversations, maybe on two engines.
     #[must_use]
     pub fn session_of(&self, model: &str) -> Option<u64> {
         let session = self.session?;
@@ -37,8 +39,9 @@ pub fn session_key(session_id: &str) -> u64 {
     xxh3_64(session_id.as_bytes())
 }
 
-/// One hash per whole block of a prompt, each over everything up to its end: two prompts share a hash exactly when
-/// they are the same up to there. The model is part of it, since engines share nothing between models.
+/// One hash per whole block of a prompt, each over everything up to its end: two prompts share a
+/// hash exactly when they are the same up to there. The model is part of it, since engines share
+/// nothing between models.
 #[must_use]
 pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
     let start = xxh3_64(model.as_bytes());
@@ -52,15 +55,17 @@ pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the blocks of one turn of a
-/// conversation are a beginning of those of the next.
+/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the
+/// blocks of one turn of a conversation are a beginning of those of the next.
 ///
-/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these kept.
+/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these
+/// kept.
 #[derive(Debug, Clone)]
 pub struct ChatBlocks {
     end: u64,
     blocks: Vec<u64>,
-    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at `oldest`.
+    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at
+    /// `oldest`.
     oldest: usize,
 }
 
@@ -109,8 +114,9 @@ impl ChatBlocks {
     }
 }
 
-/// A number that two hashes have together: as good as random, and always the same. The two halves of their product with
-/// an odd number, folded: one multiplication, because a new session asks this of many endpoints.
+/// A number that two hashes have together: as good as random, and always the same. The two halves
+/// of their product with an odd number, folded: one multiplication, because a new session asks this
+/// of many endpoints.
 pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
     /// The golden ratio's digits: no pattern in its bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -11,8 +11,8 @@ use crate::{
     rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, spread, weighted},
 };
 
-/// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256 tokens. Less is computed
-/// in the time of a few tokens of an answer.
+/// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256
+/// tokens. Less is computed in the time of a few tokens of an answer.
 const FEWEST_KNOWN_BLOCKS: u32 = 4;
 
 /// Why an endpoint cannot take the request, when it cannot.
@@ -81,7 +81,8 @@ pub fn explain<'a>(
 struct Field {
     /// The first choice for a new conversation, and its rank.
     first: (Rank, u32),
-    /// Conversations and slots of all of them together. They are counted only where that may decide.
+    /// Conversations and slots of all of them together. They are counted only where that may
+    /// decide.
     totals: OnceCell<(u64, u64)>,
 }
 
@@ -94,8 +95,8 @@ impl Field {
     }
 }
 
-/// The endpoint that holds the request's conversation, if the request can go there. It is where [`choose`] goes, without
-/// looking at any other one.
+/// The endpoint that holds the request's conversation, if the request can go there. It is where
+/// [`choose`] goes, without looking at any other one.
 #[must_use]
 pub fn at_home(table: &RoutingTable, loads: &Loads, question: &PlacementQuery<'_>) -> Option<u32> {
     let index = table.by_hash(question.home?)?;
@@ -136,7 +137,8 @@ pub fn choose(
     }
 }
 
-/// A walk over the candidates of a question. Each strategy has one, over nothing but the numbers that it compares.
+/// A walk over the candidates of a question. Each strategy has one, over nothing but the numbers
+/// that it compares.
 struct Walk<'a> {
     table: &'a RoutingTable,
     loads: &'a Loads,
@@ -198,7 +200,8 @@ impl<'a> Walk<'a> {
                 (best, chosen)
             }
         };
-        // Most requests have not been anywhere yet, and then no candidate need be looked for in a list.
+        // Most requests have not been anywhere yet, and then no candidate need be looked for in a
+        // list.
         match self.question.tried {
             [] => places.iter().copied().fold(best, lower),
             tried => {
@@ -244,8 +247,8 @@ impl<'a> Walk<'a> {
         (best.0.class(), best.1)
     }
 
-    /// A new session looks at how many sessions there are at each endpoint. How far the endpoint is from its first choice
-    /// is worked out for equals only.
+    /// A new session looks at how many sessions there are at each endpoint. How far the endpoint is
+    /// from its first choice is worked out for equals only.
     fn session(&self, id: u64) -> Found {
         if let Some(home) = at_home(self.table, self.loads, self.question) {
             return (Class::Ready, home);
@@ -284,7 +287,8 @@ impl<'a> Walk<'a> {
         best
     }
 
-    /// The best of those to which the request should go for what they have seen of its prompt. These are a few of thousands.
+    /// The best of those to which the request should go for what they have seen of its prompt.
+    /// These are a few of thousands.
     fn known(&self, prefix: &PrefixMatch, field: &Field) -> Option<u32> {
         let seen_by = prefix
             .endpoints()
@@ -302,9 +306,10 @@ impl<'a> Walk<'a> {
         ranked.min().map(|(_, index)| index)
     }
 
-    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go there for what it has
-    /// seen: that is worth more than how much busier the endpoint is than the first choice otherwise, and with one more
-    /// conversation it has no more than its fair share of them.
+    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go
+    /// there for what it has seen: that is worth more than how much busier the endpoint is than
+    /// the first choice otherwise, and with one more conversation it has no more than its fair
+    /// share of them.
     fn unseen_where_known(
         &self,
         prefix: &PrefixMatch,
@@ -338,8 +343,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each, and so far fewer than 2^64
-    /// together.
+    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each,
+    /// and so far fewer than 2^64 together.
     fn totals(&self) -> (u64, u64) {
         let ready = self.open().iter().copied();
         let ready = ready.filter(|index| self.loads.busy(*index).class() == Class::Ready);
@@ -381,7 +386,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Where the candidates on `node` are among all of them: side by side, because they are in the order of their keys.
+/// Where the candidates on `node` are among all of them: side by side, because they are in the
+/// order of their keys.
 fn on_node(table: &RoutingTable, all: &[u32], node: &NodeId) -> Range<usize> {
     let node_of = |index: &u32| Some(&table.endpoint(*index)?.key().node);
     let start = all.partition_point(|index| node_of(index) < Some(node));

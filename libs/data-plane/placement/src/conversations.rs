@@ -1,21 +1,25 @@
-//! Where conversations are held: a bounded index from each to its endpoint, and how many each endpoint holds.
+//! Where conversations are held: a bounded index from each to its endpoint, and how many each
+//! endpoint holds.
 
 use std::{collections::HashMap, time::Duration};
 
 use foldhash::fast::RandomState;
 
-/// How many conversations are remembered at most: three for each slot of ten thousand replicas with four slots, in about
-/// 4 MiB. When there are more, the half that has been silent longest is forgotten.
+/// How many conversations are remembered at most: three for each slot of ten thousand replicas with
+/// four slots, in about 4 MiB. When there are more, the half that has been silent longest is
+/// forgotten.
 const MAX_CONVERSATIONS: usize = 128 * 1024;
 
-/// After this time without a request a conversation is forgotten, at the latest after twice as long: its cache is then
-/// most likely overwritten, and it must not keep a place from others for ever.
+/// After this time without a request a conversation is forgotten, at the latest after twice as
+/// long: its cache is then most likely overwritten, and it must not keep a place from others for
+/// ever.
 const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Which conversation is held at which endpoint, both as hashes.
 ///
-/// The key of a conversation is its session ([`Affinity::session_of`](crate::Affinity::session_of)), or the last block of
-/// its prompt so far, which changes with each turn. It is active for as long as it is remembered.
+/// The key of a conversation is its session
+/// ([`Affinity::session_of`](crate::Affinity::session_of)), or the last block of its prompt so far,
+/// which changes with each turn. It is active for as long as it is remembered.
 #[derive(Debug, Default)]
 pub struct Conversations {
     recent: Generation,
@@ -63,8 +67,8 @@ impl Conversations {
             .copied()
     }
 
-    /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one whose last block is
-    /// furthest into the prompt.
+    /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one
+    /// whose last block is furthest into the prompt.
     #[must_use]
     pub fn extended_by(&self, blocks: &[u64]) -> Option<(u64, u64)> {
         let mut ends = blocks.iter().rev();
@@ -84,8 +88,8 @@ impl Conversations {
         of(&self.recent).saturating_add(of(&self.older))
     }
 
-    /// A conversation is held at `endpoint` at this moment. `before` is the key that it had until now, if that was
-    /// another one. Returns the endpoints whose count may have changed.
+    /// A conversation is held at `endpoint` at this moment. `before` is the key that it had until
+    /// now, if that was another one. Returns the endpoints whose count may have changed.
     pub fn place(
         &mut self,
         conversation: u64,
@@ -107,7 +111,8 @@ impl Conversations {
         changed
     }
 
-    /// Forgets conversations that have been silent for long. Returns the endpoints whose count may have changed.
+    /// Forgets conversations that have been silent for long. Returns the endpoints whose count may
+    /// have changed.
     pub fn forget(&mut self, now: Duration) -> Vec<u64> {
         let silent = now.saturating_sub(self.begun);
         if silent < SILENCE {

@@ -21,7 +21,8 @@ pub fn openapi() -> OpenApi {
 #[openapi(paths(routes::submit, routes::show, routes::events, routes::cancel))]
 struct Tasks;
 
-/// A [`TaskRequest`] whose input is that of its workload, which no derive can say: one of three, told apart by `workload`.
+/// A [`TaskRequest`] whose input is that of its workload, which no derive can say: one of three,
+/// told apart by `workload`.
 #[derive(Debug)]
 pub(crate) struct NewTask;
 

@@ -177,7 +177,8 @@ impl Job {
         let mut hash = Sha256::new();
         let deadline = self.deadline.map(millis);
         let session = self.session.as_ref().map(SessionId::as_str);
-        // The debug form of a pair of options cannot be confused with another, unlike texts side by side.
+        // The debug form of a pair of options cannot be confused with another, unlike texts side by
+        // side.
         let marks = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
             self.path, self.priority, session, self.placement, deadline
@@ -255,7 +256,8 @@ impl TaskRequest {
         })
     }
 
-    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is refused.
+    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is
+    /// refused.
     fn input(&self) -> Result<(&'static str, EngineInput<'_>), ApiError> {
         let given = [
             ("prompt", self.prompt.is_some()),
@@ -297,7 +299,8 @@ fn check_model(model: &str) -> Result<(), ApiError> {
     if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control)
     {
         let message = format!(
-            "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+            "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control \
+             characters"
         );
         return Err(ApiError::invalid(message));
     }

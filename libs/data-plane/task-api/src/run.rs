@@ -1,4 +1,5 @@
-//! Runs a task: sends its request through the gateway like any client's, and tells the task what comes of it.
+//! Runs a task: sends its request through the gateway like any client's, and tells the task what
+//! comes of it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -80,8 +81,9 @@ impl Run {
         }
     }
 
-    /// Asks for a slot. The gateway decides at once whether there is one, whether the task waits its turn, or why
-    /// there never will be one; the last is told to the client as the answer to its request.
+    /// Asks for a slot. The gateway decides at once whether there is one, whether the task waits
+    /// its turn, or why there never will be one; the last is told to the client as the answer
+    /// to its request.
     pub(crate) async fn begin(&mut self) -> Result<(), Refused> {
         loop {
             let Some(mut answering) = self.next_way() else {

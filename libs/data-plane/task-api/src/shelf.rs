@@ -1,7 +1,7 @@
 //! Which tasks are kept, and for how long. Pure: `(state, event, now)`.
 //!
-//! A task that runs is always kept. One that has ended is kept for a while, so that its client can come back for
-//! the answer; the oldest goes first when room is needed.
+//! A task that runs is always kept. One that has ended is kept for a while, so that its client can
+//! come back for the answer; the oldest goes first when room is needed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -85,7 +85,8 @@ impl<T> Shelf<T> {
         Ok(())
     }
 
-    /// A running task takes `bytes` more. When there is no room it is not counted, and should take no more.
+    /// A running task takes `bytes` more. When there is no room it is not counted, and should take
+    /// no more.
     pub(crate) fn grow(&mut self, id: &TaskId, bytes: usize) -> Result<(), Full> {
         while self.bytes + bytes > self.limits.bytes {
             self.drop_oldest()?;
@@ -99,7 +100,8 @@ impl<T> Shelf<T> {
 
     /// A task has ended and takes `bytes` from now on.
     ///
-    /// It stays even when that is more than there is room for: its client has not had a chance to hear of the end.
+    /// It stays even when that is more than there is room for: its client has not had a chance to
+    /// hear of the end.
     pub(crate) fn end(&mut self, id: &TaskId, bytes: usize, now: Duration) {
         let Some(kept) = self.kept.get_mut(id).filter(|kept| kept.ended.is_none()) else {
             return;

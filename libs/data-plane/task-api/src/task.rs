@@ -120,8 +120,9 @@ impl Task {
         self.forecast = forecast;
     }
 
-    /// Applies `change`; false when it comes too late, or an engine talks before it has started. Whatever comes
-    /// after an end changes nothing, so a token that was on its way when the task was cancelled is never told.
+    /// Applies `change`; false when it comes too late, or an engine talks before it has started.
+    /// Whatever comes after an end changes nothing, so a token that was on its way when the
+    /// task was cancelled is never told.
     pub(crate) fn apply(&mut self, change: Change, now: Duration) -> bool {
         match (self.state, change) {
             (State::Queued, Change::Started(place)) => self.start(place, now),
@@ -168,8 +169,8 @@ impl Task {
         }
     }
 
-    /// Appends an event of the answer. One answer too long to be kept ends the task: a log with a hole in it would
-    /// tell a late reader a different answer than an early one.
+    /// Appends an event of the answer. One answer too long to be kept ends the task: a log with a
+    /// hole in it would tell a late reader a different answer than an early one.
     fn keep(&mut self, event: Event) -> bool {
         if self.log.bytes() + event.size() > self.max_bytes {
             let message = format!(

@@ -1,13 +1,16 @@
-//! What becomes of a slot whose request was given up: it counts as taken until the engine has stopped.
+//! What becomes of a slot whose request was given up: it counts as taken until the engine has
+//! stopped.
 //!
-//! Closing the connection is the only cancel engines understand, and `llama-server` does not always hear it: it
-//! stops a stream within milliseconds, but goes on with an unstreamed request for as long as others run (its wait
-//! for results asks about the connection only after a second without any). A slot that were given away before would
-//! put two requests on one slot, and the second would wait inside the engine, where nobody can move it.
+//! Closing the connection is the only cancel engines understand, and `llama-server` does not always
+//! hear it: it stops a stream within milliseconds, but goes on with an unstreamed request for as
+//! long as others run (its wait for results asks about the connection only after a second without
+//! any). A slot that were given away before would put two requests on one slot, and the second
+//! would wait inside the engine, where nobody can move it.
 //!
-//! So whoever sends a request to an engine makes a [`TrackedRequest`] of it. When the request is given up the visit takes the
-//! slot, and an [`AbandonedRequests`] looks at the engine's own tasks and gives the slot back when the engine is done
-//! (`core` decides). Engines that do not tell get the benefit of the doubt at once.
+//! So whoever sends a request to an engine makes a [`TrackedRequest`] of it. When the request is
+//! given up the visit takes the slot, and an [`AbandonedRequests`] looks at the engine's own tasks
+//! and gives the slot back when the engine is done (`core` decides). Engines that do not tell get
+//! the benefit of the doubt at once.
 
 mod core;
 
@@ -35,8 +38,9 @@ use self::core::{Engine, Found, Task, TrackedRequestId};
 
 /// How long a look may take. An engine deep in a long prompt answers late.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it takes at most to hear here of a request that has ended there. A look counts only then: it does not show
-/// that request any more, and whoever waited for it must not be counted either.
+/// How long it takes at most to hear here of a request that has ended there. A look counts only
+/// then: it does not show that request any more, and whoever waited for it must not be counted
+/// either.
 const HEARSAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -60,7 +64,8 @@ struct Shared {
     moved: Notify,
 }
 
-/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into a table.
+/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into
+/// a table.
 struct Ward(
     /// `None`: nobody looks any more.
     Mutex<Option<Engine<Slot>>>,
@@ -83,7 +88,8 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it, or never had it.
+/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it,
+/// or never had it.
 #[derive(Debug)]
 #[must_use = "dropping it says that the engine is done with the request"]
 pub struct TrackedRequest(Option<Watched>);
@@ -138,8 +144,8 @@ impl TrackedRequest {
         self.0.is_some()
     }
 
-    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at once when nobody
-    /// can tell, or nobody looks any more.
+    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at
+    /// once when nobody can tell, or nobody looks any more.
     pub fn give_up(mut self, slot: Box<dyn Send>) {
         let Some(visit) = self.0.take() else { return };
         let now = visit.shared.now();
@@ -184,8 +190,8 @@ impl Shared {
         if let Some(ward) = engines.get(url) {
             return Some(Arc::clone(ward));
         }
-        // Engines come and go, each at a port of its own: those that are gone make room for new ones. One that somebody
-        // holds may be about to be visited.
+        // Engines come and go, each at a port of its own: those that are gone make room for new
+        // ones. One that somebody holds may be about to be visited.
         engines.retain(|_, ward| Arc::strong_count(ward) > 1 || !ward.is_forgotten());
         let ward = Arc::new(Ward(Mutex::new(Some(Engine::default()))));
         engines.insert(url.clone(), Arc::clone(&ward));
@@ -223,7 +229,8 @@ impl Shared {
 }
 
 impl AbandonedRequestsTask {
-    /// Looks after abandoned slots until `shutdown` is requested; those that are left are given back then.
+    /// Looks after abandoned slots until `shutdown` is requested; those that are left are given
+    /// back then.
     pub async fn run(self, shutdown: Shutdown) {
         let shared = &self.0;
         let mut looks = FuturesUnordered::new();

@@ -45,15 +45,16 @@ impl ProbeScope {
     };
 }
 
-/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or was late itself.
+/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or
+/// was late itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NotAsked(String);
 
 /// Asks the engine at `url`, each question at most `limit` long.
 ///
-/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What it does not say beyond
-/// that is missing from the outcome, and no fault.
+/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What
+/// it does not say beyond that is missing from the outcome, and no fault.
 ///
 /// # Errors
 /// When the engine was not asked, or not in time, because of this process.
@@ -103,7 +104,8 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// A connection per question tells what a kept one cannot: that a new request would get through.
+    /// A connection per question tells what a kept one cannot: that a new request would get
+    /// through.
     async fn get(&self, path: &'static str) -> Result<(StatusCode, Bytes), GetError> {
         stream_proxy::get(
             self.url,
@@ -120,7 +122,8 @@ impl Engine<'_> {
         status.is_success().then_some(body)
     }
 
-    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to the first question.
+    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to
+    /// the first question.
     async fn figures(&self, ask: ProbeScope, ready: &[u8], outcome: &mut ProbeOutcome) {
         // What was asked and not told is not known any more.
         let mut load = EngineLoad::default();
@@ -168,8 +171,8 @@ impl Engine<'_> {
         }
     }
 
-    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep. `/props` and
-    /// `/metrics` do neither.
+    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep.
+    /// `/props` and `/metrics` do neither.
     async fn llama(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let Some(body) = self.body("/props").await else {
             return;

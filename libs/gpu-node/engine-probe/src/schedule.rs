@@ -15,18 +15,18 @@ pub struct Timing {
     pub readiness: Duration,
     /// Between two questions what it does.
     pub load: Duration,
-    /// Between two questions for its models, version and slots, once its models are known; until then they are part
-    /// of every probe.
+    /// Between two questions for its models, version and slots, once its models are known; until
+    /// then they are part of every probe.
     pub models: Duration,
     /// How long an engine has for one answer.
     pub timeout: Duration,
 }
 
 impl Default for Timing {
-    /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once a second
-    ///   can keep it from noticing that clients have gone.
-    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps llama-server from noticing
-    ///   within the same second that clients have gone.
+    /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once
+    ///   a second can keep it from noticing that clients have gone.
+    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps
+    ///   llama-server from noticing within the same second that clients have gone.
     /// * 30 s for models: they change when an operator changes them.
     /// * 1 s for an answer: none of these questions waits for a token.
     fn default() -> Self {
@@ -111,7 +111,8 @@ impl Schedule {
             .collect();
     }
 
-    /// At most `most` probes that are due, the longest overdue first; they count as running from now on.
+    /// At most `most` probes that are due, the longest overdue first; they count as running from
+    /// now on.
     pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Job> {
         let is_due = |entry: &Entry| entry.running.is_none() && entry.next <= now;
         let mut due: Vec<&mut Entry> = self
@@ -160,7 +161,8 @@ impl Schedule {
         }
     }
 
-    /// A probe could not be made, which says nothing: it is tried again after the usual interval, with the same questions.
+    /// A probe could not be made, which says nothing: it is tried again after the usual interval,
+    /// with the same questions.
     pub(crate) fn not_asked(&mut self, target: &ReplicaTarget, now: Instant, drift: f64) {
         let entry = self.entries.get_mut(&key(target));
         if let Some(entry) = entry.filter(|entry| is_same(&entry.target, target)) {

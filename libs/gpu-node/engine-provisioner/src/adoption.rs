@@ -1,4 +1,5 @@
-//! What an earlier life of the agent left behind: engines that still run, and handoffs of those that do not.
+//! What an earlier life of the agent left behind: engines that still run, and handoffs of those
+//! that do not.
 
 use std::{
     collections::BTreeMap,
@@ -55,7 +56,8 @@ pub(crate) fn in_directory<T>(
     })
 }
 
-/// Finds the engines that still run, and removes the handoffs of those that do not, before anybody believes them.
+/// Finds the engines that still run, and removes the handoffs of those that do not, before anybody
+/// believes them.
 pub(crate) fn look(
     file: &PoolFile,
     handoffs: &Handoffs,

@@ -19,7 +19,8 @@ pub(crate) use event::{Effect, Event, Policy};
 use idle::Idle;
 use restarts::{Restarts, Verdict};
 
-/// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough before SIGKILL.
+/// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough
+/// before SIGKILL.
 const SECOND_TERM_GRACE: Duration = Duration::from_secs(1);
 /// What SIGKILL does not end in this time hangs in the kernel, mostly in a driver.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);

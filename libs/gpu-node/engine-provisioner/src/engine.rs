@@ -106,7 +106,8 @@ impl EngineHandle {
     }
 }
 
-/// Starts to supervise an engine of `spec`, until `shutdown` is requested; its process goes on then.
+/// Starts to supervise an engine of `spec`, until `shutdown` is requested; its process goes on
+/// then.
 pub(crate) fn supervise(
     shared: &Arc<Shared>,
     spec: Arc<PoolSpec>,

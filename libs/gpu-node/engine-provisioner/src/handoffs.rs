@@ -1,4 +1,5 @@
-//! The handoffs of our engines: written when an engine is ready, removed before anything else when it goes.
+//! The handoffs of our engines: written when an engine is ready, removed before anything else when
+//! it goes.
 
 use std::{
     io,
@@ -15,8 +16,8 @@ use crate::{PoolSpec, files};
 #[derive(Debug)]
 pub(crate) struct Handoffs {
     dir: PathBuf,
-    /// Held over a look and what follows from it, so that an engine that goes never takes the handoff of the one
-    /// that replaces it.
+    /// Held over a look and what follows from it, so that an engine that goes never takes the
+    /// handoff of the one that replaces it.
     lock: Mutex<()>,
 }
 
@@ -54,7 +55,8 @@ impl Handoffs {
         }
     }
 
-    /// Takes back every announcement of that name but that of the engine at `kept`. True when there was one.
+    /// Takes back every announcement of that name but that of the engine at `kept`. True when there
+    /// was one.
     pub(crate) fn retract_all_but(
         &self,
         pool: &PoolId,
@@ -70,8 +72,8 @@ impl Handoffs {
     }
 }
 
-/// Where the engine listens that this file announces; `None` when it announces none. A file that cannot be read just
-/// now may announce another engine.
+/// Where the engine listens that this file announces; `None` when it announces none. A file that
+/// cannot be read just now may announce another engine.
 fn announced(path: &Path) -> io::Result<Option<HttpUrl>> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Handoff>(bytes);
     match state_file::read(path, parse) {

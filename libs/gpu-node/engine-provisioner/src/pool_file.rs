@@ -49,7 +49,8 @@ impl PoolFile {
             );
         }
         if !problems.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about it.
+            // What a broken line was meant to say is anybody's guess, so nothing more is said about
+            // it.
             return Err(problems);
         }
         let pools = read_pools(table.get_ref(), &mut problems);

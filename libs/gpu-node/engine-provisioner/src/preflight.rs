@@ -1,4 +1,5 @@
-//! What an engine needs, looked at before it is started: an error that names it beats a crash that does not.
+//! What an engine needs, looked at before it is started: an error that names it beats a crash that
+//! does not.
 
 use std::{
     fs::File,
@@ -89,8 +90,8 @@ pub struct Finding {
     pub error: PreflightError,
 }
 
-/// Looks at everything the engines of `file` need, VRAM for all of them together included, and starts nothing. Does
-/// file I/O, and asks for the VRAM.
+/// Looks at everything the engines of `file` need, VRAM for all of them together included, and
+/// starts nothing. Does file I/O, and asks for the VRAM.
 #[must_use]
 pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
     let vram = Vram::new(free_vram);
@@ -192,15 +193,16 @@ fn check_port(port: u16) -> Result<(), PreflightError> {
         .map_err(|source| PreflightError::PortTaken { port, source })
 }
 
-/// A port of loopback that is free now. Should somebody else take it before the engine does, the engine fails and
-/// the next start has another one.
+/// A port of loopback that is free now. Should somebody else take it before the engine does, the
+/// engine fails and the next start has another one.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
 }
 
-/// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody knows.
+/// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody
+/// knows.
 pub(crate) fn vram_needed(spec: &PoolSpec) -> u64 {
     let Launch::LlamaCpp(llama) = &spec.launch else {
         return 0;

@@ -1,4 +1,5 @@
-//! New engines in the place of old ones, without a gap where that is possible, and without loss where it is not.
+//! New engines in the place of old ones, without a gap where that is possible, and without loss
+//! where it is not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +14,8 @@ use crate::{
     waiting,
 };
 
-/// How long it may take until a handoff that was written is known: many times the pause between two full reads of the
-/// directory.
+/// How long it may take until a handoff that was written is known: many times the pause between two
+/// full reads of the directory.
 const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a change of a pool did not come about. The pool is as it was before.
@@ -31,9 +32,11 @@ pub enum ChangeError {
         /// In its words.
         reason: Arc<str>,
     },
-    /// An engine did not come back from its restart. It is tried again like any other; those after it are untouched.
+    /// An engine did not come back from its restart. It is tried again like any other; those after
+    /// it are untouched.
     #[error(
-        "{replica_id} did not become ready after its restart, so no further engine was restarted: {reason}"
+        "{replica_id} did not become ready after its restart, so no further engine was restarted: \
+         {reason}"
     )]
     NotBack {
         /// Which replica.
@@ -46,8 +49,9 @@ pub enum ChangeError {
     Stopping,
 }
 
-/// Restarts every engine of `pool`, one after the other, so that a pool of several never goes dark. Those that do not
-/// serve come first: they make nothing darker. One that sleeps starts afresh anyway.
+/// Restarts every engine of `pool`, one after the other, so that a pool of several never goes dark.
+/// Those that do not serve come first: they make nothing darker. One that sleeps starts afresh
+/// anyway.
 pub(crate) async fn restart(crew: &Crew, pool: &mut Pool) -> Result<(), ChangeError> {
     let (serving, others): (Vec<_>, Vec<_>) = (pool.replicas.iter())
         .filter(|(_, engine)| !engine.sleeps())
@@ -138,7 +142,8 @@ async fn replace(
         return replace_in_place(crew, pool, replica_id, spec).await;
     }
     let new = on_trial(crew, replica_id, spec).await?;
-    // The new one announced itself in the place of the old one, which now only finishes what it has begun.
+    // The new one announced itself in the place of the old one, which now only finishes what it has
+    // begun.
     match pool.replicas.insert(replica_id.clone(), new) {
         Some(old) => stop(crew, &old).await,
         None => Ok(()),

@@ -36,7 +36,8 @@ impl Running {
         replica_id: &ReplicaId,
     ) -> Result<Self, String> {
         let (shared, spec, replica_id) = (shared.clone(), spec.clone(), replica_id.clone());
-        // File systems and drivers may keep one waiting, and a process needs the runtime it is started in.
+        // File systems and drivers may keep one waiting, and a process needs the runtime it is
+        // started in.
         let runtime = tokio::runtime::Handle::current();
         let span = tracing::Span::current();
         let start = move || {

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::PreflightError;
 
-/// The free memory in bytes of the devices that a mask names; `None` when it is not known. May block for seconds.
+/// The free memory in bytes of the devices that a mask names; `None` when it is not known. May
+/// block for seconds.
 pub type FreeVram = dyn Fn(Option<&str>) -> Option<u64> + Send + Sync;
 
 /// The memory that is free, and what is promised of it.
@@ -31,7 +32,8 @@ impl Vram {
         }
     }
 
-    /// Promises `needed` bytes of the devices of `mask` to an engine that starts, until the promise is dropped.
+    /// Promises `needed` bytes of the devices of `mask` to an engine that starts, until the promise
+    /// is dropped.
     pub(crate) fn promise(
         &self,
         mask: Option<&str>,
@@ -56,8 +58,8 @@ impl Vram {
 }
 
 impl Promises {
-    /// What is promised of the devices of `mask`. Masks that are spelt differently are taken to name different
-    /// devices, unless one of them names all.
+    /// What is promised of the devices of `mask`. Masks that are spelt differently are taken to
+    /// name different devices, unless one of them names all.
     fn of(&self, mask: Option<&str>) -> u64 {
         let overlaps =
             |other: &Option<String>| mask.is_none() || other.is_none() || other.as_deref() == mask;
@@ -72,7 +74,8 @@ impl fmt::Debug for Vram {
     }
 }
 
-/// Memory that an engine is about to take. Once it has taken it, the driver counts it, and this is dropped.
+/// Memory that an engine is about to take. Once it has taken it, the driver counts it, and this is
+/// dropped.
 pub(crate) struct Promise {
     id: u64,
     promised: Arc<Mutex<Promises>>,

@@ -8,8 +8,8 @@ use pool_registry_types::{EngineKind, HttpUrl};
 
 use crate::core::Event;
 
-/// How often an engine that starts is asked. A `llama-server` with a small model is ready after 50 ms; a probe
-/// costs it nothing.
+/// How often an engine that starts is asked. A `llama-server` with a small model is ready after 50
+/// ms; a probe costs it nothing.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How often one is asked that takes its time.
 const ASK_SLOWLY: Duration = Duration::from_secs(1);
@@ -42,7 +42,8 @@ pub(crate) async fn offered(registry: &PoolRegistry, url: &HttpUrl) {
     }
 }
 
-/// Returns when the registry no longer offers the engine at `url`, and the last request to it has ended.
+/// Returns when the registry no longer offers the engine at `url`, and the last request to it has
+/// ended.
 ///
 /// Its handoff is gone by then, so that no new one comes: whoever reads handoffs has taken note.
 pub(crate) async fn quiet(registry: &PoolRegistry, url: &HttpUrl) -> Event {

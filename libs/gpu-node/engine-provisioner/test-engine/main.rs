@@ -1,4 +1,5 @@
-//! The engine of the tests: a process that is ready as soon as it listens. A shell in front of it makes it misbehave.
+//! The engine of the tests: a process that is ready as soon as it listens. A shell in front of it
+//! makes it misbehave.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -23,7 +24,8 @@ fn main() -> io::Result<()> {
             }
         }
     });
-    // A client that goes away is no failure; the end of the listener or of the lifetime ends the program.
+    // A client that goes away is no failure; the end of the listener or of the lifetime ends the
+    // program.
     while failure.recv_timeout(LIFETIME).is_ok() {}
     Ok(())
 }
@@ -34,7 +36,8 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
     let body = r#"{"object":"list","data":[{"id":"tiny","object":"model"}]}"#;
     write!(
         connection,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: \
+         close\r\n\r\n{body}",
         body.len()
     )
 }

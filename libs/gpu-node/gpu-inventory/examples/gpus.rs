@@ -1,5 +1,5 @@
-//! Prints what this machine has: `cargo run -p gpu-inventory --example gpus [-- FILE.json]`, where the file
-//! describes GPUs for a machine without any.
+//! Prints what this machine has: `cargo run -p gpu-inventory --example gpus [-- FILE.json]`, where
+//! the file describes GPUs for a machine without any.
 
 use std::{error::Error, io, io::Write};
 

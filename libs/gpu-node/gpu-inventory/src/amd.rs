@@ -11,8 +11,8 @@ use crate::{GpuError, GpuProblem, GpuReading, GpuSource, problem::ErrorText};
 /// Where the kernel lists graphics cards.
 const DRM: &str = "/sys/class/drm";
 
-/// AMD's GPUs. Their index is their place among AMD's cards in the order of the kernel's card numbers, which is
-/// how ROCm counts them, too.
+/// AMD's GPUs. Their index is their place among AMD's cards in the order of the kernel's card
+/// numbers, which is how ROCm counts them, too.
 #[derive(Debug, Clone)]
 pub struct AmdSource {
     root: PathBuf,

@@ -15,8 +15,9 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// {"gpus": [{"index": 0, "name": "RTX 3090", "vram_total_bytes": 24000000000, "vram_used_bytes": 6000000000}]}
 /// ```
 ///
-/// The fields are those of [`GpuReading`]; all but `index` and `name` may be absent. People write this file, so a
-/// field that does not exist is an error. Free memory is computed where only total and used are given.
+/// The fields are those of [`GpuReading`]; all but `index` and `name` may be absent. People write
+/// this file, so a field that does not exist is an error. Free memory is computed where only total
+/// and used are given.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     path: PathBuf,

@@ -7,8 +7,8 @@ use std::{fs, io, num::NonZeroUsize, path::Path, thread};
 pub struct HostResources {
     /// CPU cores this process may use: its affinity and the CPU quota of its cgroup are respected.
     pub cpu_cores: u32,
-    /// Memory in bytes: that of the machine, or the limit of the process's cgroup where that is lower; 0 when
-    /// the system does not tell.
+    /// Memory in bytes: that of the machine, or the limit of the process's cgroup where that is
+    /// lower; 0 when the system does not tell.
     pub ram_total_bytes: u64,
 }
 
@@ -66,7 +66,8 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
     };
     let mount = root.join(mount);
     let own = Path::new(group.trim_start_matches('/'));
-    // A container may see its own group as the root of the mount: groups that are not there do not count.
+    // A container may see its own group as the root of the mount: groups that are not there do not
+    // count.
     let limits = own.ancestors().filter_map(|above| {
         let text = fs::read_to_string(mount.join(above).join(file)).ok()?;
         limit(&text)
@@ -80,8 +81,8 @@ enum Version {
     Two,
 }
 
-/// The group that limits memory, of `/proc/self/cgroup`: `hierarchy:controllers:path` in each line. Where both
-/// versions are in use, version 1 has the memory controller if it lists it.
+/// The group that limits memory, of `/proc/self/cgroup`: `hierarchy:controllers:path` in each line.
+/// Where both versions are in use, version 1 has the memory controller if it lists it.
 fn memory_group(membership: &str) -> Option<(Version, &str)> {
     let mut found = None;
     for line in membership.lines() {
@@ -103,7 +104,8 @@ fn memory_group(membership: &str) -> Option<(Version, &str)> {
     found
 }
 
-/// A limit in bytes; `max` is none. Version 1 writes a huge number instead, which the installed memory beats.
+/// A limit in bytes; `max` is none. Version 1 writes a huge number instead, which the installed
+/// memory beats.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }

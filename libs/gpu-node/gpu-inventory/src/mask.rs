@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::GpuReading;
 
-/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others: `None` when it
-/// may see all. Empty hides every device.
+/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others:
+/// `None` when it may see all. Empty hides every device.
 ///
 /// Indices are those of the driver, which orders devices by their PCI bus; CUDA does so only where
 /// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.

@@ -12,8 +12,8 @@ use crate::{GpuError, GpuProblem, GpuReading, GpuSource, MigReading, problem::Er
 /// `nvmlDeviceGetMigMode` says this of a divided GPU.
 const MIG_ENABLED: u32 = 1;
 
-/// NVIDIA's GPUs. The driver's library is opened by the first reading, and anew after one that failed, so a
-/// driver that is loaded later or comes back is found.
+/// NVIDIA's GPUs. The driver's library is opened by the first reading, and anew after one that
+/// failed, so a driver that is loaded later or comes back is found.
 #[derive(Debug, Default)]
 pub struct NvmlSource {
     library: Option<PathBuf>,

@@ -19,7 +19,8 @@ pub enum GpuError {
     NoDriver,
     /// The library was upgraded and the running kernel driver was not.
     #[error(
-        "NVIDIA's library and kernel driver are of different versions: reboot, or reload the driver"
+        "NVIDIA's library and kernel driver are of different versions: reboot, or reload the \
+         driver"
     )]
     VersionMismatch,
     /// This user may not talk to the driver.

@@ -49,7 +49,8 @@ impl Reader {
         Self { shared }
     }
 
-    /// Reads anew. After `timeout` without an answer it is the last reading, with a problem that says so.
+    /// Reads anew. After `timeout` without an answer it is the last reading, with a problem that
+    /// says so.
     pub(crate) fn read(&self, timeout: Duration) -> Snapshot {
         let mut state = self.shared.state.lock();
         if state.asked == state.answered && !state.closed {

@@ -117,19 +117,21 @@ impl Snapshot {
         gpus.map(GpuReading::to_status).collect()
     }
 
-    /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no device.
+    /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no
+    /// device.
     ///
-    /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and `cuda:0` name a
-    /// GPU by its index; `GPU-…` and `MIG-…` name one, or an instance of one, by its UUID or by enough of its
-    /// beginning; `all`, or no mask at all, means every GPU; `none`, `cpu` and an empty mask mean no GPU. A device
-    /// that is named twice counts once; one whose free memory nobody knows counts 0.
+    /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and
+    /// `cuda:0` name a GPU by its index; `GPU-…` and `MIG-…` name one, or an instance of one,
+    /// by its UUID or by enough of its beginning; `all`, or no mask at all, means every GPU;
+    /// `none`, `cpu` and an empty mask mean no GPU. A device that is named twice counts once;
+    /// one whose free memory nobody knows counts 0.
     #[must_use]
     pub fn vram_free_for<'m>(&self, mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
         mask::free(&self.gpus, mask)
     }
 
-    /// The same, but `None` when it is not known: there is no GPU, one does not say how much is free, or these
-    /// figures may be old.
+    /// The same, but `None` when it is not known: there is no GPU, one does not say how much is
+    /// free, or these figures may be old.
     #[must_use]
     pub fn vram_surely_free_for(&self, mask: Option<&str>) -> Option<u64> {
         let known = |gpu: &GpuReading| gpu.vram_free_bytes.is_some();

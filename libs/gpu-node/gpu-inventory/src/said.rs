@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most names of devices that are remembered as unknown; masks come from files, which may be many.
+/// The most names of devices that are remembered as unknown; masks come from files, which may be
+/// many.
 const MAX_NAMES: usize = 1024;
 
 /// What was said and still holds.

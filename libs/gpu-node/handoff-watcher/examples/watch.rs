@@ -1,4 +1,5 @@
-//! Prints the events of a directory until its input ends: `cargo run -p handoff-watcher --example watch -- DIR`.
+//! Prints the events of a directory until its input ends: `cargo run -p handoff-watcher --example
+//! watch -- DIR`.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{error::Error, io};

@@ -13,8 +13,8 @@ use crate::{
     read::Stamp,
 };
 
-/// This many polls in a row must find a file unfinished before it is refused: a writer that needs longer than
-/// that is not writing.
+/// This many polls in a row must find a file unfinished before it is refused: a writer that needs
+/// longer than that is not writing.
 pub const POLLS_TO_REFUSE: u32 = 3;
 
 /// What a look at one file found.
@@ -93,8 +93,8 @@ impl Core {
         }
     }
 
-    /// Takes in what was seen together. Only the difference to before is told: a file that was renamed, or
-    /// written anew with the same content, is no event.
+    /// Takes in what was seen together. Only the difference to before is told: a file that was
+    /// renamed, or written anew with the same content, is no event.
     pub(crate) fn observe(&mut self, observations: Vec<Observation>) -> Vec<Event> {
         let mut batch = Batch::default();
         for Observation { name, seen } in observations {
@@ -163,7 +163,8 @@ impl Core {
         let file = self.files.entry(name.clone()).or_default();
         file.trouble = None;
         if std::mem::take(&mut file.trouble_told) {
-            // Whatever stood in its way before is the reason again, and was not the last one that was told.
+            // Whatever stood in its way before is the reason again, and was not the last one that
+            // was told.
             file.blocked = None;
         }
         if file.wanted.as_ref() == Some(&handoff) {
@@ -230,7 +231,8 @@ impl Core {
         }
     }
 
-    /// Gives every waiting file what it claims, unless another one holds it; then says what is in whose way.
+    /// Gives every waiting file what it claims, unless another one holds it; then says what is in
+    /// whose way.
     fn settle(&mut self, batch: &mut Batch) {
         let waiting = std::mem::take(&mut self.waiting);
         for (since, name) in waiting {

@@ -62,7 +62,8 @@ impl Engines for PoolFileEngines {
             let spec = file.pools.into_iter().find(|spec| spec.pool_id == pool);
             let spec = spec.ok_or_else(|| {
                 failed(format!(
-                    "the pool file names no pool {pool} any more; restart the agent to end its engines"
+                    "the pool file names no pool {pool} any more; restart the agent to end its \
+                     engines"
                 ))
             })?;
             provisioner

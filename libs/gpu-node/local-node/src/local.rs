@@ -111,8 +111,8 @@ impl LocalNode {
         self.handoffs.register(registry);
     }
 
-    /// Holds `latch` until every handoff that was there at the start is known; for as long as the directory cannot be
-    /// listed.
+    /// Holds `latch` until every handoff that was there at the start is known; for as long as the
+    /// directory cannot be listed.
     pub fn hold_until_scanned(&self, latch: Latch, tasks: &Tasks, shutdown: Shutdown) {
         let mut scanned = self.scanned.clone();
         tasks.spawn("first-scan", async move {
@@ -147,8 +147,8 @@ impl LocalNode {
         self.inventory.capabilities()
     }
 
-    /// Free VRAM in bytes of the devices that `mask` names; `None` when nobody knows. Asks the driver: blocks for up
-    /// to its time limit.
+    /// Free VRAM in bytes of the devices that `mask` names; `None` when nobody knows. Asks the
+    /// driver: blocks for up to its time limit.
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> Option<u64> {
         self.inventory.read().vram_surely_free_for(mask)
@@ -160,7 +160,8 @@ impl LocalNode {
         self.gpus.subscribe()
     }
 
-    /// Its pools and GPUs for a heartbeat, from one look at the GPUs. Asks the driver: blocks for up to its time limit.
+    /// Its pools and GPUs for a heartbeat, from one look at the GPUs. Asks the driver: blocks for
+    /// up to its time limit.
     pub fn report(&self) -> (Vec<PoolStatus>, Vec<GpuStatus>) {
         let gpus = self.inventory.read();
         for pool in self.registry.statuses() {

@@ -23,7 +23,8 @@ pub trait Engines: Debug + Send + Sync {
     /// Restarts the engines of a pool, one after the other. Goes on when the change is dropped.
     fn restart(&self, pool: PoolId) -> Change;
 
-    /// Puts new engines in the place of a pool's, as its configuration says now. Goes on when the change is dropped.
+    /// Puts new engines in the place of a pool's, as its configuration says now. Goes on when the
+    /// change is dropped.
     fn reload(&self, pool: PoolId) -> Change;
 }
 
@@ -44,8 +45,8 @@ struct GpusAnswer {
     gpus: Arc<[GpuStatus]>,
 }
 
-/// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`, nothing can be
-/// restarted or reloaded here.
+/// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`,
+/// nothing can be restarted or reloaded here.
 #[must_use]
 pub fn routes(
     registry: PoolRegistry,
@@ -233,7 +234,8 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so it cannot do this; it could with a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
+                "this node does not start its engines, so it cannot do this; it could with a pool \
+                 file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
             )
         })
     }

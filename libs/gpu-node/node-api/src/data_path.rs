@@ -1,5 +1,5 @@
-//! The way to an engine over HTTP: what headers and paths say becomes a request for the [`Dispatcher`], and the node's
-//! report becomes headers.
+//! The way to an engine over HTTP: what headers and paths say becomes a request for the
+//! [`Dispatcher`], and the node's report becomes headers.
 
 use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
@@ -29,8 +29,8 @@ use crate::{
 const PREFIX: &str = "/v2/pools/";
 const ENGINE: &str = "/engine/";
 
-/// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
-/// generating after the client has left.
+/// Credentials and hints that are for this hop, and llama-server's resumable streams, which would
+/// go on generating after the client has left.
 static NOT_FORWARDED: [HeaderName; 6] = [
     headers::VIA,
     headers::MODEL,
@@ -85,7 +85,8 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         // The path that goes on begins with the slash before its first part.
         let after = request.uri().path().len() - path.len() - 1;
         match PoolId::new(pool) {
-            // In a box: the state of a request on its way is large, and the server moves the future around it.
+            // In a box: the state of a request on its way is large, and the server moves the future
+            // around it.
             Ok(pool) => future::Either::Left(Box::pin(async move {
                 self.dispatcher.0.answer(&pool, after, request).await
             })),
@@ -162,8 +163,8 @@ impl Shared {
             span.record("model", model);
         }
         let path = engine_path_of(&parts, after)?;
-        // Before the body is read: who comes in vain shall know at once. And without a slot: a body that takes its
-        // time must not keep others waiting.
+        // Before the body is read: who comes in vain shall know at once. And without a slot: a body
+        // that takes its time must not keep others waiting.
         self.registry
             .check_room(pool, model)
             .map_err(|error| self.refusal(pool, &NotServed::no_slot(error)))?;
@@ -209,8 +210,8 @@ fn model_of(headers: &mut HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(model.to_owned()))
 }
 
-/// The path that is the engine's: what begins at `after`. It is judged here as well as in the gateway, because whoever has
-/// the node's token can ask the node itself.
+/// The path that is the engine's: what begins at `after`. It is judged here as well as in the
+/// gateway, because whoever has the node's token can ask the node itself.
 fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError> {
     let path = parts.uri.path().get(after..).unwrap_or_default();
     match classify(path) {

@@ -17,8 +17,8 @@ impl LocalControl {
         Self(with_fallbacks(routes.into_router()))
     }
 
-    /// `POST` of the JSON `body`, which may be empty, to `path`; its status and body. A path that cannot be one is not
-    /// found.
+    /// `POST` of the JSON `body`, which may be empty, to `path`; its status and body. A path that
+    /// cannot be one is not found.
     pub async fn post(&self, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         let mut request = Request::builder().method(Method::POST).uri(path);
         if !body.is_empty() {

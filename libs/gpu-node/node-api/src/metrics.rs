@@ -42,7 +42,8 @@ impl NodeMetrics {
     ) {
         registry.register(
             "llorch_agent_requests",
-            "Requests for engines of this node, by pool and outcome: answered, or the code of the refusal",
+            "Requests for engines of this node, by pool and outcome: answered, or the code of the \
+             refusal",
             self.requests.clone(),
         );
         registry.register_collector(Box::new(Present { pools, gpus }));

@@ -36,7 +36,8 @@ pub(crate) struct PoolView {
     pub(crate) status: PoolStatus,
     /// In the place of those of the status, which has none.
     pub(crate) replicas: Vec<ReplicaView>,
-    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff is gone.
+    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff
+    /// is gone.
     pub(crate) requests_running: u64,
     /// An operator drains it.
     #[serde(skip_serializing_if = "Option::is_none")]

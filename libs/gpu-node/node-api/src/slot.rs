@@ -5,8 +5,8 @@ use pool_registry::SlotLease;
 use stream_proxy::BodyGuard;
 use tracing::Span;
 
-/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine has stopped, where the
-/// engine tells.
+/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine
+/// has stopped, where the engine tells.
 #[derive(Debug)]
 pub(crate) struct Slot {
     lease: SlotLease,

@@ -31,7 +31,8 @@ pub(crate) trait ControlPlane: Send + 'static {
         timeout: Duration,
     ) -> Result<HeartbeatResponse, RequestError>;
 
-    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a success.
+    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a
+    /// success.
     fn deregister(
         &mut self,
         url: &HttpUrl,

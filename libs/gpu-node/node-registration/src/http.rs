@@ -16,8 +16,8 @@ use crate::control_plane::{ControlPlane, RequestError};
 /// The longest answer that is read; a whole one has a few hundred bytes.
 pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
-/// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers of this
-/// project close it.
+/// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers
+/// of this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// How much of a foreign text an error repeats.
@@ -38,7 +38,8 @@ impl HttpControlPlane {
             // A redirect would carry the node's state, and perhaps its token, to who knows whom.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The control plane is a neighbour: a proxy meant for the internet has no business in between.
+            // The control plane is a neighbour: a proxy meant for the internet has no business in
+            // between.
             .proxy(None)
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)

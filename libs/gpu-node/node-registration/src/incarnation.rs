@@ -13,11 +13,11 @@ use state_file::ReadError;
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// What a damaged file means. It goes on after "so ".
-const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, the control plane refuses this node \
-                           until the clock has caught up";
+const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, \
+                           the control plane refuses this node until the clock has caught up";
 
-/// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was set back
-/// since the last one that this process or `file` remembers.
+/// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was
+/// set back since the last one that this process or `file` remembers.
 ///
 /// A file that cannot be read or written is not worth refusing to start for.
 pub(crate) fn next(file: Option<&Path>) -> u64 {

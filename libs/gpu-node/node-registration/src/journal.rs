@@ -73,15 +73,17 @@ impl Kind {
                  this node keeps trying slowly"
             }
             Self::Refused => {
-                "check the address of orchestratord, its profile and both versions; this node keeps trying slowly"
+                "check the address of orchestratord, its profile and both versions; this node \
+                 keeps trying slowly"
             }
             Self::TooLarge => {
-                "let the proxy before it, if there is one, take bodies of 4 MiB; this node leaves lists out of its report, \
-                 and tries a whole one every ten minutes"
+                "let the proxy before it, if there is one, take bodies of 4 MiB; this node leaves \
+                 lists out of its report, and tries a whole one every ten minutes"
             }
             Self::Superseded => {
-                "a later start of this node has registered, so this one stays silent: stop one of the two. \
-                 When there is only one, its clock was set back: restart it once the clock has caught up"
+                "a later start of this node has registered, so this one stays silent: stop one of \
+                 the two. When there is only one, its clock was set back: restart it once the \
+                 clock has caught up"
             }
         }
     }

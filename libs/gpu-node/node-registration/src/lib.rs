@@ -1,9 +1,9 @@
 //! Register a GPU node with the control plane and report by heartbeat.
 //!
-//! [`NodeRegistration::start`] starts one thread that registers, sends heartbeats, registers again when the
-//! control plane has forgotten the node, and keeps trying while it is away. No async runtime is needed, so any
-//! program can be a node. The [`RegistrationHandle`] reports changes at once, tells how things stand, and takes
-//! the registration back.
+//! [`NodeRegistration::start`] starts one thread that registers, sends heartbeats, registers again
+//! when the control plane has forgotten the node, and keeps trying while it is away. No async
+//! runtime is needed, so any program can be a node. The [`RegistrationHandle`] reports changes at
+//! once, tells how things stand, and takes the registration back.
 //!
 //! ```no_run
 //! use node_registration::{Config, NodeRegistration};
@@ -21,8 +21,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is said when is decided by a pure state machine (`machine`), which is tested on its own; the rest is
-//! the thread (`worker`), the requests (`http`) and the log (`journal`).
+//! What is said when is decided by a pure state machine (`machine`), which is tested on its own;
+//! the rest is the thread (`worker`), the requests (`http`) and the log (`journal`).
 
 mod clock;
 mod config;

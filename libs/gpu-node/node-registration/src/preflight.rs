@@ -49,7 +49,8 @@ impl PreflightError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => {
-                "start orchestratord, or correct ORCHESTRATORD_URL, the name's address or the firewall between"
+                "start orchestratord, or correct ORCHESTRATORD_URL, the name's address or the \
+                 firewall between"
             }
             Self::OwnLimit(_) => "raise the limit of open files (ulimit -n)",
             Self::Token(_) => {
@@ -57,8 +58,8 @@ impl PreflightError {
             }
             Self::Home => "start it with ORCHESTRATORD_CLOUD_PROFILE=true",
             Self::Conflict { .. } => {
-                "give one of the two another POOL_MANAGERD_NODE_ID, or stop the other; where both are this \
-                 machine, give it its former POOL_MANAGERD_MACHINE_ID"
+                "give one of the two another POOL_MANAGERD_NODE_ID, or stop the other; where both \
+                 are this machine, give it its former POOL_MANAGERD_MACHINE_ID"
             }
             Self::Foreign(_) => {
                 "correct ORCHESTRATORD_URL: it is the address alone, without a path such as /v1"
@@ -67,8 +68,8 @@ impl PreflightError {
     }
 }
 
-/// Asks each control plane of `config` whether this node could join, one after the other. Blocks for
-/// [`Config::request_timeout`] each at most.
+/// Asks each control plane of `config` whether this node could join, one after the other. Blocks
+/// for [`Config::request_timeout`] each at most.
 #[must_use]
 pub fn preflight(config: &Config) -> Vec<(HttpUrl, Result<PreflightOk, PreflightError>)> {
     let client = HttpControlPlane::new(config.connect_timeout, config.token.clone());
@@ -121,7 +122,8 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), P
     }
 }
 
-/// What its status says to a node that it does not refuse. One that says nothing of itself is taken as it is.
+/// What its status says to a node that it does not refuse. One that says nothing of itself is taken
+/// as it is.
 fn welcome(status: &[u8]) -> Result<PreflightOk, PreflightError> {
     let status: Value = serde_json::from_slice(status).unwrap_or_default();
     if status["profile"] == "home" {

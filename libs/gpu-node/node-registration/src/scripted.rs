@@ -184,7 +184,8 @@ fn a_later_start_of_the_same_node_stays_when_this_one_leaves() {
     let (registration, script) = start(config(&["http://a:1"]));
     let incarnation = script.register(Ok(())).incarnation;
     script.heartbeat(Ok(()));
-    // The thread need not have heard of the later start: it says which one it is, and takes no for an answer.
+    // The thread need not have heard of the later start: it says which one it is, and takes no for
+    // an answer.
     script
         .answers
         .send(refused(409, "STALE_INCARNATION"))

@@ -19,7 +19,8 @@ pub(crate) struct Shared {
     finished: Condvar,
 }
 
-/// Signals the thread has not seen yet. Each is kept once: they say that something changed, not what.
+/// Signals the thread has not seen yet. Each is kept once: they say that something changed, not
+/// what.
 #[derive(Default)]
 struct Pending {
     changed: bool,
@@ -38,7 +39,8 @@ struct Published {
 pub(crate) enum Left {
     /// Nothing.
     Nothing,
-    /// The thread has ended, but the control plane still holds the registration; with the last error.
+    /// The thread has ended, but the control plane still holds the registration; with the last
+    /// error.
     Registration(Option<String>),
     /// A request is still on its way; the thread ends after it.
     Running,

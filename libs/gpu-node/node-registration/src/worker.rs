@@ -51,7 +51,8 @@ impl<C: ControlPlane> Worker<C> {
         while self.machine.phase() != Phase::Stopped {
             if let Some(send) = to_send {
                 let outcome = self.exchange(send);
-                // What happened meanwhile comes first: a stop must not wait for the request after this one.
+                // What happened meanwhile comes first: a stop must not wait for the request after
+                // this one.
                 self.take_signals();
                 to_send = self.step(outcome);
             } else {
@@ -83,8 +84,8 @@ impl<C: ControlPlane> Worker<C> {
 
     fn exchange(&mut self, send: Send) -> Event {
         let Some(url) = self.config.orchestrators.get(send.endpoint).cloned() else {
-            // The machine's endpoint is always below the number of addresses; should that ever be wrong, the
-            // next one is tried.
+            // The machine's endpoint is always below the number of addresses; should that ever be
+            // wrong, the next one is tried.
             return Event::Failed(Failure::Unavailable { retry_after: None });
         };
         let outcome = match send.request {

@@ -1,4 +1,5 @@
-//! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no clock.
+//! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no
+//! clock.
 
 use std::{
     borrow::Cow,
@@ -72,7 +73,8 @@ impl Pool {
             || self.sleepers().any(|(_, sleeper)| sleeper.names(model))
     }
 
-    /// Whether a request for `model` may go to `replica`: it names the model, or has named none and no other one does.
+    /// Whether a request for `model` may go to `replica`: it names the model, or has named none and
+    /// no other one does.
     fn may_serve(&self, replica: &Replica, model: Option<&str>) -> bool {
         model.is_none_or(|model| {
             replica.names(model) || (replica.models().is_none() && !self.names(model))
@@ -173,7 +175,8 @@ impl Core {
         }
     }
 
-    /// A pool that nobody configured lives as long as something of it does, or an operator drains it.
+    /// A pool that nobody configured lives as long as something of it does, or an operator drains
+    /// it.
     pub(crate) fn forget_if_empty(&mut self, pool_id: &PoolId) {
         let still_leased = self
             .retired
@@ -212,8 +215,8 @@ impl Core {
         ((models_changed || !changes.is_empty()).into(), changes)
     }
 
-    /// The slots of `replica` that are free now. A life of the same engine that is already retired may still
-    /// use some of them.
+    /// The slots of `replica` that are free now. A life of the same engine that is already retired
+    /// may still use some of them.
     pub(crate) fn free_slots(&self, replica: &Replica) -> u32 {
         replica.slots().saturating_sub(self.busy_slots(replica))
     }
@@ -226,8 +229,8 @@ impl Core {
         earlier_lives.fold(replica.claimed, u32::saturating_add)
     }
 
-    /// Gives a slot of the replica `hint`, when that can take the request; else of the one with the most free ones, of
-    /// equals the first by id. It is none of `excluded`.
+    /// Gives a slot of the replica `hint`, when that can take the request; else of the one with the
+    /// most free ones, of equals the first by id. It is none of `excluded`.
     pub(crate) fn claim(
         &mut self,
         pool_id: &PoolId,

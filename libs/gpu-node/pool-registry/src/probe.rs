@@ -39,8 +39,8 @@ pub enum Change {
         /// What the engine says.
         has: u32,
     },
-    /// The engine lists models that are not offered: more than a replica may have, or with impossible names. None are left
-    /// out any more when `left_out` is 0.
+    /// The engine lists models that are not offered: more than a replica may have, or with
+    /// impossible names. None are left out any more when `left_out` is 0.
     ModelsLeftOut {
         /// How many are offered.
         kept: usize,

@@ -55,8 +55,8 @@ impl Core {
         }
     }
 
-    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that whoever sent it
-    /// does not think that it takes the slots of others.
+    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that
+    /// whoever sent it does not think that it takes the slots of others.
     pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> Slots {
         let mut slots = Slots::default();
         let mut add = |free: u32, total: u32| {
@@ -185,7 +185,8 @@ impl Core {
     }
 }
 
-/// The models of all replicas, ready or not: a model does not cease to exist while its engine restarts.
+/// The models of all replicas, ready or not: a model does not cease to exist while its engine
+/// restarts.
 fn models(pool: &Pool) -> Option<Vec<String>> {
     let known = || {
         let live = (pool.replicas.values())

@@ -21,14 +21,16 @@ pub struct About {
     pub description: &'static str,
 }
 
-/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no room or is stopping.
+/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no
+/// room or is stopping.
 const ANY: [ErrorCode; 4] = [
     ErrorCode::InvalidRequest,
     ErrorCode::Internal,
     ErrorCode::TooManyConnections,
     ErrorCode::ShuttingDown,
 ];
-/// What a route that is not open may meet besides: the request presents no token, or comes from the page of another origin.
+/// What a route that is not open may meet besides: the request presents no token, or comes from the
+/// page of another origin.
 const GUARDED: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Forbidden];
 /// What a body may meet besides.
 const WITH_BODY: [ErrorCode; 2] = [ErrorCode::RequestTimeout, ErrorCode::PayloadTooLarge];
@@ -92,7 +94,8 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Ma
 fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.insert("operationId".to_owned(), operation_id(method, path).into());
     let has_body = operation.contains_key("requestBody");
-    // Open is whatever a part gives a security of its own: there is one scheme, and everything else has it.
+    // Open is whatever a part gives a security of its own: there is one scheme, and everything else
+    // has it.
     let is_open = operation.contains_key("security");
     if is_open {
         operation.insert("security".to_owned(), json!([]));
@@ -115,7 +118,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     else {
         return;
     };
-    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours as well.
+    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours
+    // as well.
     let passes_on = responses.contains_key("default");
     let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
     let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
@@ -161,7 +165,8 @@ fn name_code(response: &mut Value, code: ErrorCode) {
     response["description"] = codes.into();
 }
 
-/// Gives an error that has no content the shape of its route, and the headers that go with its status.
+/// Gives an error that has no content the shape of its route, and the headers that go with its
+/// status.
 fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: bool) {
     if response.get("content").is_none() {
         let shape = if ApiError::is_openai_shaped(path) {

@@ -13,9 +13,10 @@ pub(crate) fn render(document: &Value) -> String {
     let mut page = String::new();
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <link rel=\"stylesheet\" href=\"/docs/api.css\">\n<h1>{title}</h1>\n<p>{version} · <a href=\"/openapi.json\">openapi.json</a></p>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<link \
+         rel=\"stylesheet\" href=\"/docs/api.css\">\n<h1>{title}</h1>\n<p>{version} · <a \
+         href=\"/openapi.json\">openapi.json</a></p>\n",
         title = text(&info["title"]),
         version = text(&info["version"]),
     );

@@ -13,7 +13,8 @@ use service_runtime::env::Problems;
 
 use crate::{Program, Report, Setting, Settings};
 
-/// The bit of a directory's mode that lets everybody remove and replace its files, and the one that forbids it.
+/// The bit of a directory's mode that lets everybody remove and replace its files, and the one that
+/// forbids it.
 const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
@@ -37,7 +38,8 @@ pub(crate) fn bad_settings(report: &mut Report, program: &Program, problems: &Pr
     }
 }
 
-/// Variables with the daemon's prefix that it does not know: mostly typing errors, which nobody would notice.
+/// Variables with the daemon's prefix that it does not know: mostly typing errors, which nobody
+/// would notice.
 pub(crate) fn unknown_settings(
     report: &mut Report,
     program: &Program,
@@ -104,7 +106,8 @@ fn address(report: &mut Report, program: &Program, name: &str, addr: SocketAddr)
             &variable,
             format!("somebody listens on {addr}"),
             format!(
-                "nothing, if that is {} itself; otherwise end it, or set {variable} to another port",
+                "nothing, if that is {} itself; otherwise end it, or set {variable} to another \
+                 port",
                 program.name
             ),
         ),
@@ -117,7 +120,8 @@ fn address(report: &mut Report, program: &Program, name: &str, addr: SocketAddr)
             &variable,
             format!("cannot listen on {addr}: {error}"),
             format!(
-                "set {variable} to an address of this machine, or to 0.0.0.0 and the port for all of them"
+                "set {variable} to an address of this machine, or to 0.0.0.0 and the port for all \
+                 of them"
             ),
         ),
     }

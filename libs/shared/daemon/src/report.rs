@@ -151,10 +151,9 @@ mod tests {
     fn people_get_a_table_with_what_to_do() {
         assert_eq!(
             report().to_string(),
-            "ok       A       good\n\
-             warning  LONGER  odd\n                 hint: look at it\n\
-             error    A       line 1\n                 line 2\n                 hint: write it anew\n\
-             1 errors, 1 warnings"
+            "ok       A       good\nwarning  LONGER  odd\n                 hint: look at \
+             it\nerror    A       line 1\n                 line 2\n                 hint: write \
+             it anew\n1 errors, 1 warnings"
         );
     }
 

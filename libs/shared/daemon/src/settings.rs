@@ -25,7 +25,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
 /// What `METRICS_ADDR` could be: where programs that Prometheus reads often listen.
 const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
 
-/// How many threads connections have at most where nothing is set: what passes through eight is more than engines say.
+/// How many threads connections have at most where nothing is set: what passes through eight is
+/// more than engines say.
 const DEFAULT_MAX_THREADS: usize = 8;
 
 /// More threads than any machine has cores.
@@ -114,7 +115,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// How logs are written.
     pub log_format: LogFormat,
-    /// Which node it is, where there are several: each line of its log says so. None is read from the environment.
+    /// Which node it is, where there are several: each line of its log says so. None is read from
+    /// the environment.
     pub node: Option<String>,
 }
 
@@ -122,8 +124,8 @@ impl Settings {
     /// The variable of the token, the same for every daemon.
     pub(crate) const TOKEN: &str = "LLORCH_API_TOKEN";
 
-    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting it listens on
-    /// `port` of loopback.
+    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting
+    /// it listens on `port` of loopback.
     pub fn read(
         environment: &Environment,
         program: &Program,
@@ -155,7 +157,8 @@ impl Settings {
             p.add(
                 named("METRICS_ADDR"),
                 format!(
-                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has the token"
+                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has \
+                     the token"
                 ),
             );
         }
@@ -195,7 +198,8 @@ impl Settings {
         }
     }
 
-    /// What is around everything that is logged. At ERROR, so that a line that is let through is never without it.
+    /// What is around everything that is logged. At ERROR, so that a line that is let through is
+    /// never without it.
     pub(crate) fn span(&self) -> Span {
         let node = self.node.as_ref();
         node.map_or_else(

@@ -90,8 +90,8 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// What, and a sentence for people, in one line without control characters: it may repeat what an engine said. Of a
-    /// long one the first 500 characters are kept.
+    /// What, and a sentence for people, in one line without control characters: it may repeat what
+    /// an engine said. Of a long one the first 500 characters are kept.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -188,8 +188,9 @@ mod tests {
         event.write(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "id: 7\nevent: pool_not_ready\ndata: {\"id\":7,\"at\":\"2026-01-02T03:04:05.006Z\",\
-             \"kind\":\"pool_not_ready\",\"node_id\":\"gpu-1\",\"message\":\"no\\nmore\"}\n\n"
+            "id: 7\nevent: pool_not_ready\ndata: \
+             {\"id\":7,\"at\":\"2026-01-02T03:04:05.006Z\",\"kind\":\"pool_not_ready\",\"node_id\"\
+             :\"gpu-1\",\"message\":\"no\\nmore\"}\n\n"
         );
     }
 

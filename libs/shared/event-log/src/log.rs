@@ -12,10 +12,11 @@ use tokio::sync::watch;
 
 use crate::{Event, NewEvent, ring::Ring};
 
-/// How many events a reader takes at a time: large enough to catch up fast, small enough to hold for each reader.
+/// How many events a reader takes at a time: large enough to catch up fast, small enough to hold
+/// for each reader.
 const PORTION: usize = 100;
-/// Ids of a process begin at the millisecond it started in, times this: no process tells more events a
-/// millisecond, and browsers count exactly that far (2^53) for another 200 years.
+/// Ids of a process begin at the millisecond it started in, times this: no process tells more
+/// events a millisecond, and browsers count exactly that far (2^53) for another 200 years.
 const IDS_PER_MS: u64 = 1000;
 
 /// What readers wait for.
@@ -133,7 +134,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next events as server-sent ones; `None` after the log was closed. Dropping the future loses nothing.
+    /// The next events as server-sent ones; `None` after the log was closed. Dropping the future
+    /// loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Before looking: what is told from here on wakes us.

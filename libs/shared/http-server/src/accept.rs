@@ -17,19 +17,20 @@ use crate::{
     refusal::Refusals,
 };
 
-/// How long to wait after an error such as "too many open files": long enough not to burn a core, short enough
-/// that a client hardly notices once a descriptor is free.
+/// How long to wait after an error such as "too many open files": long enough not to burn a core,
+/// short enough that a client hardly notices once a descriptor is free.
 const ERROR_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How often such errors are logged: the backoff alone would allow 20 lines a second.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is logged that connections without authentication make room for others: as long as that goes on, once
-/// a minute is often enough for a person.
+/// How often it is logged that connections without authentication make room for others: as long as
+/// that goes on, once a minute is often enough for a person.
 const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long to wait at a time for the threads of connections, and how often: together not longer than what a thread
-/// may be busy with, so that one that hangs does not stop the others' connections.
+/// How long to wait at a time for the threads of connections, and how often: together not longer
+/// than what a thread may be busy with, so that one that hangs does not stop the others'
+/// connections.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
 const CATCH_UP_ROUNDS: u32 = 20;
 
@@ -80,7 +81,8 @@ enum Event<Io> {
 }
 
 impl<L: Listener, S: HttpService> Acceptor<L, S> {
-    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never missed.
+    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never
+    /// missed.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.requested() => {}
@@ -185,8 +187,9 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
     }
 }
 
-/// Waits a moment while the threads of connections are behind with what was displaced. In a burst, requests that hold
-/// a token are read before their connections are the oldest; the kernel holds the others meanwhile.
+/// Waits a moment while the threads of connections are behind with what was displaced. In a burst,
+/// requests that hold a token are read before their connections are the oldest; the kernel holds
+/// the others meanwhile.
 async fn catch_up(places: &Places) {
     for _ in 0..CATCH_UP_ROUNDS {
         if !places.is_behind() {

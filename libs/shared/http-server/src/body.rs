@@ -17,7 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{Caller, Limits, RequestId, phase::ConnectionState, quiet_waker, service::BoxError};
 
-/// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
+/// How much to reserve at most because of what a client announces: the rest is reserved as it
+/// really comes.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// Why a request body could not be read.
@@ -35,7 +36,8 @@ pub enum BodyError {
         /// How long it was waited for: for the next piece, or for all so far.
         after: Duration,
     },
-    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read it.
+    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read
+    /// it.
     #[error("the body could not be read")]
     Broken(#[source] BoxError),
 }
@@ -135,8 +137,8 @@ impl RequestBody {
         self
     }
 
-    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those; false when they
-    /// have no room left.
+    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those;
+    /// false when they have no room left.
     pub(crate) fn authenticate(&self) -> bool {
         match &self.source {
             Source::Connection(connection) => connection.state.place().authenticate(),

@@ -17,7 +17,8 @@ use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
 /// The largest body of a control route: a heartbeat of a large node takes a few KiB.
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
 
-/// How much of a refusal is sent back: a message repeats the value it is about, and that may be long.
+/// How much of a refusal is sent back: a message repeats the value it is about, and that may be
+/// long.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 
 /// A JSON body of at most `MAX` bytes, whatever its `Content-Type` says.
@@ -95,7 +96,8 @@ fn invalid(mut message: String) -> ApiError {
     ApiError::invalid(message)
 }
 
-/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with 400.
+/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with
+/// 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 

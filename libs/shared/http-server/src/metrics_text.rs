@@ -1,7 +1,7 @@
 //! A page of OpenMetrics in the older text format of Prometheus, which more programs read.
 //!
-//! The two differ in how a family is announced: there with the name that its kind adds to, here with the name as it
-//! stands in the lines below, and here there is neither a unit nor an end.
+//! The two differ in how a family is announced: there with the name that its kind adds to, here
+//! with the name as it stands in the lines below, and here there is neither a unit nor an end.
 
 /// The same page for readers of text format 0.0.4.
 pub(crate) fn prometheus_text(page: &str) -> String {

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::{Limits, UnauthenticatedLimits, places::Place};
 
-/// How long to go on reading what a client sends after our last word. Closing a socket with unread bytes resets
-/// the connection, and the reset overtakes the answer that explains it.
+/// How long to go on reading what a client sends after our last word. Closing a socket with unread
+/// bytes resets the connection, and the reset overtakes the answer that explains it.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection is doing, as far as reading from it is concerned.
@@ -23,7 +23,8 @@ pub(crate) enum Phase {
     FirstByte,
     /// The header of a request has begun.
     Header,
-    /// A request is being served: its body has its own deadline, its answer may take as long as it takes.
+    /// A request is being served: its body has its own deadline, its answer may take as long as it
+    /// takes.
     Request,
     /// The last response is done; the next request may come.
     Idle,
@@ -65,7 +66,8 @@ impl Phase {
     }
 }
 
-/// The low bits of the packed word hold the phase, the others the microseconds since the connection's start.
+/// The low bits of the packed word hold the phase, the others the microseconds since the
+/// connection's start.
 const PHASE_BITS: u32 = 3;
 
 /// Stands for "no write is stuck".
@@ -73,8 +75,8 @@ const NOT_STUCK: u64 = u64::MAX;
 
 /// What the parts of one connection share: its phase, since when, and whether it can write.
 ///
-/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except for request
-/// bodies that a handler moved elsewhere.
+/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except
+/// for request bodies that a handler moved elsewhere.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     start: Instant,
@@ -148,7 +150,8 @@ impl ConnectionState {
         self.read_pending.store(true, Ordering::Relaxed);
     }
 
-    /// A whole header was read. When that was matters to nobody: what follows has no deadline on the socket.
+    /// A whole header was read. When that was matters to nobody: what follows has no deadline on
+    /// the socket.
     pub(crate) fn on_request(&self) {
         self.request_read.store(false, Ordering::Relaxed);
         let since = self.packed.load(Ordering::Relaxed) & !((1 << PHASE_BITS) - 1);
@@ -163,8 +166,8 @@ impl ConnectionState {
 
     /// A response was handed over to the last byte, or given up.
     pub(crate) fn on_response_end(&self, now: Instant) {
-        // hyper looks for the end of the connection while a request is served, unless it holds something of the
-        // next one already.
+        // hyper looks for the end of the connection while a request is served, unless it holds
+        // something of the next one already.
         let next_began = !self.read_pending.load(Ordering::Relaxed);
         self.set(
             if next_began {
@@ -176,8 +179,8 @@ impl ConnectionState {
         );
     }
 
-    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see the client
-    /// leave.
+    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see
+    /// the client leave.
     pub(crate) fn nobody_reads(&self) -> bool {
         self.phase() == Phase::Request
             && (self.body_left_unread()
@@ -230,7 +233,8 @@ impl ConnectionState {
         self.body_left_unread.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header that was refused.
+    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header
+    /// that was refused.
     pub(crate) fn client_may_be_sending(&self) -> bool {
         self.body_left_unread() || self.phase() == Phase::Header
     }
@@ -246,7 +250,8 @@ impl ConnectionState {
         share.filter(|_| self.place.is_unauthenticated())
     }
 
-    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody may be unauthenticated.
+    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody
+    /// may be unauthenticated.
     pub(crate) fn ends_soon(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
         self.unauthenticated(limits)
             .is_some_and(|share| now() >= self.start + share.life / 2)

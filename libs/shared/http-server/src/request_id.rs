@@ -10,8 +10,8 @@ pub(crate) const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The name of a request: what the client sent in `X-Request-Id`, or 128 random bits.
 ///
-/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It is 1 to
-/// 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
+/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It
+/// is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 

@@ -32,9 +32,10 @@ const MAX_ECHO_CHARS: usize = 100;
 
 /// `GET /health`, `GET /ready` and `GET /metrics`.
 ///
-/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take work, otherwise
-/// 503 with what it waits for. `/metrics` sends what `metrics_render` returns, OpenMetrics text, to who asks for that, and the
-/// same in Prometheus' text format to everybody else.
+/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take
+/// work, otherwise 503 with what it waits for. `/metrics` sends what `metrics_render` returns,
+/// OpenMetrics text, to who asks for that, and the same in Prometheus' text format to everybody
+/// else.
 pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
@@ -54,7 +55,8 @@ pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
     health_and_metrics(health, metrics_render).get("/ready", async move || ready(&readiness))
 }
 
-/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without a token.
+/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without
+/// a token.
 pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
@@ -132,7 +134,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
         .into_response()
 }
 
-/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error envelope.
+/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error
+/// envelope.
 ///
 /// Call it last, when all routes are there.
 pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -170,8 +173,8 @@ mod tests {
             metrics("# EOF\n".to_owned(), &headers).headers()[CONTENT_TYPE].clone()
         };
         // What Prometheus 2.42 sends.
-        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                          version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(kind(prometheus), OPENMETRICS);
         assert_eq!(kind("*/*"), PROMETHEUS);
     }

@@ -13,11 +13,12 @@ use crate::{
     places::Places,
 };
 
-/// How long connections get to hear that they are dropped: a turn of their thread. One whose handler hangs never hears it,
-/// and all others of its thread with it.
+/// How long connections get to hear that they are dropped: a turn of their thread. One whose
+/// handler hangs never hears it, and all others of its thread with it.
 const LAST_POLL: Duration = Duration::from_secs(1);
 
-/// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the system choose.
+/// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the
+/// system choose.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -50,7 +51,8 @@ pub struct BoundServer {
 }
 
 impl BoundServer {
-    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime that it serves in.
+    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime
+    /// that it serves in.
     #[must_use]
     pub fn on(self, cores: ConnectionThreads) -> Self {
         Self { cores, ..self }
@@ -64,8 +66,8 @@ impl BoundServer {
 
     /// Answers requests with `service` from now on; all its tasks are in `tasks`.
     ///
-    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time between those
-    /// two passes a token of its own and uses the handle.
+    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time
+    /// between those two passes a token of its own and uses the handle.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
@@ -178,8 +180,8 @@ impl ServerHandle {
         self.places.open()
     }
 
-    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many connections
-    /// that was.
+    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many
+    /// connections that was.
     pub async fn close(&self, deadline: Duration) -> usize {
         self.drain();
         if timeout(deadline, self.finished()).await.is_ok() {

@@ -1,4 +1,5 @@
-//! To a node over TCP: what its agent is to know goes in headers, and what it says of itself comes back in headers.
+//! To a node over TCP: what its agent is to know goes in headers, and what it says of itself comes
+//! back in headers.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -16,8 +17,9 @@ use stream_proxy::{Clocks, ForwardError, StreamProxy};
 
 use crate::{NoAnswer, NodeAnswer, NodeRequest, NodeTransport};
 
-/// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so that the next burst
-/// need not connect anew; engines, which most often close them after 5 s, get [`Clocks::idle`].
+/// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so
+/// that the next burst need not connect anew; engines, which most often close them after 5 s, get
+/// [`Clocks::idle`].
 pub const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of [`headers::VIA`].

@@ -1,5 +1,5 @@
-//! Requests to nodes over real sockets: what they are told, and how each version's answers are read. The answers of version
-//! 0.1.0 are as it sent them.
+//! Requests to nodes over real sockets: what they are told, and how each version's answers are
+//! read. The answers of version 0.1.0 are as it sent them.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,8 @@ fn request() -> Outbound {
     )
 }
 
-/// Sends a request for an endpoint to a node that answers with `answer`; returns what came of it, and what the node saw.
+/// Sends a request for an endpoint to a node that answers with `answer`; returns what came of it,
+/// and what the node saw.
 async fn ask(
     replica: Option<&str>,
     outbound: &mut Outbound,

@@ -1,15 +1,16 @@
 //! The wire contract between GPU nodes and the control plane.
 //!
-//! Everything two processes of this project say to each other is a type of this crate: identifiers, the
-//! handoff file that announces an engine, the register and heartbeat messages, the error envelope, and the
-//! names of the headers. It does no I/O and owns no clock, so any Rust service can depend on it.
+//! Everything two processes of this project say to each other is a type of this crate: identifiers,
+//! the handoff file that announces an engine, the register and heartbeat messages, the error
+//! envelope, and the names of the headers. It does no I/O and owns no clock, so any Rust service
+//! can depend on it.
 //!
 //! Two rules hold throughout:
 //!
 //! * **A value that exists is valid.** Identifiers, URLs and messages are checked while they are
 //!   deserialised; the error names the field and says what would be right.
-//! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New fields are
-//!   optional, so the short form of a message always works.
+//! * **Unknown fields are ignored**, because node and control plane are upgraded separately. New
+//!   fields are optional, so the short form of a message always works.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -1,7 +1,8 @@
 //! Every bound on what comes over the wire, in one table.
 //!
-//! Both sides use the same constants: what a node of this version sends is never more than what a control plane of
-//! this version takes. [`LIMITS`] lists them with their reasons, for documents and tests.
+//! Both sides use the same constants: what a node of this version sends is never more than what a
+//! control plane of this version takes. [`LIMITS`] lists them with their reasons, for documents and
+//! tests.
 
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A bound whose name and value are given. Give the constant itself as the value, so that the two cannot differ.
+    /// A bound whose name and value are given. Give the constant itself as the value, so that the
+    /// two cannot differ.
     #[must_use]
     pub const fn new(name: &'static str, value: u64, unit: &'static str) -> Self {
         Self {

@@ -33,15 +33,16 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub version: Option<String>,
-    /// Rises at each start of the agent (its start time in milliseconds since 1970), so that messages of an
-    /// earlier life are told apart. Absent: no fencing.
+    /// Rises at each start of the agent (its start time in milliseconds since 1970), so that
+    /// messages of an earlier life are told apart. Absent: no fencing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
-    /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address` only, for who has the token.
+    /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address`
+    /// only, for who has the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<HttpUrl>,
-    /// It takes a hint which replica of a pool to use, and says which one it used. Each of its replicas is then an endpoint
-    /// of its own; otherwise each of its pools is one.
+    /// It takes a hint which replica of a pool to use, and says which one it used. Each of its
+    /// replicas is then an endpoint of its own; otherwise each of its pools is one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub takes_replica_hint: bool,
 }
@@ -225,8 +226,8 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
 }
 
 impl HeartbeatRequest {
-    /// Makes it one that every control plane takes: lists and texts are cut, impossible names of models left out, and of
-    /// two pools of one name the first stays.
+    /// Makes it one that every control plane takes: lists and texts are cut, impossible names of
+    /// models left out, and of two pools of one name the first stays.
     ///
     /// It may still be larger than [`MAX_NODE_BODY_BYTES`](crate::limits::MAX_NODE_BODY_BYTES).
     pub fn bound(&mut self) {
@@ -250,7 +251,8 @@ pub struct HeartbeatResponse {
     pub success: bool,
     /// When the next heartbeat is due, in milliseconds.
     pub next_heartbeat_ms: u64,
-    /// After how much silence the node counts as offline from now on, in milliseconds. Absent: as when it registered.
+    /// After how much silence the node counts as offline from now on, in milliseconds. Absent: as
+    /// when it registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
@@ -267,7 +269,8 @@ pub struct Ack {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainRequest {
-    /// How long running requests may take to finish, in milliseconds from now; absent: as long as they like.
+    /// How long running requests may take to finish, in milliseconds from now; absent: as long as
+    /// they like.
     pub deadline_ms: Option<u64>,
 }
 

@@ -1,4 +1,5 @@
-//! Schemas of what no derive can describe: values that check themselves, and the one table of error codes.
+//! Schemas of what no derive can describe: values that check themselves, and the one table of error
+//! codes.
 
 use std::fmt::Write as _;
 
@@ -41,7 +42,8 @@ fn text(pattern: &str, description: &str) -> ObjectBuilder {
         .description(Some(description))
 }
 
-/// Server-sent events. A description can be read in two ways, of the whole stream or of each event in it, and both hold.
+/// Server-sent events. A description can be read in two ways, of the whole stream or of each event
+/// in it, and both hold.
 #[derive(Debug)]
 pub struct EventStream;
 
@@ -135,8 +137,9 @@ fn event() -> ObjectBuilder {
 
 /// Every code with its status, as Markdown.
 fn code_table() -> String {
-    let mut table = "What went wrong. A later version may add codes: branch on those you know, and on the status otherwise.\n\n\
-                     | code | status | may succeed later |\n|---|---|---|\n"
+    let mut table = "What went wrong. A later version may add codes: branch on those you know, \
+                     and on the status otherwise.\n\n| code | status | may succeed later \
+                     |\n|---|---|---|\n"
         .to_owned();
     for code in ErrorCode::ALL {
         let later = if code.retriable() { "yes" } else { "no" };

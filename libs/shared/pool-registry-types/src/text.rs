@@ -1,10 +1,13 @@
-//! Texts for people that come from elsewhere: bounded, and unable to forge a line or to command a terminal.
+//! Texts for people that come from elsewhere: bounded, and unable to forge a line or to command a
+//! terminal.
 //!
-//! A text describes and decides nothing, so one that is too long or holds control characters is cleaned, not refused.
+//! A text describes and decides nothing, so one that is too long or holds control characters is
+//! cleaned, not refused.
 
 use crate::limits::MAX_TEXT_BYTES;
 
-/// `text` in one line of at most `max_bytes`: control characters become spaces, spaces at its ends go.
+/// `text` in one line of at most `max_bytes`: control characters become spaces, spaces at its ends
+/// go.
 ///
 /// ```
 /// use pool_registry_types::one_line;
@@ -21,7 +24,8 @@ pub fn lines(text: &str, max_bytes: usize) -> String {
     cleaned(text, max_bytes, |c| c.is_control() && c != '\n')
 }
 
-/// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it replaces.
+/// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it
+/// replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {
     let cut = &text[..text.floor_char_boundary(max_bytes)];
     let clean: String = cut

@@ -39,7 +39,8 @@ pub struct HttpUrl {
 }
 
 impl PartialEq for HttpUrl {
-    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine by URL.
+    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine
+    /// by URL.
     fn eq(&self, other: &Self) -> bool {
         self.authority.as_str() == other.authority.as_str() && self.base_path == other.base_path
     }
@@ -96,7 +97,8 @@ impl HttpUrl {
             return refuse("the port is not between 1 and 65535");
         }
         let base_path = path.trim_end_matches('/');
-        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not have.
+        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not
+        // have.
         let well_formed = base_path.is_empty()
             || (base_path.is_ascii() && base_path.parse::<http::uri::PathAndQuery>().is_ok());
         if !well_formed || base_path.split('/').any(|part| part == "..") {
@@ -132,8 +134,8 @@ impl HttpUrl {
         &self.base_path
     }
 
-    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this URL; `None` when it is on
-    /// loopback and the finder may be elsewhere.
+    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this
+    /// URL; `None` when it is on loopback and the finder may be elsewhere.
     ///
     /// ```
     /// use pool_registry_types::HttpUrl;

@@ -1,8 +1,10 @@
-//! Runtimes of one thread each, for work that comes in many small pieces of their own, as connections are.
+//! Runtimes of one thread each, for work that comes in many small pieces of their own, as
+//! connections are.
 //!
-//! A runtime of many threads hands tasks from one to another: each wake-up is a question of who runs it, asked of shared
-//! queues and often of the kernel. A connection gains nothing from that. Given to one thread for life, as nginx has it, its
-//! sockets, timers and memory stay with one processor, and nobody is woken who then finds nothing to do.
+//! A runtime of many threads hands tasks from one to another: each wake-up is a question of who
+//! runs it, asked of shared queues and often of the kernel. A connection gains nothing from that.
+//! Given to one thread for life, as nginx has it, its sockets, timers and memory stay with one
+//! processor, and nobody is woken who then finds nothing to do.
 
 use std::{
     io,
@@ -61,7 +63,8 @@ impl CoreThreads {
             let (stop, alive) = (stop.clone(), mpsc::Sender::clone(&alive));
             let drive = move || {
                 runtime.block_on(stop.requested());
-                // Its tasks are dropped here, on the thread where they lived; a lookup of a name that hangs is not waited for.
+                // Its tasks are dropped here, on the thread where they lived; a lookup of a name
+                // that hangs is not waited for.
                 runtime.shutdown_background();
                 drop(alive);
             };
@@ -90,7 +93,8 @@ impl CoreThreads {
         self.cores.clone()
     }
 
-    /// Ends them; what still runs there is dropped. False when a thread has not come to its end `within` that time.
+    /// Ends them; what still runs there is dropped. False when a thread has not come to its end
+    /// `within` that time.
     #[must_use]
     pub fn stop(self, within: Duration) -> bool {
         self.stop.request();
@@ -108,7 +112,8 @@ impl Drop for CoreThreads {
     }
 }
 
-/// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are none.
+/// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are
+/// none.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionThreads {
     all: Arc<[Arc<Core>]>,
@@ -132,7 +137,8 @@ impl ConnectionThreads {
         Some(Seat(Arc::clone(core)))
     }
 
-    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is never past this.
+    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is
+    /// never past this.
     pub async fn alive(&self) {
         for core in self.all.iter() {
             let ran = core.runtime.spawn(async {}).await;

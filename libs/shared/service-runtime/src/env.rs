@@ -1,9 +1,11 @@
-//! Settings from the environment: read once, checked all together, every bad one reported in one go.
+//! Settings from the environment: read once, checked all together, every bad one reported in one
+//! go.
 //!
-//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it (through
-//! envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that cannot be wrong with
-//! the parsers of [`Problems`]. A parser that meets a bad value notes it and hands back the default, so that
-//! the next variable is looked at too; [`Problems::finish`] then says whether anything was wrong.
+//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it
+//! (through envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that
+//! cannot be wrong with the parsers of [`Problems`]. A parser that meets a bad value notes it and
+//! hands back the default, so that the next variable is looked at too; [`Problems::finish`] then
+//! says whether anything was wrong.
 //!
 //! An empty or blank variable counts as unset. No value of a secret is ever repeated.
 //!
@@ -40,7 +42,8 @@ use serde::de::DeserializeOwned;
 /// What a binary exits with when a setting is bad: `EX_USAGE` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// How much of a bad value a report repeats: enough to recognise it, too little to flood a terminal.
+/// How much of a bad value a report repeats: enough to recognise it, too little to flood a
+/// terminal.
 const MAX_ECHO_CHARS: usize = 60;
 
 /// The variables that concern us, as they were at start-up.
@@ -51,7 +54,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a prefix too.
+    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a
+    /// prefix too.
     #[must_use]
     pub fn from_process(prefixes: &[&str]) -> Self {
         let ours = std::env::vars_os().filter(|(name, _)| {
@@ -78,7 +82,8 @@ impl Environment {
             let Ok(name) = name.into_string() else {
                 continue;
             };
-            // envy matches names without regard to case; two spellings of one name would make it fail.
+            // envy matches names without regard to case; two spellings of one name would make it
+            // fail.
             if name.bytes().any(|b| b.is_ascii_lowercase()) {
                 continue;
             }
@@ -119,8 +124,8 @@ impl Environment {
         self.raw_after("", problems)
     }
 
-    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their variables are after
-    /// `prefix`. What is not Unicode is left for `into_raw` to tell.
+    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their
+    /// variables are after `prefix`. What is not Unicode is left for `into_raw` to tell.
     pub fn raw_after<T: DeserializeOwned + Default>(
         &self,
         prefix: &str,
@@ -172,7 +177,8 @@ fn echo(value: &str) -> String {
 }
 
 impl Problems {
-    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a secret.
+    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a
+    /// secret.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.push(Problem {
             name: name.into(),
@@ -201,8 +207,8 @@ impl Problems {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Any type that reads itself from text, for example an id or a URL. Its error is what the report says, so
-    /// it should read like "must be …, not …".
+    /// Any type that reads itself from text, for example an id or a URL. Its error is what the
+    /// report says, so it should read like "must be …, not …".
     pub fn optional<T>(&mut self, name: &str, raw: Option<String>) -> Option<T>
     where
         T: FromStr,
@@ -222,7 +228,8 @@ impl Problems {
         self.optional(name, raw).unwrap_or(default)
     }
 
-    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must be set".
+    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must
+    /// be set".
     pub fn required<T>(&mut self, name: &str, raw: Option<String>, why: &str) -> Option<T>
     where
         T: FromStr,
@@ -274,7 +281,8 @@ impl Problems {
             .unwrap_or(default)
     }
 
-    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be right.
+    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be
+    /// right.
     pub fn optional_socket_addr(
         &mut self,
         name: &str,
@@ -337,8 +345,8 @@ impl Problems {
         Duration::from_millis(self.integer(name, raw, default, range))
     }
 
-    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when the variable
-    /// is unset.
+    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when
+    /// the variable is unset.
     pub fn list<T>(&mut self, name: &str, raw: Option<String>) -> Option<Vec<T>>
     where
         T: FromStr,

@@ -1,8 +1,9 @@
-//! What every daemon needs around its work: signals, a shutdown token, named joined tasks, readiness latches and
-//! threads for connections.
+//! What every daemon needs around its work: signals, a shutdown token, named joined tasks,
+//! readiness latches and threads for connections.
 //!
-//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`], servers stop
-//! accepting and drain, [`Tasks::join`] waits for what is left and names whoever would not end.
+//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`],
+//! servers stop accepting and drain, [`Tasks::join`] waits for what is left and names whoever would
+//! not end.
 //!
 //! ```
 //! use std::time::Duration;

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-/// Says that the process, or a part of it, is to stop. Clones share one state; a request cannot be undone.
+/// Says that the process, or a part of it, is to stop. Clones share one state; a request cannot be
+/// undone.
 #[derive(Clone)]
 pub struct Shutdown {
     state: Arc<watch::Sender<bool>>,

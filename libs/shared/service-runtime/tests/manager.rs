@@ -52,7 +52,8 @@ impl Manager {
     }
 }
 
-/// The service, started as systemd starts one: a socket is descriptor 3, the environment says the rest.
+/// The service, started as systemd starts one: a socket is descriptor 3, the environment says the
+/// rest.
 fn service(
     test: &str,
     notify: &Path,

@@ -1,7 +1,8 @@
 //! Small state files that survive a power failure, and what to do with one that is damaged.
 //!
-//! Every state file of the daemons is written by [`write()`] and read by [`recover`] or [`read`]. Files that people write
-//! are read by [`read_text`]. Two processes that would write the same ones are kept apart by [`lock_directory`].
+//! Every state file of the daemons is written by [`write()`] and read by [`recover`] or [`read`].
+//! Files that people write are read by [`read_text`]. Two processes that would write the same ones
+//! are kept apart by [`lock_directory`].
 
 mod lock;
 mod read;

@@ -11,12 +11,13 @@ use crate::read::MAX_BYTES;
 
 /// Replaces the content of `path`.
 ///
-/// The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed; then the directory
-/// is flushed, without which the new name can be lost. Only one writer may write a path at a time.
+/// The bytes go to a temporary file in the same directory, which is flushed to the disk and
+/// renamed; then the directory is flushed, without which the new name can be lost. Only one writer
+/// may write a path at a time.
 ///
 /// # Errors
-/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old content is still there, unless
-/// only the directory could not be flushed.
+/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old
+/// content is still there, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -47,7 +48,8 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 /// Flushes the names in a directory to the disk.
 ///
 /// # Errors
-/// What the system said. That a file system cannot do it for directories is no error: nothing better is to be had there.
+/// What the system said. That a file system cannot do it for directories is no error: nothing
+/// better is to be had there.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error)

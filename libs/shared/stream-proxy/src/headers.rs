@@ -8,8 +8,8 @@ use http::{
     },
 };
 
-/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other addresses of the upstream,
-/// which a client behind this hop cannot reach or should not.
+/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other
+/// addresses of the upstream, which a client behind this hop cannot reach or should not.
 const HOP_BY_HOP: [HeaderName; 12] = [
     ALT_SVC,
     CONNECTION,

@@ -175,7 +175,8 @@ async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
     let (answers, ()) = tokio::join!(
         async { [once().await, once().await, once().await] },
         async {
-            // The second request comes on the first connection; then it is closed, and the third needs a new one.
+            // The second request comes on the first connection; then it is closed, and the third
+            // needs a new one.
             let mut stream = upstream.accept().await;
             for _ in 0..2 {
                 read_request(&mut stream, "{}").await;

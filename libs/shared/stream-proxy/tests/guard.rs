@@ -50,7 +50,8 @@ impl Drop for Guard {
     }
 }
 
-/// The body of an answer whose first bytes are `begin`, with a guard, what became of that, and the other end.
+/// The body of an answer whose first bytes are `begin`, with a guard, what became of that, and the
+/// other end.
 async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();

@@ -44,9 +44,9 @@ async fn read_request(stream: &mut TcpStream) {
 
 type Answered = Result<Response<ProxyBody>, ForwardError>;
 
-/// Sends a first request, which is answered, and then `second` on the same connection. The upstream treats that one as
-/// `reused` says and each one on a later connection as `fresh` says. Gives back what came of the second request, and how
-/// often the upstream had it.
+/// Sends a first request, which is answered, and then `second` on the same connection. The upstream
+/// treats that one as `reused` says and each one on a later connection as `fresh` says. Gives back
+/// what came of the second request, and how often the upstream had it.
 async fn second_request(
     second: &Outbound,
     clocks: Clocks,

@@ -1,4 +1,5 @@
-//! A histogram that costs two atomic additions: what is counted on the way of a request must take no lock.
+//! A histogram that costs two atomic additions: what is counted on the way of a request must take
+//! no lock.
 
 use std::{
     fmt,
@@ -14,11 +15,13 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric},
 };
 
-/// Upper bounds in seconds for what takes from milliseconds to minutes: waits, first tokens, whole requests.
+/// Upper bounds in seconds for what takes from milliseconds to minutes: waits, first tokens, whole
+/// requests.
 pub const LATENCY_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
-/// Upper bounds in seconds for the time between two tokens: 1 ms is a thousand tokens a second, 1 s is a stall.
+/// Upper bounds in seconds for the time between two tokens: 1 ms is a thousand tokens a second, 1 s
+/// is a stall.
 pub const TOKEN_GAP_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];

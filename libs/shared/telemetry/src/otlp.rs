@@ -22,14 +22,16 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{InitError, REQUEST, Service, TRACEPARENT, TraceContext};
 
-/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean (only the second is the base of a
-/// path) are OpenTelemetry's, as are those of all others that begin with `OTEL_`.
+/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean
+/// (only the second is the base of a path) are OpenTelemetry's, as are those of all others that
+/// begin with `OTEL_`.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long a collector may take for a batch: half of what a stop leaves to everything that has to end.
+/// How long a collector may take for a batch: half of what a stop leaves to everything that has to
+/// end.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that is read of a collector's answer, which is a few bytes.
@@ -87,7 +89,8 @@ where
         .with_filter(Targets::new().with_target(REQUEST, LevelFilter::DEBUG))
 }
 
-/// Sends the batches. They come one after the other, from a thread of the provider's own, so it may block.
+/// Sends the batches. They come one after the other, from a thread of the provider's own, so it may
+/// block.
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,

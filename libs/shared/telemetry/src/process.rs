@@ -13,7 +13,8 @@ use prometheus_client::{
 
 use crate::gauges::gauge;
 
-/// Kernels count CPU time in hundredths of a second for programs, whatever they do inside (`man 5 proc`, `USER_HZ`).
+/// Kernels count CPU time in hundredths of a second for programs, whatever they do inside (`man 5
+/// proc`, `USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Reads `/proc` when somebody asks. What cannot be read is left out.

@@ -16,7 +16,8 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// Somebody records the trace. Where we begin one nobody has decided yet, and whoever traces behind us shall.
+/// Somebody records the trace. Where we begin one nobody has decided yet, and whoever traces behind
+/// us shall.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
@@ -55,7 +56,8 @@ impl TraceContext {
         }
     }
 
-    /// As the header says it. Every request has one made, so it is written without the machinery of formatting.
+    /// As the header says it. Every request has one made, so it is written without the machinery of
+    /// formatting.
     #[must_use]
     pub fn to_header(self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";

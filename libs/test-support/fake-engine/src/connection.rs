@@ -15,11 +15,12 @@ use crate::{
     stats::{Outcome, Running},
 };
 
-/// Output is gathered up to this many bytes before it is written: large writes when tokens take no time.
+/// Output is gathered up to this many bytes before it is written: large writes when tokens take no
+/// time.
 const BATCH: usize = 64 * 1024;
 
-/// How long a client may take until its next request; then the connection is closed without a word, as `llama-server`
-/// and vLLM do it.
+/// How long a client may take until its next request; then the connection is closed without a word,
+/// as `llama-server` and vLLM do it.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// What to do after an answer.
@@ -159,7 +160,8 @@ impl Connection {
             }
             match plan.fault {
                 Some(Fault::Cut(at)) if at == n => {
-                    // Less than half: the piece must not look like a whole token to a lenient reader.
+                    // Less than half: the piece must not look like a whole token to a lenient
+                    // reader.
                     let chunk = frames.word(n);
                     self.output
                         .extend_from_slice(chunk.get(..chunk.len() / 4).unwrap_or_default());
@@ -217,8 +219,8 @@ impl Connection {
         }
     }
 
-    /// Sends the end of an answer. A real engine frees its slot before it writes the last bytes, so that a client
-    /// which sends its next request at once meets a free one.
+    /// Sends the end of an answer. A real engine frees its slot before it writes the last bytes, so
+    /// that a client which sends its next request at once meets a free one.
     async fn send_last(&mut self, bytes: &[u8], running: &mut Running<'_>) -> io::Result<()> {
         running.free_slot();
         self.send(bytes).await?;

@@ -1,9 +1,11 @@
 //! The token of a request.
 //!
-//! Input: the server's token, a line feed, and the values of `Authorization`, each on a line of its own.
+//! Input: the server's token, a line feed, and the values of `Authorization`, each on a line of its
+//! own.
 //!
 //! * What can be a token is let in by the header that it makes.
-//! * Everybody else is let in exactly if there is one value, and it is `Bearer`, blanks and the token.
+//! * Everybody else is let in exactly if there is one value, and it is `Bearer`, blanks and the
+//!   token.
 //! * The verdict is the same for every peer.
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,5 +1,5 @@
-//! The bounds of what nodes say, as the wire contract has them, written down a second time; and messages that are the same
-//! after they have been written and read.
+//! The bounds of what nodes say, as the wire contract has them, written down a second time; and
+//! messages that are the same after they have been written and read.
 
 use std::fmt::Debug;
 

@@ -2,11 +2,11 @@
 //!
 //! Input: a body.
 //!
-//! * What is accepted obeys every bound of the wire contract, names each pool once, and is the same after it has been
-//!   written and read.
+//! * What is accepted obeys every bound of the wire contract, names each pool once, and is the same
+//!   after it has been written and read.
 //! * A refusal is short, on one line.
-//! * The registry takes it as bytes only when it is one, and then knows of its node what it says: the first time, when it is
-//!   taken apart, and the second, when it is compared.
+//! * The registry takes it as bytes only when it is one, and then knows of its node what it says:
+//!   the first time, when it is taken apart, and the second, when it is compared.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -2,8 +2,8 @@
 //!
 //! Input: the file.
 //!
-//! * What is accepted obeys every bound, names each pool and each port once, and is the same after it has been written and
-//!   read.
+//! * What is accepted obeys every bound, names each pool and each port once, and is the same after
+//!   it has been written and read.
 //! * Every problem names a line that is there, in order, and says something on one line.
 
 use std::{collections::BTreeSet, fmt::Write as _};

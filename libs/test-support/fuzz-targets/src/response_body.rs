@@ -1,9 +1,11 @@
 //! The body of an upstream's answer (RFC 9112, sections 6 and 7).
 //!
-//! Input: a digit that says how the body is cut into reads; a letter for its framing: `c` for chunks, `u` for the end of the
-//! connection, and any other byte for a length of as many bytes as the letter's number; then what the upstream sent.
+//! Input: a digit that says how the body is cut into reads; a letter for its framing: `c` for
+//! chunks, `u` for the end of the connection, and any other byte for a length of as many bytes as
+//! the letter's number; then what the upstream sent.
 //!
-//! * However the body is cut into reads, the body, what stands behind it and the verdict are the same.
+//! * However the body is cut into reads, the body, what stands behind it and the verdict are the
+//!   same.
 //! * Chunks mean what a second and simple reading of them says.
 //! * Nothing that was not sent comes out, and nothing comes out after the end.
 
@@ -140,8 +142,8 @@ fn read_body(rest: &mut &[u8], body: &mut Vec<u8>, is_over: &mut bool) -> Result
     Ok(())
 }
 
-/// A line without its end; `None` when the input ends before it does. `may_begin` says of a line, or of the beginning of one,
-/// whether it can be right.
+/// A line without its end; `None` when the input ends before it does. `may_begin` says of a line,
+/// or of the beginning of one, whether it can be right.
 fn take_line<'a>(
     rest: &mut &'a [u8],
     may_begin: impl Fn(&[u8]) -> bool,
@@ -170,7 +172,8 @@ fn take_line<'a>(
     }
 }
 
-/// The size that begins a line: 1 to 16 hexadecimal digits, and behind them nothing, or an extension.
+/// The size that begins a line: 1 to 16 hexadecimal digits, and behind them nothing, or an
+/// extension.
 fn size(line: &[u8]) -> Option<u64> {
     let digits = line
         .iter()

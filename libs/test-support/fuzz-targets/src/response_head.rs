@@ -1,11 +1,13 @@
 //! The head of an upstream's answer (RFC 9112).
 //!
-//! Input: a digit that says where the head is cut, and from `4` on that the request was `HEAD`; then what the upstream sent.
+//! Input: a digit that says where the head is cut, and from `4` on that the request was `HEAD`;
+//! then what the upstream sent.
 //!
 //! * However the head is cut into reads, the verdict is the same.
-//! * The framing is that of RFC 9112, section 6.3, as a second and simple reading of the lines has it; a transfer coding
-//!   other than `chunked` alone is refused.
-//! * What goes on to the client holds no hop-by-hop header, no line break, and a length only where it is the one that counts.
+//! * The framing is that of RFC 9112, section 6.3, as a second and simple reading of the lines has
+//!   it; a transfer coding other than `chunked` alone is refused.
+//! * What goes on to the client holds no hop-by-hop header, no line break, and a length only where
+//!   it is the one that counts.
 
 use http::{
     Method,

@@ -3,7 +3,8 @@
 //! Input: a digit that says how the stream is cut; then the stream.
 //!
 //! * However the stream is cut, the events are the same.
-//! * Both readers find the same events, where the stream is text whose lines end as the client's server ends them.
+//! * Both readers find the same events, where the stream is text whose lines end as the client's
+//!   server ends them.
 
 use llorch_client::SseParser;
 use task_api::fuzzing::Events;

@@ -2,7 +2,8 @@
 //!
 //! Input: the node's id, a line feed and the record.
 //!
-//! * What is read is the same after it has been written and read, and after the registry's form of it.
+//! * What is read is the same after it has been written and read, and after the registry's form of
+//!   it.
 //! * What a registry that was restored from it would keep can be read again.
 
 use std::time::{Duration, UNIX_EPOCH};

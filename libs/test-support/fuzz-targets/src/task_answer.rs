@@ -1,6 +1,7 @@
 //! An engine's answer to a task.
 //!
-//! Input: a digit that says how a stream is cut; then the answer, read as a stream and as one piece.
+//! Input: a digit that says how a stream is cut; then the answer, read as a stream and as one
+//! piece.
 //!
 //! * Whatever numbers an engine writes, reading them goes on.
 //! * However a stream is cut, its task is changed in the same way.

@@ -201,7 +201,8 @@ impl Parser {
         Ok(input.get(end - known..).unwrap_or_default())
     }
 
-    /// Takes up to `left` bytes of the body; gives back what follows and how many are still to come.
+    /// Takes up to `left` bytes of the body; gives back what follows and how many are still to
+    /// come.
     fn take_body<'a>(&mut self, input: &'a [u8], left: u64) -> (&'a [u8], u64) {
         let length = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let (piece, rest) = input.split_at(length);

@@ -62,7 +62,8 @@ impl Fleet {
         }
     }
 
-    /// Writes the next request to `request`, in the place of what is there; false when there are no more.
+    /// Writes the next request to `request`, in the place of what is there; false when there are no
+    /// more.
     pub(crate) fn next(&mut self, request: &mut Vec<u8>) -> bool {
         if self.count.is_some_and(|count| self.sent >= count) {
             return false;

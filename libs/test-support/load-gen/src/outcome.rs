@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::answer::Fault;
 
-/// What a run measured. Rates are of the measured time; `all_…` include the warm-up and the end, for those who
-/// compare with what a process used from its first request to its last.
+/// What a run measured. Rates are of the measured time; `all_…` include the warm-up and the end,
+/// for those who compare with what a process used from its first request to its last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// Measured seconds.

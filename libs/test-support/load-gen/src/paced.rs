@@ -50,7 +50,8 @@ pub struct Tally {
     pub first_error: Option<String>,
     /// The longest time to an answer, in milliseconds.
     pub slowest_ms: f64,
-    /// The interval and the timeout that the server told last, in milliseconds; 0 where it told none.
+    /// The interval and the timeout that the server told last, in milliseconds; 0 where it told
+    /// none.
     pub next_heartbeat_ms: u64,
     /// See [`next_heartbeat_ms`](Self::next_heartbeat_ms).
     pub timeout_ms: u64,

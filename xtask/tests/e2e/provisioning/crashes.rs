@@ -33,7 +33,8 @@ fn a_killed_engine_is_started_again_and_no_other_is_disturbed() -> Result<()> {
                 let killed = now();
                 let old = before[&("chat", "r0")];
                 old.kill();
-                // It may be back before anybody sees that it was away, so its process is asked for and not its absence.
+                // It may be back before anybody sees that it was away, so its process is asked for
+                // and not its absence.
                 wait_for("another engine in its place", SOON, || {
                     processes(cluster, &node)
                         .get(&("chat", "r0"))
@@ -56,7 +57,8 @@ fn a_killed_engine_is_started_again_and_no_other_is_disturbed() -> Result<()> {
             anyhow::Ok(outcomes)
         })?;
 
-        // The node gives a request that got no byte to its other engine, or back to the line; only what had begun breaks.
+        // The node gives a request that got no byte to its other engine, or back to the line; only
+        // what had begun breaks.
         let broken: Vec<_> = outcomes
             .iter()
             .filter(|outcome| !outcome.is_complete())

@@ -98,7 +98,8 @@ fn one_replica_is_drained_and_the_other_serves() -> Result<()> {
             let suspended = engines.map(EngineProcess::suspend);
             let stream = scope.spawn(|| client.chat_stream(WORDS).map(Stream::finish));
             wait_for("the request to run", SOON, || running_in(&agent) == Some(1))?;
-            // Only a replica that drains says how many requests it has: one of the two has this one.
+            // Only a replica that drains says how many requests it has: one of the two has this
+            // one.
             let mut view = tell("r0", "drain")?;
             let mut drained = "r0";
             if said_of("r0", &view)["drain"]["requests_running"] == 0 {

@@ -12,7 +12,8 @@ use super::{SOON, engine::GOOD_BODY};
 /// A body that every daemon takes.
 pub(crate) const BODY: &str = r#"{"model":"tiny"}"#;
 
-/// Headers of one connection, which no answer has; `connection` and `transfer-encoding` are the daemon's own.
+/// Headers of one connection, which no answer has; `connection` and `transfer-encoding` are the
+/// daemon's own.
 const OF_ONE_HOP: [&str; 7] = [
     "keep-alive",
     "proxy-authenticate",
@@ -114,7 +115,8 @@ impl Connection {
         let _ = self.reader.get_mut().write_all(bytes);
     }
 
-    /// Reads an answer to a request with this method; `None` when the connection ends before its first byte.
+    /// Reads an answer to a request with this method; `None` when the connection ends before its
+    /// first byte.
     pub(crate) fn answer(&mut self, method: &str) -> Result<Option<Answer>> {
         let mut lines = Vec::new();
         loop {
@@ -218,7 +220,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a last, proper request, and says whether it was answered. If not, the connection had been closed.
+    /// Sends a last, proper request, and says whether it was answered. If not, the connection had
+    /// been closed.
     pub(crate) fn last_request(&mut self, place: &Place, id: &str) -> Result<bool> {
         self.send(place.request("POST", id, "close").as_bytes());
         let answer = self.answer("POST")?;

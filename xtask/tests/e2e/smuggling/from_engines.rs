@@ -16,8 +16,8 @@ pub(crate) struct Row {
     status: u16,
     /// `None`: the daemon's own error.
     body: Option<&'static str>,
-    /// The answer breaks off in its body. A gateway takes a small one in whole and answers 502; a node passes it on as it comes,
-    /// and cuts the connection.
+    /// The answer breaks off in its body. A gateway takes a small one in whole and answers 502; a
+    /// node passes it on as it comes, and cuts the connection.
     breaks_off: bool,
 }
 

@@ -75,7 +75,8 @@ pub struct NodePoolAnswer {
     /// An operator drains it, or its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Why it is given no requests, when it is not ready for them.
@@ -92,7 +93,8 @@ pub struct ReplicaAnswer {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: ReplicaStatus,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Why the data path keeps requests from it; absent when it does not.
@@ -106,11 +108,13 @@ pub struct ReplicaAnswer {
 pub struct DrainAnswer {
     /// For how long it has been draining, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over, null without a deadline.
+    /// How long running requests may still take, in milliseconds; 0 when that is over, null
+    /// without a deadline.
     pub deadline_ms: Option<u64>,
     /// How many slots are still taken, as last reported.
     pub slots_busy: u32,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
 }

@@ -12,7 +12,8 @@ pub enum Health {
     Well,
     /// Changes nothing and says so.
     Failing,
-    /// Makes the changes and says that it failed, as a disk may when the power of its controller fails.
+    /// Makes the changes and says that it failed, as a disk may when the power of its controller
+    /// fails.
     Unsure,
     Panicking,
 }

@@ -1,9 +1,11 @@
-//! Entry points for the fuzz targets: the form of a node in the file, as this crate uses it. Not a part of the API.
+//! Entry points for the fuzz targets: the form of a node in the file, as this crate uses it. Not a
+//! part of the API.
 
 use super::schema::{self, Records};
 use crate::StoredNode;
 
-/// Reads a node as [`FileStore`](crate::FileStore) does; the second is whether all of it could be read.
+/// Reads a node as [`FileStore`](crate::FileStore) does; the second is whether all of it could be
+/// read.
 ///
 /// # Errors
 /// What is wrong with it.

@@ -1,4 +1,5 @@
-//! What a change of the routing table does to slots, breakers and waiting requests, and which replica a request is at.
+//! What a change of the routing table does to slots, breakers and waiting requests, and which
+//! replica a request is at.
 
 use routing_table::RouteChange;
 

@@ -1,12 +1,14 @@
-//! The core between threads and under a late timer: no request waits for ever, no slot is given twice, none is lost.
+//! The core between threads and under a late timer: no request waits for ever, no slot is given
+//! twice, none is lost.
 //!
-//! The threads do what `runtime` does: decide under the lock, then, without it, wake the requests that were granted a
-//! slot. Time is a number behind the same lock. A clock thread moves it, past several deadlines at once if need be. A
-//! task thread ticks when something is due; the schedule decides how much later that is, and one test keeps the task
-//! from running at all for a while. After each event, no request may wait beside a free slot unless the task is due.
+//! The threads do what `runtime` does: decide under the lock, then, without it, wake the requests
+//! that were granted a slot. Time is a number behind the same lock. A clock thread moves it, past
+//! several deadlines at once if need be. A task thread ticks when something is due; the schedule
+//! decides how much later that is, and one test keeps the task from running at all for a while.
+//! After each event, no request may wait beside a free slot unless the task is due.
 //!
-//! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost wake-up), and prints
-//! the schedule of a failure, to be run again.
+//! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost
+//! wake-up), and prints the schedule of a failure, to be run again.
 
 use routing_table::State as Readiness;
 use shuttle::{
@@ -26,8 +28,8 @@ use crate::Priority;
 
 /// Runs per test: a second or two in a debug build.
 const ORDERS: usize = 2000;
-/// How many unlikely switches an order has at most in the tests that look for rare ones. Most known bugs between
-/// threads need two or three.
+/// How many unlikely switches an order has at most in the tests that look for rare ones. Most known
+/// bugs between threads need two or three.
 const DEPTH: usize = 3;
 const SLOTS: [u32; 2] = [1, 2];
 /// How often the clock moves by itself. After that it moves only to where something is due.
@@ -55,7 +57,8 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    /// Time, the state or the next deadline has changed. `runtime` has a timer and a `Notify` for that.
+    /// Time, the state or the next deadline has changed. `runtime` has a timer and a `Notify` for
+    /// that.
     changed: Condvar,
 }
 

@@ -30,13 +30,14 @@ impl<W> Core<W> {
         Outlook {
             is_free: place.is_ok() && ahead == 0,
             ahead,
-            // A rate that is positive, if ever so small, has an inverse; one too long to be told is not told.
+            // A rate that is positive, if ever so small, has an inverse; one too long to be told is
+            // not told.
             pace: pace.and_then(|per_second| Duration::try_from_secs_f64(1.0 / per_second).ok()),
         }
     }
 
-    /// How long the line, one request longer, takes at the speed at which slots were freed lately, and not before one
-    /// of the endpoints takes requests again.
+    /// How long the line, one request longer, takes at the speed at which slots were freed lately,
+    /// and not before one of the endpoints takes requests again.
     pub(crate) fn time_to_a_slot(&self, model: &str, now: Duration) -> Duration {
         let waiting = self.lines.get(model).map_or(0, |line| line.len());
         let Some(per_second) = self.slots_per_second(model) else {

@@ -1,7 +1,7 @@
 //! What must hold for admission in every history, however late the timer is.
 //!
-//! A history is a list of events with time between them. Time passes silently: the timer fires (`Tick`) when the
-//! history says so, which may be long after it was due.
+//! A history is a list of events with time between them. Time passes silently: the timer fires
+//! (`Tick`) when the history says so, which may be long after it was due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -415,7 +415,8 @@ impl History {
                 "{}",
                 endpoint.key()
             );
-            // What is known in the form in which placement reads it is what is known, but for what time has changed since.
+            // What is known in the form in which placement reads it is what is known, but for what
+            // time has changed since.
             if self.core.due.next().is_none_or(|at| at > self.now) {
                 let (load, known) = (slot.load(self.now), self.core.loads.get(index));
                 prop_assert_eq!(
@@ -460,7 +461,8 @@ impl History {
         }
     }
 
-    /// Each endpoint that may be used is tried again in time, even if its requests are never answered.
+    /// Each endpoint that may be used is tried again in time, even if its requests are never
+    /// answered.
     fn is_tried_again(&mut self) -> Result<(), TestCaseError> {
         self.now += LONG;
         self.step(Step::Tick)?;

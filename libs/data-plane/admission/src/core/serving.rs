@@ -30,8 +30,8 @@ impl Helped {
 }
 
 impl<W> Core<W> {
-    /// Brings loads up to date where time alone has changed them, and serves the requests that wait for that. It has to
-    /// do both: the timer no longer looks at what was due before.
+    /// Brings loads up to date where time alone has changed them, and serves the requests that wait
+    /// for that. It has to do both: the timer no longer looks at what was due before.
     pub(super) fn refresh(&mut self, now: Duration) {
         let mut helped = Helped::default();
         while let Some(index) = self.due.take(now) {

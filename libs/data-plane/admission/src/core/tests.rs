@@ -124,7 +124,8 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
     let ticket = on_a.ticket;
     let woken = core.released(&on_a, Ending::Failed(Failure::Broken), MS);
     assert_eq!((woken[0].0, node(&woken[0].1)), (1, "a"));
-    // The failed one came before the others and may not go to a: it waits for b, ahead of a newcomer.
+    // The failed one came before the others and may not go to a: it waits for b, ahead of a
+    // newcomer.
     waits(core.arrive(&ask("m"), MS, || 2));
     let again = AcquireRequest {
         tried: &tried,

@@ -130,8 +130,8 @@ impl<W> Core<W> {
         self.slot(index)?.health.quarantine(now)
     }
 
-    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table since; `None` where
-    /// it is not known.
+    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table
+    /// since; `None` where it is not known.
     pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> Option<u32> {
         let slot = match self.table.find(key) {
             Some(index) => self.slot(index),

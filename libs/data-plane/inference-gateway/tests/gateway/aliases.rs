@@ -54,7 +54,8 @@ async fn an_alias_is_served_by_its_model() {
     let form = "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ngpt-4o\r\n--XX--\r\n";
     let form_type = ("content-type", "multipart/form-data; boundary=XX");
     let path = "/v1/audio/transcriptions";
-    // The stand-in does not know this route; that its answer comes says that it has read a whole body.
+    // The stand-in does not know this route; that its answer comes says that it has read a whole
+    // body.
     let answer = service.send(Method::POST, path, &[form_type], form).await;
     assert_eq!(header(&answer, "x-llorch-replica"), "r0");
 }

@@ -167,7 +167,8 @@ async fn other_routes_pass_when_their_body_names_a_model() {
         ("/tokenize", &[], r#"{"content":"x"}"#),
         ("/v1/audio/transcriptions", &[form_type], form),
     ] {
-        // The stand-in does not know them; its answer, from an engine's place, is what shows the way.
+        // The stand-in does not know them; its answer, from an engine's place, is what shows the
+        // way.
         let answer = service.send(Method::POST, path, headers, body).await;
         assert_eq!(header(&answer, "x-llorch-node"), "node-1", "{path}");
         text(answer).await;

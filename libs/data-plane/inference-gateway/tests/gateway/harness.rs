@@ -30,7 +30,8 @@ pub(crate) struct Service {
 /// What nodes ask for.
 pub(crate) const NODE_TOKEN: &str = "canary-node-4711";
 
-/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their engines.
+/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their
+/// engines.
 const FAR: u64 = 2;
 
 /// An endpoint, and what was reported of it.

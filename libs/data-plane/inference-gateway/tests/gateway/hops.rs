@@ -159,7 +159,8 @@ async fn no_spelling_of_an_administrative_path_reaches_an_engine() {
     );
 }
 
-/// An engine that can be told to close each connection once it has a whole request, as one does that dies of it.
+/// An engine that can be told to close each connection once it has a whole request, as one does
+/// that dies of it.
 struct Mortal {
     url: String,
     executions: AtomicUsize,

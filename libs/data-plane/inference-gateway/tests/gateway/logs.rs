@@ -17,7 +17,8 @@ const CLIENT_TOKEN: &str = "canary-client-4711";
 /// Of the engine's answers: the third token and the last of a whole one.
 const SAID: [&str; 2] = ["three", "sixteen"];
 
-/// All lines about requests. The client of these tests goes through the same proxy, and says nothing.
+/// All lines about requests. The client of these tests goes through the same proxy, and says
+/// nothing.
 const OURS: [&str; 5] = [
     "inference_gateway",
     "access",

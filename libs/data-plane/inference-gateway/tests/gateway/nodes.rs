@@ -55,7 +55,8 @@ async fn the_answer_names_the_replica_that_was_used() {
         asked: Mutex::default(),
     });
     for (table, chosen) in [
-        // One that is known, one that is not known yet, and a pool that does not tell its replicas apart.
+        // One that is known, one that is not known yet, and a pool that does not tell its replicas
+        // apart.
         (vec![endpoint(&engines[0], "r0"), r1.clone()], Some("r0")),
         (vec![endpoint(&engines[0], "r0")], Some("r0")),
         (vec![endpoint(&engines[0], "r0").pool()], None),

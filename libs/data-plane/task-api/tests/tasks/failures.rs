@@ -70,7 +70,8 @@ async fn an_engines_own_refusal_is_told() {
 async fn a_deadline_ends_a_task_wherever_it_is() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
-    // On a slow machine a deadline may pass before the task has started: then another one gets more time.
+    // On a slow machine a deadline may pass before the task has started: then another one gets more
+    // time.
     let mut began = false;
     for deadline in [100, 1000, 10_000, 100_000] {
         let id = format!("streams-{deadline}");

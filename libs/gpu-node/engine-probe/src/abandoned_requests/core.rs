@@ -1,12 +1,14 @@
 //! Which given-up requests an engine may still be at, and when to look next. No I/O, no clock.
 //!
-//! An engine tells which of its tasks run, but not whose they are. So slots are given back by counting. A task that
-//! belongs to a given-up request runs since before it was given up; it is among the tasks that a look has shown and
-//! every later look shows still. Of those, some belong to requests that somebody waits for. As many as are left over may
-//! be given-up ones; who was given up beyond that number has ended.
+//! An engine tells which of its tasks run, but not whose they are. So slots are given back by
+//! counting. A task that belongs to a given-up request runs since before it was given up; it is
+//! among the tasks that a look has shown and every later look shows still. Of those, some belong to
+//! requests that somebody waits for. As many as are left over may be given-up ones; who was given
+//! up beyond that number has ended.
 //!
-//! Only requests that were surely at the engine when it was looked at count as somebody's: one that is still on its way
-//! is not among the tasks, and to count it would give the slot of another away too early.
+//! Only requests that were surely at the engine when it was looked at count as somebody's: one that
+//! is still on its way is not among the tasks, and to count it would give the slot of another away
+//! too early.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,15 +19,16 @@ use std::{
 pub(super) const SETTLE: Duration = Duration::from_millis(250);
 /// A stream stops within 8 ms: the first look finds most engines done.
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// `llama-server` notices the closed connection of an unstreamed request only in a second without results, and every
-/// look is one. So of two pauses between looks one is at least this long.
+/// `llama-server` notices the closed connection of an unstreamed request only in a second without
+/// results, and every look is one. So of two pauses between looks one is at least this long.
 pub(super) const QUIET: Duration = Duration::from_millis(1250);
 /// When nobody new was given up, there is no hurry.
 pub(super) const NEXT_LOOK: Duration = Duration::from_secs(2);
-/// How many looks in a row may go unanswered before the engine is taken to be past caring: the prober has long
-/// said that it is not ready.
+/// How many looks in a row may go unanswered before the engine is taken to be past caring: the
+/// prober has long said that it is not ready.
 pub(super) const LOOKS_WITHOUT_ANSWER: u32 = 12;
-/// How many looks are remembered. Older ones say nothing that these do not, once the requests of then have ended.
+/// How many looks are remembered. Older ones say nothing that these do not, once the requests of
+/// then have ended.
 const REMEMBERED: usize = 8;
 
 /// What an engine calls a request: the slot, and its own number.
@@ -231,8 +234,8 @@ impl<S> Engine<S> {
                 .iter()
                 .filter(|patient| patient.shown <= seen.asked);
             let mut over = shown.count().saturating_sub(may_run);
-            // The first of them, so that who stays is shown later than whoever may really run: no look from before that is
-            // held against them then.
+            // The first of them, so that who stays is shown later than whoever may really run: no
+            // look from before that is held against them then.
             let ended = self.patients.extract_if(.., |patient| {
                 let has_ended = over > 0 && patient.shown <= seen.asked;
                 over -= usize::from(has_ended);

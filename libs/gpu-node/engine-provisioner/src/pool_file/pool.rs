@@ -26,7 +26,8 @@ pub(crate) const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 pub(crate) const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
-/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the fields.
+/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the
+/// fields.
 const HANDOFF_BESIDE_MODELS_BYTES: usize = 4096;
 /// The most that the models of a pool may take in its engines' handoffs, in bytes of JSON.
 pub(crate) const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
@@ -68,7 +69,8 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     {
         f.problem(
             "command",
-            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or `env`, or set `port`",
+            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or \
+             `env`, or set `port`",
         );
     }
     let models = models(f);
@@ -165,7 +167,8 @@ fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
         f.problem(
             "port",
             format!(
-                "{replicas} replicas cannot share port {port}: leave `port` out, and one is chosen for each"
+                "{replicas} replicas cannot share port {port}: leave `port` out, and one is \
+                 chosen for each"
             ),
         );
     }
@@ -187,7 +190,10 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
     } else if models.iter().map(|name| bytes_of_json(name)).sum::<usize>() > MAX_MODELS_BYTES {
         f.problem(
             "models",
-            format!("`models` must be at most {MAX_MODELS_BYTES} bytes together, or an engine's handoff would be too large"),
+            format!(
+                "`models` must be at most {MAX_MODELS_BYTES} bytes together, or an engine's \
+                 handoff would be too large"
+            ),
         );
     }
     models

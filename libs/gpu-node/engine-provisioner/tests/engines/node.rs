@@ -1,4 +1,5 @@
-//! A node in a temporary directory: a pool file, a provisioner, and the registry that reads its handoffs.
+//! A node in a temporary directory: a pool file, a provisioner, and the registry that reads its
+//! handoffs.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,5 @@
-//! Random histories of a directory, looked at late, twice or in part: what is told converges to what is there.
+//! Random histories of a directory, looked at late, twice or in part: what is told converges to
+//! what is there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,7 +102,8 @@ impl LastGood {
         }
     }
 
-    /// Everything told is said by a file, and every file either has its say or contradicts one that has.
+    /// Everything told is said by a file, and every file either has its say or contradicts one that
+    /// has.
     fn check(&self, told: &Replay) {
         let said = |handoff: &Handoff| told.replicas.values().any(|told| told == handoff);
         for handoff in told.replicas.values() {

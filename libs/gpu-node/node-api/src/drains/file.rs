@@ -15,7 +15,8 @@ pub(super) const FILE: &str = "drained-pools.json";
 const CONSEQUENCE: &str =
     "pools and replicas that were drained on this node take requests again; drain them anew";
 
-/// The content of the file. Unknown fields are ignored, so that an older agent can follow a newer one.
+/// The content of the file. Unknown fields are ignored, so that an older agent can follow a newer
+/// one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Content {
     /// Drained pools, for agents that know nothing else.

@@ -1,4 +1,5 @@
-//! Writes the latest state in a task of its own, so that a disk that does not answer holds up no connection.
+//! Writes the latest state in a task of its own, so that a disk that does not answer holds up no
+//! connection.
 
 use std::{
     fmt, io,
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 
 use super::DrainError;
 
-/// What the file should hold. A later state replaces one that was not written yet, so nothing piles up.
+/// What the file should hold. A later state replaces one that was not written yet, so nothing piles
+/// up.
 #[derive(Debug, Clone)]
 struct Latest {
     version: u64,

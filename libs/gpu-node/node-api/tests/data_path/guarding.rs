@@ -1,4 +1,5 @@
-//! What neither a client nor an engine can do to a node, and what it does about an engine that is gone.
+//! What neither a client nor an engine can do to a node, and what it does about an engine that is
+//! gone.
 
 use std::sync::{
     Arc,

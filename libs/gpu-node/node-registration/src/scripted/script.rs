@@ -36,7 +36,8 @@ pub(super) enum Asked {
 
 pub(super) type Answer = Result<(), RequestError>;
 
-/// The thread's end: it hands over each request and waits for what to answer, for ever when nothing comes.
+/// The thread's end: it hands over each request and waits for what to answer, for ever when nothing
+/// comes.
 pub(super) struct Scripted {
     asked: Sender<(HttpUrl, Asked)>,
     answers: Receiver<Answer>,

@@ -1,4 +1,5 @@
-//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine has.
+//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine
+//! has.
 
 use std::collections::BTreeMap;
 

@@ -235,7 +235,8 @@ async fn survives_running_out_of_descriptors() {
     let mut open = clients.into_iter();
     let mut served = Vec::new();
     for mut client in open.by_ref() {
-        // At least one is served, however long that takes; that there is no answer for the others can only be waited for.
+        // At least one is served, however long that takes; that there is no answer for the others
+        // can only be waited for.
         let patience = if answered == 0 { PATIENCE } else { NO_ANSWER };
         match timeout(patience, client.reply()).await {
             Ok(reply) => assert_eq!(reply.status, 200),

@@ -48,7 +48,8 @@ fn replica(headers: &HeaderMap) -> Option<ReplicaId> {
     ReplicaId::new(text(headers, &headers::REPLICA)?).ok()
 }
 
-/// What the node says of itself with an engine's answer. The slots of the pool are told of where it is the endpoint.
+/// What the node says of itself with an engine's answer. The slots of the pool are told of where it
+/// is the endpoint.
 fn report(headers: &HeaderMap, of_pool: Option<Slots>) -> NodeReport {
     let of_replica = slots(
         headers,
@@ -86,8 +87,9 @@ fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<S
     })
 }
 
-/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the header of nodes,
-/// else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the answer's own, where it has one: clocks differ.
+/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the
+/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the
+/// answer's own, where it has one: clocks differ.
 #[must_use]
 pub fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| {

@@ -1,9 +1,10 @@
-//! Where an answer's body ends, and the body without what only frames it (RFC 9112, sections 6 and 7).
+//! Where an answer's body ends, and the body without what only frames it (RFC 9112, sections 6 and
+//! 7).
 
 use super::NotHttp;
 
-/// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a bound they would be
-/// a body that is never passed on.
+/// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a
+/// bound they would be a body that is never passed on.
 pub(crate) const MAX_AROUND_BYTES: u32 = 8 * 1024;
 /// Hexadecimal digits of the largest chunk size that fits into 64 bits.
 pub(crate) const MAX_SIZE_DIGITS: u8 = 16;

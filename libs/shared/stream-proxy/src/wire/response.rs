@@ -29,13 +29,15 @@ pub(crate) struct Head {
     pub(crate) keep_alive: bool,
 }
 
-/// Reads the head at the beginning of `input`, and says how long it is; `None` while it is not whole.
+/// Reads the head at the beginning of `input`, and says how long it is; `None` while it is not
+/// whole.
 ///
 /// `method` is that of the request: the answer to `HEAD` has no body, whatever it says of one.
 pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, usize)>, NotHttp> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR anywhere.
+    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR
+    // anywhere.
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, input, &mut room)
         .map_err(NotHttp::Head)?;
@@ -100,7 +102,8 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
 struct Said {
     /// The one length that all `Content-Length` headers agree on.
     length: Option<u64>,
-    /// The length is written in another way than the next recipient should see it: several times, or with leading zeros.
+    /// The length is written in another way than the next recipient should see it: several times,
+    /// or with leading zeros.
     odd_length: bool,
     /// There is a `Transfer-Encoding`, and it is `chunked`.
     chunked: bool,
@@ -129,8 +132,9 @@ impl Said {
                 self.length = Some(length);
             }
         } else if *name == TRANSFER_ENCODING {
-            // `chunked` once and nothing else. `TE` never goes on, so no other coding was acceptable (RFC 9112, section
-            // 7.4); this hop does not decode others, and the next one would not learn of them.
+            // `chunked` once and nothing else. `TE` never goes on, so no other coding was
+            // acceptable (RFC 9112, section 7.4); this hop does not decode others, and
+            // the next one would not learn of them.
             if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                 return Err(NotHttp::TransferCoding);
             }
@@ -162,16 +166,17 @@ impl Said {
         })
     }
 
-    /// Whether other recipients may see another end of this message than this one does (RFC 9112, section 11.2): what
-    /// follows on the connection cannot be trusted.
+    /// Whether other recipients may see another end of this message than this one does (RFC 9112,
+    /// section 11.2): what follows on the connection cannot be trusted.
     fn contradicts_itself(&self, status: StatusCode) -> bool {
         let has_length = self.length.is_some_and(|length| length > 0);
         (self.chunked && self.length.is_some())
             || (status == StatusCode::NO_CONTENT && (self.chunked || has_length))
     }
 
-    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC 9112, section 6.3),
-    /// and not where there is never a body (RFC 9110, section 8.6). An answer to `HEAD` tells of another one's body.
+    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC
+    /// 9112, section 6.3), and not where there is never a body (RFC 9110, section 8.6). An
+    /// answer to `HEAD` tells of another one's body.
     fn length_for_the_next_hop(&self, status: StatusCode) -> LengthHeader {
         match self.length {
             _ if self.chunked || never_has_a_body(status) => LengthHeader::Removed,
@@ -397,8 +402,9 @@ mod tests {
     #[test]
     fn what_is_for_this_connection_goes_no_further() {
         let head = head(
-            "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
-             Transfer-Encoding: chunked\r\nContent-Length: 9\r\nX-Empty:\r\nX-Mine: \u{e9}\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: \
+             timeout=5\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\nX-Empty:\r\nX-Mine: \
+             \u{e9}\r\n\r\n",
         )
         .unwrap();
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();

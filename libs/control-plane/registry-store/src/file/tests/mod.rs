@@ -1,4 +1,5 @@
-//! The file itself: what it keeps, who may read it, and what it says when it is not what it should be.
+//! The file itself: what it keeps, who may read it, and what it says when it is not what it should
+//! be.
 
 mod crash;
 mod disk;

@@ -64,7 +64,8 @@ fn who_came_later_does_not_keep_a_slot() {
     let (mut engine, visits) = engine(1);
     engine.given_up(visits[0], 0, ms(1000));
     assert_eq!(look(&mut engine, busy(&[1])).1, NOBODY);
-    // As busy as before, by requests that are never there for long: the task that was seen is not among theirs.
+    // As busy as before, by requests that are never there for long: the task that was seen is not
+    // among theirs.
     let at = engine.next_look().unwrap();
     engine.sent(at - ms(1));
     assert_eq!(look(&mut engine, busy(&[2])).1, [0]);
@@ -144,7 +145,8 @@ fn who_left_first_and_is_shown_last_stays() {
     let mut engine = Engine::default();
     let old = engine.sent(ms(0));
     engine.sent(ms(1000));
-    // One is given up on its way and will run on; then one that has long been there, and ends at once.
+    // One is given up on its way and will run on; then one that has long been there, and ends at
+    // once.
     let young = engine.sent(ms(2000));
     engine.given_up(young, 1, ms(2000));
     let passing = engine.sent(ms(2000));
