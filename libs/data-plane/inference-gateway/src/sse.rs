@@ -1,30 +1,30 @@
-//! Server-sent events on their way through: pass whole events on, notice how the stream ends.
+//! Passes server-sent events on, and recognises the end of the stream.
 //!
-//! An incomplete event is of no use to a client, and would spoil the error event that has to follow
-//! when the stream breaks in the middle of it. So what comes after the last event's end waits for
-//! its rest. Engines write whole events, so that nothing waits in practice.
+//! Only whole events go to the client. An incomplete event is useless to it, and would corrupt the
+//! error event that follows when the stream breaks. Engines write whole events, so in practice
+//! nothing is held back.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use thiserror::Error;
 
-use crate::dialect::{Dialect, Event};
+use crate::dialect::{Dialect, EventKind};
 
-/// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
+/// The longest event. A token takes a few hundred bytes, with all log-probabilities some 10 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// The engine sent an event that is longer than any engine's.
+/// The engine sent an event that exceeds [`MAX_EVENT_BYTES`].
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the engine sent an event of more than {MAX_EVENT_BYTES} bytes")]
-pub(crate) struct TooLong;
+pub(crate) struct EventTooLong;
 
-/// Cuts a stream at the ends of events.
+/// Splits a stream at the ends of events.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     dialect: Dialect,
-    /// The beginning of an event whose end has not come.
+    /// The start of an event whose end has not arrived.
     held: BytesMut,
-    last: Event,
+    last: EventKind,
 }
 
 impl EventStream {
@@ -32,26 +32,25 @@ impl EventStream {
         Self {
             dialect,
             held: BytesMut::new(),
-            last: Event::None,
+            last: EventKind::None,
         }
     }
 
-    /// Takes what came and gives back what may go on: everything up to the end of the last whole
-    /// event.
-    pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, TooLong> {
-        // The end of an event may begin in what is held, so look a little back, but never at all of
-        // it again.
-        let mut looked_at = 0;
+    /// Takes bytes from the engine and returns those for the client: everything up to the end of
+    /// the last whole event.
+    pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, EventTooLong> {
+        // The end of an event may start in the held bytes. Search only their last few again.
+        let mut searched = 0;
         let data = if self.held.is_empty() {
             data
         } else {
-            looked_at = self.held.len().saturating_sub(LONGEST_END - 1);
+            searched = self.held.len().saturating_sub(LONGEST_END - 1);
             self.held.extend_from_slice(&data);
             std::mem::take(&mut self.held).freeze()
         };
-        let end = end_of_last_event(&data, looked_at);
+        let end = end_of_last_event(&data, searched);
         if data.len() - end > MAX_EVENT_BYTES {
-            return Err(TooLong);
+            return Err(EventTooLong);
         }
         if end < data.len() {
             self.held.extend_from_slice(&data[end..]);
@@ -62,12 +61,12 @@ impl EventStream {
         Ok(data.slice(..end))
     }
 
-    /// Remembers what several whole events mean for the end of the stream, as if each had come
-    /// alone: comments mean nothing, and an end stays one, whatever but an error follows it.
+    /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing, and
+    /// an end stays an end unless an error follows it.
     fn note(&mut self, mut events: &[u8]) {
         if self.dialect.is_ordinary(events) {
-            if self.last != Event::End {
-                self.last = Event::Other;
+            if self.last != EventKind::End {
+                self.last = EventKind::Other;
             }
             return;
         }
@@ -76,10 +75,10 @@ impl EventStream {
         while !events.is_empty() {
             let (before, last) = split_last_event(events);
             match self.dialect.classify(last) {
-                Event::None => {}
-                Event::Other => has_other = true,
-                Event::Error if has_other => {
-                    self.last = Event::Other;
+                EventKind::None => {}
+                EventKind::Other => has_other = true,
+                EventKind::Error if has_other => {
+                    self.last = EventKind::Other;
                     return;
                 }
                 meaning => {
@@ -89,36 +88,35 @@ impl EventStream {
             }
             events = before;
         }
-        if has_other && self.last != Event::End {
-            self.last = Event::Other;
+        if has_other && self.last != EventKind::End {
+            self.last = EventKind::Other;
         }
     }
 
-    /// Whether the stream may end here: after its last event, and not in the middle of one. An end
-    /// whose last line break is missing is an end all the same, and so is one with a line break
-    /// too many.
+    /// Whether the stream is complete: the last event ends it, and no event is incomplete. An end
+    /// event counts with its last line break missing, and with one line break too many.
     pub(crate) fn is_over(&self) -> bool {
         let over = |event| self.dialect.is_over(event);
         let held = self.held.trim_ascii();
         over(self.last) && held.is_empty() || over(self.dialect.classify(held))
     }
 
-    /// Which API the stream belongs to.
+    /// The API of the stream.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Gives up what waits for its rest: the stream has ended properly without it.
+    /// Takes the held bytes, once the stream is complete.
     pub(crate) fn take_rest(&mut self) -> Bytes {
         std::mem::take(&mut self.held).freeze()
     }
 }
 
-/// The longest thing that ends an event: the end of its last line and a blank line.
+/// The longest end of an event: the end of its last line and a blank line.
 const LONGEST_END: usize = 3;
 
-/// The place after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when there
-/// is none.
+/// The position after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when
+/// there is none.
 fn end_of_last_event(data: &[u8], from: usize) -> usize {
     if data.ends_with(b"\n\n") {
         return data.len();
@@ -129,7 +127,7 @@ fn end_of_last_event(data: &[u8], from: usize) -> usize {
     after(b"\n\n").max(after(b"\n\r\n"))
 }
 
-/// The last of several whole events, without the blank line after it, and those before it.
+/// Splits whole events into those before the last one, and the last one without its blank line.
 fn split_last_event(events: &[u8]) -> (&[u8], &[u8]) {
     let events = events.trim_ascii_end();
     let start = memmem::rfind(events, b"\n\n")
@@ -148,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_whether_a_stream_may_end() {
+    fn a_stream_is_complete_after_its_end_event() {
         for (text, is_over) in [
             ("", false),
             ("data: {\"x\":1}\n\n", false),
@@ -174,7 +172,7 @@ mod tests {
 
     // spec: PATH-46
     #[test]
-    fn the_verdict_on_an_end_does_not_depend_on_how_the_stream_is_cut() {
+    fn completeness_does_not_depend_on_the_reads() {
         for (text, is_over) in [
             ("data: [DONE]\n\ndata: {\"x\":1}\n\n", true),
             (
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_event_waits_for_its_rest() {
+    fn half_an_event_is_held_back() {
         let mut events = stream();
         assert_eq!(
             events.push(Bytes::from("data: 1\n\ndata: {\"cho")).unwrap(),
@@ -218,19 +216,19 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_event_is_refused() {
+    fn an_endless_event_is_rejected() {
         let mut events = stream();
         let half = Bytes::from(vec![b'x'; MAX_EVENT_BYTES]);
         assert_eq!(events.push(half.clone()).unwrap(), "");
-        assert_eq!(events.push(half), Err(TooLong));
+        assert_eq!(events.push(half), Err(EventTooLong));
     }
 
     proptest! {
-        /// However the network cuts the stream: the same bytes in the same order, and only whole events before
-        /// the end.
+        /// Whatever the sizes of the reads, the same bytes pass in the same order, and only whole
+        /// events before the end.
         // spec: PATH-2
         #[test]
-        fn bytes_are_sacred(
+        fn a_stream_passes_byte_for_byte(
             events in prop::collection::vec("(data: [a-z{}\"]{0,12}\n){1,2}", 0..8),
             crlf in any::<bool>(),
             cuts in prop::collection::vec(1..7_usize, 1..20),
@@ -245,7 +243,8 @@ mod tests {
                 let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 let out = stream.push(Bytes::copy_from_slice(now)).unwrap();
                 passed.extend_from_slice(&out);
-                prop_assert!(passed.is_empty() || passed.ends_with(b"\n\n") || passed.ends_with(b"\n\r\n"));
+                let is_whole = passed.ends_with(b"\n\n") || passed.ends_with(b"\n\r\n");
+                prop_assert!(passed.is_empty() || is_whole);
                 rest = later;
             }
             prop_assert_eq!(String::from_utf8(passed).unwrap(), text);
