@@ -110,8 +110,8 @@ impl ProxyBody {
         }
     }
 
-    /// All bytes that the upstream has sent so far. At the end of the body the connection returns to
-    /// the idle pool or is closed.
+    /// All bytes that the upstream has sent so far. At the end of the body the connection returns
+    /// to the idle pool or is closed.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseError>>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(None);

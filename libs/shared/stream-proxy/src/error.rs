@@ -24,7 +24,10 @@ pub enum ForwardError {
     Local(#[source] io::Error),
     /// A timeout passed, but this process noticed it so late that it says nothing about the
     /// upstream.
-    #[error("this process was {} ms late, so a timeout for {target} is no evidence", late.as_millis())]
+    #[error(
+        "this process was {} ms late, so a timeout for {target} is no evidence",
+        late.as_millis()
+    )]
     OwnDelay {
         /// The upstream.
         target: HttpUrl,

@@ -9,8 +9,8 @@ const FORBIDDEN: u8 = 2;
 /// Permits one resend on a fresh connection after a reused one closed without a byte of a response.
 ///
 /// An upstream that closes an idle connection looks the same as one that crashed on the request, so
-/// the resend may be a second execution. The permit belongs to the request, not to an attempt: there
-/// is one, however often a caller forwards the same [`Outbound`](crate::Outbound).
+/// the resend may be a second execution. The permit belongs to the request, not to an attempt:
+/// there is one, however often a caller forwards the same [`Outbound`](crate::Outbound).
 #[derive(Debug, Default)]
 pub struct Resend(AtomicU8);
 

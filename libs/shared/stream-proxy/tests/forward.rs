@@ -108,8 +108,8 @@ async fn request_and_response_are_forwarded() {
     let (answer, seen) = tokio::join!(proxy.forward(&url, &request, Timeouts::default()), async {
         let mut stream = upstream.accept().await;
         let seen = read_request(&mut stream, r#"{"model":"x"}"#).await;
-        let answer =
-            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n\r\nok";
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-Mine: 1\r\n\
+              Keep-Alive: timeout=5\r\n\r\nok";
         stream.write_all(answer).await.unwrap();
         seen
     });
@@ -499,7 +499,8 @@ async fn concurrent_requests_get_their_own_responses() {
                     };
                     let body = String::from_utf8(body.to_vec()).unwrap();
                     let answer = format!(
-                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{body}\r\n4\r\n{body}\r\n4\r\n{body}\r\n0\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                         4\r\n{body}\r\n4\r\n{body}\r\n4\r\n{body}\r\n0\r\n\r\n"
                     );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                     seen.clear();
@@ -590,11 +591,17 @@ async fn a_few_interim_responses_are_skipped_and_a_flood_is_refused() {
 #[tokio::test]
 async fn a_response_has_the_version_and_framing_of_this_side() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, ()) = exchange(&proxy, &upstream, Timeouts::default(), async |mut stream| {
-        let sent = "HTTP/1.0 200 OK\r\nConnection: keep-alive, x-mine\r\nKeep-Alive: timeout=5\r\nX-Mine: 1\r\n\
-                    Upgrade: h2c\r\nTrailer: x-sum\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\r\nbody";
-        stream.write_all(sent.as_bytes()).await.unwrap();
-    })
+    let (answer, ()) = exchange(
+        &proxy,
+        &upstream,
+        Timeouts::default(),
+        async |mut stream| {
+            let sent = "HTTP/1.0 200 OK\r\nConnection: keep-alive, x-mine\r\n\
+                    Keep-Alive: timeout=5\r\nX-Mine: 1\r\nUpgrade: h2c\r\nTrailer: x-sum\r\n\
+                    Proxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\r\nbody";
+            stream.write_all(sent.as_bytes()).await.unwrap();
+        },
+    )
     .await;
     let answer = answer.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_11);

@@ -216,7 +216,7 @@ async fn an_error_names_its_cause_once() {
         .unwrap_err()
         .with_causes();
     assert!(
-        said.contains("broke off before it result: the response is not HTTP: "),
+        said.contains("broke off before it answered: the response is not HTTP: "),
         "{said}"
     );
 

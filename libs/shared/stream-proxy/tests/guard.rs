@@ -50,8 +50,8 @@ impl Drop for Guard {
     }
 }
 
-/// The body of a response whose first bytes are `begin` with a guard, the record of the guard's end,
-/// and the upstream's socket.
+/// The body of a response whose first bytes are `begin` with a guard, the record of the guard's
+/// end, and the upstream's socket.
 async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();

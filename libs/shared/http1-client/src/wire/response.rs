@@ -167,17 +167,17 @@ impl FramingHeaders {
         })
     }
 
-    /// Whether another recipient may find another end of this message (RFC 9112, section 11.2). Then
-    /// the connection is not reused.
+    /// Whether another recipient may find another end of this message (RFC 9112, section 11.2).
+    /// Then the connection is not reused.
     fn is_ambiguous(&self, status: StatusCode) -> bool {
         let has_length = self.length.is_some_and(|length| length > 0);
         (self.chunked && self.length.is_some())
             || (status == StatusCode::NO_CONTENT && (self.chunked || has_length))
     }
 
-    /// A length is forwarded only if it frames this message: not beside a transfer coding (RFC 9112,
-    /// section 6.3), and not with a status that has no body (RFC 9110, section 8.6). In a response to
-    /// `HEAD` it is the length that `GET` would have.
+    /// A length is forwarded only if it frames this message: not beside a transfer coding (RFC
+    /// 9112, section 6.3), and not with a status that has no body (RFC 9110, section 8.6). In a
+    /// response to `HEAD` it is the length that `GET` would have.
     fn forwarded_length(&self, status: StatusCode) -> ForwardedLength {
         match self.length {
             _ if self.chunked || never_has_a_body(status) => ForwardedLength::Removed,
