@@ -77,7 +77,15 @@ fn keep_engines(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()>
     check_engine(booted, &engine, "an upgrade")?;
     ensure!(serves(), "after the upgrade no engine serves");
 
-    run(&["systemctl", "kill", "--signal=KILL", DAEMONS[0]])?;
+    // The engines are in the unit's control group: `systemctl kill` alone would end them too.
+    let kill = [
+        "systemctl",
+        "kill",
+        "--kill-whom=main",
+        "--signal=KILL",
+        DAEMONS[0],
+    ];
+    run(&kill)?;
     let is_back = || main_process(run, DAEMONS[0]).is_ok_and(|now| now != before) && serves();
     wait_for("orchestratord to come back", SOON, is_back)?;
     check_engine(booted, &engine, "a crash")?;
