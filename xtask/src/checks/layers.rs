@@ -82,6 +82,8 @@ struct Dependency {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) manifest: PathBuf,
+    /// The root files of the library, binaries, tests, examples and benchmarks.
+    pub(crate) targets: Vec<PathBuf>,
     dependencies: Vec<Dependency>,
 }
 
@@ -114,6 +116,7 @@ pub(crate) fn members() -> Result<Vec<Member>> {
 
 fn member(package: &Value) -> Option<Member> {
     let dependencies = package["dependencies"].as_array()?;
+    let targets = package["targets"].as_array()?;
     let dependency = |value: &Value| {
         let features = value["features"].as_array()?;
         Some(Dependency {
@@ -128,6 +131,10 @@ fn member(package: &Value) -> Option<Member> {
     Some(Member {
         name: package["name"].as_str()?.to_owned(),
         manifest: PathBuf::from(package["manifest_path"].as_str()?),
+        targets: targets
+            .iter()
+            .map(|target| target["src_path"].as_str().map(PathBuf::from))
+            .collect::<Option<_>>()?,
         dependencies: dependencies.iter().map(dependency).collect::<Option<_>>()?,
     })
 }
@@ -295,6 +302,7 @@ mod tests {
         Member {
             name: path.rsplit('/').next().unwrap().to_owned(),
             manifest: Path::new("/w").join(path).join("Cargo.toml"),
+            targets: Vec::new(),
             dependencies: dependencies.collect(),
         }
     }

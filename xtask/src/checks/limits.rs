@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path},
 };
 
-use super::Source;
+use super::SourceFile;
 
 /// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or
 /// it refuses nothing.
@@ -178,7 +178,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
 ];
 
 /// What is wrong, when the tables hold these limits, each by its crate and name.
-pub(crate) fn problems(sources: &[Source], listed: &BTreeSet<(&str, &str)>) -> Vec<String> {
+pub(crate) fn problems(sources: &[SourceFile], listed: &BTreeSet<(&str, &str)>) -> Vec<String> {
     let declared: BTreeSet<(String, String)> = sources.iter().flat_map(declared_in).collect();
     let is_declared =
         |source: &str, name: &str| declared.contains(&(source.to_owned(), name.to_owned()));
@@ -212,7 +212,7 @@ pub(crate) fn problems(sources: &[Source], listed: &BTreeSet<(&str, &str)>) -> V
 }
 
 /// The constants of a library's file that are called limits, by its crate.
-fn declared_in(source: &Source) -> Vec<(String, String)> {
+fn declared_in(source: &SourceFile) -> Vec<(String, String)> {
     let Some(of) = library(&source.path) else {
         return Vec::new();
     };
@@ -267,8 +267,8 @@ fn library(path: &Path) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn source(path: &str, text: &str) -> Source {
-        Source {
+    fn source(path: &str, text: &str) -> SourceFile {
+        SourceFile {
             path: path.into(),
             text: text.to_owned(),
         }
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn each_local_bound_has_a_reason_and_is_there() {
         assert!(LOCAL.iter().all(|(_, _, reason)| !reason.is_empty()));
-        let stale = problems(&super::super::sources().unwrap(), &BTreeSet::new());
+        let stale = problems(&super::super::rust_files().unwrap(), &BTreeSet::new());
         let stale: Vec<_> = stale
             .iter()
             .filter(|text| text.starts_with("xtask/"))

@@ -110,7 +110,7 @@ fn queries(dashboard: &str) -> Result<String> {
                 for (name, value) in fields {
                     match value {
                         Value::String(text) if name == "expr" || name == "query" => {
-                            found.push(text.clone())
+                            found.push(text.clone());
                         }
                         other => collect(other, found),
                     }

@@ -1,10 +1,15 @@
-//! Rules of this workspace that no compiler knows.
+//! Rules of this workspace that the compiler does not check.
 
+pub(crate) mod cycles;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod metrics;
+mod not_yet;
+mod rust_text;
 pub(crate) mod tidy;
 pub(crate) mod trace;
+mod width;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -12,55 +17,87 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// Where source files of ours are.
-const SOURCES: [&str; 4] = ["bin", "ci", "libs", "xtask"];
+/// The directories with our files, from the workspace's root.
+const DIRECTORIES: [&str; 8] = [
+    ".cargo", ".config", ".docs", ".specs", "bin", "ci", "libs", "xtask",
+];
 
-/// A source file, by its path from the workspace's root.
+/// The extensions of the files that are checked.
+const EXTENSIONS: [&str; 3] = ["md", "rs", "toml"];
+
+/// A text file, with its path from the workspace's root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Source {
+pub(crate) struct SourceFile {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
 
-/// All Rust files, sorted by path.
-pub(crate) fn sources() -> Result<Vec<Source>> {
-    let mut paths = Vec::new();
-    for directory in SOURCES {
-        collect(&workspace::root().join(directory), &mut paths)?;
+impl SourceFile {
+    pub(crate) fn extension(&self) -> &str {
+        extension(&self.path)
     }
+}
+
+/// All Rust files, sorted by path.
+pub(crate) fn rust_files() -> Result<Vec<SourceFile>> {
+    let mut files = source_files()?;
+    files.retain(|file| file.extension() == "rs");
+    Ok(files)
+}
+
+/// All Rust, Markdown and TOML files, sorted by path.
+pub(crate) fn source_files() -> Result<Vec<SourceFile>> {
+    let root = workspace::root();
+    let mut paths = Vec::new();
+    // The root itself has other directories too.
+    for entry in entries(root)? {
+        if entry.is_file() {
+            paths.push(entry);
+        }
+    }
+    for directory in DIRECTORIES {
+        collect(&root.join(directory), &mut paths)?;
+    }
+    paths.retain(|path| EXTENSIONS.contains(&extension(path)));
     paths.sort();
     paths
         .into_iter()
         .map(|path| {
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            let path = path
-                .strip_prefix(workspace::root())
-                .unwrap_or(&path)
-                .to_owned();
-            Ok(Source { path, text })
+            let path = path.strip_prefix(root).unwrap_or(&path).to_owned();
+            Ok(SourceFile { path, text })
         })
         .collect()
 }
 
+fn extension(path: &Path) -> &str {
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or_default()
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let cannot_read = || format!("cannot read {}", directory.display());
+    let entries = std::fs::read_dir(directory).with_context(cannot_read)?;
+    entries
+        .map(|entry| Ok(entry.with_context(cannot_read)?.path()))
+        .collect()
+}
+
 fn collect(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let entries = std::fs::read_dir(directory)
-        .with_context(|| format!("cannot read {}", directory.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            // Somebody may have built a crate on its own.
-            if !path.ends_with("target") {
-                collect(&path, paths)?;
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+    for path in entries(directory)? {
+        if !path.is_dir() {
             paths.push(path);
+        // A crate may have been built alone.
+        } else if !path.ends_with("target") {
+            collect(&path, paths)?;
         }
     }
     Ok(())
 }
 
-/// Fails with all of them, when there are any.
+/// Fails with all problems, when there are any.
 pub(crate) fn fail_on(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());

@@ -1,5 +1,8 @@
-//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose
-//! Rust is compiled, no test is ignored.
+//! `tidy`: rules for files and manifests.
+//!
+//! - Every file says what it is for, and has no banned word and no line over 100 columns.
+//! - Every crate inherits the lints, has a README whose Rust is compiled, and has no file cycle.
+//! - No test is ignored.
 
 use std::{
     ffi::OsStr,
@@ -8,9 +11,15 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Source, fail_on, layers::members, sources};
+use super::{
+    SourceFile, cycles, fail_on,
+    layers::members,
+    not_yet::{Check, is_not_yet},
+    source_files, width, words,
+};
+use crate::workspace::root;
 
-/// A file of more lines than this is worth a thought: it mostly holds two things. Only a warning.
+/// A longer file gets a warning: it mostly has two purposes.
 const MANY_LINES: usize = 400;
 
 /// How a block of Rust begins in a README.
@@ -23,14 +32,20 @@ const COMPILED: &str = "include_str!(\"../README.md\")";
 const FREE: [&str; 3] = ["tests", "examples", "benches"];
 
 pub(crate) fn check() -> Result<()> {
-    let sources = sources()?;
-    for source in &sources {
-        let lines = source.text.lines().count();
-        if lines > MANY_LINES {
-            println!("warning: {}: {lines} lines", source.path.display());
+    let mut problems = Vec::new();
+    for file in source_files()? {
+        if file.extension() == "rs" {
+            warn_of_length(&file);
+            problems.extend(problems_of_source(&file));
+        }
+        if !is_not_yet(Check::Words, &file.path) {
+            problems.extend(words::problems(&file));
+        }
+        if !is_not_yet(Check::Width, &file.path) {
+            problems.extend(width::problems(&file));
         }
     }
-    let mut problems: Vec<String> = sources.iter().flat_map(problems_of_source).collect();
+    problems.extend(cycles::stale_exceptions(root()));
     for member in members()? {
         let manifest = std::fs::read_to_string(&member.manifest)?;
         let read = |name| std::fs::read_to_string(member.manifest.with_file_name(name)).ok();
@@ -42,11 +57,23 @@ pub(crate) fn check() -> Result<()> {
             &readme.unwrap_or_default(),
             &lib,
         ));
+        let directory = member.manifest.parent().unwrap_or(root());
+        let directory = directory.strip_prefix(root()).unwrap_or(directory);
+        if !is_not_yet(Check::Cycles, directory) {
+            problems.extend(cycles::problems(root(), &member.targets)?);
+        }
     }
     fail_on(&problems)
 }
 
-fn problems_of_source(source: &Source) -> Vec<String> {
+fn warn_of_length(file: &SourceFile) {
+    let lines = file.text.lines().count();
+    if lines > MANY_LINES {
+        println!("warning: {}: {lines} lines", file.path.display());
+    }
+}
+
+fn problems_of_source(source: &SourceFile) -> Vec<String> {
     let mut problems = Vec::new();
     let path = source.path.display();
     if !is_free(&source.path) && !source.text.starts_with("//!") {
@@ -69,7 +96,7 @@ fn is_free(path: &Path) -> bool {
     )
 }
 
-/// Rust that nobody compiles is wrong sooner or later.
+/// Rust in a README has to be compiled, or it becomes wrong.
 fn problems_of_readme(name: &str, readme: &str, lib: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let blocks: Vec<&str> = readme
@@ -110,7 +137,7 @@ mod tests {
     use super::*;
 
     fn problems(path: &str, text: &str) -> usize {
-        problems_of_source(&Source {
+        problems_of_source(&SourceFile {
             path: path.into(),
             text: text.to_owned(),
         })

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
-use super::{Source, fail_on, sources};
+use super::{SourceFile, fail_on, rust_files};
 use crate::workspace;
 
 /// Where the requirements are.
@@ -24,7 +24,7 @@ pub(crate) fn check() -> Result<()> {
     let ids = requirements()?;
     let mut table: Table = ids.iter().map(|id| (id.clone(), BTreeSet::new())).collect();
     let mut problems = Vec::new();
-    for source in sources()? {
+    for source in rust_files()? {
         for (id, test) in names(&source, &ids) {
             match table.get_mut(&id) {
                 Some(tests) => {
@@ -96,7 +96,7 @@ fn ids_in(comment: &str, known: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Pairs of an id and a test of the file that names it.
-fn names(source: &Source, known: &BTreeSet<String>) -> Vec<(String, String)> {
+fn names(source: &SourceFile, known: &BTreeSet<String>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut ahead = Ahead::default();
     let mut test: Option<(usize, String)> = None;
@@ -178,7 +178,7 @@ async fn first() {
     fn second() {}
 "
         .replace('@', "//");
-        let source = Source {
+        let source = SourceFile {
             path: "a.rs".into(),
             text,
         };

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::settings::{Document, said};
 use crate::{
-    checks::{fail_on, limits, sources},
+    checks::{fail_on, limits, rust_files},
     workspace::Binaries,
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn document(binaries: &Binaries) -> Result<Document> {
         .iter()
         .map(|limit| (limit.source.as_str(), limit.name.as_str()))
         .collect();
-    fail_on(&limits::problems(&sources()?, &listed))?;
+    fail_on(&limits::problems(&rust_files()?, &listed))?;
     Ok(Document::new(
         ".docs/LIMITS.md",
         text(&limits),
