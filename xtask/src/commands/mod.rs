@@ -17,10 +17,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{
-    arguments::Arguments,
-    checks::{layers, metrics, tidy, trace},
-};
+use crate::arguments::Arguments;
+use workspace_checks::{layers, metrics, tidy, trace};
 
 /// Exit code of a command line that is not understood (`EX_USAGE`).
 const USAGE_ERROR: u8 = 64;
