@@ -62,14 +62,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         super::deploy_check::run(Arguments::new(Vec::new()))
     });
     report.check("package", || {
-        // The tests have built every crate already; this looks at what would be in the package.
-        succeed(&mut cargo(&[
-            "package",
-            "--workspace",
-            "--no-verify",
-            "--allow-dirty",
-            "--quiet",
-        ]))
+        // The tests have built every crate already. This checks what would be in the packages.
+        let mut command = cargo(&["package", "--no-verify", "--allow-dirty", "--quiet"]);
+        for name in layers::published()? {
+            command.args(["--package", &name]);
+        }
+        succeed(&mut command)
     });
     report.finish()
 }

@@ -10,8 +10,8 @@ use signal_hook::{
 
 use crate::arguments::Arguments;
 use child_process::Group;
-use polling::wait_for_some;
 use test_client::{Answer, chain};
+use test_clock::wait_for_some;
 use test_cluster::{Cluster, Engine, Node, Orchestrator};
 use tiny_model::TinyModel;
 

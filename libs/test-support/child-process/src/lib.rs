@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use polling::wait_for_some;
+use test_clock::wait_for_some;
 
 /// Who gets the signals of the terminal this runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 
 use child_process::{Group, Process};
-use polling::wait_for;
 use test_client::Client;
+use test_clock::wait_for;
 
 /// How long an engine may take to load its model; the tiny one takes 50 ms on an idle machine.
 const START: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ureq::{Agent, Body, BodyReader, http::HeaderMap, http::Response};
 
-use polling::now;
+use test_clock::now;
 
 /// No request of a test or demo may take longer.
 const DEADLINE: Duration = Duration::from_secs(300);

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{Cluster, Daemon, Engine, Node, Orchestrator, Setting, handoff, write_handoff};
-use polling::wait_for;
 use test_client::{Answer, Client};
+use test_clock::wait_for;
 
 /// How the control plane and the node are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

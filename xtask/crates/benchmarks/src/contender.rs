@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 
 use super::{engines::Engines, peers, processes::families};
 use child_process::{Group, Process};
-use polling::wait_for;
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::{Daemon, free_port, write_handoff};
 use workspace_build::Binaries;
 

@@ -13,7 +13,7 @@ use super::{
     scenario::{ENGINE_FAST, PAUSE, REHEARSAL, SCENARIOS, Scenario},
     table::{Results, Setting, render},
 };
-use polling::pause;
+use test_clock::pause;
 use workspace_build::{Binaries, build, executable};
 
 /// How it is to be done.

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::{engines::Engines, peers, processes};
 use child_process::Group;
-use polling::{now, pause, wait_for_some};
 use test_client::Client;
+use test_clock::{now, pause, wait_for_some};
 use test_cluster::{Daemon, free_port, write_handoff};
 use workspace_build::{Binaries, build, executable};
 

@@ -16,8 +16,8 @@ use super::{
     package::{self, Compression, Programs},
 };
 use child_process::succeed;
-use polling::wait_for;
 use reference_docs::unit_files;
+use test_clock::wait_for;
 use workspace_checks::fail_on;
 
 /// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use child_process::{Group, Process, succeed};
-use polling::wait_for_some;
+use test_clock::wait_for_some;
 use workspace_build::target;
 
 /// What is in the root beside the essential: what the packages depend on, what a minimal machine

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use child_process::{Group, Process};
-use polling::wait_for;
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::{Cluster, Node, Orchestrator, Setting, handoff, write_handoff};
 use test_tools::{Packages, Tool};
 

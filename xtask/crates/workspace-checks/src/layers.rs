@@ -80,6 +80,8 @@ struct Dependency {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) manifest: PathBuf,
+    /// Whether it may go to a registry.
+    pub(crate) is_published: bool,
     /// The root files of the library, binaries, tests, examples and benchmarks.
     pub(crate) targets: Vec<PathBuf>,
     dependencies: Vec<Dependency>,
@@ -129,12 +131,28 @@ fn member(package: &Value) -> Option<Member> {
     Some(Member {
         name: package["name"].as_str()?.to_owned(),
         manifest: PathBuf::from(package["manifest_path"].as_str()?),
+        // Without the key, null: every registry. An empty list: none.
+        is_published: package["publish"]
+            .as_array()
+            .is_none_or(|registries| !registries.is_empty()),
         targets: targets
             .iter()
             .map(|target| target["src_path"].as_str().map(PathBuf::from))
             .collect::<Option<_>>()?,
         dependencies: dependencies.iter().map(dependency).collect::<Option<_>>()?,
     })
+}
+
+/// The names of the crates that may go to a registry.
+///
+/// # Errors
+/// When cargo cannot be asked.
+pub fn published() -> Result<Vec<String>> {
+    let members = members()?.into_iter();
+    Ok(members
+        .filter(|member| member.is_published)
+        .map(|member| member.name)
+        .collect())
 }
 
 /// Fails when a crate reaches across the layers or takes a dependency that has an owner.
@@ -305,6 +323,7 @@ mod tests {
         Member {
             name: path.rsplit('/').next().unwrap().to_owned(),
             manifest: Path::new("/w").join(path).join("Cargo.toml"),
+            is_published: true,
             targets: Vec::new(),
             dependencies: dependencies.collect(),
         }

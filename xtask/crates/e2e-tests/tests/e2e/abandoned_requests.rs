@@ -4,8 +4,8 @@
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
 use anyhow::{Context, Result};
-use polling::{pause, wait_for};
 use test_client::chat_body;
+use test_clock::{pause, wait_for};
 use test_cluster::Cluster;
 use tiny_model::TinyModel;
 

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polling::wait_for;
 use serde_json::{Value, json};
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::Cluster;
 use tiny_model::WORDS;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use polling::wait_for;
 use serde_json::json;
 use test_client::{Client, chain, chat_body};
+use test_clock::wait_for;
 use test_cluster::Cluster;
 
 const SOON: Duration = Duration::from_secs(90);

@@ -3,8 +3,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use polling::wait_for;
 use serde_json::{Value, json};
+use test_clock::wait_for;
 use test_cluster::{Cluster, Node, handoff};
 
 const SOON: Duration = Duration::from_secs(90);

@@ -6,9 +6,9 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result};
 use fake_nvml::FakeNvml;
-use polling::{wait_for, wait_for_some};
 use serde_json::{Value, json};
 use test_client::{End, chain};
+use test_clock::{wait_for, wait_for_some};
 use test_cluster::{Cluster, Engine, OneNode, Profile};
 
 use crate::load::{Load, WORDS, ask};

@@ -4,8 +4,8 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use child_process::{Group, Process};
-use polling::{now, wait_for};
 use test_client::{Client, chain};
+use test_clock::{now, wait_for};
 use test_cluster::{Cluster, free_port, handoff, write_handoff};
 use workspace_build::{Binaries, llorch, root};
 

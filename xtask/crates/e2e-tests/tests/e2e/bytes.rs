@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fake_engine::{FakeEngine, Record, Script};
-use polling::wait_for;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use test_clock::wait_for;
 use test_cluster::{Cluster, write_handoff};
 
 const SOON: Duration = Duration::from_secs(90);

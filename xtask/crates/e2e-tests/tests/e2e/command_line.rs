@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use child_process::{Group, Process, succeed};
 use fake_engine::{FakeEngine, SCRIPT_HEADER, Script};
-use polling::wait_for;
 use serde_json::{Value, json};
 use test_client::{End, chain};
+use test_clock::wait_for;
 use test_cluster::{Cluster, Engine, Node, Orchestrator, write_handoff};
 use test_tools::Tool;
 use workspace_build::llorch;

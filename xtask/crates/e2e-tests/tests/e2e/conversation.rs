@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use polling::{pause, wait_for};
 use test_client::chain;
+use test_clock::{pause, wait_for};
 use test_cluster::Cluster;
 use workspace_build::llorch;
 

@@ -9,9 +9,9 @@
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use polling::{pause, wait_for};
 use serde_json::{Value, json};
 use test_client::Client;
+use test_clock::{pause, wait_for};
 use test_cluster::{Cluster, Engine, OneNode, Profile};
 use tiny_model::WORDS;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use e2e_tests::browser::Browser;
-use polling::wait_for;
 use test_client::chain;
+use test_clock::wait_for;
 use test_cluster::{Cluster, Setting};
 use tiny_model::TinyModel;
 

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use polling::{pause, wait_for};
 use serde_json::Value;
 use test_client::chat_body;
+use test_clock::{pause, wait_for};
 use test_cluster::{Cluster, Node, Orchestrator};
 
 use crate::{

@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::Result;
-use polling::wait_for;
 use serde_json::{Value, json};
+use test_clock::wait_for;
 use test_cluster::{Cluster, Node, write_handoff};
 
 const SOON: Duration = Duration::from_secs(90);

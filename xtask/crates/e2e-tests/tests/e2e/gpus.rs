@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fake_nvml::{FakeNvml, GPU_IS_LOST, Gpu};
-use polling::{now, wait_for_some};
 use serde_json::{Value, json};
+use test_clock::{now, wait_for_some};
 use test_cluster::{Cluster, Orchestrator, free_port, write_handoff};
 use workspace_build::llorch;
 

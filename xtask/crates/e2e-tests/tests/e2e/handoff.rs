@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use polling::{now, wait_for};
+use test_clock::{now, wait_for};
 use test_cluster::{Cluster, Setting};
 
 const SOON: Duration = Duration::from_secs(90);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use polling::wait_for;
 use test_client::{Client, End, chain};
+use test_clock::wait_for;
 use test_cluster::{Cluster, handoff, write_handoff};
 
 const SOON: Duration = Duration::from_secs(90);

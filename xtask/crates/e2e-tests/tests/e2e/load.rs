@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::Result;
-use polling::wait_for;
 use test_client::{Client, End, chain};
+use test_clock::wait_for;
 
 /// Asks for so many words in each request.
 pub(crate) const WORDS: u32 = 200;

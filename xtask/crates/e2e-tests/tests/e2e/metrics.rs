@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use child_process::{Group, Process};
-use polling::wait_for;
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::{Cluster, free_port};
 use test_tools::Tool;
 use workspace_checks::documented_metrics;

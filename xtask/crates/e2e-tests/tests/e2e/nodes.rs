@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use fake_engine::{FakeEngine, Script};
-use polling::{pause, wait_for};
 use serde_json::json;
+use test_clock::{pause, wait_for};
 use test_cluster::{Cluster, Engine, Node, Orchestrator, write_handoff};
 
 use crate::load::{Load, shares};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use child_process::succeed;
-use polling::wait_for;
 use test_client::chain;
+use test_clock::wait_for;
 use test_cluster::{Cluster, Setting};
 use test_tools::{Packages, Tool};
 

@@ -9,9 +9,9 @@ mod sleep;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use polling::wait_for;
 use serde_json::{Value, json};
 use test_client::{Client, End, chain};
+use test_clock::wait_for;
 use test_cluster::{Cluster, EngineProcess, Node, Orchestrator};
 
 use crate::load::WORDS;

@@ -7,9 +7,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 use child_process::Log;
-use polling::{now, pause, wait_for};
 use serde_json::json;
 use test_client::Client;
+use test_clock::{now, pause, wait_for};
 use test_cluster::{Cluster, Engine, Node, Orchestrator};
 
 use crate::load::{Outcome, ask, shares};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use polling::{now, wait_for};
 use test_client::chain;
+use test_clock::{now, wait_for};
 use test_cluster::Cluster;
 
 const SOON: Duration = Duration::from_secs(90);

@@ -13,8 +13,8 @@ mod from_engines;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use polling::wait_for;
 use serde_json::json;
+use test_clock::wait_for;
 use test_cluster::{Cluster, write_handoff};
 
 use self::{client::Place, engine::ScriptedEngine};

@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
-use polling::wait_for_some;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use test_clock::wait_for_some;
 use test_cluster::Cluster;
 use vt100::Parser;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use polling::wait_for;
 use serde_json::Value;
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::{Cluster, handoff, write_handoff};
 
 use crate::load::Load;

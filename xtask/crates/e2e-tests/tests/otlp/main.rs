@@ -7,9 +7,9 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use fake_engine::{FakeEngine, Script};
-use polling::wait_for;
 use serde_json::json;
 use test_client::Client;
+use test_clock::wait_for;
 use test_cluster::{Cluster, write_handoff};
 use workspace_build::Binaries;
 

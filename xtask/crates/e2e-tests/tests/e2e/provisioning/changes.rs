@@ -1,8 +1,8 @@
 //! Engines are replaced under load.
 
 use anyhow::Result;
-use polling::now;
 use serde_json::json;
+use test_clock::now;
 use test_cluster::Cluster;
 use tiny_model::TinyModel;
 

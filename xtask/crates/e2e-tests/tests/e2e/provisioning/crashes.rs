@@ -3,8 +3,8 @@
 use std::{fmt::Write as _, thread, time::Duration};
 
 use anyhow::Result;
-use polling::{now, wait_for, wait_for_some};
 use serde_json::json;
+use test_clock::{now, wait_for, wait_for_some};
 use test_cluster::Cluster;
 
 use super::{

@@ -3,9 +3,9 @@
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::Result;
-use polling::wait_for;
 use serde_json::{Value, json};
 use test_client::{Client, End, Stream, Streamed};
+use test_clock::wait_for;
 use test_cluster::{Cluster, EngineProcess};
 
 use super::{SLOTS, SOON, are_ready, assert_other_answers, processes, slots, start, two_pools};

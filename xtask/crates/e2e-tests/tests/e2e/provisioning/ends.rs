@@ -3,8 +3,8 @@
 use std::thread;
 
 use anyhow::Result;
-use polling::{now, wait_for};
 use test_client::{End, chain};
+use test_clock::{now, wait_for};
 use test_cluster::Cluster;
 use tiny_model::TinyModel;
 

@@ -3,8 +3,8 @@
 use std::thread;
 
 use anyhow::Result;
-use polling::{now, wait_for, wait_for_some};
 use serde_json::Value;
+use test_clock::{now, wait_for, wait_for_some};
 use test_cluster::{Cluster, Node, Orchestrator};
 
 use super::{SLOTS, SOON, assert_other_answers, begin, pool, pool_of};
