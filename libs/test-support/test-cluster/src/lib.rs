@@ -4,22 +4,6 @@
 //! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody
 //! chose, sees no setting of the developer's environment, and dies with the test. When a test fails
 //! the ends of all logs are printed.
-//!
-//! ```no_run
-//! # fn main() -> anyhow::Result<()> {
-//! use std::time::Duration;
-//! use xtask::{cluster::Cluster, clock::wait_for};
-//!
-//! let cluster = Cluster::new("example")?;
-//! let orchestrator = cluster.orchestrator(&[])?;
-//! let node = cluster.node("node-a", &orchestrator, &[])?;
-//! let engine = cluster.engine(4)?;
-//! node.write_handoff("pool-0", "r0", &engine)?;
-//! let client = orchestrator.client();
-//! wait_for("an answer", Duration::from_secs(5), || client.chat(3).is_ok_and(|a| a.status == 200))?;
-//! # Ok(())
-//! # }
-//! ```
 
 #![allow(
     clippy::print_stdout,
