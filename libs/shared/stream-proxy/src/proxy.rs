@@ -121,7 +121,13 @@ impl Exchange<'_> {
         let head = self.request.encode_head(self.target);
         let (host, port) = (self.target.host(), self.target.port());
         let due = Instant::now() + limit;
-        let opening = UpstreamConnection::open(host, port, head, &self.request.body);
+        // Few requests connect. The box keeps the future of every request small.
+        let opening = Box::pin(UpstreamConnection::open(
+            host,
+            port,
+            head,
+            &self.request.body,
+        ));
         match timeout_at(due, opening).await {
             Ok(opened) => opened.map_err(|source| ForwardError::connect(source, target())),
             Err(_) if limit < connect => Err(self.late(first_sent.unwrap_or(start))),
