@@ -308,7 +308,7 @@ impl From<BrokenResponse> for AttemptError {
 mod tests {
     use std::{io, time::Duration};
 
-    use stream_proxy::BrokenAnswer;
+    use stream_proxy::ResponseError;
 
     use super::*;
 
@@ -333,7 +333,7 @@ mod tests {
     // spec: PATH-41, PATH-42
     #[test]
     fn only_failures_of_the_upstream_count_against_it() {
-        let io = |code| StreamError::Broken(BrokenAnswer::Io(io::Error::from_raw_os_error(code)));
+        let io = |code| StreamError::Broken(ResponseError::Io(io::Error::from_raw_os_error(code)));
         let (no_buffers, reset) = (io(105), io(104));
         let second = Duration::from_secs(1);
         for (error, code, blames) in [
@@ -355,7 +355,7 @@ mod tests {
                 true,
             ),
             (
-                Some(StreamError::Broken(BrokenAnswer::Closed)),
+                Some(StreamError::Broken(ResponseError::Closed)),
                 ErrorCode::WorkerReset,
                 true,
             ),

@@ -1,7 +1,7 @@
 //! The gateway's settings.
 
 use placement::Strategy;
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 
 use crate::aliases::Aliases;
 
@@ -18,17 +18,17 @@ pub struct GatewayConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits for each attempt.
-    pub clocks: Clocks,
+    pub timeouts: Timeouts,
 }
 
 impl Default for GatewayConfig {
-    /// Least-loaded, no aliases, 32 MiB (a dozen images inline), the proxy's clocks.
+    /// Least-loaded, no aliases, 32 MiB (a dozen images inline), the proxy's timeouts.
     fn default() -> Self {
         Self {
             strategy: Strategy::default(),
             aliases: Aliases::default(),
             max_body_bytes: MAX_BODY_BYTES,
-            clocks: Clocks::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use admission::{Refusal, RefusalReason};
 use http_server::{ApiError, BodyError};
 use pool_registry_types::ErrorCode;
-use stream_proxy::{BrokenAnswer, ForwardError};
+use stream_proxy::{ForwardError, ResponseError};
 
 use crate::{
     log_context::{LogContext, log_request},
@@ -81,7 +81,7 @@ impl GatewayError {
                 "the node that serves this model cannot be reached",
             ),
             ForwardError::Reset {
-                source: BrokenAnswer::NotHttp(_),
+                source: ResponseError::Protocol(_),
                 ..
             } => (
                 ErrorCode::WorkerReset,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use pool_registry_types::ErrorCode;
 use request_forwarding::{record_result, set_trace};
 use routing_table::Endpoint;
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
@@ -185,15 +185,15 @@ impl Forwarding<'_> {
         );
         let outbound = &mut self.request.outbound;
         set_trace(outbound, &span);
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             deadline: observer.retry.deadline(),
-            ..self.inference.config.clocks
+            ..self.inference.config.timeouts
         };
         let sending = self.inference.transport.send(NodeRequest {
             endpoint,
             model: observer.model(),
             outbound,
-            clocks,
+            timeouts,
         });
         let result = sending.instrument(span.clone()).await;
         let status = result.as_ref().map(|response| response.response.status());

@@ -4,26 +4,21 @@
 //! error event that follows when the stream breaks. Engines write whole events, so in practice
 //! nothing is held back.
 
-use bytes::{Bytes, BytesMut};
-use memchr::memmem;
-use thiserror::Error;
+use bytes::Bytes;
+use sse::{EventSplitter, EventTooLong, split_last_event, without_bom};
 
 use crate::dialect::{Dialect, EventKind};
 
 /// The longest event. A token takes a few hundred bytes, with all log-probabilities some 10 KiB.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// The engine sent an event that exceeds [`MAX_EVENT_BYTES`].
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("the engine sent an event of more than {MAX_EVENT_BYTES} bytes")]
-pub(crate) struct EventTooLong;
-
 /// Splits a stream at the ends of events.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     dialect: Dialect,
-    /// The start of an event whose end has not arrived.
-    held: BytesMut,
+    splitter: EventSplitter,
+    /// No event has passed yet: a byte order mark may come.
+    at_start: bool,
     last: EventKind,
 }
 
@@ -31,7 +26,8 @@ impl EventStream {
     pub(crate) fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
-            held: BytesMut::new(),
+            splitter: EventSplitter::new(MAX_EVENT_BYTES),
+            at_start: true,
             last: EventKind::None,
         }
     }
@@ -39,26 +35,16 @@ impl EventStream {
     /// Takes bytes from the engine and returns those for the client: everything up to the end of
     /// the last whole event.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, EventTooLong> {
-        // The end of an event may start in the held bytes. Search only their last few again.
-        let mut searched = 0;
-        let data = if self.held.is_empty() {
-            data
-        } else {
-            searched = self.held.len().saturating_sub(LONGEST_END - 1);
-            self.held.extend_from_slice(&data);
-            std::mem::take(&mut self.held).freeze()
-        };
-        let end = end_of_last_event(&data, searched);
-        if data.len() - end > MAX_EVENT_BYTES {
-            return Err(EventTooLong);
+        let events = self.splitter.push(data)?;
+        if !events.is_empty() {
+            let is_first = std::mem::take(&mut self.at_start);
+            self.note(if is_first {
+                without_bom(&events)
+            } else {
+                &events
+            });
         }
-        if end < data.len() {
-            self.held.extend_from_slice(&data[end..]);
-        }
-        if end > 0 {
-            self.note(&data[..end]);
-        }
-        Ok(data.slice(..end))
+        Ok(events)
     }
 
     /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing, and
@@ -97,7 +83,13 @@ impl EventStream {
     /// event counts with its last line break missing, and with one line break too many.
     pub(crate) fn is_over(&self) -> bool {
         let over = |event| self.dialect.is_over(event);
-        let held = self.held.trim_ascii();
+        let held = self.splitter.held();
+        let held = if self.at_start {
+            without_bom(held)
+        } else {
+            held
+        }
+        .trim_ascii();
         over(self.last) && held.is_empty() || over(self.dialect.classify(held))
     }
 
@@ -108,32 +100,8 @@ impl EventStream {
 
     /// Takes the held bytes, once the stream is complete.
     pub(crate) fn take_rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.held).freeze()
+        self.splitter.take_held()
     }
-}
-
-/// The longest end of an event: the end of its last line and a blank line.
-const LONGEST_END: usize = 3;
-
-/// The position after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when
-/// there is none.
-fn end_of_last_event(data: &[u8], from: usize) -> usize {
-    if data.ends_with(b"\n\n") {
-        return data.len();
-    }
-    let after = |pattern: &[u8]| {
-        memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len())
-    };
-    after(b"\n\n").max(after(b"\n\r\n"))
-}
-
-/// Splits whole events into those before the last one, and the last one without its blank line.
-fn split_last_event(events: &[u8]) -> (&[u8], &[u8]) {
-    let events = events.trim_ascii_end();
-    let start = memmem::rfind(events, b"\n\n")
-        .max(memmem::rfind(events, b"\n\r\n"))
-        .unwrap_or(0);
-    (&events[..start], events[start..].trim_ascii_start())
 }
 
 #[cfg(test)]
@@ -157,6 +125,8 @@ mod tests {
             ("data: [DONE]\n\n:\n\n", true),
             ("data: [DONE]\n", true),
             ("id: 7\ndata: [DONE]\n\n", true),
+            ("\u{feff}data: [DONE]\n\n", true),
+            ("\u{feff}data: [DONE]", true),
         ] {
             let mut events = stream();
             let whole = text.rfind("\n\n").map_or(0, |end| end + 2);
@@ -182,6 +152,7 @@ mod tests {
             ("data: {\n\ndata: [DONE]\n\n}\n\n", true),
             ("data: [DONE]\n\n\n", true),
             ("data: [DONE]\r\n\r\n\r\n", true),
+            ("data: {\"x\":1}\r\rdata: [DONE]\r\r", true),
             ("event: error\ndata: {}\n\ndata: {\"x\":1}\n\n", false),
             (
                 "data: [DONE]\n\nevent: error\ndata: {}\n\ndata: {\"x\":1}\n\n",
@@ -206,13 +177,13 @@ mod tests {
             events.push(Bytes::from("data: 1\n\ndata: {\"cho")).unwrap(),
             "data: 1\n\n"
         );
-        assert!(!events.held.is_empty());
+        assert!(!events.splitter.held().is_empty());
         assert_eq!(events.push(Bytes::from("ices\":1}\n")).unwrap(), "");
         assert_eq!(
             events.push(Bytes::from("\n")).unwrap(),
             "data: {\"choices\":1}\n\n"
         );
-        assert!(events.held.is_empty());
+        assert!(events.splitter.held().is_empty());
     }
 
     #[test]
@@ -220,7 +191,12 @@ mod tests {
         let mut events = stream();
         let half = Bytes::from(vec![b'x'; MAX_EVENT_BYTES]);
         assert_eq!(events.push(half.clone()).unwrap(), "");
-        assert_eq!(events.push(half), Err(EventTooLong));
+        assert_eq!(
+            events.push(half),
+            Err(EventTooLong {
+                max_bytes: MAX_EVENT_BYTES
+            })
+        );
     }
 
     proptest! {
@@ -243,12 +219,14 @@ mod tests {
                 let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
                 let out = stream.push(Bytes::copy_from_slice(now)).unwrap();
                 passed.extend_from_slice(&out);
-                let is_whole = passed.ends_with(b"\n\n") || passed.ends_with(b"\n\r\n");
-                prop_assert!(passed.is_empty() || is_whole);
+                let ends = [&b"\n\n"[..], b"\n\r\n", b"\n\r"];
+                prop_assert!(passed.is_empty() || ends.iter().any(|end| passed.ends_with(end)));
                 rest = later;
             }
+            // A cut between CR and LF holds LF back.
+            prop_assert!(stream.splitter.held().trim_ascii().is_empty());
+            passed.extend_from_slice(&stream.take_rest());
             prop_assert_eq!(String::from_utf8(passed).unwrap(), text);
-            prop_assert!(stream.held.is_empty());
         }
     }
 }

@@ -86,7 +86,7 @@ impl NodeTransport for Direct {
     fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
             Ok(NodeResponse {
                 response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),

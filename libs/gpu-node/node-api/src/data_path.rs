@@ -177,7 +177,7 @@ impl Shared {
             pool,
             model,
             hint: hint.as_ref(),
-            clocks: self.config.clocks,
+            timeouts: self.config.timeouts,
         };
         self.dispatch(request, &mut outbound, span)
             .await

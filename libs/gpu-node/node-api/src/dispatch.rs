@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use engine_probe::{AbandonedRequests, report};
 use http::Response;
-use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
+use pool_registry::{Claim, ClaimError, PoolRegistry, PromisedSlot, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
 use request_forwarding::{record_result, remove_own_headers, set_trace};
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{ForwardError, Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
@@ -36,15 +36,15 @@ pub struct DataPathConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits towards the engine.
-    pub clocks: Clocks,
+    pub timeouts: Timeouts,
 }
 
 impl Default for DataPathConfig {
-    /// 32 MiB, like the control plane, and the proxy's clocks.
+    /// 32 MiB, like the control plane, and the proxy's timeouts.
     fn default() -> Self {
         Self {
             max_body_bytes: 32 * 1024 * 1024,
-            clocks: Clocks::default(),
+            timeouts: Timeouts::default(),
         }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) struct EngineRequest<'a> {
     pub(crate) model: Option<&'a str>,
     /// The replica that the gateway has chosen.
     pub(crate) hint: Option<&'a ReplicaId>,
-    pub(crate) clocks: Clocks,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// An engine's response and the slot that it occupies.
@@ -151,7 +151,7 @@ impl Shared {
             if !span.is_disabled() {
                 span.record("replica_id", slot.lease().replica_id().as_str());
             }
-            let error = match self.send_to(slot.lease(), outbound, request.clocks).await {
+            let error = match self.send_to(slot.lease(), outbound, request.timeouts).await {
                 Ok(mut response) => {
                     slot.answered();
                     // The engine must not speak for this node.
@@ -202,7 +202,7 @@ impl Shared {
         &self,
         lease: &SlotLease,
         outbound: &mut Outbound,
-        clocks: Clocks,
+        timeouts: Timeouts,
     ) -> Result<Response<ProxyBody>, ForwardError> {
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
@@ -213,7 +213,7 @@ impl Shared {
             status = field::Empty,
         );
         set_trace(outbound, &span);
-        let sending = self.proxy.forward(lease.url(), outbound, clocks);
+        let sending = self.proxy.forward(lease.url(), outbound, timeouts);
         let result = sending.instrument(span.clone()).await;
         record_result(&span, result.as_ref().ok().map(Response::status));
         result
@@ -230,56 +230,59 @@ struct EngineSearch<'a> {
 }
 
 impl EngineSearch<'_> {
-    async fn find(&mut self) -> Result<ClaimedSlot, DispatchError> {
-        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
-        self.claim().instrument(span).await
-    }
-
     /// Claims a slot of an engine that was not tried. When all slots of the engines that are awake
     /// are taken, a sleeping engine is woken and waited for. One that does not wake counts as tried.
-    async fn claim(&mut self) -> Result<ClaimedSlot, DispatchError> {
+    async fn find(&mut self) -> Result<ClaimedSlot, DispatchError> {
+        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
+        match span.in_scope(|| self.claim(None))? {
+            Claim::Slot(lease) => Ok(self.slot(lease)),
+            // Boxed: few requests wake an engine, and every request moves the futures around this
+            // one.
+            Claim::Promised(slot) => Box::pin(self.wake(slot)).instrument(span).await,
+        }
+    }
+
+    /// `wake_error`: why an engine that was woken did not become ready.
+    fn claim(&self, wake_error: Option<ClaimError>) -> Result<Claim, DispatchError> {
         let EngineRequest {
             pool, model, hint, ..
         } = self.request;
-        let mut why_not_woken = None;
+        let registry = &self.shared.registry;
+        let claimed = registry.claim_or_wake(pool, model, hint, &self.tried);
+        claimed.map_err(|error| match error {
+            ClaimError::NotReady(_) => DispatchError::no_slot(wake_error.unwrap_or(error)),
+            error => DispatchError::no_slot(error),
+        })
+    }
+
+    async fn wake(&mut self, mut slot: PromisedSlot) -> Result<ClaimedSlot, DispatchError> {
         loop {
-            let slot = match self
-                .shared
-                .registry
-                .claim_or_wake(pool, model, hint, &self.tried)
-            {
-                Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
-                Ok(Claim::Promised(slot)) => slot,
-                Err(ClaimError::NotReady(excluded)) => {
-                    let why = why_not_woken.unwrap_or(ClaimError::NotReady(excluded));
-                    return Err(DispatchError::no_slot(why));
-                }
-                Err(error) => return Err(DispatchError::no_slot(error)),
-            };
             let replica = slot.replica_id().clone();
-            match tokio::time::timeout_at(self.wake_by(), slot.awake()).await {
+            let error = match tokio::time::timeout_at(self.wake_by(), slot.awake()).await {
                 Ok(Ok(lease)) => return Ok(self.slot(lease)),
-                Ok(Err(why @ ClaimError::NotReady(_))) => {
-                    self.tried.push(replica);
-                    why_not_woken = Some(why);
-                }
+                Ok(Err(error @ ClaimError::NotReady(_))) => error,
                 Ok(Err(error)) => return Err(DispatchError::no_slot(error)),
                 Err(_elapsed) => {
-                    let deadline = self.request.clocks.deadline;
+                    let deadline = self.request.timeouts.deadline;
                     let is_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
                     return Err(DispatchError::StillAsleep { is_deadline });
                 }
-            }
+            };
+            self.tried.push(replica);
+            slot = match self.claim(Some(error))? {
+                Claim::Slot(lease) => return Ok(self.slot(lease)),
+                Claim::Promised(slot) => slot,
+            };
         }
     }
 
     /// The response of a sleeping engine must start as early as that of one that is awake.
     fn wake_by(&mut self) -> Instant {
-        let Clocks {
+        let Timeouts {
             first_byte,
             deadline,
             ..
-        } = self.request.clocks;
+        } = self.request.timeouts;
         *self.wake_by.get_or_insert_with(|| {
             let first_byte = Instant::now() + first_byte;
             deadline.map_or(first_byte, |deadline| deadline.min(first_byte))

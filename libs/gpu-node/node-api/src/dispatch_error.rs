@@ -2,7 +2,7 @@
 
 use pool_registry::{ClaimError, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId};
-use stream_proxy::{BrokenAnswer, ForwardError};
+use stream_proxy::{ForwardError, ResponseError};
 
 /// Why no engine served a request.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl EngineFailure {
             ForwardError::Local(_) => "this node cannot open more connections".to_owned(),
             ForwardError::OwnDelay { .. } => "this node is overloaded at the moment".to_owned(),
             ForwardError::Reset {
-                source: BrokenAnswer::NotHttp(why),
+                source: ResponseError::Protocol(why),
                 ..
             } => format!("the response of {engine} is not valid HTTP: {why}"),
             ForwardError::Reset { .. } => {

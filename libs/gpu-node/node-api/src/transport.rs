@@ -28,14 +28,14 @@ impl Shared {
             endpoint,
             model,
             outbound,
-            clocks,
+            timeouts,
         } = request;
         let key = endpoint.key();
         let request = EngineRequest {
             pool: &key.pool,
             model: Some(model),
             hint: key.replica.as_ref(),
-            clocks,
+            timeouts,
         };
         // The gateway's spans cover the request.
         let result = self.dispatch(request, outbound, &Span::none()).await;

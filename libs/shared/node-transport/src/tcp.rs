@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use pool_registry_types::headers;
-use stream_proxy::{Clocks, ForwardError, StreamProxy};
+use stream_proxy::{ForwardError, StreamProxy, Timeouts};
 
 use crate::transport::{NodeRequest, NodeResponse, NodeTransport, TransportError};
 
 /// How long an idle connection to a node is kept. A node keeps idle connections for 75 s, so that
 /// the next burst need not connect again. Engines usually close them after 5 s; they get
-/// [`Clocks::idle`].
+/// [`Timeouts::idle`].
 pub const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of [`headers::VIA`].
@@ -51,7 +51,7 @@ impl TcpTransport {
             endpoint,
             model,
             outbound,
-            clocks,
+            timeouts,
         } = request;
         let set = &mut outbound.set_headers;
         set.retain(|(name, _)| !ADDED.contains(name));
@@ -62,13 +62,13 @@ impl TcpTransport {
         set.extend(model.ok().map(|model| (headers::MODEL, model)));
         let hint = endpoint.labels().replica.clone();
         set.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             idle: NODE_IDLE,
-            ..clocks
+            ..timeouts
         };
         let result = self
             .proxy
-            .forward(endpoint.target(), outbound, clocks)
+            .forward(endpoint.target(), outbound, timeouts)
             .await;
         let is_pool = endpoint.key().replica.is_none();
         response::read(result.map_err(transport_error)?, is_pool, SystemTime::now())

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use pool_registry_types::{ErrorCode, ReplicaId};
 use routing_table::Endpoint;
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody};
+use stream_proxy::{ForwardError, Outbound, ProxyBody, Timeouts};
 
 /// A request for an endpoint.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct NodeRequest<'a> {
     /// The request itself. It may be sent again elsewhere when this attempt fails.
     pub outbound: &'a mut Outbound,
     /// Time limits for this attempt.
-    pub clocks: Clocks,
+    pub timeouts: Timeouts,
 }
 
 /// Free and total slots.

@@ -19,7 +19,7 @@ use node_transport::{
 };
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -65,7 +65,7 @@ async fn send(
         endpoint: &endpoint,
         model: "tiny",
         outbound,
-        clocks: Clocks::default(),
+        timeouts: Timeouts::default(),
     });
     tokio::join!(sent, async {
         let (mut node, _) = listener.accept().await.unwrap();

@@ -216,7 +216,7 @@ async fn a_stream_that_breaks_ends_in_an_error_event() {
 async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
     let engines = engines([failing(Fault::Stall(2))]);
     let mut config = inference_gateway::GatewayConfig::default();
-    config.clocks.between_frames = std::time::Duration::from_millis(100);
+    config.timeouts.between_frames = std::time::Duration::from_millis(100);
     let service = Service::with(config, Default::default(), table(&engines)).await;
     let (text, whole) = text(service.chat(true, "").await).await;
     assert!(whole);
@@ -234,7 +234,7 @@ async fn a_silent_engine_is_replaced_at_its_time_limit() {
     // On a slow machine the other engine may be late as well. Then both get more time.
     for limit_ms in [100, 1000, 10_000, 100_000] {
         let mut config = inference_gateway::GatewayConfig::default();
-        config.clocks.first_byte = std::time::Duration::from_millis(limit_ms);
+        config.timeouts.first_byte = std::time::Duration::from_millis(limit_ms);
         let service = Service::with(config, Default::default(), table(&engines)).await;
         let answer = service.chat(true, "").await;
         if answer.status() == 200 {

@@ -16,7 +16,7 @@ use node_transport::{
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use service_runtime::{Shutdown, Tasks};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 
 /// A test that reaches this limit has failed. No test waits for it otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -119,7 +119,7 @@ impl NodeTransport for Nodes {
             let target = request.endpoint.target();
             let sent = self
                 .engines
-                .forward(target, request.outbound, request.clocks);
+                .forward(target, request.outbound, request.timeouts);
             Ok(NodeResponse {
                 response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
@@ -129,10 +129,10 @@ impl NodeTransport for Nodes {
 }
 
 /// Time limits that a busy machine does not reach.
-fn generous_clocks() -> Clocks {
-    Clocks {
+fn generous_timeouts() -> Timeouts {
+    Timeouts {
         connect: Duration::from_secs(60),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn table(engines: &[FakeEngine]) -> Vec<TestEndpoint> {
 impl Service {
     pub(crate) async fn over(engines: &[FakeEngine]) -> Self {
         let config = GatewayConfig {
-            clocks: generous_clocks(),
+            timeouts: generous_timeouts(),
             ..GatewayConfig::default()
         };
         Self::with(config, long_queue(), table(engines)).await
@@ -236,7 +236,7 @@ impl Service {
             Bytes::from(body.to_owned()),
         );
         self.client
-            .forward(&self.url, &request, generous_clocks())
+            .forward(&self.url, &request, generous_timeouts())
             .await
             .unwrap()
     }

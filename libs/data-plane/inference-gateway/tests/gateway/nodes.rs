@@ -34,7 +34,7 @@ impl NodeTransport for FixedReplica {
         Box::pin(async move {
             let sent = self
                 .engines
-                .forward(&self.target, request.outbound, request.clocks);
+                .forward(&self.target, request.outbound, request.timeouts);
             Ok(NodeResponse {
                 response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport {

@@ -12,7 +12,7 @@ use node_transport::{
 use pool_registry::DrainTarget;
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
-use stream_proxy::{Clocks, ForwardError, Outbound};
+use stream_proxy::{ForwardError, Outbound, Timeouts};
 use tokio::time::Instant;
 
 use crate::support::{CHAT, Node, handoff_of, header, slots};
@@ -63,7 +63,7 @@ async fn send(
         endpoint: &endpoint(&pool(), replica),
         model: "tiny",
         outbound: &mut outbound(x_fake),
-        clocks: Clocks::default(),
+        timeouts: Timeouts::default(),
     };
     node.dispatcher.send(request).await
 }
@@ -165,7 +165,7 @@ async fn a_slot_is_free_once_the_whole_response_has_arrived() {
             endpoint: &endpoint(&pool(), Some("r0")),
             model: "tiny",
             outbound: &mut request,
-            clocks: Clocks::default(),
+            timeouts: Timeouts::default(),
         })
         .await
         .unwrap();
@@ -214,7 +214,7 @@ async fn a_gateway_in_the_same_process_gets_the_same_refusals() {
         endpoint: &endpoint(&PoolId::new("other").unwrap(), None),
         model: "tiny",
         outbound: &mut outbound(""),
-        clocks: Clocks::default(),
+        timeouts: Timeouts::default(),
     };
     let unknown = node.dispatcher.send(request).await;
     assert_eq!(refused(unknown), refusal(ErrorCode::NotFound));
@@ -241,15 +241,15 @@ async fn a_gateway_in_the_same_process_gets_the_engines_failure() {
     let node = Node::over(&[]);
     node.registry
         .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         deadline: Some(Instant::now() + Duration::from_millis(1)),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
     let request = NodeRequest {
         endpoint: &endpoint(&pool(), Some("r0")),
         model: "tiny",
         outbound: &mut outbound(""),
-        clocks,
+        timeouts,
     };
     let late = node.dispatcher.send(request).await.unwrap_err();
     assert!(
