@@ -52,7 +52,7 @@ pub use status::{
     RecentErrorAnswer, SlotCounts, StatusAnswer, TrafficAnswer,
 };
 pub use view::{
-    CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeResponse,
+    CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
     NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,
     ReplicaAnswer, RunningLookup,
 };

@@ -10,7 +10,7 @@ use http_server::{ApiError, ApiJson, ApiPath};
 use pool_registry_types::{Ack, DrainRequest, NodeId, NodeStatus, PoolId};
 use service_registry::{NodeFilter, RegistryError, Target};
 
-use crate::{ControlApi, DrainBegunAnswer, NodeResponse, NodesAnswer, NodesQuery, errors::refused};
+use crate::{ControlApi, DrainBegunAnswer, NodeAnswer, NodesAnswer, NodesQuery, errors::refused};
 
 /// The order of nodes in a view for operators: nodes with problems come first.
 const WORST_FIRST: [NodeStatus; 4] = [
@@ -86,17 +86,17 @@ pub(crate) async fn nodes(
 /// One node.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/nodes/{node_id}", tag = "nodes", params(("node_id" = NodeId, Path, description = "The node.")),
-    responses((status = 200, description = "As in the list.", body = NodeResponse), (status = 404, description = "UNKNOWN_NODE"))
+    responses((status = 200, description = "As in the list.", body = NodeAnswer), (status = 404, description = "UNKNOWN_NODE"))
 ))]
 pub(crate) async fn node(
     State(api): State<ControlApi>,
     ApiPath(node_id): ApiPath<NodeId>,
-) -> Result<Json<NodeResponse>, ApiError> {
+) -> Result<Json<NodeAnswer>, ApiError> {
     let node = api
         .registry
         .node(&node_id)
         .ok_or_else(|| refused(&RegistryError::UnknownNode { node_id }))?;
-    Ok(Json(NodeResponse::new(
+    Ok(Json(NodeAnswer::new(
         &node,
         api.registry.now(),
         &api.lookups,
@@ -170,7 +170,7 @@ fn begin_drain(
         Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
     };
     let node = api.registry.node(node_id);
-    let node = node.map(|node| NodeResponse::new(&node, api.registry.now(), &api.lookups));
+    let node = node.map(|node| NodeAnswer::new(&node, api.registry.now(), &api.lookups));
     Ok(Json(DrainBegunAnswer {
         success: true,
         requests_running: node.and_then(|node| node.running(pool_id)),

@@ -20,7 +20,7 @@ pub(crate) enum ProbeError {
     Own(GetError),
     /// No answer came.
     #[error("{}", .0.with_causes())]
-    TransportError(GetError),
+    NoAnswer(GetError),
     #[error(
         "an orchestratord answers at the node's address, maybe this one: correct \
          POOL_MANAGERD_ADDRESS of the node"
@@ -48,7 +48,7 @@ pub(crate) async fn probe(
         // An answer too long to be read is an answer.
         Err(GetError::TooLarge(_)) => Ok(()),
         Err(error) if error.is_own() => Err(ProbeError::Own(error)),
-        Err(error) => Err(ProbeError::TransportError(error)),
+        Err(error) => Err(ProbeError::NoAnswer(error)),
     }
 }
 

@@ -9,6 +9,8 @@ use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "openapi")]
+use crate::strategy_schema::StrategyName;
 use crate::{aliases::Aliases, config::GatewayConfig};
 
 /// A request to explain.
@@ -19,7 +21,7 @@ pub struct ExplainRequest {
     pub model: String,
     /// The strategy; the configured one when absent.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::strategy_schema::StrategyName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<StrategyName>))]
     pub strategy: Option<String>,
     /// As the header `X-Session-Id`.
     #[serde(default)]
@@ -37,7 +39,7 @@ pub struct ExplainRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ExplainAnswer {
     /// The strategy that was applied.
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::strategy_schema::StrategyName))]
+    #[cfg_attr(feature = "openapi", schema(value_type = StrategyName))]
     pub strategy: &'static str,
     /// Why it would wait or fail; absent when it would be served at once.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! Finds the `model` field of a form (`multipart/form-data`, RFC 7578) without copying the file next
-//! to it.
+//! Finds the `model` field of a form (`multipart/form-data`, RFC 7578) without copying the file
+//! next to it.
 
 use memchr::memmem;
 

@@ -56,7 +56,9 @@ fn models() {}
 
 /// One model.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "inference",
-    params(("model" = String, Path, description = "Its name; a `/` in it may be written as it is.")),
+    params(
+        ("model" = String, Path, description = "Its name; a `/` in it may be written as it is.")
+    ),
     responses((status = 200, description = "A node serves it.", body = Model<'static>),
         (status = 404, description = "MODEL_NOT_AVAILABLE")))]
 fn model() {}

@@ -47,8 +47,8 @@ impl EventStream {
         Ok(events)
     }
 
-    /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing, and
-    /// an end stays an end unless an error follows it.
+    /// Updates the state with whole events, as if each had arrived alone. Comments mean nothing. An
+    /// end stays an end unless an error follows it.
     fn note(&mut self, mut events: &[u8]) {
         if self.dialect.is_ordinary(events) {
             if self.last != EventKind::End {

@@ -195,7 +195,8 @@ async fn undrain_replica(
     responses(
         (status = 200, description = "As it is now.", body = PoolView),
         (status = 404, description = "NOT_FOUND"),
-        (status = 409, description = "ENGINES_NOT_OURS"), (status = 503, description = "POOL_UNAVAILABLE")
+        (status = 409, description = "ENGINES_NOT_OURS"),
+        (status = 503, description = "POOL_UNAVAILABLE")
     )
 ))]
 async fn restart(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> PoolResponse {
@@ -210,7 +211,8 @@ async fn restart(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>)
     responses(
         (status = 200, description = "As it is now.", body = PoolView),
         (status = 404, description = "NOT_FOUND"),
-        (status = 409, description = "ENGINES_NOT_OURS, RELOAD_FAILED"), (status = 503, description = "POOL_UNAVAILABLE")
+        (status = 409, description = "ENGINES_NOT_OURS, RELOAD_FAILED"),
+        (status = 503, description = "POOL_UNAVAILABLE")
     )
 ))]
 async fn reload(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> PoolResponse {
@@ -274,8 +276,8 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so it cannot restart or reload them; give it \
-                 a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
+                "this node does not start its engines, so it cannot restart or reload them; give \
+                 it a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
             )
         })
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The most engines of a pool that one request is sent to. A refused connection costs nothing, but
-/// an engine that does not accept connections costs a second, and the control plane has other nodes.
+/// an unanswered one costs a second, and the control plane has other nodes.
 const MAX_ENGINES_TRIED: usize = 3;
 
 /// The most engines of a pool that may fail one request before the node returns an error, beyond
@@ -231,7 +231,7 @@ struct EngineSearch<'a> {
 
 impl EngineSearch<'_> {
     /// Claims a slot of an engine that was not tried. When all slots of the engines that are awake
-    /// are taken, a sleeping engine is woken and waited for. One that does not wake counts as tried.
+    /// are taken, a sleeping engine is woken. One that does not wake counts as tried.
     async fn find(&mut self) -> Result<ClaimedSlot, DispatchError> {
         let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
         match span.in_scope(|| self.claim(None))? {

@@ -17,8 +17,8 @@ impl LocalControl {
         Self(with_fallbacks(routes.into_router()))
     }
 
-    /// Sends `POST` with the JSON `body`, which may be empty, to `path`. Returns status and body. An
-    /// invalid path is not found.
+    /// Sends `POST` with the JSON `body`, which may be empty, to `path`. Returns status and body.
+    /// An invalid path is not found.
     pub async fn post(&self, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         let mut request = Request::builder().method(Method::POST).uri(path);
         if !body.is_empty() {

@@ -36,8 +36,8 @@ pub(crate) struct PoolView {
     pub(crate) status: PoolStatus,
     /// These replace the replicas of the status.
     pub(crate) replicas: Vec<ReplicaView>,
-    /// Requests that its engines serve, or that wait for one to wake. Includes engines whose handoff
-    /// is gone.
+    /// Requests that its engines serve, or that wait for one to wake. Includes engines without a
+    /// handoff.
     pub(crate) requests_running: u64,
     /// Set while an operator drains it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -47,7 +47,7 @@ pub(crate) trait ControlPlane: Send + 'static {
 pub(crate) enum RequestError {
     /// No whole answer came.
     #[error("no answer: {0}")]
-    TransportError(String),
+    NoAnswer(String),
     /// This process could not ask: it is at a limit of its own.
     #[error("this process is at a limit of its own: {0}")]
     OwnLimit(String),
@@ -80,7 +80,7 @@ impl RequestError {
     /// What to do about it. The code decides where there is one, otherwise the status.
     pub(crate) fn failure(&self, request: Request) -> Failure {
         let (status, code, retry_after) = match self {
-            Self::TransportError(_) | Self::OwnLimit(_) => {
+            Self::NoAnswer(_) | Self::OwnLimit(_) => {
                 return Failure::Unavailable { retry_after: None };
             }
             Self::NotUnderstood(_) => return Failure::Refused,
@@ -130,7 +130,7 @@ mod tests {
         let heartbeat = Request::Heartbeat { seq: 1 };
         let later = Failure::Unavailable { retry_after: None };
         for (request, error, expected) in [
-            (register, RequestError::TransportError("refused".into()), later),
+            (register, RequestError::NoAnswer("refused".into()), later),
             (register, RequestError::OwnLimit("files".into()), later),
             (
                 register,

@@ -75,7 +75,7 @@ impl HttpControlPlane {
         timeout: Duration,
     ) -> Result<T, RequestError> {
         let body =
-            serde_json::to_vec(body).map_err(|error| RequestError::TransportError(error.to_string()))?;
+            serde_json::to_vec(body).map_err(|error| RequestError::NoAnswer(error.to_string()))?;
         let request = self
             .agent
             .post(url)
@@ -164,7 +164,7 @@ fn no_answer(error: &ureq::Error) -> RequestError {
     };
     match limit {
         Some(limit) => RequestError::OwnLimit(limit),
-        None => RequestError::TransportError(error.to_string()),
+        None => RequestError::NoAnswer(error.to_string()),
     }
 }
 
@@ -217,9 +217,9 @@ mod tests {
         }
         // ECONNREFUSED, EHOSTUNREACH
         for code in [111, 113] {
-            assert!(matches!(system(code), RequestError::TransportError(_)), "{code}");
+            assert!(matches!(system(code), RequestError::NoAnswer(_)), "{code}");
         }
         let unknown = no_answer(&ureq::Error::HostNotFound);
-        assert!(matches!(unknown, RequestError::TransportError(_)), "{unknown}");
+        assert!(matches!(unknown, RequestError::NoAnswer(_)), "{unknown}");
     }
 }

@@ -114,7 +114,7 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), P
         _ if has(ErrorCode::UnknownNode) => Ok(()),
         _ if has(ErrorCode::CloudProfileDisabled) => Err(PreflightError::Home),
         _ if error.is_about_the_token() => Err(PreflightError::Token(error.to_string())),
-        RequestError::TransportError(reason) => Err(PreflightError::Unreachable(reason.clone())),
+        RequestError::NoAnswer(reason) => Err(PreflightError::Unreachable(reason.clone())),
         RequestError::OwnLimit(reason) => Err(PreflightError::OwnLimit(reason.clone())),
         RequestError::Refused { .. } | RequestError::NotUnderstood(_) => {
             Err(PreflightError::Foreign(error.to_string()))
@@ -189,7 +189,7 @@ mod tests {
             (Ok(b"<html>".to_vec()), "no orchestratord"),
             (Ok(b"{}".to_vec()), "no orchestratord"),
             (
-                Err(RequestError::TransportError("refused".into())),
+                Err(RequestError::NoAnswer("refused".into())),
                 "cannot be reached",
             ),
             (Err(RequestError::OwnLimit("files".into())), "was not asked"),

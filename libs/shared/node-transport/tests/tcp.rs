@@ -80,7 +80,8 @@ async fn send(
 
 const CURRENT: &str = "HTTP/1.1 200 OK\r\nx-llorch-replica: r1\r\nx-llorch-slots-free: 5\r\n\
                        x-llorch-slots-total: 8\r\nx-llorch-replica-slots-free: 1\r\n\
-                       x-llorch-replica-slots-total: 4\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                       x-llorch-replica-slots-total: 4\r\ncontent-type: application/json\r\n\
+                       content-length: 2\r\n\r\n{}";
 
 /// A response of version 0.1.0.
 const VERSION_0_1_0: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\

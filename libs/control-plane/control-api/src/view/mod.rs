@@ -10,7 +10,7 @@ pub(crate) use catalog::Catalog;
 pub use catalog::{CatalogAnswer, ModelAnswer};
 pub use gpus::{GpuAnswer, GpusAnswer};
 pub use nodes::{
-    DrainAnswer, DrainBegunAnswer, NodeResponse, NodePoolAnswer, NodesAnswer, ReplicaAnswer,
+    DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer,
 };
 pub use pools::{PoolAnswer, PoolsAnswer};
 

@@ -17,7 +17,7 @@ use crate::pages::next_after;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodesAnswer {
     /// Sorted by id.
-    pub nodes: Vec<NodeResponse>,
+    pub nodes: Vec<NodeAnswer>,
     /// There are more: ask for those after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<NodeId>,
@@ -29,7 +29,7 @@ pub struct NodesAnswer {
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct NodeResponse {
+pub struct NodeAnswer {
     /// Its id.
     pub node_id: NodeId,
     /// The machine it runs on.
@@ -142,7 +142,7 @@ impl NodesAnswer {
             nodes: page
                 .nodes
                 .iter()
-                .map(|node| NodeResponse::new(node, now, lookups))
+                .map(|node| NodeAnswer::new(node, now, lookups))
                 .collect(),
             next_after: next_after(page),
             self_suspicion,
@@ -150,7 +150,7 @@ impl NodesAnswer {
     }
 }
 
-impl NodeResponse {
+impl NodeAnswer {
     /// One node at the registry's time `now`.
     pub(crate) fn new(node: &NodeView, now: Duration, lookups: &Lookups) -> Self {
         let busy = node.pools.iter().map(|pool| busy(&pool.status)).sum();
@@ -231,7 +231,7 @@ fn quarantine_of_all(pool: &PoolView, lookups: &Lookups) -> Option<QuarantineVie
         .min_by_key(|quarantine| quarantine.retry_in_ms)
 }
 
-impl NodeResponse {
+impl NodeAnswer {
     /// The requests that run on one of its pools, or on all of them.
     pub(crate) fn running(&self, pool: Option<&PoolId>) -> Option<u64> {
         match pool {

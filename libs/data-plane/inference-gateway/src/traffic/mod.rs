@@ -72,8 +72,8 @@ impl TrafficWindow {
         Self(std::array::from_fn(|_| Second::default()))
     }
 
-    /// Adds a sample at `now`, which is since an origin of the caller's choice. A sample that is too
-    /// old for the window is dropped.
+    /// Adds a sample at `now`, which is since an origin of the caller's choice. A sample before the
+    /// window is dropped.
     // Engines choose some of the numbers here: a sum of them must not panic.
     #[deny(clippy::arithmetic_side_effects)]
     pub(crate) fn add(&mut self, sample: &TrafficSample<'_>, now: Duration) {

@@ -29,7 +29,10 @@ async fn a_served_stream_is_counted() {
     let events = stream.matches("\n\n").count();
     for (series, expected) in [
         (
-            r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny",node="node-1",pool="pool-0",outcome="served"}"#,
+            concat!(
+                r#"llorch_requests_total{endpoint="/v1/chat/completions",model="tiny","#,
+                r#"node="node-1",pool="pool-0",outcome="served"}"#
+            ),
             1.0,
         ),
         ("llorch_requests_in_flight", 0.0),
@@ -130,7 +133,10 @@ async fn unknown_models_are_no_labels_and_content_is_not_kept() {
         !page.contains("made-up") && !page.contains("secret"),
         "{page}"
     );
-    let refused = r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other",node="",pool="",outcome="refused"}"#;
+    let refused = concat!(
+        r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other","#,
+        r#"node="",pool="",outcome="refused"}"#
+    );
     assert_eq!(value(&page, refused), Some(3.0), "{page}");
     let errors = service.metrics.recent_errors();
     assert_eq!(errors.len(), 1, "{errors:?}");

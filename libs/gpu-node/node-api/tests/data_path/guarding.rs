@@ -157,7 +157,8 @@ async fn an_engine_cannot_speak_for_the_node() {
     let node = Node::over(&[]);
     let url = raw_engine(
         "HTTP/1.1 200 OK\r\nx-llorch-refusal: POOL_BUSY\r\nx-llorch-slots-free: 99\r\n\
-         x-llorch-node: other\r\nx-llorch-anything: 1\r\nx-request-id: kept\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
+         x-llorch-node: other\r\nx-llorch-anything: 1\r\nx-request-id: kept\r\n\
+         content-length: 2\r\nconnection: close\r\n\r\n{}",
     )
     .await;
     node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
@@ -223,7 +224,9 @@ async fn the_connection_header_cannot_remove_the_nodes_headers() {
         let mut stream = node
             .raw(&format!(
                 "POST {CHAT} HTTP/1.1\r\nhost: h\r\n\
-                 connection: close, x-llorch-model, x-request-id, x-mine\r\nx-llorch-model: {model}\r\nx-request-id: r-7\r\nx-mine: 1\r\ncontent-length: 2\r\n\r\n{{}}"
+                 connection: close, x-llorch-model, x-request-id, x-mine\r\n\
+                 x-llorch-model: {model}\r\nx-request-id: r-7\r\nx-mine: 1\r\n\
+                 content-length: 2\r\n\r\n{{}}"
             ))
             .await;
         let mut answer = String::new();

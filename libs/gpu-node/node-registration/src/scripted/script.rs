@@ -45,7 +45,7 @@ pub(super) struct Scripted {
 
 impl Scripted {
     fn ask(&self, url: &HttpUrl, asked: Asked) -> Answer {
-        let gone = || RequestError::TransportError("the test is over".to_owned());
+        let gone = || RequestError::NoAnswer("the test is over".to_owned());
         self.asked.send((url.clone(), asked)).map_err(|_| gone())?;
         self.answers.recv().map_err(|_| gone())?
     }
@@ -191,7 +191,7 @@ pub(super) fn start_with(
 }
 
 pub(super) fn unreachable() -> Answer {
-    Err(RequestError::TransportError("connection refused".to_owned()))
+    Err(RequestError::NoAnswer("connection refused".to_owned()))
 }
 
 pub(super) fn refused(status: u16, code: &str) -> Answer {

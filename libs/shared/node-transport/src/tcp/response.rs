@@ -87,8 +87,8 @@ fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<S
 }
 
 /// The pause that the response, received at `now`, requests before a retry: in milliseconds in the
-/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date is relative to the
-/// response's own date, where it has one, because timeouts differ.
+/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date is relative to
+/// the response's own date, where it has one, because clocks differ.
 #[must_use]
 pub fn requested_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| {
