@@ -1,5 +1,6 @@
 //! Rules of this workspace that no compiler knows.
 
+mod documents;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod metrics;
@@ -24,10 +25,16 @@ pub(crate) struct Source {
 
 /// All Rust files, sorted by path.
 pub(crate) fn sources() -> Result<Vec<Source>> {
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
     let mut paths = Vec::new();
     for directory in SOURCES {
-        collect(&workspace::root().join(directory), &mut paths)?;
+        collect(&workspace::root().join(directory), &is_rust, &mut paths)?;
     }
+    read_all(paths)
+}
+
+/// Reads files, sorted by path.
+fn read_all(mut paths: Vec<PathBuf>) -> Result<Vec<Source>> {
     paths.sort();
     paths
         .into_iter()
@@ -40,17 +47,18 @@ pub(crate) fn sources() -> Result<Vec<Source>> {
         .collect()
 }
 
-fn collect(directory: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+/// Adds the files below `directory` that are `wanted`.
+fn collect(directory: &Path, wanted: &dyn Fn(&Path) -> bool, paths: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            // Somebody may have built a crate on its own.
-            if !path.ends_with("target") {
-                collect(&path, paths)?;
+            // A crate may have been built on its own, and npm installs packages beside its manifest.
+            if !path.ends_with("target") && !path.ends_with("node_modules") {
+                collect(&path, wanted, paths)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if wanted(&path) {
             paths.push(path);
         }
     }

@@ -1,4 +1,5 @@
-//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.
+//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose Rust is compiled, no
+//! test is ignored, and documents are in order.
 
 use std::{
     ffi::OsStr,
@@ -7,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Source, fail_on, layers::members, sources};
+use super::{Source, documents, fail_on, layers::members, sources};
 
 /// A file of more lines than this is worth a thought: it mostly holds two things. Only a warning.
 const MANY_LINES: usize = 400;
@@ -30,6 +31,7 @@ pub(crate) fn check() -> Result<()> {
         }
     }
     let mut problems: Vec<String> = sources.iter().flat_map(problems_of_source).collect();
+    problems.extend(documents::problems(&sources)?);
     for member in members()? {
         let manifest = std::fs::read_to_string(&member.manifest)?;
         let read = |name| std::fs::read_to_string(member.manifest.with_file_name(name)).ok();

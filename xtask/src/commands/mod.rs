@@ -84,7 +84,7 @@ const COMMANDS: [Command; 17] = [
     Command {
         name: "tidy",
         summary: "check files and manifests for what no compiler checks",
-        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.",
+        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.\nIn documents, links resolve, lines are short, and a test runs each shell command or a comment says why not.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {
