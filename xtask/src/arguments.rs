@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-/// The words after the command's name. Each is taken once; [`Arguments::finish`] complains about the rest.
+/// The words after the command's name. Each is taken once; [`Arguments::finish`] complains about
+/// the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments(Vec<String>);
 
@@ -57,7 +58,9 @@ mod tests {
 
     #[test]
     fn takes_flags_values_and_the_rest() {
-        let words = ["out.gguf", "--ctx", "512", "--keep"].map(str::to_owned).to_vec();
+        let words = ["out.gguf", "--ctx", "512", "--keep"]
+            .map(str::to_owned)
+            .to_vec();
         let mut arguments = Arguments::new(words);
         assert!(arguments.flag("--keep") && !arguments.flag("--check"));
         assert_eq!(arguments.value::<u32>("--ctx").unwrap(), Some(512));
@@ -68,10 +71,13 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        let arguments = |words: &[&str]| Arguments::new(words.iter().map(|&word| word.to_owned()).collect());
+        let arguments =
+            |words: &[&str]| Arguments::new(words.iter().map(|&word| word.to_owned()).collect());
         let error = arguments(&["--ctx"]).value::<u32>("--ctx").unwrap_err();
         assert_eq!(error.to_string(), "--ctx needs a value");
-        let error = arguments(&["--ctx", "many"]).value::<u32>("--ctx").unwrap_err();
+        let error = arguments(&["--ctx", "many"])
+            .value::<u32>("--ctx")
+            .unwrap_err();
         assert_eq!(error.to_string(), "--ctx many: not a valid value");
         assert_eq!(
             arguments(&["--wat"]).finish().unwrap_err().to_string(),

@@ -30,7 +30,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// The browser of this machine. `None` where something is missing; what needs it is then left out.
+    /// The browser of this machine. `None` where something is missing; what needs it is then left
+    /// out.
     ///
     /// # Errors
     /// When something is missing and the browser is required.
@@ -51,8 +52,8 @@ impl Browser {
         }
     }
 
-    /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints, `help(WHAT)` is called while
-    /// it waits. Its pictures are in `target/screenshots`.
+    /// Runs a script of `xtask/browser` to its end. For each line `need WHAT` it prints,
+    /// `help(WHAT)` is called while it waits. Its pictures are in `target/screenshots`.
     ///
     /// # Errors
     /// When it fails, or `help` does.
@@ -63,7 +64,8 @@ impl Browser {
         mut help: impl FnMut(&str) -> Result<()>,
     ) -> Result<()> {
         let screenshots = workspace::target().join("screenshots");
-        std::fs::create_dir_all(&screenshots).context("cannot create a directory for screenshots")?;
+        std::fs::create_dir_all(&screenshots)
+            .context("cannot create a directory for screenshots")?;
         let child = Command::new("node")
             .arg(scripts().join(script))
             .args(arguments)
@@ -111,13 +113,20 @@ fn scripts() -> PathBuf {
 /// What drives the browser needs Node 20 or newer.
 fn is_new_enough() -> bool {
     let major = succeed(Command::new("node").args(["-p", "parseInt(process.versions.node)"]));
-    major.is_ok_and(|major| major.trim().parse().is_ok_and(|major: u32| major >= OLDEST_NODE))
+    major.is_ok_and(|major| {
+        major
+            .trim()
+            .parse()
+            .is_ok_and(|major: u32| major >= OLDEST_NODE)
+    })
 }
 
-/// Installs what the scripts import, as the lock file says, once; another lock file is another directory's content.
+/// Installs what the scripts import, as the lock file says, once; another lock file is another
+/// directory's content.
 fn install() -> Result<PathBuf> {
     let directory = workspace::target().join("browser");
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     // Tests are processes of their own: the first installs, the others wait for it here.
     let lock = File::create(directory.join(".lock"))?;
     lock.lock()?;
@@ -129,13 +138,23 @@ fn install() -> Result<PathBuf> {
             std::fs::copy(scripts().join(manifest), directory.join(manifest))?;
         }
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
-            .current_dir(&directory);
+        npm.args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--silent",
+        ])
+        .current_dir(&directory);
         succeed(&mut npm)?;
         std::fs::write(&finished, &wanted)?;
     }
     if !modules.is_dir() {
-        bail!("{} is gone: remove {}", modules.display(), finished.display());
+        bail!(
+            "{} is gone: remove {}",
+            modules.display(),
+            finished.display()
+        );
     }
     Ok(modules)
 }

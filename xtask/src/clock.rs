@@ -1,12 +1,12 @@
-//! The one place of xtask that reads the clock and waits: it watches other processes, which no paused clock
-//! reaches and which send no events.
+//! The one place of xtask that reads the clock and waits: it watches other processes, which no
+//! paused clock reaches and which send no events.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition outside this process is looked at: often enough to measure tens of milliseconds,
-/// seldom enough to leave two cores to those who are waited for.
+/// How often a condition outside this process is looked at: often enough to measure tens of
+/// milliseconds, seldom enough to leave two cores to those who are waited for.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The time now.
@@ -20,7 +20,10 @@ pub fn now() -> Instant {
 }
 
 /// Lets `time` pass. To wait *for* something use [`wait_for`].
-#[expect(clippy::disallowed_methods, reason = "a process outside can only be polled")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a process outside can only be polled"
+)]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
@@ -29,7 +32,11 @@ pub fn pause(time: Duration) {
 ///
 /// # Errors
 /// When `deadline` passes first; the error names `what` was waited for.
-pub fn wait_for_some<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+pub fn wait_for_some<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T> {
     let start = now();
     loop {
         if let Some(found) = look() {

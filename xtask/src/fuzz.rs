@@ -1,7 +1,8 @@
-//! Schemathesis: requests made from the OpenAPI document, valid ones and invalid ones, and every answer held against it.
+//! Schemathesis: requests made from the OpenAPI document, valid ones and invalid ones, and every
+//! answer held against it.
 //!
-//! All its checks are on, but for what `xtask/fuzz/schemathesis.toml` leaves out with a reason. It runs against real
-//! daemons with a real engine behind them.
+//! All its checks are on, but for what `xtask/fuzz/schemathesis.toml` leaves out with a reason. It
+//! runs against real daemons with a real engine behind them.
 
 use std::time::Duration;
 
@@ -21,13 +22,16 @@ use crate::{
 const PACKAGE: &str = "schemathesis==4.32.5";
 /// Presented by whoever is to be let in.
 const TOKEN: &str = "fuzz-4e1b7c90a2d35f68";
-/// Answers end after so many tokens, so that what is tried is the way and not the engine's patience.
+/// Answers end after so many tokens, so that what is tried is the way and not the engine's
+/// patience.
 const ANSWER_TOKENS: &str = "8";
 const SLOTS: u32 = 4;
 const SOON: Duration = Duration::from_secs(90);
-/// A request for what may be coming back (a pool that was drained, a model after the start) waits no longer: there are many.
+/// A request for what may be coming back (a pool that was drained, a model after the start) waits
+/// no longer: there are many.
 const PATIENCE: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "100");
-/// How much longer than its time a run may take, and how long one without: 20 s, when the machine does nothing else.
+/// How much longer than its time a run may take, and how long one without: 20 s, when the machine
+/// does nothing else.
 const GRACE: Duration = Duration::from_secs(600);
 
 /// How much is tried.
@@ -35,14 +39,16 @@ const GRACE: Duration = Duration::from_secs(600);
 pub struct Effort {
     /// Requests of each kind for each route.
     pub examples: u32,
-    /// How long one daemon is tried; `None` ends with the last of the requests, however long they take.
+    /// How long one daemon is tried; `None` ends with the last of the requests, however long they
+    /// take.
     pub time: Option<Duration>,
     /// Which requests are made; the same ones each time, when it is set.
     pub seed: Option<u64>,
 }
 
 impl Effort {
-    /// What every check can afford: the same requests each time, so that a failure is news of the change at hand.
+    /// What every check can afford: the same requests each time, so that a failure is news of the
+    /// change at hand.
     pub const SHORT: Self = Self {
         examples: 5,
         time: None,
@@ -64,7 +70,9 @@ impl Fuzzer {
     pub fn find() -> Result<Option<Self>> {
         match Packages::install("schemathesis", &[PACKAGE]) {
             Ok(packages) => Ok(Some(Self { packages })),
-            Err(error) => Tool::Schemathesis.leave_out(&format!("{error:#}")).map(|()| None),
+            Err(error) => Tool::Schemathesis
+                .leave_out(&format!("{error:#}"))
+                .map(|()| None),
         }
     }
 
@@ -75,7 +83,8 @@ impl Fuzzer {
     pub fn run(&self, name: &str, url: &str, token: Option<&str>, effort: Effort) -> Result<()> {
         let configured = workspace::root().join("xtask/fuzz");
         let logs = workspace::target().join("fuzz");
-        std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        std::fs::create_dir_all(&logs)
+            .with_context(|| format!("cannot create {}", logs.display()))?;
         let mut command = self.packages.python(&[&configured])?;
         command
             .arg(self.packages.program("schemathesis"))
@@ -95,7 +104,8 @@ impl Fuzzer {
         }
         match token {
             Some(token) => command.args(["--header", &format!("Authorization: Bearer {token}")]),
-            // Without a token everybody on this machine is let in, whatever they present: there is nothing to be checked.
+            // Without a token everybody on this machine is let in, whatever they present: there is
+            // nothing to be checked.
             None => command.args([
                 "--exclude-checks",
                 "ignored_auth,missing_required_header",

@@ -14,7 +14,8 @@ use crate::clock::now;
 /// No request of a test or demo may take longer.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Talks to one server. Each request has a connection of its own, so that a restarted server is no surprise.
+/// Talks to one server. Each request has a connection of its own, so that a restarted server is no
+/// surprise.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
@@ -336,7 +337,12 @@ impl Stream {
         let mut line = String::new();
         loop {
             line.clear();
-            if self.lines.read_line(&mut line).context("the stream breaks off")? == 0 {
+            if self
+                .lines
+                .read_line(&mut line)
+                .context("the stream breaks off")?
+                == 0
+            {
                 return Ok(None);
             }
             if let Some(data) = line.strip_prefix("data:") {
@@ -387,7 +393,8 @@ impl Stream {
     }
 }
 
-/// What the tiny model answers a chat with: so many words from "one" on, each with a space before it.
+/// What the tiny model answers a chat with: so many words from "one" on, each with a space before
+/// it.
 #[must_use]
 pub fn chain(words: usize) -> String {
     crate::gguf::WORDS

@@ -1,7 +1,7 @@
 //! Build, test and demo commands of this workspace.
 //!
-//! `cargo xtask help` lists them. The parts that tests need too are public: [`gguf`] makes a model, [`engine`]
-//! finds a real `llama-server` for it, and [`cluster`] runs the real daemons.
+//! `cargo xtask help` lists them. The parts that tests need too are public: [`gguf`] makes a model,
+//! [`engine`] finds a real `llama-server` for it, and [`cluster`] runs the real daemons.
 
 #![allow(
     clippy::print_stdout,

@@ -1,4 +1,5 @@
-//! The fuzz targets under libFuzzer: built by cargo-fuzz with a nightly toolchain, run several at a time, and counted.
+//! The fuzz targets under libFuzzer: built by cargo-fuzz with a nightly toolchain, run several at a
+//! time, and counted.
 
 use std::{
     fmt::Write as _,
@@ -16,8 +17,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{process::succeed, workspace};
 
-/// The targets, each with the longest input that is made for it: room for its largest interesting shape, and little enough
-/// for tens of thousands of executions a second.
+/// The targets, each with the longest input that is made for it: room for its largest interesting
+/// shape, and little enough for tens of thousands of executions a second.
 pub(crate) const TARGETS: [(&str, u32); 15] = [
     ("authorization", 256),
     ("engine_report", 512),
@@ -77,7 +78,10 @@ pub(crate) fn named(name: &str) -> Result<Vec<(&'static str, u32)>> {
         .collect();
     if found.is_empty() {
         let names: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
-        bail!("there is no target {name}; there are all, {}", names.join(", "));
+        bail!(
+            "there is no target {name}; there are all, {}",
+            names.join(", ")
+        );
     }
     Ok(found)
 }
@@ -93,7 +97,8 @@ pub(crate) fn directory() -> PathBuf {
 /// When the tools are missing or a target does not build.
 pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
     let version = succeed(&mut nightly(&["rustc", "-vV"])).context(
-        "there is no nightly toolchain, and libFuzzer needs one: rustup toolchain install nightly --profile minimal",
+        "there is no nightly toolchain, and libFuzzer needs one: rustup toolchain install nightly \
+         --profile minimal",
     )?;
     succeed(&mut nightly(&["cargo", "fuzz", "--version"]))
         .context("there is no cargo-fuzz: cargo install cargo-fuzz --locked")?;
@@ -102,12 +107,17 @@ pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc does not say what it builds for")?;
     let package = workspace::root().join(PACKAGE);
-    // The same versions of everything as in the daemons. What only fuzzing needs is added to the copy.
-    fs::copy(workspace::root().join("Cargo.lock"), package.join("Cargo.lock"))
-        .context("cannot copy Cargo.lock")?;
+    // The same versions of everything as in the daemons. What only fuzzing needs is added to the
+    // copy.
+    fs::copy(
+        workspace::root().join("Cargo.lock"),
+        package.join("Cargo.lock"),
+    )
+    .context("cannot copy Cargo.lock")?;
     let directory = directory().join("build");
     let mut command = nightly(&["cargo", "fuzz", "build", "--sanitizer", "none"]);
-    // Safe Rust needs no sanitizer; its panics are the findings, and without one it is several times as fast.
+    // Safe Rust needs no sanitizer; its panics are the findings, and without one it is several
+    // times as fast.
     command.arg("--fuzz-dir").arg(&package);
     command.arg("--target-dir").arg(&directory);
     if let [(target, _)] = targets {
@@ -121,11 +131,15 @@ pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
 fn nightly(words: &[&str]) -> Command {
     let [program, arguments @ ..] = NIGHTLY;
     let mut command = Command::new(program);
-    command.current_dir(workspace::root()).args(arguments).args(words);
+    command
+        .current_dir(workspace::root())
+        .args(arguments)
+        .args(words);
     command
 }
 
-/// Runs the targets, whatever one of them finds, and hands each outcome to `tell` as soon as it is there.
+/// Runs the targets, whatever one of them finds, and hands each outcome to `tell` as soon as it is
+/// there.
 ///
 /// # Errors
 /// When a target could not be run.
@@ -143,8 +157,13 @@ pub(crate) fn run(
             let sender = sender.clone();
             let next = &next;
             scope.spawn(move || {
-                while let Some((target, max_len)) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if sender.send(run_one(programs, target, *max_len, effort)).is_err() {
+                while let Some((target, max_len)) =
+                    targets.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    if sender
+                        .send(run_one(programs, target, *max_len, effort))
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -166,7 +185,8 @@ fn run_one(programs: &Path, target: &str, max_len: u32, effort: &Effort) -> Resu
     let own = directory().join(target);
     let (found, artifacts) = (own.join("found"), own.join("artifacts"));
     for directory in [&found, &artifacts] {
-        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
     }
     let before = files(&artifacts)?;
     let library = workspace::root().join(LIBRARY);
@@ -193,7 +213,9 @@ fn run_one(programs: &Path, target: &str, max_len: u32, effort: &Effort) -> Resu
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(file);
-    let status = command.status().with_context(|| format!("cannot run {target}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {target}"))?;
     let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
     let crashes = files(&artifacts)?
         .into_iter()
@@ -229,8 +251,9 @@ fn outcome(target: &str, said: &str, status: ExitStatus, crashes: Vec<PathBuf>) 
 
 /// The outcomes as a table of Markdown.
 pub(crate) fn table(outcomes: &[Outcome], date: &str) -> String {
-    let mut table =
-        "| target | date | executions | per second | crashes |\n|---|---|---:|---:|---:|\n".to_owned();
+    let mut table = "| target | date | executions | per second | crashes \
+                     |\n|---|---|---:|---:|---:|\n"
+        .to_owned();
     for outcome in outcomes {
         let _ = writeln!(
             table,
@@ -264,7 +287,10 @@ mod tests {
 
     #[test]
     fn every_target_has_a_program_a_corpus_and_a_dictionary() {
-        let names: BTreeSet<_> = TARGETS.iter().map(|(target, _)| (*target).to_owned()).collect();
+        let names: BTreeSet<_> = TARGETS
+            .iter()
+            .map(|(target, _)| (*target).to_owned())
+            .collect();
         let root = workspace::root();
         assert_eq!(stems(&root.join(PACKAGE).join("targets")), names);
         assert_eq!(stems(&root.join(LIBRARY).join("corpus")), names);
@@ -291,8 +317,8 @@ mod tests {
 
     #[test]
     fn executions_are_those_that_libfuzzer_counts() {
-        let said =
-            "#5\tDONE\nstat::number_of_executed_units: 10000000\nstat::average_exec_per_sec:     61728\n";
+        let said = "#5\tDONE\nstat::number_of_executed_units: \
+                    10000000\nstat::average_exec_per_sec:     61728\n";
         let good = outcome("a", said, ExitStatus::from_raw(0), Vec::new()).unwrap();
         assert_eq!((good.executions, good.per_second), (10_000_000, 61_728));
         let crash = vec![PathBuf::from("crash-1")];

@@ -105,7 +105,9 @@ impl Process {
         Ok(Self {
             name: name.to_owned(),
             child,
-            log: Log { path: log.to_owned() },
+            log: Log {
+                path: log.to_owned(),
+            },
         })
     }
 
@@ -256,7 +258,10 @@ mod tests {
     fn an_early_end_is_told_with_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let mut process = shell("echo no such model >&2; exit 3", directory.path());
-        let error = process.wait_line(&["listening"], SOON).unwrap_err().to_string();
+        let error = process
+            .wait_line(&["listening"], SOON)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("exit status: 3") && error.contains("no such model"),
             "{error}"

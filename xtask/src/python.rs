@@ -1,5 +1,5 @@
-//! Packages of the Python package index, for checks that nobody has written in Rust. Python and pip suffice: nothing is
-//! installed but below `target/`.
+//! Packages of the Python package index, for checks that nobody has written in Rust. Python and pip
+//! suffice: nothing is installed but below `target/`.
 
 use std::{
     env,
@@ -23,8 +23,8 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Installs these packages below `name`, once. Each should name its version: another set of them is another
-    /// directory.
+    /// Installs these packages below `name`, once. Each should name its version: another set of
+    /// them is another directory.
     ///
     /// # Errors
     /// When they cannot be installed.
@@ -45,12 +45,19 @@ impl Packages {
         if !finished.is_file() {
             let mut install = Command::new("python3");
             install
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                ])
                 // Of an earlier try that was interrupted.
                 .args(["--upgrade", "--target"])
                 .arg(&directory)
                 .args(packages);
-            succeed(&mut install).with_context(|| format!("pip cannot install {}", packages.join(" ")))?;
+            succeed(&mut install)
+                .with_context(|| format!("pip cannot install {}", packages.join(" ")))?;
             File::create(finished)?;
         }
         Ok(Self { directory })
@@ -62,9 +69,12 @@ impl Packages {
     /// When a path has a colon.
     pub fn python(&self, more: &[&Path]) -> Result<Command> {
         let directories = more.iter().copied().chain([self.directory.as_path()]);
-        let modules: OsString = env::join_paths(directories).context("a path that Python cannot be told")?;
+        let modules: OsString =
+            env::join_paths(directories).context("a path that Python cannot be told")?;
         let mut command = Command::new("python3");
-        command.env(MODULES, modules).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+            .env(MODULES, modules)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     }
 

@@ -50,16 +50,25 @@ impl Report {
 
     /// A step that is one check.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
-        self.tests(name, || check().map(|()| Counts { passed: 1, failed: 0 }));
+        self.tests(name, || {
+            check().map(|()| Counts {
+                passed: 1,
+                failed: 0,
+            })
+        });
     }
 
-    /// A step that runs tests. An error counts as one more failure when no test is known to have failed.
+    /// A step that runs tests. An error counts as one more failure when no test is known to have
+    /// failed.
     pub(crate) fn tests(&mut self, name: &str, run: impl FnOnce() -> Result<Counts>) {
         println!("==> {name}");
         let start = now();
         let counts = run().unwrap_or_else(|error| {
             println!("{name}: {error:#}");
-            Counts { passed: 0, failed: 1 }
+            Counts {
+                passed: 0,
+                failed: 1,
+            }
         });
         self.steps.push(Step {
             name: name.to_owned(),
@@ -81,8 +90,8 @@ impl Report {
         total
     }
 
-    /// Prints a line for each step, one for each thing that was left out, and one with the totals; a check counts like
-    /// a test.
+    /// Prints a line for each step, one for each thing that was left out, and one with the totals;
+    /// a check counts like a test.
     ///
     /// # Errors
     /// When something failed.
@@ -124,10 +133,24 @@ mod tests {
     fn all_steps_run_and_all_failures_count() {
         let mut report = Report::new();
         report.check("bad", || bail!("no"));
-        report.tests("tests", || Ok(Counts { passed: 5, failed: 2 }));
+        report.tests("tests", || {
+            Ok(Counts {
+                passed: 5,
+                failed: 2,
+            })
+        });
         report.check("good", || Ok(()));
-        assert_eq!(report.total(), Counts { passed: 6, failed: 3 });
-        assert_eq!(report.finish().unwrap_err().to_string(), "failed: bad, tests");
+        assert_eq!(
+            report.total(),
+            Counts {
+                passed: 6,
+                failed: 3
+            }
+        );
+        assert_eq!(
+            report.finish().unwrap_err().to_string(),
+            "failed: bad, tests"
+        );
         assert!(Report::new().finish().is_ok());
     }
 }

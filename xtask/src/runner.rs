@@ -19,7 +19,8 @@ pub(crate) enum Runner {
     CargoTest,
 }
 
-/// The one test that builds the daemons with the feature `otlp`. The rest of the workspace is built without.
+/// The one test that builds the daemons with the feature `otlp`. The rest of the workspace is built
+/// without.
 const OTLP: [&str; 6] = ["--package", "xtask", "--features", "otlp", "--test", "otlp"];
 
 /// Which tests.
@@ -102,7 +103,11 @@ impl Runner {
     ///
     /// # Errors
     /// When they do not build, or none was found.
-    pub(crate) fn run(self, selection: &Selection, environment: &[(&str, &OsStr)]) -> Result<Counts> {
+    pub(crate) fn run(
+        self,
+        selection: &Selection,
+        environment: &[(&str, &OsStr)],
+    ) -> Result<Counts> {
         let mut total = Counts::default();
         for arguments in self.commands(selection) {
             let mut command = cargo(&arguments);
@@ -151,8 +156,8 @@ fn run_and_count(command: &mut Command) -> Result<Counts> {
 }
 
 /// The counts in a line such as `test result: ok. 3 passed; 0 failed; …` or
-/// `Summary [ 0.070s] 14 tests run: 13 passed, 1 failed, 0 skipped`. An indented `test result` is the output of a
-/// single test, which nextest shows and has counted.
+/// `Summary [ 0.070s] 14 tests run: 13 passed, 1 failed, 0 skipped`. An indented `test result` is
+/// the output of a single test, which nextest shows and has counted.
 fn counts_in(line: &str) -> Option<Counts> {
     let result = if line.trim_start().starts_with("Summary [") {
         line.split_once("run: ")?.1
@@ -183,7 +188,8 @@ mod tests {
     fn counts_as_the_runners_do() {
         for (line, passed, failed) in [
             (
-                "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.06s",
+                "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; \
+                 finished in 0.06s",
                 3,
                 0,
             ),
@@ -198,15 +204,23 @@ mod tests {
                 1,
             ),
             (
-                "     Summary [   9.104s] 14 tests run: 11 passed (2 slow), 1 failed, 2 timed out, 0 skipped",
+                "     Summary [   9.104s] 14 tests run: 11 passed (2 slow), 1 failed, 2 timed \
+                 out, 0 skipped",
                 11,
                 3,
             ),
-            ("     Summary [   0.070s] 1 test run: 1 passed, 0 skipped", 1, 0),
+            (
+                "     Summary [   0.070s] 1 test run: 1 passed, 0 skipped",
+                1,
+                0,
+            ),
         ] {
             assert_eq!(counts_in(line), Some(Counts { passed, failed }), "{line}");
         }
-        assert_eq!(counts_in("        PASS [   0.006s] (12/14) some test"), None);
+        assert_eq!(
+            counts_in("        PASS [   0.006s] (12/14) some test"),
+            None
+        );
         assert_eq!(
             counts_in("    test result: ok. 1 passed; 0 failed; 0 ignored"),
             None
@@ -220,10 +234,23 @@ mod tests {
             command.args(["-c", script]);
             run_and_count(&mut command)
         };
-        let good = "echo 'test result: ok. 2 passed; 0 failed; x' >&2; echo 'test result: ok. 1 passed; 0 failed; x'";
-        assert_eq!(run(good).unwrap(), Counts { passed: 3, failed: 0 });
+        let good = "echo 'test result: ok. 2 passed; 0 failed; x' >&2; echo 'test result: ok. 1 \
+                    passed; 0 failed; x'";
+        assert_eq!(
+            run(good).unwrap(),
+            Counts {
+                passed: 3,
+                failed: 0
+            }
+        );
         let bad = "echo 'test result: FAILED. 2 passed; 1 failed; x'; exit 101";
-        assert_eq!(run(bad).unwrap(), Counts { passed: 2, failed: 1 });
+        assert_eq!(
+            run(bad).unwrap(),
+            Counts {
+                passed: 2,
+                failed: 1
+            }
+        );
         assert!(run("echo error: does not compile; exit 101").is_err());
         assert!(run("echo 'test result: FAILED. 2 passed; 1 failed; x'").is_err());
     }

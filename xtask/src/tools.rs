@@ -1,8 +1,8 @@
-//! What some tests need beyond what the README asks for. Where it is missing, these tests are left out, and the end of
-//! the test run lists them.
+//! What some tests need beyond what the README asks for. Where it is missing, these tests are left
+//! out, and the end of the test run lists them.
 //!
-//! [`Tool::leave_out`] is the one way to leave a test out. Where the variable of the tool is set, as in CI, it fails
-//! instead.
+//! [`Tool::leave_out`] is the one way to leave a test out. Where the variable of the tool is set,
+//! as in CI, it fails instead.
 
 use std::{
     collections::BTreeSet,
@@ -114,13 +114,17 @@ impl Tool {
         // Of several lines, the first says what is wrong.
         let reason = reason.lines().next().unwrap_or_default();
         match self.packages() {
-            Some(packages) => format!("{}: {reason} (Debian: apt-get install {packages})", self.tests()),
+            Some(packages) => format!(
+                "{}: {reason} (Debian: apt-get install {packages})",
+                self.tests()
+            ),
             None => format!("{}: {reason}", self.tests()),
         }
     }
 }
 
-/// Appends a line to the file of the run. Tests of one run are processes beside one another, and one line is one write.
+/// Appends a line to the file of the run. Tests of one run are processes beside one another, and
+/// one line is one write.
 fn note(path: &Path, line: &str) -> Result<()> {
     let mut file = OpenOptions::new()
         .append(true)
@@ -158,7 +162,8 @@ impl LeftOut {
 
     /// Each line once, in order.
     pub(crate) fn lines(&self) -> Result<BTreeSet<String>> {
-        let text = std::fs::read_to_string(self.path()).context("cannot read what the tests left out")?;
+        let text =
+            std::fs::read_to_string(self.path()).context("cannot read what the tests left out")?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 }
@@ -178,7 +183,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "metrics and alert rules with Prometheus: it is not here (Debian: apt-get install prometheus)",
+                "metrics and alert rules with Prometheus: it is not here (Debian: apt-get install \
+                 prometheus)",
                 "the completion script for bash: it is not here (Debian: apt-get install bash)",
             ]
         );

@@ -22,7 +22,8 @@ pub fn root() -> &'static Path {
 /// The directory for everything made and not committed.
 #[must_use]
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// A cargo command that runs in the workspace's root.
@@ -88,8 +89,8 @@ impl Binaries {
         Self::from_messages(&build(&DAEMONS, &options)?)
     }
 
-    /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the symbols a
-    /// profiler needs when asked for.
+    /// As [`Binaries::get`], but with all optimizations when they have to be built, and with the
+    /// symbols a profiler needs when asked for.
     ///
     /// # Errors
     /// When they are not there or cannot be built.
@@ -106,7 +107,11 @@ impl Binaries {
         ];
         Self::from_messages(&build(
             &DAEMONS,
-            if symbols { &with_symbols } else { &["--release"] },
+            if symbols {
+                &with_symbols
+            } else {
+                &["--release"]
+            },
         )?)
     }
 
@@ -172,7 +177,11 @@ const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
 /// # Errors
 /// When cargo fails.
 pub(crate) fn build(packages: &[&str], options: &[&str]) -> Result<String> {
-    let mut command = cargo(&["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    let mut command = cargo(&[
+        "build",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]);
     command.args(options);
     for package in packages {
         command.args(["-p", package]);
@@ -181,7 +190,11 @@ pub(crate) fn build(packages: &[&str], options: &[&str]) -> Result<String> {
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    ensure!(output.status.success(), "{} do not build", packages.join(", "));
+    ensure!(
+        output.status.success(),
+        "{} do not build",
+        packages.join(", ")
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -190,7 +203,9 @@ pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name && message["reason"] == "compiler-artifact")
+        .filter(|message| {
+            message["target"]["name"] == name && message["reason"] == "compiler-artifact"
+        })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo built no executable {name}"))
 }

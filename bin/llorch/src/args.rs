@@ -26,7 +26,12 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// The API token; whoever lists processes sees it, so rather set LLORCH_API_TOKEN
-    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        conflicts_with = "token_file"
+    )]
     pub(crate) token: Option<Secret>,
     /// A file with the API token
     #[arg(long, global = true, value_name = "FILE")]

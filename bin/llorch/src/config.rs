@@ -56,7 +56,9 @@ impl Config {
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
         let mut warnings = Vec::new();
         let file = match config_path(global.config.as_deref()) {
-            Some((path, wanted)) => read_config(&path, wanted, &mut warnings)?.map(|file| (path, file)),
+            Some((path, wanted)) => {
+                read_config(&path, wanted, &mut warnings)?.map(|file| (path, file))
+            }
             None => None,
         };
         let (path, file) = file.unwrap_or_default();
@@ -69,10 +71,11 @@ impl Config {
             .unwrap_or_else(|| (DEFAULT_URL.to_owned(), Source::Default));
         let token = match (&global.token, &global.token_file) {
             (Some(token), _) => Some((token.0.clone(), Source::Flag("--token"))),
-            (None, Some(path)) => Some((read_token(path, &mut warnings)?, Source::File(path.clone()))),
-            (None, None) => {
-                variable(TOKEN_VARIABLE)?.or_else(|| file.token.map(|token| (token, Source::File(path))))
+            (None, Some(path)) => {
+                Some((read_token(path, &mut warnings)?, Source::File(path.clone())))
             }
+            (None, None) => variable(TOKEN_VARIABLE)?
+                .or_else(|| file.token.map(|token| (token, Source::File(path)))),
         };
         Ok(Self {
             url: parse_url(&url.0, &url.1)?,
@@ -110,7 +113,8 @@ fn parse_url(url: &str, source: &Source) -> Result<HttpUrl, Failure> {
     }
     if url.starts_with("https://") {
         return Err(Failure::usage(format!(
-            "{source}: https is not supported; use http over a network you trust, or through a tunnel"
+            "{source}: https is not supported; use http over a network you trust, or through a \
+             tunnel"
         )));
     }
     HttpUrl::new(url).map_err(|error| Failure::usage(format!("{source}: {error}")))
@@ -144,23 +148,40 @@ struct ConfigFile {
     token: Option<String>,
 }
 
-fn read_config(path: &Path, wanted: bool, warnings: &mut Vec<String>) -> Result<Option<ConfigFile>, Failure> {
+fn read_config(
+    path: &Path,
+    wanted: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Option<ConfigFile>, Failure> {
     let (text, mode) = match read_small(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !wanted => return Ok(None),
-        Err(error) => return Err(Failure::usage(format!("cannot read {}: {error}", path.display()))),
+        Err(error) => {
+            return Err(Failure::usage(format!(
+                "cannot read {}: {error}",
+                path.display()
+            )));
+        }
     };
-    let file = parse_config(&text)
-        .map_err(|(line, what)| Failure::usage(format!("{}, line {line}: {what}", path.display())))?;
+    let file = parse_config(&text).map_err(|(line, what)| {
+        Failure::usage(format!("{}, line {line}: {what}", path.display()))
+    })?;
     if file.token.is_some() {
         warn_of_readers(path, mode, warnings);
     }
     Ok(Some(file))
 }
 
-/// A wrong file gives the number of the line and what is wrong there; never a value, which may be the token.
+/// A wrong file gives the number of the line and what is wrong there; never a value, which may be
+/// the token.
 fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
-    let line = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+    let line = |offset: usize| {
+        1 + text
+            .bytes()
+            .take(offset)
+            .filter(|&byte| byte == b'\n')
+            .count()
+    };
     let (table, errors) = DeTable::parse_recoverable(text);
     if let Some(error) = errors.first() {
         return Err((
@@ -250,7 +271,10 @@ mod tests {
             };
             assert_eq!(at, line, "{text}: {told}");
             assert!(told.contains(what), "{told}");
-            assert!(!told.contains("canary") && !told.contains("12345678"), "{told}");
+            assert!(
+                !told.contains("canary") && !told.contains("12345678"),
+                "{told}"
+            );
         }
     }
 
@@ -265,8 +289,11 @@ mod tests {
             let told = format!("{:?}", parse_url(&url, &source).unwrap_err());
             assert!(!told.contains("canary") && told.contains("--url"), "{told}");
         }
-        let refused =
-            parse_token(format!("{CANARY} {CANARY}"), Source::Variable(TOKEN_VARIABLE)).unwrap_err();
+        let refused = parse_token(
+            format!("{CANARY} {CANARY}"),
+            Source::Variable(TOKEN_VARIABLE),
+        )
+        .unwrap_err();
         let told = format!("{refused:?}");
         assert!(
             !told.contains("canary") && told.contains(TOKEN_VARIABLE),

@@ -108,13 +108,17 @@ pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String)
     match error {
         ClientError::Unreachable { .. } => (
             Exit::Unreachable,
-            "is orchestratord running there? --url, LLORCH_URL or the config file says where".to_owned(),
+            "is orchestratord running there? --url, LLORCH_URL or the config file says where"
+                .to_owned(),
         ),
         ClientError::OwnLimit { .. } => (
             Exit::Failed,
             "raise the limit of open files (ulimit -n)".to_owned(),
         ),
-        ClientError::Late { .. } => (Exit::Unreachable, "try again, or look at its log".to_owned()),
+        ClientError::Late { .. } => (
+            Exit::Unreachable,
+            "try again, or look at its log".to_owned(),
+        ),
         ClientError::Refused {
             status,
             code,
@@ -137,7 +141,9 @@ pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String)
                     "set LLORCH_API_TOKEN, or `token` in the config file".to_owned(),
                 ),
                 (403, _) => (Exit::Unauthorized, String::new()),
-                (_, Some(ErrorCode::UnknownNode)) => (Exit::NotFound, "`llorch nodes` lists them".to_owned()),
+                (_, Some(ErrorCode::UnknownNode)) => {
+                    (Exit::NotFound, "`llorch nodes` lists them".to_owned())
+                }
                 (_, Some(ErrorCode::ModelNotAvailable)) => {
                     (Exit::NotFound, "`llorch models` lists them".to_owned())
                 }

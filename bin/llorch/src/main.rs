@@ -1,4 +1,5 @@
-//! `llorch`: see a fleet, steer it, talk to it. Parses, runs one command, and ends with the exit code it deserves.
+//! `llorch`: see a fleet, steer it, talk to it. Parses, runs one command, and ends with the exit
+//! code it deserves.
 
 mod args;
 mod commands;

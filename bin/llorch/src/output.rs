@@ -228,7 +228,10 @@ impl Table {
                 column.set_padding((0, 0));
             }
         }
-        table.lines().map(|line| line.trim_end().to_owned()).collect()
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 }
 
@@ -244,7 +247,12 @@ pub(crate) fn bar(used: u64, total: u64) -> Cell {
         (used, total) if used >= total => Look::Warn,
         _ => Look::Good,
     };
-    Cell::new(format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled))).looks(look)
+    Cell::new(format!(
+        "{}{}",
+        "█".repeat(filled),
+        "░".repeat(BAR - filled)
+    ))
+    .looks(look)
 }
 
 fn shown(cell: &Cell) -> comfy_table::Cell {

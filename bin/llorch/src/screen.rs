@@ -1,4 +1,5 @@
-//! The terminal as a screen of its own: taken, drawn on, and given back as it was, however the program ends.
+//! The terminal as a screen of its own: taken, drawn on, and given back as it was, however the
+//! program ends.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -11,7 +12,8 @@ use crossterm::{
     execute, queue,
     style::Print,
     terminal::{
-        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+        enable_raw_mode,
     },
 };
 
@@ -31,15 +33,22 @@ impl Screen {
         TAKEN.store(true, Ordering::SeqCst);
         // From here on an early return gives it back.
         let screen = Self(());
-        execute!(io::stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All))?;
+        execute!(
+            io::stdout(),
+            EnterAlternateScreen,
+            Hide,
+            Clear(ClearType::All)
+        )?;
         // It waits for a key for ever; the end of the process is its end.
-        thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            for key in io::stdin().lock().bytes().map_while(Result::ok) {
-                if !on_key(key) {
-                    break;
+        thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || {
+                for key in io::stdin().lock().bytes().map_while(Result::ok) {
+                    if !on_key(key) {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(screen)
     }
 
@@ -47,7 +56,12 @@ impl Screen {
     pub(crate) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         for (row, line) in (0_u16..).zip(lines) {
-            queue!(out, MoveTo(0, row), Print(line), Clear(ClearType::UntilNewLine))?;
+            queue!(
+                out,
+                MoveTo(0, row),
+                Print(line),
+                Clear(ClearType::UntilNewLine)
+            )?;
         }
         queue!(out, Clear(ClearType::FromCursorDown))?;
         out.flush()

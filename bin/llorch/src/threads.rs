@@ -1,4 +1,5 @@
-//! The command and the signals, each on a thread of its own: a signal is heard whatever the command waits for.
+//! The command and the signals, each on a thread of its own: a signal is heard whatever the command
+//! waits for.
 
 use std::{
     io,
@@ -24,16 +25,20 @@ pub(crate) fn first_end(command: impl FnOnce() -> Exit + Send + 'static) -> io::
     let (tell, ends) = channel();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let on_signal = tell.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = on_signal.send(End::Signal(signal));
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let _ = on_signal.send(End::Signal(signal));
+            }
+        })?;
     let on_done = Done(tell, Exit::Failed);
-    thread::Builder::new().name("command".to_owned()).spawn(move || {
-        let mut on_done = on_done;
-        on_done.1 = command();
-    })?;
+    thread::Builder::new()
+        .name("command".to_owned())
+        .spawn(move || {
+            let mut on_done = on_done;
+            on_done.1 = command();
+        })?;
     // Told by `Done` however the command ends, so that there is always one.
     Ok(ends.recv().unwrap_or(End::Done(Exit::Failed)))
 }

@@ -9,7 +9,7 @@ use daemon::Daemon;
 use dashboard::{Live, LiveConfig, Page, Sources};
 use event_log::EventLog;
 use http_server::{Authenticated, BoundServer, ServerHandle, service_routes_of, with_fallbacks};
-use inference_gateway::{Front, Gateway, GatewayMetrics, explain_routes};
+use inference_gateway::{Gateway, GatewayMetrics, PathRouter, explain_routes};
 use local_node::Node;
 use node_transport::{NodeTransport, Tcp};
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
@@ -25,7 +25,8 @@ use crate::{
     watching,
 };
 
-/// How long before the drain deadline tasks are told that it is over: their readers need a moment to hear of it.
+/// How long before the drain deadline tasks are told that it is over: their readers need a moment
+/// to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the control plane until it is told to stop.
@@ -40,7 +41,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let events = EventLog::new();
     let admission = Admission::new(config.admission);
     let trust = events.clone();
-    admission.on_trust_change(move |change| trust.tell(watching::trust_news(&change)));
+    admission.on_trust_change(move |change| trust.publish(watching::breaker_event(&change)));
     let (watched, over) = (admission.clone(), parts.clone());
     tasks.spawn("admission", async move {
         tokio::select! {
@@ -51,29 +52,35 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let proxy = daemon.proxy();
     let token = config.node_token;
     let (keeping, home) = match &config.home {
-        Some(Home { node_id, node, kept }) => {
-            let node = Node::start(node.clone(), proxy.clone(), &tasks, &parts)
-                .context("start the node; see ORCHESTRATORD_RUNTIME_DIR and ORCHESTRATORD_STATE_DIR")?;
+        Some(Home {
+            node_id,
+            node,
+            kept,
+        }) => {
+            let node = Node::start(node.clone(), proxy.clone(), &tasks, &parts).context(
+                "start the node; see ORCHESTRATORD_RUNTIME_DIR and ORCHESTRATORD_STATE_DIR",
+            )?;
             (Keeping::Optional(kept), Some((node_id, node)))
         }
         None => (Keeping::Required(&config.settings.state_dir), None),
     };
     let registered = control_plane::start(config.registry, &keeping, &admission, &events, &daemon)?;
     let registry = registered.registry.clone();
-    let (transport, node_control): (Arc<dyn NodeTransport>, Arc<dyn control_api::NodeControl>) = match &home {
-        Some((node_id, node)) => {
-            let known = readiness.latch("handoffs");
-            control_plane::join(node, node_id, addr, metrics_addr, &registry, known, &daemon)?;
-            (
-                Arc::new(node.dispatcher().clone()),
-                Arc::new(InProcess(node.control())),
-            )
-        }
-        None => (
-            Arc::new(Tcp::new(proxy.clone(), token.clone())),
-            Arc::new(OverTcp { proxy, token }),
-        ),
-    };
+    let (transport, node_control): (Arc<dyn NodeTransport>, Arc<dyn control_api::NodeControl>) =
+        match &home {
+            Some((node_id, node)) => {
+                let known = readiness.latch("handoffs");
+                control_plane::join(node, node_id, addr, metrics_addr, &registry, known, &daemon)?;
+                (
+                    Arc::new(node.dispatcher().clone()),
+                    Arc::new(InProcess(node.control())),
+                )
+            }
+            None => (
+                Arc::new(Tcp::new(proxy.clone(), token.clone())),
+                Arc::new(OverTcp { proxy, token }),
+            ),
+        };
 
     let metrics = daemon.metrics();
     let gateway_metrics = GatewayMetrics::default();
@@ -102,7 +109,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let old_tasks = parts.clone();
     tasks.spawn(
         "old-tasks",
-        task_api.clone().sweep(async move { old_tasks.requested().await }),
+        task_api
+            .clone()
+            .sweep(async move { old_tasks.requested().await }),
     );
 
     let (trusted, counted, shown) = (admission.clone(), admission.clone(), admission.clone());
@@ -125,14 +134,20 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             .context("serve metrics")?;
     }
     let health = Arc::new(|| HealthAnswer::of(ORCHESTRATORD));
-    let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
+    let service = service_routes_of(
+        health,
+        readiness.clone(),
+        Arc::new(move || metrics.render()),
+    );
     let others = [explain, task_api.clone().routes(), live.routes(), service];
     let others = with_fallbacks(api::routes(control.clone(), others).into_router());
-    let front = control.heartbeats_before(Front::new(gateway, others));
+    let front = control.heartbeats_before(PathRouter::new(gateway, others));
     let guarded = Authenticated::new(config.settings.auth, config.settings.allowed_hosts, front);
     let guarded = guarded.opening(&api_reference::OPEN_PATHS);
     let service = Page::new(guarded);
-    let server = bound.serve(service, &tasks, parts.clone()).context("serve")?;
+    let server = bound
+        .serve(service, &tasks, parts.clone())
+        .context("serve")?;
     daemon.listening(addr);
     daemon.show(registry.revisions(), move |_| watching::status_line(&shown));
     daemon.watched(move || {
@@ -198,12 +213,14 @@ impl Stopping {
         // 4. What runs may finish. The registry goes on meanwhile: retries need it.
         let (cut, ()) = tokio::join!(
             self.server.close(drain_timeout),
-            self.task_api.close(drain_timeout.saturating_sub(LAST_WORDS)),
+            self.task_api
+                .close(drain_timeout.saturating_sub(LAST_WORDS)),
         );
         if cut > 0 {
             tracing::warn!(
                 cut,
-                "the drain deadline passed, and requests that still ran were cut off; where they need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
+                "the drain deadline passed, and requests that still ran were cut off; where they \
+                 need longer, raise ORCHESTRATORD_DRAIN_TIMEOUT_SECS"
             );
         }
         // 5. Nobody is with an engine any more, and those that this process has started end.

@@ -8,7 +8,7 @@ use daemon::{
 use crate::config::{Config, PROGRAM};
 
 /// Looks at what the configuration names; a bad alias or pool file is a bad setting.
-pub(crate) fn look(config: &Config, report: &mut Report) {
+pub(crate) fn preflight(config: &Config, report: &mut Report) {
     match &config.home {
         Some(home) => local_node::check(report, &PROGRAM, &home.node),
         None => directory(

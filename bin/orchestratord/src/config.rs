@@ -48,11 +48,12 @@ const LIMITS: &[(&str, &[Limit])] = &[
 /// Where it listens, on loopback, when nothing is set.
 const DEFAULT_PORT: u16 = 8080;
 
-/// How long after the start a model that nobody serves yet is waited for: nodes that knew the process before us
-/// report within a heartbeat (10 s) and its jitter, and register again at once.
+/// How long after the start a model that nobody serves yet is waited for: nodes that knew the
+/// process before us report within a heartbeat (10 s) and its jitter, and register again at once.
 const CLOUD_WARM_UP: Duration = Duration::from_secs(15);
 
-/// The same for the node in this process, which registers when its hardware has been read: that may take two seconds.
+/// The same for the node in this process, which registers when its hardware has been read: that may
+/// take two seconds.
 const HOME_WARM_UP: Duration = Duration::from_secs(3);
 
 /// Below the state directory, what the registry keeps of the node in this process.
@@ -60,12 +61,15 @@ const HOME_DIR: &str = "home";
 
 /// What `--help` says before the settings.
 const ABOUT: &str = "\
-One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this machine is its only node:
-it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile nodes join by themselves.";
+One OpenAI-compatible URL (/v1) for all inference engines. In the HOME profile (the default) this \
+                     machine is its only node:
+it watches the handoff directory, and starts the engines of a pool file. In the CLOUD profile \
+                     nodes join by themselves.";
 
 /// What `--help` says after them.
 const ENDING: &str = "\
-SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it exits 0. A second signal exits at once.";
+SIGTERM or SIGINT: /ready says 503, after the grace no new requests, running ones finish, then it \
+                      exits 0. A second signal exits at once.";
 
 /// Every variable that is read, in the order in which people are told of them.
 const SETTINGS: &[Setting] = &[
@@ -234,7 +238,8 @@ pub(crate) struct Config {
     pub(crate) registry: registry_runtime::Config,
     /// What nodes ask us for, as the value of `Authorization`.
     pub(crate) node_token: Option<HeaderValue>,
-    /// How long new requests are still taken after the first signal, so that balancers can look elsewhere.
+    /// How long new requests are still taken after the first signal, so that balancers can look
+    /// elsewhere.
     pub(crate) shutdown_grace: Duration,
 }
 
@@ -346,14 +351,16 @@ fn node(settings: &Settings, engines: Option<PoolFileAt>) -> NodeConfig {
     }
 }
 
-/// The engines this machine is to start. Read now, so that a mistake in the file is told like any other.
+/// The engines this machine is to start. Read now, so that a mistake in the file is told like any
+/// other.
 fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
     const NAME: &str = "ORCHESTRATORD_POOLS_FILE";
     let path = path?;
     if is_cloud {
         problems.add(
             NAME,
-            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are started by the nodes (POOL_MANAGERD_POOLS_FILE)",
+            "works only in the HOME profile; with ORCHESTRATORD_CLOUD_PROFILE=true engines are \
+             started by the nodes (POOL_MANAGERD_POOLS_FILE)",
         );
     }
     PoolFileAt::read(path.into())
@@ -371,7 +378,10 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         Ok(Some(text)) => text,
         Ok(None) => {
             let most = MAX_ALIASES_FILE_BYTES;
-            problems.add(NAME, format!("the alias file {path} has more than {most} bytes"));
+            problems.add(
+                NAME,
+                format!("the alias file {path} has more than {most} bytes"),
+            );
             return Aliases::default();
         }
         Err(error) => {
@@ -380,11 +390,14 @@ fn aliases(problems: &mut Problems, path: Option<String>) -> Aliases {
         }
     };
     Aliases::parse(&text)
-        .inspect_err(|wrong| problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}")))
+        .inspect_err(|wrong| {
+            problems.add(NAME, format!("the alias file {path} is wrong:\n{wrong}"))
+        })
         .unwrap_or_default()
 }
 
-/// What the node in this process is called: by the hostname, as every node that is not told otherwise.
+/// What the node in this process is called: by the hostname, as every node that is not told
+/// otherwise.
 fn home_node_id() -> NodeId {
     let hostname = gpu_inventory::hostname()
         .ok()
@@ -427,7 +440,10 @@ mod tests {
         .unwrap();
         assert!(config.home.is_none());
         assert!(config.registry.prober.is_some());
-        assert_eq!(config.registry.registry.node_timeout, Duration::from_secs(5));
+        assert_eq!(
+            config.registry.registry.node_timeout,
+            Duration::from_secs(5)
+        );
         assert_eq!(config.gateway.strategy, Strategy::RoundRobin);
         assert!(config.node_token.is_some_and(|token| token.is_sensitive()));
         assert!(config.settings.auth.has_token());
@@ -457,7 +473,8 @@ mod tests {
                 "{problems}"
             );
         }
-        let missing = config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
+        let missing =
+            config(&[("ORCHESTRATORD_ALIASES_FILE", "/nowhere/aliases.toml")]).unwrap_err();
         assert!(missing.contains("cannot read the alias file"), "{missing}");
     }
 

@@ -28,11 +28,13 @@ pub(crate) struct Registered {
 pub(crate) enum Keeping<'a> {
     /// There, or nothing is started.
     Required(&'a Path),
-    /// There where that is possible; otherwise drains are forgotten with the process, which is a warning.
+    /// There where that is possible; otherwise drains are forgotten with the process, which is a
+    /// warning.
     Optional(&'a Path),
 }
 
-/// Takes up what is remembered, and runs the registry, which tells `admission` of endpoints and `events` of what happens.
+/// Takes up what is remembered, and runs the registry, which tells `admission` of endpoints and
+/// `events` of what happens.
 pub(crate) fn start(
     config: registry_runtime::Config,
     keeping: &Keeping<'_>,
@@ -43,7 +45,10 @@ pub(crate) fn start(
     let (store, lock) = open(keeping)?;
     let built = registry_runtime::build(config, store, Arc::new(admission.clone()))?;
     let (tasks, parts) = (&daemon.tasks, &daemon.parts);
-    tasks.spawn("registry", built.task.telling(events.clone()).run(parts.clone()));
+    tasks.spawn(
+        "registry",
+        built.task.telling(events.clone()).run(parts.clone()),
+    );
     tasks.spawn("registry-keeper", built.keeper.run());
     if let Some(prober) = built.prober {
         tasks.spawn("node-probe", prober.run(parts.clone()));
@@ -65,7 +70,9 @@ fn open(keeping: &Keeping<'_>) -> anyhow::Result<(Arc<dyn RegistryStore>, Option
     let lock = lock_directory(dir, LOCK.0, LOCK.1).context("see ORCHESTRATORD_STATE_DIR")?;
     match FileStore::open(dir) {
         Ok(store) => Ok((Arc::new(store), lock)),
-        Err(error @ StoreError::Unusable { .. }) if is_optional => Ok((in_memory(dir, &error), None)),
+        Err(error @ StoreError::Unusable { .. }) if is_optional => {
+            Ok((in_memory(dir, &error), None))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -78,8 +85,8 @@ fn in_memory(dir: &Path, error: &(dyn std::error::Error + 'static)) -> Arc<dyn R
     Arc::new(MemoryStore::default())
 }
 
-/// Has `node` report to the registry of this process, as `node_id` at the address that this process listens on. `known` is
-/// released when the registry knows all of its engines.
+/// Has `node` report to the registry of this process, as `node_id` at the address that this process
+/// listens on. `known` is released when the registry knows all of its engines.
 pub(crate) fn join(
     node: &Node,
     node_id: &NodeId,
@@ -140,7 +147,11 @@ impl Registrar for OwnRegistry {
         Ok(self.0.pace().next_heartbeat)
     }
 
-    fn report(&self, node_id: &NodeId, request: HeartbeatRequest) -> Result<Duration, RegistrarError> {
+    fn report(
+        &self,
+        node_id: &NodeId,
+        request: HeartbeatRequest,
+    ) -> Result<Duration, RegistrarError> {
         self.0.heartbeat(node_id, request).map_err(refused)?;
         Ok(self.0.pace().next_heartbeat)
     }

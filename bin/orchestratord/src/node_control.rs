@@ -17,8 +17,8 @@ use pool_registry_types::{ErrorCode, MAX_NODE_BODY_BYTES};
 use service_registry::NodeView;
 use stream_proxy::{Clocks, Outbound, StreamProxy};
 
-/// How long a node may take for a change. It answers a restart when all engines of the pool have started, one after the
-/// other, and a large model loads for minutes.
+/// How long a node may take for a change. It answers a restart when all engines of the pool have
+/// started, one after the other, and a large model loads for minutes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(60 * 60);
 
 /// To the nodes over TCP.
@@ -44,7 +44,9 @@ impl NodeControl for OverTcp {
             let json = HeaderValue::from_static("application/json");
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
             let mut request = Outbound::new(Method::POST, path, headers, body);
-            request.own.extend(token.map(|token| (AUTHORIZATION, token)));
+            request
+                .set_headers
+                .extend(token.map(|token| (AUTHORIZATION, token)));
             let clocks = Clocks {
                 first_byte: LONGEST_CHANGE,
                 idle: NODE_IDLE,

@@ -4,7 +4,7 @@ use admission::{Admission, Failure, TrustChange};
 use control_api::{
     DataPathView, ModelLoad, PercentilesAnswer, QuarantineView, RecentErrorAnswer, TrafficAnswer,
 };
-use event_log::{EventKind, News};
+use event_log::{EventKind, NewEvent};
 use inference_gateway::{GatewayMetrics, Percentiles, RecentError, Traffic};
 use routing_table::EndpointKey;
 
@@ -13,7 +13,11 @@ pub(crate) fn data_path(admission: &Admission, metrics: &GatewayMetrics) -> Data
     let snapshot = admission.snapshot();
     let mut view = DataPathView {
         traffic: traffic(metrics.traffic()),
-        recent_errors: metrics.recent_errors().into_iter().map(recent_error).collect(),
+        recent_errors: metrics
+            .recent_errors()
+            .into_iter()
+            .map(recent_error)
+            .collect(),
         ..DataPathView::default()
     };
     for endpoint in snapshot.endpoints {
@@ -97,17 +101,24 @@ fn reason(failure: Failure) -> &'static str {
 }
 
 /// Trust in an endpoint has ended, or is back.
-pub(crate) fn trust_news(change: &TrustChange) -> News {
-    let EndpointKey { node, pool, replica } = &change.endpoint;
+pub(crate) fn breaker_event(change: &TrustChange) -> NewEvent {
+    let EndpointKey {
+        node,
+        pool,
+        replica,
+    } = &change.endpoint;
     let engine = replica
         .as_ref()
         .map_or_else(String::new, |replica| format!("engine {replica}: "));
     let news = match change.lost_by {
         Some(failure) => {
-            let message = format!("{engine}{}; it is tried again after a while", reason(failure));
-            News::new(EventKind::Quarantined, message)
+            let message = format!(
+                "{engine}{}; it is tried again after a while",
+                reason(failure)
+            );
+            NewEvent::new(EventKind::Quarantined, message)
         }
-        None => News::new(EventKind::Readmitted, format!("{engine}it answers again")),
+        None => NewEvent::new(EventKind::Readmitted, format!("{engine}it answers again")),
     };
     news.node(node).pool(pool)
 }

@@ -1,4 +1,5 @@
-//! HOME with a pool file: the daemon starts engines, the next one adopts them, and a stop ends them.
+//! HOME with a pool file: the daemon starts engines, the next one adopts them, and a stop ends
+//! them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -83,7 +84,10 @@ impl Daemon {
     }
 
     /// Asks until the engine serves.
-    #[expect(clippy::disallowed_methods, reason = "it waits for a process, in real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it waits for a process, in real time"
+    )]
     fn until_served(&self) {
         let start = Instant::now();
         loop {
@@ -120,7 +124,8 @@ fn engine(directory: &Path) -> Option<Pid> {
     Pid::from_raw(record["pid"].as_i64()?.try_into().ok()?)
 }
 
-/// Whether a process is gone, or has ended and nobody has asked for its exit code yet: its parent was killed.
+/// Whether a process is gone, or has ended and nobody has asked for its exit code yet: its parent
+/// was killed.
 fn has_ended(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.map_or(true, |stat| {
@@ -170,7 +175,10 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
         node["node_id"].as_str().unwrap()
     );
     assert_eq!(first.ask("POST", &path, "").0, 200);
-    assert_eq!(first.ask("POST", &path.replace("drain", "undrain"), "").0, 200);
+    assert_eq!(
+        first.ask("POST", &path.replace("drain", "undrain"), "").0,
+        200
+    );
     first.until_served();
 
     first.signal(Signal::KILL);
@@ -182,7 +190,10 @@ fn engines_of_a_pool_file_are_started_adopted_and_stopped() {
 
     second.signal(Signal::TERM);
     assert_eq!(second.child.wait().unwrap().code(), Some(0));
-    assert!(engine(directory.path()).is_none(), "nothing is left to adopt");
+    assert!(
+        engine(directory.path()).is_none(),
+        "nothing is left to adopt"
+    );
     assert!(has_ended(started), "the engine runs on");
     drop(engines);
 }

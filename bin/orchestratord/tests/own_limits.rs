@@ -64,7 +64,10 @@ fn line_with(log: &mut BufReader<ChildStderr>, parts: &[&str]) -> String {
     let mut line = String::new();
     while !parts.iter().all(|part| line.contains(part)) {
         line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "ended before {parts:?}");
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "ended before {parts:?}"
+        );
     }
     line
 }
@@ -144,7 +147,9 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
         }],
     });
     assert_eq!(
-        operator.ask("POST", "/v2/nodes/register", &node.to_string()).0,
+        operator
+            .ask("POST", "/v2/nodes/register", &node.to_string())
+            .0,
         200
     );
     assert_eq!(
@@ -154,13 +159,19 @@ fn a_daemon_without_descriptors_calls_no_healthy_node_unreachable() {
         200
     );
 
-    // It has more open than this, so it cannot open another one. The agent closes each connection, so that each probe and
-    // each request needs a new one.
+    // It has more open than this, so it cannot open another one. The agent closes each connection,
+    // so that each probe and each request needs a new one.
     daemon.limit_files(Some(1));
-    line_with(&mut daemon.log, &["WARN", "Nodes cannot be probed", "ulimit -n"]);
+    line_with(
+        &mut daemon.log,
+        &["WARN", "Nodes cannot be probed", "ulimit -n"],
+    );
     // Two failures in a row would make it unreachable.
     for _ in 0..3 {
-        line_with(&mut daemon.log, &["Node probe failed", "Too many open files"]);
+        line_with(
+            &mut daemon.log,
+            &["Node probe failed", "Too many open files"],
+        );
     }
     let (_, nodes) = operator.ask("GET", "/v2/nodes", "");
     assert_eq!(nodes["nodes"][0]["status"], "online", "{nodes}");

@@ -1,4 +1,5 @@
-//! The daemon as a process: what it does when it is told to stop, and when nobody reads what it says.
+//! The daemon as a process: what it does when it is told to stop, and when nobody reads what it
+//! says.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -97,7 +98,10 @@ fn line_with(log: &mut BufReader<ChildStderr>, part: &str) -> String {
     let mut line = String::new();
     while !line.contains(part) {
         line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "ended before {part:?}");
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "ended before {part:?}"
+        );
     }
     line
 }
@@ -171,7 +175,8 @@ fn without_a_token_no_listener_serves_a_host_that_it_was_not_told_of() {
         assert!(body.contains("ORCHESTRATORD_ALLOWED_HOSTS"), "{body}");
         assert_eq!(get_from("evil.example", addr, "/health").0, ok);
     }
-    let (daemon, metrics) = Daemon::start_with_metrics(&[("LLORCH_API_TOKEN", "a-long-enough-token")]);
+    let (daemon, metrics) =
+        Daemon::start_with_metrics(&[("LLORCH_API_TOKEN", "a-long-enough-token")]);
     assert_eq!(get_from("gateway.example", metrics, "/metrics").0, ok);
     let (status, _) = get_from("gateway.example", daemon.addr, "/v2/status");
     assert_eq!(status, "HTTP/1.1 401 Unauthorized");
@@ -230,7 +235,10 @@ fn a_door_for_metrics_that_cannot_be_is_named() {
     assert!(said.contains("must be an IP address and a port"), "{said}");
     let (code, said) = refused("127.0.0.1:65000", "0.0.0.0:65000");
     assert_eq!(code, Some(64));
-    assert!(said.contains("must differ from ORCHESTRATORD_ADDR"), "{said}");
+    assert!(
+        said.contains("must differ from ORCHESTRATORD_ADDR"),
+        "{said}"
+    );
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let (code, said) = refused("127.0.0.1:0", &addr);
@@ -242,7 +250,10 @@ fn a_door_for_metrics_that_cannot_be_is_named() {
 #[test]
 fn nobody_reads_what_it_says() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
-    let refused = Command::new(DAEMON).arg("--nonsense").stderr(full()).status();
+    let refused = Command::new(DAEMON)
+        .arg("--nonsense")
+        .stderr(full())
+        .status();
     assert_eq!(refused.unwrap().code(), Some(64));
     let help = Command::new(DAEMON).arg("--help").stdout(full()).status();
     assert_eq!(help.unwrap().code(), Some(1));
@@ -346,7 +357,10 @@ fn a_check_tells_what_is_wrong_and_starts_nothing() {
             .envs(settings.iter().copied())
             .output()
             .unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
     };
     let (code, said) = check(&[("ORCHESTRATORD_CLOUD_PROFILE", "true")]);
     assert_eq!(code, Some(0), "{said}");

@@ -6,9 +6,9 @@ use http_server::Routes;
 const ABOUT: About = About {
     title: "pool-managerd",
     version: env!("CARGO_PKG_VERSION"),
-    description: "The agent of a GPU node: its pools, its GPUs, and the guarded way to its engines.\n\n\
-                  Unknown fields are ignored, and later versions add optional ones. All times are in milliseconds where a \
-                  name ends in _ms.",
+    description: "The agent of a GPU node: its pools, its GPUs, and the guarded way to its \
+                  engines.\n\nUnknown fields are ignored, and later versions add optional ones. \
+                  All times are in milliseconds where a name ends in _ms.",
 };
 
 /// The document of everything that is served.

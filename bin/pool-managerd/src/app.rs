@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::Context as _;
 use daemon::{Daemon, JOIN_TIMEOUT};
-use http_server::{Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks};
+use http_server::{
+    Authenticated, BoundServer, Health, ServerHandle, service_routes_of, with_fallbacks,
+};
 use local_node::{LocalNode, Node};
 use node_api::DataPath;
 use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
@@ -44,7 +46,11 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     }
     let incarnation = Arc::new(OnceLock::new());
     let health = health(&config, incarnation.clone());
-    let service = service_routes_of(health, readiness.clone(), Arc::new(move || metrics.render()));
+    let service = service_routes_of(
+        health,
+        readiness.clone(),
+        Arc::new(move || metrics.render()),
+    );
     let control = api::routes(node.routes(), service).into_router();
     let service = DataPath::new(node.dispatcher().clone(), with_fallbacks(control));
     let server = bound
@@ -57,7 +63,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
         .context("serve")?;
     daemon.listening(addr);
     let shown = registry.clone();
-    daemon.show(registry.subscribe(), move |_| status_line(&shown.statuses()));
+    daemon.show(registry.subscribe(), move |_| {
+        status_line(&shown.statuses())
+    });
     let watched = registry.clone();
     daemon.watched(move || {
         let registry = watched.clone();
@@ -66,10 +74,14 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     });
 
     // Last, so that whoever hears of us can reach us.
-    let registration = match (config.cloud.and_then(|cloud| cloud.registration), node.local()) {
+    let registration = match (
+        config.cloud.and_then(|cloud| cloud.registration),
+        node.local(),
+    ) {
         (Some(mut registration), Some(node)) => {
             // With the port that the system chose, if that was left to it.
-            registration.metrics_address = metrics_addr.and_then(|bound| registration.address.beside(bound));
+            registration.metrics_address =
+                metrics_addr.and_then(|bound| registration.address.beside(bound));
             let registration = register(registration, node, &tasks, parts.clone())?;
             let _ = incarnation.set(registration.status().incarnation);
             Some(registration)
@@ -174,12 +186,15 @@ impl Stopping {
             let running = registry.in_flight();
             tracing::warn!(
                 running,
-                "the drain deadline passed, and requests that still run are cut off; where they need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
+                "the drain deadline passed, and requests that still run are cut off; where they \
+                 need longer, raise POOL_MANAGERD_DRAIN_TIMEOUT_SECS"
             );
         }
         // 3. The control plane forgets us, now that nothing is lost by it.
         if let Some(registration) = self.registration {
-            match tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT)).await {
+            match tokio::task::spawn_blocking(move || registration.deregister(DEREGISTER_TIMEOUT))
+                .await
+            {
                 Ok(Ok(())) => tracing::info!("deregistered"),
                 Ok(Err(error)) => {
                     tracing::info!(%error, "not deregistered; the control plane will notice by itself");

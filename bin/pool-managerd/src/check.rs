@@ -5,7 +5,7 @@ use daemon::Report;
 use crate::config::{Cloud, Config, PROGRAM};
 
 /// Looks at directories, GPUs, engines and the control plane, and changes nothing.
-pub(crate) fn look(config: &Config, report: &mut Report) {
+pub(crate) fn preflight(config: &Config, report: &mut Report) {
     let Some(cloud) = &config.cloud else {
         report.ok("profile", "HOME: nothing is watched, started or registered");
         return;
@@ -23,8 +23,12 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
         return;
     };
     let host = registration.address.host();
-    let is_here =
-        |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let is_here = |host: &str| {
+        host == "localhost"
+            || host
+                .parse()
+                .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    };
     if !is_here(host) && config.settings.addr.ip().is_loopback() {
         report.warning(
             "POOL_MANAGERD_ADDRESS",
@@ -32,10 +36,11 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
                 "orchestratord is told {}, but this node listens on {}",
                 registration.address, config.settings.addr
             ),
-            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy of this machine stands before it",
+            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy of this machine \
+             stands before it",
         );
     }
-    for (url, looked) in node_registration::look(registration) {
+    for (url, looked) in node_registration::preflight(registration) {
         let subject = format!("orchestratord {url}");
         if is_here(host) && !is_here(url.host()) {
             report.warning(
@@ -49,13 +54,15 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
         }
         match looked {
             Ok(welcome) => {
-                let version = welcome.version.map(|version| format!(", version {version}"));
+                let version = welcome
+                    .version
+                    .map(|version| format!(", version {version}"));
                 report.ok(
                     subject,
                     format!("this node may join{}", version.unwrap_or_default()),
                 );
             }
-            Err(error) => report.error(subject, error.to_string(), error.mend()),
+            Err(error) => report.error(subject, error.to_string(), error.hint()),
         }
     }
 }

@@ -39,13 +39,16 @@ const DEFAULT_PORT: u16 = 9200;
 
 /// What `--help` says before the settings.
 const ABOUT: &str = "\
-It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its engines, and in the
-CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the default) it is an HTTP
+It watches handoff files (\"this engine is up\"), keeps the node's pools, guards the way to its \
+                     engines, and in the
+CLOUD profile registers with orchestratord and reports by heartbeat. In the HOME profile (the \
+                     default) it is an HTTP
 API and an in-memory registry only.";
 
 /// What `--help` says after them.
 const ENDING: &str = "\
-SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second signal exits at once.";
+SIGTERM or SIGINT: new requests go elsewhere, running ones finish, then it exits 0. A second \
+                      signal exits at once.";
 
 /// Every variable that is read, in the order in which people are told of them.
 const SETTINGS: &[Setting] = &[
@@ -264,9 +267,13 @@ impl Config {
         settings.node = node_id.as_ref().map(ToString::to_string);
         let machine_id: Option<MachineId> =
             p.optional("POOL_MANAGERD_MACHINE_ID", raw.pool_managerd_machine_id);
-        let address: Option<HttpUrl> = needed(p, joins, "POOL_MANAGERD_ADDRESS", raw.pool_managerd_address);
+        let address: Option<HttpUrl> =
+            needed(p, joins, "POOL_MANAGERD_ADDRESS", raw.pool_managerd_address);
         // The control plane asks under that name.
-        if let Some(name) = address.as_ref().and_then(|address| address.host().parse().ok()) {
+        if let Some(name) = address
+            .as_ref()
+            .and_then(|address| address.host().parse().ok())
+        {
             settings.allowed_hosts = settings.allowed_hosts.and(name);
         }
         if joins && raw.orchestratord_url.is_none() {
@@ -283,7 +290,8 @@ impl Config {
                 // A node id is of the form of a machine id.
                 let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok());
                 machine_id.map(|machine_id| {
-                    let incarnation_file = Some(settings.state_dir.join(format!("{node_id}.incarnation")));
+                    let incarnation_file =
+                        Some(settings.state_dir.join(format!("{node_id}.incarnation")));
                     node_registration::Config {
                         orchestrators,
                         pools: pools.clone(),
@@ -328,7 +336,8 @@ impl Config {
     }
 }
 
-/// The engines this node is to start. Read now, so that a mistake in the file is told like any other.
+/// The engines this node is to start. Read now, so that a mistake in the file is told like any
+/// other.
 fn pools_file(problems: &mut Problems, is_cloud: bool, path: Option<String>) -> Option<PoolFileAt> {
     const NAME: &str = "POOL_MANAGERD_POOLS_FILE";
     let path = path?;
@@ -427,7 +436,10 @@ mod tests {
         assert_eq!(cloud.node.watch.watch_interval, Duration::from_secs(1));
         let registration = cloud.registration.unwrap();
         assert_eq!(
-            (registration.node_id.as_str(), registration.machine_id.as_str()),
+            (
+                registration.node_id.as_str(),
+                registration.machine_id.as_str()
+            ),
             ("gpu-1", "gpu-1")
         );
         assert_eq!(registration.orchestrators.len(), 2);
@@ -499,7 +511,13 @@ mod tests {
             "[[pool]]\nid=\"a\"\nengine=\"x\"\ncommand=[\"x\",\"{port}\"]\nslots=1\n",
         )
         .unwrap();
-        let pools = |config: &Config| config.pools.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let pools = |config: &Config| {
+            config
+                .pools
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         let alone = cloud(&[]).unwrap();
         assert_eq!(
             (

@@ -10,5 +10,10 @@ use std::process::ExitCode;
 use config::{Config, PROGRAM};
 
 fn main() -> ExitCode {
-    daemon::main(&PROGRAM, Config::from_environment, check::look, app::run)
+    daemon::main(
+        &PROGRAM,
+        Config::from_environment,
+        check::preflight,
+        app::run,
+    )
 }

@@ -128,7 +128,8 @@ fn drains_and_records_that_cannot_be_read_are_named_and_left_alone() {
         let said: Vec<String> = log.map(Result::unwrap).collect();
         assert_eq!(agent.0.wait().unwrap().code(), Some(1), "{said:?}");
         assert!(
-            said.iter().any(|line| line.contains(path.to_str().unwrap())),
+            said.iter()
+                .any(|line| line.contains(path.to_str().unwrap())),
             "{said:?}"
         );
         assert!(fs::symlink_metadata(&path).is_ok());

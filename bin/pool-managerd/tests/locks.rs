@@ -63,7 +63,10 @@ fn a_second_agent_in_the_same_directories_names_the_first() {
     let output = command(directory.path(), &CLOUD).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let pid = format!("process {}", first.0.id());
-    assert!(output.status.code() == Some(1) && said.contains(&pid), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains(&pid),
+        "{said}"
+    );
     drop(first);
     drop(Agent::start(directory.path(), &CLOUD));
 }

@@ -52,7 +52,8 @@ fn said<'l>(line: &'l Value, name: &str) -> Option<&'l str> {
     all.find_map(|place| place[name].as_str())
 }
 
-/// All lines of an agent that meets an engine that is not there, a handoff that is none, no control plane, and its end.
+/// All lines of an agent that meets an engine that is not there, a handoff that is none, no control
+/// plane, and its end.
 fn life(level: &str) -> Vec<Value> {
     let directory = tempfile::tempdir().unwrap();
     let engines = directory.path().join("engines");
@@ -99,13 +100,19 @@ fn life(level: &str) -> Vec<Value> {
 #[test]
 fn every_line_says_which_node_and_a_warning_what_to_do() {
     // Beside one another: each waits for three probes in vain.
-    let lives = ["warn", "info", "trace"].map(|level| (level, std::thread::spawn(move || life(level))));
+    let lives =
+        ["warn", "info", "trace"].map(|level| (level, std::thread::spawn(move || life(level))));
     for (level, life) in lives {
         let lines = life.join().unwrap();
         for line in &lines {
             assert_eq!(said(line, "node_id"), Some("gpu-1"), "at {level}: {line}");
         }
-        let about_engine = |line: &&Value| line["message"].as_str().unwrap().contains("Engine is not ready");
+        let about_engine = |line: &&Value| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .contains("Engine is not ready")
+        };
         let line = lines.iter().find(about_engine).unwrap();
         assert_eq!(
             (&line["pool_id"], &line["replica_id"]),

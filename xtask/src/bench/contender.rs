@@ -20,7 +20,8 @@ use crate::{
     workspace::Binaries,
 };
 
-/// How long a contender may take until it answers; the routers start a Python interpreter and probe engines.
+/// How long a contender may take until it answers; the routers start a Python interpreter and probe
+/// engines.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -68,8 +69,10 @@ impl Contender {
     ];
 
     /// Each set-up of this project, with the same set-up of an earlier build.
-    pub(super) const WITH_BASELINE: [(Self, Self); 2] =
-        [(Self::Home, Self::HomeBefore), (Self::Cloud, Self::CloudBefore)];
+    pub(super) const WITH_BASELINE: [(Self, Self); 2] = [
+        (Self::Home, Self::HomeBefore),
+        (Self::Cloud, Self::CloudBefore),
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -101,10 +104,14 @@ impl Contender {
     /// When it cannot be had.
     pub(super) fn find(self, may_install: bool) -> Result<Option<PathBuf>> {
         match self {
-            Self::Direct | Self::Home | Self::Cloud | Self::HomeBefore | Self::CloudBefore => Ok(None),
+            Self::Direct | Self::Home | Self::Cloud | Self::HomeBefore | Self::CloudBefore => {
+                Ok(None)
+            }
             Self::Nginx => peers::debian("nginx-light", "nginx", may_install).map(Some),
             Self::Haproxy => peers::debian("haproxy", "haproxy", may_install).map(Some),
-            Self::SglangRouter | Self::VllmRouter => peers::router(self.name(), may_install).map(Some),
+            Self::SglangRouter | Self::VllmRouter => {
+                peers::router(self.name(), may_install).map(Some)
+            }
         }
     }
 
@@ -122,7 +129,12 @@ impl Contender {
     ///
     /// # Errors
     /// When it does not.
-    pub(super) fn start(self, programs: &Programs, engines: &Engines, directory: &Path) -> Result<Running> {
+    pub(super) fn start(
+        self,
+        programs: &Programs,
+        engines: &Engines,
+        directory: &Path,
+    ) -> Result<Running> {
         std::fs::create_dir_all(directory)?;
         let start = Start {
             contender: self,
@@ -182,13 +194,17 @@ impl Start<'_> {
                 addresses: self.engines.addresses(),
                 processes: Vec::new(),
             }),
-            Contender::Nginx => self.configured("nginx.conf", configuration::nginx, |command, path| {
-                command.arg("-c").arg(path);
-            }),
-            Contender::Haproxy => self.configured("haproxy.cfg", configuration::haproxy, |command, path| {
-                // In the foreground, by the file.
-                command.arg("-db").arg("-f").arg(path);
-            }),
+            Contender::Nginx => {
+                self.configured("nginx.conf", configuration::nginx, |command, path| {
+                    command.arg("-c").arg(path);
+                })
+            }
+            Contender::Haproxy => {
+                self.configured("haproxy.cfg", configuration::haproxy, |command, path| {
+                    // In the foreground, by the file.
+                    command.arg("-db").arg("-f").arg(path);
+                })
+            }
             Contender::SglangRouter => self.router(&["launch", "--log-level", "error"]),
             Contender::VllmRouter => self.router(&["--log-level", "error"]),
             Contender::Home | Contender::HomeBefore => self.home(self.daemons()?),
@@ -200,7 +216,8 @@ impl Start<'_> {
     fn daemons(&self) -> Result<&Binaries> {
         if self.contender.is_baseline() {
             let baseline = self.programs.baseline.as_ref();
-            return baseline.with_context(|| format!("{} needs --baseline DIR", self.contender.name()));
+            return baseline
+                .with_context(|| format!("{} needs --baseline DIR", self.contender.name()));
         }
         Ok(&self.programs.ours)
     }

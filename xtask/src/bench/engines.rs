@@ -85,7 +85,9 @@ impl Engines {
 
     /// Tells all of them how to answer from now on.
     pub(super) fn direct(&mut self, directives: &str) -> Result<()> {
-        self.0.iter_mut().try_for_each(|engine| engine.direct(directives))
+        self.0
+            .iter_mut()
+            .try_for_each(|engine| engine.direct(directives))
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {

@@ -147,7 +147,8 @@ impl Bench {
                 // In this order they are dropped: it has ended when its directory goes.
                 all.push((contender, running, directory));
             }
-            // The speed of a machine changes within minutes: who is compared is measured within seconds.
+            // The speed of a machine changes within minutes: who is compared is measured within
+            // seconds.
             for scenario in self.scenarios.clone() {
                 for (contender, running, _) in &all {
                     let measurement = self.one(round, *contender, &scenario, running)?;
@@ -170,7 +171,9 @@ impl Bench {
     ) -> Result<Measurement> {
         self.engines.direct(scenario.engine)?;
         let pids = running.pids();
-        let take = |seconds| Measurement::take(&self.load_gen, scenario, seconds, &running.addresses, &pids);
+        let take = |seconds| {
+            Measurement::take(&self.load_gen, scenario, seconds, &running.addresses, &pids)
+        };
         if scenario.rehearsed {
             take(REHEARSAL.as_secs_f64()).context("the rehearsal")?;
             pause(PAUSE);
@@ -181,13 +184,14 @@ impl Bench {
         } else {
             None
         };
-        let measurement =
-            take(self.options.seconds).with_context(|| format!("{}, {}", contender.name(), scenario.name))?;
+        let measurement = take(self.options.seconds)
+            .with_context(|| format!("{}, {}", contender.name(), scenario.name))?;
         if let Some(recorder) = recorder {
             eprintln!("{}", recorder.finish()?);
         }
         eprintln!(
-            "round {}/{}  {:<13}  {:<10}  {:>7.0} answers/s  {:>9.0} events/s  p99 {:>6.1} ms  {} errors",
+            "round {}/{}  {:<13}  {:<10}  {:>7.0} answers/s  {:>9.0} events/s  p99 {:>6.1} ms  {} \
+             errors",
             round + 1,
             self.options.rounds,
             contender.name(),
@@ -202,7 +206,11 @@ impl Bench {
 }
 
 /// Those of `all` that are named, or all.
-fn chosen<T: Copy>(all: &[T], name: impl Fn(&T) -> &'static str, names: &[String]) -> Result<Vec<T>> {
+fn chosen<T: Copy>(
+    all: &[T],
+    name: impl Fn(&T) -> &'static str,
+    names: &[String],
+) -> Result<Vec<T>> {
     for wanted in names {
         let known: Vec<&str> = all.iter().map(&name).collect();
         ensure!(
@@ -211,8 +219,12 @@ fn chosen<T: Copy>(all: &[T], name: impl Fn(&T) -> &'static str, names: &[String
             known.join(", ")
         );
     }
-    let is_chosen =
-        |item: &&T| names.is_empty() || names.iter().any(|wanted| name(item).eq_ignore_ascii_case(wanted));
+    let is_chosen = |item: &&T| {
+        names.is_empty()
+            || names
+                .iter()
+                .any(|wanted| name(item).eq_ignore_ascii_case(wanted))
+    };
     Ok(all.iter().filter(is_chosen).copied().collect())
 }
 
@@ -229,13 +241,17 @@ mod tests {
     #[test]
     fn chooses_by_name_and_tells_the_names() {
         let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        let chosen = |list: &[&str]| chosen(&Contender::ALL, |contender| contender.name(), &names(list));
+        let chosen =
+            |list: &[&str]| chosen(&Contender::ALL, |contender| contender.name(), &names(list));
         assert_eq!(chosen(&[]).unwrap().len(), Contender::ALL.len());
         assert_eq!(
             chosen(&["home", "nginx"]).unwrap(),
             [Contender::Nginx, Contender::Home]
         );
         let error = chosen(&["apache"]).unwrap_err().to_string();
-        assert!(error.contains("apache") && error.contains("haproxy"), "{error}");
+        assert!(
+            error.contains("apache") && error.contains("haproxy"),
+            "{error}"
+        );
     }
 }

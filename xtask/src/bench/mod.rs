@@ -1,8 +1,9 @@
-//! What the gateway and the registry cost: the gateway side by side with others, on the same engines, in the same minutes.
+//! What the gateway and the registry cost: the gateway side by side with others, on the same
+//! engines, in the same minutes.
 //!
-//! Everything runs on this machine, so that numbers of two machines, or of two days, say nothing; the ratios of
-//! one run do. Each round starts every contender anew and takes them in another order, and in a scenario they follow each
-//! other within seconds, so that drift hits all.
+//! Everything runs on this machine, so that numbers of two machines, or of two days, say nothing;
+//! the ratios of one run do. Each round starts every contender anew and takes them in another
+//! order, and in a scenario they follow each other within seconds, so that drift hits all.
 
 mod contender;
 mod engines;

@@ -55,7 +55,11 @@ pub(super) fn router(name: &str, may_install: bool) -> Result<PathBuf> {
         bail!("unknown router");
     };
     std::fs::create_dir_all(directory())?;
-    quietly(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    quietly(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
     let mut install = Command::new(environment.join("bin/pip"));
     quietly(install.args(["install", "--quiet", &format!("{name}=={version}")]))?;
     ensure!(
@@ -107,6 +111,10 @@ fn quietly(command: &mut Command) -> Result<()> {
         .with_context(|| format!("cannot run {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rfind(|line| !line.trim().is_empty());
-    ensure!(output.status.success(), "{name}: {}", last.unwrap_or("failed"));
+    ensure!(
+        output.status.success(),
+        "{name}: {}",
+        last.unwrap_or("failed")
+    );
     Ok(())
 }

@@ -51,7 +51,10 @@ pub(super) fn peak_memory(pids: &[u32]) -> PeakMemory {
 
 /// The memory that a process has in RAM (`VmRSS`), in bytes.
 pub(super) fn memory(pid: u32) -> Option<u64> {
-    bytes_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+    bytes_in(
+        &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
+        "VmRSS:",
+    )
 }
 
 fn all_pids() -> impl Iterator<Item = u32> {
@@ -116,13 +119,19 @@ mod tests {
     #[test]
     fn finds_itself_and_its_children() {
         const MIB: f64 = 1024.0 * 1024.0;
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let own = std::process::id();
         let family = families(&[own]);
         assert!(family.contains(&own) && family.contains(&child.id()));
         let (one, two) = (peak_memory(&[own]), peak_memory(&[own, child.id()]));
         assert!(one.sum > MIB && one.largest == one.sum, "{one:?}");
-        assert!(two.sum > two.largest && two.largest >= one.largest, "{two:?}");
+        assert!(
+            two.sum > two.largest && two.largest >= one.largest,
+            "{two:?}"
+        );
         assert!(families(&[child.id()]) == [child.id()]);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -34,8 +34,13 @@ impl Recorder {
             &pids.join(","),
         ]);
         command.arg("-o").arg(data);
-        let process = Process::spawn("perf", &mut command, &data.with_extension("log"), Group::Ours)
-            .context("perf is needed (Debian: linux-perf)")?;
+        let process = Process::spawn(
+            "perf",
+            &mut command,
+            &data.with_extension("log"),
+            Group::Ours,
+        )
+        .context("perf is needed (Debian: linux-perf)")?;
         Ok(Self {
             process,
             data: data.to_owned(),
@@ -46,6 +51,9 @@ impl Recorder {
     pub(super) fn finish(mut self) -> Result<String> {
         self.process.signal(Signal::INT)?;
         self.process.wait_end(GRACE)?;
-        Ok(format!("perf report --no-children -i {}", self.data.display()))
+        Ok(format!(
+            "perf report --no-children -i {}",
+            self.data.display()
+        ))
     }
 }

@@ -1,7 +1,9 @@
-//! What membership costs: registrations and heartbeats of simulated nodes, by the size of the fleet.
+//! What membership costs: registrations and heartbeats of simulated nodes, by the size of the
+//! fleet.
 //!
-//! The control plane, the generator and the stand-in engine that answers its probes share this machine. The nodes are
-//! messages over HTTP on a few connections that are used again and again; their engines do not exist, but one real node serves requests.
+//! The control plane, the generator and the stand-in engine that answers its probes share this
+//! machine. The nodes are messages over HTTP on a few connections that are used again and again;
+//! their engines do not exist, but one real node serves requests.
 
 use std::{
     fmt::Write as _,
@@ -114,13 +116,16 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     };
     let mut all = Vec::new();
     for nodes in fleets {
-        let figures = bench.fleet(nodes).with_context(|| format!("{nodes} nodes"))?;
+        let figures = bench
+            .fleet(nodes)
+            .with_context(|| format!("{nodes} nodes"))?;
         eprintln!("{}", line_of(&figures));
         all.push(figures);
     }
     let report = render(options, &all);
     let directory = peers::directory();
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     let path = directory.join("registry.md");
     std::fs::write(&path, &report).with_context(|| format!("cannot write {}", path.display()))?;
     for figures in &all {
@@ -187,7 +192,10 @@ impl Bench<'_> {
             runs * NUMBERS_PER_RUN
         };
         // What the allocator and the first connections take is not the nodes'.
-        self.rate(&cluster, &["--get", "--path", "/health", "--seconds", "0.5"])?;
+        self.rate(
+            &cluster,
+            &["--get", "--path", "/health", "--seconds", "0.5"],
+        )?;
         let before = rss(&mut cluster)?;
         let probed_at = format!(
             "http://{}",
@@ -212,11 +220,16 @@ impl Bench<'_> {
         let first = numbers().to_string();
         self.rate(
             &cluster,
-            &[&["--beat", "unchanged", "--first-number", &first], &once[..]].concat(),
+            &[
+                &["--beat", "unchanged", "--first-number", &first],
+                &once[..],
+            ]
+            .concat(),
         )?;
         let everybody = nodes + 1;
         cluster.wait_for_nodes(everybody)?;
-        figures.bytes_per_node = Some(rss(&mut cluster)?.saturating_sub(before) as f64 / nodes as f64);
+        figures.bytes_per_node =
+            Some(rss(&mut cluster)?.saturating_sub(before) as f64 / nodes as f64);
         if nodes <= CLOSED_LOOP_UP_TO {
             self.closed_loops(&cluster, nodes, &mut numbers, &mut figures)?;
         }
@@ -224,7 +237,9 @@ impl Bench<'_> {
             let first = numbers();
             let (stayed, routed, lost) = self.stay(&cluster, nodes, first, everybody)?;
             figures.stayed = Some(stayed);
-            figures.routed.push(("while the fleet keeps the pace", routed));
+            figures
+                .routed
+                .push(("while the fleet keeps the pace", routed));
             figures.lost = figures.lost.max(lost);
         }
         if nodes <= CLOSED_LOOP_UP_TO {
@@ -312,7 +327,8 @@ impl Bench<'_> {
         command
     }
 
-    /// Heartbeats as fast as they are answered, beside what the same server does when it has nothing to do.
+    /// Heartbeats as fast as they are answered, beside what the same server does when it has
+    /// nothing to do.
     fn closed_loops(
         &self,
         cluster: &Cluster,
@@ -326,11 +342,15 @@ impl Bench<'_> {
             ("load changed", "load"),
             ("readiness changed", "readiness"),
         ];
-        figures.heartbeats = beats.iter().map(|(title, _)| (*title, Vec::new())).collect();
+        figures.heartbeats = beats
+            .iter()
+            .map(|(title, _)| (*title, Vec::new()))
+            .collect();
         for _ in 0..self.options.rounds {
-            figures
-                .health
-                .push(self.rate(cluster, &["--get", "--path", "/health", "--seconds", &seconds])?);
+            figures.health.push(self.rate(
+                cluster,
+                &["--get", "--path", "/health", "--seconds", &seconds],
+            )?);
             for ((_, beat), (_, rounds)) in beats.iter().zip(&mut figures.heartbeats) {
                 let first = numbers().to_string();
                 rounds.push(self.rate(
@@ -372,7 +392,13 @@ impl Bench<'_> {
     }
 
     /// The fleet keeps the pace that the server sets, for a while. Nobody may be lost.
-    fn stay(&self, cluster: &Cluster, nodes: u64, first: u64, everybody: u64) -> Result<(Stayed, Rate, u64)> {
+    fn stay(
+        &self,
+        cluster: &Cluster,
+        nodes: u64,
+        first: u64,
+        everybody: u64,
+    ) -> Result<(Stayed, Rate, u64)> {
         let seconds = self.options.stay.as_secs_f64();
         let pace = self.paced(cluster, nodes, first, seconds)?;
         let requests = self.requests(cluster, seconds)?;
@@ -422,7 +448,8 @@ impl Bench<'_> {
 
     /// One client that asks the real node's model again and again.
     fn requests(&self, cluster: &Cluster, seconds: f64) -> Result<Child> {
-        let body = r#"{"model":"tiny","messages":[{"role":"user","content":"count"}],"max_tokens":4}"#;
+        let body =
+            r#"{"model":"tiny","messages":[{"role":"user","content":"count"}],"max_tokens":4}"#;
         let seconds = seconds.to_string();
         let arguments = [
             "--body",
@@ -437,7 +464,8 @@ impl Bench<'_> {
         spawn(self.command(cluster, &arguments))
     }
 
-    /// Ends the control plane and starts it again with what it has kept, while nobody says anything but when it is asked.
+    /// Ends the control plane and starts it again with what it has kept, while nobody says anything
+    /// but when it is asked.
     fn restart(&self, cluster: &mut Cluster, nodes: u64) -> Result<(f64, Rate)> {
         cluster.control.terminate(GRACE)?;
         let begin = now();
@@ -480,7 +508,9 @@ impl Cluster {
 
     fn wait_for_nodes(&self, nodes: u64) -> Result<()> {
         wait_for_some("all nodes", PATIENCE, || {
-            self.counts().filter(|counts| counts.online >= nodes).map(|_| ())
+            self.counts()
+                .filter(|counts| counts.online >= nodes)
+                .map(|_| ())
         })
     }
 
@@ -493,7 +523,9 @@ impl Cluster {
                 .as_str()
                 .is_some_and(|name| name.starts_with("sim-"))
         });
-        simulated.filter_map(|model| model["endpoints"].as_u64()).sum()
+        simulated
+            .filter_map(|model| model["endpoints"].as_u64())
+            .sum()
     }
 }
 
@@ -557,13 +589,14 @@ fn line_of(figures: &Figures) -> String {
 fn render(options: &Options, all: &[Figures]) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!(
-        "# Registry benchmark\n\n{cores} cores for the control plane, the load generator and what answers probes together. \
-         Simulated: nodes with one pool of one replica and one GPU, as messages over HTTP on connections that are used again \
-         ({CONNECTIONS} in the closed loops, {SHARED_CONNECTIONS} for nodes that keep the pace); a stand-in answers the probes of \
-         all of them, at the rate at which they come. Real: the control plane, and one node with two stand-in engines. Medians of {} \
-         rounds of {} s. Memory is what the control plane's resident memory grew by.\n\n\
-         | nodes | registrations/s | p99 ms | bytes per node | restart until all can be used, s | nodes lost |\n\
-         |---:|---:|---:|---:|---:|---:|\n",
+        "# Registry benchmark\n\n{cores} cores for the control plane, the load generator and what \
+         answers probes together. Simulated: nodes with one pool of one replica and one GPU, as \
+         messages over HTTP on connections that are used again ({CONNECTIONS} in the closed \
+         loops, {SHARED_CONNECTIONS} for nodes that keep the pace); a stand-in answers the probes \
+         of all of them, at the rate at which they come. Real: the control plane, and one node \
+         with two stand-in engines. Medians of {} rounds of {} s. Memory is what the control \
+         plane's resident memory grew by.\n\n| nodes | registrations/s | p99 ms | bytes per node \
+         | restart until all can be used, s | nodes lost |\n|---:|---:|---:|---:|---:|---:|\n",
         options.rounds, options.seconds
     );
     for figures in all {
@@ -578,7 +611,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             figures.nodes, registrations.per_second, registrations.p99_ms, figures.lost
         );
     }
-    text.push_str("\n## Heartbeats\n\n| nodes | heartbeats | per second | p99 ms | of `GET /health` |\n|---:|---|---:|---:|---:|\n");
+    text.push_str(
+        "\n## Heartbeats\n\n| nodes | heartbeats | per second | p99 ms | of `GET /health` \
+         |\n|---:|---|---:|---:|---:|\n",
+    );
     for figures in all {
         let (health, _) = medians(&figures.health);
         for (title, rounds) in &figures.heartbeats {
@@ -591,7 +627,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             );
         }
     }
-    text.push_str("\n## Requests meanwhile\n\n| nodes | when | per second | p50 ms | p99 ms |\n|---:|---|---:|---:|---:|\n");
+    text.push_str(
+        "\n## Requests meanwhile\n\n| nodes | when | per second | p50 ms | p99 ms \
+         |\n|---:|---|---:|---:|---:|\n",
+    );
     for figures in all {
         for (when, rate) in &figures.routed {
             let _ = writeln!(
@@ -601,7 +640,10 @@ fn render(options: &Options, all: &[Figures]) -> String {
             );
         }
     }
-    text.push_str("\n## At the dictated pace\n\n| nodes | seconds | heartbeats | refused | interval ms | timeout ms | slowest answer ms |\n|---:|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str(
+        "\n## At the dictated pace\n\n| nodes | seconds | heartbeats | refused | interval ms | \
+         timeout ms | slowest answer ms |\n|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
     for figures in all {
         if let Some(stayed) = &figures.stayed {
             let _ = writeln!(
@@ -634,7 +676,10 @@ mod tests {
         let figures = Figures {
             nodes: 10,
             registrations: Some(rate(5000.0)),
-            heartbeats: vec![("unchanged", vec![rate(10.0), rate(30_000.0), rate(20_000.0)])],
+            heartbeats: vec![(
+                "unchanged",
+                vec![rate(10.0), rate(30_000.0), rate(20_000.0)],
+            )],
             health: vec![rate(40_000.0)],
             bytes_per_node: Some(3000.0),
             ..Figures::default()

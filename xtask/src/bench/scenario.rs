@@ -22,17 +22,18 @@ pub(super) struct Scenario {
     pub(super) streamed: bool,
     /// What the engines are told, see `fake-engine --help`.
     pub(super) engine: &'static str,
-    /// Whether the first half second does not count. Where the burst of new connections is part of the question,
-    /// it does.
+    /// Whether the first half second does not count. Where the burst of new connections is part of
+    /// the question, it does.
     pub(super) warm_up: bool,
-    /// Whether the same load runs once before, uncounted and for [`REHEARSAL`], and is long over ([`PAUSE`]).
+    /// Whether the same load runs once before, uncounted and for [`REHEARSAL`], and is long over
+    /// ([`PAUSE`]).
     pub(super) rehearsed: bool,
 }
 
 /// How long a rehearsal lasts: one stream and a bit.
 pub(super) const REHEARSAL: Duration = Duration::from_millis(800);
-/// From the rehearsal to what counts. Engines, the stand-ins too, close connections that were idle for 5 s: a burst after that
-/// connects anew, whoever sends it.
+/// From the rehearsal to what counts. Engines, the stand-ins too, close connections that were idle
+/// for 5 s: a burst after that connects anew, whoever sends it.
 pub(super) const PAUSE: Duration = Duration::from_secs(6);
 
 const FAST: &str = "first_ms=0,token_ms=0,burst=0";
@@ -51,7 +52,8 @@ pub(super) const SCENARIOS: [Scenario; 5] = [
     },
     Scenario {
         name: "streamed",
-        title: "Streamed, 64 chunks an answer, each written by itself as engines do, 32 connections",
+        title: "Streamed, 64 chunks an answer, each written by itself as engines do, 32 \
+                connections",
         connections: 32,
         streamed: true,
         engine: FAST,
@@ -71,7 +73,8 @@ pub(super) const SCENARIOS: [Scenario; 5] = [
     // Much of it is the first touch of memory, which on a virtual machine is dear.
     Scenario {
         name: "first",
-        title: "The first 256 live streams in the life of a gateway: 20 ms to the first token, 10 ms between tokens, all begun at once",
+        title: "The first 256 live streams in the life of a gateway: 20 ms to the first token, 10 \
+                ms between tokens, all begun at once",
         connections: 256,
         streamed: true,
         engine: LIVE,
@@ -80,7 +83,8 @@ pub(super) const SCENARIOS: [Scenario; 5] = [
     },
     Scenario {
         name: "live",
-        title: "256 live streams as before, all begun at once on new connections, 6 s after the last such burst",
+        title: "256 live streams as before, all begun at once on new connections, 6 s after the \
+                last such burst",
         connections: 256,
         streamed: true,
         engine: LIVE,

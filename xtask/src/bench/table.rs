@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{contender::Contender, measurement::Measurement, processes::PeakMemory, scenario::Scenario};
+use super::{
+    contender::Contender, measurement::Measurement, processes::PeakMemory, scenario::Scenario,
+};
 
 /// How it was measured.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +51,12 @@ impl Results {
         }
     }
 
-    pub(super) fn add(&mut self, contender: Contender, scenario: &Scenario, measurement: Measurement) {
+    pub(super) fn add(
+        &mut self,
+        contender: Contender,
+        scenario: &Scenario,
+        measurement: Measurement,
+    ) {
         let known = self
             .cells
             .iter_mut()
@@ -74,7 +81,10 @@ impl Results {
     /// Measurements with wrong answers.
     pub(super) fn failed(&self) -> impl Iterator<Item = (Contender, &Scenario, &Measurement)> {
         self.cells.iter().flat_map(|cell| {
-            let failed = cell.rounds.iter().filter(|measurement| measurement.errors > 0);
+            let failed = cell
+                .rounds
+                .iter()
+                .filter(|measurement| measurement.errors > 0);
             failed.map(|measurement| (cell.contender, &cell.scenario, measurement))
         })
     }
@@ -86,7 +96,12 @@ impl Results {
             .map_or(&[], |cell| cell.rounds.as_slice())
     }
 
-    fn median(&self, contender: Contender, scenario: &Scenario, of: impl Fn(&Measurement) -> f64) -> f64 {
+    fn median(
+        &self,
+        contender: Contender,
+        scenario: &Scenario,
+        of: impl Fn(&Measurement) -> f64,
+    ) -> f64 {
         median(self.rounds(contender, scenario).iter().map(of).collect()).unwrap_or_default()
     }
 
@@ -157,9 +172,10 @@ fn introduction(setting: &Setting) -> String {
         load_average: [before, after],
     } = setting;
     let mut text = format!(
-        "# Gateway benchmark\n\n{cores} cores for engines, gateway and load generator together. Medians of {rounds} rounds, \
-         {seconds} s each; \"of nginx\" is the median of the ratios within a round. First byte: from the request to the first \
-         byte of the answer's body. CPU: user and system time of the gateway's processes. Load average {before} before, \
+        "# Gateway benchmark\n\n{cores} cores for engines, gateway and load generator together. \
+         Medians of {rounds} rounds, {seconds} s each; \"of nginx\" is the median of the ratios \
+         within a round. First byte: from the request to the first byte of the answer's body. \
+         CPU: user and system time of the gateway's processes. Load average {before} before, \
          {after} after.\n\nCompared with: {}.\n",
         if versions.is_empty() {
             "nobody".to_owned()
@@ -175,13 +191,15 @@ fn introduction(setting: &Setting) -> String {
 
 fn scenario_table(results: &Results, scenario: &Scenario) -> String {
     let mut text = format!(
-        "\n## {}\n\n| gateway | answers/s | events/s | of nginx | first byte p50 ms | p99 ms | p99 of nginx | CPU s | CPU µs/answer | errors |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "\n## {}\n\n| gateway | answers/s | events/s | of nginx | first byte p50 ms | p99 ms | \
+         p99 of nginx | CPU s | CPU µs/answer | errors \
+         |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         scenario.title
     );
     for &contender in &results.contenders {
         let of = |what: fn(&Measurement) -> f64| results.median(contender, scenario, what);
-        let ratio = |what: fn(&Measurement) -> f64| show_ratio(results.ratio(contender, scenario, what));
+        let ratio =
+            |what: fn(&Measurement) -> f64| show_ratio(results.ratio(contender, scenario, what));
         let errors: u64 = results
             .rounds(contender, scenario)
             .iter()
@@ -220,7 +238,9 @@ fn rate(scenario: &Scenario) -> fn(&Measurement) -> f64 {
 }
 
 fn memory_table(results: &Results) -> String {
-    let mut text = "\n## Peak memory\n\nVmHWM, in MiB: added up over the gateway's processes, and of the largest of them.\n\n| gateway | all | largest |\n|---|---:|---:|\n".to_owned();
+    let mut text = "\n## Peak memory\n\nVmHWM, in MiB: added up over the gateway's processes, and \
+                    of the largest of them.\n\n| gateway | all | largest |\n|---|---:|---:|\n"
+        .to_owned();
     for &contender in &results.contenders {
         let all = results.memory(contender, |peak| peak.sum);
         let largest = results.memory(contender, |peak| peak.largest);
@@ -254,8 +274,9 @@ fn baseline_table(results: &Results) -> String {
         return rows;
     }
     format!(
-        "\n## This build relative to the baseline\n\nRatios within a round: median (lowest to highest). A rate above 1 is faster.\n\n\
-         | set-up | rate | first byte p99 | CPU per answer |\n|---|---:|---:|---:|\n{rows}"
+        "\n## This build relative to the baseline\n\nRatios within a round: median (lowest to \
+         highest). A rate above 1 is faster.\n\n| set-up | rate | first byte p99 | CPU per answer \
+         |\n|---|---:|---:|---:|\n{rows}"
     )
 }
 
@@ -263,7 +284,9 @@ fn show_spread(ratios: Vec<f64>) -> String {
     let lowest = ratios.iter().copied().reduce(f64::min);
     let highest = ratios.iter().copied().reduce(f64::max);
     match (median(ratios), lowest, highest) {
-        (Some(median), Some(lowest), Some(highest)) => format!("{median:.3} ({lowest:.2} to {highest:.2})"),
+        (Some(median), Some(lowest), Some(highest)) => {
+            format!("{median:.3} ({lowest:.2} to {highest:.2})")
+        }
         _ => String::new(),
     }
 }
@@ -293,7 +316,11 @@ fn goals(results: &Results) -> String {
         let _ = writeln!(text, "| {goal} | {measured} | {verdict} |");
     };
     for (contender, name, goal) in &GOALS {
-        let Some(scenario) = results.scenarios.iter().find(|scenario| scenario.name == *name) else {
+        let Some(scenario) = results
+            .scenarios
+            .iter()
+            .find(|scenario| scenario.name == *name)
+        else {
             continue;
         };
         let title = format!("{}, {name}", contender.name());
@@ -321,8 +348,12 @@ fn goals(results: &Results) -> String {
     let memory: [(Contender, &str, Peak); 3] = [
         (Contender::Home, "", |peak| peak.sum),
         // They run on machines of their own.
-        (Contender::Cloud, " of the larger daemon", |peak| peak.largest),
-        (Contender::Cloud, " of both daemons together", |peak| peak.sum),
+        (Contender::Cloud, " of the larger daemon", |peak| {
+            peak.largest
+        }),
+        (Contender::Cloud, " of both daemons together", |peak| {
+            peak.sum
+        }),
     ];
     for (contender, whose, of) in memory {
         if let Some(bytes) = results.memory(contender, of) {

@@ -1,8 +1,8 @@
 //! The layer law: which crate may depend on which, and who owns a special dependency.
 //!
-//! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries, never in one another, so
-//! that each can be understood, tested and replaced alone. A dependency that shapes a design has one owner; everybody
-//! else goes through the owner's interface.
+//! `gpu-node`, `control-plane`, `data-plane` and `client` meet in `shared` and in the binaries,
+//! never in one another, so that each can be understood, tested and replaced alone. A dependency
+//! that shapes a design has one owner; everybody else goes through the owner's interface.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,8 @@ enum Layer {
     Xtask,
 }
 
-/// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests depend on.
+/// Dependencies with owners. Tests may use them anywhere, and so may the crates that only tests
+/// depend on.
 const OWNED: [(&str, &[&str]); 13] = [
     ("notify", &["handoff-watcher"]),
     ("nvml-wrapper", &["gpu-inventory"]),
@@ -55,8 +56,8 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
     ("hyper", "client", &[]),
 ];
 
-/// Crates that must not reach an async runtime, not even through others of ours: pure cores, and the agent that is
-/// to be embedded anywhere.
+/// Crates that must not reach an async runtime, not even through others of ours: pure cores, and
+/// the agent that is to be embedded anywhere.
 const WITHOUT_TOKIO: [&str; 8] = [
     "pool-registry-types",
     "routing-table",
@@ -86,15 +87,22 @@ pub(crate) struct Member {
 
 /// All crates of the workspace, as cargo sees them.
 pub(crate) fn members() -> Result<Vec<Member>> {
-    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .output()
-        .context("cannot run cargo metadata")?;
+    let output = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+    ])
+    .output()
+    .context("cannot run cargo metadata")?;
     ensure!(
         output.status.success(),
         "cargo metadata: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata names no packages")?;
@@ -155,13 +163,19 @@ fn problems(root: &Path, members: &[Member]) -> Vec<String> {
         }
     }
     for name in WITHOUT_TOKIO {
-        problems.extend(way_to(members, name, "tokio").map(|way| format!("{way}: must not reach tokio")));
+        problems.extend(
+            way_to(members, name, "tokio").map(|way| format!("{way}: must not reach tokio")),
+        );
     }
     problems
 }
 
 fn layer(root: &Path, manifest: &Path) -> Option<Layer> {
-    let mut parts = manifest.strip_prefix(root).ok()?.iter().map(|part| part.to_str());
+    let mut parts = manifest
+        .strip_prefix(root)
+        .ok()?
+        .iter()
+        .map(|part| part.to_str());
     match (parts.next()??, parts.next()??) {
         ("libs", "shared") => Some(Layer::Shared),
         ("libs", "gpu-node") => Some(Layer::GpuNode),
@@ -186,7 +200,9 @@ fn crosses_layers(
     let allowed = match to_layer {
         Layer::Shared => true,
         Layer::Binary | Layer::Xtask => false,
-        Layer::TestSupport => to.for_tests || matches!(from_layer, Layer::TestSupport | Layer::Xtask),
+        Layer::TestSupport => {
+            to.for_tests || matches!(from_layer, Layer::TestSupport | Layer::Xtask)
+        }
         // What nothing depends on joins no layers: it may try all of them.
         _ if from_layer == Layer::TestSupport && !is_needed => true,
         same => from_layer == same || from_layer == Layer::Binary,
@@ -214,7 +230,9 @@ fn takes_what_is_owned(from: &str, to: &Dependency) -> Option<String> {
     OWNED_FEATURES
         .iter()
         .find(|(name, feature, owners)| {
-            *name == to.name && to.features.iter().any(|has| has == feature) && !owners.contains(&from)
+            *name == to.name
+                && to.features.iter().any(|has| has == feature)
+                && !owners.contains(&from)
         })
         .map(|(name, feature, owners)| {
             format!(
@@ -241,7 +259,11 @@ fn way_to(members: &[Member], from: &str, goal: &str) -> Option<String> {
             .iter()
             .filter(|dependency| !dependency.for_tests)
         {
-            let longer: Vec<&str> = way.iter().copied().chain([dependency.name.as_str()]).collect();
+            let longer: Vec<&str> = way
+                .iter()
+                .copied()
+                .chain([dependency.name.as_str()])
+                .collect();
             if dependency.name == goal {
                 return Some(longer.join(" -> "));
             }
@@ -336,7 +358,9 @@ mod tests {
         ];
         let problems = problems_of(&members);
         assert_eq!(problems.lines().count(), 2, "{problems}");
-        assert!(problems.contains("other must not depend on notify: it belongs to handoff-watcher"));
+        assert!(
+            problems.contains("other must not depend on notify: it belongs to handoff-watcher")
+        );
         assert!(
             problems.contains("other must not use hyper's feature client"),
             "{problems}"

@@ -1,4 +1,5 @@
-//! Every bound is in the tables that the daemons print, or is named here with the reason why it is in none.
+//! Every bound is in the tables that the daemons print, or is named here with the reason why it is
+//! in none.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +8,8 @@ use std::{
 
 use super::Source;
 
-/// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or it refuses nothing.
+/// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or
+/// it refuses nothing.
 const LOCAL: &[(&str, &str, &str)] = &[
     ("admission", "MAX_LINES", "how much /metrics shows"),
     (
@@ -21,8 +23,16 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_THREADS",
         "the range of a setting, which its refusal says",
     ),
-    ("engine-provisioner", "ANSWER_LIMIT", "a pause of the supervisor"),
-    ("engine-provisioner", "MAX_BACKOFF", "a pause of the supervisor"),
+    (
+        "engine-provisioner",
+        "ANSWER_LIMIT",
+        "a pause of the supervisor",
+    ),
+    (
+        "engine-provisioner",
+        "MAX_BACKOFF",
+        "a pause of the supervisor",
+    ),
     (
         "gpu-inventory",
         "MAX_FILE_BYTES",
@@ -38,8 +48,16 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_NAMES",
         "beyond it the directory is read whole",
     ),
-    ("handoff-watcher", "MAX_REASON_BYTES", "what a message repeats"),
-    ("handoff-watcher", "MAX_TRIES", "beyond it the next poll goes on"),
+    (
+        "handoff-watcher",
+        "MAX_REASON_BYTES",
+        "what a message repeats",
+    ),
+    (
+        "handoff-watcher",
+        "MAX_TRIES",
+        "beyond it the next poll goes on",
+    ),
     ("http-server", "MAX_ECHO_CHARS", "what a message repeats"),
     (
         "http-server",
@@ -79,9 +97,17 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_ENGINES_TRIED",
         "a rule of trying again within a node",
     ),
-    ("node-api", "MAX_RESETS", "a rule of trying again within a node"),
+    (
+        "node-api",
+        "MAX_RESETS",
+        "a rule of trying again within a node",
+    ),
     ("node-registration", "MAX_BACKOFF", "a pause of the agent"),
-    ("node-registration", "MAX_ECHO_CHARS", "what a message repeats"),
+    (
+        "node-registration",
+        "MAX_ECHO_CHARS",
+        "what a message repeats",
+    ),
     (
         "node-registration",
         "MAX_IDLE",
@@ -97,7 +123,11 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_BLOCKS_REMEMBERED",
         "how much the choice remembers",
     ),
-    ("placement", "MAX_CONVERSATIONS", "how much the choice remembers"),
+    (
+        "placement",
+        "MAX_CONVERSATIONS",
+        "how much the choice remembers",
+    ),
     ("placement", "MAX_FIRST", "the layout of a number"),
     (
         "placement",
@@ -109,16 +139,32 @@ const LOCAL: &[(&str, &str, &str)] = &[
         "MAX_FILE_BYTES",
         "what is told of a refused handoff",
     ),
-    ("pool-registry", "MAX_REASON_BYTES", "what is told of an engine"),
-    ("pool-registry", "MAX_REFUSED", "what is told of refused handoffs"),
-    ("pool-registry-types", "MAX_ECHO_CHARS", "what a message repeats"),
+    (
+        "pool-registry",
+        "MAX_REASON_BYTES",
+        "what is told of an engine",
+    ),
+    (
+        "pool-registry",
+        "MAX_REFUSED",
+        "what is told of refused handoffs",
+    ),
+    (
+        "pool-registry-types",
+        "MAX_ECHO_CHARS",
+        "what a message repeats",
+    ),
     (
         "pool-registry-types",
         "MAX_URL_CHARS",
         "what the API's description offers to tests",
     ),
     ("registry-runtime", "MAX_LINES", "how much /metrics shows"),
-    ("service-runtime", "MAX_ECHO_CHARS", "what a message repeats"),
+    (
+        "service-runtime",
+        "MAX_ECHO_CHARS",
+        "what a message repeats",
+    ),
     (
         "telemetry",
         "MAX_ANSWER_BYTES",
@@ -134,17 +180,21 @@ const LOCAL: &[(&str, &str, &str)] = &[
 /// What is wrong, when the tables hold these limits, each by its crate and name.
 pub(crate) fn problems(sources: &[Source], listed: &BTreeSet<(&str, &str)>) -> Vec<String> {
     let declared: BTreeSet<(String, String)> = sources.iter().flat_map(declared_in).collect();
-    let is_declared = |source: &str, name: &str| declared.contains(&(source.to_owned(), name.to_owned()));
+    let is_declared =
+        |source: &str, name: &str| declared.contains(&(source.to_owned(), name.to_owned()));
     let mut problems = Vec::new();
     for (source, name) in &declared {
         let qualified = format!("{}::{name}", source.replace('-', "_"));
         let is_listed = listed
             .iter()
             .any(|(of, entry)| (of == source && entry == name) || *entry == qualified);
-        let is_local = LOCAL.iter().any(|(of, local, _)| of == source && local == name);
+        let is_local = LOCAL
+            .iter()
+            .any(|(of, local, _)| of == source && local == name);
         match (is_listed, is_local) {
             (false, false) => problems.push(format!(
-                "{source}: {name} is in no table of limits; add it to `LIMITS` of the crate, or to xtask/src/checks/limits.rs with a reason"
+                "{source}: {name} is in no table of limits; add it to `LIMITS` of the crate, or \
+                 to xtask/src/checks/limits.rs with a reason"
             )),
             (true, true) => problems.push(format!(
                 "{source}: {name} is in a table of limits and in xtask/src/checks/limits.rs"
@@ -154,7 +204,9 @@ pub(crate) fn problems(sources: &[Source], listed: &BTreeSet<(&str, &str)>) -> V
     }
     let stale = LOCAL.iter().filter(|(of, name, _)| !is_declared(of, name));
     problems.extend(
-        stale.map(|(of, name, _)| format!("xtask/src/checks/limits.rs: {of} has no constant {name}")),
+        stale.map(|(of, name, _)| {
+            format!("xtask/src/checks/limits.rs: {of} has no constant {name}")
+        }),
     );
     problems
 }
@@ -172,7 +224,9 @@ fn declared_in(source: &Source) -> Vec<(String, String)> {
     code.lines()
         .filter_map(constant)
         .filter(|name| {
-            name.starts_with("MAX_") || name.split('_').any(|word| word == "LIMIT") || name.contains("_MAX_")
+            name.starts_with("MAX_")
+                || name.split('_').any(|word| word == "LIMIT")
+                || name.contains("_MAX_")
         })
         .map(|name| (of.to_owned(), name.to_owned()))
         .collect()
@@ -200,7 +254,9 @@ fn library(path: &Path) -> Option<&str> {
         .collect();
     match parts.as_slice() {
         ["libs", layer, of, "src", inner @ ..] if *layer != "test-support" => {
-            let is_test = inner.iter().any(|part| matches!(*part, "tests" | "tests.rs"));
+            let is_test = inner
+                .iter()
+                .any(|part| matches!(*part, "tests" | "tests.rs"));
             (!is_test).then_some(of)
         }
         _ => None,
@@ -221,11 +277,15 @@ mod tests {
     // spec: DOOR-21
     #[test]
     fn a_bound_that_no_table_has_is_found() {
-        let text = "const MAX_A: usize = 1;\npub(crate) const MAX_B: u64 = 2;\npub const READ_LIMIT: u8 = 3;\nconst OTHER: u8 = 4;\n\
-                    #[cfg(test)]\nmod tests {\n    const MAX_C: u8 = 5;\n}\n";
+        let text = "const MAX_A: usize = 1;\npub(crate) const MAX_B: u64 = 2;\npub const \
+                    READ_LIMIT: u8 = 3;\nconst OTHER: u8 = 4;\n#[cfg(test)]\nmod tests {\n    \
+                    const MAX_C: u8 = 5;\n}\n";
         let sources = [
             source("libs/shared/demo-crate/src/lib.rs", text),
-            source("libs/shared/demo-crate/src/tests/x.rs", "const MAX_D: u8 = 1;"),
+            source(
+                "libs/shared/demo-crate/src/tests/x.rs",
+                "const MAX_D: u8 = 1;",
+            ),
             source("libs/test-support/x/src/lib.rs", "const MAX_E: u8 = 1;"),
             source("xtask/src/lib.rs", "const MAX_F: u8 = 1;"),
         ];
@@ -249,7 +309,10 @@ mod tests {
     fn each_local_bound_has_a_reason_and_is_there() {
         assert!(LOCAL.iter().all(|(_, _, reason)| !reason.is_empty()));
         let stale = problems(&super::super::sources().unwrap(), &BTreeSet::new());
-        let stale: Vec<_> = stale.iter().filter(|text| text.starts_with("xtask/")).collect();
+        let stale: Vec<_> = stale
+            .iter()
+            .filter(|text| text.starts_with("xtask/"))
+            .collect();
         assert!(stale.is_empty(), "{stale:?}");
     }
 }

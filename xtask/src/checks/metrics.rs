@@ -1,6 +1,6 @@
-//! Metrics are promises: what dashboards and alerts read must be in the table of `.docs/METRICS.md`, every alert must have an
-//! entry in the runbook, and Prometheus must take the rules. That the table is what the daemons export, an end-to-end test
-//! checks.
+//! Metrics are promises: what dashboards and alerts read must be in the table of
+//! `.docs/METRICS.md`, every alert must have an entry in the runbook, and Prometheus must take the
+//! rules. That the table is what the daemons export, an end-to-end test checks.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -98,7 +98,8 @@ fn promtool(arguments: &[&str]) -> Result<()> {
 }
 
 fn read(path: &str) -> Result<String> {
-    std::fs::read_to_string(root().join(Path::new(path))).with_context(|| format!("cannot read {path}"))
+    std::fs::read_to_string(root().join(Path::new(path)))
+        .with_context(|| format!("cannot read {path}"))
 }
 
 /// The queries of a dashboard, one a line.
@@ -108,7 +109,9 @@ fn queries(dashboard: &str) -> Result<String> {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match value {
-                        Value::String(text) if name == "expr" || name == "query" => found.push(text.clone()),
+                        Value::String(text) if name == "expr" || name == "query" => {
+                            found.push(text.clone())
+                        }
                         other => collect(other, found),
                     }
                 }
@@ -117,7 +120,8 @@ fn queries(dashboard: &str) -> Result<String> {
             _ => {}
         }
     }
-    let dashboard = serde_json::from_str(dashboard).with_context(|| format!("{DASHBOARD} is no JSON"))?;
+    let dashboard =
+        serde_json::from_str(dashboard).with_context(|| format!("{DASHBOARD} is no JSON"))?;
     let mut found = Vec::new();
     collect(&dashboard, &mut found);
     Ok(found.join("\n"))

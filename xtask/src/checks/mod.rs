@@ -39,18 +39,25 @@ fn read_all(mut paths: Vec<PathBuf>) -> Result<Vec<Source>> {
     paths
         .into_iter()
         .map(|path| {
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let path = path.strip_prefix(workspace::root()).unwrap_or(&path).to_owned();
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            let path = path
+                .strip_prefix(workspace::root())
+                .unwrap_or(&path)
+                .to_owned();
             Ok(Source { path, text })
         })
         .collect()
 }
 
 /// Adds the files below `directory` that are `wanted`.
-fn collect(directory: &Path, wanted: &dyn Fn(&Path) -> bool, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+fn collect(
+    directory: &Path,
+    wanted: &dyn Fn(&Path) -> bool,
+    paths: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -70,5 +77,9 @@ pub(crate) fn fail_on(problems: &[String]) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("{} problem(s):\n  {}", problems.len(), problems.join("\n  "))
+    bail!(
+        "{} problem(s):\n  {}",
+        problems.len(),
+        problems.join("\n  ")
+    )
 }

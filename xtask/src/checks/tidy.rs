@@ -1,5 +1,5 @@
-//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose Rust is compiled, no
-//! test is ignored, and documents are in order.
+//! `tidy`: every file says what it is for, every crate inherits the lints and has a README whose
+//! Rust is compiled, no test is ignored, and documents are in order.
 
 use std::{
     ffi::OsStr,
@@ -51,7 +51,9 @@ fn problems_of_source(source: &Source) -> Vec<String> {
     let mut problems = Vec::new();
     let path = source.path.display();
     if !is_free(&source.path) && !source.text.starts_with("//!") {
-        problems.push(format!("{path}: does not begin with //! and what it is for"));
+        problems.push(format!(
+            "{path}: does not begin with //! and what it is for"
+        ));
     }
     for (number, line) in (1..).zip(source.text.lines()) {
         let line = line.trim_start();
@@ -71,10 +73,14 @@ fn is_free(path: &Path) -> bool {
 /// Rust that nobody compiles is wrong sooner or later.
 fn problems_of_readme(name: &str, readme: &str, lib: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    let blocks: Vec<&str> = readme.lines().filter(|line| line.starts_with(RUST)).collect();
+    let blocks: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with(RUST))
+        .collect();
     if !blocks.is_empty() && !lib.contains(COMPILED) {
         problems.push(format!(
-            "{name}: README.md shows Rust, and no item of src/lib.rs has it in a #[doc = {COMPILED}]"
+            "{name}: README.md shows Rust, and no item of src/lib.rs has it in a #[doc = \
+             {COMPILED}]"
         ));
     }
     if blocks.iter().any(|block| block.contains("ignore")) {
@@ -125,7 +131,10 @@ mod tests {
     #[test]
     fn no_test_is_ignored() {
         assert_eq!(
-            problems("libs/a/tests/b.rs", "    #[ignore = \"slow\"]\n    #[test]\n"),
+            problems(
+                "libs/a/tests/b.rs",
+                "    #[ignore = \"slow\"]\n    #[test]\n"
+            ),
             1
         );
     }
@@ -140,7 +149,11 @@ mod tests {
             ("# a\n```rust\na();\n```\n", "", 1),
             ("# a\n```rust,ignore\na();\n```\n", lib, 1),
         ] {
-            assert_eq!(problems_of_readme("a", readme, lib).len(), expected, "{readme}");
+            assert_eq!(
+                problems_of_readme("a", readme, lib).len(),
+                expected,
+                "{readme}"
+            );
         }
     }
 

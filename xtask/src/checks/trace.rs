@@ -1,8 +1,8 @@
 //! `trace`: every requirement has a test that names it.
 //!
-//! A requirement is a line of a file in `.specs/` whose first bold text is an id: `- **REG-3** A node …`. A test
-//! names it in a comment, before its `fn` line or inside its body: `// spec: REG-3, REG-4`. A plain doc comment
-//! that contains the id counts too.
+//! A requirement is a line of a file in `.specs/` whose first bold text is an id: `- **REG-3** A
+//! node …`. A test names it in a comment, before its `fn` line or inside its body: `// spec: REG-3,
+//! REG-4`. A plain doc comment that contains the id counts too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,11 @@ pub(crate) fn check() -> Result<()> {
     for (id, tests) in &table {
         println!(
             "{id:<12} {}",
-            tests.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            tests
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         if tests.is_empty() {
             problems.push(format!("{id} has no test that names it"));
@@ -110,7 +114,9 @@ fn names(source: &Source, known: &BTreeSet<String>) -> Vec<(String, String)> {
         } else if trimmed.starts_with("#[") {
             // #[test], #[tokio::test(start_paused = true)]
             ahead.is_test |= trimmed.contains("test]") || trimmed.contains("test(");
-        } else if trimmed.starts_with('}') && test.as_ref().is_some_and(|(depth, _)| indent <= *depth) {
+        } else if trimmed.starts_with('}')
+            && test.as_ref().is_some_and(|(depth, _)| indent <= *depth)
+        {
             test = None;
         } else if let Some(name) = function_name(trimmed) {
             let Ahead { ids, is_test } = std::mem::take(&mut ahead);
@@ -144,9 +150,12 @@ mod tests {
 
     #[test]
     fn a_requirement_is_the_first_bold_text_of_a_line() {
-        let text =
-            "# **Title**\n- **REG-3** A node …\n| **HTTP-2-14** | see **REG-4** |\n**Note** that\n**REG-X**";
-        assert_eq!(requirements_in(text).collect::<Vec<_>>(), ["REG-3", "HTTP-2-14"]);
+        let text = "# **Title**\n- **REG-3** A node …\n| **HTTP-2-14** | see **REG-4** \
+                    |\n**Note** that\n**REG-X**";
+        assert_eq!(
+            requirements_in(text).collect::<Vec<_>>(),
+            ["REG-3", "HTTP-2-14"]
+        );
     }
 
     #[test]

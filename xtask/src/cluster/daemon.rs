@@ -15,8 +15,8 @@ use crate::process::{Group, Log, Process};
 /// How long a daemon may take until it listens; a few milliseconds on an idle machine.
 const START: Duration = Duration::from_secs(90);
 
-/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last is where a
-/// coverage run wants its data.
+/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last
+/// is where a coverage run wants its data.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
 
 /// A daemon's program and settings, and its process when it runs.
@@ -33,7 +33,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn new(name: &str, program: &Path, directory: &Path, logs: &Path, group: Group) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        program: &Path,
+        directory: &Path,
+        logs: &Path,
+        group: Group,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             program: program.to_owned(),
@@ -86,7 +92,8 @@ impl Daemon {
         command.env("RUST_LOG", "info").envs(&self.settings);
         let mut process = Process::spawn(&self.name, &mut command, &log, self.group)?;
         let line = process.wait_line(&["listening on "], START)?;
-        let address = address_in(&line).with_context(|| format!("no address in the log line {line:?}"))?;
+        let address =
+            address_in(&line).with_context(|| format!("no address in the log line {line:?}"))?;
         self.process = Some(process);
         Ok(address)
     }

@@ -66,7 +66,8 @@ impl Engine {
             .with_context(|| format!("{} does not run", self.name))
     }
 
-    /// How many requests it computes; 0 when it does not run. Not to be asked more than twice a second.
+    /// How many requests it computes; 0 when it does not run. Not to be asked more than twice a
+    /// second.
     #[must_use]
     pub fn busy_slots(&self) -> u32 {
         self.server
@@ -75,7 +76,8 @@ impl Engine {
             .unwrap_or(0)
     }
 
-    /// How many requests wait in it for a slot; 0 when it does not run. Not to be asked more than twice a second.
+    /// How many requests wait in it for a slot; 0 when it does not run. Not to be asked more than
+    /// twice a second.
     #[must_use]
     pub fn deferred(&self) -> u64 {
         self.server

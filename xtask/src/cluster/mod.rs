@@ -1,8 +1,9 @@
-//! A cluster of real processes on this machine: `orchestratord`, nodes with `pool-managerd`, engines.
+//! A cluster of real processes on this machine: `orchestratord`, nodes with `pool-managerd`,
+//! engines.
 //!
-//! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody chose, sees
-//! no setting of the developer's environment, and dies with the test. When a test fails the ends of
-//! all logs are printed.
+//! Every process has a log file and a directory of its own, listens on 127.0.0.1 on a port nobody
+//! chose, sees no setting of the developer's environment, and dies with the test. When a test fails
+//! the ends of all logs are printed.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -59,8 +60,8 @@ const UNHURRIED: [Setting<'static>; 1] = [("ORCHESTRATORD_QUEUE_WAIT_MS", "24000
 /// An environment variable for a daemon.
 pub type Setting<'a> = (&'a str, &'a str);
 
-/// What the processes of one test share: programs, the model, a directory. Declare it before the processes, so that
-/// they are gone when it removes the directory.
+/// What the processes of one test share: programs, the model, a directory. Declare it before the
+/// processes, so that they are gone when it removes the directory.
 #[derive(Debug)]
 pub struct Cluster {
     directory: TempDir,
@@ -126,7 +127,8 @@ impl Cluster {
             .prefix(&format!("llorch-{name}-"))
             .tempdir()
             .context("cannot create a directory for the cluster")?;
-        std::fs::create_dir(directory.path().join("logs")).context("cannot create a directory for logs")?;
+        std::fs::create_dir(directory.path().join("logs"))
+            .context("cannot create a directory for logs")?;
         let path = directory.path().join("tiny.gguf");
         model.write(&path)?;
         Ok(Self {
@@ -172,7 +174,10 @@ impl Cluster {
     /// The text of all logs, each below its name.
     #[must_use]
     pub fn all_logs(&self) -> Vec<(String, String)> {
-        let entries = std::fs::read_dir(self.logs()).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.logs())
+            .into_iter()
+            .flatten()
+            .flatten();
         let mut logs: Vec<(String, String)> = entries
             .filter_map(|entry| {
                 let text = String::from_utf8_lossy(&std::fs::read(entry.path()).ok()?).into_owned();
@@ -208,7 +213,8 @@ impl Cluster {
         )?)
     }
 
-    /// What holds for each `orchestratord` unless its own settings say otherwise. A demo has the defaults of everybody.
+    /// What holds for each `orchestratord` unless its own settings say otherwise. A demo has the
+    /// defaults of everybody.
     fn defaults(&self) -> &'static [Setting<'static>] {
         match self.group {
             Group::Ours => &UNHURRIED,
@@ -220,7 +226,12 @@ impl Cluster {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn node(&self, name: &str, orchestrator: &Orchestrator, settings: &[Setting<'_>]) -> Result<Node> {
+    pub fn node(
+        &self,
+        name: &str,
+        orchestrator: &Orchestrator,
+        settings: &[Setting<'_>],
+    ) -> Result<Node> {
         let url = orchestrator.url();
         let cloud = [
             ("POOL_MANAGERD_CLOUD_PROFILE", "true"),
@@ -230,8 +241,8 @@ impl Cluster {
         Node::start(self.daemon(name, &self.binaries.pool_managerd, &[&cloud, settings])?)
     }
 
-    /// A `pool-managerd` in the HOME profile, in the directory of another daemon, as when both are started in one shell. It
-    /// is not started yet.
+    /// A `pool-managerd` in the HOME profile, in the directory of another daemon, as when both are
+    /// started in one shell. It is not started yet.
     pub fn home_agent(&self, beside: &Daemon) -> Daemon {
         let program = &self.binaries.pool_managerd;
         let mut daemon = Daemon::new(
@@ -245,11 +256,16 @@ impl Cluster {
         daemon
     }
 
-    /// What `pool-managerd check` says with these settings and no others, as a table or as JSON, and its exit code.
+    /// What `pool-managerd check` says with these settings and no others, as a table or as JSON,
+    /// and its exit code.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn check_node(&self, arguments: &[&str], settings: &[Setting<'_>]) -> Result<(Option<i32>, String)> {
+    pub fn check_node(
+        &self,
+        arguments: &[&str],
+        settings: &[Setting<'_>],
+    ) -> Result<(Option<i32>, String)> {
         let output = Command::new(&self.binaries.pool_managerd)
             .arg("check")
             .args(arguments)
@@ -259,7 +275,10 @@ impl Cluster {
             .output()
             .context("cannot run pool-managerd")?;
         let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
     }
 
     /// Starts an engine with so many slots.
@@ -312,11 +331,15 @@ impl Drop for Cluster {
     }
 }
 
-/// A port nobody listens on at this moment. Somebody else may take it before it is used: try again then.
+/// A port nobody listens on at this moment. Somebody else may take it before it is used: try again
+/// then.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a port")?;
-    Ok(listener.local_addr().context("a socket without address")?.port())
+    Ok(listener
+        .local_addr()
+        .context("a socket without address")?
+        .port())
 }

@@ -148,13 +148,15 @@ pub fn handoff(pool: &str, replica: &str, engine: &Engine) -> Value {
     })
 }
 
-/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that nobody reads half.
+/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that
+/// nobody reads half.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn write_handoff(directory: &Path, handoff: &Value) -> Result<PathBuf> {
     let runtime = directory.join(RUNTIME_DIR);
-    std::fs::create_dir_all(&runtime).with_context(|| format!("cannot create {}", runtime.display()))?;
+    std::fs::create_dir_all(&runtime)
+        .with_context(|| format!("cannot create {}", runtime.display()))?;
     let name = |key: &str| {
         handoff[key]
             .as_str()
@@ -164,6 +166,7 @@ pub fn write_handoff(directory: &Path, handoff: &Value) -> Result<PathBuf> {
     let path = runtime.join(format!("{}_{}.json", name("pool_id")?, name("replica_id")?));
     let temporary = path.with_extension("tmp");
     std::fs::write(&temporary, handoff.to_string())?;
-    std::fs::rename(&temporary, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::rename(&temporary, &path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

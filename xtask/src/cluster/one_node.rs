@@ -37,8 +37,8 @@ pub struct OneNode {
 }
 
 impl Cluster {
-    /// Starts a control plane with one node. `node` are settings of the node without the prefix of its daemon, such as
-    /// `POOLS_FILE`; `environment` is for the daemon that the node is in.
+    /// Starts a control plane with one node. `node` are settings of the node without the prefix of
+    /// its daemon, such as `POOLS_FILE`; `environment` is for the daemon that the node is in.
     ///
     /// # Errors
     /// When it does not start.
@@ -189,7 +189,8 @@ impl OneNode {
             .unwrap_or_default()
     }
 
-    /// Drains or undrains: the node, one of its pools (`pool`), or a replica (`pool/replicas/replica`).
+    /// Drains or undrains: the node, one of its pools (`pool`), or a replica
+    /// (`pool/replicas/replica`).
     ///
     /// # Errors
     /// When the control plane refuses.
@@ -200,7 +201,12 @@ impl OneNode {
             Some(what) => format!("/v2/pools/{}/{what}/{verb}", self.name),
         };
         let answer = self.client().post(&path, &json!({}))?;
-        anyhow::ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        anyhow::ensure!(
+            answer.status == 200,
+            "{path}: {} {}",
+            answer.status,
+            answer.body
+        );
         Ok(answer)
     }
 }

@@ -91,7 +91,9 @@ impl Orchestrator {
     /// What it says about one node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<Value> {
-        self.nodes().into_iter().find(|node| node["node_id"] == name)
+        self.nodes()
+            .into_iter()
+            .find(|node| node["node_id"] == name)
     }
 
     /// How many nodes are online with a ready pool.
@@ -104,5 +106,6 @@ impl Orchestrator {
 
 fn is_ready(node: &Value) -> bool {
     let pools = node["pools"].as_array();
-    node["status"] == "online" && pools.is_some_and(|pools| pools.iter().any(|pool| pool["ready"] == true))
+    node["status"] == "online"
+        && pools.is_some_and(|pools| pools.iter().any(|pool| pool["ready"] == true))
 }

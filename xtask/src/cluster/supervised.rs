@@ -1,4 +1,5 @@
-//! The engines that a node started by itself, seen from outside: as processes, and as ports in handoff files.
+//! The engines that a node started by itself, seen from outside: as processes, and as ports in
+//! handoff files.
 
 use std::{fs, path::Path};
 
@@ -20,8 +21,8 @@ impl EngineProcess {
         self.signal(Signal::KILL);
     }
 
-    /// SIGSTOP until the guard is dropped: it keeps its connections and does nothing, so that what it has to do lasts as
-    /// long as a test wants.
+    /// SIGSTOP until the guard is dropped: it keeps its connections and does nothing, so that what
+    /// it has to do lasts as long as a test wants.
     #[must_use]
     pub fn suspend(self) -> Suspended {
         self.signal(Signal::STOP);
@@ -47,8 +48,8 @@ impl Drop for Suspended {
     }
 }
 
-/// Every process that serves a model file below `directory`. A process that has ended and was not waited for has no
-/// command line any more, and is not among them.
+/// Every process that serves a model file below `directory`. A process that has ended and was not
+/// waited for has no command line any more, and is not among them.
 pub(super) fn engine_processes(directory: &Path) -> Vec<EngineProcess> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut processes: Vec<EngineProcess> = entries
@@ -62,7 +63,8 @@ pub(super) fn engine_processes(directory: &Path) -> Vec<EngineProcess> {
     processes
 }
 
-/// The port in a command line, arguments that end with a zero byte each, when it serves a model below `directory`.
+/// The port in a command line, arguments that end with a zero byte each, when it serves a model
+/// below `directory`.
 fn port_of(command_line: &[u8], directory: &Path) -> Option<u16> {
     let arguments: Vec<&str> = command_line
         .split(|byte| *byte == 0)
@@ -91,8 +93,14 @@ mod tests {
     #[test]
     fn only_engines_of_this_directory_count() {
         let port = |text: &str| port_of(text.replace(' ', "\0").as_bytes(), Path::new("/a/b"));
-        assert_eq!(port("llama-server --port 81 --model /a/b/tiny.gguf "), Some(81));
-        assert_eq!(port("llama-server --model /a/b2/tiny.gguf --port 81 "), None);
+        assert_eq!(
+            port("llama-server --port 81 --model /a/b/tiny.gguf "),
+            Some(81)
+        );
+        assert_eq!(
+            port("llama-server --model /a/b2/tiny.gguf --port 81 "),
+            None
+        );
         assert_eq!(port("llama-server --port 81 --model "), None);
         assert_eq!(port("sh -c exit "), None);
         assert_eq!(port(""), None);

@@ -15,8 +15,10 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask ci
 
-Everything that must be green before a change goes in: formatting, lints, documentation, the rules of the
-workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests and checks.";
+Everything that must be green before a change goes in: formatting, lints, documentation, the rules \
+                                of the
+workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests \
+                                and checks.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;
@@ -52,10 +54,16 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     });
     report.tests("otlp", otlp);
     // After the tests, which build the daemons.
-    report.check("settings", || super::settings::run(Arguments::new(Vec::new())));
+    report.check("settings", || {
+        super::settings::run(Arguments::new(Vec::new()))
+    });
     report.check("limits", || super::limits::run(Arguments::new(Vec::new())));
-    report.check("openapi", || super::openapi::run(Arguments::new(Vec::new())));
-    report.check("deploy", || super::deploy_check::run(Arguments::new(Vec::new())));
+    report.check("openapi", || {
+        super::openapi::run(Arguments::new(Vec::new()))
+    });
+    report.check("deploy", || {
+        super::deploy_check::run(Arguments::new(Vec::new()))
+    });
     report.check("package", || {
         // The tests have built every crate already; this looks at what would be in the package.
         succeed(&mut cargo(&[

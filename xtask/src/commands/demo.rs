@@ -20,7 +20,8 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask demo [--check] [--keep]
 
-Builds both daemons, gets a llama-server, makes a tiny model, and runs a control plane, a node and an engine on
+Builds both daemons, gets a llama-server, makes a tiny model, and runs a control plane, a node and \
+                                an engine on
 free ports of this machine. Serves until Ctrl-C.
 
   --check  ask one question, show the answer, and end
@@ -90,7 +91,10 @@ impl Demo {
     fn first_answer(&self) -> Result<Answer> {
         let client = self.orchestrator.client();
         wait_for_some("the first answer", ROUTED, || {
-            client.chat(WORDS).ok().filter(|answer| answer.status == 200)
+            client
+                .chat(WORDS)
+                .ok()
+                .filter(|answer| answer.status == 200)
         })
     }
 
@@ -108,16 +112,18 @@ impl Demo {
     fn serve(&self, signals: &mut Signals) -> Result<()> {
         let url = self.orchestrator.url();
         println!(
-            "\nTry it:\n  curl {url}/v2/nodes\n  curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n    \
-             -d '{{\"model\":\"tiny\",\"stream\":true,\"max_tokens\":20,\"messages\":[{{\"role\":\"user\",\"content\":\"count\"}}]}}'\n\n\
-             Ctrl-C ends it."
+            "\nTry it:\n  curl {url}/v2/nodes\n  curl -N {url}/v1/chat/completions -H \
+             'content-type: application/json' \\\n    -d \
+             '{{\"model\":\"tiny\",\"stream\":true,\"max_tokens\":20,\"messages\":[{{\"role\":\"\
+             user\",\"content\":\"count\"}}]}}'\n\nCtrl-C ends it."
         );
         signals.forever().next();
         println!("ending");
         Ok(())
     }
 
-    /// The node first, so that it can say goodbye; then the control plane; the engine when nobody needs it.
+    /// The node first, so that it can say goodbye; then the control plane; the engine when nobody
+    /// needs it.
     fn end(&mut self) {
         let Self {
             orchestrator,

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::{
     arguments::Arguments,
     deploy::{
-        installed, machine, manifests, names,
+        home_engines, installed, machine, manifests, names,
         package::{self, Programs},
         release, settings, units,
     },
@@ -16,13 +16,17 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask deploy-check [--boot]
 
-Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that systemd takes the units and
-finds them closed enough, and that the Debian packages are what they should be: twice the same, their programs run, their
+Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that \
+                                systemd takes the units and
+finds them closed enough, and that the Debian packages are what they should be: twice the same, \
+                                their programs run, their
 manual pages and scripts are well formed, that a release is what its checksums say, and that
 the files for containers satisfy their schemas. Where a fresh root of
-Debian may be made (root, mmdebstrap), the packages are installed, upgraded, removed and purged in it.
+Debian may be made (root, mmdebstrap), the packages are installed, upgraded, removed and purged in \
+                                it.
 
-  --boot  also under systemd, in a machine of namespaces: start, join, crash, upgrade under requests, purge";
+  --boot  also under systemd, in a machine of namespaces: start, join, crash, upgrade under \
+                                requests, purge";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let boot = arguments.flag("--boot");
@@ -43,6 +47,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
             report.check("install", || installed::check(&programs));
             if boot {
                 report.check("boot", || installed::check_booted(&programs));
+                report.check("home engines", || {
+                    home_engines::check_home_engines(&programs)
+                });
             }
         }
     }

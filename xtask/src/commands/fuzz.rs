@@ -10,7 +10,8 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask fuzz TARGET|all [--runs N] [--jobs N] [--seed N]
 
-Runs the targets of libs/test-support/fuzz-targets under libFuzzer. Needs a nightly toolchain and cargo-fuzz:
+Runs the targets of libs/test-support/fuzz-targets under libFuzzer. Needs a nightly toolchain and \
+                                cargo-fuzz:
   rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz --locked
 What was run and found is in target/libfuzzer, and counted in target/libfuzzer/summary.md.
 
@@ -40,13 +41,17 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let path = libfuzzer::directory().join("summary.md");
     std::fs::write(&path, &summary).with_context(|| format!("cannot write {}", path.display()))?;
     println!("\n{summary}");
-    let crashes: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.crashes).collect();
+    let crashes: Vec<_> = outcomes
+        .iter()
+        .flat_map(|outcome| &outcome.crashes)
+        .collect();
     for crash in &crashes {
         println!("found: {}", crash.display());
     }
     ensure!(
         crashes.is_empty(),
-        "{} input(s) break a property: run the program in {} with one as its argument, and add the input to the corpus",
+        "{} input(s) break a property: run the program in {} with one as its argument, and add \
+         the input to the corpus",
         crashes.len(),
         programs.display()
     );

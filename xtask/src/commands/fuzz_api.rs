@@ -12,8 +12,10 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask fuzz-api [--seconds N] [--examples N] [--seed N]
 
-Schemathesis, from the Python package index, against both daemons and a real engine: requests made from the OpenAPI
-documents, and every answer held against them. A short form is one of the tests of `cargo xtask e2e`.
+Schemathesis, from the Python package index, against both daemons and a real engine: requests made \
+                                from the OpenAPI
+documents, and every answer held against them. A short form is one of the tests of `cargo xtask \
+                                e2e`.
 
   --seconds N   how long each daemon is tried; 300 otherwise, and 0 is until all requests are made
   --examples N  requests of each kind for each route; 50 otherwise

@@ -7,7 +7,8 @@ use crate::{arguments::Arguments, deploy::limits, workspace::Binaries};
 pub(super) const USAGE: &str = "\
 cargo xtask limits [--write]
 
-Fails when .docs/LIMITS.md does not say what the daemons bound, or when a constant of a library that is called a limit is in
+Fails when .docs/LIMITS.md does not say what the daemons bound, or when a constant of a library \
+                                that is called a limit is in
 no table of limits.
 
   --write  writes it anew";
@@ -16,5 +17,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let write = arguments.flag("--write");
     arguments.finish()?;
     let document = limits::document(&Binaries::get()?)?;
-    if write { document.write() } else { document.check() }
+    if write {
+        document.write()
+    } else {
+        document.check()
+    }
 }

@@ -78,19 +78,24 @@ const COMMANDS: [Command; 17] = [
     Command {
         name: "trace",
         summary: "check that every requirement has a test, and list them",
-        usage: "cargo xtask trace\n\nFails when an id of .specs/*.md is named by no test, or a test names an unknown one.",
+        usage: "cargo xtask trace\n\nFails when an id of .specs/*.md is named by no test, or a \
+                test names an unknown one.",
         run: |arguments| arguments.finish().and_then(|()| trace::check()),
     },
     Command {
         name: "tidy",
         summary: "check files and manifests for what no compiler checks",
-        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints and has a README whose Rust is compiled, no test is ignored.\nIn documents, links resolve, lines are short, and a test runs each shell command or a comment says why not.",
+        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints \
+                and has a README whose Rust is compiled, no test is ignored.\nIn documents, links \
+                resolve, lines are short, and a test runs each shell command or a comment says why \
+                not.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {
         name: "layers",
         summary: "check which crate depends on which",
-        usage: "cargo xtask layers\n\nFails when a crate reaches across the layers or takes a dependency that has an owner.",
+        usage: "cargo xtask layers\n\nFails when a crate reaches across the layers or takes a \
+                dependency that has an owner.",
         run: |arguments| arguments.finish().and_then(|()| layers::check()),
     },
     Command {
@@ -120,7 +125,9 @@ const COMMANDS: [Command; 17] = [
     Command {
         name: "metrics",
         summary: "check what dashboards and alerts read",
-        usage: "cargo xtask metrics\n\nFails when ci/dashboards or ci/alerts read a metric that .docs/METRICS.md does not name, when an alert has no entry in the runbook,\nor when promtool refuses the rules.",
+        usage: "cargo xtask metrics\n\nFails when ci/dashboards or ci/alerts read a metric that \
+                .docs/METRICS.md does not name, when an alert has no entry in the runbook,\nor \
+                when promtool refuses the rules.",
         run: |arguments| arguments.finish().and_then(|()| metrics::check()),
     },
     Command {
@@ -188,7 +195,10 @@ mod tests {
                     .starts_with(&format!("cargo xtask {}", command.name))
             );
             let help = vec![command.name.to_owned(), "--help".to_owned()];
-            assert_eq!(format!("{:?}", run(help)), format!("{:?}", ExitCode::SUCCESS));
+            assert_eq!(
+                format!("{:?}", run(help)),
+                format!("{:?}", ExitCode::SUCCESS)
+            );
         }
     }
 }

@@ -16,5 +16,11 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     arguments.finish()?;
     Document::of_apis(&Binaries::get()?)?
         .iter()
-        .try_for_each(|document| if write { document.write() } else { document.check() })
+        .try_for_each(|document| {
+            if write {
+                document.write()
+            } else {
+                document.check()
+            }
+        })
 }

@@ -7,7 +7,8 @@ use crate::{arguments::Arguments, deploy::settings, workspace::Binaries};
 pub(super) const USAGE: &str = "\
 cargo xtask settings [--write]
 
-Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons read.
+Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons \
+                                read.
 
   --write  writes them anew";
 
@@ -17,5 +18,11 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let daemons = settings::daemons(&Binaries::get()?)?;
     settings::documents(&daemons)?
         .iter()
-        .try_for_each(|document| if write { document.write() } else { document.check() })
+        .try_for_each(|document| {
+            if write {
+                document.write()
+            } else {
+                document.check()
+            }
+        })
 }

@@ -16,15 +16,18 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask test [--quick]
 
-Runs the tests of all crates, those in the documentation, and those of the real daemons with a real engine.
-Uses nextest when it is installed. Tests that need what this machine does not have are left out; the end lists them.
+Runs the tests of all crates, those in the documentation, and those of the real daemons with a \
+                                real engine.
+Uses nextest when it is installed. Tests that need what this machine does not have are left out; \
+                                the end lists them.
 
   --quick  only the tests of the crates";
 
 pub(super) const E2E_USAGE: &str = "\
 cargo xtask e2e [FILTER]
 
-Builds the daemons, gets an engine and runs the tests in xtask/tests/e2e whose names contain FILTER.
+Builds the daemons, gets an engine and runs the tests in xtask/tests/e2e whose names contain \
+                                    FILTER.
 $LLAMA_SERVER names an engine to use instead of the one that is fetched.";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
@@ -70,12 +73,22 @@ pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {
 fn e2e(runner: Runner, filter: Option<String>, left_out: &LeftOut) -> Result<Counts> {
     let binaries = Binaries::build()?;
     build_llorch()?;
-    with_daemons(runner, &binaries, &Selection::E2e(filter), &[noted_in(left_out)])
+    with_daemons(
+        runner,
+        &binaries,
+        &Selection::E2e(filter),
+        &[noted_in(left_out)],
+    )
 }
 
 /// The tests of daemons that export spans.
 pub(super) fn otlp() -> Result<Counts> {
-    with_daemons(Runner::detect(), &Binaries::exporting()?, &Selection::Otlp, &[])
+    with_daemons(
+        Runner::detect(),
+        &Binaries::exporting()?,
+        &Selection::Otlp,
+        &[],
+    )
 }
 
 /// Gets once what every test needs, and tells the tests where it is.

@@ -9,7 +9,8 @@ use crate::{arguments::Arguments, gguf::TinyModel};
 pub(super) const USAGE: &str = "\
 cargo xtask tiny-model OUT [--ctx N] [--name NAME] [--eos-after N] [--pad-mb N] [--seed N]
 
-Writes a GGUF model of about 350 kB whose answers are known: a chat is answered \" one two three …\".
+Writes a GGUF model of about 350 kB whose answers are known: a chat is answered \" one two three \
+                                …\".
 
   --ctx N        context it claims to be trained for, in tokens (8192)
   --name NAME    name in its metadata (tiny-chain)
@@ -33,6 +34,10 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     );
     arguments.finish()?;
     model.write(&out)?;
-    println!("{}: {} bytes", out.display(), std::fs::metadata(&out)?.len());
+    println!(
+        "{}: {} bytes",
+        out.display(),
+        std::fs::metadata(&out)?.len()
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The Debian packages where they belong: installed on a fresh machine, upgraded, removed and purged.
+//! The Debian packages where they belong: installed on a fresh machine, upgraded, removed and
+//! purged.
 
 use std::{
     fs::{self, OpenOptions},
@@ -17,12 +18,13 @@ use super::{
 };
 use crate::{checks::fail_on, clock::wait_for, process::succeed};
 
-/// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug build.
-const SOON: Duration = Duration::from_secs(30);
+/// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug
+/// build.
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
-const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
+pub(super) const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
 const PROGRAMS: [&str; 3] = ["orchestratord", "pool-managerd", "llorch"];
-const UNITS: [&str; 3] = [
+pub(super) const UNITS: [&str; 3] = [
     "orchestratord.socket",
     "orchestratord.service",
     "pool-managerd.service",
@@ -51,7 +53,7 @@ const FILES: [&str; 15] = [
 const LEFT: [&str; 2] = ["/run/llorch", "/var/lib/llorch"];
 
 /// Where the packages lie in the machine, and the later version of them.
-const PACKAGES: &str = "/packages";
+pub(super) const PACKAGES: &str = "/packages";
 const LATER: &str = "/packages/later";
 
 /// The version of the later packages, which differ in nothing else but a line of their settings.
@@ -60,7 +62,8 @@ const LATER_VERSION: &str = "9.9.9";
 /// What an operator writes into the settings.
 const EDIT: &str = "# kept by whoever operates this";
 
-/// Fails when the packages do not install, do not what they should without systemd running, or leave something behind.
+/// Fails when the packages do not install, do not what they should without systemd running, or
+/// leave something behind.
 pub(crate) fn check(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
@@ -112,14 +115,19 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
     check_nothing_left(&run)
 }
 
-/// Fails when the packages do not what they should under systemd: start, serve, come back, be upgraded, go.
+/// Fails when the packages do not what they should under systemd: start, serve, come back, be
+/// upgraded, go.
 pub(crate) fn check_booted(programs: &Programs) -> Result<()> {
     let machine = Machine::unpack()?;
     put_packages(programs, &machine)?;
     let logs = tempfile::tempdir().context("cannot create a temporary directory")?;
     let booted = machine.boot(&logs.path().join("systemd.log"))?;
     let run = |words: &[&str]| succeed(&mut booted.command(words));
-    let done = under_systemd(&machine, &booted, &run);
+    with_journal(under_systemd(&machine, &booted, &run), &run)
+}
+
+/// Adds what the daemons logged to an error.
+pub(super) fn with_journal(done: Result<()>, run: &Run<'_>) -> Result<()> {
     done.with_context(|| {
         let journal = run(&[
             "journalctl",
@@ -201,7 +209,9 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
     );
 
     apt(&run, "purge", &PROGRAMS)?;
-    let running = booted.command(&["sh", "-c", "cat /proc/[0-9]*/comm"]).output()?;
+    let running = booted
+        .command(&["sh", "-c", "cat /proc/[0-9]*/comm"])
+        .output()?;
     let running = String::from_utf8_lossy(&running.stdout).into_owned();
     ensure!(
         !running.lines().any(|name| DAEMONS.contains(&name)),
@@ -211,7 +221,7 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
 }
 
 /// What runs a command in the machine, and fails when it does.
-type Run<'a> = dyn Fn(&[&str]) -> Result<String> + 'a;
+pub(super) type Run<'a> = dyn Fn(&[&str]) -> Result<String> + 'a;
 
 /// While the packages are upgraded, the control plane refuses nobody: its socket stays.
 fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
@@ -240,7 +250,7 @@ fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
     Ok(())
 }
 
-fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
+pub(super) fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
     let pid = run(&["systemctl", "show", "--value", "--property=MainPID", daemon])?;
     let pid = pid.trim().to_owned();
     ensure!(pid != "0", "{daemon} does not run");
@@ -248,7 +258,7 @@ fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
 }
 
 /// Builds the packages into the machine, and a later version of each.
-fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
+pub(super) fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
     let later = machine.path(LATER);
     fs::create_dir_all(&later)?;
     for package in package::build(programs, &machine.path(PACKAGES), Compression::Fast)? {
@@ -262,7 +272,11 @@ fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
         let control = tree.join("DEBIAN/control");
         let text = fs::read_to_string(&control)?;
         let version = format!("Version: {}\n", package::version()?);
-        ensure!(text.contains(&version), "{}: no {version}", package.display());
+        ensure!(
+            text.contains(&version),
+            "{}: no {version}",
+            package.display()
+        );
         fs::write(
             &control,
             text.replace(&version, &format!("Version: {LATER_VERSION}\n")),
@@ -283,11 +297,13 @@ fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// As the documents say; without a network, so that nothing but a minimal system is there to depend on. Settings that
-/// both sides changed are those of the operator, which is what apt does when nobody answers its question.
-fn install(run: &Run<'_>, packages: &str) -> Result<()> {
+/// As the documents say; without a network, so that nothing but a minimal system is there to depend
+/// on. Settings that both sides changed are those of the operator, which is what apt does when
+/// nobody answers its question.
+pub(super) fn install(run: &Run<'_>, packages: &str) -> Result<()> {
     let command = format!(
-        "apt-get install --yes --option=Dpkg::Options::=--force-confold --option=Dpkg::Options::=--force-unsafe-io {packages}/*.deb"
+        "apt-get install --yes --option=Dpkg::Options::=--force-confold \
+         --option=Dpkg::Options::=--force-unsafe-io {packages}/*.deb"
     );
     run(&["sh", "-c", &command]).map(drop)
 }
@@ -296,7 +312,7 @@ fn apt(run: &Run<'_>, what: &str, packages: &[&str]) -> Result<()> {
     run(&[&["apt-get", what, "--yes"][..], packages].concat()).map(drop)
 }
 
-fn upgrade(run: &Run<'_>) -> Result<()> {
+pub(super) fn upgrade(run: &Run<'_>) -> Result<()> {
     install(run, LATER)?;
     for program in PROGRAMS {
         let version = run(&["dpkg-query", "--show", "--showformat=${Version}", program])?;
@@ -345,7 +361,10 @@ fn check_daemon(run: &Run<'_>, daemon: &'static str) -> Result<()> {
         "conffiles of {daemon}: {conffiles}"
     );
     let said = run(&[daemon, "--version"])?;
-    ensure!(said.contains(&package::version()?), "{daemon} --version: {said}");
+    ensure!(
+        said.contains(&package::version()?),
+        "{daemon} --version: {said}"
+    );
     // systemd makes it before it starts the daemon.
     let state = format!("/var/lib/llorch/{daemon}");
     run(&[
@@ -388,7 +407,7 @@ fn check_nothing_left(run: &Run<'_>) -> Result<()> {
     fail_on(&left)
 }
 
-fn append(path: &Path, line: &str) -> Result<()> {
+pub(super) fn append(path: &Path, line: &str) -> Result<()> {
     let file = OpenOptions::new().append(true).open(path);
     let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
     writeln!(file, "{line}").with_context(|| format!("cannot write {}", path.display()))

@@ -75,11 +75,12 @@ fn parse(lines: &str) -> Result<Vec<Limit>> {
 const HEAD: &str = "\
 # Limits
 
-<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each crate). -->
+<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each \
+                    crate). -->
 
-Every limit that clients, nodes, engines and files can meet, by the crate of its constant. Limits that are settings
-name their variable; all others are fixed. `cargo xtask limits` fails when a constant that is called a limit is in no
-table.
+Every limit that clients, nodes, engines and files can meet, by the crate of its constant. Limits
+that are settings name their variable; all others are fixed. `cargo xtask limits` fails when a
+constant that is called a limit is in no table.
 ";
 
 fn text(limits: &[Limit]) -> String {
@@ -90,7 +91,8 @@ fn text(limits: &[Limit]) -> String {
             source = &limit.source;
             let _ = write!(
                 text,
-                "\n## {source}\n\n| limit | value | what it bounds | checked by | beyond it |\n|---|---|---|---|---|\n"
+                "\n## {source}\n\n| limit | value | what it bounds | checked by | beyond it \
+                 |\n|---|---|---|---|---|\n"
             );
         }
         let _ = writeln!(
@@ -112,7 +114,12 @@ fn amount(value: u64, unit: &str) -> String {
         "bytes" => (&[(1 << 20, "MiB"), (1 << 10, "KiB")], ""),
         "bytes/s" => (&[(1 << 10, "KiB")], "/s"),
         "ms" => (
-            &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")],
+            &[
+                (86_400_000, "d"),
+                (3_600_000, "h"),
+                (60_000, "min"),
+                (1000, "s"),
+            ],
             "",
         ),
         "s" => (&[(86_400, "d")], ""),
@@ -134,7 +141,8 @@ mod tests {
     // spec: DOOR-21
     #[test]
     fn each_limit_is_a_row_below_its_crate() {
-        let lines = "demo\tMAX_A\t2048\tbytes\tA body.\tthe server\t413\ndemo\tMAX_B\t7\tnames\tNames.\tx\ty";
+        let lines = "demo\tMAX_A\t2048\tbytes\tA body.\tthe \
+                     server\t413\ndemo\tMAX_B\t7\tnames\tNames.\tx\ty";
         let text = text(&parse(lines).unwrap());
         assert!(text.contains("\n## demo\n"), "{text}");
         assert!(

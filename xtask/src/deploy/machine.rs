@@ -1,6 +1,6 @@
-//! A Debian machine of its own: a fresh root directory, entered in namespaces of its own, with systemd or without.
-//! `cargo xtask deploy-check` installs the packages in it. Nothing in it sees the host's services, network or mounts,
-//! and all of it ends with the process that entered it.
+//! A Debian machine of its own: a fresh root directory, entered in namespaces of its own, with
+//! systemd or without. `cargo xtask deploy-check` installs the packages in it. Nothing in it sees
+//! the host's services, network or mounts, and all of it ends with the process that entered it.
 
 use std::{
     fs,
@@ -17,7 +17,8 @@ use crate::{
     workspace::target,
 };
 
-/// What is in the root beside the essential: what the packages depend on, what a minimal machine has, and `ip` for the loopback.
+/// What is in the root beside the essential: what the packages depend on, what a minimal machine
+/// has, and `ip` for the loopback.
 const INCLUDED: &str = "systemd,dbus,iproute2";
 
 /// How long systemd may take to bring up a machine that has next to nothing.
@@ -32,7 +33,8 @@ mount -t proc proc "$root/proc"
 exec chroot "$root" /bin/sh -c 'ip link set lo up; exec "$@"' sh "$@"
 "#;
 
-/// Makes the file system that systemd expects of a container, and becomes its first process. Arguments: the root.
+/// Makes the file system that systemd expects of a container, and becomes its first process.
+/// Arguments: the root.
 const BOOT_UP: &str = r#"
 set -e
 mount --bind "$1" "$1"
@@ -74,7 +76,8 @@ const NAMESPACES: [&str; 7] = [
     "--kill-child",
 ];
 
-/// Why there can be no such machine here, in words; `None` where there can. Without a root it makes one.
+/// Why there can be no such machine here, in words; `None` where there can. Without a root it makes
+/// one.
 pub(crate) fn missing() -> Option<String> {
     cannot_enter()
         .map(str::to_owned)
@@ -159,7 +162,8 @@ impl Machine {
                 return Some(Err(status));
             }
             let init = fs::read_to_string(&children).ok()?.trim().to_owned();
-            // What runs in it says so only after the shell has become systemd and has brought all up.
+            // What runs in it says so only after the shell has become systemd and has brought all
+            // up.
             let state = Booted::enter(&init, &["systemctl", "is-system-running"])
                 .output()
                 .ok()?;
@@ -221,7 +225,8 @@ struct ControlGroup {
 impl ControlGroup {
     fn new() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?;
-        let hierarchy = hierarchy(&mounts).context("there is no hierarchy of control groups (cgroup2)")?;
+        let hierarchy =
+            hierarchy(&mounts).context("there is no hierarchy of control groups (cgroup2)")?;
         let path = Path::new(hierarchy).join(format!("llorch-machine-{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path })
@@ -299,8 +304,8 @@ mod tests {
             Some("bookworm")
         );
         assert_eq!(codename("ID=arch\n"), None);
-        let mounts =
-            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified \
+                      cgroup2 rw 0 0\n";
         assert_eq!(hierarchy(mounts), Some("/sys/fs/cgroup/unified"));
         assert_eq!(hierarchy("tmpfs /run tmpfs rw 0 0\n"), None);
     }

@@ -9,12 +9,16 @@ pub(crate) fn page(daemon: &Daemon, help: &str) -> String {
     let name = daemon.name;
     let mut paragraphs = help.split("\n\n");
     let title = paragraphs.next().unwrap_or_default();
-    let title = title.strip_prefix(name).unwrap_or(title).trim_start_matches(", ");
+    let title = title
+        .strip_prefix(name)
+        .unwrap_or(title)
+        .trim_start_matches(", ");
     let usage = paragraphs.next().unwrap_or_default();
     let about = paragraphs.next().unwrap_or_default();
     let ending = help.rsplit("\n\n").next().unwrap_or_default();
     let mut page = format!(
-        ".TH {} 8\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n{}\n.SH DESCRIPTION\n{}\n.PP\n{}\n.SH ENVIRONMENT\n",
+        ".TH {} 8\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n{}\n.SH DESCRIPTION\n{}\n.PP\n{}\n.SH \
+         ENVIRONMENT\n",
         name.to_uppercase(),
         escape(name),
         escape(title),
@@ -32,8 +36,8 @@ pub(crate) fn page(daemon: &Daemon, help: &str) -> String {
     }
     let _ = write!(
         page,
-        ".SH FILES\n.TP\n.I {}\nsettings for the service\n.TP\n.I /run/llorch/engines\nwhere engines announce themselves\n\
-         .TP\n.I {}\nwhat is remembered\n",
+        ".SH FILES\n.TP\n.I {}\nsettings for the service\n.TP\n.I /run/llorch/engines\nwhere \
+         engines announce themselves\n.TP\n.I {}\nwhat is remembered\n",
         escape(&format!("/etc/default/{name}")),
         escape(&format!("/var/lib/llorch/{name}")),
     );
@@ -67,7 +71,8 @@ mod tests {
             name: "demo",
             settings: parse("DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t").unwrap(),
         };
-        let help = "demo, a demo\n\nUsage: demo [--help]\n\nIt waits.\n\nSettings:\n\n  DEMO_ADDR\n\n.Stops\nExit codes: 0";
+        let help = "demo, a demo\n\nUsage: demo [--help]\n\nIt waits.\n\nSettings:\n\n  \
+                    DEMO_ADDR\n\n.Stops\nExit codes: 0";
         let page = page(&daemon, help);
         for part in [
             ".TH DEMO 8\n",

@@ -13,13 +13,19 @@ use crate::{checks::fail_on, workspace::root};
 const PREFIXES: [&str; 3] = ["ORCHESTRATORD_", "POOL_MANAGERD_", "LLORCH_"];
 
 /// Variables of the build and of the command line tool, which no daemon reads.
-const OTHERS: [&str; 4] = ["LLORCH_REVISION", "LLORCH_URL", "LLORCH_BIN_DIR", "LLORCH_CONFIG"];
+const OTHERS: [&str; 4] = [
+    "LLORCH_REVISION",
+    "LLORCH_URL",
+    "LLORCH_BIN_DIR",
+    "LLORCH_CONFIG",
+];
 
 /// Fails when a file below `ci/deploy` names a variable that is not in `known`.
 pub(crate) fn check(known: &BTreeSet<&str>) -> Result<()> {
     let mut problems = Vec::new();
     for path in files(&root().join("ci/deploy"))? {
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = String::from_utf8_lossy(&bytes);
         for name in unknown(&text, known) {
             let path = path.strip_prefix(root()).unwrap_or(&path).display();
@@ -32,8 +38,8 @@ pub(crate) fn check(known: &BTreeSet<&str>) -> Result<()> {
 /// All files below `directory`.
 pub(crate) fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let entries =
-        std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
@@ -65,7 +71,11 @@ mod tests {
     #[test]
     fn a_name_that_nobody_reads_is_found() {
         let known = BTreeSet::from(["ORCHESTRATORD_ADDR"]);
-        let text = "Environment=ORCHESTRATORD_ADDR=x\n- name: ORCHESTRATORD_ADRR\n# ORCHESTRATORD_* ${LLORCH_REVISION}";
-        assert_eq!(unknown(text, &known), BTreeSet::from(["ORCHESTRATORD_ADRR"]));
+        let text = "Environment=ORCHESTRATORD_ADDR=x\n- name: ORCHESTRATORD_ADRR\n# \
+                    ORCHESTRATORD_* ${LLORCH_REVISION}";
+        assert_eq!(
+            unknown(text, &known),
+            BTreeSet::from(["ORCHESTRATORD_ADRR"])
+        );
     }
 }

@@ -71,7 +71,11 @@ struct Package<'a> {
 }
 
 /// Builds all packages into `out` and gives back their files.
-pub(crate) fn build(programs: &Programs, out: &Path, compression: Compression) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(
+    programs: &Programs,
+    out: &Path,
+    compression: Compression,
+) -> Result<Vec<PathBuf>> {
     let binaries = &programs.daemons;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     let daemons = daemons(binaries)?;
@@ -80,7 +84,10 @@ pub(crate) fn build(programs: &Programs, out: &Path, compression: Compression) -
         Package {
             name: orchestratord.name,
             binary: &binaries.orchestratord,
-            daemon: Some((orchestratord, &["orchestratord.service", "orchestratord.socket"])),
+            daemon: Some((
+                orchestratord,
+                &["orchestratord.service", "orchestratord.socket"],
+            )),
         },
         Package {
             name: pool_managerd.name,
@@ -209,16 +216,28 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let (once, again) = (directory.path().join("1"), directory.path().join("2"));
     let packages = build(programs, &once, Compression::Fast)?;
-    for (first, second) in packages.iter().zip(build(programs, &again, Compression::Fast)?) {
+    for (first, second) in packages
+        .iter()
+        .zip(build(programs, &again, Compression::Fast)?)
+    {
         ensure!(
             fs::read(first)? == fs::read(&second)?,
             "{} comes out differently each time",
             second.display()
         );
-        let name = succeed(Command::new("dpkg-deb").arg("--field").arg(first).arg("Package"))?;
+        let name = succeed(
+            Command::new("dpkg-deb")
+                .arg("--field")
+                .arg(first)
+                .arg("Package"),
+        )?;
         let name = name.trim();
         let root = directory.path().join(name);
-        succeed(Command::new("dpkg-deb").arg("--raw-extract").args([first, &root]))?;
+        succeed(
+            Command::new("dpkg-deb")
+                .arg("--raw-extract")
+                .args([first, &root]),
+        )?;
         let said = succeed(Command::new(root.join("usr/bin").join(name)).arg("--version"))?;
         ensure!(
             said.starts_with(&format!("{name} {}", version()?)),
@@ -228,7 +247,11 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
             continue;
         }
         for script in SCRIPTS {
-            succeed(Command::new("sh").arg("-n").arg(root.join("DEBIAN").join(script)))?;
+            succeed(
+                Command::new("sh")
+                    .arg("-n")
+                    .arg(root.join("DEBIAN").join(script)),
+            )?;
         }
         let settings = fs::metadata(root.join("etc/default").join(name))?;
         ensure!(
@@ -248,7 +271,10 @@ impl Tree<'_> {
         let path = self.0.join(to);
         let parent = path.parent().context("a file without a directory")?;
         // Whatever the umask of whoever builds is, the directories of a package are open.
-        for directory in parent.ancestors().take_while(|directory| *directory != self.0) {
+        for directory in parent
+            .ancestors()
+            .take_while(|directory| *directory != self.0)
+        {
             fs::create_dir_all(directory)?;
             fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
         }
@@ -275,7 +301,8 @@ fn deploy(path: &str) -> PathBuf {
     root().join("ci/deploy").join(path)
 }
 
-/// The version in the manifest. Before 1.0 a package of a working copy is told from a release by its revision only.
+/// The version in the manifest. Before 1.0 a package of a working copy is told from a release by
+/// its revision only.
 pub(crate) fn version() -> Result<String> {
     let manifest = fs::read_to_string(root().join(MANIFEST))?;
     manifest
@@ -285,13 +312,16 @@ pub(crate) fn version() -> Result<String> {
         .with_context(|| format!("{MANIFEST} has no version"))
 }
 
-/// When the last commit was made: the time of every file in the package. Without git, the beginning of time.
+/// When the last commit was made: the time of every file in the package. Without git, the beginning
+/// of time.
 fn source_date() -> Result<String> {
     if let Ok(date) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(date);
     }
     let mut command = Command::new("git");
-    command.current_dir(root()).args(["log", "-1", "--format=%ct"]);
+    command
+        .current_dir(root())
+        .args(["log", "-1", "--format=%ct"]);
     Ok(succeed(&mut command).map_or_else(|_| "0".to_owned(), |date| date.trim().to_owned()))
 }
 
@@ -316,7 +346,8 @@ fn glibc(binary: &Path) -> Result<String> {
             ])
             .arg(binary),
     )?;
-    newest(&versions).with_context(|| format!("{} asks for no glibc: is it a program?", binary.display()))
+    newest(&versions)
+        .with_context(|| format!("{} asks for no glibc: is it a program?", binary.display()))
 }
 
 fn newest(versions: &str) -> Option<String> {
@@ -352,7 +383,10 @@ mod tests {
         let starts_engines = |environment: &[(&str, &str)], pid: &str| {
             let service_manager = format!("systemctl() {{ echo {pid}; }}");
             let status = Command::new("sh")
-                .args(["-c", &format!("{service_manager}\n{function}starts_engines")])
+                .args([
+                    "-c",
+                    &format!("{service_manager}\n{function}starts_engines"),
+                ])
                 .env_remove("ORCHESTRATORD_POOLS_FILE")
                 .envs(environment.iter().copied())
                 .status();

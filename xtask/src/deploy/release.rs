@@ -20,7 +20,8 @@ const CONTENTS: [&str; 9] = [
     "sysusers/llorch.conf",
 ];
 
-/// Fails when the script does, or when its checksums, archive or packages are not what they should be.
+/// Fails when the script does, or when its checksums, archive or packages are not what they should
+/// be.
 pub(crate) fn check(programs: &Programs) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
     let out = directory.path().join("out");
@@ -31,11 +32,11 @@ pub(crate) fn check(programs: &Programs) -> Result<()> {
             .arg("--out")
             .arg(&out),
     )?;
-    succeed(
-        Command::new("sha256sum")
-            .current_dir(&out)
-            .args(["--check", "--strict", "SHA256SUMS"]),
-    )?;
+    succeed(Command::new("sha256sum").current_dir(&out).args([
+        "--check",
+        "--strict",
+        "SHA256SUMS",
+    ]))?;
     let sums = fs::read_to_string(out.join("SHA256SUMS"))?;
     let summed: BTreeSet<&str> = sums
         .lines()

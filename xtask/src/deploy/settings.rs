@@ -1,7 +1,8 @@
-//! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of `/etc/default`.
+//! The settings of the daemons as documents: `.docs/CONFIGURATION.md` and the files of
+//! `/etc/default`.
 //!
-//! The daemons tell what they read (`--settings`), and a variable that they do not tell of they do not see. So what is
-//! written from that is complete, and what names another variable is wrong.
+//! The daemons tell what they read (`--settings`), and a variable that they do not tell of they do
+//! not see. So what is written from that is complete, and what names another variable is wrong.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +53,11 @@ pub(super) fn said(program: &Path, argument: &str) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let name = program.display();
-    ensure!(output.status.success(), "{name} {argument}: {}", output.status);
+    ensure!(
+        output.status.success(),
+        "{name} {argument}: {}",
+        output.status
+    );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -147,8 +152,8 @@ impl Document {
     /// Fails when the file says something else.
     pub(crate) fn check(&self) -> Result<()> {
         let path = &self.path;
-        let written =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let written = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             written == self.text,
             "{} is not what the code says; run `{}`",
@@ -162,42 +167,48 @@ impl Document {
 const REFERENCE: &str = "\
 # Configuration
 
-<!-- Written by `cargo xtask settings --write` from the code; change it there (`bin/*/src/config.rs`). -->
+<!-- Written by `cargo xtask settings --write` from the code; change it there \
+                         (`bin/*/src/config.rs`). -->
 
-Environment variables, read once at the start. All bad ones are reported together, and the process exits 64. An
-empty variable counts as not set. `--help` prints the same list.
+Environment variables, read once at the start. All bad ones are reported together, and the process
+exits 64. An empty variable counts as not set. `--help` prints the same list.
 
-With the Debian packages the settings are in `/etc/default/orchestratord` and `/etc/default/pool-managerd`; a change
-takes effect with the next restart. The units set three of them: the two directories (`/run/llorch/engines`,
-`/var/lib/llorch/…`) and `…_REQUIRE_AUTH=beyond-loopback`.
+With the Debian packages the settings are in `/etc/default/orchestratord` and
+`/etc/default/pool-managerd`; a change takes effect with the next restart. The units set three of
+them: the two directories (`/run/llorch/engines`, `/var/lib/llorch/…`) and
+`…_REQUIRE_AUTH=beyond-loopback`.
 
-Under socket activation the socket unit has the address (`systemctl edit orchestratord.socket`); leave
-`ORCHESTRATORD_ADDR` unset.
+Under socket activation the socket unit has the address (`systemctl edit orchestratord.socket`);
+leave `ORCHESTRATORD_ADDR` unset.
 
-Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file), [aliases](ALIASES.md),
+Files: [the pool file](../libs/gpu-node/engine-provisioner/README.md#the-pool-file),
+[aliases](ALIASES.md),
 [handoffs](../README.md#one-machine-home).
 ";
 
 fn reference(daemons: &[Daemon]) -> String {
-    daemons.iter().fold(REFERENCE.to_owned(), |mut text, daemon| {
-        let _ = write!(
-            text,
-            "\n## {}\n\n| variable | default | |\n|---|---|---|\n",
-            daemon.name
-        );
-        for setting in &daemon.settings {
-            let default = match &setting.default {
-                Some(value) => format!("`{value}`"),
-                None => setting.words.clone(),
-            };
-            let meaning = setting.meaning();
-            let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
-        }
-        text
-    })
+    daemons
+        .iter()
+        .fold(REFERENCE.to_owned(), |mut text, daemon| {
+            let _ = write!(
+                text,
+                "\n## {}\n\n| variable | default | |\n|---|---|---|\n",
+                daemon.name
+            );
+            for setting in &daemon.settings {
+                let default = match &setting.default {
+                    Some(value) => format!("`{value}`"),
+                    None => setting.words.clone(),
+                };
+                let meaning = setting.meaning();
+                let _ = writeln!(text, "| `{}` | {default} | {meaning} |", setting.name);
+            }
+            text
+        })
 }
 
-/// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes of it otherwise.
+/// As systemd reads it: every variable is there, as a comment, with what the unit or the code makes
+/// of it otherwise.
 fn environment_file(daemon: &Daemon, unit: &BTreeMap<String, String>) -> String {
     let name = daemon.name;
     let mut text = format!(
@@ -256,8 +267,8 @@ fn plain(markdown: &str) -> String {
 mod tests {
     use super::*;
 
-    const LINES: &str =
-        "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe [token](A.md#x) of `all`";
+    const LINES: &str = "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\ta token\tthe \
+                         [token](A.md#x) of `all`";
 
     fn daemon() -> Daemon {
         Daemon {
@@ -278,7 +289,10 @@ mod tests {
             file.contains("\n# where it listens\n#DEMO_ADDR=127.0.0.1:81\n"),
             "{file}"
         );
-        assert!(file.contains("\n# the token of all (none)\n#TOKEN=\n"), "{file}");
+        assert!(
+            file.contains("\n# the token of all (none)\n#TOKEN=\n"),
+            "{file}"
+        );
         assert_eq!(
             names(&[daemon()]).into_iter().collect::<Vec<_>>(),
             ["DEMO_ADDR", "TOKEN"]

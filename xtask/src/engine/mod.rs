@@ -17,8 +17,8 @@ pub use self::server::{EngineOptions, LlamaServer};
 /// Names an executable to use instead of a fetched one.
 pub const VARIABLE: &str = "LLAMA_SERVER";
 
-/// The path of a `llama-server` that runs: `$LLAMA_SERVER`, else the first in `PATH`, else the pinned one, which
-/// is downloaded at the first time. Progress is told to standard error.
+/// The path of a `llama-server` that runs: `$LLAMA_SERVER`, else the first in `PATH`, else the
+/// pinned one, which is downloaded at the first time. Progress is told to standard error.
 ///
 /// # Errors
 /// When there is none and none can be had; the error says what to do.
@@ -81,7 +81,10 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
             path
         };
-        let good = script("good", "#!/bin/sh\necho 'noise'; echo 'version: 1 (abc)' >&2\n");
+        let good = script(
+            "good",
+            "#!/bin/sh\necho 'noise'; echo 'version: 1 (abc)' >&2\n",
+        );
         let bad = script(
             "bad",
             "#!/bin/sh\necho 'libgomp.so.1: cannot open shared object file' >&2; exit 127\n",

@@ -67,7 +67,8 @@ impl EngineOptions {
             // The engine divides the context among its slots.
             "--ctx-size",
             &(self.ctx * self.slots).to_string(),
-            // One thread: the model is tiny, and more of them spin and take the cores from the others.
+            // One thread: the model is tiny, and more of them spin and take the cores from the
+            // others.
             "--threads",
             "1",
             "--threads-batch",
@@ -97,14 +98,21 @@ impl LlamaServer {
     /// # Errors
     /// When it does not start; the error shows the end of the log.
     pub fn start(program: &Path, options: &EngineOptions, log: &Path) -> Result<Self> {
-        let mut process = Process::spawn("llama-server", &mut options.command(program), log, options.group)?;
+        let mut process = Process::spawn(
+            "llama-server",
+            &mut options.command(program),
+            log,
+            options.group,
+        )?;
         // With port 0 the log line is the only place that names the port.
         let line = process.wait_line(&["listening on http://"], START)?;
         let port = port_in(&line).with_context(|| format!("no port in the log line {line:?}"))?;
         let url = format!("http://127.0.0.1:{port}");
         let client = Client::new(&url);
         wait_for("the engine to load its model", HEALTHY, || {
-            client.get("/health").is_ok_and(|answer| answer.status == 200)
+            client
+                .get("/health")
+                .is_ok_and(|answer| answer.status == 200)
         })
         .with_context(|| process.log().tail(20))?;
         Ok(Self { process, url, port })
@@ -135,8 +143,8 @@ impl LlamaServer {
 
     /// How many requests it computes right now.
     ///
-    /// Not to be asked more than twice a second: while somebody does, the engine does not notice clients that
-    /// are gone.
+    /// Not to be asked more than twice a second: while somebody does, the engine does not notice
+    /// clients that are gone.
     ///
     /// # Errors
     /// When it does not answer.
@@ -149,8 +157,8 @@ impl LlamaServer {
             .fold(0, |sum, _| sum + 1))
     }
 
-    /// How many requests wait in it for a slot. Ours never let one wait there. Not to be asked more than twice a
-    /// second, as [`LlamaServer::busy_slots`].
+    /// How many requests wait in it for a slot. Ours never let one wait there. Not to be asked more
+    /// than twice a second, as [`LlamaServer::busy_slots`].
     ///
     /// # Errors
     /// When it does not answer.
@@ -180,8 +188,8 @@ mod tests {
 
     #[test]
     fn reads_the_port_from_the_log_line() {
-        let line =
-            "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting the main loop";
+        let line = "srv  llama_server: server is listening on http://127.0.0.1:38105 - starting \
+                    the main loop";
         assert_eq!(port_in(line), Some(38105));
         assert_eq!(port_in("listening on http://127.0.0.1"), None);
     }

@@ -1,8 +1,8 @@
 //! The GGUF file format, version 3, as far as a writer needs it.
 //!
-//! A file is a header (magic, version, two counts), the metadata (key, type, value), one description for
-//! each tensor, and the tensors' data, each at a multiple of 32 bytes. All numbers are little-endian. See
-//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! A file is a header (magic, version, two counts), the metadata (key, type, value), one
+//! description for each tensor, and the tensors' data, each at a multiple of 32 bytes. All numbers
+//! are little-endian. See <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::io::{self, Write};
 
@@ -68,7 +68,12 @@ fn put_str(out: &mut Vec<u8>, value: &str) {
     out.extend(value.as_bytes());
 }
 
-fn put_array<T>(out: &mut Vec<u8>, element_type: u32, values: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+fn put_array<T>(
+    out: &mut Vec<u8>,
+    element_type: u32,
+    values: &[T],
+    put: impl Fn(&mut Vec<u8>, &T),
+) {
     put_u32(out, 9);
     put_u32(out, element_type);
     put_u64(out, values.len() as u64);
@@ -111,7 +116,8 @@ pub(super) struct Tensor<'a> {
     pub(super) columns: u32,
     /// Number of rows; `None` makes it a vector.
     pub(super) rows: Option<u32>,
-    /// Fills the row of this index. Rows are asked for once each, in order, so that large tensors need no memory.
+    /// Fills the row of this index. Rows are asked for once each, in order, so that large tensors
+    /// need no memory.
     pub(super) fill: Fill<'a>,
 }
 

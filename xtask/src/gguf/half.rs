@@ -13,14 +13,18 @@ pub(super) fn f16_bits(value: f32) -> u16 {
         // From 2^-14 on: move the exponent's bias from 127 to 15 and drop 13 bits of the fraction.
         0x3880_0000.. => shift_rounding(magnitude - (112 << 23), 13),
         // Subnormal: what remains of the fraction, with its hidden bit, counts units of 2^-24.
-        0x3300_0000.. => shift_rounding(magnitude & 0x007F_FFFF | 0x0080_0000, 126 - (magnitude >> 23)),
+        0x3300_0000.. => shift_rounding(
+            magnitude & 0x007F_FFFF | 0x0080_0000,
+            126 - (magnitude >> 23),
+        ),
         _ => 0,
     };
     // Both parts fit into 16 bits.
     (sign | half) as u16
 }
 
-/// `bits >> shift`, rounded to nearest, ties to even; a carry into the exponent is the right answer.
+/// `bits >> shift`, rounded to nearest, ties to even; a carry into the exponent is the right
+/// answer.
 fn shift_rounding(bits: u32, shift: u32) -> u32 {
     let kept = bits >> shift;
     let dropped = bits & ((1 << shift) - 1);
@@ -41,7 +45,11 @@ mod tests {
             31 => f32::INFINITY,
             _ => (1.0 + fraction / 1024.0) * 2_f32.powi(exponent - 15),
         };
-        if half & 0x8000 == 0 { magnitude } else { -magnitude }
+        if half & 0x8000 == 0 {
+            magnitude
+        } else {
+            -magnitude
+        }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! A tiny language model for tests and demos, made on the spot.
 //!
-//! [`TinyModel`] writes a llama-architecture GGUF file of about 350 kB that a real `llama-server` loads in
-//! milliseconds and serves quickly on a CPU. Its weights are random except for one thing: the output matrix
-//! is tied to the token embeddings through a table of successors, so greedy output is a *predictable chain
-//! of words* on every machine. After `WORDS[i]` comes `WORDS[i + 1]`, and after the last the first. A chat
-//! is always answered with " one two three …"; a completion goes on from the prompt's last word. A test can
-//! therefore see whose answer it got, count tokens exactly (a word is a token) and notice a lost or
-//! doubled one. The same options give the same bytes, everywhere.
+//! [`TinyModel`] writes a llama-architecture GGUF file of about 350 kB that a real `llama-server`
+//! loads in milliseconds and serves quickly on a CPU. Its weights are random except for one thing:
+//! the output matrix is tied to the token embeddings through a table of successors, so greedy
+//! output is a *predictable chain of words* on every machine. After `WORDS[i]` comes `WORDS[i +
+//! 1]`, and after the last the first. A chat is always answered with " one two three …"; a
+//! completion goes on from the prompt's last word. A test can therefore see whose answer it got,
+//! count tokens exactly (a word is a token) and notice a lost or doubled one. The same options give
+//! the same bytes, everywhere.
 
 #![expect(
     clippy::cast_possible_truncation,
-    reason = "counts and sizes of a model that is made of small constants; bits are cut off on purpose"
+    reason = "counts and sizes of a model that is made of small constants; bits are cut off on \
+              purpose"
 )]
 
 mod format;
@@ -36,8 +38,9 @@ use self::{
 pub use self::vocab::WORDS;
 
 /// Prompt of a chat: each message's role token and text, then the assistant's role token.
-const CHAT_TEMPLATE: &str = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}{% endfor %}\
-    {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+const CHAT_TEMPLATE: &str = "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] \
+                             }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% \
+                             endif %}";
 
 /// The file type "mostly half precision" of the format.
 const MOSTLY_F16: u32 = 1;
@@ -51,8 +54,8 @@ pub struct TinyModel {
     pub ctx: u32,
     /// A chat's answer ends by itself after this many words; `None` never ends it.
     pub eos_after: Option<u32>,
-    /// Extra weights in MiB, for a model that is slow to load and to compute with. About 60 make it read 300
-    /// prompt tokens a second on one core.
+    /// Extra weights in MiB, for a model that is slow to load and to compute with. About 60 make
+    /// it read 300 prompt tokens a second on one core.
     pub pad_mb: u32,
     /// Seed of the random weights. It changes the bytes, not the answers.
     pub seed: u64,
@@ -113,12 +116,19 @@ impl TinyModel {
         write_file(out, &metadata, &mut tensors).context("cannot write the model")
     }
 
-    fn metadata<'a>(&'a self, vocab: &'a Vocab, feed_forward: u32) -> Vec<(&'static str, Value<'a>)> {
+    fn metadata<'a>(
+        &'a self,
+        vocab: &'a Vocab,
+        feed_forward: u32,
+    ) -> Vec<(&'static str, Value<'a>)> {
         let tokens = &vocab.tokens;
         vec![
             ("general.architecture", Value::Str("llama")),
             ("general.name", Value::Str(&self.name)),
-            ("general.description", Value::Str("random tiny llama for tests")),
+            (
+                "general.description",
+                Value::Str("random tiny llama for tests"),
+            ),
             ("general.file_type", Value::U32(MOSTLY_F16)),
             ("llama.context_length", Value::U32(self.ctx)),
             ("llama.embedding_length", Value::U32(HIDDEN)),

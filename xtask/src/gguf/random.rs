@@ -1,13 +1,16 @@
 //! A small deterministic random number generator, the same on every machine.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): one 64-bit state, one addition and two multiplications a number.
+/// SplitMix64 (Steele, Lea and Flood, 2014): one 64-bit state, one addition and two multiplications
+/// a number.
 ///
-/// Not for secrets. It uses integers and exact conversions only, so a seed gives the same numbers on every
-/// processor; a generator from a crate might change its stream with a new version, and with it every model.
+/// Not for secrets. It uses integers and exact conversions only, so a seed gives the same numbers
+/// on every processor; a generator from a crate might change its stream with a new version, and
+/// with it every model.
 #[derive(Debug, Clone)]
 pub(super) struct SplitMix64(u64);
 
-/// How many uniform numbers are added up for one normal number. With twelve the variance is exactly 1.
+/// How many uniform numbers are added up for one normal number. With twelve the variance is exactly
+/// 1.
 const UNIFORMS_PER_NORMAL: u32 = 12;
 
 impl SplitMix64 {
@@ -25,10 +28,15 @@ impl SplitMix64 {
 
     /// -1 or 1.
     pub(super) fn sign(&mut self) -> f32 {
-        if self.next_u64() >> 63 == 0 { 1.0 } else { -1.0 }
+        if self.next_u64() >> 63 == 0 {
+            1.0
+        } else {
+            -1.0
+        }
     }
 
-    /// Nearly normal with mean 0 and variance 1 (Irwin–Hall): no logarithm, whose last bit differs by libm.
+    /// Nearly normal with mean 0 and variance 1 (Irwin–Hall): no logarithm, whose last bit differs
+    /// by libm.
     pub(super) fn normal(&mut self) -> f32 {
         let mut sum: u32 = 0;
         for _ in 0..UNIFORMS_PER_NORMAL / 4 {
@@ -39,7 +47,8 @@ impl SplitMix64 {
                 .map(|shift| (bits >> shift) as u32 & 0xFFFF)
                 .sum::<u32>();
         }
-        // At most 12 * 65535 < 2^24, so the conversion is exact, and so is the division by a power of two.
+        // At most 12 * 65535 < 2^24, so the conversion is exact, and so is the division by a power
+        // of two.
         sum as f32 / 65536.0 - (UNIFORMS_PER_NORMAL / 2) as f32
     }
 }

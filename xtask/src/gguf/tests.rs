@@ -57,7 +57,8 @@ impl<'a> Reader<'a> {
 /// A tensor's dimensions, encoding and offset.
 type Described = (Vec<u64>, u32, u64);
 
-/// Metadata, and for each tensor its dimensions, encoding and offset; checks the file's size on the way.
+/// Metadata, and for each tensor its dimensions, encoding and offset; checks the file's size on the
+/// way.
 fn parse(bytes: &[u8]) -> (BTreeMap<String, String>, BTreeMap<String, Described>) {
     let mut reader = Reader { bytes, at: 0 };
     assert_eq!(reader.take(4), b"GGUF");
@@ -161,6 +162,12 @@ fn a_file_is_replaced_as_a_whole() {
     let path = directory.path().join("models/tiny.gguf");
     TinyModel::default().write(&path).unwrap();
     TinyModel::default().write(&path).unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), bytes_of(&TinyModel::default()));
-    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        bytes_of(&TinyModel::default())
+    );
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1
+    );
 }

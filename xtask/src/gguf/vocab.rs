@@ -83,7 +83,8 @@ pub(super) const UNKNOWN: u32 = 0;
 pub(super) const BEGIN: u32 = 1;
 pub(super) const END: u32 = 2;
 
-/// Roles of the chat template, each a control token. The assistant's comes last in every chat prompt.
+/// Roles of the chat template, each a control token. The assistant's comes last in every chat
+/// prompt.
 const ROLES: [&str; 4] = ["<|system|>", "<|user|>", "<|tool|>", ASSISTANT];
 const ASSISTANT: &str = "<|assistant|>";
 
@@ -120,8 +121,8 @@ pub(super) struct Vocab {
 }
 
 impl Vocab {
-    /// Words first (the best scores), then the prefixes by whose merging the tokenizer reaches a word, then
-    /// single characters, so that any ASCII text can be tokenized.
+    /// Words first (the best scores), then the prefixes by whose merging the tokenizer reaches a
+    /// word, then single characters, so that any ASCII text can be tokenized.
     pub(super) fn new() -> Self {
         let mut builder = Builder::default();
         builder.add("<unk>", 0.0, Kind::Unknown);
@@ -135,7 +136,10 @@ impl Vocab {
             builder.add(&format!("<0x{byte:02X}>"), 0.0, Kind::Byte);
         }
         let pieces: Vec<String> = WORDS.iter().map(|word| format!("{SPACE}{word}")).collect();
-        let words = pieces.iter().map(|piece| builder.add_piece(piece, 0.0)).collect();
+        let words = pieces
+            .iter()
+            .map(|piece| builder.add_piece(piece, 0.0))
+            .collect();
         for piece in &pieces {
             for (end, _) in piece.char_indices().skip(2) {
                 builder.add_piece(&piece[..end], -1000.0);
@@ -145,7 +149,11 @@ impl Vocab {
             builder.add_piece(character.encode_utf8(&mut [0; 4]), -5000.0);
         }
         while !builder.tokens.len().is_multiple_of(PAD_TO) {
-            builder.add(&format!("<unused{}>", builder.tokens.len()), 0.0, Kind::Unused);
+            builder.add(
+                &format!("<unused{}>", builder.tokens.len()),
+                0.0,
+                Kind::Unused,
+            );
         }
         Self {
             tokens: builder.tokens,
@@ -215,7 +223,11 @@ mod tests {
     #[test]
     fn no_text_comes_twice() {
         let vocab = Vocab::new();
-        let texts: HashSet<&str> = vocab.tokens.iter().map(|token| token.text.as_str()).collect();
+        let texts: HashSet<&str> = vocab
+            .tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .collect();
         assert_eq!(texts.len(), vocab.tokens.len());
     }
 }

@@ -1,10 +1,11 @@
-//! The tiny model's weights: random layers between an embedding and an output that know what comes next.
+//! The tiny model's weights: random layers between an embedding and an output that know what comes
+//! next.
 //!
-//! The hidden state of the last token is mostly its own embedding, because the layers' random weights are
-//! small. The output row of a word is the sum of the embeddings of all tokens it shall follow; the embeddings
-//! are random vectors of ±1 and thus nearly orthogonal, so the successor's row wins by far. Channel 0 of every
-//! embedding is 1 and no layer writes to it: a large negative weight there silences every token that is not
-//! a word, and the output is always clean ASCII.
+//! The hidden state of the last token is mostly its own embedding, because the layers' random
+//! weights are small. The output row of a word is the sum of the embeddings of all tokens it shall
+//! follow; the embeddings are random vectors of ±1 and thus nearly orthogonal, so the successor's
+//! row wins by far. Channel 0 of every embedding is 1 and no layer writes to it: a large negative
+//! weight there silences every token that is not a word, and the output is always clean ASCII.
 
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,8 @@ const FEED_FORWARD_STEP: u32 = 32;
 const SCALE: f32 = 0.02;
 /// How far the right word's logit stands out; sampling at usual temperatures still picks it.
 const SHARPNESS: f32 = 0.30;
-/// Weight of a token that is no word in its successor's row: enough to win, too little to disturb the chain.
+/// Weight of a token that is no word in its successor's row: enough to win, too little to disturb
+/// the chain.
 const HASHED_WEIGHT: f32 = 0.25;
 /// Logit weight of channel 0 for tokens that must never come.
 const SILENCE: f32 = -30.0;
@@ -100,7 +102,8 @@ fn feed_forward(pad_mb: u32) -> u32 {
     let units = (u64::from(pad_mb) * MIB)
         .div_ceil(bytes_a_unit)
         .next_multiple_of(u64::from(FEED_FORWARD_STEP));
-    // Less than 2^32 MiB of padding are 2^42 units at most; wider than u32 no file system holds it anyway.
+    // Less than 2^32 MiB of padding are 2^42 units at most; wider than u32 no file system holds it
+    // anyway.
     FEED_FORWARD.saturating_add(u32::try_from(units).unwrap_or(u32::MAX - FEED_FORWARD))
 }
 
@@ -181,9 +184,17 @@ fn ones(name: String) -> Tensor<'static> {
     }
 }
 
-/// Small random numbers. When the tensor writes to the hidden state, its row 0 is zero: channel 0 stays constant.
-fn noise(name: String, seed: u64, (rows, columns): (u32, u32), scale: f32, writes: bool) -> Tensor<'static> {
-    // Its own stream for each tensor, so that one tensor's size does not change the next one's numbers.
+/// Small random numbers. When the tensor writes to the hidden state, its row 0 is zero: channel 0
+/// stays constant.
+fn noise(
+    name: String,
+    seed: u64,
+    (rows, columns): (u32, u32),
+    scale: f32,
+    writes: bool,
+) -> Tensor<'static> {
+    // Its own stream for each tensor, so that one tensor's size does not change the next one's
+    // numbers.
     let hash = Sha256::digest(name.as_bytes());
     let stream = hash[..8]
         .iter()

@@ -1,4 +1,5 @@
-//! What it gains to go where a conversation was before: tokens that an engine need not compute again.
+//! What it gains to go where a conversation was before: tokens that an engine need not compute
+//! again.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use serde_json::{Value, json};
 use xtask::{clock::wait_for, cluster::Cluster, gguf::WORDS, http::Client};
 
 const NAMES: [&str; 2] = ["node-a", "node-b"];
-/// Five conversations fit into the six slots of both engines, each of which keeps the last prompt it worked on; all
-/// five on both engines do not fit.
+/// Five conversations fit into the six slots of both engines, each of which keeps the last prompt
+/// it worked on; all five on both engines do not fit.
 const SLOTS: u32 = 3;
-/// An odd number, so that taking turns between two engines does not keep a conversation where it is by chance.
+/// An odd number, so that taking turns between two engines does not keep a conversation where it is
+/// by chance.
 const CONVERSATIONS: usize = 5;
 const TURNS: usize = 6;
 /// About 350 bytes: each message ends in another block of the index than the one before.
@@ -43,12 +45,17 @@ impl Conversation {
             .collect();
         self.messages
             .push(json!({"role": "user", "content": said.join(" ")}));
-        let body = json!({"model": "tiny", "messages": self.messages, "max_tokens": 30, "temperature": 0});
+        let body =
+            json!({"model": "tiny", "messages": self.messages, "max_tokens": 30, "temperature": 0});
         let answer = client.post("/v1/chat/completions", &body)?;
         self.messages
             .push(json!({"role": "assistant", "content": answer.text()?}));
         let usage = answer.json()?["usage"].take();
-        let count = |value: &Value| value.as_u64().with_context(|| format!("no count in {usage}"));
+        let count = |value: &Value| {
+            value
+                .as_u64()
+                .with_context(|| format!("no count in {usage}"))
+        };
         prompts.cached += count(&usage["prompt_tokens_details"]["cached_tokens"])?;
         prompts.all += count(&usage["prompt_tokens"])?;
         Ok(())
@@ -70,7 +77,9 @@ fn converse(strategy: &str) -> Result<Prompts> {
         wait_for("two ready nodes", SOON, || {
             orchestrator.ready_nodes() == NAMES.len()
         })?;
-        let client = orchestrator.client().with_header("x-llorch-strategy", strategy);
+        let client = orchestrator
+            .client()
+            .with_header("x-llorch-strategy", strategy);
         let mut conversations: Vec<_> = (0..CONVERSATIONS)
             .map(|number| Conversation {
                 number,

@@ -135,7 +135,8 @@ fn bad_ones(first: &Value) -> Vec<Bad> {
     ]
 }
 
-/// Puts a file there at once. One that is read while it is written would be refused twice, for what it was and for what it is.
+/// Puts a file there at once. One that is read while it is written would be refused twice, for what
+/// it was and for what it is.
 fn place(path: &Path, content: &[u8]) -> Result<()> {
     let written = path.with_extension("part");
     fs::write(&written, content)?;
@@ -159,7 +160,8 @@ fn refused(node: &Node) -> Result<Vec<(String, String)>> {
 fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
     Cluster::test("bad-handoffs", |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
-        let mut node = cluster.node("gpu-1", &orchestrator, &[("POOL_MANAGERD_POOLS", "pool-0")])?;
+        let mut node =
+            cluster.node("gpu-1", &orchestrator, &[("POOL_MANAGERD_POOLS", "pool-0")])?;
         let engine = cluster.engine(2)?;
         node.write_handoff("pool-0", "r0", &engine)?;
         wait_for("a ready node", SOON, || orchestrator.ready_nodes() == 1)?;
@@ -183,7 +185,10 @@ fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
                 panic!("{} is in {said:?} once", bad.name)
             };
             assert!(reason.contains(bad.reason), "{}: {reason}", bad.name);
-            log.wait_line(&["WARN", "Handoff refused", &format!("/{} ", bad.name)], SOON)?;
+            log.wait_line(
+                &["WARN", "Handoff refused", &format!("/{} ", bad.name)],
+                SOON,
+            )?;
         }
         // The good one does not care.
         let pools = node.client().get_json("/v2/pools")?;
@@ -208,7 +213,12 @@ fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
                 lines.lines().filter(is_one).count()
             };
             let path = format!("/{} ", bad.name);
-            assert_eq!(times(["Handoff refused", &path]), 1, "{} is named once", bad.name);
+            assert_eq!(
+                times(["Handoff refused", &path]),
+                1,
+                "{} is named once",
+                bad.name
+            );
         }
         Ok(())
     })

@@ -51,8 +51,13 @@ fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
         let client = node.client();
         let shown = node.shown();
         assert_eq!(shown["status"], "online", "{shown}");
-        let replicas = shown["pools"][0]["replicas"].as_array().context("no replicas")?;
-        let names: Vec<&Value> = replicas.iter().map(|replica| &replica["replica_id"]).collect();
+        let replicas = shown["pools"][0]["replicas"]
+            .as_array()
+            .context("no replicas")?;
+        let names: Vec<&Value> = replicas
+            .iter()
+            .map(|replica| &replica["replica_id"])
+            .collect();
         assert_eq!(names, ["r0", "r1"]);
         let one = client.get_json(&format!("/v2/nodes/{}", node.name()))?;
         assert_eq!(one["node_id"], node.name());
@@ -64,11 +69,17 @@ fn a_node_is_listed_with_its_replicas(profile: Profile) -> Result<()> {
             client.get_json("/v2/nodes?model=tiny")?["nodes"][0]["node_id"],
             node.name()
         );
-        assert_eq!(client.get_json("/v2/nodes?status=offline")?["nodes"], json!([]));
+        assert_eq!(
+            client.get_json("/v2/nodes?status=offline")?["nodes"],
+            json!([])
+        );
         assert_eq!(client.get("/v2/nodes?status=asleep")?.status, 400);
         let pools = client.get_json("/v2/pools")?;
         let endpoints: Vec<&Value> = pools["pools"].as_array().into_iter().flatten().collect();
-        let named: Vec<_> = endpoints.iter().map(|endpoint| &endpoint["replica_id"]).collect();
+        let named: Vec<_> = endpoints
+            .iter()
+            .map(|endpoint| &endpoint["replica_id"])
+            .collect();
         assert_eq!(named, ["r0", "r1"], "{pools}");
         let catalog = client.get_json("/v2/catalog/availability")?;
         assert_eq!(catalog["models"][0]["endpoints_ready"], 2, "{catalog}");
@@ -180,7 +191,9 @@ fn drains_outlive_the_daemons(profile: Profile) -> Result<()> {
         })?;
         node.set_draining(None, false)?;
         wait_for("an answer", SOON, || {
-            node.client().chat(3).is_ok_and(|answer| answer.status == 200)
+            node.client()
+                .chat(3)
+                .is_ok_and(|answer| answer.status == 200)
         })?;
         assert_eq!(node.client().chat(3)?.header("x-llorch-replica"), "r1");
         Ok(())
@@ -195,7 +208,10 @@ fn a_killed_engine_is_replaced_by_the_other(profile: Profile) -> Result<()> {
             engines[0].kill();
             load.wait_for(8)
         })?;
-        let broken: Vec<_> = outcomes.iter().filter(|outcome| !outcome.is_complete()).collect();
+        let broken: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| !outcome.is_complete())
+            .collect();
         assert!(broken.len() <= SLOTS as usize, "{broken:?}");
         for outcome in broken {
             assert!(outcome.is_honestly_broken(), "{outcome:?}");
@@ -295,7 +311,9 @@ fn a_pool_file_starts_engines_and_a_killed_daemon_adopts_them(profile: Profile) 
         assert_eq!(before.len(), 2);
         node.restart_node()?;
         wait_for("an answer", SOON, || {
-            node.client().chat(3).is_ok_and(|answer| answer.status == 200)
+            node.client()
+                .chat(3)
+                .is_ok_and(|answer| answer.status == 200)
         })?;
         assert_eq!(cluster.engine_processes(), before, "they were not adopted");
 

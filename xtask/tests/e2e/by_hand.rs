@@ -16,7 +16,10 @@ fn shell(cluster: &Cluster, name: &str, line: &str) -> Result<Process> {
     let directory = cluster.directory().join(name);
     std::fs::create_dir_all(&directory)?;
     let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(directory).env_clear();
+    command
+        .args(["-c", line])
+        .current_dir(directory)
+        .env_clear();
     command.env("PATH", std::env::var_os("PATH").context("no PATH")?);
     Process::spawn(
         name,

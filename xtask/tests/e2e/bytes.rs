@@ -49,7 +49,8 @@ const ODD: [(&str, &str); 7] = [
     ),
 ];
 
-/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and gives back the whole answer.
+/// Sends the bytes as they are, in one piece or in chunks of so many bytes, and gives back the
+/// whole answer.
 fn send(address: &str, strategy: &str, body: &[u8], chunk: Option<usize>) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(SOON))?;
@@ -135,11 +136,21 @@ fn a_body_arrives_as_it_was_sent_through_both_hops() -> Result<()> {
         for (name, body) in ODD {
             assert_arrives(address, &engine, name, body.as_bytes(), body.as_bytes())?;
         }
-        let alias = "\n{ \"x\":{\"model\":\"gpt-4o\"},\t\"model\" :\"gpt\\u002d4o\" , \"y\":1.0e3 }\n";
+        let alias =
+            "\n{ \"x\":{\"model\":\"gpt-4o\"},\t\"model\" :\"gpt\\u002d4o\" , \"y\":1.0e3 }\n";
         let model = alias.replace("\"gpt\\u002d4o\"", "\"tiny\"");
         assert_ne!(alias, model);
-        assert_arrives(address, &engine, "an alias", alias.as_bytes(), model.as_bytes())?;
-        let long = format!(r#"{{"prompt":"{}", "model":"tiny"}}"#, "\\u00e9 ".repeat(300_000));
+        assert_arrives(
+            address,
+            &engine,
+            "an alias",
+            alias.as_bytes(),
+            model.as_bytes(),
+        )?;
+        let long = format!(
+            r#"{{"prompt":"{}", "model":"tiny"}}"#,
+            "\\u00e9 ".repeat(300_000)
+        );
         assert_arrives(
             address,
             &engine,

@@ -17,10 +17,10 @@ struct Finding {
     verdict: String,
     subject: String,
     found: String,
-    mend: Option<String>,
+    hint: Option<String>,
 }
 
-/// The exit code and what was found. What is not right always says how to mend it.
+/// The exit code and what was found. What is not right always says the fix.
 fn check(cluster: &Cluster, settings: &[Setting<'_>]) -> Result<(Option<i32>, Vec<Finding>)> {
     let (code, said) = cluster.check_node(&["--json"], settings)?;
     let report: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
@@ -31,19 +31,24 @@ fn check(cluster: &Cluster, settings: &[Setting<'_>]) -> Result<(Option<i32>, Ve
             verdict: text(finding, "verdict")?,
             subject: text(finding, "subject")?,
             found: text(finding, "found")?,
-            mend: text(finding, "mend"),
+            hint: text(finding, "hint"),
         })
     });
     let findings: Vec<Finding> = findings.collect::<Option<_>>().context("half a finding")?;
     for finding in &findings {
-        assert_eq!(finding.mend.is_none(), finding.verdict == "ok", "{finding:?}");
+        assert_eq!(
+            finding.hint.is_none(),
+            finding.verdict == "ok",
+            "{finding:?}"
+        );
     }
     Ok((code, findings))
 }
 
 /// Asserts that the one finding about `subject` that is not right is this one.
 fn assert_found(findings: &[Finding], verdict: &str, subject: &str, part: &str) {
-    let fits = |finding: &&Finding| finding.verdict == verdict && finding.subject.starts_with(subject);
+    let fits =
+        |finding: &&Finding| finding.verdict == verdict && finding.subject.starts_with(subject);
     assert!(
         findings
             .iter()
@@ -64,7 +69,11 @@ fn pool(id: &str, binary: &str, model: &str, devices: &str) -> String {
 #[test]
 fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
     Cluster::test("check", |cluster| {
-        let utf8 = |path: &std::path::Path| path.to_str().map(str::to_owned).context("not a path in UTF-8");
+        let utf8 = |path: &std::path::Path| {
+            path.to_str()
+                .map(str::to_owned)
+                .context("not a path in UTF-8")
+        };
         let driver = FakeNvml::new()?;
         let library = utf8(driver.directory())?;
         let orchestrator = cluster.orchestrator(&[TOKEN])?;
@@ -188,7 +197,9 @@ fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
         assert_found(&findings, "error", "pool c", "GPU7");
         println!(
             "{}",
-            cluster.check_node(&[], &[&good[..], &[OTHER_TOKEN]].concat())?.1
+            cluster
+                .check_node(&[], &[&good[..], &[OTHER_TOKEN]].concat())?
+                .1
         );
 
         assert_eq!(cluster.check_node(&["--yaml"], &good)?.0, Some(64));

@@ -93,7 +93,10 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
             &url,
             &["chat", "--max-tokens", "12", "--temperature", "0", "count"],
         )?;
-        assert_eq!(String::from_utf8(chat.stdout)?, format!("{}\n", chain(12).trim()));
+        assert_eq!(
+            String::from_utf8(chat.stdout)?,
+            format!("{}\n", chain(12).trim())
+        );
         let how = String::from_utf8(chat.stderr)?;
         assert!(how.starts_with("node-a/pool-0 · "), "{how}");
         assert!(
@@ -109,7 +112,15 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
             (&Value::from(chain(5)), &Value::from("node-a"))
         );
 
-        let task = ["tasks", "submit", "--id", "t1", "--max-tokens", "6", "count"];
+        let task = [
+            "tasks",
+            "submit",
+            "--id",
+            "t1",
+            "--max-tokens",
+            "6",
+            "count",
+        ];
         assert_eq!(good(&url, &task)?, "t1\n");
         let told = good(&url, &["tasks", "events", "t1"])?;
         assert_eq!(told.split(' ').count(), 6, "{told}");
@@ -126,8 +137,14 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
             (&Value::from(24), &Value::from(0))
         );
         assert_eq!(bench["tokens"], 24 * 8);
-        assert!(bench["first_token_ms"]["p50"].as_f64() > Some(0.0), "{bench}");
-        let whole = good_json(&url, &["bench", "-n", "4", "--no-stream", "--max-tokens", "8"])?;
+        assert!(
+            bench["first_token_ms"]["p50"].as_f64() > Some(0.0),
+            "{bench}"
+        );
+        let whole = good_json(
+            &url,
+            &["bench", "-n", "4", "--no-stream", "--max-tokens", "8"],
+        )?;
         assert_eq!(
             (&whole["answers"], &whole["first_token_ms"]),
             (&Value::from(4), &Value::Null)
@@ -140,11 +157,15 @@ fn an_operator_sees_asks_and_measures() -> Result<()> {
 #[test]
 fn what_nobody_knows_has_an_exit_code_of_its_own() -> Result<()> {
     Cluster::test("unknown-names", |cluster| {
-        // A control plane that has just started waits so long for a model that nobody has announced yet.
+        // A control plane that has just started waits so long for a model that nobody has announced
+        // yet.
         let orchestrator = cluster.orchestrator(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
         let url = orchestrator.url();
         assert_eq!(run(&url, &["nodes", "nobody"])?.status.code(), Some(5));
-        assert_eq!(run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(), Some(5));
+        assert_eq!(
+            run(&url, &["chat", "-m", "nobody", "hi"])?.status.code(),
+            Some(5)
+        );
         Ok(())
     })
 }
@@ -186,9 +207,13 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
                 .into_iter()
                 .map(|stream| scope.spawn(move || stream.finish()))
                 .collect();
-            let ended = drain.wait_end(LATE).map(|status| (status, engine.busy_slots()));
+            let ended = drain
+                .wait_end(LATE)
+                .map(|status| (status, engine.busy_slots()));
             for reader in readers {
-                let streamed = reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
+                let streamed = reader
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("a reader panicked"))?;
                 ensure!(streamed.end == End::Done, "{:?}", streamed.end);
             }
             ended
@@ -196,7 +221,10 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
         let (status, still_busy) = ended?;
         assert!(status.success(), "{status}: {}", drain.log().text());
         assert!(drain.log().text().contains("node-a is empty after "));
-        assert_eq!(still_busy, 0, "the drain ended while the engine was at work");
+        assert_eq!(
+            still_busy, 0,
+            "the drain ended while the engine was at work"
+        );
         // Nothing comes through until it is put back.
         assert_eq!(
             run(&url, &["chat", "--deadline", "1s", "-m", "tiny", "hi"])?
@@ -233,7 +261,8 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
 // spec: LIVE-13, CLI-7
 #[test]
 fn a_drain_counts_the_requests_that_run_while_they_run() -> Result<()> {
-    // A stand-in engine holds an answer for as long as the test wants; a real one would be done at some time.
+    // A stand-in engine holds an answer for as long as the test wants; a real one would be done at
+    // some time.
     Cluster::test("drain-counts", |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         // No report comes while the stream runs: what is shown is what the control plane counts.
@@ -265,7 +294,10 @@ fn a_drain_counts_the_requests_that_run_while_they_run() -> Result<()> {
             Group::Ours,
         )?;
         wait_for("the running request to be told", SOON, || {
-            drain.log().text().contains("draining node-a: 1 request running")
+            drain
+                .log()
+                .text()
+                .contains("draining node-a: 1 request running")
         })?;
         let seen = orchestrator.node("node-a").context("no node")?;
         assert_eq!(
@@ -293,7 +325,10 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
     Cluster::test("top", |cluster| {
         let (mut orchestrator, _node, _engine) = one(cluster)?;
         let url = orchestrator.url();
-        let top = format!("LLORCH_URL={url} {} top --interval 200ms", llorch()?.display());
+        let top = format!(
+            "LLORCH_URL={url} {} top --interval 200ms",
+            llorch()?.display()
+        );
         let line = with_its_end(&top);
         for (key, end) in [("q", "ended with 0"), (CTRL_C, "ended with 130")] {
             let mut terminal = Terminal::start(cluster, &line)?;

@@ -36,7 +36,11 @@ fn is_told(line: &str) -> bool {
 fn a_conversation_is_held_on_a_terminal() -> Result<()> {
     Cluster::test("conversation", |cluster| {
         let (orchestrator, _node, engine) = one(cluster)?;
-        let chat = format!("LLORCH_URL={} {} chat", orchestrator.url(), llorch()?.display());
+        let chat = format!(
+            "LLORCH_URL={} {} chat",
+            orchestrator.url(),
+            llorch()?.display()
+        );
         let line = |options: &str| with_its_end(&format!("{chat} --temperature 0 {options}"));
         let words = chain(WORDS);
         let words = words.trim();
@@ -52,13 +56,15 @@ fn a_conversation_is_held_on_a_terminal() -> Result<()> {
                 let told: Vec<&str> = text.lines().filter(|line| is_told(line)).collect();
                 text.contains(&answered) && told.len() == turn
             };
-            wait_for(&format!("an answer to {prompt:?}"), SOON, whole).with_context(|| terminal.text())?;
+            wait_for(&format!("an answer to {prompt:?}"), SOON, whole)
+                .with_context(|| terminal.text())?;
         }
         terminal.type_in(CTRL_D)?;
         terminal.wait(&["ended with 0", "restored"])?;
 
-        // A long answer is left in its middle, by the program, the engine and the terminal. Its engine computes in short
-        // turns, so that the answer does not end before it is interrupted, however slow this test is.
+        // A long answer is left in its middle, by the program, the engine and the terminal. Its
+        // engine computes in short turns, so that the answer does not end before it is
+        // interrupted, however slow this test is.
         let mut terminal = Terminal::start(cluster, &line("--max-tokens 7000"))?;
         terminal.wait(&["\n>"])?;
         let process = cluster.engine_processes();

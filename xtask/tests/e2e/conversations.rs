@@ -1,5 +1,5 @@
-//! Conversations stay with the replica that has their tokens in its cache: three engines in one pool of one node, in both
-//! profiles, by both strategies that keep conversations together.
+//! Conversations stay with the replica that has their tokens in its cache: three engines in one
+//! pool of one node, in both profiles, by both strategies that keep conversations together.
 
 #![expect(
     clippy::print_stdout,
@@ -20,13 +20,15 @@ use xtask::{
 const SOON: Duration = Duration::from_secs(90);
 const REPLICAS: [&str; 3] = ["r0", "r1", "r2"];
 const SLOTS: u32 = 4;
-/// Three for each replica: fewer than it has slots, so that there is always room at the one where a conversation began.
+/// Three for each replica: fewer than it has slots, so that there is always room at the one where a
+/// conversation began.
 const CONVERSATIONS: usize = 9;
-/// Fewer, for when a replica goes: there is room for all of them on the others, however many ask at once.
+/// Fewer, for when a replica goes: there is room for all of them on the others, however many ask at
+/// once.
 const FEW: usize = 6;
 const TURNS: usize = 6;
-/// What the first message has, in words of the model: one token each. Long, as the instructions and documents are with which
-/// conversations begin.
+/// What the first message has, in words of the model: one token each. Long, as the instructions and
+/// documents are with which conversations begin.
 const FIRST_MESSAGE: usize = 250;
 /// What each later one has.
 const LATER_MESSAGE: usize = 6;
@@ -63,7 +65,11 @@ impl Conversation {
     /// Says something, keeps the answer, and notes who gave it.
     fn go_on(&mut self, client: &Client) -> Result<()> {
         let is_first = self.messages.is_empty();
-        let words = if is_first { FIRST_MESSAGE } else { LATER_MESSAGE };
+        let words = if is_first {
+            FIRST_MESSAGE
+        } else {
+            LATER_MESSAGE
+        };
         let said: Vec<&str> = WORDS
             .iter()
             .copied()
@@ -82,10 +88,16 @@ impl Conversation {
         }
         let answer = client.post("/v1/chat/completions", &body)?;
         let text = answer.text()?;
-        self.messages.push(json!({"role": "assistant", "content": text}));
-        self.replicas.push(answer.header("x-llorch-replica").to_owned());
+        self.messages
+            .push(json!({"role": "assistant", "content": text}));
+        self.replicas
+            .push(answer.header("x-llorch-replica").to_owned());
         let answer = answer.json()?;
-        let count = |value: &Value| value.as_u64().with_context(|| format!("no count in {answer}"));
+        let count = |value: &Value| {
+            value
+                .as_u64()
+                .with_context(|| format!("no count in {answer}"))
+        };
         if !is_first {
             self.cached += count(&answer["timings"]["cache_n"])?;
             self.prompted += count(&answer["usage"]["prompt_tokens"])?;
@@ -94,7 +106,10 @@ impl Conversation {
     }
 
     fn moves(&self) -> usize {
-        self.replicas.windows(2).filter(|pair| pair[0] != pair[1]).count()
+        self.replicas
+            .windows(2)
+            .filter(|pair| pair[0] != pair[1])
+            .count()
     }
 }
 
@@ -166,7 +181,10 @@ fn stay(profile: Profile, strategy: &'static str) -> Result<()> {
         let mut conversations = some(CONVERSATIONS, strategy);
         hold(&client, &mut conversations, TURNS)?;
         let moves: usize = conversations.iter().map(Conversation::moves).sum();
-        let cached: u64 = conversations.iter().map(|conversation| conversation.cached).sum();
+        let cached: u64 = conversations
+            .iter()
+            .map(|conversation| conversation.cached)
+            .sum();
         let prompted: u64 = conversations
             .iter()
             .map(|conversation| conversation.prompted)
@@ -208,10 +226,18 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
         let before: Vec<Option<String>> = last(&conversations);
         hold(&client, &mut conversations, 2)?;
         for (conversation, before) in conversations.iter().zip(&before) {
-            let now: Vec<&str> = conversation.replicas[2..].iter().map(String::as_str).collect();
-            println!("{profile:?}, {strategy}, r0 drained: {:?}", conversation.replicas);
+            let now: Vec<&str> = conversation.replicas[2..]
+                .iter()
+                .map(String::as_str)
+                .collect();
+            println!(
+                "{profile:?}, {strategy}, r0 drained: {:?}",
+                conversation.replicas
+            );
             assert!(!now.contains(&"r0"), "{now:?}");
-            assert!(before.as_deref() == Some("r0") || now[0] == before.as_deref().unwrap_or_default());
+            assert!(
+                before.as_deref() == Some("r0") || now[0] == before.as_deref().unwrap_or_default()
+            );
             assert_eq!(now[0], now[1], "it did not stay where it went");
         }
 
@@ -219,7 +245,9 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
         let killed = "r1";
         let before = last(&conversations);
         ensure!(
-            before.iter().any(|replica| replica.as_deref() == Some(killed)),
+            before
+                .iter()
+                .any(|replica| replica.as_deref() == Some(killed)),
             "nobody is with {killed}"
         );
         node.set_draining(Some("pool-0/replicas/r0"), false)?;
@@ -229,13 +257,19 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
         engines[1].kill();
         hold(&client, &mut conversations, 2)?;
         for (conversation, before) in conversations.iter().zip(&before) {
-            let now: Vec<&str> = conversation.replicas[4..].iter().map(String::as_str).collect();
+            let now: Vec<&str> = conversation.replicas[4..]
+                .iter()
+                .map(String::as_str)
+                .collect();
             println!(
                 "{profile:?}, {strategy}, {killed} killed: {:?}",
                 conversation.replicas
             );
             assert!(!now.contains(&killed), "{now:?}");
-            assert!(before.as_deref() == Some(killed) || now[0] == before.as_deref().unwrap_or_default());
+            assert!(
+                before.as_deref() == Some(killed)
+                    || now[0] == before.as_deref().unwrap_or_default()
+            );
             assert_eq!(now[0], now[1], "it did not stay where it went");
         }
         Ok(())
@@ -258,7 +292,10 @@ fn full(profile: Profile, strategy: &'static str) -> Result<()> {
         hold(&client, &mut conversation, 2)?;
         let home = conversation[0].replicas[1].clone();
         // Everywhere else is closed while the others come, so that they fill its replica.
-        let others: Vec<&str> = REPLICAS.into_iter().filter(|replica| *replica != home).collect();
+        let others: Vec<&str> = REPLICAS
+            .into_iter()
+            .filter(|replica| *replica != home)
+            .collect();
         for other in &others {
             node.set_draining(Some(&format!("pool-0/replicas/{other}")), true)?;
         }
@@ -268,7 +305,11 @@ fn full(profile: Profile, strategy: &'static str) -> Result<()> {
                 .all(|other| node.replica("pool-0", other)["draining"] == true)
         })?;
         let long = |client: Client| {
-            thread::spawn(move || client.chat_stream(1500).map(|stream| stream.finish().status))
+            thread::spawn(move || {
+                client
+                    .chat_stream(1500)
+                    .map(|stream| stream.finish().status)
+            })
         };
         let running: Vec<_> = (0..SLOTS).map(|_| long(node.client())).collect();
         wait_for("a full replica", SOON, || {
@@ -292,7 +333,10 @@ fn full(profile: Profile, strategy: &'static str) -> Result<()> {
         hold(&client, &mut conversation, 2)?;
         let replicas = &conversation[0].replicas;
         println!("{profile:?}, {strategy}, full: {replicas:?}");
-        assert_ne!(replicas[2], home, "it waited, or was sent to a full replica");
+        assert_ne!(
+            replicas[2], home,
+            "it waited, or was sent to a full replica"
+        );
         assert_eq!(replicas[2], replicas[3], "it did not stay where it went");
         assert_eq!(replicas[3], replicas[4], "it did not stay where it went");
         Ok(())

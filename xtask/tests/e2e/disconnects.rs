@@ -31,12 +31,15 @@ const SLOTS: u32 = 4;
 const SOON: Duration = Duration::from_secs(90);
 /// Longer than a request may wait for its slot.
 const ANSWERED: Duration = Duration::from_secs(300);
-/// More words than anybody stays for. The engine notices at once that the reader of a stream is gone.
+/// More words than anybody stays for. The engine notices at once that the reader of a stream is
+/// gone.
 const STREAMED_WORDS: u32 = 1900;
-/// While it works on others, the engine does not notice that nobody waits for a whole answer: a short one.
+/// While it works on others, the engine does not notice that nobody waits for a whole answer: a
+/// short one.
 const WHOLE_WORDS: u32 = 40;
 
-/// Sends a request and leaves: after a time, whatever has happened, or after so many bytes of the answer.
+/// Sends a request and leaves: after a time, whatever has happened, or after so many bytes of the
+/// answer.
 fn ask_and_leave(address: &str, number: u64) -> Result<()> {
     let mut rng = Rng::with_seed(SEED.wrapping_add(number));
     let stream = rng.u8(0..8) > 0;
@@ -72,7 +75,9 @@ fn free_slots(node: &Node) -> Option<Value> {
 /// Slots that the control plane holds taken.
 fn taken_slots(orchestrator: &Orchestrator) -> Option<Value> {
     let question = serde_json::json!({"model": "tiny"});
-    let answer = orchestrator.client().post("/v2/placement/explain", &question);
+    let answer = orchestrator
+        .client()
+        .post("/v2/placement/explain", &question);
     let mut answer = answer.ok()?.json().ok()?;
     Some(answer["candidates"][0]["slots_used"].take())
 }
@@ -116,9 +121,11 @@ fn clients_that_leave_at_any_moment_leak_no_slot() -> Result<()> {
         wait_for(&what("the node to have all slots back"), SOON, || {
             free_slots(&node).is_some_and(|free| free == SLOTS)
         })?;
-        wait_for(&what("the control plane to have all slots back"), SOON, || {
-            taken_slots(&orchestrator).is_some_and(|taken| taken == 0)
-        })?;
+        wait_for(
+            &what("the control plane to have all slots back"),
+            SOON,
+            || taken_slots(&orchestrator).is_some_and(|taken| taken == 0),
+        )?;
         let log = engine.server()?.process().log().clone();
         assert_eq!(log.line_with(&[DEFERS]), None, "seed {SEED}");
         // As many at once as there are slots, and all of them are served.

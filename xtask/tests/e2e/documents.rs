@@ -1,7 +1,7 @@
 //! The commands of the README and of `.docs`, taken from the pages and typed into a shell.
 //!
-//! A comment above a block names its test: `<!-- run: e2e documents::aliases -->`. `cargo xtask tidy` checks that each
-//! block has one, or says why no test runs it.
+//! A comment above a block names its test: `<!-- run: e2e documents::aliases -->`. `cargo xtask tidy`
+//! checks that each block has one, or says why no test runs it.
 
 mod page;
 mod shell;
@@ -35,7 +35,9 @@ fn has_models(client: &Client, names: &[&str]) -> bool {
 }
 
 fn is_healthy(client: &Client) -> bool {
-    client.get("/health").is_ok_and(|answer| answer.status == 200)
+    client
+        .get("/health")
+        .is_ok_and(|answer| answer.status == 200)
 }
 
 // spec: PACK-7
@@ -48,7 +50,9 @@ fn the_demo_answers() -> Result<()> {
     let output = succeed(Command::new("sh").args(["-c", command]).current_dir(root()))?;
     // The page shows the same lines, with other ports.
     let first_words = |text: &str| -> Vec<String> {
-        let words = text.lines().filter_map(|line| line.split_whitespace().next());
+        let words = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
         words.map(str::to_owned).collect()
     };
     let shown = output_below(page, command)?;
@@ -64,7 +68,8 @@ fn home_as_the_readme_has_it() -> Result<()> {
         return Ok(());
     }
     Cluster::test("documents-home", |cluster| {
-        let [start, announce, ask, stop] = &blocks("README.md", "home_as_the_readme_has_it")?[..] else {
+        let [start, announce, ask, stop] = &blocks("README.md", "home_as_the_readme_has_it")?[..]
+        else {
             anyhow::bail!("four blocks are expected");
         };
         let place = Place::new(cluster)?;
@@ -73,11 +78,18 @@ fn home_as_the_readme_has_it() -> Result<()> {
         wait_for("the engine", SOON, || is_healthy(&place.engine()))?;
         wait_for("orchestratord", SOON, || is_healthy(&place.control()))?;
         terminal.run(announce, SOON)?;
-        wait_for("the model", SOON, || has_models(&place.control(), &["tiny"]))?;
+        wait_for("the model", SOON, || {
+            has_models(&place.control(), &["tiny"])
+        })?;
         let answer = terminal.run(ask, SOON)?;
         ensure!(answer.contains(chain(8).trim()), "{answer}");
         terminal.run(&format!("{stop}\nwait"), SOON)?;
-        ensure!(!place.directory().join(".runtime/engines/pool-0_r0.json").exists());
+        ensure!(
+            !place
+                .directory()
+                .join(".runtime/engines/pool-0_r0.json")
+                .exists()
+        );
         Ok(())
     })
 }
@@ -103,11 +115,17 @@ fn cloud_as_the_readme_has_it() -> Result<()> {
         let mut second = Shell::open(&place, "node")?;
         second.run(node, SOON)?;
         wait_for("the engine", SOON, || is_healthy(&place.engine()))?;
-        wait_for("the model", SOON, || has_models(&place.control(), &["tiny"]))?;
+        wait_for("the model", SOON, || {
+            has_models(&place.control(), &["tiny"])
+        })?;
 
         let mut third = Shell::open(&place, "anywhere")?;
         let answer = third.run(ask, SOON)?;
-        for part in [r#""node_id":"gpu-1""#, r#""status":"online""#, "data: [DONE]"] {
+        for part in [
+            r#""node_id":"gpu-1""#,
+            r#""status":"online""#,
+            "data: [DONE]",
+        ] {
             ensure!(answer.contains(part), "no {part} in {answer}");
         }
         Ok(())
@@ -158,7 +176,8 @@ fn the_pool_file() -> Result<()> {
         return Ok(());
     }
     Cluster::test("documents-pools", |cluster| {
-        let [start, ask, steer, show, stop] = &blocks(".docs/POOL_FILE.md", "the_pool_file")?[..] else {
+        let [start, ask, steer, show, stop] = &blocks(".docs/POOL_FILE.md", "the_pool_file")?[..]
+        else {
             anyhow::bail!("five blocks are expected");
         };
         let place = Place::new(cluster)?;
@@ -239,7 +258,9 @@ fn requests_tasks_and_operations() -> Result<()> {
                 }
             }
         }
-        let drained = orchestrator.node("gpu-1").map(|mut node| node["drain"].take());
+        let drained = orchestrator
+            .node("gpu-1")
+            .map(|mut node| node["drain"].take());
         ensure!(drained == Some(Value::Null), "{drained:?}");
         Ok(())
     })

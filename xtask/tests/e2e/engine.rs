@@ -46,7 +46,10 @@ fn the_chain_holds_at_the_usual_temperature() -> Result<()> {
             "max_tokens": 16, "temperature": 0.8, "seed": seed,
         });
         assert_eq!(
-            server.client().post("/v1/chat/completions", &body)?.text()?,
+            server
+                .client()
+                .post("/v1/chat/completions", &body)?
+                .text()?,
             chain(16)
         );
     }
@@ -73,7 +76,9 @@ fn it_tells_its_slots_and_ends_when_asked() -> Result<()> {
     let (mut server, _directory) = serve(&TinyModel::default(), 3)?;
     assert_eq!(server.client().get_json("/props")?["total_slots"], 3);
     assert_eq!(server.busy_slots()?, 0);
-    let status = server.process().terminate(std::time::Duration::from_secs(90))?;
+    let status = server
+        .process()
+        .terminate(std::time::Duration::from_secs(90))?;
     assert!(status.success(), "{status}");
     assert!(server.client().get("/health").is_err());
     Ok(())

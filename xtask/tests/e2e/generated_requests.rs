@@ -1,4 +1,5 @@
-//! Requests that nobody thought of, made from the OpenAPI documents: every answer is one that the document tells of.
+//! Requests that nobody thought of, made from the OpenAPI documents: every answer is one that the
+//! document tells of.
 
 use anyhow::Result;
 use xtask::fuzz::{self, Effort, Fuzzer};

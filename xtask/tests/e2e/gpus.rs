@@ -21,7 +21,10 @@ const TOTAL: u64 = 24_000_000_000;
 /// `llorch top` on a terminal.
 fn top(cluster: &Cluster, orchestrator: &Orchestrator) -> Result<Terminal> {
     let (url, program) = (orchestrator.url(), llorch()?);
-    let line = format!("LLORCH_URL={url} {} top --interval 200ms", program.display());
+    let line = format!(
+        "LLORCH_URL={url} {} top --interval 200ms",
+        program.display()
+    );
     Terminal::start(cluster, &line)
 }
 
@@ -38,7 +41,11 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
         let driver = FakeNvml::new()?;
         let library = driver.directory().to_str().context("not a path in UTF-8")?;
         let orchestrator = cluster.orchestrator(&[])?;
-        let mut node = cluster.node("gpu-1", &orchestrator, &[HEARTBEAT, ("LD_LIBRARY_PATH", library)])?;
+        let mut node = cluster.node(
+            "gpu-1",
+            &orchestrator,
+            &[HEARTBEAT, ("LD_LIBRARY_PATH", library)],
+        )?;
         // Nobody asks their engines for anything, so there need be none.
         let port = free_port()?;
         for devices in ["GPU0", "GPU1"] {
@@ -54,7 +61,10 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
             })
         };
         let free_of = |node: &Value, pool: &str| {
-            let pools = node["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let pools = node["pools"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let pool = pools.iter().find(|status| status["pool_id"] == pool);
             pool.and_then(|pool| pool["vram_free_bytes"].as_u64())
         };
@@ -71,7 +81,10 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
                 "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250,
             })
         );
-        assert_eq!(shown["capabilities"]["gpus"][1]["compute_capability"], "8.6");
+        assert_eq!(
+            shown["capabilities"]["gpus"][1]["compute_capability"],
+            "8.6"
+        );
 
         // A model is loaded beside us.
         let mut gpus = [Gpu::numbered(0), Gpu::numbered(1)];
@@ -112,11 +125,17 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
         let own = node.client().get_json("/v2/gpus")?;
         assert_eq!(each(&own["gpus"], "device_id"), [&json!(0), &json!(1)]);
         let all = orchestrator.client().get_json("/v2/gpus")?;
-        assert_eq!(each(&all["gpus"], "node_id"), [&json!("gpu-1"), &json!("gpu-1")]);
+        assert_eq!(
+            each(&all["gpus"], "node_id"),
+            [&json!("gpu-1"), &json!("gpu-1")]
+        );
 
         // And as a person watches them. The fake GPUs are 42 % busy.
         let top = top(cluster, &orchestrator)?;
-        println!("{}", top.wait(&["gpu-1  ██░░", "5.6 GiB of 44.7 GiB  42 42"])?);
+        println!(
+            "{}",
+            top.wait(&["gpu-1  ██░░", "5.6 GiB of 44.7 GiB  42 42"])?
+        );
         gpus[0].used_bytes = TOTAL;
         driver.set(&gpus)?;
         top.wait(&["27.9 GiB of 44.7 GiB  42 42"])?;

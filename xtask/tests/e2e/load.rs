@@ -88,7 +88,9 @@ impl Load {
     /// Waits until `more` requests have ended.
     pub(crate) fn wait_for(&self, more: usize) -> Result<()> {
         let enough = self.finished() + more;
-        wait_for("the load to go on", LOAD_GOES_ON, || self.finished() >= enough)
+        wait_for("the load to go on", LOAD_GOES_ON, || {
+            self.finished() >= enough
+        })
     }
 
     /// Sends all requests; `meanwhile` runs on the calling thread.
@@ -126,7 +128,11 @@ impl Load {
 
 /// Sends one request, and waits for its end.
 pub(crate) fn ask(client: &Client, streamed: bool) -> Outcome {
-    let outcome = if streamed { stream(client) } else { whole(client) };
+    let outcome = if streamed {
+        stream(client)
+    } else {
+        whole(client)
+    };
     outcome.unwrap_or_else(|error| Outcome {
         streamed,
         node: String::new(),
@@ -173,7 +179,10 @@ fn number<N: FromStr + Default>(header: &str) -> N {
 }
 
 /// How many of the outcomes each of the nodes answered.
-pub(crate) fn shares<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>, nodes: &[&str]) -> Vec<usize> {
+pub(crate) fn shares<'a>(
+    outcomes: impl IntoIterator<Item = &'a Outcome>,
+    nodes: &[&str],
+) -> Vec<usize> {
     let mut shares = vec![0; nodes.len()];
     for outcome in outcomes {
         if let Some(place) = nodes.iter().position(|node| outcome.node == *node) {

@@ -1,10 +1,10 @@
 //! Tests of the real daemons with a real engine: `cargo xtask e2e`.
 //!
-//! Each test has a cluster of its own, made of processes on this machine. What the tiny model answers is known
-//! word by word, so a lost, doubled or foreign token fails a test.
+//! Each test has a cluster of its own, made of processes on this machine. What the tiny model
+//! answers is known word by word, so a lost, doubled or foreign token fails a test.
 
+mod abandoned_requests;
 mod affinity;
-mod aftercare;
 mod auth;
 mod bad_handoffs;
 mod both_profiles;

@@ -1,4 +1,5 @@
-//! What the daemons really export: as the table says, as Prometheus' own tools want it, and found by Prometheus itself.
+//! What the daemons really export: as the table says, as Prometheus' own tools want it, and found
+//! by Prometheus itself.
 
 use std::{
     collections::BTreeSet,
@@ -112,7 +113,8 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
                 page.body
             );
             let (mut exported, mut promised) = (families(&page.body), documented(daemon)?);
-            // Handoffs are counted by whoever watches the directory, which this control plane does not.
+            // Handoffs are counted by whoever watches the directory, which this control plane does
+            // not.
             if daemon == "orchestratord" {
                 promised.remove("llorch_agent_handoffs");
             }
@@ -141,7 +143,8 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
     const TOKEN: &str = "a-long-enough-token";
     Cluster::test("metrics-door", |cluster| {
         let token = ("LLORCH_API_TOKEN", TOKEN);
-        let orchestrator = cluster.orchestrator(&[token, ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")])?;
+        let orchestrator =
+            cluster.orchestrator(&[token, ("ORCHESTRATORD_METRICS_ADDR", "127.0.0.1:0")])?;
         let node = cluster.node(
             "node-a",
             &orchestrator,
@@ -196,7 +199,8 @@ fn prometheus_reads_without_the_token_where_it_is_told_to() -> Result<()> {
     })
 }
 
-/// Debian's Prometheus finds both daemons and reads them; `discovery` is what else it is told of how to find them.
+/// Debian's Prometheus finds both daemons and reads them; `discovery` is what else it is told of
+/// how to find them.
 fn scrape(cluster: &Cluster, url: &str, discovery: &str) -> Result<()> {
     let directory = cluster.directory().join("prometheus");
     std::fs::create_dir_all(&directory)?;
@@ -223,8 +227,13 @@ fn scrape(cluster: &Cluster, url: &str, discovery: &str) -> Result<()> {
     )?;
     let client = Client::new(&format!("http://127.0.0.1:{port}"));
     let ask = |query: &str| -> Option<u64> {
-        let answer = client.get_json(&format!("/api/v1/query?query={query}")).ok()?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+        let answer = client
+            .get_json(&format!("/api/v1/query?query={query}"))
+            .ok()?;
+        answer["data"]["result"][0]["value"][1]
+            .as_str()?
+            .parse()
+            .ok()
     };
     wait_for("Prometheus reads both daemons", SCRAPED, || {
         ask("count(up==1)") == Some(2) && ask("count(llorch_requests_total)").is_some()

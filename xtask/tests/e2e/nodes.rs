@@ -28,7 +28,9 @@ fn three(cluster: &Cluster) -> Result<(Orchestrator, Vec<Node>, Vec<Engine>)> {
         nodes.push(node);
         engines.push(engine);
     }
-    wait_for("three ready nodes", SOON, || orchestrator.ready_nodes() == 3)?;
+    wait_for("three ready nodes", SOON, || {
+        orchestrator.ready_nodes() == 3
+    })?;
     Ok((orchestrator, nodes, engines))
 }
 
@@ -54,7 +56,10 @@ fn three_nodes_share_200_requests_and_no_engine_queues() -> Result<()> {
         println!("shares {shares:?}");
         assert_eq!(shares.iter().sum::<usize>(), 200);
         assert!(shares.iter().all(|&share| share >= 20), "{shares:?}");
-        assert_eq!(deferred, 0, "an engine was given more requests than it has slots");
+        assert_eq!(
+            deferred, 0,
+            "an engine was given more requests than it has slots"
+        );
         Ok(())
     })
 }
@@ -111,7 +116,10 @@ fn a_killed_node_loses_only_streams_that_had_begun() -> Result<()> {
             nodes[0].kill();
             load.wait_for(100)
         })?;
-        let broken: Vec<_> = outcomes.iter().filter(|outcome| !outcome.is_complete()).collect();
+        let broken: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| !outcome.is_complete())
+            .collect();
         println!("{} of {} broken", broken.len(), outcomes.len());
         for outcome in &broken {
             assert!(outcome.is_honestly_broken(), "{outcome:?}");

@@ -13,8 +13,8 @@ use xtask::{
 };
 
 const SOON: Duration = Duration::from_secs(90);
-/// How long a control plane that has just started waits for a model that nobody has announced yet. There is always a slot
-/// for the others.
+/// How long a control plane that has just started waits for a model that nobody has announced yet.
+/// There is always a slot for the others.
 const UNKNOWN: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "1000");
 /// The version that is tested with.
 const CLIENT: &str = "openai==3.54.0";

@@ -46,7 +46,11 @@ fn begin(cluster: &Cluster, file: &str) -> Result<(Orchestrator, Node)> {
     std::fs::write(&path, file).context("cannot write the pool file")?;
     let path = path.to_str().context("not a path in UTF-8")?;
     let orchestrator = cluster.orchestrator(&[])?;
-    let node = cluster.node("node-a", &orchestrator, &[("POOL_MANAGERD_POOLS_FILE", path)])?;
+    let node = cluster.node(
+        "node-a",
+        &orchestrator,
+        &[("POOL_MANAGERD_POOLS_FILE", path)],
+    )?;
     Ok((orchestrator, node))
 }
 
@@ -59,7 +63,8 @@ fn start(cluster: &Cluster, file: &str) -> Result<(Orchestrator, Node)> {
 
 /// Whether the control plane can send requests to all of [`REPLICAS`].
 fn are_ready(orchestrator: &Orchestrator) -> bool {
-    slots(orchestrator, "chat") == u64::from(2 * SLOTS) && slots(orchestrator, "other") == u64::from(SLOTS)
+    slots(orchestrator, "chat") == u64::from(2 * SLOTS)
+        && slots(orchestrator, "other") == u64::from(SLOTS)
 }
 
 /// What the control plane says of a pool.
@@ -77,7 +82,10 @@ fn slots(orchestrator: &Orchestrator, pool: &str) -> u64 {
 }
 
 /// The process behind each of [`REPLICAS`] that is announced.
-fn processes(cluster: &Cluster, node: &Node) -> BTreeMap<(&'static str, &'static str), EngineProcess> {
+fn processes(
+    cluster: &Cluster,
+    node: &Node,
+) -> BTreeMap<(&'static str, &'static str), EngineProcess> {
     let running = cluster.engine_processes();
     let of = |(pool, replica): (&'static str, &'static str)| {
         let port = node.announced_port(pool, replica)?;
@@ -94,7 +102,11 @@ fn assert_other_answers(client: &Client) -> Result<()> {
         "messages": [{"role": "user", "content": "count"}],
     });
     let answer = client.stream("/v1/chat/completions", &body)?.finish();
-    assert_eq!((answer.status, &answer.end), (200, &End::Done), "{answer:?}");
+    assert_eq!(
+        (answer.status, &answer.end),
+        (200, &End::Done),
+        "{answer:?}"
+    );
     assert_eq!(answer.text(), chain(WORDS as usize));
     Ok(())
 }

@@ -87,7 +87,8 @@ fn is_batch(number: usize) -> bool {
     number % 4 == 3
 }
 
-/// Sends all requests, each when the one before it stands in the line; `open` lets the first of them through.
+/// Sends all requests, each when the one before it stands in the line; `open` lets the first of
+/// them through.
 fn line_up(client: &Client, open: impl FnOnce() -> Result<()>) -> Result<Vec<Asked>> {
     thread::scope(|scope| {
         let mut running = Vec::new();
@@ -114,8 +115,8 @@ fn line_up(client: &Client, open: impl FnOnce() -> Result<()>) -> Result<Vec<Ask
     })
 }
 
-/// Asserts that nobody was certainly served before somebody who certainly came earlier. Gives back of how many pairs
-/// the order of service is certain.
+/// Asserts that nobody was certainly served before somebody who certainly came earlier. Gives back
+/// of how many pairs the order of service is certain.
 fn assert_in_order(asked: &[&Asked]) -> usize {
     let mut certain = 0;
     for (place, earlier) in asked.iter().enumerate() {
@@ -133,7 +134,8 @@ fn assert_in_order(asked: &[&Asked]) -> usize {
     certain
 }
 
-/// More requests at once than the engine has slots, behind our back: it has to say that it makes one wait.
+/// More requests at once than the engine has slots, behind our back: it has to say that it makes
+/// one wait.
 fn assert_it_would_tell(engine: &Client, log: &Log) -> Result<()> {
     thread::scope(|scope| {
         for _ in 0..4 * SLOTS {
@@ -188,9 +190,13 @@ fn forty_requests_for_four_slots_are_served_in_order_and_wait_with_us() -> Resul
             batch.len()
         );
         assert!(shares.iter().all(|&share| share > 0), "{shares:?}");
-        // Of 435 and 45 pairs, on an idle machine most; without order every other of them would be the wrong way round.
+        // Of 435 and 45 pairs, on an idle machine most; without order every other of them would be
+        // the wrong way round.
         assert!(certain[0] > 0 && certain[1] > 0, "{certain:?}");
-        assert_eq!(deferred, 0, "an engine was given more requests than it has slots");
+        assert_eq!(
+            deferred, 0,
+            "an engine was given more requests than it has slots"
+        );
         for engine in &mut engines {
             let (direct, log) = (engine.client(), engine.server()?.process().log().clone());
             assert_eq!(log.line_with(&[DEFERS]), None);

@@ -1,8 +1,9 @@
-//! Messages whose end two parties may see in different places (RFC 9112, section 11), from clients and from engines.
+//! Messages whose end two parties may see in different places (RFC 9112, section 11), from clients
+//! and from engines.
 //!
-//! Each row is sent through the real daemons. Whatever a row does, its client reads one answer, its connection is closed or
-//! carries on with the next request, and a new connection is served. A real engine cannot send most of these answers, so the
-//! engine is a socket.
+//! Each row is sent through the real daemons. Whatever a row does, its client reads one answer, its
+//! connection is closed or carries on with the next request, and a new connection is served. A real
+//! engine cannot send most of these answers, so the engine is a socket.
 
 mod client;
 mod engine;
@@ -70,7 +71,8 @@ fn each<R>(
 ) -> Result<()> {
     for place in &setup.places {
         for row in rows {
-            run(setup, place, row).with_context(|| format!("{} at the {}", name(row), place.name))?;
+            run(setup, place, row)
+                .with_context(|| format!("{} at the {}", name(row), place.name))?;
         }
     }
     Ok(())
@@ -79,14 +81,26 @@ fn each<R>(
 // spec: PATH-23
 #[test]
 fn an_engine_puts_nothing_into_a_connection_of_a_client_in_home() -> Result<()> {
-    in_home(|setup| each(setup, &from_engines::rows(), |row| row.name, from_engines::run))
+    in_home(|setup| {
+        each(
+            setup,
+            &from_engines::rows(),
+            |row| row.name,
+            from_engines::run,
+        )
+    })
 }
 
 // spec: PATH-23
 #[test]
 fn an_engine_puts_nothing_into_a_connection_of_a_client_in_cloud() -> Result<()> {
     in_cloud(|setup| {
-        each(setup, &from_engines::rows(), |row| row.name, from_engines::run)?;
+        each(
+            setup,
+            &from_engines::rows(),
+            |row| row.name,
+            from_engines::run,
+        )?;
         from_engines::answers_to_head_have_no_body(setup)
     })
 }
@@ -94,11 +108,25 @@ fn an_engine_puts_nothing_into_a_connection_of_a_client_in_cloud() -> Result<()>
 // spec: PATH-23
 #[test]
 fn a_client_puts_nothing_into_a_connection_to_an_engine_in_home() -> Result<()> {
-    in_home(|setup| each(setup, &from_clients::rows(), |row| row.name, from_clients::run))
+    in_home(|setup| {
+        each(
+            setup,
+            &from_clients::rows(),
+            |row| row.name,
+            from_clients::run,
+        )
+    })
 }
 
 // spec: PATH-23
 #[test]
 fn a_client_puts_nothing_into_a_connection_to_an_engine_in_cloud() -> Result<()> {
-    in_cloud(|setup| each(setup, &from_clients::rows(), |row| row.name, from_clients::run))
+    in_cloud(|setup| {
+        each(
+            setup,
+            &from_clients::rows(),
+            |row| row.name,
+            from_clients::run,
+        )
+    })
 }

@@ -24,11 +24,12 @@ pub(crate) const ENTER: &str = "\r";
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 
-/// A line that runs a command, prints its exit code, and whether the terminal reads whole lines again, as before it. The
-/// shell outlives Ctrl-C, and waits in the end so that the screen stays.
+/// A shell line that runs a command, prints its exit code on a line of its own, and prints whether
+/// the terminal reads whole lines again, as before it. The shell survives Ctrl-C and waits at the
+/// end, so that the screen stays.
 pub(crate) fn with_its_end(command: &str) -> String {
     format!(
-        "trap : INT; {command}; echo \"ended with $?\"; \
+        "trap : INT; {command}; printf '\\nended with %s\\n' $?; \
          case $(stty -a) in *-icanon*) echo raw ;; *) echo restored ;; esac; read line"
     )
 }
@@ -43,7 +44,8 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Runs a shell line on a terminal of 80 columns, with nothing of the developer's environment but `PATH`.
+    /// Runs a shell line on a terminal of 80 columns, with nothing of the developer's environment
+    /// but `PATH`.
     pub(crate) fn start(cluster: &Cluster, line: &str) -> Result<Self> {
         let size = PtySize {
             rows: ROWS,
@@ -104,7 +106,10 @@ impl Terminal {
         let what = format!("{parts:?} on the screen");
         let shown = || {
             let screen = self.screen();
-            parts.iter().all(|part| screen.contains(part)).then_some(screen)
+            parts
+                .iter()
+                .all(|part| screen.contains(part))
+                .then_some(screen)
         };
         wait_for_some(&what, SOON, shown).with_context(|| self.screen())
     }

@@ -42,7 +42,8 @@ impl Collector {
         let address = listener.local_addr()?;
         let (tell, received) = channel();
         thread::spawn(move || {
-            // A request that is not understood gets no answer, and its spans are missed by the test.
+            // A request that is not understood gets no answer, and its spans are missed by the
+            // test.
             for sent in listener
                 .incoming()
                 .map_while(Result::ok)
@@ -96,12 +97,15 @@ impl Sent {
             .any(|window| window == text.as_bytes())
     }
 
-    /// `ExportTraceServiceRequest` of opentelemetry-proto: of its many fields those that are asked for here.
+    /// `ExportTraceServiceRequest` of opentelemetry-proto: of its many fields those that are asked
+    /// for here.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         for of_resource in all(&self.body, 1) {
             let resource = all(of_resource, 1).next().unwrap_or_default();
-            let service = attributes(resource, 1).remove("service.name").unwrap_or_default();
+            let service = attributes(resource, 1)
+                .remove("service.name")
+                .unwrap_or_default();
             for span in all(of_resource, 2).flat_map(|of_scope| all(of_scope, 2)) {
                 spans.push(Span {
                     service: service.clone(),

@@ -1,4 +1,5 @@
-//! Spans over OTLP, of daemons that are built with the feature `otlp`, to a collector that keeps what it is sent.
+//! Spans over OTLP, of daemons that are built with the feature `otlp`, to a collector that keeps
+//! what it is sent.
 
 mod collector;
 
@@ -29,7 +30,8 @@ fn chat(client: &Client, trace: u128) -> bool {
     let client = client
         .clone()
         .with_header("traceparent", &format!("00-{trace:032x}-{CLIENT:016x}-01"));
-    let body = json!({"model": "tiny", "stream": true, "messages": [{"role": "user", "content": PROMPT}]});
+    let body =
+        json!({"model": "tiny", "stream": true, "messages": [{"role": "user", "content": PROMPT}]});
     let answer = client.post("/v1/chat/completions", &body);
     answer.is_ok_and(|answer| answer.body.contains("[DONE]"))
 }
@@ -39,7 +41,9 @@ fn one<'s>(spans: &'s [Span], service: &str, name: &str) -> Result<&'s Span> {
     let mut found = spans
         .iter()
         .filter(|span| span.trace == TRACE && span.service == service && span.name == name);
-    let span = found.next().with_context(|| format!("no {name} of {service}"))?;
+    let span = found
+        .next()
+        .with_context(|| format!("no {name} of {service}"))?;
     assert_eq!(found.next(), None, "a second {name} of {service}");
     Ok(span)
 }
@@ -72,7 +76,9 @@ fn a_request_is_one_trace_through_both_daemons_and_a_stop_sends_the_last() -> Re
         wait_for("an answer", SOON, || chat(&client, 1))?;
         assert!(chat(&client, TRACE));
         let told = engine.records().pop().context("no request at the engine")?;
-        let onward = told.header("traceparent").context("no trace for the engine")?;
+        let onward = told
+            .header("traceparent")
+            .context("no trace for the engine")?;
         assert!(collector.is_idle());
         assert!(node.terminate(SOON)?.success() && orchestrator.terminate(SOON)?.success());
 
@@ -115,7 +121,11 @@ fn a_request_is_one_trace_through_both_daemons_and_a_stop_sends_the_last() -> Re
                 "{}",
                 sent.head
             );
-            assert!(sent.head.contains("x-tenant: the-tenant\r\n"), "{}", sent.head);
+            assert!(
+                sent.head.contains("x-tenant: the-tenant\r\n"),
+                "{}",
+                sent.head
+            );
             assert!(sent.has("the-place"));
             for secret in [PROMPT, TOKEN, "three", "sixteen"] {
                 assert!(!sent.has(secret), "{secret} is in a span");

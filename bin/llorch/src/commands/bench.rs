@@ -1,4 +1,5 @@
-//! `bench`: a closed-loop load on any server of OpenAI's API, and the percentiles of what came of it.
+//! `bench`: a closed-loop load on any server of OpenAI's API, and the percentiles of what came of
+//! it.
 
 mod report;
 
@@ -26,7 +27,8 @@ use crate::{
 const USUAL_REQUESTS: u64 = 100;
 /// The longest answer when nothing is said: long enough to see the pace, short enough to wait for.
 const USUAL_TOKENS: u32 = 64;
-/// A server that refuses or cannot be reached is not asked again at once: that would be another measurement.
+/// A server that refuses or cannot be reached is not asked again at once: that would be another
+/// measurement.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// When a run is over.

@@ -102,7 +102,11 @@ impl App {
                     text.push_str(&piece);
                     if !self.output.json {
                         // Models begin with the blank that separates words.
-                        let shown = if begun { piece.as_str() } else { piece.trim_start() };
+                        let shown = if begun {
+                            piece.as_str()
+                        } else {
+                            piece.trim_start()
+                        };
                         begun |= !shown.is_empty();
                         self.output.piece(shown)?;
                     }

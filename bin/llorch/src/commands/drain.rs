@@ -1,4 +1,5 @@
-//! `drain` and `undrain`: take a node, a pool or a replica out of service, watch its requests finish, put it back.
+//! `drain` and `undrain`: take a node, a pool or a replica out of service, watch its requests
+//! finish, put it back.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -23,9 +24,11 @@ use crate::{
 
 /// How often the control plane is asked how far it is.
 const POLL: Duration = Duration::from_millis(250);
-/// A report counts when it is this much younger than the drain: what was on its way to the node before it has arrived.
+/// A report counts when it is this much younger than the drain: what was on its way to the node
+/// before it has arrived.
 const SETTLED: Duration = Duration::from_millis(250);
-/// A node reports a drain within a tenth of a second; after so long without a report of it there is none.
+/// A node reports a drain within a tenth of a second; after so long without a report of it there is
+/// none.
 const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 /// So often in a row it may be away, as it is while it restarts: half a minute.
 const MOST_FAILURES: u32 = 120;
@@ -60,7 +63,9 @@ impl App {
                 .output
                 .json(&json!({"target": target.to_string(), "draining": false}))?);
         }
-        Ok(self.output.line(&format!("{target} takes requests again"))?)
+        Ok(self
+            .output
+            .line(&format!("{target} takes requests again"))?)
     }
 
     fn wait(&self, target: &Target, deadline: Option<Duration>) -> Outcome {
@@ -73,7 +78,8 @@ impl App {
         loop {
             let state = match self.client.node(&target.node) {
                 Ok(answer) => {
-                    waited.past_deadline = deadline.is_some_and(|deadline| told.began.elapsed() >= deadline);
+                    waited.past_deadline =
+                        deadline.is_some_and(|deadline| told.began.elapsed() >= deadline);
                     waited.overdue = told.began.elapsed() >= REPORTED_WITHIN;
                     judge(&answer.read()?, target, &mut waited)
                 }
@@ -104,7 +110,8 @@ impl App {
                     told.end();
                     let requests = count(requests, "request");
                     let message = format!(
-                        "the deadline has passed and {requests} still run on {target}; drain again without --deadline to wait on"
+                        "the deadline has passed and {requests} still run on {target}; drain \
+                         again without --deadline to wait on"
                     );
                     return Err(Failure::Told(Exit::Late, message));
                 }
@@ -116,7 +123,8 @@ impl App {
                 State::Offline => {
                     told.end();
                     let message = format!(
-                        "{target} is offline: whether something still runs there cannot be told; look at the machine"
+                        "{target} is offline: whether something still runs there cannot be told; \
+                         look at the machine"
                     );
                     return Err(Failure::Told(Exit::Unavailable, message));
                 }
@@ -149,7 +157,8 @@ fn shown(target: &Target, waited: Option<Duration>) -> serde_json::Value {
 /// How far a drain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Requests run: as many as the control plane has there, where it tells, otherwise as many as the node reported.
+    /// Requests run: as many as the control plane has there, where it tells, otherwise as many as
+    /// the node reported.
     Busy { requests: u64 },
     /// The last report may be older than what still runs, or than the end of what ran.
     Unsure,
@@ -165,7 +174,8 @@ enum State {
     Gone,
 }
 
-/// What is remembered of a replica's drain. The node owns it, and its report says whether there is one.
+/// What is remembered of a replica's drain. The node owns it, and its report says whether there is
+/// one.
 #[derive(Debug, Default)]
 struct Waited {
     /// A report has said that it drains.
@@ -186,8 +196,12 @@ fn judge(node: &Node, target: &Target, waited: &mut Waited) -> State {
                 (None, _) => return State::Gone,
                 (Some(pool), None) => pool.drain,
                 (Some(pool), Some(id)) => {
-                    let replica = pool.replicas.iter().find(|has| has.status.replica_id == *id);
-                    return replica.map_or(State::Gone, |replica| judge_replica(node, replica, waited));
+                    let replica = pool
+                        .replicas
+                        .iter()
+                        .find(|has| has.status.replica_id == *id);
+                    return replica
+                        .map_or(State::Gone, |replica| judge_replica(node, replica, waited));
                 }
             }
         }
@@ -218,7 +232,8 @@ fn judge(node: &Node, target: &Target, waited: &mut Waited) -> State {
     }
 }
 
-/// A replica drains by its node's report, so what that says of running requests is from after the beginning.
+/// A replica drains by its node's report, so what that says of running requests is from after the
+/// beginning.
 fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
     if node.status == NodeStatus::Offline {
         return State::Offline;
@@ -232,7 +247,8 @@ fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
         };
     }
     waited.reported = true;
-    // A replica that takes no new requests has no free slot, so its slots say nothing of those that run.
+    // A replica that takes no new requests has no free slot, so its slots say nothing of those that
+    // run.
     let of_engine = status.load.running.map(u64::from);
     let busy = || u64::from(status.slots_total.saturating_sub(status.slots_free));
     match replica.requests_running.max(of_engine).unwrap_or_else(busy) {
@@ -256,8 +272,9 @@ struct Told {
 impl Told {
     fn new(target: &Target) -> Self {
         let bar = ProgressBar::no_length();
-        let style =
-            ProgressStyle::with_template("{prefix} [{bar:30}] {pos} of {len} finished, {elapsed} {msg}");
+        let style = ProgressStyle::with_template(
+            "{prefix} [{bar:30}] {pos} of {len} finished, {elapsed} {msg}",
+        );
         bar.set_style(
             style
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -311,22 +328,44 @@ mod tests {
     // spec: CLI-7
     #[test]
     fn a_report_from_before_the_drain_proves_nothing() {
-        let drain = |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
+        let drain =
+            |for_ms: u64, busy: u32| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":busy});
         let over = |busy: u32| json!({"for_ms":9000,"deadline_ms":0,"slots_busy":busy});
         let live = |for_ms: u64, reported: u32, ours: u64| json!({"for_ms":for_ms,"deadline_ms":null,"slots_busy":reported,"requests_running":ours});
         for (status, heard, drain, expected) in [
             ("draining", 5000, drain(1000, 0), State::Unsure),
             ("draining", 900, drain(1000, 0), State::Unsure),
-            // What the control plane counts goes before what the node reported, but does not end the drain.
-            ("draining", 5000, live(1000, 0, 1), State::Busy { requests: 1 }),
-            ("draining", 100, live(1000, 0, 1), State::Busy { requests: 1 }),
-            ("draining", 100, live(1000, 3, 1), State::Busy { requests: 1 }),
+            // What the control plane counts goes before what the node reported, but does not end
+            // the drain.
+            (
+                "draining",
+                5000,
+                live(1000, 0, 1),
+                State::Busy { requests: 1 },
+            ),
+            (
+                "draining",
+                100,
+                live(1000, 0, 1),
+                State::Busy { requests: 1 },
+            ),
+            (
+                "draining",
+                100,
+                live(1000, 3, 1),
+                State::Busy { requests: 1 },
+            ),
             ("draining", 5000, live(1000, 3, 0), State::Unsure),
             ("draining", 100, live(1000, 3, 0), State::Unsure),
             ("draining", 5000, live(1000, 0, 0), State::Unsure),
             ("draining", 100, live(1000, 0, 0), State::Empty),
             ("draining", 700, drain(1000, 0), State::Empty),
-            ("draining", 5000, drain(1000, 2), State::Busy { requests: 2 }),
+            (
+                "draining",
+                5000,
+                drain(1000, 2),
+                State::Busy { requests: 2 },
+            ),
             ("draining", 100, drain(1000, 2), State::Busy { requests: 2 }),
             ("draining", 100, over(2), State::Over { requests: 2 }),
             ("draining", 100, over(0), State::Empty),
@@ -349,7 +388,11 @@ mod tests {
     // spec: CLI-31
     #[test]
     fn a_replica_drains_by_the_report_of_its_node() {
-        let state = |status: &str, draining: bool, free: u32, ours: Option<u64>, waited: &mut Waited| {
+        let state = |status: &str,
+                     draining: bool,
+                     free: u32,
+                     ours: Option<u64>,
+                     waited: &mut Waited| {
             let node = serde_json::from_value(json!({
                 "node_id":"gpu-1","address":"http://h:1","status":status,"last_heartbeat_age_ms":9000,
                 "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4,"replicas":[
@@ -361,7 +404,10 @@ mod tests {
         // The report is on its way, and then it is not.
         assert_eq!(state("online", false, 4, None, &mut waited), State::Unsure);
         waited.overdue = true;
-        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        assert_eq!(
+            state("online", false, 4, None, &mut waited),
+            State::Undrained
+        );
         for (free, ours, expected) in [
             (1, None, State::Busy { requests: 3 }),
             (4, Some(2), State::Busy { requests: 2 }),
@@ -383,7 +429,10 @@ mod tests {
             State::Over { requests: 1 }
         );
         // Somebody took it back.
-        assert_eq!(state("online", false, 4, None, &mut waited), State::Undrained);
+        assert_eq!(
+            state("online", false, 4, None, &mut waited),
+            State::Undrained
+        );
         assert_eq!(state("offline", true, 3, None, &mut waited), State::Offline);
     }
 }

@@ -11,7 +11,12 @@ use crate::{
 };
 
 impl App {
-    pub(super) fn events(&self, follow: bool, limit: Option<u32>, after: Option<String>) -> Outcome {
+    pub(super) fn events(
+        &self,
+        follow: bool,
+        limit: Option<u32>,
+        after: Option<String>,
+    ) -> Outcome {
         let told = if follow {
             self.follow_fleet(after)
         } else {
@@ -21,7 +26,8 @@ impl App {
             Failure::Client(error) if is_older(&error) => {
                 let url = self.client.url();
                 let message = format!(
-                    "{url} has no /v2/events: it is older than this llorch; upgrade it, or read its log"
+                    "{url} has no /v2/events: it is older than this llorch; upgrade it, or read \
+                     its log"
                 );
                 Failure::Told(Exit::NotFound, message)
             }
@@ -66,7 +72,10 @@ impl App {
 }
 
 /// The next event, across lost connections, which are told. Gives up after so many tries in a row.
-pub(super) fn next(follow: &mut Follow, most_failures: Option<u32>) -> Result<Option<SseEvent>, Failure> {
+pub(super) fn next(
+    follow: &mut Follow,
+    most_failures: Option<u32>,
+) -> Result<Option<SseEvent>, Failure> {
     loop {
         match follow.step()? {
             Followed::Event(event) => return Ok(Some(event)),
@@ -85,7 +94,8 @@ pub(super) fn next(follow: &mut Follow, most_failures: Option<u32>) -> Result<Op
 
 /// An event as one JSON value; data that is JSON stays JSON.
 pub(super) fn as_json(event: &SseEvent) -> Value {
-    let data = serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
+    let data =
+        serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
     json!({"id": event.id, "event": event.event, "data": data})
 }
 

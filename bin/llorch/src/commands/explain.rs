@@ -15,7 +15,10 @@ impl App {
         let fields = [
             ("strategy", explain.strategy.clone()),
             ("session_id", explain.session.clone()),
-            ("pin_node", explain.pin_node.as_ref().map(ToString::to_string)),
+            (
+                "pin_node",
+                explain.pin_node.as_ref().map(ToString::to_string),
+            ),
             ("prompt", explain.prompt.clone()),
         ];
         for (name, value) in fields {
@@ -28,7 +31,10 @@ impl App {
             return Ok(self.output.json(&answer.raw)?);
         }
         let explained = answer.read()?;
-        let chosen = explained.candidates.iter().find(|candidate| candidate.chosen);
+        let chosen = explained
+            .candidates
+            .iter()
+            .find(|candidate| candidate.chosen);
         let verdict = match (chosen, &explained.no_place) {
             (Some(candidate), _) => format!("to {}/{}", candidate.node_id, candidate.pool_id),
             (None, Some(reason)) => format!("nowhere now: {reason}"),
@@ -43,7 +49,15 @@ impl App {
             return Ok(());
         }
         self.output.line("")?;
-        let mut table = Table::new(&["NODE", "POOL", "USED", "SLOTS", "VRAM FREE", "SCORE", "VERDICT"]);
+        let mut table = Table::new(&[
+            "NODE",
+            "POOL",
+            "USED",
+            "SLOTS",
+            "VRAM FREE",
+            "SCORE",
+            "VERDICT",
+        ]);
         for candidate in &explained.candidates {
             let (verdict, look) = match (&candidate.skipped, candidate.chosen) {
                 (_, true) => ("chosen", Look::Good),

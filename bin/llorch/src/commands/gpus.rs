@@ -15,9 +15,10 @@ impl App {
         let mut gpus = answer.read()?.gpus;
         gpus.retain(|gpu| only.is_none_or(|node| gpu.node_id == *node));
         if self.output.json {
-            return Ok(self.output.json(
-                &only.map_or_else(|| answer.raw.clone(), |node| only_of(&answer.raw, "gpus", node)),
-            )?);
+            return Ok(self.output.json(&only.map_or_else(
+                || answer.raw.clone(),
+                |node| only_of(&answer.raw, "gpus", node),
+            ))?);
         }
         if gpus.is_empty() {
             return Ok(self.output.line("no GPU is known")?);
@@ -72,7 +73,16 @@ pub(super) fn of_one_node(gpus: &[Gpu]) -> Table {
     table
 }
 
-const COLUMNS: [&str; 8] = ["GPU", "NAME", "VRAM USED", "VRAM", "LOAD", "TEMP", "POWER", "WHY"];
+const COLUMNS: [&str; 8] = [
+    "GPU",
+    "NAME",
+    "VRAM USED",
+    "VRAM",
+    "LOAD",
+    "TEMP",
+    "POWER",
+    "WHY",
+];
 
 fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
     let figure = |figure: Option<u32>, unit: &str| {
@@ -91,7 +101,8 @@ fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
     ]
 }
 
-/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are sorted by node.
+/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are
+/// sorted by node.
 pub(super) fn by_node(gpus: &[Gpu]) -> Table {
     // What can be long comes last, where it is wrapped.
     let mut table = Table::new(&["NODE", "VRAM", "USED", "LOAD %"]);

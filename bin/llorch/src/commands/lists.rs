@@ -34,12 +34,17 @@ impl App {
         }
         let nodes = answer.read()?;
         if nodes.nodes.is_empty() {
-            let none = if all { "no node has joined" } else { "no such node" };
+            let none = if all {
+                "no node has joined"
+            } else {
+                "no such node"
+            };
             return Ok(self.output.line(none)?);
         }
         if nodes.self_suspicion {
             self.output.line(
-                "most nodes fell silent together: the control plane suspects itself and keeps its routes",
+                "most nodes fell silent together: the control plane suspects itself and keeps its \
+                 routes",
             )?;
         }
         self.output.table(&nodes_table(&nodes.nodes))?;
@@ -50,7 +55,8 @@ impl App {
     }
 
     fn one_node(&self, node: &Node) -> Outcome {
-        self.output.table(&nodes_table(std::slice::from_ref(node)))?;
+        self.output
+            .table(&nodes_table(std::slice::from_ref(node)))?;
         self.output.line("")?;
         let gpus = gpus::of_node(node);
         if !gpus.is_empty() {
@@ -89,7 +95,12 @@ impl App {
                 Cell::number(status.slots_free),
                 Cell::number(status.slots_total),
                 vram(status.vram_free_bytes),
-                Cell::new(status.engine.as_ref().map_or(NONE, |engine| engine.as_str())),
+                Cell::new(
+                    status
+                        .engine
+                        .as_ref()
+                        .map_or(NONE, |engine| engine.as_str()),
+                ),
                 Cell::new(models(status.models_available.as_deref())),
                 Cell::new(why_not(why, pool.quarantine.as_ref())),
             ]);
@@ -114,9 +125,10 @@ impl App {
             }
         }
         if self.output.json {
-            return Ok(self.output.json(
-                &only.map_or_else(|| answer.raw.clone(), |node| only_of(&answer.raw, "pools", node)),
-            )?);
+            return Ok(self.output.json(&only.map_or_else(
+                || answer.raw.clone(),
+                |node| only_of(&answer.raw, "pools", node),
+            ))?);
         }
         if pools.is_empty() {
             return Ok(self.output.line("no engine is announced")?);
@@ -160,7 +172,11 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
         table.row([
             Cell::new(node.node_id.as_str()),
             Cell::new(node.status.as_str()).looks(look),
-            Cell::number(ready().map(|pool| u64::from(pool.status.slots_free)).sum::<u64>()),
+            Cell::number(
+                ready()
+                    .map(|pool| u64::from(pool.status.slots_free))
+                    .sum::<u64>(),
+            ),
             Cell::number(
                 ready()
                     .map(|pool| u64::from(pool.status.slots_total))
@@ -178,12 +194,13 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
 
 /// The replicas of pools that have more than one, or one that takes no requests.
 fn replicas_table(pools: &[NodePool]) -> Table {
-    let mut table = Table::new(&["POOL", "REPLICA", "STATE", "RUNNING", "FREE", "SLOTS", "WHY"]);
+    let mut table = Table::new(&[
+        "POOL", "REPLICA", "STATE", "RUNNING", "FREE", "SLOTS", "WHY",
+    ]);
     for pool in pools {
-        let troubled = pool
-            .replicas
-            .iter()
-            .any(|replica| !replica.status.ready || replica.status.draining || replica.quarantine.is_some());
+        let troubled = pool.replicas.iter().any(|replica| {
+            !replica.status.ready || replica.status.draining || replica.quarantine.is_some()
+        });
         if pool.replicas.len() < 2 && !troubled {
             continue;
         }
@@ -222,10 +239,15 @@ fn pools_table(pools: &[Pool]) -> Table {
     ]);
     let mut table = Table::new(&head);
     for pool in pools {
-        let mut row = vec![Cell::new(pool.node_id.as_str()), Cell::new(pool.pool_id.as_str())];
+        let mut row = vec![
+            Cell::new(pool.node_id.as_str()),
+            Cell::new(pool.pool_id.as_str()),
+        ];
         if with_replicas {
             row.push(Cell::new(
-                pool.replica_id.as_ref().map_or(NONE, |replica| replica.as_str()),
+                pool.replica_id
+                    .as_ref()
+                    .map_or(NONE, |replica| replica.as_str()),
             ));
         }
         row.extend([
@@ -236,7 +258,10 @@ fn pools_table(pools: &[Pool]) -> Table {
             vram(pool.vram_free_bytes),
             Cell::new(pool.engine.as_deref().unwrap_or(NONE)),
             Cell::new(models(pool.models_available.as_deref())),
-            Cell::new(why_not(pool.unavailable.as_deref(), pool.quarantine.as_ref())),
+            Cell::new(why_not(
+                pool.unavailable.as_deref(),
+                pool.quarantine.as_ref(),
+            )),
         ]);
         table.row(row);
     }
@@ -289,7 +314,11 @@ fn running(requests: Option<u64>) -> Cell {
 }
 
 fn vram(bytes: u64) -> Cell {
-    Cell::number(if bytes == 0 { NONE.to_owned() } else { gib(bytes) })
+    Cell::number(if bytes == 0 {
+        NONE.to_owned()
+    } else {
+        gib(bytes)
+    })
 }
 
 fn models(models: Option<&[String]>) -> String {
@@ -298,7 +327,13 @@ fn models(models: Option<&[String]>) -> String {
 
 fn why_not(reason: Option<&str>, quarantine: Option<&Quarantine>) -> String {
     match (reason, quarantine) {
-        (_, Some(Quarantine { reason, retry_in_ms })) => {
+        (
+            _,
+            Some(Quarantine {
+                reason,
+                retry_in_ms,
+            }),
+        ) => {
             format!("{reason} (tried again in {})", millis(*retry_in_ms as f64))
         }
         (Some(reason), None) => reason.to_owned(),
@@ -327,8 +362,10 @@ mod tests {
             [
                 "NODE   POOL  STATE      RUNNING  FREE  SLOTS  VRAM FREE  ENGINE    MODELS  WHY",
                 "gpu-1  chat  ready            -     3      4   18.0 GiB  llamacpp  tiny",
-                "gpu-2  chat  not ready        -     0      0          -  -         -       connection refused",
-                "gpu-3  chat  draining         1     0      2          -  -         -       it reset (tried again in 900 ms)",
+                "gpu-2  chat  not ready        -     0      0          -  -         -       \
+                 connection refused",
+                "gpu-3  chat  draining         1     0      2          -  -         -       it \
+                 reset (tried again in 900 ms)",
             ]
         );
     }

@@ -53,7 +53,11 @@ impl App {
             Command::Tasks(args::Tasks::Show { task }) => self.show_task(&task),
             Command::Tasks(args::Tasks::Events { task, after }) => self.task_events(&task, after),
             Command::Tasks(args::Tasks::Cancel { task }) => self.cancel_task(&task),
-            Command::Events { follow, limit, after } => self.events(follow, limit, after),
+            Command::Events {
+                follow,
+                limit,
+                after,
+            } => self.events(follow, limit, after),
             Command::Token(args::Token::Check) => self.check_token(),
             Command::Bench(bench) => self.bench(&bench),
             // Done before there was a server to talk to.

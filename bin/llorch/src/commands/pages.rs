@@ -34,7 +34,8 @@ pub(crate) fn man(out: Option<&Path>) -> Outcome {
             clap_mangen::Man::new(command).render(&mut page)?;
             Ok(io::stdout().lock().write_all(&page)?)
         }
-        Some(directory) => clap_mangen::generate_to(command, directory)
-            .map_err(|error| Failure::usage(format!("cannot write to {}: {error}", directory.display()))),
+        Some(directory) => clap_mangen::generate_to(command, directory).map_err(|error| {
+            Failure::usage(format!("cannot write to {}: {error}", directory.display()))
+        }),
     }
 }

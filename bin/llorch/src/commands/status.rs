@@ -40,7 +40,8 @@ impl App {
         self.client.status().map_err(|error| {
             if is_older(&error) {
                 let message = format!(
-                    "{} has no /v2/status: it is older than this llorch; upgrade it, or use `llorch models` and `llorch pools`",
+                    "{} has no /v2/status: it is older than this llorch; upgrade it, or use \
+                     `llorch models` and `llorch pools`",
                     self.client.url()
                 );
                 Failure::Told(Exit::NotFound, message)

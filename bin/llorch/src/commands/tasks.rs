@@ -17,7 +17,8 @@ use crate::{
     parting,
 };
 
-/// How often in a row a lost connection is tried again before a task counts as lost: about half a minute.
+/// How often in a row a lost connection is tried again before a task counts as lost: about half a
+/// minute.
 const MOST_FAILURES: u32 = 12;
 
 impl App {
@@ -53,7 +54,8 @@ impl App {
         }
         let task = answer.read()?;
         let age = time(Duration::from_millis(task.age_ms));
-        self.output.line(&format!("{} is {}", task.task_id, task.state))?;
+        self.output
+            .line(&format!("{} is {}", task.task_id, task.state))?;
         self.output.line(&format!(
             "{}, {}, {} tokens so far, came {age} ago",
             task.model_ref, task.priority, task.tokens_out
@@ -62,7 +64,8 @@ impl App {
             self.output.line(&format!("{position} before it in line"))?;
         }
         if let Some(error) = task.error {
-            self.output.line(&format!("{}: {}", error.code, error.message))?;
+            self.output
+                .line(&format!("{}: {}", error.code, error.message))?;
         }
         Ok(())
     }
@@ -70,14 +73,17 @@ impl App {
     pub(super) fn cancel_task(&self, task: &TaskId) -> Outcome {
         self.client.cancel(task)?;
         if self.output.json {
-            return Ok(self.output.json(&json!({"task_id": task, "cancelled": true}))?);
+            return Ok(self
+                .output
+                .json(&json!({"task_id": task, "cancelled": true}))?);
         }
         Ok(self.output.line(&format!("{task} is cancelled"))?)
     }
 
     pub(super) fn task_events(&self, task: &TaskId, after: Option<String>) -> Outcome {
         parting::leave(format!(
-            "the task goes on; `llorch tasks events {task}` reads it, `llorch tasks cancel {task}` stops it"
+            "the task goes on; `llorch tasks events {task}` reads it, `llorch tasks cancel \
+             {task}` stops it"
         ));
         let mut follow = self.client.task_events(task, after);
         let mut in_line = false;
@@ -93,7 +99,9 @@ impl App {
                         .piece(if in_line { text } else { text.trim_start() })?;
                     in_line = true;
                 }
-                "embedding" if !self.output.json => self.output.line(&data["embedding"].to_string())?,
+                "embedding" if !self.output.json => {
+                    self.output.line(&data["embedding"].to_string())?
+                }
                 "end" => {
                     self.end_line(in_line)?;
                     return Ok(());
@@ -105,7 +113,8 @@ impl App {
                         "DEADLINE_EXCEEDED" => Exit::Late,
                         _ => Exit::Failed,
                     };
-                    let message = format!("the task ended with {}: {}", text("code"), text("message"));
+                    let message =
+                        format!("the task ended with {}: {}", text("code"), text("message"));
                     return Err(Failure::Told(exit, message));
                 }
                 _ => {}
@@ -126,7 +135,11 @@ impl App {
 
 fn body(submit: &Submit, model: &str, text: String) -> Value {
     let (workload, field, input) = match submit.workload {
-        Workload::Chat => ("chat", "messages", json!([{"role": "user", "content": text}])),
+        Workload::Chat => (
+            "chat",
+            "messages",
+            json!([{"role": "user", "content": text}]),
+        ),
         Workload::Completion => ("completion", "prompt", Value::String(text)),
         Workload::Embedding => ("embedding", "inputs", Value::String(text)),
     };
@@ -142,7 +155,8 @@ fn body(submit: &Submit, model: &str, text: String) -> Value {
         ("deadline_ms", way.deadline_ms.map(Value::from)),
         (
             "placement",
-            way.pin_node.map(|node| json!({"mode": "pin", "node_id": node})),
+            way.pin_node
+                .map(|node| json!({"mode": "pin", "node_id": node})),
         ),
     ];
     for (name, value) in optional {

@@ -34,10 +34,13 @@ pub(crate) fn generate(output: Output) -> Outcome {
 impl App {
     pub(super) fn check_token(&self) -> Outcome {
         let url = self.client.url();
-        let from = self.config.token.as_ref().map(|(_, source)| source.to_string());
+        let from = self
+            .config
+            .token
+            .as_ref()
+            .map(|(_, source)| source.to_string());
         let answer = self.client.catalog();
-        let refused =
-            matches!(&answer, Err(error) if error.is(ErrorCode::Unauthorized) || error.status() == Some(401));
+        let refused = matches!(&answer, Err(error) if error.is(ErrorCode::Unauthorized) || error.status() == Some(401));
         match answer {
             // A route that is missing is asked for after the token.
             Ok(_) | Err(ClientError::Refused { status: 404, .. }) => {}
@@ -45,7 +48,10 @@ impl App {
             Err(error) => return Err(error.into()),
         }
         let (exit, text) = match (&from, refused) {
-            (Some(from), false) => (Exit::Ok, format!("accepted: {url} lets in the token from {from}")),
+            (Some(from), false) => (
+                Exit::Ok,
+                format!("accepted: {url} lets in the token from {from}"),
+            ),
             (None, false) => (
                 Exit::Ok,
                 format!("no token is set, and {url} asks for none from here"),
@@ -57,14 +63,19 @@ impl App {
             (None, true) => (
                 Exit::Unauthorized,
                 format!(
-                    "no token is set, and {url} wants one; set LLORCH_API_TOKEN, or `token` in the config file"
+                    "no token is set, and {url} wants one; set LLORCH_API_TOKEN, or `token` in \
+                     the config file"
                 ),
             ),
         };
         if self.output.json {
             self.output
                 .json(&json!({"accepted": !refused, "token_from": from, "url": url}))?;
-            return if refused { Err(Failure::Said(exit)) } else { Ok(()) };
+            return if refused {
+                Err(Failure::Said(exit))
+            } else {
+                Ok(())
+            };
         }
         if refused {
             return Err(Failure::Told(exit, text));

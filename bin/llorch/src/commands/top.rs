@@ -32,8 +32,8 @@ enum Look {
     Failed(ClientError),
 }
 
-/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those that are not online come
-/// first.
+/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those
+/// that are not online come first.
 const NODES_SHOWN: usize = 200;
 
 /// What is wrong comes first.
@@ -99,17 +99,19 @@ fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<
         let nodes = nodes(&client, &status)?;
         Ok(Look::Fleet(Box::new(status), nodes))
     };
-    thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        loop {
-            pause(interval);
-            if tell
-                .send(Input::Look(look().unwrap_or_else(Look::Failed)))
-                .is_err()
-            {
-                return;
+    thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || {
+            loop {
+                pause(interval);
+                if tell
+                    .send(Input::Look(look().unwrap_or_else(Look::Failed)))
+                    .is_err()
+                {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 

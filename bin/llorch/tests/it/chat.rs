@@ -50,7 +50,11 @@ fn the_answer_goes_to_one_place_and_where_it_ran_to_another() {
             "please",
         ],
     );
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "one two\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "one two\n"),
+        "{ran:?}"
+    );
     assert!(
         ran.err
             .starts_with("gpu-1/pool-0 · 7 ms in line · first token after "),
@@ -63,7 +67,10 @@ fn the_answer_goes_to_one_place_and_where_it_ran_to_another() {
     let asked = server.seen();
     assert_eq!(asked.line, "POST /v1/chat/completions HTTP/1.1");
     assert_eq!(
-        (asked.header("x-llorch-pin-node"), asked.header("x-priority")),
+        (
+            asked.header("x-llorch-pin-node"),
+            asked.header("x-priority")
+        ),
         ("gpu-1", "batch")
     );
     let body: Value = serde_json::from_str(&asked.body).unwrap();
@@ -71,7 +78,10 @@ fn the_answer_goes_to_one_place_and_where_it_ran_to_another() {
         body["messages"],
         json!([{"role":"user","content":"count please"}])
     );
-    assert_eq!((&body["stream"], &body["max_tokens"]), (&json!(true), &json!(2)));
+    assert_eq!(
+        (&body["stream"], &body["max_tokens"]),
+        (&json!(true), &json!(2))
+    );
 }
 
 // spec: CLI-6
@@ -85,7 +95,11 @@ fn as_json_it_is_one_object() {
         (&json!(" one two"), &json!("gpu-1"), &json!(2))
     );
     assert_eq!(
-        (&told["queue_ms"], &told["request_id"], &told["finish_reason"]),
+        (
+            &told["queue_ms"],
+            &told["request_id"],
+            &told["finish_reason"]
+        ),
         (&json!(7), &json!("r1"), &json!("length"))
     );
     assert!(
@@ -102,7 +116,12 @@ fn the_prompt_may_come_from_standard_input() {
     let mut command = llorch(&server.url(), &["chat", "-m", "tiny", "-q"]);
     command.stdin(Stdio::piped());
     let mut child = start(command);
-    child.stdin.take().unwrap().write_all(b"from a pipe\n").unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"from a pipe\n")
+        .unwrap();
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
@@ -124,7 +143,10 @@ fn an_answer_that_breaks_is_told_after_what_came() {
     ] {
         let ran = run(&server(stream).url(), &["chat", "-m", "tiny", "count"]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), "one\n"), "{ran:?}");
-        assert!(ran.err.contains(part) && ran.err.lines().count() == 1, "{ran:?}");
+        assert!(
+            ran.err.contains(part) && ran.err.lines().count() == 1,
+            "{ran:?}"
+        );
     }
 }
 
@@ -141,7 +163,11 @@ fn one_model_needs_no_name_and_several_do() {
         }))
     };
     let one = run(&with(json!([{"id":"tiny"}])).url(), &["chat", "hi"]);
-    assert_eq!((one.code, one.out.as_str()), (Some(0), "one two\n"), "{one:?}");
+    assert_eq!(
+        (one.code, one.out.as_str()),
+        (Some(0), "one two\n"),
+        "{one:?}"
+    );
     let several = run(&with(json!([{"id":"a"},{"id":"b"}])).url(), &["chat", "hi"]);
     assert_eq!(several.code, Some(2), "{several:?}");
     assert!(several.err.contains("--model: a, b"), "{several:?}");
@@ -180,6 +206,9 @@ fn a_load_counts_failures_by_their_kind() {
         (Some(1), "llorch: 2 × QUEUE_FULL\n")
     );
     // Where nothing is answered there is nothing to measure.
-    let nobody = run(&crate::support::nobody(), &["bench", "-m", "tiny", "-n", "3"]);
+    let nobody = run(
+        &crate::support::nobody(),
+        &["bench", "-m", "tiny", "-n", "3"],
+    );
     assert_eq!(nobody.code, Some(3), "{nobody:?}");
 }

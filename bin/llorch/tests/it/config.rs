@@ -23,7 +23,11 @@ fn flags_go_before_the_environment_and_the_environment_before_the_file() {
     let nobody = nobody();
     for (variables, flags, token) in [
         (&[][..], &[][..], "from-the-file"),
-        (&[("LLORCH_API_TOKEN", "from-a-variable")], &[], "from-a-variable"),
+        (
+            &[("LLORCH_API_TOKEN", "from-a-variable")],
+            &[],
+            "from-a-variable",
+        ),
         (&[("LLORCH_API_TOKEN", "")], &[], "from-the-file"),
         (
             &[("LLORCH_API_TOKEN", "from-a-variable")],
@@ -47,7 +51,10 @@ fn flags_go_before_the_environment_and_the_environment_before_the_file() {
             (Some(0), ""),
             "{variables:?} {flags:?}"
         );
-        assert_eq!(server.seen().header("authorization"), format!("Bearer {token}"));
+        assert_eq!(
+            server.seen().header("authorization"),
+            format!("Bearer {token}")
+        );
     }
     let mut command = llorch(&nobody, &["models"]);
     let ran: Ran = command.env("HOME", home.path()).output().unwrap().into();
@@ -82,7 +89,10 @@ fn a_wrong_file_is_named_with_its_line() {
         ),
     ] {
         write(&path, &text, 0o600);
-        let ran: Ran = llorch("", &["models", "--config", with]).output().unwrap().into();
+        let ran: Ran = llorch("", &["models", "--config", with])
+            .output()
+            .unwrap()
+            .into();
         assert_eq!(ran.code, Some(2), "{text}: {ran:?}");
         assert!(
             ran.err.contains(part) && !ran.err.contains("canary"),

@@ -21,8 +21,7 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     let server = Server::start(Box::new(move |_| {
         turn += 1;
         Answer::Text(if turn == 2 {
-            let refusal =
-                json!({"error": {"code": "QUEUE_FULL", "message": "all are busy", "retriable": true}});
+            let refusal = json!({"error": {"code": "QUEUE_FULL", "message": "all are busy", "retriable": true}});
             answer(429, &refusal)
         } else {
             events(PLACE, &whole())
@@ -31,12 +30,16 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     let url = server.url();
     let mut program = llorch(&url, &["chat", "-m", "tiny", "--system", "be short"]);
     let mut chat = Terminal::start(program.env("NO_COLOR", "1"));
-    assert_eq!(chat.wait("\r\n> "), format!("tiny at {url}; Ctrl-D ends\r\n> "));
+    assert_eq!(
+        chat.wait("\r\n> "),
+        format!("tiny at {url}; Ctrl-D ends\r\n> ")
+    );
 
     chat.type_in("count\n");
     // The terminal shows what is typed; then comes the answer, and what is told of it.
     let shown = chat.wait("\r\n> ");
-    let how = shown.strip_prefix("count\r\none two\r\ngpu-1/pool-0 · 7 ms in line · first token after ");
+    let how =
+        shown.strip_prefix("count\r\none two\r\ngpu-1/pool-0 · 7 ms in line · first token after ");
     let how = how.unwrap_or_else(|| panic!("{shown:?}"));
     assert!(how.contains(" · 2 tokens"), "{shown:?}");
     assert!(how.ends_with(" · ended by length\r\n> "), "{shown:?}");
@@ -48,7 +51,12 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     // A turn that fails is told, and is as if it had not been.
     chat.type_in("and now\n");
     assert_eq!(
-        chat.wait("\r\n> ").lines().nth(1).unwrap().split(';').next(),
+        chat.wait("\r\n> ")
+            .lines()
+            .nth(1)
+            .unwrap()
+            .split(';')
+            .next(),
         Some("llorch: all are busy")
     );
     assert_eq!(

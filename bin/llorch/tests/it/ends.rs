@@ -15,9 +15,12 @@ fn refusal(code: &str, message: &str) -> Value {
 // spec: CLI-1
 #[test]
 fn each_failure_is_one_line_and_has_its_code() {
-    let refusing = |status, code: &str, message: &str| Server::json(status, &refusal(code, message)).url();
+    let refusing =
+        |status, code: &str, message: &str| Server::json(status, &refusal(code, message)).url();
     let html = Server::start(Box::new(|_| {
-        Answer::Text("HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>".to_owned())
+        Answer::Text(
+            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>".to_owned(),
+        )
     }));
     for (url, arguments, code, part) in [
         (
@@ -93,7 +96,12 @@ fn each_failure_is_one_line_and_has_its_code() {
             "no nodes in HOME",
         ),
         (html.url(), &["models"], 1, "is not understood"),
-        (nobody(), &["top"], 2, "top needs a terminal; use `llorch status`"),
+        (
+            nobody(),
+            &["top"],
+            2,
+            "top needs a terminal; use `llorch status`",
+        ),
         (
             nobody(),
             &["drain", "a/b/c/d"],
@@ -114,7 +122,12 @@ fn each_failure_is_one_line_and_has_its_code() {
             2,
             "LLORCH_URL: must be a URL such as",
         ),
-        ("https://h:1".to_owned(), &["nodes"], 2, "https is not supported"),
+        (
+            "https://h:1".to_owned(),
+            &["nodes"],
+            2,
+            "https is not supported",
+        ),
     ] {
         let ran = run(&url, arguments);
         assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
@@ -122,7 +135,10 @@ fn each_failure_is_one_line_and_has_its_code() {
         assert_eq!(ran.out, "", "{arguments:?}: {ran:?}");
         // What clap says of an argument has its usage below it.
         let by_clap = ran.err.starts_with("error:");
-        assert!(by_clap || ran.err.lines().count() == 1, "{arguments:?}: {ran:?}");
+        assert!(
+            by_clap || ran.err.lines().count() == 1,
+            "{arguments:?}: {ran:?}"
+        );
     }
 }
 
@@ -203,7 +219,12 @@ fn ctrl_c_ends_with_130_and_sigterm_with_143() {
         let mut child = start(llorch(&server.url(), &["events", "-f"]));
         // It waits for more once it has shown this.
         let mut first = [0; 8];
-        child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
         assert_eq!(&first, b"00:00:00");
         let status = std::process::Command::new("sh")
             .args(["-c", &format!("kill -{signal} {}", child.id())])

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Server, events, json as answer, run};
 
 fn event(id: u32, message: &str) -> String {
-    let data =
-        json!({"id":id,"at":"2026-01-01T10:11:12Z","kind":"offline","node_id":"gpu-1","message":message});
+    let data = json!({"id":id,"at":"2026-01-01T10:11:12Z","kind":"offline","node_id":"gpu-1","message":message});
     format!("id: {id}\nevent: offline\ndata: {data}\n\n")
 }
 
@@ -46,8 +45,12 @@ fn events_go_on_after_the_last_one_that_came() {
 #[test]
 fn a_task_is_read_from_where_one_was() {
     let mut turn = 0;
-    let token =
-        |id: u32, text: &str| format!("id: x-{id}\nevent: token\ndata: {}\n\n", json!({"t":text,"i":id}));
+    let token = |id: u32, text: &str| {
+        format!(
+            "id: x-{id}\nevent: token\ndata: {}\n\n",
+            json!({"t":text,"i":id})
+        )
+    };
     let server = Server::start(Box::new(move |_| {
         turn += 1;
         Answer::Text(if turn == 1 {
@@ -62,8 +65,15 @@ fn a_task_is_read_from_where_one_was() {
             )
         })
     }));
-    let ran = run(&server.url(), &["tasks", "events", "my-task", "--after", "x-4"]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "five six\n"), "{ran:?}");
+    let ran = run(
+        &server.url(),
+        &["tasks", "events", "my-task", "--after", "x-4"],
+    );
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "five six\n"),
+        "{ran:?}"
+    );
     assert_eq!(server.seen().header("last-event-id"), "x-4");
     assert_eq!(server.seen().header("last-event-id"), "x-5");
 }

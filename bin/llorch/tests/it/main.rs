@@ -1,4 +1,5 @@
-//! The built program against a server that answers as written: what it prints, where, and how it ends.
+//! The built program against a server that answers as written: what it prints, where, and how it
+//! ends.
 
 #![expect(
     clippy::unwrap_used,

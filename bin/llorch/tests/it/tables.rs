@@ -103,11 +103,18 @@ fn a_large_fleet_is_listed_page_by_page() {
             ran.err
         );
         for query in asked {
-            assert_eq!(server.seen().line, format!("GET /v2/nodes?{query} HTTP/1.1"));
+            assert_eq!(
+                server.seen().line,
+                format!("GET /v2/nodes?{query} HTTP/1.1")
+            );
         }
         let json = [&arguments[..], &["--json"]].concat();
         let said: Value = serde_json::from_str(&run(&server.url(), &json).out).unwrap();
-        assert_eq!(said["nodes"].as_array().unwrap().len(), listed, "{arguments:?}");
+        assert_eq!(
+            said["nodes"].as_array().unwrap().len(),
+            listed,
+            "{arguments:?}"
+        );
         assert_eq!(said.get("next_after").is_some(), more, "{arguments:?}");
     }
 }
@@ -127,7 +134,10 @@ fn a_server_that_turns_in_circles_is_left() {
 #[test]
 fn one_node_takes_no_filter() {
     for filter in [["--status", "online"], ["--model", "m"], ["--limit", "1"]] {
-        let ran = run("http://127.0.0.1:1", &[&["nodes", "gpu-1"], &filter[..]].concat());
+        let ran = run(
+            "http://127.0.0.1:1",
+            &[&["nodes", "gpu-1"], &filter[..]].concat(),
+        );
         assert_eq!(ran.code, Some(2), "{ran:?}");
     }
 }
@@ -274,7 +284,8 @@ fn a_node_is_shown_with_its_gpus_as_they_are() {
          POOL  STATE  RUNNING  FREE  SLOTS  VRAM FREE  ENGINE  MODELS  WHY\n\
          chat  ready        -     3      4          -  -       -\n"
     );
-    // Until it has reported, or when it is of a version that does not, what it has is known and no more.
+    // Until it has reported, or when it is of a version that does not, what it has is known and no
+    // more.
     node["gpus"] = Value::Null;
     let shown = shown(&node);
     assert!(
@@ -305,7 +316,10 @@ fn a_placement_is_explained() {
          gpu-2  p        0      4          -  24 GiB of VRAM free, 0 taken  draining\n"
     );
     let asked: Value = serde_json::from_str(&server.seen().body).unwrap();
-    assert_eq!(asked, json!({"model":"tiny","session_id":"s","pin_node":"gpu-1"}));
+    assert_eq!(
+        asked,
+        json!({"model":"tiny","session_id":"s","pin_node":"gpu-1"})
+    );
 }
 
 // spec: CLI-7
@@ -339,7 +353,10 @@ fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
             states.next().unwrap()
         })
     }));
-    let ran = run(&server.url(), &["drain", "gpu-1", "--wait", "--deadline", "5m"]);
+    let ran = run(
+        &server.url(),
+        &["drain", "gpu-1", "--wait", "--deadline", "5m"],
+    );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.starts_with("gpu-1 is empty after "), "{ran:?}");
     let told: Vec<&str> = ran.err.lines().collect();
@@ -392,9 +409,15 @@ fn a_deadline_that_passes_first_is_an_exit_of_its_own() {
         "pools":[{"pool_id":"p","ready":true,"draining":true,"slots_free":1,"slots_total":4,
                   "drain":{"for_ms":9000,"deadline_ms":0,"slots_busy":3}}]});
     let server = Server::json(200, &node);
-    let ran = run(&server.url(), &["drain", "gpu-1/p", "--wait", "--deadline", "1s"]);
+    let ran = run(
+        &server.url(),
+        &["drain", "gpu-1/p", "--wait", "--deadline", "1s"],
+    );
     assert_eq!(ran.code, Some(7), "{ran:?}");
-    assert!(ran.err.contains("3 requests still run on gpu-1/p"), "{ran:?}");
+    assert!(
+        ran.err.contains("3 requests still run on gpu-1/p"),
+        "{ran:?}"
+    );
     assert_eq!(server.seen().line, "POST /v2/pools/gpu-1/p/drain HTTP/1.1");
 }
 
@@ -405,6 +428,12 @@ fn a_generated_token_is_good_and_never_the_same() {
     let (first, second) = (generate(), generate());
     assert_eq!((first.code, first.err.as_str()), (Some(0), ""));
     assert_eq!(first.out.trim().len(), 64);
-    assert!(first.out.trim().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert!(
+        first
+            .out
+            .trim()
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+    );
     assert_ne!(first.out, second.out);
 }

@@ -33,14 +33,19 @@ impl Terminal {
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
         let path = ptsname(&keys, Vec::new()).unwrap().into_string().unwrap();
-        let theirs = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let theirs = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
         let child = command
             .stdin(Stdio::from(theirs.try_clone().unwrap()))
             .stdout(Stdio::from(theirs.try_clone().unwrap()))
             .stderr(Stdio::from(theirs))
             .spawn()
             .unwrap();
-        // The command has copies of the terminal, and as long as there are any there is no end of what it shows.
+        // The command has copies of the terminal, and as long as there are any there is no end of
+        // what it shows.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -24,7 +24,8 @@ fn mounted() -> BTreeSet<(String, String)> {
         GatewayMetrics::default(),
     );
     let store = Arc::new(MemoryStore::default());
-    let registry = registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
+    let registry =
+        registry_runtime::build(Default::default(), store, Arc::new(admission.clone())).unwrap();
     let explain = explain_routes(admission.clone(), &GatewayConfig::default());
     let tasks = TaskApi::new(
         TaskConfig::default(),
@@ -49,7 +50,8 @@ async fn the_document_has_every_route_and_no_other() {
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            // What the gateway and the page serve passes no router; the gateway describes itself from the table it routes by.
+            // What the gateway and the page serve passes no router; the gateway describes itself
+            // from the table it routes by.
             if !Gateway::serves(path) && !dashboard::is_of_page(path) {
                 described.insert((method.clone(), path.clone()));
             }

@@ -139,7 +139,11 @@ struct Usage {
 }
 
 impl ChatStream {
-    pub(crate) fn begin(client: &Client, chat: &ChatRequest, routing: &Routing) -> Result<Self, ClientError> {
+    pub(crate) fn begin(
+        client: &Client,
+        chat: &ChatRequest,
+        routing: &Routing,
+    ) -> Result<Self, ClientError> {
         let body = body(client, chat, true)?;
         let sent = now();
         let answer = client.post_long(PATH, &body, routing)?;
@@ -211,7 +215,11 @@ impl ChatStream {
         let time = now();
         match self.last.replace(time) {
             None => self.chat.timing.first = Some(time.saturating_duration_since(self.sent)),
-            Some(last) => self.chat.timing.gaps.push(time.saturating_duration_since(last)),
+            Some(last) => self
+                .chat
+                .timing
+                .gaps
+                .push(time.saturating_duration_since(last)),
         }
         self.chat.timing.pieces = self.chat.timing.pieces.saturating_add(1);
         Some(piece)
@@ -237,14 +245,18 @@ pub struct Whole {
 }
 
 impl Whole {
-    pub(crate) fn ask(client: &Client, chat: &ChatRequest, routing: &Routing) -> Result<Self, ClientError> {
+    pub(crate) fn ask(
+        client: &Client,
+        chat: &ChatRequest,
+        routing: &Routing,
+    ) -> Result<Self, ClientError> {
         let body = body(client, chat, false)?;
         let sent = now();
         let answer = client.post_long(PATH, &body, routing)?;
         let (served, body) = client.whole(answer)?;
         let total = sent.elapsed();
-        let chunk: Chunk =
-            serde_json::from_slice(&body).map_err(|error| client.not_understood(PATH, &error.to_string()))?;
+        let chunk: Chunk = serde_json::from_slice(&body)
+            .map_err(|error| client.not_understood(PATH, &error.to_string()))?;
         let Some(choice) = chunk.choices.into_iter().next() else {
             return Err(client.not_understood(PATH, "it has no choices"));
         };
@@ -264,8 +276,8 @@ impl Whole {
 }
 
 fn body(client: &Client, chat: &ChatRequest, stream: bool) -> Result<Value, ClientError> {
-    let mut body =
-        serde_json::to_value(chat).map_err(|error| client.not_understood(PATH, &error.to_string()))?;
+    let mut body = serde_json::to_value(chat)
+        .map_err(|error| client.not_understood(PATH, &error.to_string()))?;
     body["stream"] = stream.into();
     if stream {
         body["stream_options"] = serde_json::json!({"include_usage": true});

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use ureq::{Agent, http::Method};
 
 use crate::{
-    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Gpus, Json, Node, Nodes,
-    NodesQuery, Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole, transport::agent,
+    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Gpus, Json, Node,
+    Nodes, NodesQuery, Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole,
+    transport::agent,
 };
 
 /// A neighbour answers within milliseconds; this long for a machine that is very busy.
@@ -43,7 +44,8 @@ impl Settings {
     }
 }
 
-/// Talks to one `orchestratord`, or for chats to any server of OpenAI's API. Cloning is cheap and shares connections.
+/// Talks to one `orchestratord`, or for chats to any server of OpenAI's API. Cloning is cheap and
+/// shares connections.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) agent: Agent,
@@ -156,14 +158,22 @@ impl Client {
         self.post("/v2/placement/explain", body)
     }
 
-    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish, within `deadline` when there is one.
+    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish,
+    /// within `deadline` when there is one.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn drain(&self, target: &Target, deadline: Option<Duration>) -> Result<DrainBegun, ClientError> {
-        let deadline = deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-        let body = deadline.map_or_else(|| json!({}), |deadline| json!({ "deadline_ms": deadline }));
-        self.post(&format!("{}/drain", target.path()), &body)?.read()
+    pub fn drain(
+        &self,
+        target: &Target,
+        deadline: Option<Duration>,
+    ) -> Result<DrainBegun, ClientError> {
+        let deadline =
+            deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        let body =
+            deadline.map_or_else(|| json!({}), |deadline| json!({ "deadline_ms": deadline }));
+        self.post(&format!("{}/drain", target.path()), &body)?
+            .read()
     }
 
     /// Puts a node, a pool or a replica back into service.
@@ -198,7 +208,11 @@ impl Client {
     pub fn cancel(&self, task: &TaskId) -> Result<(), ClientError> {
         let path = format!("/v2/tasks/{task}/cancel");
         let request = self.request(Method::POST, &path);
-        let answer = self.send(request, Some(&json!({})), Some(self.settings.answer_timeout))?;
+        let answer = self.send(
+            request,
+            Some(&json!({})),
+            Some(self.settings.answer_timeout),
+        )?;
         self.whole(answer).map(drop)
     }
 

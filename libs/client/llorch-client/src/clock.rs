@@ -1,4 +1,5 @@
-//! The one place that reads the clock and waits: what is measured is another process, which no paused clock reaches.
+//! The one place that reads the clock and waits: what is measured is another process, which no
+//! paused clock reaches.
 
 use std::time::{Duration, Instant};
 

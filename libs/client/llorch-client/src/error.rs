@@ -92,7 +92,10 @@ impl ClientError {
     pub fn is_connection(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::OwnLimit { .. } | Self::Late { .. } | Self::BrokenOff { .. }
+            Self::Unreachable { .. }
+                | Self::OwnLimit { .. }
+                | Self::Late { .. }
+                | Self::BrokenOff { .. }
         )
     }
 
@@ -170,7 +173,8 @@ impl Told {
     }
 }
 
-/// A foreign text as an error may repeat it: shortened, and unable to forge a line or to steer a terminal.
+/// A foreign text as an error may repeat it: shortened, and unable to forge a line or to steer a
+/// terminal.
 pub(crate) fn echo(text: &str) -> String {
     text.chars()
         .take(MAX_ECHO_CHARS)
@@ -224,7 +228,13 @@ mod tests {
         let event = serde_json::json!({"error":{"message":"gone","code":"WORKER_RESET"}});
         let error = ClientError::in_event(&event).unwrap();
         assert!(error.is(ErrorCode::WorkerReset), "{error:?}");
-        assert_eq!(ClientError::in_event(&serde_json::json!({"choices":[]})), None);
-        assert_eq!(ClientError::in_event(&serde_json::json!({"error":null})), None);
+        assert_eq!(
+            ClientError::in_event(&serde_json::json!({"choices":[]})),
+            None
+        );
+        assert_eq!(
+            ClientError::in_event(&serde_json::json!({"error":null})),
+            None
+        );
     }
 }

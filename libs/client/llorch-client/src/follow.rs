@@ -112,7 +112,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_a_limit() {
-        let pauses: Vec<u128> = [0, 1, 2, 3, 9, 99].map(|n| pause_after(n).as_millis()).into();
+        let pauses: Vec<u128> = [0, 1, 2, 3, 9, 99]
+            .map(|n| pause_after(n).as_millis())
+            .into();
         assert_eq!(pauses, [0, 200, 400, 800, 3000, 3000]);
     }
 }

@@ -1,8 +1,10 @@
-//! A blocking client of `orchestratord`: what operators see and steer, events that resume, chats with their timing.
+//! A blocking client of `orchestratord`: what operators see and steer, events that resume, chats
+//! with their timing.
 //!
-//! It needs no async runtime, so it fits a command line tool or a thread of any program. Every answer is read with a
-//! bound on its size and its time, and every failure is a [`ClientError`] that says which server it was about. The
-//! token travels as a header only and is in no error and no `Debug` output.
+//! It needs no async runtime, so it fits a command line tool or a thread of any program. Every
+//! answer is read with a bound on its size and its time, and every failure is a [`ClientError`]
+//! that says which server it was about. The token travels as a header only and is in no error and
+//! no `Debug` output.
 //!
 //! ```no_run
 //! use llorch_client::{Client, NodesQuery, Settings};
@@ -39,13 +41,15 @@ pub use follow::{Follow, Followed};
 pub use pages::NodesQuery;
 pub use served::{Routing, Served};
 pub use sse::{SseEvent, SseParser};
-pub use status::{FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic};
+pub use status::{
+    FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic,
+};
 pub use target::{PoolTarget, Target, TargetError};
 pub use task::{TaskAccepted, TaskState};
 pub use transport::Json;
 pub use view::{
-    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes, Pool, Pools,
-    Quarantine, Replica,
+    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes,
+    Pool, Pools, Quarantine, Replica,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

@@ -38,8 +38,8 @@ impl NodesQuery {
 }
 
 impl Client {
-    /// Follows the pages of `path`, whose answers hold a list of that name by node, up to so many nodes. The answer is the
-    /// first one with the lists of all.
+    /// Follows the pages of `path`, whose answers hold a list of that name by node, up to so many
+    /// nodes. The answer is the first one with the lists of all.
     ///
     /// A server of version 0.1.0 knows no pages and gives everything at once.
     pub(crate) fn pages<T>(
@@ -114,7 +114,10 @@ mod tests {
             model: Some("org/a+b é".to_owned()),
             limit: None,
         };
-        assert_eq!(query.filters(), "&status=offline&model=org%2Fa%2Bb%20%C3%A9");
+        assert_eq!(
+            query.filters(),
+            "&status=offline&model=org%2Fa%2Bb%20%C3%A9"
+        );
         assert_eq!(NodesQuery::default().filters(), "");
     }
 }

@@ -23,7 +23,10 @@ impl Routing {
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, String)> + '_ {
         let deadline = self.deadline_ms.map(|ms| ms.to_string());
         [
-            ("x-llorch-pin-node", self.pin_node.as_ref().map(NodeId::to_string)),
+            (
+                "x-llorch-pin-node",
+                self.pin_node.as_ref().map(NodeId::to_string),
+            ),
             ("x-session-id", self.session.clone()),
             ("x-llorch-strategy", self.strategy.clone()),
             ("x-priority", self.priority.clone()),

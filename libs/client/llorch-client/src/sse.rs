@@ -1,4 +1,5 @@
-//! Server-sent events, read line by line (HTML standard, 9.2.6): pure, so that every cut can be tested.
+//! Server-sent events, read line by line (HTML standard, 9.2.6): pure, so that every cut can be
+//! tested.
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,12 +73,17 @@ mod tests {
 
     #[test]
     fn the_forms_of_the_standard() {
-        let text = ": a comment\r\nid: 7\r\nevent: token\ndata: one\ndata:two\n\ndata: [DONE]\n\nid\ndata\n\nevent: x\n\nretry: 5\n\n";
+        let text = ": a comment\r\nid: 7\r\nevent: token\ndata: one\ndata:two\n\ndata: \
+                    [DONE]\n\nid\ndata\n\nevent: x\n\nretry: 5\n\n";
         let shown: Vec<_> = events(text)
             .into_iter()
             .map(|event| (event.id.unwrap_or_default(), event.event, event.data))
             .collect();
-        let expected = [("7", "token", "one\ntwo"), ("7", "", "[DONE]"), ("", "", "")];
+        let expected = [
+            ("7", "token", "one\ntwo"),
+            ("7", "", "[DONE]"),
+            ("", "", ""),
+        ];
         assert_eq!(
             shown,
             expected.map(|(id, event, data)| (id.to_owned(), event.to_owned(), data.to_owned()))

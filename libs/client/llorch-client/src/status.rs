@@ -1,5 +1,5 @@
-//! `GET /v2/status` and the events of the fleet. Fields that a server does not send have their empty value, so that
-//! client and server can be upgraded separately.
+//! `GET /v2/status` and the events of the fleet. Fields that a server does not send have their
+//! empty value, so that client and server can be upgraded separately.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

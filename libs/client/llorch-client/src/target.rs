@@ -62,7 +62,10 @@ impl Target {
         let node = &self.node;
         match &self.pool {
             None => format!("/v2/nodes/{node}"),
-            Some(PoolTarget { pool, replica: None }) => format!("/v2/pools/{node}/{pool}"),
+            Some(PoolTarget {
+                pool,
+                replica: None,
+            }) => format!("/v2/pools/{node}/{pool}"),
             Some(PoolTarget {
                 pool,
                 replica: Some(replica),

@@ -16,8 +16,8 @@ use crate::{Client, ClientError, Events, Routing, Served, Settings, error::echo}
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest refusal that is read.
 const MAX_REFUSAL_BYTES: u64 = 64 * 1024;
-/// How long an idle connection is kept for the next request; below the 75 s after which servers of this project
-/// close it.
+/// How long an idle connection is kept for the next request; below the 75 s after which servers of
+/// this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 /// Connections kept for further requests: one per thread of a load.
 const MAX_CONNECTIONS: usize = 1024;
@@ -90,7 +90,11 @@ impl Client {
     }
 
     /// The events of `path` after the one with the id `last`; `None` when there are none left.
-    pub(crate) fn events(&self, path: &str, last: Option<&str>) -> Result<Option<Events>, ClientError> {
+    pub(crate) fn events(
+        &self,
+        path: &str,
+        last: Option<&str>,
+    ) -> Result<Option<Events>, ClientError> {
         let mut request = self
             .request(Method::GET, path)
             .header("accept", "text/event-stream");
@@ -133,7 +137,8 @@ impl Client {
         };
         let sent = match body {
             Some(body) => {
-                let body = serde_json::to_vec(body).map_err(|error| unreachable(error.to_string()))?;
+                let body =
+                    serde_json::to_vec(body).map_err(|error| unreachable(error.to_string()))?;
                 let request = request
                     .header(HeaderName::from_static("content-type"), "application/json")
                     .body(body)
@@ -142,7 +147,9 @@ impl Client {
                 self.agent.run(request.build())
             }
             None => {
-                let request = request.body(()).map_err(|error| unreachable(error.to_string()))?;
+                let request = request
+                    .body(())
+                    .map_err(|error| unreachable(error.to_string()))?;
                 let request = self.agent.configure_request(request).timeout_global(within);
                 self.agent.run(request.build())
             }
@@ -183,8 +190,8 @@ impl Client {
 
     fn json<T>(&self, path: &str, answer: Response<Body>) -> Result<Json<T>, ClientError> {
         let (_, body) = self.whole(answer)?;
-        let raw =
-            serde_json::from_slice(&body).map_err(|error| self.not_understood(path, &error.to_string()))?;
+        let raw = serde_json::from_slice(&body)
+            .map_err(|error| self.not_understood(path, &error.to_string()))?;
         Ok(Json {
             raw,
             url: format!("{}{path}", self.base),
@@ -226,7 +233,9 @@ impl Client {
             ureq::Error::Io(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe
+                    io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::BrokenPipe
                 ) =>
             {
                 ClientError::BrokenOff {

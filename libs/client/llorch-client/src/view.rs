@@ -1,4 +1,5 @@
-//! Nodes, pools and models, as `/v2` shows them to operators. What nodes said in a heartbeat keeps its type.
+//! Nodes, pools and models, as `/v2` shows them to operators. What nodes said in a heartbeat keeps
+//! its type.
 
 use pool_registry_types::{
     Capabilities, GpuStatus, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
@@ -61,7 +62,8 @@ pub struct NodePool {
     /// An operator drains it, or its node.
     #[serde(default)]
     pub drain: Option<Drain>,
-    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    /// How many requests the control plane has running there at this moment; `None` from one that
+    /// does not tell.
     #[serde(default)]
     pub requests_running: Option<u64>,
     /// Why it is given no requests.
@@ -78,7 +80,8 @@ pub struct Replica {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: ReplicaStatus,
-    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    /// How many requests the control plane has running there at this moment; `None` from one that
+    /// does not tell.
     #[serde(default)]
     pub requests_running: Option<u64>,
     /// Why the data path keeps requests from it.
@@ -96,7 +99,8 @@ pub struct Drain {
     pub deadline_ms: Option<u64>,
     /// Slots still taken, as last reported.
     pub slots_busy: u32,
-    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    /// How many requests the control plane has running there at this moment; `None` from one that
+    /// does not tell.
     #[serde(default)]
     pub requests_running: Option<u64>,
 }
@@ -104,7 +108,8 @@ pub struct Drain {
 /// The answer to a drain that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct DrainBegun {
-    /// How many requests the control plane still has running there; `None` from one that does not tell.
+    /// How many requests the control plane still has running there; `None` from one that does not
+    /// tell.
     #[serde(default)]
     pub requests_running: Option<u64>,
 }
@@ -163,7 +168,8 @@ pub struct Pool {
     pub slots_free: u32,
     /// How many it serves at once.
     pub slots_total: u32,
-    /// How many requests the control plane has running there at this moment; `None` from one that does not tell.
+    /// How many requests the control plane has running there at this moment; `None` from one that
+    /// does not tell.
     #[serde(default)]
     pub requests_running: Option<u64>,
     /// Free memory of its devices in bytes; 0 when unknown.

@@ -20,13 +20,16 @@ pub struct TargetGroup {
     pub labels: BTreeMap<&'static str, String>,
 }
 
-/// This process, at the address by which it was asked, and the agent of each node that is known; each of them, where it serves
-/// its metrics without a token, at that address instead.
+/// This process, at the address by which it was asked, and the agent of each node that is known;
+/// each of them, where it serves its metrics without a token, at that address instead.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/sd/prometheus", tag = "watching",
     responses((status = 200, description = "As Prometheus' http_sd_config reads it.", body = Vec<TargetGroup>))
 ))]
-pub(crate) async fn prometheus(State(api): State<ControlApi>, headers: HeaderMap) -> Json<Vec<TargetGroup>> {
+pub(crate) async fn prometheus(
+    State(api): State<ControlApi>,
+    headers: HeaderMap,
+) -> Json<Vec<TargetGroup>> {
     let mut groups = Vec::new();
     if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
         let own = api.metrics_addr.and_then(|bound| {

@@ -26,7 +26,7 @@ fn code(error: &RegistryError) -> ErrorCode {
 pub(crate) fn cloud_profile_disabled() -> ApiError {
     ApiError::new(
         ErrorCode::CloudProfileDisabled,
-        "this control plane runs in the HOME profile, in which this machine is the only node and no other can join; \
-         start it with ORCHESTRATORD_CLOUD_PROFILE=true",
+        "this control plane runs in the HOME profile, in which this machine is the only node and \
+         no other can join; start it with ORCHESTRATORD_CLOUD_PROFILE=true",
     )
 }

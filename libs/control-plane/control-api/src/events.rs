@@ -41,8 +41,13 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=CAPACITY).contains(limit));
-                    let wrong = || ApiError::invalid(format!("limit: must be a number from 1 to {CAPACITY}"));
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=CAPACITY).contains(limit));
+                    let wrong = || {
+                        ApiError::invalid(format!("limit: must be a number from 1 to {CAPACITY}"))
+                    };
                     parsed.limit = Some(limit.ok_or_else(wrong)?);
                 }
                 "after" => parsed.after = Some(number("after", value)?),
@@ -79,7 +84,10 @@ impl EventSource for Follow {
     responses((status = 200, description = "The oldest first.", content(
         (EventsAnswer = "application/json"), (pool_registry_types::schema::EventStream = "text/event-stream"))))
 ))]
-pub(crate) async fn events(State(api): State<ControlApi>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn events(
+    State(api): State<ControlApi>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let last = last_event_id(request.headers())?

@@ -1,7 +1,7 @@
 //! What the node itself does for an operator: drains of replicas, restarts, reloads.
 //!
-//! The node is the owner of these: it remembers the drains of its replicas and reports them at once. The control plane
-//! passes the request on.
+//! The node is the owner of these: it remembers the drains of its replicas and reports them at
+//! once. The control plane passes the request on.
 
 use axum::{
     Json,
@@ -78,10 +78,13 @@ pub(crate) async fn restart(
     ApiPath((node, pool)): OfPool,
 ) -> Result<Response, ApiError> {
     let path = format!("/v2/pools/{pool}/restart");
-    Ok(forward(&api, &node, &path, Bytes::new()).await?.into_response())
+    Ok(forward(&api, &node, &path, Bytes::new())
+        .await?
+        .into_response())
 }
 
-/// New engines in the place of a pool's, as its node's pool file says now; answered by the node when they are there.
+/// New engines in the place of a pool's, as its node's pool file says now; answered by the node
+/// when they are there.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v2/pools/{node_id}/{pool_id}/reload", tag = "pools",
     params(("node_id" = NodeId, Path, description = "The node."), ("pool_id" = PoolId, Path, description = "The pool.")),
@@ -93,7 +96,9 @@ pub(crate) async fn reload(
     ApiPath((node, pool)): OfPool,
 ) -> Result<Response, ApiError> {
     let path = format!("/v2/pools/{pool}/reload");
-    Ok(forward(&api, &node, &path, Bytes::new()).await?.into_response())
+    Ok(forward(&api, &node, &path, Bytes::new())
+        .await?
+        .into_response())
 }
 
 /// What a node answered, in JSON.
@@ -162,7 +167,12 @@ impl IntoResponse for Refusal {
 }
 
 /// Passes a request on to the node.
-async fn forward(api: &ControlApi, node_id: &NodeId, path: &str, body: Bytes) -> Result<Answered, ApiError> {
+async fn forward(
+    api: &ControlApi,
+    node_id: &NodeId,
+    path: &str,
+    body: Bytes,
+) -> Result<Answered, ApiError> {
     let node = api.registry.node(node_id).ok_or_else(|| {
         let node_id = node_id.clone();
         refused(&RegistryError::UnknownNode { node_id })

@@ -1,7 +1,7 @@
 //! Heartbeats before every other route.
 //!
-//! They are nearly all requests that a control plane of a large fleet gets. Matching one path here spares each of them the
-//! router, its extractors and the boxes around their futures.
+//! They are nearly all requests that a control plane of a large fleet gets. Matching one path here
+//! spares each of them the router, its extractors and the boxes around their futures.
 
 use axum::{body::Body, response::IntoResponse as _};
 use futures_util::{FutureExt as _, future};
@@ -16,8 +16,8 @@ use crate::{ControlApi, nodes::take_heartbeat};
 const BEFORE_ID: &str = "/v2/nodes/";
 const AFTER_ID: &str = "/heartbeat";
 
-/// Answers heartbeats itself and gives everything else to `inner`, which has the same route for those whose path has to be
-/// decoded first. It stands behind whatever authenticates.
+/// Answers heartbeats itself and gives everything else to `inner`, which has the same route for
+/// those whose path has to be decoded first. It stands behind whatever authenticates.
 #[derive(Clone)]
 pub struct Heartbeats<S> {
     registry: Option<RegistryHandle>,
@@ -45,7 +45,10 @@ impl ControlApi {
 impl<S: HttpService> HttpService for Heartbeats<S> {
     type Body = Either<Body, S::Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
             let body = request.into_body();
             return future::Either::Left(
@@ -65,11 +68,15 @@ async fn respond(registry: RegistryHandle, node_id: NodeId, body: RequestBody) -
     take_heartbeat(&registry, &node_id, &body).unwrap_or_else(ApiError::into_response)
 }
 
-/// The node whose heartbeat a request is. An id with an escape is left to the router, and so is one that is none.
+/// The node whose heartbeat a request is. An id with an escape is left to the router, and so is one
+/// that is none.
 fn heartbeat_of<B>(request: &Request<B>) -> Option<NodeId> {
     if request.method() != Method::POST {
         return None;
     }
     let path = request.uri().path();
-    path.strip_prefix(BEFORE_ID)?.strip_suffix(AFTER_ID)?.parse().ok()
+    path.strip_prefix(BEFORE_ID)?
+        .strip_suffix(AFTER_ID)?
+        .parse()
+        .ok()
 }

@@ -1,9 +1,10 @@
 //! The control plane's HTTP API: nodes, pools and the model catalog.
 //!
-//! [`ControlApi`] is an axum router over a [`RegistryHandle`](registry_runtime::RegistryHandle). It holds no state and takes no
-//! decision: each handler is one call and one view. What the data path knows of endpoints, and what only a node can do,
-//! comes through lookups and a [`NodeControl`] that the binary wires. The HOME profile differs in one thing: nodes do not
-//! join over HTTP, so registrations, heartbeats and deregistrations are answered 503 `CLOUD_PROFILE_DISABLED`.
+//! [`ControlApi`] is an axum router over a [`RegistryHandle`](registry_runtime::RegistryHandle). It
+//! holds no state and takes no decision: each handler is one call and one view. What the data path
+//! knows of endpoints, and what only a node can do, comes through lookups and a [`NodeControl`]
+//! that the binary wires. The HOME profile differs in one thing: nodes do not join over HTTP, so
+//! registrations, heartbeats and deregistrations are answered 503 `CLOUD_PROFILE_DISABLED`.
 //!
 //! | route | for |
 //! |---|---|
@@ -14,7 +15,8 @@
 //! | `GET /v2/gpus`, `GET /v2/pools`, `GET /v2/catalog/availability` | everybody |
 //! | `GET /v2/status`, `GET /v2/events`, `GET /v2/sd/prometheus` | everybody who watches |
 //!
-//! [`ControlApi::heartbeats_before`] answers heartbeats ahead of the router, which a large fleet needs.
+//! [`ControlApi::heartbeats_before`] answers heartbeats ahead of the router, which a large fleet
+//! needs.
 //!
 //! Authentication is a layer around it. Merge it with other routers and then give the whole to
 //! [`http_server::with_fallbacks`].
@@ -46,13 +48,13 @@ pub use openapi::openapi;
 pub use query::NodesQuery;
 pub use routes::ControlApi;
 pub use status::{
-    DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer, RecentErrorAnswer,
-    SlotCounts, StatusAnswer, TrafficAnswer,
+    DataPathLookup, DataPathView, ModelLoad, ModelStatus, NodeCounts, PercentilesAnswer,
+    RecentErrorAnswer, SlotCounts, StatusAnswer, TrafficAnswer,
 };
 pub use view::{
     CatalogAnswer, DrainAnswer, DrainBegunAnswer, GpuAnswer, GpusAnswer, ModelAnswer, NodeAnswer,
-    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView, ReplicaAnswer,
-    RunningLookup,
+    NodePoolAnswer, NodesAnswer, PoolAnswer, PoolsAnswer, QuarantineLookup, QuarantineView,
+    ReplicaAnswer, RunningLookup,
 };
 
 /// What the README shows is compiled with the tests, and run where it can be.

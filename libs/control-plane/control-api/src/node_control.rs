@@ -13,13 +13,15 @@ pub type NodeReply = Pin<Box<dyn Future<Output = Result<(StatusCode, Bytes), Api
 
 /// Passes requests to the control routes of nodes.
 pub trait NodeControl: Send + Sync {
-    /// `POST` of the JSON `body`, which may be empty, to the `path` of `node`, such as `/v2/pools/p/restart`.
+    /// `POST` of the JSON `body`, which may be empty, to the `path` of `node`, such as
+    /// `/v2/pools/p/restart`.
     ///
-    /// The answer comes when the node has it: a restart is answered when the engines of the pool have started. Whoever
-    /// implements this bounds the size of the answer.
+    /// The answer comes when the node has it: a restart is answered when the engines of the pool
+    /// have started. Whoever implements this bounds the size of the answer.
     ///
     /// # Errors
-    /// `NODE_UNAVAILABLE` when the node cannot be reached. What it answers, errors included, is an answer.
+    /// `NODE_UNAVAILABLE` when the node cannot be reached. What it answers, errors included, is an
+    /// answer.
     fn post(&self, node: &NodeView, path: &str, body: Bytes) -> NodeReply;
 }
 
@@ -28,7 +30,10 @@ pub(crate) struct Unconnected;
 
 impl NodeControl for Unconnected {
     fn post(&self, node: &NodeView, _: &str, _: Bytes) -> NodeReply {
-        let message = format!("node {} cannot be reached from this control plane", node.node_id);
+        let message = format!(
+            "node {} cannot be reached from this control plane",
+            node.node_id
+        );
         Box::pin(async { Err(ApiError::new(ErrorCode::NodeUnavailable, message)) })
     }
 }

@@ -31,7 +31,10 @@ pub(crate) async fn register(
     ApiJson(request): ApiJson<RegisterRequest, MAX_NODE_BODY_BYTES>,
 ) -> Result<Json<RegisterResponse>, ApiError> {
     let node_id = request.node_id.clone();
-    let outcome = api.registry.register(request).map_err(|error| refused(&error))?;
+    let outcome = api
+        .registry
+        .register(request)
+        .map_err(|error| refused(&error))?;
     let Pace {
         next_heartbeat,
         timeout,
@@ -40,7 +43,9 @@ pub(crate) async fn register(
         success: true,
         message: match outcome {
             RegisterOutcome::Joined => format!("node {node_id} registered"),
-            RegisterOutcome::Restarted => format!("node {node_id} registered as a new life of itself"),
+            RegisterOutcome::Restarted => {
+                format!("node {node_id} registered as a new life of itself")
+            }
             RegisterOutcome::Renewed => format!("node {node_id} registered again"),
         },
         node_id,
@@ -75,8 +80,8 @@ pub(crate) fn take_heartbeat(
     Ok(accepted(registry.pace()))
 }
 
-/// A report that repeats the one before is recognised without being taken apart. What cannot be read at all is read again
-/// for the words of the refusal.
+/// A report that repeats the one before is recognised without being taken apart. What cannot be
+/// read at all is read again for the words of the refusal.
 fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<(), ApiError> {
     match registry.heartbeat_bytes(node_id, body) {
         Ok(_) => Ok(()),
@@ -89,7 +94,8 @@ fn report(registry: &RegistryHandle, node_id: &NodeId, body: &[u8]) -> Result<()
     }
 }
 
-/// The answer to a heartbeat, which is [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse): two numbers need no serialiser.
+/// The answer to a heartbeat, which is
+/// [`HeartbeatResponse`](pool_registry_types::HeartbeatResponse): two numbers need no serialiser.
 fn accepted(pace: Pace) -> Response {
     let (next, timeout) = (millis(pace.next_heartbeat), millis(pace.timeout));
     let body = format!(r#"{{"success":true,"next_heartbeat_ms":{next},"timeout_ms":{timeout}}}"#);
@@ -99,7 +105,8 @@ fn accepted(pace: Pace) -> Response {
     response
 }
 
-/// A node leaves. An agent names its incarnation, so that it takes no later start of the same node with it.
+/// A node leaves. An agent names its incarnation, so that it takes no later start of the same node
+/// with it.
 #[cfg_attr(feature = "openapi", utoipa::path(
     delete, path = "/v2/nodes/{node_id}", tag = "nodes",
     params(

@@ -25,7 +25,12 @@ impl ControlApi {
     #[must_use]
     pub fn nodes(&self, query: &NodesQuery) -> NodesAnswer {
         let suspicion = self.registry.summary().self_suspicion;
-        NodesAnswer::new(&self.page(query), suspicion, self.registry.now(), &self.lookups)
+        NodesAnswer::new(
+            &self.page(query),
+            suspicion,
+            self.registry.now(),
+            &self.lookups,
+        )
     }
 
     /// Up to `limit` nodes, those that are not online first; each status sorted by id.
@@ -52,7 +57,9 @@ impl ControlApi {
         }
         // One that got another status in between was seen twice.
         let mut seen = std::collections::BTreeSet::new();
-        answer.nodes.retain(|node| seen.insert(node.node_id.clone()));
+        answer
+            .nodes
+            .retain(|node| seen.insert(node.node_id.clone()));
         answer
     }
 }
@@ -89,7 +96,11 @@ pub(crate) async fn node(
         .registry
         .node(&node_id)
         .ok_or_else(|| refused(&RegistryError::UnknownNode { node_id }))?;
-    Ok(Json(NodeAnswer::new(&node, api.registry.now(), &api.lookups)))
+    Ok(Json(NodeAnswer::new(
+        &node,
+        api.registry.now(),
+        &api.lookups,
+    )))
 }
 
 /// The body of a drain; it may be left out.
@@ -167,6 +178,8 @@ fn begin_drain(
 }
 
 fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiError> {
-    api.registry.undrain(target).map_err(|error| refused(&error))?;
+    api.registry
+        .undrain(target)
+        .map_err(|error| refused(&error))?;
     Ok(Json(Ack { success: true }))
 }

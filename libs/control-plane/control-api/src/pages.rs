@@ -5,8 +5,8 @@ use service_registry::{NodeFilter, NodeView, NodesPage};
 
 use crate::{ControlApi, NodesQuery};
 
-/// How many nodes are looked at together where an answer needs all of them: few enough that the thread has time for others
-/// in between.
+/// How many nodes are looked at together where an answer needs all of them: few enough that the
+/// thread has time for others in between.
 const NODES_TOGETHER: usize = 256;
 
 impl ControlApi {

@@ -62,19 +62,27 @@ impl NodesQuery {
         Ok(parsed)
     }
 
-    fn take_page(&mut self, name: &str, value: Result<Cow<'_, str>, ApiError>) -> Result<(), ApiError> {
+    fn take_page(
+        &mut self,
+        name: &str,
+        value: Result<Cow<'_, str>, ApiError>,
+    ) -> Result<(), ApiError> {
         match name {
             "limit" => {
                 let limit = value?
                     .parse()
                     .ok()
                     .filter(|limit| (1..=MAX_PAGE_NODES).contains(limit));
-                let wrong =
-                    || ApiError::invalid(format!("limit: must be a number from 1 to {MAX_PAGE_NODES}"));
+                let wrong = || {
+                    ApiError::invalid(format!(
+                        "limit: must be a number from 1 to {MAX_PAGE_NODES}"
+                    ))
+                };
                 self.limit = limit.ok_or_else(wrong)?;
             }
             "after" => {
-                let wrong = |error| ApiError::invalid(format!("after: must be the id of a node: {error}"));
+                let wrong =
+                    |error| ApiError::invalid(format!("after: must be the id of a node: {error}"));
                 self.after = Some(value?.parse().map_err(wrong)?);
             }
             _ => {}
@@ -96,7 +104,8 @@ fn model(value: Cow<'_, str>) -> Result<String, ApiError> {
         return Ok(value.into_owned());
     }
     let message = format!(
-        "model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+        "model: must be the name of a model, 1 to {MAX_MODEL_NAME_BYTES} bytes without control \
+         characters"
     );
     Err(ApiError::invalid(message))
 }
@@ -108,7 +117,8 @@ fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Result<Cow<'_,
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         // A name that is not UTF-8 is none that is known.
         let name = decoded(name).unwrap_or_default();
-        let value = decoded(value).ok_or_else(|| ApiError::invalid(format!("{name}: must be UTF-8 text")));
+        let value =
+            decoded(value).ok_or_else(|| ApiError::invalid(format!("{name}: must be UTF-8 text")));
         (name, value)
     })
 }

@@ -55,8 +55,8 @@ impl ControlApi {
         }
     }
 
-    /// For the HOME profile: nodes do not join over HTTP. Registrations, heartbeats and deregistrations are answered 503
-    /// `CLOUD_PROFILE_DISABLED`; everything else is the same.
+    /// For the HOME profile: nodes do not join over HTTP. Registrations, heartbeats and
+    /// deregistrations are answered 503 `CLOUD_PROFILE_DISABLED`; everything else is the same.
     #[must_use]
     pub fn refusing_registrations(mut self) -> Self {
         self.takes_registrations = false;
@@ -70,7 +70,8 @@ impl ControlApi {
         self
     }
 
-    /// Shows which endpoints the data path keeps requests from. `lookup` is called once per endpoint and answer.
+    /// Shows which endpoints the data path keeps requests from. `lookup` is called once per
+    /// endpoint and answer.
     #[must_use]
     pub fn with_quarantine(
         mut self,
@@ -92,7 +93,10 @@ impl ControlApi {
 
     /// Shows what the data path tells of itself. `lookup` is called once per `GET /v2/status`.
     #[must_use]
-    pub fn with_data_path(mut self, lookup: impl Fn() -> DataPathView + Send + Sync + 'static) -> Self {
+    pub fn with_data_path(
+        mut self,
+        lookup: impl Fn() -> DataPathView + Send + Sync + 'static,
+    ) -> Self {
         self.data_path = Arc::new(lookup);
         self
     }
@@ -104,7 +108,8 @@ impl ControlApi {
         self
     }
 
-    /// Tells Prometheus of the address at which this process serves its metrics without a token, where that is not `None`.
+    /// Tells Prometheus of the address at which this process serves its metrics without a token,
+    /// where that is not `None`.
     #[must_use]
     pub fn with_metrics_at(mut self, bound: Option<SocketAddr>) -> Self {
         self.metrics_addr = bound;
@@ -130,7 +135,10 @@ impl ControlApi {
             .post("/v2/nodes/{node_id}/drain", operators::drain_node)
             .post("/v2/nodes/{node_id}/undrain", operators::undrain_node)
             .post("/v2/pools/{node_id}/{pool_id}/drain", operators::drain_pool)
-            .post("/v2/pools/{node_id}/{pool_id}/undrain", operators::undrain_pool)
+            .post(
+                "/v2/pools/{node_id}/{pool_id}/undrain",
+                operators::undrain_pool,
+            )
             .post("/v2/pools/{node_id}/{pool_id}/restart", forwarded::restart)
             .post("/v2/pools/{node_id}/{pool_id}/reload", forwarded::reload)
             .post(
@@ -164,7 +172,8 @@ impl std::fmt::Debug for ControlApi {
     }
 }
 
-/// That nodes may join over HTTP. Handlers name it first, so that in the HOME profile nothing else of the request matters.
+/// That nodes may join over HTTP. Handlers name it first, so that in the HOME profile nothing else
+/// of the request matters.
 pub(crate) struct Registrations;
 
 impl FromRequestParts<ControlApi> for Registrations {

@@ -67,7 +67,8 @@ pub struct StatusAnswer {
     pub models: Vec<ModelStatus>,
     /// What went through in the last seconds.
     pub traffic: TrafficAnswer,
-    /// The last requests that were not served though nothing was wrong with them, the newest first.
+    /// The last requests that were not served though nothing was wrong with them, the newest
+    /// first.
     pub recent_errors: Vec<RecentErrorAnswer>,
 }
 
@@ -125,7 +126,8 @@ pub struct TrafficAnswer {
     pub requests_per_s: f64,
     /// Those of them that were not served though nothing was wrong with them.
     pub errors_per_s: f64,
-    /// Generated tokens in a second. Events of streams count as tokens, until the engine tells its own count.
+    /// Generated tokens in a second. Events of streams count as tokens, until the engine tells its
+    /// own count.
     pub tokens_per_s: f64,
     /// From a request to the first event of its stream, in milliseconds.
     pub first_token_ms: PercentilesAnswer,
@@ -193,14 +195,19 @@ impl ModelStatus {
 }
 
 impl ControlApi {
-    /// How it all stands, as `GET /v2/status` tells it. Its cost does not depend on the number of nodes.
+    /// How it all stands, as `GET /v2/status` tells it. Its cost does not depend on the number of
+    /// nodes.
     #[must_use]
     pub fn status(&self) -> StatusAnswer {
         let view = (self.data_path)();
         let models = view.models.into_iter();
         StatusAnswer {
             version: self.version,
-            profile: if self.takes_registrations { "cloud" } else { "home" },
+            profile: if self.takes_registrations {
+                "cloud"
+            } else {
+                "home"
+            },
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             nodes: self.registry.summary().into(),

@@ -26,7 +26,9 @@ fn filled(path: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn the_documented_exchange() {
     let api = Api::cloud();
-    let (status, answer) = api.post("/v2/nodes/register", registration("gpu-node-1")).await;
+    let (status, answer) = api
+        .post("/v2/nodes/register", registration("gpu-node-1"))
+        .await;
     assert_eq!(
         (status, answer),
         (
@@ -35,7 +37,9 @@ async fn the_documented_exchange() {
                    "next_heartbeat_ms": 10_000, "timeout_ms": 30_000})
         )
     );
-    let (status, answer) = api.post("/v2/nodes/gpu-node-1/heartbeat", heartbeat(42)).await;
+    let (status, answer) = api
+        .post("/v2/nodes/gpu-node-1/heartbeat", heartbeat(42))
+        .await;
     assert_eq!(
         (status, answer),
         (
@@ -99,7 +103,10 @@ async fn gpus_of_all_nodes() {
 #[tokio::test(start_paused = true)]
 async fn pools_and_the_catalog() {
     let api = Api::cloud();
-    assert_eq!(api.get("/v2/catalog/availability").await, json!({"models": []}));
+    assert_eq!(
+        api.get("/v2/catalog/availability").await,
+        json!({"models": []})
+    );
     api.join("b").await;
     api.join("a").await;
     let two = json!({"timestamp": "t", "pools": [
@@ -249,7 +256,10 @@ async fn quarantines_are_shown_where_they_are() {
     ] {
         let (_, answer) = call(&router, Method::GET, path, Body::empty()).await;
         let quarantine = |place: &str| answer.pointer(place).unwrap()["quarantine"].clone();
-        assert_eq!((quarantine(a), quarantine(b)), (Value::Null, expected.clone()));
+        assert_eq!(
+            (quarantine(a), quarantine(b)),
+            (Value::Null, expected.clone())
+        );
     }
 }
 
@@ -258,14 +268,23 @@ async fn quarantines_are_shown_where_they_are() {
 async fn at_home_everything_works_but_to_join_over_http() {
     let api = Api::home();
     for (method, path) in Api::mounted() {
-        let joins = path == "/v2/nodes/register" || path.ends_with("/heartbeat") || method == Method::DELETE;
+        let joins = path == "/v2/nodes/register"
+            || path.ends_with("/heartbeat")
+            || method == Method::DELETE;
         let path = filled(path).replace("gpu-node-1", "home");
         let body = if joins { "not json" } else { "" };
         let (status, answer) = api.call(method.clone(), &path, body).await;
         if joins {
-            assert_eq!((status, code(&answer)), (503, "CLOUD_PROFILE_DISABLED"), "{path}");
+            assert_eq!(
+                (status, code(&answer)),
+                (503, "CLOUD_PROFILE_DISABLED"),
+                "{path}"
+            );
             assert!(message(&answer).contains("ORCHESTRATORD_CLOUD_PROFILE=true"));
-        } else if path.contains("/replicas/") || path.ends_with("/restart") || path.ends_with("/reload") {
+        } else if path.contains("/replicas/")
+            || path.ends_with("/restart")
+            || path.ends_with("/reload")
+        {
             // Nobody has said how the node is reached.
             assert_eq!((status, code(&answer)), (503, "NODE_UNAVAILABLE"), "{path}");
         } else {
@@ -310,7 +329,10 @@ async fn every_listed_route_exists_and_takes_no_other_method() {
         let path = filled(path);
         let (_, answer) = api.call(method.clone(), &path, "").await;
         if answer.get("error").is_some() {
-            assert!(!message(&answer).contains("no such route"), "{method} {path}");
+            assert!(
+                !message(&answer).contains("no such route"),
+                "{method} {path}"
+            );
             assert_ne!(code(&answer), "METHOD_NOT_ALLOWED", "{method} {path}");
         }
         for other in [

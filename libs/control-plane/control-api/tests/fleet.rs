@@ -26,7 +26,8 @@ async fn five() -> Api {
         api.join(node).await;
     }
     for node in ["b", "d"] {
-        api.post(&format!("/v2/nodes/{node}/drain"), json!({})).await;
+        api.post(&format!("/v2/nodes/{node}/drain"), json!({}))
+            .await;
     }
     let mut large = pool();
     large["models_available"] = json!(["org/large model"]);
@@ -46,11 +47,14 @@ async fn nodes_come_page_by_page() {
     loop {
         let page = api.get(&path).await;
         pages.push(names(&page).join(""));
-        let Some(next) = page.get("next_after") else { break };
+        let Some(next) = page.get("next_after") else {
+            break;
+        };
         path = format!("/v2/nodes?limit=2&after={}", next.as_str().unwrap());
     }
     assert_eq!(pages, ["ab", "cd", "e"]);
-    // A page that ends with the last node is the last one, and one may begin behind a node that is not there.
+    // A page that ends with the last node is the last one, and one may begin behind a node that is
+    // not there.
     for (query, expected, more) in [
         ("limit=5", "abcde", false),
         ("limit=4", "abcd", true),
@@ -148,7 +152,10 @@ async fn what_shows_the_whole_fleet_shows_more_than_one_page_of_it() {
         .map(|node| node.as_str().unwrap())
         .collect();
     assert_eq!(nodes.len(), 600);
-    assert_eq!(api.get("/v2/sd/prometheus").await.as_array().unwrap().len(), 600);
+    assert_eq!(
+        api.get("/v2/sd/prometheus").await.as_array().unwrap().len(),
+        600
+    );
 }
 
 // spec: SEE-32
@@ -193,7 +200,10 @@ async fn replicas_are_endpoints_of_their_own() {
     );
     let replicas = &pool["replicas"];
     assert_eq!(
-        (&replicas[0]["requests_running"], replicas[0].get("quarantine")),
+        (
+            &replicas[0]["requests_running"],
+            replicas[0].get("quarantine")
+        ),
         (&json!(2), None)
     );
     assert_eq!(
@@ -218,7 +228,8 @@ async fn a_replica_that_drains_is_shown_so_and_the_others_are_not() {
     api.join_with_replicas("a").await;
     let mut pool = common::pool_of_two();
     pool["replicas"][0]["draining"] = json!(true);
-    pool["replicas"][1] = json!({"replica_id": "r1", "ready": true, "slots_free": 2, "slots_total": 2});
+    pool["replicas"][1] =
+        json!({"replica_id": "r1", "ready": true, "slots_free": 2, "slots_total": 2});
     api.report("a", json!([pool])).await;
     let pools = api.get("/v2/pools").await;
     let states = |index: usize| {

@@ -32,7 +32,9 @@ impl NodeControl for Nodes {
         let answer = self.answer;
         Box::pin(async move {
             match answer {
-                Ok((status, body)) => Ok((StatusCode::from_u16(status).unwrap(), Bytes::from(body))),
+                Ok((status, body)) => {
+                    Ok((StatusCode::from_u16(status).unwrap(), Bytes::from(body)))
+                }
                 Err(code) => Err(ApiError::new(code, "no connection")),
             }
         })
@@ -53,7 +55,8 @@ async fn api(answer: Result<(u16, &'static str), ErrorCode>) -> (Api, Nodes) {
     (api, nodes)
 }
 
-const DONE: Result<(u16, &str), ErrorCode> = Ok((200, r#"{"pool_id":"pool-0","requests_running":7}"#));
+const DONE: Result<(u16, &str), ErrorCode> =
+    Ok((200, r#"{"pool_id":"pool-0","requests_running":7}"#));
 
 // spec: SEE-33
 #[tokio::test(start_paused = true)]
@@ -81,8 +84,14 @@ async fn a_replica_is_drained_by_its_node() {
     assert_eq!(
         *nodes.asked.lock(),
         [
-            asked("/v2/pools/pool-0/replicas/r0/drain", r#"{"deadline_ms":null}"#),
-            asked("/v2/pools/pool-0/replicas/r0/drain", r#"{"deadline_ms":5000}"#),
+            asked(
+                "/v2/pools/pool-0/replicas/r0/drain",
+                r#"{"deadline_ms":null}"#
+            ),
+            asked(
+                "/v2/pools/pool-0/replicas/r0/drain",
+                r#"{"deadline_ms":5000}"#
+            ),
             asked("/v2/pools/pool-0/replicas/r0/undrain", ""),
         ]
     );
@@ -104,14 +113,16 @@ async fn engines_are_restarted_and_reloaded_by_their_node() {
         .iter()
         .map(|(_, path, _)| path.clone())
         .collect();
-    assert_eq!(paths, ["/v2/pools/pool-0/restart", "/v2/pools/pool-0/reload"]);
+    assert_eq!(
+        paths,
+        ["/v2/pools/pool-0/restart", "/v2/pools/pool-0/reload"]
+    );
 }
 
 // spec: SEE-33
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_passed_on_and_a_node_that_cannot_answer_is_unavailable() {
-    let not_ours =
-        r#"{"error":{"code":"ENGINES_NOT_OURS","message":"who starts them must","retriable":false}}"#;
+    let not_ours = r#"{"error":{"code":"ENGINES_NOT_OURS","message":"who starts them must","retriable":false}}"#;
     let unknown = r#"{"error":{"code":"NOT_FOUND","message":"no replica r0","retriable":false}}"#;
     let token = r#"{"error":{"code":"UNAUTHORIZED","message":"no","retriable":false}}"#;
     for (answer, status, expected, piece) in [
@@ -162,7 +173,12 @@ async fn what_is_wrong_here_does_not_reach_the_node() {
     let (api, nodes) = api(DONE).await;
     for (path, body, status, expected) in [
         ("/v2/pools/b/pool-0/restart", "", 404, "UNKNOWN_NODE"),
-        ("/v2/pools/b/pool-0/replicas/r0/drain", "", 404, "UNKNOWN_NODE"),
+        (
+            "/v2/pools/b/pool-0/replicas/r0/drain",
+            "",
+            404,
+            "UNKNOWN_NODE",
+        ),
         (
             "/v2/pools/a/pool-0/replicas/r%2F0/drain",
             "",

@@ -11,14 +11,28 @@ use http_body_util::BodyExt as _;
 use http_server::{HttpService, RequestBody};
 use serde_json::{Value, json};
 
-async fn ask(service: impl HttpService, method: Method, path: &str, body: String) -> (u16, String, Value) {
+async fn ask(
+    service: impl HttpService,
+    method: Method,
+    path: &str,
+    body: String,
+) -> (u16, String, Value) {
     let request = Request::builder().method(method).uri(path);
-    let request = request.body(RequestBody::from(bytes::Bytes::from(body))).unwrap();
+    let request = request
+        .body(RequestBody::from(bytes::Bytes::from(body)))
+        .unwrap();
     let response = service.respond(request).await;
     let status = response.status().as_u16();
-    let kind = response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
+    let kind = response.headers()[CONTENT_TYPE]
+        .to_str()
+        .unwrap()
+        .to_owned();
     let body = response.into_body().collect().await.map_err(drop).unwrap();
-    (status, kind, serde_json::from_slice(&body.to_bytes()).unwrap())
+    (
+        status,
+        kind,
+        serde_json::from_slice(&body.to_bytes()).unwrap(),
+    )
 }
 
 /// Bodies, methods and paths, whatever becomes of them.
@@ -39,8 +53,16 @@ fn requests() -> Vec<(Method, &'static str, String)> {
         (Method::POST, "/v2/nodes/b/heartbeat", beat(1)),
         (Method::POST, "/v2/nodes/a/heartbeat", String::new()),
         (Method::POST, "/v2/nodes/a/heartbeat", "{}".to_owned()),
-        (Method::POST, "/v2/nodes/a/heartbeat", format!("{} x", beat(6))),
-        (Method::POST, "/v2/nodes/a/heartbeat", " ".repeat(5 * 1024 * 1024)),
+        (
+            Method::POST,
+            "/v2/nodes/a/heartbeat",
+            format!("{} x", beat(6)),
+        ),
+        (
+            Method::POST,
+            "/v2/nodes/a/heartbeat",
+            " ".repeat(5 * 1024 * 1024),
+        ),
         (Method::POST, "/v2/nodes//heartbeat", beat(7)),
         (Method::POST, "/v2/nodes/a/b/heartbeat", beat(7)),
         (Method::GET, "/v2/nodes/a/heartbeat", String::new()),
@@ -53,7 +75,13 @@ fn requests() -> Vec<(Method, &'static str, String)> {
 #[tokio::test(start_paused = true)]
 async fn they_are_answered_as_the_router_answers_them() {
     for home in [false, true] {
-        let wire = |api: ControlApi| if home { api.refusing_registrations() } else { api };
+        let wire = |api: ControlApi| {
+            if home {
+                api.refusing_registrations()
+            } else {
+                api
+            }
+        };
         let (direct, routed) = (Api::cloud(), Api::cloud());
         for api in [&direct, &routed] {
             api.join("a").await;

@@ -73,13 +73,17 @@ fn bad_registrations() -> Vec<Case> {
 }
 
 fn bad_heartbeats() -> Vec<Case> {
-    let with =
-        |field: &'static str, value: Value| edited(heartbeat(2), |beat| beat["pools"][0][field] = value);
+    let with = |field: &'static str, value: Value| {
+        edited(heartbeat(2), |beat| beat["pools"][0][field] = value)
+    };
     [
         (String::new(), "the body is empty"),
         ("[".to_owned(), "not valid JSON"),
         ("{}".to_owned(), "timestamp"),
-        (edited(heartbeat(2), |beat| beat["pools"] = json!({})), "pools"),
+        (
+            edited(heartbeat(2), |beat| beat["pools"] = json!({})),
+            "pools",
+        ),
         (format!("{} x", heartbeat(2)), "not valid JSON"),
         (
             edited(heartbeat(2), |beat| beat["pools"] = json!([pool(), pool()])),
@@ -124,8 +128,20 @@ fn refused_by_the_registry() -> Vec<Case> {
             "STALE_INCARNATION",
             "1763884800123",
         ),
-        (register, other_machine, 409, "NODE_ID_CONFLICT", "machine-alpha"),
-        (beat, older(heartbeat(2)), 409, "STALE_INCARNATION", "gpu-node-1"),
+        (
+            register,
+            other_machine,
+            409,
+            "NODE_ID_CONFLICT",
+            "machine-alpha",
+        ),
+        (
+            beat,
+            older(heartbeat(2)),
+            409,
+            "STALE_INCARNATION",
+            "gpu-node-1",
+        ),
         (beat, newer(heartbeat(2)), 404, "UNKNOWN_NODE", "gpu-node-1"),
         (
             "/v2/nodes/stranger/heartbeat",
@@ -180,14 +196,22 @@ fn bad_ids_and_drains() -> Vec<Case> {
         ("/v2/nodes/..%2Fetc/heartbeat", beat(), "node_id must be"),
         ("/v2/nodes/%00/heartbeat", beat(), "node_id must be"),
         ("/v2/nodes/%FF/heartbeat", beat(), "node_id must be"),
-        ("/v2/nodes/gpu%252dnode-1/drain", String::new(), "node_id must be"),
+        (
+            "/v2/nodes/gpu%252dnode-1/drain",
+            String::new(),
+            "node_id must be",
+        ),
         ("/v2/nodes/-a/undrain", String::new(), "node_id must be"),
         (
             "/v2/pools/gpu-node-1/p%20/drain",
             String::new(),
             "pool_id must be",
         ),
-        ("/v2/pools/_/pool-0/undrain", String::new(), "node_id must be"),
+        (
+            "/v2/pools/_/pool-0/undrain",
+            String::new(),
+            "node_id must be",
+        ),
         (drain, "{".to_owned(), "not valid JSON"),
         (drain, r#"{"deadline_ms":-1}"#.to_owned(), "deadline_ms"),
         (drain, r#"{"deadline_ms":"soon"}"#.to_owned(), "deadline_ms"),
@@ -259,7 +283,11 @@ async fn other_methods_refuse_bad_ids_too() {
             ("/v2/nodes/stranger", 404, "UNKNOWN_NODE"),
         ] {
             let (found, answer) = api.call(method.clone(), path, Body::empty()).await;
-            assert_eq!((found, code(&answer)), (status, expected), "{method} {path}");
+            assert_eq!(
+                (found, code(&answer)),
+                (status, expected),
+                "{method} {path}"
+            );
         }
     }
     assert_eq!(api.state().await, before);
@@ -285,7 +313,11 @@ async fn only_the_registered_life_of_a_node_takes_it_back() {
         ("?incarnation=-1", 400, "INVALID_REQUEST"),
         ("?incarnation=", 400, "INVALID_REQUEST"),
     ] {
-        assert_eq!(leave(query).await, (status, Some(expected.to_owned())), "{query}");
+        assert_eq!(
+            leave(query).await,
+            (status, Some(expected.to_owned())),
+            "{query}"
+        );
         assert_eq!(api.state().await, before, "{query}");
     }
     assert_eq!(leave("?incarnation=1763884800123").await, (200, None));
@@ -308,7 +340,10 @@ async fn what_a_driver_or_an_engine_says_reaches_nobody_s_terminal() {
         beat["pools"][0][field] = json!(odd);
     }
     beat["gpus"] = json!([{"device_id": 0, "name": odd, "problem": odd}]);
-    assert_eq!(api.post("/v2/nodes/gpu-node-1/heartbeat", beat).await.0, 200);
+    assert_eq!(
+        api.post("/v2/nodes/gpu-node-1/heartbeat", beat).await.0,
+        200
+    );
     let node = api.get("/v2/nodes/gpu-node-1").await.to_string();
     for control in ["\\u001b", "\u{1b}", "\u{9b}", "\\u009b"] {
         assert!(!node.contains(control), "{node}");
@@ -321,7 +356,11 @@ async fn what_a_driver_or_an_engine_says_reaches_nobody_s_terminal() {
 async fn a_body_without_end_is_cut_off() {
     let api = Api::cloud();
     let (status, answer) = api
-        .call(Method::POST, "/v2/nodes/register", vec![b' '; 5 * 1024 * 1024])
+        .call(
+            Method::POST,
+            "/v2/nodes/register",
+            vec![b' '; 5 * 1024 * 1024],
+        )
         .await;
     assert_eq!((status, code(&answer)), (413, "PAYLOAD_TOO_LARGE"));
     let (status, answer) = api

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use axum::{Router, body::Body};
 use common::{Api, code, message, registration};
-use control_api::{DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, SlotCounts, TrafficAnswer};
+use control_api::{
+    DataPathView, ModelLoad, PercentilesAnswer, RecentErrorAnswer, SlotCounts, TrafficAnswer,
+};
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -60,7 +62,10 @@ async fn the_status_shows_what_the_data_path_tells() {
             node_id: None,
         }],
     };
-    let router = api.rewired(|api| api.with_version("9.9.9").with_data_path(move || view.clone()));
+    let router = api.rewired(|api| {
+        api.with_version("9.9.9")
+            .with_data_path(move || view.clone())
+    });
     let request = Request::get("/v2/status").body(Body::empty()).unwrap();
     let answer = router.oneshot(request).await.unwrap();
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -107,7 +112,8 @@ async fn what_happens_to_a_node_is_told() {
     let api = Api::cloud();
     api.join("gpu-node-1").await;
     api.post("/v2/nodes/gpu-node-1/drain", json!({})).await;
-    api.post("/v2/pools/gpu-node-1/pool-0/drain", json!({})).await;
+    api.post("/v2/pools/gpu-node-1/pool-0/drain", json!({}))
+        .await;
     api.post("/v2/nodes/gpu-node-1/undrain", json!({})).await;
     api.call(Method::DELETE, "/v2/nodes/gpu-node-1", "").await;
     let all = api.get("/v2/events").await;
@@ -162,8 +168,15 @@ async fn events_are_followed_and_resumed() {
         Some(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap())
     };
     let event = next().await.unwrap();
-    assert!(event.contains("\nevent: pool_ready\ndata: {\"id\":"), "{event}");
-    assert_eq!(next().await.unwrap(), ":\n\n", "nothing happens for a while");
+    assert!(
+        event.contains("\nevent: pool_ready\ndata: {\"id\":"),
+        "{event}"
+    );
+    assert_eq!(
+        next().await.unwrap(),
+        ":\n\n",
+        "nothing happens for a while"
+    );
     api.post("/v2/nodes/gpu-node-1/drain", json!({})).await;
     assert!(next().await.unwrap().contains("node_drained"));
     api.events.close();
@@ -173,7 +186,10 @@ async fn events_are_followed_and_resumed() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_question_is_named() {
     let api = Api::cloud();
-    for (path, field) in [("/v2/events?limit=0", "limit"), ("/v2/events?after=x", "after")] {
+    for (path, field) in [
+        ("/v2/events?limit=0", "limit"),
+        ("/v2/events?after=x", "after"),
+    ] {
         let (status, answer) = api.call(Method::GET, path, "").await;
         assert_eq!((status, code(&answer)), (400, "INVALID_REQUEST"));
         assert!(message(&answer).starts_with(field), "{answer}");

@@ -1,7 +1,8 @@
 //! The files of the page: embedded, compressed once, named by what is in them.
 //!
-//! Every file but the page itself is served below `/assets/{hash}/`, where the hash is that of all of them. So a
-//! browser keeps them for good and still never mixes two versions, and nobody has to build anything.
+//! Every file but the page itself is served below `/assets/{hash}/`, where the hash is that of all
+//! of them. So a browser keeps them for good and still never mixes two versions, and nobody has to
+//! build anything.
 
 use std::{collections::HashMap, io::Write as _};
 

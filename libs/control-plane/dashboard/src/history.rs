@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-/// How many samples are kept: half an hour of one every five seconds. More would be a metrics server's business.
+/// How many samples are kept: half an hour of one every five seconds. More would be a metrics
+/// server's business.
 pub(crate) const SAMPLES: usize = 360;
 
 /// What of a status is kept, by where it is. The first is when.
@@ -64,7 +65,10 @@ mod tests {
         let kept = history.to_json();
         let rows = kept["rows"].as_array().unwrap();
         assert_eq!(rows.len(), SAMPLES);
-        assert_eq!((&rows[0][0], &rows[SAMPLES - 1][0]), (&json!(1), &json!(SAMPLES)));
+        assert_eq!(
+            (&rows[0][0], &rows[SAMPLES - 1][0]),
+            (&json!(1), &json!(SAMPLES))
+        );
         assert_eq!(kept["columns"][3], "tokens_per_s");
         assert_eq!((&rows[0][3], &rows[0][4]), (&json!(1.5), &Value::Null));
         assert_eq!(

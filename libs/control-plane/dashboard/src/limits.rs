@@ -19,7 +19,10 @@ pub const LIMITS: &[Limit] = &[
         LiveConfig::DEFAULT.max_nodes as u64,
         "nodes",
     )
-    .because("Nodes that the page lists, those that are not online first. Its counts are of all of them.")
+    .because(
+        "Nodes that the page lists, those that are not online first. Its counts are of all of \
+         them.",
+    )
     .enforced_by("GET /v2/live")
     .beyond("the page says how many it does not list, and finds one of them by its id"),
 ];

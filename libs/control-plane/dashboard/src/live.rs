@@ -24,8 +24,8 @@ const PERIODS_PER_SAMPLE: u32 = 5;
 /// When to come again after a refusal: somebody closes a page now and then.
 const COME_AGAIN: Duration = Duration::from_secs(10);
 
-/// What of a node moves by itself. It is told with the next real change, or the whole fleet would be sent every
-/// second only to say that a second has passed.
+/// What of a node moves by itself. It is told with the next real change, or the whole fleet would
+/// be sent every second only to say that a second has passed.
 const AGE: &str = "last_heartbeat_age_ms";
 
 /// What the stream tells; each is the body of an answer.
@@ -54,8 +54,8 @@ pub struct LiveConfig {
 impl LiveConfig {
     /// What holds where nothing else is set.
     ///
-    /// 64 clients: more than a team has screens. 500 nodes: more than a person looks at one by one, and 400 KB when all of
-    /// them change. Both together are 25 MB/s at worst.
+    /// 64 clients: more than a team has screens. 500 nodes: more than a person looks at one by one,
+    /// and 400 KB when all of them change. Both together are 25 MB/s at worst.
     pub const DEFAULT: Self = Self {
         max_clients: 64,
         max_nodes: 500,
@@ -70,8 +70,8 @@ impl Default for LiveConfig {
 
 /// The stream: one task that looks, and any number of clients that are told. Clones share it.
 ///
-/// A client holds the latest state and nothing else: one that reads slowly misses states, and keeps none of them in
-/// memory.
+/// A client holds the latest state and nothing else: one that reads slowly misses states, and keeps
+/// none of them in memory.
 #[derive(Debug, Clone)]
 pub struct Live {
     frames: watch::Sender<Arc<Frame>>,
@@ -119,8 +119,8 @@ impl Live {
         Routes::new().get("/v2/live", live).with_state(self)
     }
 
-    /// Looks at the sources: once a second while somebody listens, and now and then for the charts while nobody
-    /// does. Returns when the stream has been told to stop.
+    /// Looks at the sources: once a second while somebody listens, and now and then for the charts
+    /// while nobody does. Returns when the stream has been told to stop.
     pub async fn run(self, sources: Sources) {
         let mut observer = Observer::new(sources, self.max_nodes);
         let mut ticks = interval(PERIOD);

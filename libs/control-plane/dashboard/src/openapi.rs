@@ -17,7 +17,8 @@ struct Described;
 
 /// The page.
 ///
-/// For people, in a browser; what it shows it asks for by the other routes, with the token that its user gives it.
+/// For people, in a browser; what it shows it asks for by the other routes, with the token that its
+/// user gives it.
 #[utoipa::path(get, path = "/", tag = "page", security(()),
     responses(
         (status = 200, description = "HTML.", body = String, content_type = "text/html"),

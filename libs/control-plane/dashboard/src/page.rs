@@ -7,8 +7,9 @@ use futures_util::{FutureExt as _, future};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{
-        ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-        CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
+        CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY,
+        X_CONTENT_TYPE_OPTIONS,
     },
 };
 use http_body_util::Either;
@@ -22,14 +23,16 @@ const ROOT: &str = "/";
 /// Where the files of the page are.
 const ASSETS: &str = "/assets/";
 
-/// Scripts, styles and pictures are ours and in files; what is asked for comes from here; nothing may be put into
-/// the page as markup, and nobody may put the page into a frame.
+/// Scripts, styles and pictures are ours and in files; what is asked for comes from here; nothing
+/// may be put into the page as markup, and nobody may put the page into a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
-     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for \
+     'script'; trusted-types 'none'",
 );
 
-/// The page may change with the next start: it is asked for each time, and answered 304 while it is the same.
+/// The page may change with the next start: it is asked for each time, and answered 304 while it is
+/// the same.
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
 /// A file never changes: its path names its content.
 const FOR_GOOD: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -38,8 +41,8 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-/// Answers `/` and `/assets/…` itself and gives everything else to `inner`. Open to everybody, so it stands before
-/// the doorkeeper.
+/// Answers `/` and `/assets/…` itself and gives everything else to `inner`. Open to everybody, so
+/// it stands before the doorkeeper.
 #[derive(Debug, Clone)]
 pub struct Page<S> {
     assets: Arc<Assets>,
@@ -66,7 +69,10 @@ pub fn is_of_page(path: &str) -> bool {
 impl<S: HttpService> HttpService for Page<S> {
     type Body = Either<Body, S::Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if is_of_page(path) {
             let file = answer(&self.assets, request.method(), path, request.headers());
@@ -134,12 +140,14 @@ fn is_known(headers: &HeaderMap, asset: &Asset) -> bool {
     })
 }
 
-/// Whether a client takes gzip. Weights are not compared: whoever names it without ruling it out gets it.
+/// Whether a client takes gzip. Weights are not compared: whoever names it without ruling it out
+/// gets it.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     items(headers, &ACCEPT_ENCODING).any(|item| {
         let (coding, weight) = item.split_once(';').unwrap_or((item, ""));
         let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
-        coding.trim().eq_ignore_ascii_case("gzip") && weight.parse().is_ok_and(|weight: f32| weight > 0.0)
+        coding.trim().eq_ignore_ascii_case("gzip")
+            && weight.parse().is_ok_and(|weight: f32| weight > 0.0)
     })
 }
 

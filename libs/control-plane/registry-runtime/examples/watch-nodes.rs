@@ -6,7 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest};
+use pool_registry_types::{
+    HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, RegisterRequest,
+};
 use registry_runtime::{Config, build};
 use registry_store::MemoryStore;
 use routing_table::{RouteChange, RouteSink};

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use pool_registry_types::{HeartbeatRequest, NodeId, RegisterRequest};
 use service_registry::{
-    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, RegisterOutcome, Registry,
-    RegistryError, Step, Target,
+    Config, FleetSummary, HeartbeatOutcome, NodeFilter, NodeView, NodesPage, Pace, RegisterOutcome,
+    Registry, RegistryError, Step, Target,
 };
 use tokio::sync::watch;
 
@@ -16,13 +16,14 @@ use crate::{
     shared::Shared,
 };
 
-/// How many nodes are looked at without letting anybody else in between, when a page is put together: less than a
-/// millisecond's work.
+/// How many nodes are looked at without letting anybody else in between, when a page is put
+/// together: less than a millisecond's work.
 const NODES_AT_ONCE: usize = 1024;
 
 /// The registry, for whoever has something to tell it or to see in it. Cheap to clone.
 ///
-/// Nothing here waits for anything but a short lock: the data path routes by an event when the method returns.
+/// Nothing here waits for anything but a short lock: the data path routes by an event when the
+/// method returns.
 #[derive(Debug, Clone)]
 pub struct RegistryHandle {
     pub(crate) shared: Arc<Shared>,
@@ -53,14 +54,19 @@ impl RegistryHandle {
         outcome
     }
 
-    /// The same of a heartbeat as it comes over the wire, in JSON. One that says the same as the last is not taken apart.
+    /// The same of a heartbeat as it comes over the wire, in JSON. One that says the same as the
+    /// last is not taken apart.
     ///
-    /// Numbers are taken as `serde_json` takes them. A caller that takes more reads what is refused here by itself, and calls
-    /// [`heartbeat`](Self::heartbeat).
+    /// Numbers are taken as `serde_json` takes them. A caller that takes more reads what is refused
+    /// here by itself, and calls [`heartbeat`](Self::heartbeat).
     ///
     /// # Errors
     /// When it is not a heartbeat, and when the registry refuses.
-    pub fn heartbeat_bytes(&self, node_id: &NodeId, body: &[u8]) -> Result<HeartbeatOutcome, HeartbeatError> {
+    pub fn heartbeat_bytes(
+        &self,
+        node_id: &NodeId,
+        body: &[u8],
+    ) -> Result<HeartbeatOutcome, HeartbeatError> {
         let repeat = repeat(body);
         if let Some(repeat) = &repeat
             && let Ok(Some(outcome)) = self
@@ -82,11 +88,16 @@ impl RegistryHandle {
     ///
     /// # Errors
     /// When the registry refuses.
-    pub fn deregister(&self, node_id: &NodeId, incarnation: Option<u64>) -> Result<(), RegistryError> {
+    pub fn deregister(
+        &self,
+        node_id: &NodeId,
+        incarnation: Option<u64>,
+    ) -> Result<(), RegistryError> {
         self.event(|registry, now| registry.deregister(node_id, incarnation, now))
     }
 
-    /// An operator wants no new work there. `within` is how long running requests may take to finish.
+    /// An operator wants no new work there. `within` is how long running requests may take to
+    /// finish.
     ///
     /// # Errors
     /// When the registry refuses.
@@ -159,7 +170,8 @@ impl RegistryHandle {
         self.shared.revisions.subscribe()
     }
 
-    /// Returns when the registry's task has taken a turn, which shows that it lives; false when it has ended.
+    /// Returns when the registry's task has taken a turn, which shows that it lives; false when it
+    /// has ended.
     pub async fn alive(&self) -> bool {
         let mut turns = self.turns.clone();
         turns.mark_unchanged();

@@ -1,4 +1,5 @@
-//! A heartbeat as it comes over the wire. One that repeats the last is recognised without taking it apart.
+//! A heartbeat as it comes over the wire. One that repeats the last is recognised without taking it
+//! apart.
 
 use std::borrow::Cow;
 
@@ -37,8 +38,8 @@ struct Envelope<'a> {
     gpus: Option<&'a RawValue>,
 }
 
-/// What the heartbeat says besides its lists, and a digest of these. `None` when it must be taken apart to see what is
-/// wrong with it.
+/// What the heartbeat says besides its lists, and a digest of these. `None` when it must be taken
+/// apart to see what is wrong with it.
 pub(crate) fn repeat(body: &[u8]) -> Option<Repeat> {
     let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
     let digest = |list: &RawValue| xxh3_128(list.get().as_bytes());
@@ -54,7 +55,8 @@ pub(crate) fn repeat(body: &[u8]) -> Option<Repeat> {
 
 /// All of it, checked.
 pub(crate) fn whole(body: &[u8]) -> Result<HeartbeatRequest, HeartbeatError> {
-    // To keep track of the field costs as much as to read it, so that is done for those that are refused.
+    // To keep track of the field costs as much as to read it, so that is done for those that are
+    // refused.
     serde_json::from_slice(body).or_else(|error| {
         let mut json = serde_json::Deserializer::from_slice(body);
         let _: HeartbeatRequest = serde_path_to_error::deserialize(&mut json)?;

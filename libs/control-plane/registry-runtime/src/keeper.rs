@@ -16,29 +16,33 @@ use crate::{
     shared::Shared,
 };
 
-/// After a write there is a pause as long as the write took, so that even a fleet that flaps or joins at once leaves
-/// the disk half of its time, and what changes meanwhile is written together. This is the shortest pause: a disk without
-/// a sync to wait for need not be written a thousand times a second.
+/// After a write there is a pause as long as the write took, so that even a fleet that flaps or
+/// joins at once leaves the disk half of its time, and what changes meanwhile is written together.
+/// This is the shortest pause: a disk without a sync to wait for need not be written a thousand
+/// times a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause: what changes in it is lost to a kill.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// After a failed write it is tried again with the next change, but no later than this: a disk that has space again
-/// should not have to wait for a change to hear of the last one.
+/// After a failed write it is tried again with the next change, but no later than this: a disk that
+/// has space again should not have to wait for a change to hear of the last one.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// How many nodes are taken from the registry without letting anybody else in between: about a millisecond's work.
+/// How many nodes are taken from the registry without letting anybody else in between: about a
+/// millisecond's work.
 const NODES_AT_ONCE: usize = 256;
 
-/// The most nodes that are written together, so that a fleet that joins at once takes little memory here.
+/// The most nodes that are written together, so that a fleet that joins at once takes little memory
+/// here.
 const WRITTEN_TOGETHER: usize = 8192;
 
 /// Writes what changed to the store.
 ///
-/// The registry remembers which nodes a store has something else of than is known now. Their records are made when they are
-/// written, so that changes that undo each other are never written. What a write that fails was about is written again.
-/// While the store cannot be written everything else goes on: that is said once, and once when it is over.
+/// The registry remembers which nodes a store has something else of than is known now. Their
+/// records are made when they are written, so that changes that undo each other are never written.
+/// What a write that fails was about is written again. While the store cannot be written everything
+/// else goes on: that is said once, and once when it is over.
 #[derive(Debug)]
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -81,8 +85,8 @@ impl Keeper {
         if !self.unsure.is_empty() {
             tracing::warn!(
                 nodes = self.unsure.len(),
-                "The registry's last changes could not be saved: after the next start nodes may be known as \
-                 they were before, and drains must be checked"
+                "The registry's last changes could not be saved: after the next start nodes may \
+                 be known as they were before, and drains must be checked"
             );
         }
     }
@@ -116,7 +120,8 @@ impl Keeper {
         }
     }
 
-    /// What is to be written: what failed before, as it is now, and what makes a difference of the rest.
+    /// What is to be written: what failed before, as it is now, and what makes a difference of the
+    /// rest.
     fn changes(&self) -> Arc<[Change]> {
         let mut changes = self.unsure.clone();
         let mut taken = 0;
@@ -168,9 +173,9 @@ impl Keeper {
         if self.unsure.is_empty() {
             tracing::warn!(
                 error,
-                "The registry's state could not be saved; requests are served all the same, and saving is tried \
-                 again with every change and every ten seconds. After a restart nodes would be known as they were \
-                 before, and drains since then would be lost"
+                "The registry's state could not be saved; requests are served all the same, and \
+                 saving is tried again with every change and every ten seconds. After a restart \
+                 nodes would be known as they were before, and drains since then would be lost"
             );
         } else {
             tracing::debug!(error, "The registry's state could not be saved again");

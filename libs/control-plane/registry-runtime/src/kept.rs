@@ -10,8 +10,8 @@ use pool_registry_types::NodeId;
 use registry_store::{Change, StoredNode};
 use service_registry::KnownNode;
 
-/// A digest of each record that the store has. Its key is of this process, so that no node can make two records that
-/// look the same.
+/// A digest of each record that the store has. Its key is of this process, so that no node can make
+/// two records that look the same.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     digests: HashMap<NodeId, u64>,
@@ -64,7 +64,8 @@ impl Kept {
 
     fn digest(&self, node: &StoredNode) -> u64 {
         // A record that cannot be written is one that the store refuses.
-        self.key.hash_one(serde_json::to_vec(node).unwrap_or_default())
+        self.key
+            .hash_one(serde_json::to_vec(node).unwrap_or_default())
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! [`build`] takes up what a store has kept, gives four parts, and starts nothing:
 //!
-//! * [`RegistryHandle`], the front: clone it wherever nodes, operators or probes have something to say. Each event takes
-//!   effect under a short lock: the data path has taken in what changed of endpoints when the method returns, so that the
-//!   next request is routed by what an acknowledged heartbeat said.
+//! * [`RegistryHandle`], the front: clone it wherever nodes, operators or probes have something to
+//!   say. Each event takes effect under a short lock: the data path has taken in what changed of
+//!   endpoints when the method returns, so that the next request is routed by what an acknowledged
+//!   heartbeat said.
 //! * [`RegistryTask`], which wakes at the nodes' deadlines.
-//! * [`Prober`], which tries to reach the nodes, each about once a second in a fleet of some hundred. It asks who answers.
+//! * [`Prober`], which tries to reach the nodes, each about once a second in a fleet of some
+//!   hundred. It asks who answers.
 //! * [`Keeper`], which writes what changed to the store, behind everybody's back.
 
 mod config;
+mod events;
 mod handle;
 mod heartbeat;
 mod keeper;
@@ -17,7 +20,6 @@ mod kept;
 mod limits;
 mod log;
 mod metrics;
-mod news;
 mod probe;
 mod prober;
 mod schedule;
@@ -55,12 +57,14 @@ pub struct Parts {
     pub task: RegistryTask,
     /// To be run by a task of its own; `None` when switched off.
     pub prober: Option<Prober>,
-    /// To be run by a task of its own, that ends after the registry's task, when the last change is kept.
+    /// To be run by a task of its own, that ends after the registry's task, when the last change
+    /// is kept.
     pub keeper: Keeper,
 }
 
-/// Builds the registry and what surrounds it, with the nodes that the store knows from before. `sink` learns what changes of
-/// endpoints, first of all those of these nodes. It is told under the registry's lock, and must not call the registry.
+/// Builds the registry and what surrounds it, with the nodes that the store knows from before.
+/// `sink` learns what changes of endpoints, first of all those of these nodes. It is told under the
+/// registry's lock, and must not call the registry.
 ///
 /// Reads the store, which blocks for as long as that takes.
 ///
@@ -98,11 +102,14 @@ pub fn build(
         shared: Arc::clone(&shared),
         turns: seen.clone(),
     };
-    // What was restored is told, and what the store had and the registry did not take up is written.
+    // What was restored is told, and what the store had and the registry did not take up is
+    // written.
     shared.event(|_, _| ());
     Ok(Parts {
         task,
-        prober: config.prober.map(|config| Prober::new(handle.clone(), config)),
+        prober: config
+            .prober
+            .map(|config| Prober::new(handle.clone(), config)),
         keeper: Keeper::new(shared, store, kept, seen),
         handle,
     })

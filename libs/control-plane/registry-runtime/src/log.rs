@@ -17,7 +17,9 @@ pub(crate) fn delta(delta: &Delta) {
             address,
             incarnation,
         } => tracing::info!(%node_id, %machine_id, %address, incarnation, "Node restarted"),
-        Delta::Moved { node_id, from, to } => tracing::info!(%node_id, %from, %to, "Node has a new address"),
+        Delta::Moved { node_id, from, to } => {
+            tracing::info!(%node_id, %from, %to, "Node has a new address")
+        }
         Delta::Changed { node_id, pools } => {
             tracing::info!(%node_id, pools = %PoolsLine(pools), "Heartbeat changed state");
         }
@@ -38,8 +40,8 @@ pub(crate) fn delta(delta: &Delta) {
         Delta::Left { node_id, reason } => tracing::info!(%node_id, %reason, "Node left"),
         Delta::Stalled { gap } => tracing::warn!(
             gap_ms = gap.as_millis(),
-            "This process did not run for a while, so every node got that time back; \
-             look for a suspended machine, a stopped process or a starved CPU"
+            "This process did not run for a while, so every node got that time back; look for a \
+             suspended machine, a stopped process or a starved CPU"
         ),
         Delta::SelfSuspicion { on, silent, of } => self_suspicion(*on, *silent, *of),
         other => tracing::info!(?other, "The registry changed"),
@@ -68,8 +70,8 @@ fn self_suspicion(on: bool, silent: usize, of: usize) {
         tracing::warn!(
             silent,
             of,
-            "Most nodes fell silent together, so the fault is more likely here: they stay routable for up to \
-             ten minutes; check this machine's network and load"
+            "Most nodes fell silent together, so the fault is more likely here: they stay \
+             routable for up to ten minutes; check this machine's network and load"
         );
     } else {
         tracing::warn!(
@@ -91,7 +93,9 @@ pub(crate) fn refusal(error: &RegistryError) {
         RegistryError::TooManyNodes { .. } => {
             tracing::warn!(%error, "Registration refused: too many nodes are known");
         }
-        RegistryError::UnknownNode { .. } => tracing::debug!(%error, "Message of an unknown node refused"),
+        RegistryError::UnknownNode { .. } => {
+            tracing::debug!(%error, "Message of an unknown node refused")
+        }
         other => tracing::info!(error = %other, "Message refused"),
     }
 }

@@ -12,7 +12,8 @@ use crate::RegistryHandle;
 /// The most nodes, and the most pools, with lines of their own on the page.
 const MAX_LINES: usize = 1000;
 
-/// Register it with [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
+/// Register it with
+/// [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
 #[derive(Debug)]
 pub struct NodesMetrics(RegistryHandle);
 
@@ -50,7 +51,12 @@ fn write(
         NodeStatus::Unreachable,
         NodeStatus::Offline,
     ]
-    .map(|status| ([("status", status.as_str())], number(summary.with_status(status))));
+    .map(|status| {
+        (
+            [("status", status.as_str())],
+            number(summary.with_status(status)),
+        )
+    });
     gauges(
         encoder,
         "llorch_nodes",

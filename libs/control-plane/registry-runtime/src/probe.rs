@@ -7,8 +7,9 @@ use pool_registry_types::{HealthAnswer, HttpUrl, NodeId, ORCHESTRATORD};
 use stream_proxy::GetError;
 use thiserror::Error;
 
-/// The most of an answer's body that is read, in bytes. An agent says less; a longer answer is none of an agent and only
-/// shows that somebody is there. Reading an answer to its end spares the node a reset.
+/// The most of an answer's body that is read, in bytes. An agent says less; a longer answer is none
+/// of an agent and only shows that somebody is there. Reading an answer to its end spares the node
+/// a reset.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Why a probe failed, with all its causes: it is told to people.
@@ -21,7 +22,8 @@ pub(crate) enum ProbeError {
     #[error("{}", .0.with_causes())]
     NoAnswer(GetError),
     #[error(
-        "an orchestratord answers at the node's address, maybe this one: correct POOL_MANAGERD_ADDRESS of the node"
+        "an orchestratord answers at the node's address, maybe this one: correct \
+         POOL_MANAGERD_ADDRESS of the node"
     )]
     ControlPlane,
     #[error("the node {0} answers at its address: correct POOL_MANAGERD_ADDRESS of one of the two")]
@@ -30,9 +32,10 @@ pub(crate) enum ProbeError {
     OtherIncarnation,
 }
 
-/// Asks `{address}/health`. Any whole HTTP answer means alive, whatever its status: a node that says it is not healthy
-/// can be reached. What the answer says of who gives it must be true of the node; one that says nothing is believed.
-/// Redirects are not followed, so a node cannot send the probe elsewhere.
+/// Asks `{address}/health`. Any whole HTTP answer means alive, whatever its status: a node that
+/// says it is not healthy can be reached. What the answer says of who gives it must be true of the
+/// node; one that says nothing is believed. Redirects are not followed, so a node cannot send the
+/// probe elsewhere.
 pub(crate) async fn probe(
     node_id: &NodeId,
     incarnation: Option<u64>,
@@ -118,7 +121,8 @@ mod tests {
             // Of somebody else's making, and no identity.
             (r#"{"node_id":{"x":1},"incarnation":"7"}"#, Ok(())),
         ] {
-            let found = identify(&id("a"), Some(7), body.as_bytes()).map_err(|error| error.to_string());
+            let found =
+                identify(&id("a"), Some(7), body.as_bytes()).map_err(|error| error.to_string());
             match (found, expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(said), Err(part)) => assert!(said.contains(part), "{body}: {said}"),

@@ -11,10 +11,12 @@ use crate::{
     schedule::{Found, Job, Schedule},
 };
 
-/// How many nodes are taken from the registry without letting anybody else in between: less than a millisecond's work.
+/// How many nodes are taken from the registry without letting anybody else in between: less than a
+/// millisecond's work.
 const TARGETS_AT_ONCE: usize = 1024;
 
-/// Probes every node of the registry for as long as it is known, silent ones too: that is how they are found again.
+/// Probes every node of the registry for as long as it is known, silent ones too: that is how they
+/// are found again.
 #[derive(Debug)]
 pub struct Prober {
     registry: RegistryHandle,
@@ -95,8 +97,8 @@ impl Prober {
 fn log_limit(turn: Option<Turn>) {
     match turn {
         Some(Turn::Began) => tracing::warn!(
-            "Nodes cannot be probed, and stay as they are, because this process is at a limit of its own: raise the limit \
-             of open files (ulimit -n), or give it more processor time"
+            "Nodes cannot be probed, and stay as they are, because this process is at a limit of \
+             its own: raise the limit of open files (ulimit -n), or give it more processor time"
         ),
         Some(Turn::Ended) => tracing::info!("Nodes are probed again"),
         None => {}

@@ -1,16 +1,19 @@
 //! When each node is probed, and what it takes to be probed then. No I/O, no clock.
 //!
-//! A probe of a node that is gone takes as long as a probe may take, so many of them would hold up the others. Nodes are
-//! therefore probed in lanes, each with its own bound on the probes under way:
+//! A probe of a node that is gone takes as long as a probe may take, so many of them would hold up
+//! the others. Nodes are therefore probed in lanes, each with its own bound on the probes under
+//! way:
 //!
-//! * [`Lane::Answering`]: the node answered, and at most its last probe failed. Probed every interval. Nothing but a node of
-//!   this lane takes its places.
-//! * [`Lane::Doubtful`]: it has not answered yet, or has failed twice in a row. A little later each time.
+//! * [`Lane::Answering`]: the node answered, and at most its last probe failed. Probed every
+//!   interval. Nothing but a node of this lane takes its places.
+//! * [`Lane::Doubtful`]: it has not answered yet, or has failed twice in a row. A little later each
+//!   time.
 //! * [`Lane::Offline`]: it was silent for the timeout. Much later each time, and few at once.
 //!
-//! All lanes together begin no more than a bounded number of probes per second. Nodes that answer are probed so much more
-//! seldom in a large fleet that they leave a part of that to the others; each lane has its share when all have more to do,
-//! and what one does not need is there for the rest.
+//! All lanes together begin no more than a bounded number of probes per second. Nodes that answer
+//! are probed so much more seldom in a large fleet that they leave a part of that to the others;
+//! each lane has its share when all have more to do, and what one does not need is there for the
+//! rest.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,18 +34,20 @@ use rate::Rate;
 /// The part of all probes that nodes that answer get by themselves, in percent.
 const ANSWERING_PERCENT: u32 = 80;
 
-/// Nodes that joined together are not probed together for long: each round is up to a tenth shorter or longer.
+/// Nodes that joined together are not probed together for long: each round is up to a tenth shorter
+/// or longer.
 const JITTER: f64 = 0.1;
 
-/// The same of nodes that are waited for: they were lost together more often than they joined together.
+/// The same of nodes that are waited for: they were lost together more often than they joined
+/// together.
 const BACKOFF_JITTER: f64 = 0.25;
 
-/// The longest pause between two probes of a node that is not offline and does not answer: when it does again, it should be
-/// used again soon.
+/// The longest pause between two probes of a node that is not offline and does not answer: when it
+/// does again, it should be used again soon.
 const DOUBTFUL_CAP: Duration = Duration::from_secs(2);
 
-/// The longest pause between two probes of an offline node. One that comes back registers or reports, and is probed at
-/// once then; so this only has to find one that is held up in that.
+/// The longest pause between two probes of an offline node. One that comes back registers or
+/// reports, and is probed at once then; so this only has to find one that is held up in that.
 const OFFLINE_CAP: Duration = Duration::from_secs(60);
 
 /// No exponent beyond this makes a difference below the caps.
@@ -60,8 +65,8 @@ impl Lane {
     /// In the order in which they are served when it is the turn of several.
     const ALL: [Self; 3] = [Self::Answering, Self::Doubtful, Self::Offline];
 
-    /// What one of its probes costs. When all lanes have more to do than there are probes, each gets a part in inverse
-    /// proportion: 82, 14 and 4 in a hundred.
+    /// What one of its probes costs. When all lanes have more to do than there are probes, each
+    /// gets a part in inverse proportion: 82, 14 and 4 in a hundred.
     fn cost(self) -> u64 {
         match self {
             Self::Answering => 1,
@@ -116,8 +121,8 @@ impl Entry {
         }
     }
 
-    /// Nodes that are known from before are probed once, one after the other, before those that have answered are probed
-    /// again: these are counted together.
+    /// Nodes that are known from before are probed once, one after the other, before those that
+    /// have answered are probed again: these are counted together.
     fn is_expected_to_answer(&self) -> bool {
         match self.lane() {
             Lane::Answering => true,
@@ -126,20 +131,25 @@ impl Entry {
         }
     }
 
-    /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter. `stretched` is the interval
-    /// of nodes that answer in a fleet of this size. One that has just failed is probed again without that: the second
-    /// failure is what counts.
+    /// From the beginning of one probe to the next; `drift` in -1..=1 moves it within its jitter.
+    /// `stretched` is the interval of nodes that answer in a fleet of this size. One that has
+    /// just failed is probed again without that: the second failure is what counts.
     fn pause(&self, interval: Duration, stretched: Duration, drift: f64) -> Duration {
         let drift = drift.clamp(-1.0, 1.0);
         let backoff = |doublings: u32, cap: Duration| {
             let pause = interval.saturating_mul(1 << doublings.min(MAX_DOUBLINGS));
             // A cap below the interval would probe the lost more often than the others.
-            pause.min(cap.max(interval)).mul_f64(1.0 + BACKOFF_JITTER * drift)
+            pause
+                .min(cap.max(interval))
+                .mul_f64(1.0 + BACKOFF_JITTER * drift)
         };
         match self.lane() {
             Lane::Answering if self.failures == 0 => stretched.mul_f64(1.0 + JITTER * drift),
             Lane::Answering => interval.mul_f64(1.0 + JITTER * drift),
-            Lane::Doubtful => backoff(self.failures.saturating_sub(PROBES_TO_UNREACHABLE), DOUBTFUL_CAP),
+            Lane::Doubtful => backoff(
+                self.failures.saturating_sub(PROBES_TO_UNREACHABLE),
+                DOUBTFUL_CAP,
+            ),
             Lane::Offline => backoff(self.probes_offline, OFFLINE_CAP),
         }
     }
@@ -163,7 +173,10 @@ impl Queue {
 
     /// When its next probe is due, if there is room for it.
     fn next(&self) -> Option<Instant> {
-        self.due.first().filter(|_| self.has_room()).map(|(at, _)| *at)
+        self.due
+            .first()
+            .filter(|_| self.has_room())
+            .map(|(at, _)| *at)
     }
 }
 
@@ -205,16 +218,19 @@ impl Schedule {
         }
     }
 
-    /// Takes in how a node is to be probed from now on; `None` when it is gone. A new one, one that is new at its address and
-    /// one that is offline no longer are due at once.
+    /// Takes in how a node is to be probed from now on; `None` when it is gone. A new one, one that
+    /// is new at its address and one that is offline no longer are due at once.
     pub(crate) fn update(&mut self, node_id: NodeId, target: Option<ProbeTarget>, now: Instant) {
         let known = self.remove(&node_id);
         let Some(target) = target else { return };
         let same = |entry: &Entry| {
-            (&entry.target.address, entry.target.incarnation) == (&target.address, target.incarnation)
+            (&entry.target.address, entry.target.incarnation)
+                == (&target.address, target.incarnation)
         };
         let (entry, due) = match known {
-            Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => (entry, due),
+            Some((entry, due)) if same(&entry) && entry.target.offline == target.offline => {
+                (entry, due)
+            }
             // It waits its turn in the other lane.
             Some((mut entry, due)) if same(&entry) && target.offline => {
                 entry.target = target;
@@ -270,7 +286,11 @@ impl Schedule {
 
     /// Of the lanes with a probe that is due and room for it, the one that has had least.
     fn next_lane(&self, now: Instant) -> Option<Lane> {
-        let ready = |lane: &Lane| self.lanes[*lane as usize].next().is_some_and(|due| due <= now);
+        let ready = |lane: &Lane| {
+            self.lanes[*lane as usize]
+                .next()
+                .is_some_and(|due| due <= now)
+        };
         let lanes = Lane::ALL.into_iter().filter(ready);
         lanes.min_by_key(|lane| self.lanes[*lane as usize].served.max(self.served))
     }
@@ -298,10 +318,15 @@ impl Schedule {
             entry.probes_offline = entry.probes_offline.saturating_add(1);
         }
         let pause = entry.pause(self.interval, self.stretched(), drift);
-        self.insert(job.node_id.clone(), entry, Some((job.began + pause).max(now)));
+        self.insert(
+            job.node_id.clone(),
+            entry,
+            Some((job.began + pause).max(now)),
+        );
     }
 
-    /// The interval of nodes that answer: as configured, or so long that they leave the others their part.
+    /// The interval of nodes that answer: as configured, or so long that they leave the others
+    /// their part.
     fn stretched(&self) -> Duration {
         let answering = u32::try_from(self.answering).unwrap_or(u32::MAX);
         let for_them = f64::from(self.per_second) * f64::from(ANSWERING_PERCENT) / 100.0;

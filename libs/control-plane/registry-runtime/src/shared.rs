@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{log, news::Newsroom};
+use crate::{events::EventPublisher, log};
 
 /// What the handle, the task, the keeper and the prober share.
 pub(crate) struct Shared {
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 
 struct Core {
     registry: Registry,
-    news: Newsroom,
+    news: EventPublisher,
     /// What the last event changed of endpoints. Its memory is used for the next.
     routes: Vec<RouteChange>,
     /// Until when the task sleeps.
@@ -58,7 +58,7 @@ impl Shared {
             config: registry.config().clone(),
             core: Mutex::new(Core {
                 registry,
-                news: Newsroom::new(EventLog::new()),
+                news: EventPublisher::new(EventLog::new()),
                 routes: Vec::new(),
                 sleeps_until: None,
             }),
@@ -73,10 +73,11 @@ impl Shared {
     }
 
     pub(crate) fn set_events(&self, events: EventLog) {
-        self.core.lock().news = Newsroom::new(events);
+        self.core.lock().news = EventPublisher::new(events);
     }
 
-    /// Makes an event happen now. When this returns, the data path routes by it and the log tells it.
+    /// Makes an event happen now. When this returns, the data path routes by it and the log tells
+    /// it.
     pub(crate) fn event<T>(&self, event: impl FnOnce(&mut Registry, Duration) -> T) -> T {
         let mut core = self.core.lock();
         // Read with the lock held, so that time does not go back from one event to the next.
@@ -102,7 +103,10 @@ impl Shared {
         core.registry.tick(now);
         self.spread(&mut core);
         let latest = now.saturating_add(longest);
-        let wake = core.registry.next_deadline().map_or(latest, |at| at.min(latest));
+        let wake = core
+            .registry
+            .next_deadline()
+            .map_or(latest, |at| at.min(latest));
         core.sleeps_until = Some(wake);
         self.origin + wake
     }

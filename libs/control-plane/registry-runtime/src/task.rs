@@ -13,7 +13,8 @@ use crate::shared::Shared;
 pub struct RegistryTask {
     pub(crate) shared: Arc<Shared>,
     pub(crate) longest_sleep: Duration,
-    /// Who waits for a turn learns here that it was taken, and from its end that there are no more.
+    /// Who waits for a turn learns here that it was taken, and from its end that there are no
+    /// more.
     pub(crate) turns: watch::Sender<u64>,
 }
 
@@ -25,11 +26,13 @@ impl RegistryTask {
         self
     }
 
-    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with the next event only.
+    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with
+    /// the next event only.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let wake = self.shared.tick(self.longest_sleep);
-            self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
+            self.turns
+                .send_modify(|turns| *turns = turns.wrapping_add(1));
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return,

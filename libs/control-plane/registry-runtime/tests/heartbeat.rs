@@ -1,5 +1,5 @@
-//! Heartbeats as they come over the wire: what is repeated is recognised, and whatever comes, the outcome is that of the whole
-//! message.
+//! Heartbeats as they come over the wire: what is repeated is recognised, and whatever comes, the
+//! outcome is that of the whole message.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -54,8 +54,14 @@ async fn each_report_counts_whether_it_repeats_the_last_or_not() {
         (said(3, 4), HeartbeatOutcome::Unchanged),
         (said(4, 1), HeartbeatOutcome::Unchanged),
         (said(5, 1), HeartbeatOutcome::Unchanged),
-        (with(said(6, 1), "gpus", Value::Null), HeartbeatOutcome::Unchanged),
-        (with(said(7, 1), "pools", json!([])), HeartbeatOutcome::Changed),
+        (
+            with(said(6, 1), "gpus", Value::Null),
+            HeartbeatOutcome::Unchanged,
+        ),
+        (
+            with(said(7, 1), "pools", json!([])),
+            HeartbeatOutcome::Changed,
+        ),
         (said(8, 2), HeartbeatOutcome::Changed),
     ] {
         assert_eq!(

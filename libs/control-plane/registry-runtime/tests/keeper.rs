@@ -48,7 +48,10 @@ async fn everything_that_matters_is_kept() {
 async fn what_comes_at_once_is_written_once() {
     let (store, running) = running();
     for i in 0..40 {
-        running.handle.register(register(&format!("node-{i}"))).unwrap();
+        running
+            .handle
+            .register(register(&format!("node-{i}")))
+            .unwrap();
     }
     let asked = store.asked(1).await;
     assert_eq!(asked[0].len(), 40);
@@ -99,7 +102,10 @@ async fn slots_that_come_and_go_are_not_written() {
     let before = store.times();
     assert_ne!(before, 0);
     for slots_free in [0, 3, 1, 4] {
-        running.handle.heartbeat(&id("a"), beat(slots_free)).unwrap();
+        running
+            .handle
+            .heartbeat(&id("a"), beat(slots_free))
+            .unwrap();
         settle().await;
     }
     running.stop().await;
@@ -113,7 +119,10 @@ async fn a_store_that_hangs_keeps_nobody_waiting() {
     store.close();
     for (node, slots_free) in [("a", 1), ("b", 2), ("c", 3)] {
         running.handle.register(register(node)).unwrap();
-        running.handle.heartbeat(&id(node), beat(slots_free)).unwrap();
+        running
+            .handle
+            .heartbeat(&id(node), beat(slots_free))
+            .unwrap();
     }
     assert_eq!(running.routes.len(), 3);
     assert_eq!(store.times(), 0);

@@ -116,7 +116,10 @@ async fn a_node_with_one_pool_and_one_replica_takes_less_than_four_kibibytes() {
             .unwrap();
     }
     shutdown.request();
-    tasks.join(std::time::Duration::from_secs(60)).await.unwrap();
+    tasks
+        .join(std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
     assert_eq!(table.0.lock().len(), NODES);
     let each = (resident_bytes() - before) / NODES;
     println!("{each} bytes per node");

@@ -1,5 +1,5 @@
-//! The prober against real sockets on loopback. It runs on the real clock, because a paused one does not wait for
-//! sockets; each test awaits a status.
+//! The prober against real sockets on loopback. It runs on the real clock, because a paused one
+//! does not wait for sockets; each test awaits a status.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -39,13 +39,22 @@ async fn a_silent_death_and_a_return() {
     let running = start(eager());
     let agent = Agent::start(Some(OK)).await;
     join(&running, "a", &agent.address);
-    let port = agent.address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let port = agent
+        .address
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse::<u16>()
+        .unwrap();
     drop(agent);
     running.until_status("a", NodeStatus::Unreachable).await;
     // A heartbeat does not heal it, an answer does.
     running.handle.heartbeat(&id("a"), beat(4)).unwrap();
     running.until_status("a", NodeStatus::Unreachable).await;
-    let _agent = Agent::serve(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), Some(OK));
+    let _agent = Agent::serve(
+        TcpListener::bind(("127.0.0.1", port)).await.unwrap(),
+        Some(OK),
+    );
     running.until_status("a", NodeStatus::Online).await;
 }
 

@@ -1,4 +1,5 @@
-//! A control plane that begins anew: who is known, what is routable and when, and which drains hold.
+//! A control plane that begins anew: who is known, what is routable and when, and which drains
+//! hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +25,8 @@ use routing_table::State;
 use service_registry::{HeartbeatOutcome, RegistryError, Target};
 use tokio::time::Instant;
 
-/// A control plane with three nodes that report, one of them drained, and what it left in the store when it was killed.
+/// A control plane with three nodes that report, one of them drained, and what it left in the store
+/// when it was killed.
 async fn killed() -> Arc<Fickle> {
     let store = Fickle::new();
     let running = start_with(without_prober(), store.clone());
@@ -154,7 +156,13 @@ async fn a_store_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     drop(store);
     std::fs::write(directory.path().join(FILE_NAME), "something else").unwrap();
     let error = FileStore::open(directory.path())
-        .and_then(|store| build(without_prober(), Arc::new(store), Arc::new(Routes::default())))
+        .and_then(|store| {
+            build(
+                without_prober(),
+                Arc::new(store),
+                Arc::new(Routes::default()),
+            )
+        })
         .unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
 }

@@ -22,7 +22,10 @@ async fn who_has_the_answer_sees_its_effect() {
     running.handle.register(register("a")).unwrap();
     assert_eq!(running.status("a"), Some(NodeStatus::Online));
     for slots_free in [4, 1, 3] {
-        running.handle.heartbeat(&id("a"), beat(slots_free)).unwrap();
+        running
+            .handle
+            .heartbeat(&id("a"), beat(slots_free))
+            .unwrap();
         assert_eq!(running.routes.report("a").unwrap().slots_free, slots_free);
     }
     running.handle.drain(&Target::Node(id("a")), None).unwrap();
@@ -67,7 +70,10 @@ async fn what_changes_nothing_tells_nothing() {
     let told = || *running.routes.times.lock();
     let (before, revision) = (told(), running.handle.revision());
     let refused = running.handle.heartbeat(&id("b"), beat(1));
-    assert_eq!(refused, Err(RegistryError::UnknownNode { node_id: id("b") }));
+    assert_eq!(
+        refused,
+        Err(RegistryError::UnknownNode { node_id: id("b") })
+    );
     running.handle.probed(&id("a"), Some(1), Ok(()));
     assert_eq!((told(), running.handle.revision()), (before, revision));
     // Nor does time, until something is due.
@@ -103,7 +109,10 @@ async fn a_deadline_that_comes_up_early_is_looked_at_again() {
     }
     let heard = Instant::now();
     running.until_status("a", NodeStatus::Offline).await;
-    assert!(heard.elapsed() >= Duration::from_secs(30) && heard.elapsed() <= Duration::from_millis(30_002));
+    assert!(
+        heard.elapsed() >= Duration::from_secs(30)
+            && heard.elapsed() <= Duration::from_millis(30_002)
+    );
 }
 
 // spec: LIVE-38
@@ -117,7 +126,12 @@ async fn pages_numbers_and_the_pace_are_there_without_a_walk() {
     handle.drain(&Target::Node(id("n2999")), None).unwrap();
     let summary = handle.summary();
     assert_eq!(
-        (summary.nodes(), summary.online, summary.draining, summary.pools),
+        (
+            summary.nodes(),
+            summary.online,
+            summary.draining,
+            summary.pools
+        ),
         (3000, 2999, 1, 0)
     );
     assert_eq!(handle.pace().next_heartbeat, Duration::from_secs(10));

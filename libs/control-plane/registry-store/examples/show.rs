@@ -1,4 +1,5 @@
-//! Prints what a stopped control plane remembers: `cargo run -p registry-store --example show -- .runtime/state`.
+//! Prints what a stopped control plane remembers: `cargo run -p registry-store --example show --
+//! .runtime/state`.
 
 use std::{error::Error, path::PathBuf, time::SystemTime};
 

@@ -75,7 +75,9 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
             reported: true,
         }),
         forget_in: Some(hours(20)),
-        drain: Some(KnownDrain { left: Some(hours(2)) }),
+        drain: Some(KnownDrain {
+            left: Some(hours(2)),
+        }),
         pool_drains: vec![(pool_id, KnownDrain { left: None })],
     };
     StoredNode::new(known, now)

@@ -10,7 +10,8 @@ use thiserror::Error;
 pub enum StoreError {
     /// It cannot be opened or made.
     #[error(
-        "cannot open the registry's store {store}; check that its directory exists, can be written and has space"
+        "cannot open the registry's store {store}; check that its directory exists, can be \
+         written and has space"
     )]
     Unusable {
         /// Which store: a path.
@@ -20,8 +21,8 @@ pub enum StoreError {
     },
     /// Another process has it.
     #[error(
-        "the registry's store {store} is in use by another process; \
-         stop that one, or give this one another state directory"
+        "the registry's store {store} is in use by another process; stop that one, or give this \
+         one another state directory"
     )]
     InUse {
         /// Which store.
@@ -29,8 +30,8 @@ pub enum StoreError {
     },
     /// It is something else than a store of ours.
     #[error(
-        "{store} is not a store of the registry: {reason}; \
-         move it away, or give this process another state directory"
+        "{store} is not a store of the registry: {reason}; move it away, or give this process \
+         another state directory"
     )]
     Foreign {
         /// Which store.
@@ -40,8 +41,8 @@ pub enum StoreError {
     },
     /// It was ours and is broken.
     #[error(
-        "the registry's store {store} is damaged: {reason}; move it away and start again: \
-         nodes join again by themselves within a heartbeat, drains have to be asked for again"
+        "the registry's store {store} is damaged: {reason}; move it away and start again: nodes \
+         join again by themselves within a heartbeat, drains have to be asked for again"
     )]
     Damaged {
         /// Which store.
@@ -51,8 +52,8 @@ pub enum StoreError {
     },
     /// A later version wrote it.
     #[error(
-        "the registry's store {store} has schema {found}, and this version knows none above {known}; \
-         run the version that wrote it, or move the file away"
+        "the registry's store {store} has schema {found}, and this version knows none above \
+         {known}; run the version that wrote it, or move the file away"
     )]
     Newer {
         /// Which store.

@@ -1,13 +1,16 @@
-//! What the control plane remembers across restarts: which nodes there are, and what operators want of them.
+//! What the control plane remembers across restarts: which nodes there are, and what operators want
+//! of them.
 //!
-//! [`RegistryStore`] is the trait; [`FileStore`] keeps everything in one file, [`MemoryStore`] nothing longer than the
-//! process. Both pass one suite (`conformance`, with the feature of that name), and so must any other.
+//! [`RegistryStore`] is the trait; [`FileStore`] keeps everything in one file, [`MemoryStore`]
+//! nothing longer than the process. Both pass one suite (`conformance`, with the feature of that
+//! name), and so must any other.
 //!
-//! What is kept is [`StoredNode`]: what [`service_registry::Registry::known_node`] says, with times of the calendar in
-//! place of times that are left, because those go on while nobody runs.
+//! What is kept is [`StoredNode`]: what [`service_registry::Registry::known_node`] says, with times
+//! of the calendar in place of times that are left, because those go on while nobody runs.
 //!
-//! A store is written behind the registry's back and never asked while a request is served: losing the last moment
-//! before a crash costs a probe or a heartbeat, waiting for a disk would cost every request.
+//! A store is written behind the registry's back and never asked while a request is served: losing
+//! the last moment before a crash costs a probe or a heartbeat, waiting for a disk would cost every
+//! request.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -40,11 +43,12 @@ pub trait RegistryStore: fmt::Debug + Send + Sync + 'static {
 
     /// Makes all changes, or none of them.
     ///
-    /// When it returns they are kept, even if the process is killed right after. Making the same changes again changes
-    /// nothing.
+    /// When it returns they are kept, even if the process is killed right after. Making the same
+    /// changes again changes nothing.
     ///
     /// # Errors
-    /// When the store cannot be written. Then the changes are kept or not; making them again settles it.
+    /// When the store cannot be written. Then the changes are kept or not; making them again
+    /// settles it.
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError>;
 }
 

@@ -11,10 +11,11 @@ use service_registry::{KnownDrain, KnownLife, KnownNode};
 
 /// A node as it is kept.
 ///
-/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is set meanwhile
-/// moves them; liveness does not depend on them.
+/// Times are milliseconds since 1970, because a deadline goes on while nobody runs. A clock that is
+/// set meanwhile moves them; liveness does not depend on them.
 ///
-/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the same.
+/// Unknown fields are ignored, so that a version can be taken back as long as the schema is the
+/// same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredNode {
     node_id: NodeId,
@@ -163,7 +164,10 @@ mod tests {
         let lefts = |known: &KnownNode| [known.forget_in, known.drain.unwrap().left];
         assert_eq!(lefts(&before), [Some(20 * hour), Some(2 * hour)]);
         assert_eq!(lefts(&after), [Some(19 * hour), Some(hour)]);
-        assert_eq!(lefts(&stored.known(now + 20 * hour)), [Some(Duration::ZERO); 2]);
+        assert_eq!(
+            lefts(&stored.known(now + 20 * hour)),
+            [Some(Duration::ZERO); 2]
+        );
         // A clock that goes back gives time.
         assert_eq!(
             lefts(&stored.known(now - hour)),
@@ -215,7 +219,11 @@ mod tests {
         let mut registry = service_registry::Registry::new(Default::default());
         registry.restore(vec![stored.known(UNIX_EPOCH)], Duration::ZERO);
         let node = registry.node(stored.node_id()).unwrap();
-        let endpoints: Vec<_> = node.pools[0].endpoints.iter().map(ToString::to_string).collect();
+        let endpoints: Vec<_> = node.pools[0]
+            .endpoints
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(endpoints, ["a/p/r0"]);
         let kept = StoredNode::new(registry.known_node(stored.node_id()).unwrap(), UNIX_EPOCH);
         assert_eq!(kept, stored);
@@ -223,10 +231,14 @@ mod tests {
 
     #[test]
     fn a_record_with_more_or_less_in_it_is_understood() {
-        let least: StoredNode = serde_json::from_str(r#"{"node_id":"a","of_a_later_version":1}"#).unwrap();
+        let least: StoredNode =
+            serde_json::from_str(r#"{"node_id":"a","of_a_later_version":1}"#).unwrap();
         assert!(least.is_of("a") && !least.is_of("b"));
         let now = UNIX_EPOCH;
         let text = serde_json::to_string(&node("a", now)).unwrap();
-        assert_eq!(serde_json::from_str::<StoredNode>(&text).unwrap(), node("a", now));
+        assert_eq!(
+            serde_json::from_str::<StoredNode>(&text).unwrap(),
+            node("a", now)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Mount the node API in a service of your own: nodes register, report, are probed and can be drained.
+//! Mount the node API in a service of your own: nodes register, report, are probed and can be
+//! drained.
 //!
 //! ```sh
 //! cargo run -p service-registry --example node-api        # or: … --example node-api -- 127.0.0.1:9000
@@ -7,7 +8,8 @@
 //! curl -s localhost:8080/v2/nodes
 //! ```
 //!
-//! Nothing authenticates anybody here; put a layer around the router before you listen beyond loopback.
+//! Nothing authenticates anybody here; put a layer around the router before you listen beyond
+//! loopback.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -39,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks = Tasks::new(shutdown.clone());
     signals(shutdown.clone(), &tasks)?;
 
-    // The registry: a handle for everybody, and three tasks to run. With a `FileStore` it would survive a restart.
+    // The registry: a handle for everybody, and three tasks to run. With a `FileStore` it would
+    // survive a restart.
     let store = Arc::new(MemoryStore::default());
     let config = registry_runtime::Config::default();
     let parts = registry_runtime::build(config, store, Arc::new(NoDataPath))?;

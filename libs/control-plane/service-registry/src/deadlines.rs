@@ -1,7 +1,8 @@
 //! When to look at which node, the earliest first.
 //!
-//! A node's own deadline moves with every heartbeat. Its entry here does not: when it comes up too early, it is armed again
-//! for the deadline as it is then. So a heartbeat costs nothing here, and each node one look per timeout.
+//! A node's own deadline moves with every heartbeat. Its entry here does not: when it comes up too
+//! early, it is armed again for the deadline as it is then. So a heartbeat costs nothing here, and
+//! each node one look per timeout.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +13,8 @@ use pool_registry_types::NodeId;
 pub(crate) struct Deadlines(BTreeSet<(Duration, NodeId)>);
 
 impl Deadlines {
-    /// Sees to it that the node is looked at no later than `at`. `armed` is when it is to be looked at so far.
+    /// Sees to it that the node is looked at no later than `at`. `armed` is when it is to be looked
+    /// at so far.
     pub(crate) fn arm(&mut self, node: &NodeId, armed: &mut Option<Duration>, at: Duration) {
         match *armed {
             Some(before) if before <= at => return,
@@ -59,9 +61,15 @@ mod tests {
         deadlines.arm(&b, &mut armed_b, second(3));
         // Later: it stays. Earlier: it moves.
         deadlines.arm(&a, &mut armed_a, second(9));
-        assert_eq!((armed_a, deadlines.first()), (Some(second(2)), Some(second(2))));
+        assert_eq!(
+            (armed_a, deadlines.first()),
+            (Some(second(2)), Some(second(2)))
+        );
         deadlines.arm(&b, &mut armed_b, second(1));
-        assert_eq!((armed_b, deadlines.first()), (Some(second(1)), Some(second(1))));
+        assert_eq!(
+            (armed_b, deadlines.first()),
+            (Some(second(1)), Some(second(1)))
+        );
         assert_eq!(deadlines.pop_due(second(0)), None);
         assert_eq!(deadlines.pop_due(second(9)), Some(b));
         deadlines.disarm(&a, armed_a);

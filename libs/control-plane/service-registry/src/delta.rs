@@ -66,7 +66,8 @@ pub enum Delta {
         /// Whether it drains from now on.
         draining: bool,
     },
-    /// A drain of a pool that its node does not report is dropped, because the node has as many drains as it may have.
+    /// A drain of a pool that its node does not report is dropped, because the node has as many
+    /// drains as it may have.
     DrainDropped {
         /// Which node.
         node_id: NodeId,
@@ -85,7 +86,8 @@ pub enum Delta {
         /// How long.
         gap: Duration,
     },
-    /// More than half of the nodes fell silent together, so they are held routable; or that is over.
+    /// More than half of the nodes fell silent together, so they are held routable; or that is
+    /// over.
     SelfSuspicion {
         /// Whether it begins or ends.
         on: bool,

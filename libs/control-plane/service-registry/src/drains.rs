@@ -41,7 +41,8 @@ impl Registry {
 
     /// An operator takes [`drain`](Self::drain) back.
     ///
-    /// A drain that the node itself reports goes on; a pool of a drained node stays drained with it.
+    /// A drain that the node itself reports goes on; a pool of a drained node stays drained with
+    /// it.
     ///
     /// # Errors
     /// [`RegistryError::UnknownNode`], [`RegistryError::UnknownPool`].
@@ -64,13 +65,19 @@ impl Registry {
         Ok(())
     }
 
-    /// Keeps the drains of a node within their bound. It has no more pools than that, so there is always one of a pool that
-    /// it does not have.
+    /// Keeps the drains of a node within their bound. It has no more pools than that, so there is
+    /// always one of a pool that it does not have.
     fn drop_spare_drains(&mut self, node_id: &NodeId) {
-        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id)) else {
+        let (Some(node), Some(intent)) = (self.nodes.get(node_id), self.intents.get_mut(node_id))
+        else {
             return;
         };
-        let has = |pool: &PoolId| node.observed.pools.iter().any(|has| has.status.pool_id == *pool);
+        let has = |pool: &PoolId| {
+            node.observed
+                .pools
+                .iter()
+                .any(|has| has.status.pool_id == *pool)
+        };
         while intent.pools.len() > MAX_POOL_DRAINS {
             let spare = intent.pools.iter().filter(|(pool, _)| !has(pool));
             let Some((pool_id, _)) = spare.min_by_key(|(_, drain)| drain.since) else {
@@ -139,8 +146,8 @@ impl Registry {
         }
     }
 
-    /// The node is no longer known: what operators want of it is kept as long as an offline node is, because an
-    /// agent that restarts leaves and joins again.
+    /// The node is no longer known: what operators want of it is kept as long as an offline node
+    /// is, because an agent that restarts leaves and joins again.
     pub(crate) fn orphan_intent(&mut self, node_id: &NodeId) {
         let forget_at = self.now.saturating_add(FORGET_AFTER);
         if let Some(intent) = self.intents.get_mut(node_id) {

@@ -23,8 +23,8 @@ pub enum RegistryError {
     },
     /// The message is of an earlier life of the node.
     #[error(
-        "incarnation {got} of node {node_id} is older than the registered {known}; \
-         a later start of the agent has taken over (if the machine's clock went back, deregister the node first)"
+        "incarnation {got} of node {node_id} is older than the registered {known}; a later start \
+         of the agent has taken over (if the machine's clock went back, deregister the node first)"
     )]
     StaleIncarnation {
         /// The node.
@@ -36,8 +36,8 @@ pub enum RegistryError {
     },
     /// Another machine uses the id and is alive.
     #[error(
-        "node id {node_id} is in use by machine {holder}, which is alive; \
-         give this node another id, or stop the other one or wait until it is offline"
+        "node id {node_id} is in use by machine {holder}, which is alive; give this node another \
+         id, or stop the other one or wait until it is offline"
     )]
     NodeIdConflict {
         /// The id both want.
@@ -57,7 +57,9 @@ pub enum RegistryError {
         most: usize,
     },
     /// The address leaves no room for the paths of the node's pools.
-    #[error("address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes")]
+    #[error(
+        "address of node {node_id} is too long: the paths of its pools would exceed 1024 bytes"
+    )]
     AddressTooLong {
         /// The node.
         node_id: NodeId,

@@ -1,4 +1,5 @@
-//! What nodes and probes say: the events of the registry, but for the reports of nodes and the drains of operators.
+//! What nodes and probes say: the events of the registry, but for the reports of nodes and the
+//! drains of operators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,13 +25,13 @@ pub enum RegisterOutcome {
 impl Registry {
     /// A node joins, or says anew who it is.
     ///
-    /// A new life of a node has its pools shown as not ready until its first heartbeat; the same life keeps what it
-    /// last reported.
+    /// A new life of a node has its pools shown as not ready until its first heartbeat; the same
+    /// life keeps what it last reported.
     ///
     /// # Errors
     /// [`RegistryError::NodeIdConflict`] when another machine has the id and is not offline,
-    /// [`RegistryError::StaleIncarnation`] when a later life has registered, [`RegistryError::AddressTooLong`],
-    /// [`RegistryError::TooManyNodes`].
+    /// [`RegistryError::StaleIncarnation`] when a later life has registered,
+    /// [`RegistryError::AddressTooLong`], [`RegistryError::TooManyNodes`].
     pub fn register(
         &mut self,
         request: RegisterRequest,
@@ -115,8 +116,8 @@ impl Registry {
 
     /// A node leaves. It is forgotten, but for what operators want of it.
     ///
-    /// `incarnation` is that of the life which leaves. Without one, whichever is registered is taken to leave: an operator
-    /// means the node, and agents of version 0.1.0 do not say.
+    /// `incarnation` is that of the life which leaves. Without one, whichever is registered is
+    /// taken to leave: an operator means the node, and agents of version 0.1.0 do not say.
     ///
     /// # Errors
     /// [`RegistryError::UnknownNode`] when the node or this life of it has not registered,
@@ -136,7 +137,8 @@ impl Registry {
 
     /// Somebody tried to reach the node: `Err` says how that failed.
     ///
-    /// `incarnation` is the one the node had when the probe began; a result about an earlier life changes nothing.
+    /// `incarnation` is the one the node had when the probe began; a result about an earlier life
+    /// changes nothing.
     pub fn probe(
         &mut self,
         node_id: &NodeId,
@@ -165,9 +167,11 @@ impl Registry {
             }
             Err(error) => {
                 let evidence = &mut node.evidence;
-                let same_again = evidence.unreachable() && evidence.error.as_deref() == Some(&*error);
+                let same_again =
+                    evidence.unreachable() && evidence.error.as_deref() == Some(&*error);
                 if !same_again {
-                    evidence.failed_probes = (evidence.failed_probes + 1).min(PROBES_TO_UNREACHABLE);
+                    evidence.failed_probes =
+                        (evidence.failed_probes + 1).min(PROBES_TO_UNREACHABLE);
                     evidence.error = Some(Arc::from(error));
                     self.refresh(node_id, None);
                 }
@@ -175,11 +179,14 @@ impl Registry {
         }
     }
 
-    /// Sees to it that a node which was not known can be taken up: when as many are known as may be, the one that has been
-    /// offline for longest is forgotten, unless an operator drains it.
+    /// Sees to it that a node which was not known can be taken up: when as many are known as may
+    /// be, the one that has been offline for longest is forgotten, unless an operator drains
+    /// it.
     fn make_room(&mut self, node_id: &NodeId) -> Result<(), RegistryError> {
         // A node that has left and is still drained counts already.
-        if self.intents.contains_key(node_id) || self.nodes.len() + self.orphans.len() < self.most_nodes {
+        if self.intents.contains_key(node_id)
+            || self.nodes.len() + self.orphans.len() < self.most_nodes
+        {
             return Ok(());
         }
         let Some((_, longest)) = self.spare.first().cloned() else {
@@ -193,8 +200,8 @@ impl Registry {
     }
 }
 
-/// Refuses a message of any life but the registered one: of an earlier one, and of a later one that has not registered
-/// yet, or whose registration another machine's has replaced.
+/// Refuses a message of any life but the registered one: of an earlier one, and of a later one that
+/// has not registered yet, or whose registration another machine's has replaced.
 pub(crate) fn is_registered(
     node_id: &NodeId,
     known: Option<u64>,
@@ -209,7 +216,8 @@ pub(crate) fn is_registered(
     }
 }
 
-/// Refuses a message of an earlier life. Without an incarnation on both sides there is nothing to compare.
+/// Refuses a message of an earlier life. Without an incarnation on both sides there is nothing to
+/// compare.
 fn fence(node_id: &NodeId, known: Option<u64>, got: Option<u64>) -> Result<(), RegistryError> {
     match (known, got) {
         (Some(known), Some(got)) if got < known => Err(RegistryError::StaleIncarnation {

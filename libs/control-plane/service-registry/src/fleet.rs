@@ -1,4 +1,5 @@
-//! How many nodes and pools there are: counted as they change, so that nobody has to walk over them.
+//! How many nodes and pools there are: counted as they change, so that nobody has to walk over
+//! them.
 
 use pool_registry_types::NodeStatus;
 

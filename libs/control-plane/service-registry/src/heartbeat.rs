@@ -47,8 +47,8 @@ impl Registry {
         self.report(node_id, request, None, now)
     }
 
-    /// The same, where `digest` is that of what the request says of pools and GPUs. The next one that says the same need
-    /// not be taken apart: see [`repeat`](Self::repeat).
+    /// The same, where `digest` is that of what the request says of pools and GPUs. The next one
+    /// that says the same need not be taken apart: see [`repeat`](Self::repeat).
     ///
     /// # Errors
     /// As of [`heartbeat`](Self::heartbeat).
@@ -77,8 +77,8 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// A node reports. When that is what it reported last, it is taken in; otherwise nothing happens, and `None` says that
-    /// the whole report is needed.
+    /// A node reports. When that is what it reported last, it is taken in; otherwise nothing
+    /// happens, and `None` says that the whole report is needed.
     ///
     /// # Errors
     /// As of [`heartbeat`](Self::heartbeat).
@@ -95,7 +95,12 @@ impl Registry {
         if self.is_late(node_id, repeat.incarnation, repeat.seq)? {
             return Ok(Some(HeartbeatOutcome::Ignored));
         }
-        Ok(Some(self.heard(node_id, repeat.incarnation, repeat.seq, false)))
+        Ok(Some(self.heard(
+            node_id,
+            repeat.incarnation,
+            repeat.seq,
+            false,
+        )))
     }
 
     /// Whether a heartbeat came after a newer one. Refuses one of another start of the node.
@@ -108,7 +113,8 @@ impl Registry {
         let node = self.require(node_id)?;
         let known = node.identity.incarnation;
         is_registered(node_id, known, incarnation)?;
-        // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted counter.
+        // Without an incarnation on both sides nobody can tell a late heartbeat from a restarted
+        // counter.
         let fenced = known.is_some() && incarnation.is_some();
         Ok(fenced && matches!((node.observed.seq, seq), (Some(last), Some(seq)) if seq <= last))
     }

@@ -37,11 +37,13 @@ impl fmt::Display for Target {
 pub struct Drain {
     /// Since when.
     pub since: Duration,
-    /// Until when running requests should have finished. The registry shows it; ending them is up to others.
+    /// Until when running requests should have finished. The registry shows it; ending them is up
+    /// to others.
     pub deadline: Option<Duration>,
 }
 
-/// All wishes about one node. They outlive the node's lives, and its absence for as long as it is remembered.
+/// All wishes about one node. They outlive the node's lives, and its absence for as long as it is
+/// remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Intent {
     pub(crate) node: Option<Drain>,

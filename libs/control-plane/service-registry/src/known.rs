@@ -1,4 +1,5 @@
-//! What outlives this process: which nodes there are, what they last reported, and what operators want.
+//! What outlives this process: which nodes there are, what they last reported, and what operators
+//! want.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,7 +20,8 @@ use crate::{
 pub struct KnownNode {
     /// Which node.
     pub node_id: NodeId,
-    /// Who it is and what it has; `None` when it has left and only what operators want of it is known.
+    /// Who it is and what it has; `None` when it has left and only what operators want of it is
+    /// known.
     pub life: Option<KnownLife>,
     /// In how much time it is forgotten; `None` while it is alive.
     pub forget_in: Option<Duration>,
@@ -34,10 +36,12 @@ pub struct KnownNode {
 pub struct KnownLife {
     /// Its last registration.
     pub registration: RegisterRequest,
-    /// Its pools as last reported, without what changes with every request: all slots count as free, because a count
-    /// that is old keeps requests away for nothing, and a node that is full says so itself.
+    /// Its pools as last reported, without what changes with every request: all slots count as
+    /// free, because a count that is old keeps requests away for nothing, and a node that is
+    /// full says so itself.
     pub pools: Vec<PoolStatus>,
-    /// A sign of life is enough to believe the pools. Otherwise the node must report before it is given requests.
+    /// A sign of life is enough to believe the pools. Otherwise the node must report before it is
+    /// given requests.
     pub reported: bool,
 }
 
@@ -66,9 +70,10 @@ impl KnownDrain {
 impl Registry {
     /// This process began anew and knows these nodes from before.
     ///
-    /// None of them is offline before a full timeout. Their pools are routable once the node answers a probe or
-    /// reports. A node that has registered already is left alone, and so is one whose address cannot be used. One
-    /// whose time to be forgotten has come is not taken up.
+    /// None of them is offline before a full timeout. Their pools are routable once the node
+    /// answers a probe or reports. A node that has registered already is left alone, and so is
+    /// one whose address cannot be used. One whose time to be forgotten has come is not taken
+    /// up.
     pub fn restore(&mut self, known: Vec<KnownNode>, now: Duration) {
         let now = self.advance(now);
         for known in known {
@@ -119,7 +124,9 @@ impl Registry {
     #[must_use]
     pub fn known(&self) -> Vec<KnownNode> {
         let ids: BTreeSet<&NodeId> = self.nodes.keys().chain(self.intents.keys()).collect();
-        ids.into_iter().filter_map(|id| self.known_node(id)).collect()
+        ids.into_iter()
+            .filter_map(|id| self.known_node(id))
+            .collect()
     }
 
     /// What is worth keeping of one node; `None` when a store should have nothing of it.
@@ -147,9 +154,11 @@ impl Registry {
         })
     }
 
-    /// The nodes of which [`known_node`](Self::known_node) may say something else than when they were last taken.
+    /// The nodes of which [`known_node`](Self::known_node) may say something else than when they
+    /// were last taken.
     ///
-    /// A heartbeat that changes free slots and free memory only is no reason, so a quiet fleet writes nothing.
+    /// A heartbeat that changes free slots and free memory only is no reason, so a quiet fleet
+    /// writes nothing.
     #[must_use]
     pub fn take_touched(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.touched)

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
-    limits::MAX_POOLS,
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    RegisterRequest, limits::MAX_POOLS,
 };
 use routing_table::{Endpoint, RouteChange};
 
@@ -52,7 +52,8 @@ impl Basis {
     }
 }
 
-/// Of what a report was made: two with the same digest say the same. A node can only fool the record of itself with it.
+/// Of what a report was made: two with the same digest say the same. A node can only fool the
+/// record of itself with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     /// Of its pools, as they were written.
@@ -64,7 +65,8 @@ pub struct Digest {
 /// How long a node may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// Silence counts from here: when it was last heard, and later when this process did not run meanwhile.
+    /// Silence counts from here: when it was last heard, and later when this process did not run
+    /// meanwhile.
     pub(crate) since: Duration,
     /// The timeout with the answer to the message that was heard last.
     pub(crate) told: Duration,
@@ -79,7 +81,8 @@ pub(crate) struct Allowance {
 pub(crate) struct Observed {
     pub(crate) last_heard: Duration,
     pub(crate) offline: bool,
-    /// When to forget it: it is offline, or was before this control plane started and has not been heard since.
+    /// When to forget it: it is offline, or was before this control plane started and has not been
+    /// heard since.
     pub(crate) forget_at: Option<Duration>,
     pub(crate) seq: Option<u64>,
     pub(crate) report: u64,
@@ -166,7 +169,8 @@ impl Node {
             NodeStatus::Offline
         } else if self.evidence.unreachable() {
             NodeStatus::Unreachable
-        } else if intent.is_some_and(|intent| intent.node.is_some()) || self.all_pools_drain(intent) {
+        } else if intent.is_some_and(|intent| intent.node.is_some()) || self.all_pools_drain(intent)
+        {
             NodeStatus::Draining
         } else {
             NodeStatus::Online
@@ -182,8 +186,8 @@ impl Node {
                 .all(|pool| pool.status.draining || wished(&pool.status.pool_id))
     }
 
-    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A timeout that has grown
-    /// since holds at once.
+    /// When it goes offline, unless it is heard before that; or is forgotten, when it is offline. A
+    /// timeout that has grown since holds at once.
     pub(crate) fn due(&self, timeout: Duration) -> Duration {
         match self.observed.forget_at {
             Some(at) if self.observed.offline => at,
@@ -203,7 +207,8 @@ impl Node {
     pub(crate) fn tell(&mut self, intent: Option<&Intent>, changes: &mut Vec<RouteChange>) {
         let shut = self.is_lost() || self.observed.basis.objection().is_some();
         for pool in &mut self.observed.pools {
-            let wished = || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
+            let wished =
+                || intent.is_some_and(|intent| intent.of_pool(&pool.status.pool_id).is_some());
             let gate = if shut {
                 Gate::Shut
             } else if pool.status.draining || wished() {
@@ -232,8 +237,9 @@ impl Node {
         }
     }
 
-    /// The node has started anew: nothing holds of before but the names of its pools, so that requests for
-    /// their models wait for them instead of being told that there is no such model.
+    /// The node has started anew: nothing holds of before but the names of its pools, so that
+    /// requests for their models wait for them instead of being told that there is no such
+    /// model.
     pub(crate) fn restart(&mut self, request: &RegisterRequest) -> Result<Gone, RegistryError> {
         let has_moved = *self.identity.address != request.address;
         self.identity = Identity::from(request);
@@ -262,7 +268,11 @@ impl Node {
             // What it had when it fell silent is history: it says anew what it has.
             self.observed.basis = Basis::Awaited;
         }
-        let same = self.observed.pools.iter().map(|pool| Arc::clone(&pool.status));
+        let same = self
+            .observed
+            .pools
+            .iter()
+            .map(|pool| Arc::clone(&pool.status));
         let same: Vec<_> = same.collect();
         Ok(self.set_pools(&request.node_id, same, has_moved)?.gone)
     }
@@ -302,8 +312,8 @@ impl From<&RegisterRequest> for Identity {
     }
 }
 
-/// The pools a registration lets expect: those it names, and those known from before. A node has no more than
-/// [`MAX_POOLS`]: those that it names come first.
+/// The pools a registration lets expect: those it names, and those known from before. A node has no
+/// more than [`MAX_POOLS`]: those that it names come first.
 fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<PoolStatus>> {
     let mut missing: BTreeSet<&PoolId> = request.pools.iter().take(MAX_POOLS).collect();
     let mut room = MAX_POOLS - missing.len();
@@ -314,7 +324,10 @@ fn expected(request: &RegisterRequest, known: Vec<Arc<PoolStatus>>) -> Vec<Arc<P
         fits
     };
     let mut pools: Vec<Arc<PoolStatus>> = known.into_iter().filter(fits).collect();
-    let new = request.pools.iter().filter(|pool_id| missing.remove(pool_id));
+    let new = request
+        .pools
+        .iter()
+        .filter(|pool_id| missing.remove(pool_id));
     pools.extend(new.cloned().map(placeholder).map(Arc::new));
     pools
 }

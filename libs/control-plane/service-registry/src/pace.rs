@@ -7,11 +7,13 @@ use crate::Config;
 /// Up to so many nodes the configured interval and timeout hold exactly.
 pub const CONFIGURED_UP_TO: usize = 1000;
 
-/// The most heartbeats per second that all nodes together send on average: less than a tenth of what one processor core
-/// takes in. At the default interval of 10 s it is reached with 20 000 nodes.
+/// The most heartbeats per second that all nodes together send on average: less than a tenth of
+/// what one processor core takes in. At the default interval of 10 s it is reached with 20 000
+/// nodes.
 pub const HEARTBEATS_PER_SECOND: u32 = 2000;
 
-/// Pauses beyond the configured one are whole multiples of this, so that a fleet that grows node by node rarely gets another.
+/// Pauses beyond the configured one are whole multiples of this, so that a fleet that grows node by
+/// node rarely gets another.
 const STEP: Duration = Duration::from_secs(1);
 
 /// What nodes are told with every answer.
@@ -26,8 +28,8 @@ pub struct Pace {
 impl Pace {
     /// Of a fleet of so many nodes.
     ///
-    /// The interval is the configured one, or so long that [`HEARTBEATS_PER_SECOND`] is not exceeded. The timeout grows in
-    /// proportion, so that as many reports may be lost.
+    /// The interval is the configured one, or so long that [`HEARTBEATS_PER_SECOND`] is not
+    /// exceeded. The timeout grows in proportion, so that as many reports may be lost.
     #[must_use]
     pub fn of(config: &Config, nodes: usize) -> Self {
         let configured = Self {
@@ -60,8 +62,8 @@ fn stretched(time: Duration, by: Duration, of: Duration) -> Duration {
 
 /// For how many nodes the pace holds.
 ///
-/// It grows at once and shrinks when a quarter of the nodes is gone, so that nodes that come and go do not change
-/// everybody's pace each time.
+/// It grows at once and shrinks when a quarter of the nodes is gone, so that nodes that come and go
+/// do not change everybody's pace each time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PacedFor(usize);
 

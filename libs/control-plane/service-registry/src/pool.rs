@@ -50,8 +50,14 @@ pub(crate) enum Gate {
 }
 
 impl Pool {
-    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has changed.
-    fn build(home: &Home<'_>, target: Arc<HttpUrl>, status: Arc<PoolStatus>, before: Option<&Self>) -> Self {
+    /// A pool whose endpoints are those of `before` as far as nothing but their numbers has
+    /// changed.
+    fn build(
+        home: &Home<'_>,
+        target: Arc<HttpUrl>,
+        status: Arc<PoolStatus>,
+        before: Option<&Self>,
+    ) -> Self {
         let replicas = if home.takes_replica_hint {
             distinct(status.replicas.as_deref().unwrap_or_default())
         } else {
@@ -75,7 +81,8 @@ impl Pool {
         }
     }
 
-    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is that of the report.
+    /// Tells the data path what is new of the pool's endpoints since it was told last. `number` is
+    /// that of the report.
     pub(crate) fn tell(&mut self, gate: Gate, number: u64, changes: &mut Vec<RouteChange>) {
         let status = &self.status;
         for route in &mut self.routes {
@@ -93,13 +100,19 @@ impl Pool {
 
     /// Whether one of its endpoints names the model.
     pub(crate) fn names(&self, model: &str) -> bool {
-        let models = self.routes.iter().filter_map(|route| route.endpoint.models());
-        models.flat_map(|models| models.iter()).any(|name| name == model)
+        let models = self
+            .routes
+            .iter()
+            .filter_map(|route| route.endpoint.models());
+        models
+            .flat_map(|models| models.iter())
+            .any(|name| name == model)
     }
 }
 
-/// The pools that `statuses` describe, with the endpoints of `before` where they are still the same; and the endpoints that
-/// are gone. `has_moved` says that the node has another address than before.
+/// The pools that `statuses` describe, with the endpoints of `before` where they are still the
+/// same; and the endpoints that are gone. `has_moved` says that the node has another address than
+/// before.
 pub(crate) fn rebuild(
     home: &Home<'_>,
     before: &[Pool],
@@ -117,7 +130,9 @@ pub(crate) fn rebuild(
         same_place += usize::from(known.is_some());
         let known = known.or_else(|| {
             let by_id = by_id.get_or_insert_with(|| index(before, |pool| &pool.status.pool_id));
-            by_id.get(&status.pool_id).and_then(|place| before.get(*place))
+            by_id
+                .get(&status.pool_id)
+                .and_then(|place| before.get(*place))
         });
         if let (Some(known), Some(status)) = (known, Arc::get_mut(&mut status)) {
             share_ids(&known.status, status);
@@ -150,10 +165,12 @@ fn share_ids(known: &PoolStatus, status: &mut PoolStatus) {
 /// The endpoints of `before` whose names are not among those of `after`.
 fn gone(before: &[Pool], after: &[Pool], in_place: bool) -> Vec<Arc<Endpoint>> {
     let same_name = |(before, after): (&Route, &Route)| {
-        Arc::ptr_eq(&before.endpoint, &after.endpoint) || before.endpoint.key() == after.endpoint.key()
+        Arc::ptr_eq(&before.endpoint, &after.endpoint)
+            || before.endpoint.key() == after.endpoint.key()
     };
     let same_names = |(before, after): (&Pool, &Pool)| {
-        before.routes.len() == after.routes.len() && before.routes.iter().zip(&after.routes).all(same_name)
+        before.routes.len() == after.routes.len()
+            && before.routes.iter().zip(&after.routes).all(same_name)
     };
     if in_place && before.iter().zip(after).all(same_names) {
         return Vec::new();
@@ -175,7 +192,8 @@ struct Known<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts are the same.
+    /// The endpoint of that replica, or of the pool: the one there was, if all its lasting facts
+    /// are the same.
     fn route(&mut self, target: &Arc<HttpUrl>, status: &PoolStatus, place: Option<u16>) -> Route {
         let replica = at(status, place);
         let generation = replica.and_then(|replica| replica.generation).unwrap_or(0);
@@ -209,14 +227,24 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// A node reports its replicas in the same order each time, so that most are found at their place.
-    fn find(&mut self, place: Option<u16>, replica: Option<&ReplicaId>) -> Option<(&'a Pool, &'a Route)> {
+    /// A node reports its replicas in the same order each time, so that most are found at their
+    /// place.
+    fn find(
+        &mut self,
+        place: Option<u16>,
+        replica: Option<&ReplicaId>,
+    ) -> Option<(&'a Pool, &'a Route)> {
         let before = self.before?;
         let is_it = |route: &&Route| route.endpoint.key().replica.as_ref() == replica;
-        let here = before.routes.get(usize::from(place.unwrap_or(0))).filter(is_it);
+        let here = before
+            .routes
+            .get(usize::from(place.unwrap_or(0)))
+            .filter(is_it);
         let route = here.or_else(|| {
             let name = |route: &'a Route| route.endpoint.key().replica.as_ref();
-            let by_replica = self.by_replica.get_or_insert_with(|| index(&before.routes, name));
+            let by_replica = self
+                .by_replica
+                .get_or_insert_with(|| index(&before.routes, name));
             before.routes.get(*by_replica.get(&replica)?)
         })?;
         Some((before, route))
@@ -265,9 +293,10 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> R
         Gate::Open if sleeping => State::Asleep,
         Gate::Open => State::Ready,
     };
-    let (slots_total, slots_free) = replica.map_or((status.slots_total, status.slots_free), |replica| {
-        (replica.slots_total, replica.slots_free)
-    });
+    let (slots_total, slots_free) = replica
+        .map_or((status.slots_total, status.slots_free), |replica| {
+            (replica.slots_total, replica.slots_free)
+        });
     Report {
         number,
         state,
@@ -279,8 +308,10 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> R
 
 /// Where the node's agent forwards to the pool.
 fn target(node_id: &NodeId, address: &HttpUrl, pool: &str) -> Result<HttpUrl, RegistryError> {
-    HttpUrl::new(&format!("{address}/v2/pools/{pool}/engine")).map_err(|_| RegistryError::AddressTooLong {
-        node_id: node_id.clone(),
+    HttpUrl::new(&format!("{address}/v2/pools/{pool}/engine")).map_err(|_| {
+        RegistryError::AddressTooLong {
+            node_id: node_id.clone(),
+        }
     })
 }
 
@@ -290,8 +321,8 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of its replicas names. `None`
-/// while nobody has said.
+/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of
+/// its replicas names. `None` while nobody has said.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
     let told: Vec<&Vec<String>> = match replica {
@@ -306,7 +337,10 @@ fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[S
 }
 
 /// Whether two reports say the same of the models of one endpoint, without sorting them.
-fn says_the_same_models(before: (&PoolStatus, Option<u16>), after: (&PoolStatus, Option<u16>)) -> bool {
+fn says_the_same_models(
+    before: (&PoolStatus, Option<u16>),
+    after: (&PoolStatus, Option<u16>),
+) -> bool {
     let same_pool = || before.0.models_available == after.0.models_available;
     match (at(before.0, before.1), at(after.0, after.1)) {
         (Some(before), Some(after)) => {
@@ -322,7 +356,8 @@ fn replica_models(status: &PoolStatus) -> impl Iterator<Item = &Vec<String>> {
     replicas.filter_map(|replica| replica.models.as_ref())
 }
 
-/// The pool as its node's next start finds it: its models and replicas are expected again, so that requests for them wait.
+/// The pool as its node's next start finds it: its models and replicas are expected again, so that
+/// requests for them wait.
 pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.ready = false;

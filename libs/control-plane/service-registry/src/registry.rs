@@ -19,7 +19,8 @@ use crate::{
 
 /// Which nodes are online. See the crate's documentation.
 ///
-/// Time never goes back in it: an event with an earlier `now` than the one before counts as simultaneous with it.
+/// Time never goes back in it: an event with an earlier `now` than the one before counts as
+/// simultaneous with it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,9 +66,11 @@ pub struct Registry {
     pub(crate) spare: BTreeSet<(Duration, NodeId)>,
     pub(crate) deadlines: Deadlines,
     pub(crate) trust: Trust,
-    /// Nodes that were lost within the window, or since this process suspects itself, by when that was.
+    /// Nodes that were lost within the window, or since this process suspects itself, by when that
+    /// was.
     pub(crate) lost: BTreeSet<(Duration, NodeId)>,
-    /// Counts reports over all nodes and starts, so that no endpoint ever shows the same number twice.
+    /// Counts reports over all nodes and starts, so that no endpoint ever shows the same number
+    /// twice.
     pub(crate) reports: u64,
     pub(crate) revision: u64,
     pub(crate) deltas: Vec<Delta>,
@@ -85,8 +88,8 @@ impl Registry {
         Self::bounded(config, MAX_NODES)
     }
 
-    /// An empty registry, which knows up to `most_nodes`, counting those that are offline, and those that have left and are
-    /// drained.
+    /// An empty registry, which knows up to `most_nodes`, counting those that are offline, and
+    /// those that have left and are drained.
     #[must_use]
     pub fn bounded(config: Config, most_nodes: usize) -> Self {
         Self {
@@ -139,8 +142,8 @@ impl Registry {
 
     /// When [`tick`](Self::tick) must be called at the latest; `None` while nothing can become due.
     ///
-    /// It is never later than the exact deadline of the node that is next to go offline or be forgotten, nor than a
-    /// [`PULSE`] from now when a node is alive.
+    /// It is never later than the exact deadline of the node that is next to go offline or be
+    /// forgotten, nor than a [`PULSE`] from now when a node is alive.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let pulse = self.any_alive().then(|| self.now + PULSE);
@@ -156,8 +159,8 @@ impl Registry {
         std::mem::take(&mut self.deltas)
     }
 
-    /// What changed of endpoints since the last call, in the order it happened. It takes the place of what is in `changes`,
-    /// whose memory is used again.
+    /// What changed of endpoints since the last call, in the order it happened. It takes the place
+    /// of what is in `changes`, whose memory is used again.
     pub fn take_routes(&mut self, changes: &mut Vec<RouteChange>) {
         changes.clear();
         std::mem::swap(changes, &mut self.routes);
@@ -179,7 +182,8 @@ impl Registry {
         self.fleet.nodes() > self.fleet.offline
     }
 
-    /// Every event begins here: what was due before it happens before it. Returns the time of the event.
+    /// Every event begins here: what was due before it happens before it. Returns the time of the
+    /// event.
     pub(crate) fn advance(&mut self, now: Duration) -> Duration {
         let now = now.max(self.now);
         let gap = now - self.now;
@@ -199,7 +203,11 @@ impl Registry {
 
     /// This process did not run for `gap`, so nobody could have been heard: nobody's time ran.
     fn give_back(&mut self, gap: Duration) {
-        for node in self.nodes.values_mut().filter(|node| !node.observed.offline) {
+        for node in self
+            .nodes
+            .values_mut()
+            .filter(|node| !node.observed.offline)
+        {
             node.allowance.since = node.allowance.since.saturating_add(gap);
             // A probe under way timed out because we slept.
             if !node.evidence.unreachable() {
@@ -209,8 +217,8 @@ impl Registry {
         self.deltas.push(Delta::Stalled { gap });
     }
 
-    /// The node's entry among the deadlines has come up: it goes offline, or if it is, it is forgotten; or it has been heard
-    /// since, and is looked at later.
+    /// The node's entry among the deadlines has come up: it goes offline, or if it is, it is
+    /// forgotten; or it has been heard since, and is looked at later.
     fn look_at(&mut self, node_id: &NodeId) {
         let timeout = self.pace().timeout;
         let Some(node) = self.nodes.get_mut(node_id) else {
@@ -226,7 +234,8 @@ impl Registry {
             let forget_at = node.observed.forget_at.unwrap_or(self.now + FORGET_AFTER);
             node.observed.offline = true;
             node.observed.forget_at = Some(forget_at);
-            self.deadlines.arm(node_id, &mut node.allowance.armed, forget_at);
+            self.deadlines
+                .arm(node_id, &mut node.allowance.armed, forget_at);
             self.touch(node_id);
             self.targets.insert(node_id.clone());
             self.refresh(node_id, None);
@@ -240,7 +249,8 @@ impl Registry {
             return;
         };
         if node.observed.offline {
-            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+            self.spare
+                .remove(&(node.observed.last_heard, node_id.clone()));
         }
         node.observed.last_heard = self.now;
         let allowance = &mut node.allowance;
@@ -274,7 +284,8 @@ impl Registry {
             self.deadlines.disarm(node_id, node.allowance.armed);
             self.fleet.left(node.status, node.observed.pools.len());
             self.paced_for.update(self.nodes.len());
-            self.spare.remove(&(node.observed.last_heard, node_id.clone()));
+            self.spare
+                .remove(&(node.observed.last_heard, node_id.clone()));
             if let Some(at) = node.lost_at {
                 self.lost.remove(&(at, node_id.clone()));
             }
@@ -348,7 +359,8 @@ impl Registry {
 
     /// After what has come in their place, so that no model is without an endpoint in between.
     pub(crate) fn remove_routes(&mut self, gone: Gone) {
-        self.routes.extend(gone.into_iter().map(RouteChange::Remove));
+        self.routes
+            .extend(gone.into_iter().map(RouteChange::Remove));
     }
 
     /// The node may be forgotten for another one, or not any more.

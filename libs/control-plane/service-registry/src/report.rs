@@ -4,7 +4,8 @@ use pool_registry_types::{EngineLoad, PoolStatus, ReplicaStatus};
 
 use crate::pool::Pool;
 
-/// Whether two reports differ in more than free slots, free memory and what engines say of their load.
+/// Whether two reports differ in more than free slots, free memory and what engines say of their
+/// load.
 pub(crate) fn differs(before: &[Pool], after: &[Pool]) -> bool {
     before.len() != after.len()
         || before
@@ -42,9 +43,18 @@ fn lasts(before: &PoolStatus, after: &PoolStatus) -> bool {
     same_replicas
         && *pool_id == after.pool_id
         && (*ready, *draining, *slots_total, *sleeping)
-            == (after.ready, after.draining, after.slots_total, after.sleeping)
+            == (
+                after.ready,
+                after.draining,
+                after.slots_total,
+                after.sleeping,
+            )
         && (engine, engine_version, models_available)
-            == (&after.engine, &after.engine_version, &after.models_available)
+            == (
+                &after.engine,
+                &after.engine_version,
+                &after.models_available,
+            )
         && (last_error, device_mask) == (&after.last_error, &after.device_mask)
 }
 

@@ -12,11 +12,11 @@ pub(crate) enum Trust {
     /// A silent node is gone.
     #[default]
     Full,
-    /// More than half fell silent together: those of [`Registry::lost`], and those lost from now on, are held until `until`
-    /// at the latest.
+    /// More than half fell silent together: those of [`Registry::lost`], and those lost from now
+    /// on, are held until `until` at the latest.
     Suspicious { until: Duration },
-    /// Half of them speak again. The others keep their hold for one window more, because they report at
-    /// different moments; who falls silent now is believed again.
+    /// Half of them speak again. The others keep their hold for one window more, because they
+    /// report at different moments; who falls silent now is believed again.
     Releasing { until: Duration },
 }
 
@@ -67,8 +67,11 @@ impl Registry {
                     self.trust = Trust::Suspicious {
                         until: self.now + SUSPICION_MAX,
                     };
-                    let together: Vec<NodeId> =
-                        self.lost.iter().map(|(_, node_id)| node_id.clone()).collect();
+                    let together: Vec<NodeId> = self
+                        .lost
+                        .iter()
+                        .map(|(_, node_id)| node_id.clone())
+                        .collect();
                     for node_id in together {
                         self.set_held(&node_id, true);
                     }
@@ -81,7 +84,10 @@ impl Registry {
 
     /// A node that is lost while this process suspects itself is held like those lost before.
     pub(crate) fn hold_if_suspicious(&mut self, node_id: &NodeId) {
-        let is_lost = self.nodes.get(node_id).is_some_and(|node| node.lost_at.is_some());
+        let is_lost = self
+            .nodes
+            .get(node_id)
+            .is_some_and(|node| node.lost_at.is_some());
         if is_lost && matches!(self.trust, Trust::Suspicious { .. }) {
             self.set_held(node_id, true);
         }
@@ -102,7 +108,8 @@ impl Registry {
         }
     }
 
-    /// Nodes lost within this time of each other are lost together. It is as long as nodes take to be heard all once.
+    /// Nodes lost within this time of each other are lost together. It is as long as nodes take to
+    /// be heard all once.
     fn window(&self) -> Duration {
         let paced = self.pace().next_heartbeat.mul_f64(WINDOW);
         self.config.heartbeat_interval.mul_f64(WINDOW).max(paced)

@@ -44,7 +44,8 @@ pub struct NodeView {
     pub reason: Option<String>,
     /// Routable although it is offline or unreachable, because most nodes are.
     pub held: bool,
-    /// When it was last heard, on the registry's clock. A restored node counts as heard when it was restored.
+    /// When it was last heard, on the registry's clock. A restored node counts as heard when it
+    /// was restored.
     pub last_heard: Duration,
     /// Which start of its agent.
     pub incarnation: Option<u64>,
@@ -64,7 +65,9 @@ impl NodeView {
     /// The pool, if the node has it.
     #[must_use]
     pub fn pool(&self, pool_id: &PoolId) -> Option<&PoolView> {
-        self.pools.iter().find(|pool| pool.status.pool_id == *pool_id)
+        self.pools
+            .iter()
+            .find(|pool| pool.status.pool_id == *pool_id)
     }
 }
 
@@ -135,7 +138,8 @@ impl Registry {
         page
     }
 
-    /// Adds nodes behind `after` to a page of up to `limit`, and looks at `most` nodes at most for that.
+    /// Adds nodes behind `after` to a page of up to `limit`, and looks at `most` nodes at most for
+    /// that.
     pub fn add_to_page(
         &self,
         page: &mut NodesPage,
@@ -145,7 +149,8 @@ impl Registry {
         most: usize,
     ) -> Step {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (looked_at, (node_id, node)) in (1..).zip(self.nodes.range::<NodeId, _>((from, Bound::Unbounded)))
+        for (looked_at, (node_id, node)) in
+            (1..).zip(self.nodes.range::<NodeId, _>((from, Bound::Unbounded)))
         {
             if passes(node, filter) {
                 if page.nodes.len() >= limit {
@@ -212,13 +217,15 @@ impl Registry {
         match (status.ready, &status.last_error) {
             (true, _) if status.sleeping => Availability::Asleep,
             (true, _) => Availability::Ready,
-            (false, Some(error)) => Availability::NotReady(format!("no replica ready: {error}").into()),
+            (false, Some(error)) => {
+                Availability::NotReady(format!("no replica ready: {error}").into())
+            }
             (false, None) => Availability::NotReady("no replica ready".into()),
         }
     }
 
-    /// The nodes that are to be probed in another way than when this was last called: they have joined or left, moved or
-    /// started anew, gone offline or come back.
+    /// The nodes that are to be probed in another way than when this was last called: they have
+    /// joined or left, moved or started anew, gone offline or come back.
     #[must_use]
     pub fn take_targets(&mut self) -> BTreeSet<NodeId> {
         std::mem::take(&mut self.targets)

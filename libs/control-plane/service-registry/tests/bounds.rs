@@ -1,4 +1,5 @@
-//! However many nodes join, pools come and go and drains are asked for: what is known stays bounded.
+//! However many nodes join, pools come and go and drains are asked for: what is known stays
+//! bounded.
 
 mod common;
 
@@ -9,7 +10,9 @@ use pool_registry_types::{
     NodeStatus, RegisterRequest,
     limits::{MAX_POOL_DRAINS, MAX_POOLS},
 };
-use service_registry::{Config, Delta, LeftReason, RegisterOutcome, Registry, RegistryError, Target};
+use service_registry::{
+    Config, Delta, LeftReason, RegisterOutcome, Registry, RegistryError, Target,
+};
 
 /// As many nodes as are known here; far fewer than may be, because it takes a while to make those.
 const MOST: usize = 60;
@@ -52,7 +55,10 @@ fn a_new_life_with_other_pools_has_no_more_than_a_node_may_have() {
     world.register_as(third).unwrap();
     let known = pools(&world);
     assert_eq!(known.len(), MAX_POOLS);
-    let kept: Vec<_> = known.iter().filter(|pool| pool.starts_with("new-")).collect();
+    let kept: Vec<_> = known
+        .iter()
+        .filter(|pool| pool.starts_with("new-"))
+        .collect();
     assert_eq!(kept, ["new-0", "new-200"]);
     let stored = world.registry.known_node(&id("a")).unwrap().life.unwrap();
     assert_eq!(
@@ -67,8 +73,12 @@ fn drains_of_pools_that_are_gone_give_way_to_those_of_pools_that_are_there() {
     let mut world = World::new();
     let drain_all = |world: &mut World, incarnation, prefix: &str| {
         world.register_as(with_pools(prefix, incarnation)).unwrap();
-        let all = (0..MAX_POOLS).map(|i| pool(&format!("{prefix}-{i}"))).collect();
-        world.beat_as("a", beat(Some(incarnation), None, all)).unwrap();
+        let all = (0..MAX_POOLS)
+            .map(|i| pool(&format!("{prefix}-{i}")))
+            .collect();
+        world
+            .beat_as("a", beat(Some(incarnation), None, all))
+            .unwrap();
         for i in 0..MAX_POOLS {
             world
                 .drain(&Target::Pool(id("a"), pool_id(&format!("{prefix}-{i}"))))
@@ -83,7 +93,10 @@ fn drains_of_pools_that_are_gone_give_way_to_those_of_pools_that_are_there() {
     drain_all(&mut world, 2, "new");
     let kept = drains(&world);
     assert_eq!(kept.len(), MAX_POOL_DRAINS);
-    assert!(kept.iter().all(|(pool, _)| pool.as_str().starts_with("new-")));
+    assert!(
+        kept.iter()
+            .all(|(pool, _)| pool.as_str().starts_with("new-"))
+    );
     let dropped: Vec<_> = world
         .deltas()
         .into_iter()
@@ -95,7 +108,9 @@ fn drains_of_pools_that_are_gone_give_way_to_those_of_pools_that_are_there() {
     // Each is told, the oldest first.
     assert_eq!(
         dropped,
-        (0..MAX_POOLS).map(|i| format!("old-{i}")).collect::<Vec<_>>()
+        (0..MAX_POOLS)
+            .map(|i| format!("old-{i}"))
+            .collect::<Vec<_>>()
     );
 }
 
@@ -141,7 +156,10 @@ fn a_flood_of_nodes_ends_at_a_bound_and_those_that_are_gone_make_room() {
     ));
 
     // A node that left and is drained counts, because it is kept; it finds its place again.
-    world.registry.deregister(&id(&name(0)), None, world.now).unwrap();
+    world
+        .registry
+        .deregister(&id(&name(0)), None, world.now)
+        .unwrap();
     assert!(matches!(
         world.register("yet-more"),
         Err(RegistryError::TooManyNodes { .. })

@@ -55,7 +55,8 @@ fn report(world: &mut World, node: &str, pools: Vec<PoolStatus>) -> HeartbeatOut
     world.beat_as(node, beat(Some(1), None, pools)).unwrap()
 }
 
-/// Does `event`, and says what the data path was told of it: the names of endpoints with their states, or that they are gone.
+/// Does `event`, and says what the data path was told of it: the names of endpoints with their
+/// states, or that they are gone.
 fn told(world: &mut World, event: impl FnOnce(&mut World)) -> Vec<String> {
     world.deltas();
     event(world);
@@ -183,7 +184,12 @@ fn where_replicas_are_not_told_or_not_chosen_the_pool_is_the_endpoint() {
 #[test]
 fn an_event_tells_what_it_changed_of_its_node_and_nothing_else() {
     let mut world = world();
-    let both = |state: &str| [format!("a/pool-0/r0 {state}"), format!("a/pool-0/r1 {state}")];
+    let both = |state: &str| {
+        [
+            format!("a/pool-0/r0 {state}"),
+            format!("a/pool-0/r1 {state}"),
+        ]
+    };
     let target = Target::Node(id("a"));
     let of_pool = Target::Pool(id("a"), pool_id("pool-0"));
     // Probes that say what is known, and drains of what is drained, tell nothing.
@@ -193,13 +199,22 @@ fn an_event_tells_what_it_changed_of_its_node_and_nothing_else() {
         told(&mut world, |world| world.probe("a", false)),
         both("NotReady")
     );
-    assert_eq!(told(&mut world, |world| world.probe("a", true)), both("Ready"));
+    assert_eq!(
+        told(&mut world, |world| world.probe("a", true)),
+        both("Ready")
+    );
     assert_eq!(
         told(&mut world, |world| world.drain(&target).unwrap()),
         both("Draining")
     );
-    assert_eq!(told(&mut world, |world| world.drain(&of_pool).unwrap()), NOTHING);
-    assert_eq!(told(&mut world, |world| world.undrain(&target).unwrap()), NOTHING);
+    assert_eq!(
+        told(&mut world, |world| world.drain(&of_pool).unwrap()),
+        NOTHING
+    );
+    assert_eq!(
+        told(&mut world, |world| world.undrain(&target).unwrap()),
+        NOTHING
+    );
     assert_eq!(
         told(&mut world, |world| world.undrain(&of_pool).unwrap()),
         both("Ready")
@@ -234,7 +249,10 @@ fn an_event_tells_what_it_changed_of_its_node_and_nothing_else() {
     );
     assert_eq!(
         told(&mut world, |world| {
-            world.registry.deregister(&id("a"), None, world.now).unwrap();
+            world
+                .registry
+                .deregister(&id("a"), None, world.now)
+                .unwrap();
         }),
         ["a/pool-0/r0 gone", "a/pool-0/r1 gone"]
     );
@@ -268,7 +286,10 @@ fn a_lasting_fact_makes_an_endpoint_anew_and_nothing_else_does() {
         let after = world.endpoints();
         assert_eq!(Arc::ptr_eq(&before[0].0, &after[0].0), is_kept, "edit {i}");
         assert!(before[0].1.number < after[0].1.number);
-        assert!(Arc::ptr_eq(&before[2].0, &after[2].0), "that of the other node");
+        assert!(
+            Arc::ptr_eq(&before[2].0, &after[2].0),
+            "that of the other node"
+        );
     }
     // Its models in another order are the same.
     let mut world = world();
@@ -343,12 +364,17 @@ fn suspecting_itself_tells_what_it_holds_and_what_it_lets_go() {
     assert_eq!(told(&mut world, lose("c")), NOTHING);
     // They go offline meanwhile, which tells nothing.
     assert_eq!(
-        told(&mut world, |world| world.wait_until(SUSPICION_MAX - secs(1))),
+        told(&mut world, |world| world
+            .wait_until(SUSPICION_MAX - secs(1))),
         NOTHING
     );
     assert_eq!(
         told(&mut world, |world| world.wait_until(SUSPICION_MAX)),
-        ["a/pool-0 NotReady", "b/pool-0 NotReady", "c/pool-0 NotReady"]
+        [
+            "a/pool-0 NotReady",
+            "b/pool-0 NotReady",
+            "c/pool-0 NotReady"
+        ]
     );
 }
 

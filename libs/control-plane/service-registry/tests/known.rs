@@ -9,7 +9,9 @@ use std::{collections::BTreeSet, time::Duration};
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
 use routing_table::State;
-use service_registry::{Availability, FORGET_AFTER, HeartbeatOutcome, KnownDrain, KnownNode, Target};
+use service_registry::{
+    Availability, FORGET_AFTER, HeartbeatOutcome, KnownDrain, KnownNode, Target,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -37,7 +39,12 @@ fn a_restart_forgets_nobody() {
         .unwrap();
     before.wait_until(secs(10));
     let known = before.registry.known();
-    assert_eq!(known[1].drain, Some(KnownDrain { left: Some(secs(90)) }));
+    assert_eq!(
+        known[1].drain,
+        Some(KnownDrain {
+            left: Some(secs(90))
+        })
+    );
 
     let mut world = restarted(known.clone());
     assert_eq!(world.registry.known(), known);
@@ -93,7 +100,9 @@ fn slots_that_were_taken_count_as_free() {
     }]);
     let mut before = World::new();
     before.register("a").unwrap();
-    before.beat_as("a", beat(Some(1), None, vec![busy])).unwrap();
+    before
+        .beat_as("a", beat(Some(1), None, vec![busy]))
+        .unwrap();
     let mut world = restarted(before.registry.known());
     world.probe("a", true);
     let (endpoint, report) = world.endpoints().remove(0);
@@ -108,7 +117,9 @@ fn what_was_not_believed_before_is_not_believed_after() {
     let mut before = World::with_nodes(&["a", "b", "c", "d"]);
     before.wait_with(secs(40), &["a", "c", "d"]);
     assert_eq!(before.status("b"), NodeStatus::Offline);
-    before.register_as(register("a", "machine-a", Some(2))).unwrap();
+    before
+        .register_as(register("a", "machine-a", Some(2)))
+        .unwrap();
     let mut world = restarted(before.registry.known());
     for (node, incarnation) in [("a", 2), ("b", 1), ("c", 1)] {
         assert_eq!(world.status(node), NodeStatus::Online);
@@ -117,7 +128,10 @@ fn what_was_not_believed_before_is_not_believed_after() {
             .probe(&id(node), Some(incarnation), Ok(()), world.now);
     }
     for node in ["a", "b"] {
-        assert_eq!(world.objection(node), "waiting for the node's first heartbeat");
+        assert_eq!(
+            world.objection(node),
+            "waiting for the node's first heartbeat"
+        );
     }
     assert!(world.routable("c"));
     world.beat("b").unwrap();
@@ -167,8 +181,13 @@ fn a_restart_prolongs_no_absence() {
 fn a_drain_survives_while_its_node_is_away() {
     let mut before = World::with_nodes(&["a"]);
     before.drain(&Target::Node(id("a"))).unwrap();
-    before.drain(&Target::Pool(id("a"), pool_id("pool-0"))).unwrap();
-    before.registry.deregister(&id("a"), None, before.now).unwrap();
+    before
+        .drain(&Target::Pool(id("a"), pool_id("pool-0")))
+        .unwrap();
+    before
+        .registry
+        .deregister(&id("a"), None, before.now)
+        .unwrap();
     let known = before.registry.known();
     assert!(known[0].life.is_none(), "{known:?}");
     let mut world = restarted(known.clone());

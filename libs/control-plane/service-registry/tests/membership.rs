@@ -4,14 +4,19 @@ mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{GpuStatus, HeartbeatRequest, HttpUrl, NodeStatus, RegisterRequest};
-use service_registry::{Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError};
+use service_registry::{
+    Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError,
+};
 
 #[test]
 fn a_node_joins_reports_and_is_routable() {
     let mut world = World::new();
     assert_eq!(world.register("a"), Ok(RegisterOutcome::Joined));
     assert_eq!(world.status("a"), NodeStatus::Online);
-    assert_eq!(world.objection("a"), "waiting for the node's first heartbeat");
+    assert_eq!(
+        world.objection("a"),
+        "waiting for the node's first heartbeat"
+    );
     assert_eq!(world.beat("a"), Ok(HeartbeatOutcome::Changed));
     assert!(world.routable("a"));
     let (endpoint, report) = world.endpoints().remove(0);
@@ -31,10 +36,14 @@ fn a_node_joins_reports_and_is_routable() {
 fn a_heartbeat_of_nobody_is_refused() {
     let mut world = World::new();
     let refused = world.unchanged(|world| world.beat("a"));
-    assert_eq!(refused, Err(RegistryError::UnknownNode { node_id: id("a") }));
+    assert_eq!(
+        refused,
+        Err(RegistryError::UnknownNode { node_id: id("a") })
+    );
 }
 
-/// What a message with one incarnation does to a node known with another, and with `seq` after a known `seq` of 5.
+/// What a message with one incarnation does to a node known with another, and with `seq` after a
+/// known `seq` of 5.
 // spec: LIVE-2
 #[test]
 fn fencing() {
@@ -114,7 +123,8 @@ fn registering_again() {
             continue;
         }
         assert_eq!(world.register_as(request), expected, "{known:?} {got:?}");
-        // The same life keeps what it reported; a new one has to report first, but its models are not forgotten.
+        // The same life keeps what it reported; a new one has to report first, but its models are
+        // not forgotten.
         assert_eq!(world.routable("a"), expected == Ok(Renewed));
         let (endpoint, _) = world.endpoints().remove(0);
         assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);
@@ -127,7 +137,9 @@ fn registering_again() {
 fn a_new_life_counts_its_heartbeats_anew() {
     let mut world = World::new();
     world.register_as(register("a", "m", Some(1))).unwrap();
-    world.beat_as("a", beat(Some(1), Some(900), vec![])).unwrap();
+    world
+        .beat_as("a", beat(Some(1), Some(900), vec![]))
+        .unwrap();
     world.register_as(register("a", "m", Some(2))).unwrap();
     let first = world.beat_as("a", beat(Some(2), Some(0), vec![pool("pool-0")]));
     assert_eq!(first, Ok(HeartbeatOutcome::Changed));
@@ -140,7 +152,10 @@ fn reports_rise_over_lives_and_absences() {
     let first = report(&world);
     world.beat("a").unwrap();
     let second = report(&world);
-    world.registry.deregister(&id("a"), None, world.now).unwrap();
+    world
+        .registry
+        .deregister(&id("a"), None, world.now)
+        .unwrap();
     world.register("a").unwrap();
     world.beat("a").unwrap();
     assert!(first < second && second < report(&world));
@@ -175,7 +190,10 @@ fn an_address_without_room_for_pools_is_refused() {
         ..register("a", "m", None)
     };
     let refused = world.unchanged(|world| world.register_as(long));
-    assert_eq!(refused, Err(RegistryError::AddressTooLong { node_id: id("a") }));
+    assert_eq!(
+        refused,
+        Err(RegistryError::AddressTooLong { node_id: id("a") })
+    );
 }
 
 // spec: LIVE-3
@@ -188,13 +206,24 @@ fn one_id_belongs_to_one_living_machine() {
     let other = || register("a", "machine-b", Some(9));
     // Online, draining, unreachable: alive.
     let mut world = World::with_nodes(&["a"]);
-    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
-    world.drain(&service_registry::Target::Node(id("a"))).unwrap();
-    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
+    assert_eq!(
+        world.unchanged(|world| world.register_as(other())),
+        conflict
+    );
+    world
+        .drain(&service_registry::Target::Node(id("a")))
+        .unwrap();
+    assert_eq!(
+        world.unchanged(|world| world.register_as(other())),
+        conflict
+    );
     world.probe("a", false);
     world.probe("a", false);
     assert_eq!(world.status("a"), NodeStatus::Unreachable);
-    assert_eq!(world.unchanged(|world| world.register_as(other())), conflict);
+    assert_eq!(
+        world.unchanged(|world| world.register_as(other())),
+        conflict
+    );
     // Offline: taken over, also by an earlier incarnation, because machines do not compare clocks.
     world.wait_until(secs(30));
     assert_eq!(
@@ -231,7 +260,9 @@ fn only_the_registered_life_of_a_node_takes_it_back() {
             continue;
         }
         match world.unchanged(leave) {
-            Err(RegistryError::StaleIncarnation { known: 7, got: 6, .. }) => assert_eq!(got, Some(6)),
+            Err(RegistryError::StaleIncarnation {
+                known: 7, got: 6, ..
+            }) => assert_eq!(got, Some(6)),
             Err(RegistryError::UnknownNode { .. }) => assert_eq!(got, Some(8)),
             other => panic!("{known:?} {got:?}: {other:?}"),
         }
@@ -241,7 +272,10 @@ fn only_the_registered_life_of_a_node_takes_it_back() {
 #[test]
 fn who_leaves_is_forgotten() {
     let mut world = World::with_nodes(&["a", "b"]);
-    world.registry.deregister(&id("a"), None, world.now).unwrap();
+    world
+        .registry
+        .deregister(&id("a"), None, world.now)
+        .unwrap();
     assert_eq!(
         world.deltas(),
         [Delta::Left {
@@ -249,12 +283,18 @@ fn who_leaves_is_forgotten() {
             reason: LeftReason::Deregistered
         }]
     );
-    assert!(matches!(world.beat("a"), Err(RegistryError::UnknownNode { .. })));
+    assert!(matches!(
+        world.beat("a"),
+        Err(RegistryError::UnknownNode { .. })
+    ));
     let again = world.unchanged(|world| world.registry.deregister(&id("a"), None, world.now));
     assert!(matches!(again, Err(RegistryError::UnknownNode { .. })));
     assert_eq!(world.nodes().len(), 1);
     // No deadline of the gone node is left behind.
-    world.registry.deregister(&id("b"), None, world.now).unwrap();
+    world
+        .registry
+        .deregister(&id("b"), None, world.now)
+        .unwrap();
     assert_eq!(world.registry.next_deadline(), None);
 }
 
@@ -262,7 +302,10 @@ fn who_leaves_is_forgotten() {
 fn an_offline_node_is_forgotten_after_a_day() {
     let mut world = World::with_nodes(&["a"]);
     world.wait_until(secs(30));
-    assert_eq!(world.registry.next_deadline(), Some(secs(30) + FORGET_AFTER));
+    assert_eq!(
+        world.registry.next_deadline(),
+        Some(secs(30) + FORGET_AFTER)
+    );
     world.wait_until(secs(29) + FORGET_AFTER);
     assert_eq!(world.status("a"), NodeStatus::Offline);
     world.deltas();
@@ -287,7 +330,9 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
             running: Some(4 - slots_free),
             ..Default::default()
         },
-        ..pool_registry_types::ReplicaStatus::new(pool_registry_types::ReplicaId::new("r0").unwrap())
+        ..pool_registry_types::ReplicaStatus::new(
+            pool_registry_types::ReplicaId::new("r0").unwrap(),
+        )
     };
     type Edit = fn(&mut pool_registry_types::PoolStatus);
     let quiet: [Edit; 2] = [|p| p.slots_free = 0, |p| p.vram_free_bytes = 9];
@@ -355,7 +400,9 @@ fn gpus_are_shown_as_last_reported_and_are_no_news() {
         assert_eq!(shown(&world).as_deref(), gpus(free).as_deref());
     }
     // A new life has not looked yet; an older agent never says.
-    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    world
+        .register_as(register("a", "machine-a", Some(2)))
+        .unwrap();
     assert_eq!(shown(&world), None);
     world.beat_as("a", report(Some(2), None)).unwrap();
     assert_eq!(shown(&world), None);

@@ -1,4 +1,5 @@
-//! Random events against a model that is simple enough to be believed: after each, the registry must agree with it.
+//! Random events against a model that is simple enough to be believed: after each, the registry
+//! must agree with it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -10,7 +11,9 @@ use std::{
 };
 
 use common::{World, beat, id, pool, pool_id, register, secs, store::Store};
-use pool_registry_types::{NodeId, NodeStatus, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus};
+use pool_registry_types::{
+    NodeId, NodeStatus, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus,
+};
 use proptest::prelude::*;
 use routing_table::{EndpointKey, State};
 use service_registry::{Delta, HeartbeatOutcome, NodeFilter, Registry, RegistryError, Target};
@@ -145,7 +148,9 @@ impl Model {
             Event::Register(n, machine, incarnation, hint) => {
                 self.register(*n, *machine, *incarnation, *hint)
             }
-            Event::Heartbeat(n, incarnation, seq, pools) => self.heartbeat(*n, *incarnation, *seq, pools),
+            Event::Heartbeat(n, incarnation, seq, pools) => {
+                self.heartbeat(*n, *incarnation, *seq, pools)
+            }
             Event::Deregister(n, incarnation) => match self.nodes.get(n) {
                 Some(node) if older(node.incarnation, *incarnation) => Verdict::Stale,
                 Some(node) if !older(*incarnation, node.incarnation) => {
@@ -166,7 +171,13 @@ impl Model {
         }
     }
 
-    fn register(&mut self, n: usize, machine: usize, incarnation: Option<u64>, takes_hint: bool) -> Verdict {
+    fn register(
+        &mut self,
+        n: usize,
+        machine: usize,
+        incarnation: Option<u64>,
+        takes_hint: bool,
+    ) -> Verdict {
         let now = self.now;
         let fresh = Node {
             machine,
@@ -211,7 +222,13 @@ impl Model {
         Verdict::Accepted
     }
 
-    fn heartbeat(&mut self, n: usize, incarnation: Option<u64>, seq: Option<u64>, pools: &[Pool]) -> Verdict {
+    fn heartbeat(
+        &mut self,
+        n: usize,
+        incarnation: Option<u64>,
+        seq: Option<u64>,
+        pools: &[Pool],
+    ) -> Verdict {
         let now = self.now;
         let Some(node) = self.nodes.get_mut(&n) else {
             return Verdict::Unknown;
@@ -274,12 +291,13 @@ fn older(known: Option<u64>, got: Option<u64>) -> bool {
 }
 
 fn reported(pools: &[Pool]) -> Vec<PoolStatus> {
-    let replica = |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| ReplicaStatus {
-        ready,
-        draining,
-        generation: Some(generation),
-        ..ReplicaStatus::new(replica_id(i))
-    };
+    let replica =
+        |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| ReplicaStatus {
+            ready,
+            draining,
+            generation: Some(generation),
+            ..ReplicaStatus::new(replica_id(i))
+        };
     POOLS
         .iter()
         .zip(pools)
@@ -314,9 +332,11 @@ fn apply(world: &mut World, event: &Event) -> Verdict {
                 other => told(other),
             }
         }
-        Event::Deregister(n, incarnation) => {
-            told(world.registry.deregister(&id(NODES[*n]), *incarnation, world.now))
-        }
+        Event::Deregister(n, incarnation) => told(world.registry.deregister(
+            &id(NODES[*n]),
+            *incarnation,
+            world.now,
+        )),
 
         Event::Drain(n, pool, on) => {
             let target = match pool {
@@ -330,7 +350,11 @@ fn apply(world: &mut World, event: &Event) -> Verdict {
             })
         }
         Event::Probe(n, incarnation, ok) => {
-            let result = if *ok { Ok(()) } else { Err("refused".to_owned()) };
+            let result = if *ok {
+                Ok(())
+            } else {
+                Err("refused".to_owned())
+            };
             world
                 .registry
                 .probe(&id(NODES[*n]), *incarnation, result, world.now);
@@ -397,17 +421,23 @@ fn agree(world: &World, model: &Model) {
             let incarnation = node.incarnation.unwrap_or(0);
             let endpoints: Vec<_> = if node.takes_hint && !pool.replicas.is_empty() {
                 let replicas = pool.replicas.iter().enumerate();
-                let endpoint = |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| {
-                    (
-                        key(Some(replica_id(i))),
-                        (incarnation, generation, state(ready, draining)),
-                    )
-                };
+                let endpoint =
+                    |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| {
+                        (
+                            key(Some(replica_id(i))),
+                            (incarnation, generation, state(ready, draining)),
+                        )
+                    };
                 replicas.map(endpoint).collect()
             } else {
                 vec![(key(None), (incarnation, 0, state(pool.ready, false)))]
             };
-            assert!(shown.endpoints.iter().eq(endpoints.iter().map(|(key, _)| key)));
+            assert!(
+                shown
+                    .endpoints
+                    .iter()
+                    .eq(endpoints.iter().map(|(key, _)| key))
+            );
             expected_routes.extend(endpoints);
         }
         if !model.offline(node) {
@@ -416,10 +446,21 @@ fn agree(world: &World, model: &Model) {
     }
     let routes = world.routes().by_key.into_iter();
     let routes: BTreeMap<_, _> = routes
-        .map(|(key, (endpoint, report))| (key, (endpoint.incarnation(), endpoint.generation(), report.state)))
+        .map(|(key, (endpoint, report))| {
+            (
+                key,
+                (endpoint.incarnation(), endpoint.generation(), report.state),
+            )
+        })
         .collect();
     assert_eq!(routes, expected_routes);
-    let with_status = |status| world.nodes().iter().filter(|node| node.status == status).count();
+    let with_status = |status| {
+        world
+            .nodes()
+            .iter()
+            .filter(|node| node.status == status)
+            .count()
+    };
     let summary = world.registry.summary();
     for status in [
         NodeStatus::Online,
@@ -431,7 +472,11 @@ fn agree(world: &World, model: &Model) {
     }
     assert_eq!(
         summary.pools,
-        model.nodes.values().map(|node| node.pools.len()).sum::<usize>()
+        model
+            .nodes
+            .values()
+            .map(|node| node.pools.len())
+            .sum::<usize>()
     );
 }
 

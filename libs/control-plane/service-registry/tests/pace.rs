@@ -55,7 +55,8 @@ fn no_deadline_is_shorter_than_what_the_node_was_told_last() {
     assert_eq!(world.status("old"), NodeStatus::Online);
     world.beat("old").unwrap();
     assert_eq!(world.registry.pace().timeout, secs(3), "as the answer says");
-    // The others are gone: it reports every second until it hears of that, and once more if the answer is lost.
+    // The others are gone: it reports every second until it hears of that, and once more if the
+    // answer is lost.
     for i in 0..CONFIGURED_UP_TO {
         world
             .registry

@@ -7,7 +7,10 @@ use pool_registry_types::{NodeStatus, PoolStatus};
 use service_registry::{NodeFilter, NodesPage, Step};
 
 fn names(page: &NodesPage) -> Vec<&str> {
-    page.nodes.iter().map(|node| node.node_id.as_str()).collect()
+    page.nodes
+        .iter()
+        .map(|node| node.node_id.as_str())
+        .collect()
 }
 
 // spec: LIVE-38
@@ -18,7 +21,9 @@ fn pages_follow_one_another_and_filters_choose() {
         models_available: Some(vec!["other".to_owned()]),
         ..pool("pool-0")
     };
-    world.beat_as("d", beat(Some(1), None, vec![other])).unwrap();
+    world
+        .beat_as("d", beat(Some(1), None, vec![other]))
+        .unwrap();
     world.probe("b", false);
     world.probe("b", false);
     let all = NodeFilter::default();
@@ -82,7 +87,10 @@ fn the_prober_hears_of_what_concerns_it_and_of_nothing_else() {
         targets
             .iter()
             .map(|node_id| match world.registry.target(node_id) {
-                Some(target) => format!("{node_id} {:?} offline={}", target.incarnation, target.offline),
+                Some(target) => format!(
+                    "{node_id} {:?} offline={}",
+                    target.incarnation, target.offline
+                ),
                 None => format!("{node_id} gone"),
             })
             .collect()
@@ -96,7 +104,11 @@ fn the_prober_hears_of_what_concerns_it_and_of_nothing_else() {
         |world| drop(world.register("a")),
         |world| world.probe("a", false),
         |world| world.probe("a", false),
-        |world| world.drain(&service_registry::Target::Node(id("a"))).unwrap(),
+        |world| {
+            world
+                .drain(&service_registry::Target::Node(id("a")))
+                .unwrap()
+        },
     ] {
         assert_eq!(concerned(quiet), [""; 0]);
     }
@@ -110,6 +122,11 @@ fn the_prober_hears_of_what_concerns_it_and_of_nothing_else() {
     );
     let again = |world: &mut World| drop(world.register_as(register("a", "machine-a", Some(2))));
     assert_eq!(concerned(again), ["a Some(2) offline=false"]);
-    let leave = |world: &mut World| world.registry.deregister(&id("a"), None, world.now).unwrap();
+    let leave = |world: &mut World| {
+        world
+            .registry
+            .deregister(&id("a"), None, world.now)
+            .unwrap()
+    };
     assert_eq!(concerned(leave), ["a gone"]);
 }

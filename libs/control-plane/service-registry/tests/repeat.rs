@@ -76,10 +76,14 @@ fn what_is_not_known_to_be_the_same_is_asked_for() {
     asked(world);
     // It was another start of it.
     let mut world = reported();
-    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    world
+        .register_as(register("a", "machine-a", Some(2)))
+        .unwrap();
     let mut again = world.clone();
     asked(world);
-    again.register_as(register("a", "machine-a", Some(3))).unwrap();
+    again
+        .register_as(register("a", "machine-a", Some(3)))
+        .unwrap();
     let of_third = HeartbeatRequest {
         incarnation: Some(3),
         ..beat(None, Some(1), vec![pool("pool-0")])
@@ -90,7 +94,10 @@ fn what_is_not_known_to_be_the_same_is_asked_for() {
         .unwrap();
     // And what it says is refused as ever.
     let refused = again.unchanged(|world| repeat(world, 5));
-    assert!(matches!(refused, Err(RegistryError::StaleIncarnation { .. })));
+    assert!(matches!(
+        refused,
+        Err(RegistryError::StaleIncarnation { .. })
+    ));
     let mut nobody = World::new();
     assert!(matches!(
         repeat(&mut nobody, 1),

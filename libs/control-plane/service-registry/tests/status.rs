@@ -34,7 +34,10 @@ fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
     world.wait_until(secs(28));
     world.now = secs(31);
     world.beat("a").unwrap();
-    assert_eq!(world.transitions(), ["a online>offline", "a offline>online"]);
+    assert_eq!(
+        world.transitions(),
+        ["a online>offline", "a offline>online"]
+    );
 }
 
 // spec: LIVE-4
@@ -134,8 +137,12 @@ fn a_probe_of_another_life_says_nothing() {
     world.unchanged(|world| {
         for incarnation in [Some(0), Some(2), None] {
             let failed = || Err("refused".to_owned());
-            world.registry.probe(&id("a"), incarnation, failed(), world.now);
-            world.registry.probe(&id("b"), incarnation, failed(), world.now);
+            world
+                .registry
+                .probe(&id("a"), incarnation, failed(), world.now);
+            world
+                .registry
+                .probe(&id("b"), incarnation, failed(), world.now);
         }
     });
 }
@@ -166,7 +173,10 @@ fn a_drain_and_its_undo() {
     assert_eq!(draining(&world), 2);
     // Back, one wish at a time.
     world.undrain(&node).unwrap();
-    assert_eq!((world.status("a"), draining(&world)), (NodeStatus::Online, 1));
+    assert_eq!(
+        (world.status("a"), draining(&world)),
+        (NodeStatus::Online, 1)
+    );
     world.undrain(&one).unwrap();
     assert_eq!(draining(&world), 0);
     world.unchanged(|world| world.undrain(&one)).unwrap();
@@ -200,15 +210,22 @@ fn a_drain_outlives_the_lives_of_its_node() {
     let mut world = World::with_nodes(&["a"]);
     world.drain(&Target::Node(id("a"))).unwrap();
     // A restart that left and joined again.
-    world.registry.deregister(&id("a"), None, world.now).unwrap();
-    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    world
+        .registry
+        .deregister(&id("a"), None, world.now)
+        .unwrap();
+    world
+        .register_as(register("a", "machine-a", Some(2)))
+        .unwrap();
     world
         .beat_as("a", beat(Some(2), Some(1), vec![pool("pool-0")]))
         .unwrap();
     assert!(drained(&world));
     // A day and another registration: it is the absence that ends a wish, not its age.
     world.now += FORGET_AFTER;
-    world.register_as(register("a", "machine-a", Some(2))).unwrap();
+    world
+        .register_as(register("a", "machine-a", Some(2)))
+        .unwrap();
     assert!(drained(&world));
     // A silence.
     let later = world.now + secs(60);
@@ -218,7 +235,10 @@ fn a_drain_outlives_the_lives_of_its_node() {
         .unwrap();
     assert!(drained(&world));
     // But not for ever.
-    world.registry.deregister(&id("a"), None, world.now).unwrap();
+    world
+        .registry
+        .deregister(&id("a"), None, world.now)
+        .unwrap();
     world.now += FORGET_AFTER;
     world.register("a").unwrap();
     world.beat("a").unwrap();
@@ -260,7 +280,9 @@ fn why_a_pool_is_not_ready() {
         let mut status = pool("pool-0");
         status.ready = ready;
         status.last_error = error.map(str::to_owned);
-        world.beat_as("a", beat(Some(1), None, vec![status])).unwrap();
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
         assert_eq!(world.objection("a"), expected);
     }
 }
@@ -272,7 +294,9 @@ fn a_pool_that_sleeps_takes_requests_and_is_known_to_sleep() {
     for (ready, expected) in [(true, "Asleep"), (false, "no replica ready")] {
         let mut status = pool("pool-0");
         (status.ready, status.sleeping) = (ready, true);
-        world.beat_as("a", beat(Some(1), None, vec![status])).unwrap();
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
         assert_eq!(world.objection("a"), expected);
     }
 }
@@ -293,13 +317,19 @@ fn models_are_what_the_pool_or_a_replica_names() {
         (Some(vec![]), vec![None], Some(vec![])),
         (Some(vec!["y", "x"]), vec![], Some(vec!["x", "y"])),
         (None, vec![None, Some(&["z"][..])], Some(vec!["z"])),
-        (Some(vec!["x"]), vec![Some(&["x", "w"][..])], Some(vec!["w", "x"])),
+        (
+            Some(vec!["x"]),
+            vec![Some(&["x", "w"][..])],
+            Some(vec!["w", "x"]),
+        ),
     ] {
         let mut status = pool("pool-0");
         status.models_available =
             pool_says.map(|models: Vec<&str>| models.into_iter().map(str::to_owned).collect());
         status.replicas = Some(replicas_say.into_iter().map(replica).collect());
-        world.beat_as("a", beat(Some(1), None, vec![status])).unwrap();
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
         let (endpoint, _) = world.endpoints().remove(0);
         let found = endpoint
             .models()

@@ -57,7 +57,10 @@ fn how_many_of_how_many() {
         for node in &names[..lost] {
             lose(&mut world, node);
         }
-        let routable = names[..nodes].iter().filter(|node| world.routable(node)).count();
+        let routable = names[..nodes]
+            .iter()
+            .filter(|node| world.routable(node))
+            .count();
         assert_eq!(
             routable,
             if held { nodes } else { nodes - lost },
@@ -79,7 +82,8 @@ fn one_after_the_other_is_no_conspiracy() {
 
 #[test]
 fn those_lost_long_ago_do_not_count() {
-    // Five of nine died last week, one by one; that one more dies today is no reason to suspect ourselves.
+    // Five of nine died last week, one by one; that one more dies today is no reason to suspect
+    // ourselves.
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
     let mut world = World::with_nodes(&names);
     for dead in 0..5 {
@@ -166,7 +170,10 @@ fn a_stall_gives_everybody_the_time_back() {
         world.probe("a", false);
         world.now += gap;
         world.registry.tick(world.now);
-        let expected: Vec<Delta> = stalled.then_some(Delta::Stalled { gap }).into_iter().collect();
+        let expected: Vec<Delta> = stalled
+            .then_some(Delta::Stalled { gap })
+            .into_iter()
+            .collect();
         assert_eq!(world.deltas(), expected);
         assert_eq!(world.status("a"), NodeStatus::Online);
         let deadline = if stalled { secs(30) + gap } else { secs(30) };

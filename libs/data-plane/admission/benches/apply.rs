@@ -1,9 +1,9 @@
-//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets of different sizes:
-//! `cargo bench -p admission`.
+//! How long it takes to hear of one endpoint's report, and to serve a request meanwhile, in fleets
+//! of different sizes: `cargo bench -p admission`.
 
 use std::{cell::Cell, sync::Arc};
 
-use admission::{Admission, Ask, Config, Outcome, Priority, Wish};
+use admission::{AcquireRequest, Admission, Config, Outcome, Priority, RoutingPreference};
 use divan::{Bencher, black_box};
 use placement::Strategy;
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
@@ -23,7 +23,8 @@ fn endpoint(n: u64) -> Arc<Endpoint> {
         pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
         replica: ReplicaId::new("r0").ok(),
     };
-    let target = HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
+    let target =
+        HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
     Arc::new(Endpoint::new(
         key,
         1,
@@ -80,7 +81,8 @@ fn one_node(bencher: Bencher<'_, '_>, size: u64) {
     });
 }
 
-/// A request in turn, from its arrival to its end, while every endpoint has reported what others hold there.
+/// A request in turn, from its arrival to its end, while every endpoint has reported what others
+/// hold there.
 #[divan::bench(args = FLEETS)]
 fn one_request(bencher: Bencher<'_, '_>, size: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,14 +92,17 @@ fn one_request(bencher: Bencher<'_, '_>, size: u64) {
     let _inside = runtime.enter();
     let (admission, endpoints) = fleet(size);
     for (endpoint, number) in endpoints.iter().zip(2..) {
-        admission.apply(&[RouteChange::Set(Arc::clone(endpoint), report(number, SLOTS - 1))]);
+        admission.apply(&[RouteChange::Set(
+            Arc::clone(endpoint),
+            report(number, SLOTS - 1),
+        )]);
     }
-    let wish = Arc::new(Wish {
+    let wish = Arc::new(RoutingPreference {
         strategy: Strategy::RoundRobin,
-        ..Wish::default()
+        ..RoutingPreference::default()
     });
     bencher.bench_local(|| {
-        let ask = Ask {
+        let ask = AcquireRequest {
             model: "m",
             priority: Priority::Interactive,
             wish: &wish,

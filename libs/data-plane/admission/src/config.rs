@@ -14,16 +14,16 @@ pub struct Config {
     pub queue_limit: usize,
     /// The longest a request waits for a slot, or for an endpoint that may be coming back.
     pub max_wait: Duration,
-    /// For how long after the start an unknown model may still turn up: nodes that knew the previous control
-    /// plane need a heartbeat to find this one.
+    /// For how long after the start an unknown model may still turn up: nodes that knew the
+    /// previous control plane need a heartbeat to find this one.
     pub warm_up: Duration,
 }
 
 impl Config {
     /// What holds where nothing else is set.
     ///
-    /// 256 per model (a fleet with 32 slots works through it in eight rounds), 5 s (a client's patience is
-    /// mostly 10 s and more), no warm-up.
+    /// 256 per model (a fleet with 32 slots works through it in eight rounds), 5 s (a client's
+    /// patience is mostly 10 s and more), no warm-up.
     pub const DEFAULT: Self = Self {
         queue_limit: 256,
         max_wait: Duration::from_secs(5),
@@ -81,7 +81,7 @@ impl FromStr for Priority {
 
 /// Where a request would like to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct RoutingPreference {
     /// How to choose among free endpoints.
     pub strategy: Strategy,
     /// Only this node will do.
@@ -92,15 +92,15 @@ pub struct Wish {
 
 /// A request for a slot.
 #[derive(Debug, Clone)]
-pub struct Ask<'a> {
+pub struct AcquireRequest<'a> {
     /// The model asked for.
     pub model: &'a str,
     /// Whose turn it is when others wait too.
     pub priority: Priority,
     /// Where it would like to go.
-    pub wish: &'a Arc<Wish>,
-    /// Endpoints where this request has already failed; it goes elsewhere. A later incarnation of one, or a later start of
-    /// its engine, is another one.
+    pub wish: &'a Arc<RoutingPreference>,
+    /// Endpoints where this request has already failed; it goes elsewhere. A later incarnation of
+    /// one, or a later start of its engine, is another one.
     pub tried: &'a [Arc<Endpoint>],
     /// The ticket of an earlier try.
     pub ticket: Option<Ticket>,
@@ -113,8 +113,8 @@ pub struct Outlook {
     pub is_free: bool,
     /// How many are served before it, as far as is known.
     pub ahead: usize,
-    /// How long the line takes to move up by one, at the speed at which slots were freed lately; `None` when nobody
-    /// can serve the model now.
+    /// How long the line takes to move up by one, at the speed at which slots were freed lately;
+    /// `None` when nobody can serve the model now.
     pub pace: Option<Duration>,
 }
 
@@ -156,6 +156,7 @@ pub enum RefusalReason {
 pub struct Refusal {
     /// Why.
     pub reason: RefusalReason,
-    /// When to come back, where that can be told: the waiting line at the speed at which slots were freed lately.
+    /// When to come back, where that can be told: the waiting line at the speed at which slots
+    /// were freed lately.
     pub retry_after: Option<Duration>,
 }

@@ -1,21 +1,24 @@
-//! The decisions: who gets a slot, who waits, who is woken. Pure: `(state, event, now) → (state, effects)`.
+//! The decisions: who gets a slot, who waits, who is woken. Pure: `(state, event, now) → (state,
+//! effects)`.
 //!
-//! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken; the core
-//! only keeps it and hands it back with the [`Grant`].
+//! `now` is the time since an origin of the caller's choice. `W` is how a waiting request is woken;
+//! the core only keeps it and hands it back with the [`Grant`].
 //!
-//! Every event may free a slot, if only because it notices that a pause is over. Its effects are collected in the
-//! core, and the caller takes them with [`Core::take_effects`] after each event, whatever the event was.
+//! Every event may free a slot, if only because it notices that a pause is over. Its effects are
+//! collected in the core, and the caller takes them with [`Core::take_effects`] after each event,
+//! whatever the event was.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use placement::{Conversations, Loads, NoPlace, PrefixIndex, Question, Strategy};
+use placement::{Conversations, Loads, NoPlace, PlacementQuery, PrefixIndex, Strategy};
 use routing_table::{Endpoint, EndpointKey, RoutingTable};
 
 use crate::{
-    Ask, Config, Failure, Refusal, RefusalReason, Ticket, TrustChange, Wish,
+    AcquireRequest, Config, Failure, Refusal, RefusalReason, RoutingPreference, Ticket,
+    TrustChange,
     due::DueTimes,
     line::{Line, Waiter},
     slot::Slot,
@@ -55,7 +58,7 @@ pub(crate) struct Grant {
     /// Its number among the requests that are let through in a quarantine, if it is one.
     pub(crate) probe: Option<u64>,
     /// Where it would like to go, for strategies that remember where a request went.
-    wish: Option<Arc<Wish>>,
+    wish: Option<Arc<RoutingPreference>>,
     /// The conversation that it belongs to by its session.
     session: Option<u64>,
     /// The slot went back already: the node uses a replica that is not known here.
@@ -142,7 +145,12 @@ impl<W> Core<W> {
     }
 
     /// A request asks for a slot. `wake` is called only when it has to wait.
-    pub(crate) fn arrive(&mut self, ask: &Ask<'_>, now: Duration, wake: impl FnOnce() -> W) -> Arrival {
+    pub(crate) fn arrive(
+        &mut self,
+        ask: &AcquireRequest<'_>,
+        now: Duration,
+        wake: impl FnOnce() -> W,
+    ) -> Arrival {
         self.refresh(now);
         let ticket = ask.ticket.unwrap_or_else(|| {
             self.last_ticket = self.last_ticket.saturating_add(1);
@@ -161,10 +169,18 @@ impl<W> Core<W> {
                     }
                 }
                 Err(NoPlace::UnknownModel) if now >= self.config.warm_up => {
-                    return Arrival::Refused(self.refusal(RefusalReason::UnknownModel, ask.model, now));
+                    return Arrival::Refused(self.refusal(
+                        RefusalReason::UnknownModel,
+                        ask.model,
+                        now,
+                    ));
                 }
                 Err(NoPlace::NoneRoutable) if self.is_exhausted(ask) => {
-                    return Arrival::Refused(self.refusal(RefusalReason::Exhausted, ask.model, now));
+                    return Arrival::Refused(self.refusal(
+                        RefusalReason::Exhausted,
+                        ask.model,
+                        now,
+                    ));
                 }
                 Err(_) => {}
             }
@@ -188,14 +204,15 @@ impl<W> Core<W> {
 
     /// A waiting request leaves the line; true when it still stood there.
     ///
-    /// This frees nothing for others: a request that may go anywhere waits only while no endpoint has a free slot,
-    /// and any other one lets them pass.
+    /// This frees nothing for others: a request that may go anywhere waits only while no endpoint
+    /// has a free slot, and any other one lets them pass.
     pub(crate) fn leave(&mut self, model: &str, ticket: Ticket) -> bool {
         self.remove(model, ticket).is_some()
     }
 
-    /// A waiting request has waited long enough, and leaves the line. A model that was `known` when it came is expected
-    /// back. `None`: the request has been granted a slot, maybe by this very call.
+    /// A waiting request has waited long enough, and leaves the line. A model that was `known` when
+    /// it came is expected back. `None`: the request has been granted a slot, maybe by this
+    /// very call.
     pub(crate) fn expire(
         &mut self,
         model: &str,
@@ -232,19 +249,34 @@ impl<W> Core<W> {
         self.due.next().filter(|_| !self.lines.is_empty())
     }
 
-    fn place(&self, model: &str, wish: &Wish, tried: &[Arc<Endpoint>]) -> Result<u32, NoPlace> {
+    fn place(
+        &self,
+        model: &str,
+        wish: &RoutingPreference,
+        tried: &[Arc<Endpoint>],
+    ) -> Result<u32, NoPlace> {
         let tried = self.tried_indices(tried);
         let question = self.question(model, wish, &tried);
         if let Some(home) = placement::at_home(&self.table, &self.loads, &question) {
             return Ok(home);
         }
-        let prefix = (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
+        let prefix =
+            (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
         let prefix = prefix.as_ref();
-        placement::choose(&self.table, &self.loads, &Question { prefix, ..question })
+        placement::choose(
+            &self.table,
+            &self.loads,
+            &PlacementQuery { prefix, ..question },
+        )
     }
 
     /// What to ask placement, but for the endpoints that have seen some of the prompt.
-    fn question<'a>(&self, model: &'a str, wish: &'a Wish, tried: &'a [u32]) -> Question<'a> {
+    fn question<'a>(
+        &self,
+        model: &'a str,
+        wish: &'a RoutingPreference,
+        tried: &'a [u32],
+    ) -> PlacementQuery<'a> {
         let home = match wish.strategy {
             Strategy::Session => (wish.affinity.session_of(model))
                 .and_then(|conversation| self.conversations.endpoint_of(conversation)),
@@ -254,7 +286,7 @@ impl<W> Core<W> {
             }
             Strategy::LeastLoaded | Strategy::RoundRobin | Strategy::Weighted => None,
         };
-        Question {
+        PlacementQuery {
             model,
             strategy: wish.strategy,
             tried,
@@ -278,7 +310,7 @@ impl<W> Core<W> {
     }
 
     /// Whether every candidate that would do was tried, so that waiting is in vain.
-    fn is_exhausted(&self, ask: &Ask<'_>) -> bool {
+    fn is_exhausted(&self, ask: &AcquireRequest<'_>) -> bool {
         let tried = self.tried_indices(ask.tried);
         let would_do = |index: &&u32| {
             let endpoint = self.table.endpoint(**index);
@@ -300,7 +332,7 @@ impl<W> Core<W> {
         model: &str,
         index: u32,
         ticket: Ticket,
-        wish: &Arc<Wish>,
+        wish: &Arc<RoutingPreference>,
         now: Duration,
     ) -> Option<Grant> {
         let endpoint = Arc::clone(self.table.endpoint(index)?);
@@ -336,8 +368,13 @@ impl<W> Core<W> {
             }
             (_, session) => (session, None),
         };
-        let Some(conversation) = conversation else { return };
-        for hash in self.conversations.place(conversation, before, endpoint, now) {
+        let Some(conversation) = conversation else {
+            return;
+        };
+        for hash in self
+            .conversations
+            .place(conversation, before, endpoint, now)
+        {
             if let Some(index) = self.table.by_hash(hash) {
                 self.recount(index);
             }
@@ -363,7 +400,8 @@ impl<W> Core<W> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Brings the load of one endpoint up to date; true when it can take a request, which it could not before.
+    /// Brings the load of one endpoint up to date; true when it can take a request, which it could
+    /// not before.
     fn reload(&mut self, index: u32, now: Duration) -> bool {
         let Some(slot) = self.slot(index) else {
             return false;
@@ -383,12 +421,22 @@ impl<W> Core<W> {
         let retry_after = match reason {
             RefusalReason::QueueFull => Some(self.time_to_a_slot(model, now)),
             RefusalReason::NoneRoutable => Some(self.config.max_wait.max(Duration::from_secs(1))),
-            RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => None,
+            RefusalReason::UnknownModel | RefusalReason::Exhausted | RefusalReason::Deadline => {
+                None
+            }
         };
-        Refusal { reason, retry_after }
+        Refusal {
+            reason,
+            retry_after,
+        }
     }
 
-    fn note_trust(&mut self, endpoint: &EndpointKey, before: Option<Failure>, after: Option<Failure>) {
+    fn note_trust(
+        &mut self,
+        endpoint: &EndpointKey,
+        before: Option<Failure>,
+        after: Option<Failure>,
+    ) {
         if before.is_some() != after.is_some() {
             self.effects.trust_changes.push(TrustChange {
                 endpoint: endpoint.clone(),

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-/// The moments by index. To notice what is due costs as much as there is due, however many others there are.
+/// The moments by index. To notice what is due costs as much as there is due, however many others
+/// there are.
 #[derive(Debug, Default)]
 pub(crate) struct DueTimes {
     by_index: Vec<Option<Duration>>,

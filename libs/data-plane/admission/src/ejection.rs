@@ -1,21 +1,26 @@
 //! Whether an endpoint is trusted: the data path ejects first and asks later.
 //!
-//! A refused connection quarantines at once, other failures when there are [`FAILURES_IN_A_ROW`] of them. After
-//! a backoff one request is let through as a probe: success restores trust, failure doubles the backoff. A probe passes
-//! when its answer begins; a long prompt may take minutes until then, so that the next one follows after another
-//! backoff, as if the first had failed. A heartbeat changes nothing here, because a node that can reach us says nothing about whether we can reach it.
+//! A refused connection quarantines at once, other failures when there are [`FAILURES_IN_A_ROW`] of
+//! them. After a backoff one request is let through as a probe: success restores trust, failure
+//! doubles the backoff. A probe passes when its answer begins; a long prompt may take minutes until
+//! then, so that the next one follows after another backoff, as if the first had failed. A
+//! heartbeat changes nothing here, because a node that can reach us says nothing about whether we
+//! can reach it.
 
 use std::time::Duration;
 
 use routing_table::EndpointKey;
 
-/// How many failures in a row (other than a refused connection) end trust: two can be one bad moment.
+/// How many failures in a row (other than a refused connection) end trust: two can be one bad
+/// moment.
 const FAILURES_IN_A_ROW: u32 = 3;
 /// The first quarantine: as long as an engine takes to come up again when it is supervised.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest quarantine: one request a minute costs nothing, and an operator's repair shows within it.
+/// The longest quarantine: one request a minute costs nothing, and an operator's repair shows
+/// within it.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// A backoff is up to this part longer or shorter, so that several control planes do not probe in step.
+/// A backoff is up to this part longer or shorter, so that several control planes do not probe in
+/// step.
 const JITTER: f64 = 0.2;
 
 /// What was seen to fail.
@@ -83,8 +88,8 @@ enum Trust {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Health {
     trust: Trust,
-    /// How many probes were sent. The number of a probe tells it from those of earlier quarantines, whose requests may
-    /// run for long after.
+    /// How many probes were sent. The number of a probe tells it from those of earlier
+    /// quarantines, whose requests may run for long after.
     probes: u64,
 }
 
@@ -154,21 +159,22 @@ impl Health {
         }
     }
 
-    /// Whether that is the last probe of the present quarantine. Those before it are taken to have failed.
+    /// Whether that is the last probe of the present quarantine. Those before it are taken to have
+    /// failed.
     fn is_last_probe(&self, probe: Option<u64>) -> bool {
         self.is_probing(probe) && probe == Some(self.probes)
     }
 
-    /// An answer has begun. A probe has passed by that; what was failing in the middle of its answers has not
-    /// shown anything yet.
+    /// An answer has begun. A probe has passed by that; what was failing in the middle of its
+    /// answers has not shown anything yet.
     pub(crate) fn answered(&mut self, probe: Option<u64>) {
         if self.is_probing(probe) {
             self.trust = Trust::Trusted { failures: 0 };
         }
     }
 
-    /// It answered to the end. One probe re-admits; an answer to a request sent before the quarantine proves
-    /// nothing about now.
+    /// It answered to the end. One probe re-admits; an answer to a request sent before the
+    /// quarantine proves nothing about now.
     pub(crate) fn succeeded(&mut self, probe: Option<u64>) {
         if matches!(self.trust, Trust::Trusted { .. }) || self.is_probing(probe) {
             self.trust = Trust::Trusted { failures: 0 };
@@ -206,7 +212,8 @@ impl Health {
         true
     }
 
-    /// A request ended without telling anything (its client left): if it was the last probe, the next one is due.
+    /// A request ended without telling anything (its client left): if it was the last probe, the
+    /// next one is due.
     pub(crate) fn told_nothing(&mut self, probe: Option<u64>, now: Duration) {
         if let Trust::Probing { ban, .. } = self.trust
             && self.is_last_probe(probe)

@@ -20,14 +20,16 @@ pub enum Outcome {
     Served,
     /// It failed.
     Failed(Failure),
-    /// It had no slot after all, or takes no new work. Not a failure, but it is left alone for a moment.
+    /// It had no slot after all, or takes no new work. Not a failure, but it is left alone for a
+    /// moment.
     Refused {
         /// For how long, where it said so.
         pause: Option<std::time::Duration>,
     },
 }
 
-/// A slot on an endpoint. Dropping it gives the slot back; [`Lease::ended`] says before how it went.
+/// A slot on an endpoint. Dropping it gives the slot back; [`Lease::ended`] says before how it
+/// went.
 pub struct Lease {
     admission: Admission,
     grant: Grant,
@@ -45,7 +47,8 @@ impl Lease {
         }
     }
 
-    /// Where the request goes: the replica that serves it, once [`answered`](Self::answered) has said which.
+    /// Where the request goes: the replica that serves it, once [`answered`](Self::answered) has
+    /// said which.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.grant.endpoint
@@ -57,29 +60,33 @@ impl Lease {
         self.grant.ticket
     }
 
-    /// Whether it stood in line for the slot. Most requests find one free, and need no clock to know how long they waited.
+    /// Whether it stood in line for the slot. Most requests find one free, and need no clock to
+    /// know how long they waited.
     #[must_use]
     pub fn has_waited(&self) -> bool {
         self.has_waited
     }
 
-    /// Says how the request went; the first word counts. Unsaid means that the client left before anything
-    /// was learnt, or that the request was never sent.
+    /// Says how the request went; the first word counts. Unsaid means that the client left before
+    /// anything was learnt, or that the request was never sent.
     pub fn ended(&self, outcome: Outcome) {
         let _ = self.outcome.set(outcome);
     }
 
-    /// The node has used this replica, and nothing is known yet of how it went. See [`answered`](Self::answered).
+    /// The node has used this replica, and nothing is known yet of how it went. See
+    /// [`answered`](Self::answered).
     pub fn used(&mut self, replica: Option<&ReplicaId>) {
         let grant = &mut self.grant;
-        self.admission.decide(|core, now| core.moved(grant, replica, now));
+        self.admission
+            .decide(|core, now| core.moved(grant, replica, now));
     }
 
-    /// The endpoint's answer has begun. `replica` is the one that the node used, and `slots` are its `(free, total)` slots,
-    /// or the pool's where the node does not tell its replicas apart; each where the node says so.
+    /// The endpoint's answer has begun. `replica` is the one that the node used, and `slots` are
+    /// its `(free, total)` slots, or the pool's where the node does not tell its replicas
+    /// apart; each where the node says so.
     ///
-    /// When that is another replica than the endpoint's, the lease, its conversation and all that the request shows from now
-    /// on are that one's.
+    /// When that is another replica than the endpoint's, the lease, its conversation and all that
+    /// the request shows from now on are that one's.
     pub fn answered(&mut self, replica: Option<&ReplicaId>, slots: Option<(u32, u32)>) {
         let grant = &mut self.grant;
         self.admission

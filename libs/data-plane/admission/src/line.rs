@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use routing_table::Endpoint;
 
-use crate::{Priority, Ticket, Wish};
+use crate::{Priority, RoutingPreference, Ticket};
 
-/// How many interactive requests are served before one batch request, while both wait: batch work gets a fifth
-/// of the slots at the worst, so that it is late but never starved.
+/// How many interactive requests are served before one batch request, while both wait: batch work
+/// gets a fifth of the slots at the worst, so that it is late but never starved.
 const INTERACTIVE_PER_BATCH: u32 = 4;
 
 /// One waiting request. `W` is how it is woken.
 #[derive(Debug)]
 pub(crate) struct Waiter<W> {
     pub(crate) wake: W,
-    pub(crate) wish: Arc<Wish>,
+    pub(crate) wish: Arc<RoutingPreference>,
     pub(crate) tried: Vec<Arc<Endpoint>>,
 }
 
@@ -25,7 +25,8 @@ impl<W> Waiter<W> {
     }
 }
 
-/// First come, first served within a priority; a request that is tried again keeps its ticket and so its place.
+/// First come, first served within a priority; a request that is tried again keeps its ticket and
+/// so its place.
 #[derive(Debug)]
 pub(crate) struct Line<W> {
     interactive: BTreeMap<Ticket, Waiter<W>>,
@@ -97,17 +98,23 @@ impl<W> Line<W> {
     /// Who waits for a particular endpoint stands in nobody's way: there may be room elsewhere.
     pub(crate) fn is_next(&self, priority: Priority, ticket: Ticket) -> bool {
         let ahead = |class: &BTreeMap<Ticket, Waiter<W>>| {
-            class.range(..ticket).any(|(_, waiter)| waiter.goes_anywhere())
+            class
+                .range(..ticket)
+                .any(|(_, waiter)| waiter.goes_anywhere())
         };
         match priority {
             Priority::Interactive => !ahead(&self.interactive),
-            Priority::Batch => !ahead(&self.batch) && !self.interactive.values().any(Waiter::goes_anywhere),
+            Priority::Batch => {
+                !ahead(&self.batch) && !self.interactive.values().any(Waiter::goes_anywhere)
+            }
         }
     }
 
     /// The request that has waited longest, whatever its priority.
     pub(crate) fn oldest(&self) -> Option<Ticket> {
-        let first = |class: &BTreeMap<Ticket, Waiter<W>>| class.first_key_value().map(|(ticket, _)| *ticket);
+        let first = |class: &BTreeMap<Ticket, Waiter<W>>| {
+            class.first_key_value().map(|(ticket, _)| *ticket)
+        };
         first(&self.interactive)
             .into_iter()
             .chain(first(&self.batch))

@@ -1,4 +1,5 @@
-//! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is counted twice.
+//! Slots, lines and trust, as metrics: read from a snapshot when somebody asks, so that nothing is
+//! counted twice.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -13,7 +14,8 @@ use crate::{Admission, Waiting};
 /// The most pools and the most models with lines of their own on the page.
 const MAX_LINES: usize = 2000;
 
-/// Register it with [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
+/// Register it with
+/// [`Registry::register_collector`](prometheus_client::registry::Registry::register_collector).
 #[derive(Debug)]
 pub struct AdmissionMetrics {
     admission: Admission,
@@ -75,7 +77,8 @@ impl Collector for AdmissionMetrics {
             each(|pool| pool.quarantined),
         )?;
         let names = models.iter().map(|summary| summary.model.as_str());
-        let mut lines: BTreeMap<&str, Waiting> = names.map(|name| (name, Waiting::default())).collect();
+        let mut lines: BTreeMap<&str, Waiting> =
+            names.map(|name| (name, Waiting::default())).collect();
         let mut others = Waiting::default();
         for (model, waiting) in &snapshot.waiting {
             // What a client made up is no label.
@@ -86,9 +89,16 @@ impl Collector for AdmissionMetrics {
         let others = (others != Waiting::default()).then_some((&"other", &others));
         let depth = lines.iter().take(MAX_LINES).chain(others);
         let depth = depth.flat_map(|(model, waiting)| {
-            [("interactive", waiting.interactive), ("batch", waiting.batch)].map(|(priority, count)| {
+            [
+                ("interactive", waiting.interactive),
+                ("batch", waiting.batch),
+            ]
+            .map(|(priority, count)| {
                 let count = u32::try_from(count).unwrap_or(u32::MAX);
-                ([("model", *model), ("priority", priority)], f64::from(count))
+                (
+                    [("model", *model), ("priority", priority)],
+                    f64::from(count),
+                )
             })
         });
         gauges(
@@ -115,7 +125,7 @@ mod tests {
     use telemetry::Metrics;
 
     use super::*;
-    use crate::{Ask, Config, Failure, Outcome, Priority, Wish};
+    use crate::{AcquireRequest, Config, Failure, Outcome, Priority, RoutingPreference};
 
     fn endpoint(node: &str, replica: &str) -> RouteChange {
         let key = EndpointKey {
@@ -148,8 +158,8 @@ mod tests {
         let admission = Admission::new(Config::default());
         admission.apply(&[endpoint("n", "r0"), endpoint("n", "r1")]);
         let metrics = metrics_of(&admission);
-        let wish = Arc::new(Wish::default());
-        let ask = || Ask {
+        let wish = Arc::new(RoutingPreference::default());
+        let ask = || AcquireRequest {
             model: "m",
             priority: Priority::Interactive,
             wish: &wish,
@@ -181,7 +191,9 @@ mod tests {
         let nodes = (0..MAX_LINES + 10).map(|number| endpoint(&format!("n{number}"), "r0"));
         admission.apply(&nodes.collect::<Vec<_>>());
         let page = metrics_of(&admission).render();
-        let lines = page.lines().filter(|line| line.starts_with("llorch_slots{"));
+        let lines = page
+            .lines()
+            .filter(|line| line.starts_with("llorch_slots{"));
         assert_eq!(lines.count(), MAX_LINES);
     }
 }

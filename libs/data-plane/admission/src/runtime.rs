@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    Ask, Config, Lease, ModelSummary, Outlook, Priority, Quarantine, Refusal, RefusalReason, Snapshot,
-    Ticket, TrustChange, Wish,
+    AcquireRequest, Config, Lease, ModelSummary, Outlook, Priority, Quarantine, Refusal,
+    RefusalReason, RoutingPreference, Snapshot, Ticket, TrustChange,
     core::{Arrival, Core, Explanation, Grant},
 };
 
@@ -72,8 +72,8 @@ impl Admission {
         }))
     }
 
-    /// Ends quarantines and pauses in time. It never returns: run it as a task that lives as long as the runtime, because
-    /// requests wait until the last of them is served.
+    /// Ends quarantines and pauses in time. It never returns: run it as a task that lives as long
+    /// as the runtime, because requests wait until the last of them is served.
     pub async fn run(self) {
         loop {
             let next = self.0.core.lock().next_wakeup();
@@ -96,18 +96,23 @@ impl Admission {
     ///
     /// # Errors
     /// When there is none in time, or never will be; see [`RefusalReason`].
-    pub async fn acquire(&self, ask: Ask<'_>, deadline: Option<Instant>) -> Result<Lease, Refusal> {
-        self.acquire_within(ask, deadline, self.0.config.max_wait).await
+    pub async fn acquire(
+        &self,
+        ask: AcquireRequest<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Lease, Refusal> {
+        self.acquire_within(ask, deadline, self.0.config.max_wait)
+            .await
     }
 
-    /// As [`acquire`](Self::acquire), with a longest wait of the caller's own: a task that nobody sits and waits
-    /// for has more patience than a client.
+    /// As [`acquire`](Self::acquire), with a longest wait of the caller's own: a task that nobody
+    /// sits and waits for has more patience than a client.
     ///
     /// # Errors
     /// When there is no slot in time, or never will be; see [`RefusalReason`].
     pub async fn acquire_within(
         &self,
-        ask: Ask<'_>,
+        ask: AcquireRequest<'_>,
         deadline: Option<Instant>,
         patience: Duration,
     ) -> Result<Lease, Refusal> {
@@ -127,7 +132,8 @@ impl Admission {
             Arrival::Refused(refusal) => return Err(refusal),
             Arrival::Waiting { ticket, known } => (ticket, known),
         };
-        // The core says "waiting" only after it took a sender, which it keeps until it grants a slot.
+        // The core says "waiting" only after it took a sender, which it keeps until it grants a
+        // slot.
         let lost = Refusal {
             reason: RefusalReason::NoneRoutable,
             retry_after: None,
@@ -158,8 +164,8 @@ impl Admission {
         }
     }
 
-    /// Sets what takes the changes of breakers. It runs on the way of a request, so it must be brief. Only the first call
-    /// takes effect.
+    /// Sets what takes the changes of breakers. It runs on the way of a request, so it must be
+    /// brief. Only the first call takes effect.
     pub fn on_trust_change(&self, tell: impl Fn(TrustChange) + Send + Sync + 'static) {
         let _ = self.0.trust.set(Box::new(tell));
     }
@@ -209,7 +215,7 @@ impl Admission {
 
     /// What would happen to a request now, and why; nothing changes by asking.
     #[must_use]
-    pub fn explain(&self, model: &str, wish: &Wish) -> Explanation {
+    pub fn explain(&self, model: &str, wish: &RoutingPreference) -> Explanation {
         self.decide(|core, now| core.explain(model, wish, now))
     }
 
@@ -219,8 +225,8 @@ impl Admission {
         self.0.core.lock().quarantine_of(endpoint, self.0.now())
     }
 
-    /// How many requests of ours hold a slot at an endpoint at this moment, also at one that takes no new ones; `None`
-    /// where no endpoint of that name is known.
+    /// How many requests of ours hold a slot at an endpoint at this moment, also at one that takes
+    /// no new ones; `None` where no endpoint of that name is known.
     #[must_use]
     pub fn in_flight_at(&self, endpoint: &EndpointKey) -> Option<u32> {
         self.0.core.lock().in_flight_at(endpoint)
@@ -238,13 +244,15 @@ impl Admission {
         self.0.core.lock().table().names(model)
     }
 
-    /// Whether an endpoint names `model` and takes requests for it, as far as the control plane knows.
+    /// Whether an endpoint names `model` and takes requests for it, as far as the control plane
+    /// knows.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
         self.0.core.lock().table().serves(model)
     }
 
-    /// The one model that there is, when there is exactly one: what a request without `model` can only mean.
+    /// The one model that there is, when there is exactly one: what a request without `model` can
+    /// only mean.
     #[must_use]
     pub fn only_model(&self) -> Option<String> {
         self.0.core.lock().table().only_model().map(str::to_owned)
@@ -254,8 +262,8 @@ impl Admission {
         Lease::new(self.clone(), grant, has_waited)
     }
 
-    /// The only way to change the state. Then, without the lock, wakes those who got a slot by it, and the task that
-    /// watches the clock when it has to look earlier than it thinks.
+    /// The only way to change the state. Then, without the lock, wakes those who got a slot by it,
+    /// and the task that watches the clock when it has to look earlier than it thinks.
     pub(crate) fn decide<T>(&self, event: impl FnOnce(&mut Core<Wake>, Duration) -> T) -> T {
         let mut core = self.0.core.lock();
         let before = core.next_wakeup();

@@ -10,14 +10,15 @@ use routing_table::{Endpoint, Report};
 
 use crate::ejection::Health;
 
-/// For how long load that is not ours is believed. Reports come every few seconds and load changes within
-/// milliseconds: an old report must not keep an idle endpoint empty.
+/// For how long load that is not ours is believed. Reports come every few seconds and load changes
+/// within milliseconds: an old report must not keep an idle endpoint empty.
 const FOREIGN_LOAD_TTL: Duration = Duration::from_secs(1);
-/// For how long a request of ours that has ended may still be counted in what an answer tells of its endpoint: an answer
-/// is that long on its way, at the most. Otherwise our own requests that end together would be taken for those of others.
+/// For how long a request of ours that has ended may still be counted in what an answer tells of
+/// its endpoint: an answer is that long on its way, at the most. Otherwise our own requests that
+/// end together would be taken for those of others.
 const ANSWER_DELAY: Duration = Duration::from_millis(100);
-/// The pause of an endpoint that said "busy", unless it reports before. It doubles each time that the endpoint says so
-/// again before it has taken a request.
+/// The pause of an endpoint that said "busy", unless it reports before. It doubles each time that
+/// the endpoint says so again before it has taken a request.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// How often the pause doubles: to 2 s, so that a slot is found soon after it is free.
 const BUSY_DOUBLINGS: u32 = 3;
@@ -93,8 +94,9 @@ impl Slot {
 
     /// What becomes of the slot when `endpoint` is what the table says now.
     ///
-    /// A new incarnation of a node has none of the old one's connections and starts with a closed breaker. A new
-    /// generation of an engine does, too, but the node still looks after the requests that it was sent before.
+    /// A new incarnation of a node has none of the old one's connections and starts with a closed
+    /// breaker. A new generation of an engine does, too, but the node still looks after the
+    /// requests that it was sent before.
     pub(crate) fn carry_over(&mut self, endpoint: &Endpoint, report: &Report, now: Duration) {
         if !self.counts(endpoint) {
             *self = Self::new(endpoint, report, now);
@@ -116,13 +118,15 @@ impl Slot {
             return;
         }
         self.report = report.number;
-        // What takes no new requests reports no free slot, and that says nothing of the requests that run there.
+        // What takes no new requests reports no free slot, and that says nothing of the requests
+        // that run there.
         let busy = if report.state.is_routable() {
             report.slots_total.saturating_sub(report.slots_free)
         } else {
             0
         };
-        // The report may still count requests of ours that have ended meanwhile: compare with the most we held.
+        // The report may still count requests of ours that have ended meanwhile: compare with the
+        // most we held.
         self.believe(
             busy.saturating_sub(self.own_peak.max(self.own)),
             now,
@@ -131,7 +135,8 @@ impl Slot {
         self.own_peak = self.own;
     }
 
-    /// Takes in the load an endpoint told with an answer to one of our requests, which is counted in `own`.
+    /// Takes in the load an endpoint told with an answer to one of our requests, which is counted
+    /// in `own`.
     pub(crate) fn observed(&mut self, free: u32, total: u32, now: Duration) {
         let ours = if now < self.lately {
             self.own.max(self.own_before)
@@ -142,7 +147,8 @@ impl Slot {
         self.believe(busy.saturating_sub(ours), now, FOREIGN_LOAD_TTL);
     }
 
-    /// It refused a request of ours, which is released already, for want of a slot. `pause`: it said for how long.
+    /// It refused a request of ours, which is released already, for want of a slot. `pause`: it
+    /// said for how long.
     pub(crate) fn refused(&mut self, pause: Option<Duration>, now: Duration) {
         let ttl = BUSY_PAUSE.saturating_mul(1 << self.refusals.min(BUSY_DOUBLINGS));
         self.refusals = self.refusals.saturating_add(1);
@@ -153,7 +159,9 @@ impl Slot {
             LONGEST_POOL_PAUSE
         };
         if let Some(pause) = pause {
-            self.paused_until = self.paused_until.max(now.saturating_add(pause.min(longest)));
+            self.paused_until = self
+                .paused_until
+                .max(now.saturating_add(pause.min(longest)));
         }
     }
 
@@ -176,7 +184,8 @@ impl Slot {
         };
     }
 
-    /// A request of ours goes there; its number among the probes when it is the probe after a quarantine.
+    /// A request of ours goes there; its number among the probes when it is the probe after a
+    /// quarantine.
     pub(crate) fn claim(&mut self, now: Duration) -> Option<u64> {
         self.own = self.own.saturating_add(1);
         self.own_peak = self.own_peak.max(self.own);
@@ -199,7 +208,8 @@ impl Slot {
         }
     }
 
-    /// Slots that are not ours to use, as far as is known. In a pause that is every one that we do not hold.
+    /// Slots that are not ours to use, as far as is known. In a pause that is every one that we do
+    /// not hold.
     pub(crate) fn foreign(&self, now: Duration) -> u32 {
         if now < self.paused_until {
             self.total.saturating_sub(self.own)

@@ -1,5 +1,5 @@
-//! Whose turn it is: one count per model, since two models that alternate would otherwise always meet the same
-//! half of their endpoints.
+//! Whose turn it is: one count per model, since two models that alternate would otherwise always
+//! meet the same half of their endpoints.
 
 use std::collections::HashMap;
 
@@ -24,8 +24,8 @@ impl Turns {
         *count = count.wrapping_add(1);
     }
 
-    /// Counts those of `models` that `table` names, and no others of them. To be called when they may have appeared or
-    /// gone.
+    /// Counts those of `models` that `table` names, and no others of them. To be called when they
+    /// may have appeared or gone.
     pub(crate) fn keep(&mut self, models: &[String], table: &RoutingTable) {
         for model in models {
             if !table.names(model) {

@@ -12,15 +12,17 @@ use std::{
     time::Duration,
 };
 
-use admission::{Admission, Ask, Config, Failure, Outcome, Priority, RefusalReason, Wish};
+use admission::{
+    AcquireRequest, Admission, Config, Failure, Outcome, Priority, RefusalReason, RoutingPreference,
+};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use tokio::time::Instant;
 
-static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
+static ANYWHERE: LazyLock<Arc<RoutingPreference>> = LazyLock::new(Arc::default);
 
-fn ask() -> Ask<'static> {
-    Ask {
+fn ask() -> AcquireRequest<'static> {
+    AcquireRequest {
         model: "m",
         priority: Priority::Interactive,
         wish: &ANYWHERE,
@@ -76,7 +78,10 @@ async fn waits_as_long_as_allowed_and_not_longer() {
         let refusal = admission.acquire(ask(), None).await.unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::QueueFull);
         assert!(refusal.retry_after.is_some());
-        assert_eq!(start.elapsed().as_secs(), Config::default().max_wait.as_secs());
+        assert_eq!(
+            start.elapsed().as_secs(),
+            Config::default().max_wait.as_secs()
+        );
 
         let start = Instant::now();
         let deadline = Some(start + Duration::from_millis(300));
@@ -113,7 +118,8 @@ async fn a_dropped_lease_wakes_the_next_at_once() {
 async fn who_leaves_the_line_leaves_no_trace() {
     with_slots(1, async |admission| {
         let held = admission.acquire(ask(), None).await.unwrap();
-        let left = tokio::time::timeout(Duration::from_millis(5), admission.acquire(ask(), None)).await;
+        let left =
+            tokio::time::timeout(Duration::from_millis(5), admission.acquire(ask(), None)).await;
         assert!(left.is_err());
         assert!(admission.snapshot().waiting.is_empty());
         drop(held);
@@ -167,7 +173,10 @@ async fn a_caller_may_bring_its_own_patience() {
         let _held = admission.acquire(ask(), None).await.unwrap();
         let start = Instant::now();
         let patience = 20 * Config::default().max_wait;
-        let refusal = admission.acquire_within(ask(), None, patience).await.unwrap_err();
+        let refusal = admission
+            .acquire_within(ask(), None, patience)
+            .await
+            .unwrap_err();
         assert_eq!(
             (refusal.reason, start.elapsed()),
             (RefusalReason::QueueFull, patience)
@@ -191,7 +200,11 @@ async fn a_quarantine_that_begins_while_somebody_waits_ends_for_them_too() {
             drop(last);
         });
         assert!(lease.is_ok());
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
     })
     .await;
 }
@@ -254,7 +267,8 @@ async fn a_request_is_served_at_the_end_of_its_wait_when_the_task_does_not_run()
     let lease = admission.acquire(ask(), None).await.unwrap();
     lease.ended(Outcome::Failed(Failure::Unreachable));
     drop(lease);
-    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine ends.
+    // Nobody else looks, so that it is served at the end of its wait and not when the quarantine
+    // ends.
     let start = Instant::now();
     let lease = admission.acquire(ask(), None).await.unwrap();
     assert_eq!(start.elapsed(), Config::default().max_wait);

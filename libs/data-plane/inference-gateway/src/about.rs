@@ -1,7 +1,8 @@
 //! Whom a line of the log is about.
 //!
-//! The spans of a request are off by default, because they would cost more than all that is noted of it (see
-//! [`telemetry::REQUEST`]). So each line says itself to which request it belongs; such lines are rare.
+//! The spans of a request are off by default, because they would cost more than all that is noted
+//! of it (see [`telemetry::REQUEST`]). So each line says itself to which request it belongs; such
+//! lines are rare.
 
 use http_server::RequestId;
 use pool_registry_types::ReplicaId;

@@ -5,9 +5,10 @@
 //! "gpt-4o" = "tiny"
 //! ```
 //!
-//! An alias stands for a model, never for another alias: what a request means can be read off one line. It goes before
-//! a model of the same name. Everything that is wrong with a file is told in one go, each at its line; what nobody
-//! knows is refused, because a person has written it and meant something by it.
+//! An alias stands for a model, never for another alias: what a request means can be read off one
+//! line. It goes before a model of the same name. Everything that is wrong with a file is told in
+//! one go, each at its line; what nobody knows is refused, because a person has written it and
+//! meant something by it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -59,11 +60,18 @@ impl Aliases {
     /// Everything that is wrong with it.
     pub fn parse(text: &str) -> Result<Self, AliasProblems> {
         let (file, errors) = DeTable::parse_recoverable(text);
-        let mut problems = Found { text, at: Vec::new() };
+        let mut problems = Found {
+            text,
+            at: Vec::new(),
+        };
         if !errors.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about it.
+            // What a broken line was meant to say is anybody's guess, so nothing more is said about
+            // it.
             for error in errors {
-                problems.add(error.span().map_or(0, |span| span.start), error.message().trim());
+                problems.add(
+                    error.span().map_or(0, |span| span.start),
+                    error.message().trim(),
+                );
             }
             return Err(problems.in_order());
         }
@@ -120,13 +128,19 @@ impl Found<'_> {
 
 fn read_file(file: &DeTable<'_>, problems: &mut Found<'_>) -> BTreeMap<String, String> {
     for (key, _) in file.iter().filter(|(key, _)| key.get_ref() != TABLE) {
-        let what = format!("unknown key `{}`: an alias file holds [{TABLE}]", key.get_ref());
+        let what = format!(
+            "unknown key `{}`: an alias file holds [{TABLE}]",
+            key.get_ref()
+        );
         problems.add(key.span().start, what);
     }
     match file.get(TABLE).map(|value| (value.span(), value.get_ref())) {
         Some((_, DeValue::Table(table))) => read_aliases(table, problems),
         Some((span, _)) => {
-            problems.add(span.start, format!("`{TABLE}` must be a table: write [{TABLE}]"));
+            problems.add(
+                span.start,
+                format!("`{TABLE}` must be a table: write [{TABLE}]"),
+            );
             BTreeMap::new()
         }
         None => {
@@ -157,7 +171,9 @@ fn read_alias(
 ) -> Result<String, String> {
     let Some(target) = value.get_ref().as_str() else {
         return Err(
-            "must be given a model's name in quotes (and be in quotes itself when it contains a dot)".into(),
+            "must be given a model's name in quotes (and be in quotes itself when it contains a \
+             dot)"
+                .into(),
         );
     };
     let alias = alias.get_ref();
@@ -186,13 +202,18 @@ mod tests {
     // spec: PATH-18
     #[test]
     fn an_alias_stands_for_a_model() {
-        let text = "# ours\n[aliases]\n\"gpt-4o\" = \"tiny\"\ngpt-5 = \"org/big:70b\"\n\"a.b\" = 'tiny'\n";
+        let text =
+            "# ours\n[aliases]\n\"gpt-4o\" = \"tiny\"\ngpt-5 = \"org/big:70b\"\n\"a.b\" = 'tiny'\n";
         let aliases = Aliases::parse(text).unwrap();
         assert_eq!(aliases.target("gpt-4o"), Some("tiny"));
         assert_eq!(aliases.target("tiny"), None);
         assert_eq!(
             aliases.iter().collect::<Vec<_>>(),
-            [("a.b", "tiny"), ("gpt-4o", "tiny"), ("gpt-5", "org/big:70b")]
+            [
+                ("a.b", "tiny"),
+                ("gpt-4o", "tiny"),
+                ("gpt-5", "org/big:70b")
+            ]
         );
         assert_eq!(Aliases::parse("[aliases]"), Ok(Aliases::default()));
     }
@@ -200,8 +221,8 @@ mod tests {
     // spec: CONF-6
     #[test]
     fn every_wrong_entry_is_named_at_its_line() {
-        let text = "\n[aliases]\nfine = \"m\"\nme = \"me\"\na = \"b\"\nb = \"a\"\nnothing = \"\"\n\"\" = \"m\"\nseven = 7\n\
-                    x.y = \"m\"\nlong = \"fine\"\n[other]\n";
+        let text = "\n[aliases]\nfine = \"m\"\nme = \"me\"\na = \"b\"\nb = \"a\"\nnothing = \
+                    \"\"\n\"\" = \"m\"\nseven = 7\nx.y = \"m\"\nlong = \"fine\"\n[other]\n";
         let said = problems(text);
         let lines: Vec<&str> = said.lines().map(str::trim).collect();
         for (line, expected) in [
@@ -218,7 +239,10 @@ mod tests {
         .iter()
         .enumerate()
         {
-            assert!(lines[line].starts_with(expected), "{expected:?} in:\n{said}");
+            assert!(
+                lines[line].starts_with(expected),
+                "{expected:?} in:\n{said}"
+            );
         }
         assert_eq!(lines.len(), 9, "{said}");
     }
@@ -241,6 +265,10 @@ mod tests {
             );
         }
         let control = "[aliases]\na = \"x\\u0007\"";
-        assert!(!problems(control).contains('\u{7}'), "{}", problems(control));
+        assert!(
+            !problems(control).contains('\u{7}'),
+            "{}",
+            problems(control)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The answer's body: passed on as it comes, ended honestly when it breaks, its slot given back at its end.
+//! The answer's body: passed on as it comes, ended honestly when it breaks, its slot given back at
+//! its end.
 
 use std::{
     pin::Pin,
@@ -49,7 +50,8 @@ pub(crate) struct Passing {
 }
 
 impl Passing {
-    /// The body is over. What the client still gets: nothing, the rest, or the reason why there is no more.
+    /// The body is over. What the client still gets: nothing, the rest, or the reason why there is
+    /// no more.
     fn end(&mut self, broken: Option<&StreamError>) -> Option<Bytes> {
         let lease = self.lease.take()?;
         let cut_short = self.events.as_ref().is_some_and(|events| !events.is_over());
@@ -78,14 +80,19 @@ impl Passing {
             .map(|events| events.dialect().error_event(code, message))
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         loop {
             if self.lease.is_none() {
                 return Poll::Ready(None);
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     let Some(events) = &mut self.events else {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     };
@@ -107,8 +114,8 @@ impl Passing {
                     }
                 }
                 Some(Err(error)) => {
-                    // Without events there is no way to tell; an error here cuts the connection, so that the
-                    // client at least sees that something is missing.
+                    // Without events there is no way to tell; an error here cuts the connection, so
+                    // that the client at least sees that something is missing.
                     return Poll::Ready(Some(match self.end(Some(&error)) {
                         Some(last) => Ok(Frame::data(last)),
                         None => Err(error),
@@ -120,8 +127,8 @@ impl Passing {
     }
 }
 
-/// What the client is told of an answer that broke off, and what that says of the endpoint. `None`: its stream ended as
-/// if it were whole.
+/// What the client is told of an answer that broke off, and what that says of the endpoint. `None`:
+/// its stream ended as if it were whole.
 pub(crate) fn broken(why: Option<&StreamError>) -> (ErrorCode, &'static str, Option<Outcome>) {
     let failed = Some(Outcome::Failed(Failure::Broken));
     match why {
@@ -171,7 +178,8 @@ impl Body for GatewayBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_empty(),
-            // Its end has to be looked at (see `end`), so it is never over before it was polled to it.
+            // Its end has to be looked at (see `end`), so it is never over before it was polled to
+            // it.
             Kind::Passing(passing) => passing.lease.is_none(),
         }
     }
@@ -201,11 +209,23 @@ mod tests {
         let (no_buffers, reset) = (io(105), io(104));
         let second = Duration::from_secs(1);
         for (error, code, blames) in [
-            (Some(StreamError::Deadline), ErrorCode::DeadlineExceeded, false),
-            (Some(StreamError::OwnDelay(second)), ErrorCode::WorkerReset, false),
+            (
+                Some(StreamError::Deadline),
+                ErrorCode::DeadlineExceeded,
+                false,
+            ),
+            (
+                Some(StreamError::OwnDelay(second)),
+                ErrorCode::WorkerReset,
+                false,
+            ),
             (Some(no_buffers), ErrorCode::WorkerReset, false),
             (Some(reset), ErrorCode::WorkerReset, true),
-            (Some(StreamError::Stalled(second)), ErrorCode::WorkerReset, true),
+            (
+                Some(StreamError::Stalled(second)),
+                ErrorCode::WorkerReset,
+                true,
+            ),
             (
                 Some(StreamError::Broken(BrokenAnswer::Closed)),
                 ErrorCode::WorkerReset,

@@ -19,7 +19,8 @@ use crate::{
 /// What a try came to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// An answer for the client; `outcome` is what it says about the endpoint, where that is known already.
+    /// An answer for the client; `outcome` is what it says about the endpoint, where that is known
+    /// already.
     Answer {
         answer: Box<NodeAnswer>,
         outcome: Option<Outcome>,
@@ -69,7 +70,10 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
             outcome: Outcome::Failed(Failure::Broken),
-            fault: Fault::new(ErrorCode::PoolUnavailable, "the engine cannot serve just now"),
+            fault: Fault::new(
+                ErrorCode::PoolUnavailable,
+                "the engine cannot serve just now",
+            ),
             executed: false,
             replica: answer.report.replica,
             is_final: false,
@@ -92,8 +96,8 @@ fn judge_stranger(status: u16, about: About<'_>) -> Attempt {
         warn,
         about,
         status,
-        "an answer did not come from a node's data path: check that the node's address leads to its pool-managerd \
-         and that both have the same LLORCH_API_TOKEN"
+        "an answer did not come from a node's data path: check that the node's address leads to \
+         its pool-managerd and that both have the same LLORCH_API_TOKEN"
     );
     Attempt::Failed {
         outcome: Outcome::Failed(Failure::NodeUnreachable),
@@ -113,7 +117,9 @@ fn judge_error(error: &ForwardError, replica: Option<ReplicaId>, about: About<'_
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
             Outcome::Failed(Failure::Unreachable)
         }
-        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Outcome::Failed(Failure::Broken),
+        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => {
+            Outcome::Failed(Failure::Broken)
+        }
         ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
             return Attempt::GivenUp { fault };
         }
@@ -157,7 +163,9 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
         is_final: false,
     };
     match code {
-        Some(ErrorCode::PoolBusy) => elsewhere(ErrorCode::QueueFull, "every slot for this model is taken"),
+        Some(ErrorCode::PoolBusy) => {
+            elsewhere(ErrorCode::QueueFull, "every slot for this model is taken")
+        }
         // Its handoffs have changed and its next heartbeat will say so.
         Some(
             ErrorCode::PoolDraining
@@ -169,16 +177,19 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
             "the node that serves this model takes no new requests",
         ),
         // The request's own fault, on every node.
-        Some(code @ (ErrorCode::InvalidRequest | ErrorCode::PayloadTooLarge | ErrorCode::RequestTimeout)) => {
-            Attempt::GivenUp {
-                fault: Fault::new(code, "the node does not take this request"),
-            }
-        }
+        Some(
+            code @ (ErrorCode::InvalidRequest
+            | ErrorCode::PayloadTooLarge
+            | ErrorCode::RequestTimeout),
+        ) => Attempt::GivenUp {
+            fault: Fault::new(code, "the node does not take this request"),
+        },
         Some(ErrorCode::LoopDetected) => {
             tell!(
                 warn,
                 about,
-                "a node cannot be reached: its address leads to a gateway; correct POOL_MANAGERD_ADDRESS there"
+                "a node cannot be reached: its address leads to a gateway; correct \
+                 POOL_MANAGERD_ADDRESS there"
             );
             Attempt::Failed {
                 outcome: Outcome::Failed(Failure::NodeUnreachable),
@@ -195,9 +206,10 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
             ErrorCode::DeadlineExceeded,
             "the engine did not begin to answer within the time limit",
         ),
-        Some(ErrorCode::WorkerReset) => {
-            broken(ErrorCode::WorkerReset, "the engine broke off before it answered")
-        }
+        Some(ErrorCode::WorkerReset) => broken(
+            ErrorCode::WorkerReset,
+            "the engine broke off before it answered",
+        ),
         _ => broken(
             ErrorCode::PoolUnavailable,
             "the node cannot serve this model just now",

@@ -51,7 +51,8 @@ mod tests {
     fn a_storm_is_damped_to_a_fifth() {
         let mut budget = RetryBudget::new();
         let mut retries = 0;
-        // 10 000 requests within 10 s, and every one of them fails and would like to be tried again.
+        // 10 000 requests within 10 s, and every one of them fails and would like to be tried
+        // again.
         for request in 0..10_000_u64 {
             budget.earn();
             if budget.spend(Duration::from_millis(request)) {

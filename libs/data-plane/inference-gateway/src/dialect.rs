@@ -35,8 +35,9 @@ pub(crate) enum Event {
 }
 
 impl Dialect {
-    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them passes. Said of a
-    /// comment, of an end or of an error it would be wrong, so it is said of nothing that looks like one.
+    /// Whether whole events are tokens beyond doubt: the quick look that nearly every one of them
+    /// passes. Said of a comment, of an end or of an error it would be wrong, so it is said of
+    /// nothing that looks like one.
     pub(crate) fn is_ordinary(self, events: &[u8]) -> bool {
         self == Self::Completions
             && events.starts_with(b"data: {")
@@ -46,7 +47,8 @@ impl Dialect {
             && (memchr(b'\n', &events[..events.len() - b"\n\n".len()]).is_none() || DONE.find(events).is_none())
     }
 
-    /// What a whole event, without the blank line after it, means; nothing when it is only a comment.
+    /// What a whole event, without the blank line after it, means; nothing when it is only a
+    /// comment.
     pub(crate) fn classify(self, event: &[u8]) -> Event {
         let (name, data) = fields(event);
         if name.is_empty() && data.is_empty() {
@@ -55,20 +57,26 @@ impl Dialect {
         let kind = |kind: &str| {
             // The first field of these objects; a model's own words come later and escaped.
             let head = &data[..data.len().min(TYPE_WITHIN)];
-            name == kind.as_bytes() || memmem::find(head, format!(r#""type":"{kind}""#).as_bytes()).is_some()
+            name == kind.as_bytes()
+                || memmem::find(head, format!(r#""type":"{kind}""#).as_bytes()).is_some()
         };
         let is_end = match self {
             Self::Completions => data == b"[DONE]",
             Self::Responses => {
-                ["response.completed", "response.incomplete", "response.failed"]
-                    .into_iter()
-                    .any(kind)
+                [
+                    "response.completed",
+                    "response.incomplete",
+                    "response.failed",
+                ]
+                .into_iter()
+                .any(kind)
                     || data == b"[DONE]"
             }
             Self::Messages => kind("message_stop"),
             Self::Plain => false,
         };
-        let is_error = name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
+        let is_error =
+            name == b"error" || data.starts_with(br#"{"error""#) || event.starts_with(b"error:");
         match (is_end, is_error) {
             (true, _) => Event::End,
             (false, true) => Event::Error,
@@ -86,7 +94,8 @@ impl Dialect {
         let (name, json) = match self {
             Self::Completions | Self::Plain => ("", self.error_body(code, message, None)),
             Self::Responses => {
-                let json = json!({"type": "error", "code": code, "message": message, "param": null});
+                let json =
+                    json!({"type": "error", "code": code, "message": message, "param": null});
                 ("event: error\n", json)
             }
             Self::Messages => ("event: error\n", self.error_body(code, message, None)),
@@ -238,7 +247,10 @@ mod tests {
             "data: {\n\ndata: [DONE]\n\n}\n\n",
             "data: {\"x\":1}\n\nerror: {\"code\":500}\n\n",
         ] {
-            assert!(!Dialect::Completions.is_ordinary(events.as_bytes()), "{events}");
+            assert!(
+                !Dialect::Completions.is_ordinary(events.as_bytes()),
+                "{events}"
+            );
         }
         assert!(!Dialect::Responses.is_ordinary(token.as_bytes()));
     }
@@ -259,7 +271,8 @@ mod tests {
             let json: serde_json::Value = serde_json::from_str(data).unwrap();
             assert_eq!(json.pointer(path).unwrap(), "WORKER_RESET", "{text}");
             assert!(
-                dialect == Dialect::Plain || dialect.is_over(dialect.classify(text.trim_end().as_bytes())),
+                dialect == Dialect::Plain
+                    || dialect.is_over(dialect.classify(text.trim_end().as_bytes())),
                 "{text}"
             );
         }

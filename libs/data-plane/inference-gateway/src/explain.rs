@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use admission::{Admission, Wish};
+use admission::{Admission, RoutingPreference};
 use axum::{Json, extract::State};
 use http_server::{ApiJson, Routes};
 use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
@@ -65,7 +65,8 @@ pub struct CandidateAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub skipped: Option<&'static str>,
-    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones the first.
+    /// Where it stands by the strategy, compared part by part; the lowest is chosen, of equal ones
+    /// the first.
     pub score: [u32; 2],
     /// What the score says, for people: its parts in the order in which they count.
     pub score_in_words: String,
@@ -111,7 +112,10 @@ async fn explain(
             .map_err(|error| http_server::ApiError::invalid(format!("strategy: {error}")))?,
         None => explainer.strategy,
     };
-    let model = explainer.aliases.target(&request.model).unwrap_or(&request.model);
+    let model = explainer
+        .aliases
+        .target(&request.model)
+        .unwrap_or(&request.model);
     let affinity = Affinity {
         session: request.session_id.as_deref().map(session_key),
         blocks: request
@@ -119,24 +123,27 @@ async fn explain(
             .map_or_else(Vec::new, |prompt| prompt_blocks(model, prompt.as_bytes())),
     };
     let by_session = affinity.session.is_some();
-    let wish = Arc::new(Wish {
+    let wish = Arc::new(RoutingPreference {
         strategy,
         pin: request.pin_node,
         affinity,
     });
     let explained = explainer.admission.explain(model, &wish);
-    let candidates = explained.candidates.into_iter().map(|candidate| CandidateAnswer {
-        node_id: candidate.key.node,
-        pool_id: candidate.key.pool,
-        replica_id: candidate.key.replica,
-        chosen: candidate.chosen,
-        skipped: candidate.skip.map(Skip::as_str),
-        score: candidate.rank.parts(),
-        score_in_words: candidate.rank.in_words(strategy, by_session),
-        slots_used: candidate.slots_used,
-        slots_total: candidate.slots_total,
-        vram_free_bytes: candidate.vram_free_bytes,
-    });
+    let candidates = explained
+        .candidates
+        .into_iter()
+        .map(|candidate| CandidateAnswer {
+            node_id: candidate.key.node,
+            pool_id: candidate.key.pool,
+            replica_id: candidate.key.replica,
+            chosen: candidate.chosen,
+            skipped: candidate.skip.map(Skip::as_str),
+            score: candidate.rank.parts(),
+            score_in_words: candidate.rank.in_words(strategy, by_session),
+            slots_used: candidate.slots_used,
+            slots_total: candidate.slots_total,
+            vram_free_bytes: candidate.vram_free_bytes,
+        });
     Ok(Json(ExplainAnswer {
         strategy: strategy.as_str(),
         no_place: explained.no_place.as_ref().map(NoPlace::to_string),

@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets: what reads a client's request and an engine's stream, as this crate uses it. Not a
-//! part of the API.
+//! Entry points for the fuzz targets: what reads a client's request and an engine's stream, as this
+//! crate uses it. Not a part of the API.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,9 @@ fn fields(peek: peek::Peek<'_>) -> Fields<'_> {
 /// # Errors
 /// What the client is told.
 pub fn peek(body: &[u8]) -> Result<Fields<'_>, String> {
-    peek::peek(body).map(fields).map_err(|error| error.to_string())
+    peek::peek(body)
+        .map(fields)
+        .map_err(|error| error.to_string())
 }
 
 /// The quick look of `peek`; `None` when it leaves the body to `parse`.
@@ -39,7 +41,10 @@ pub fn parse(body: &str) -> Option<Fields<'_>> {
 ///
 /// # Errors
 /// What the client is told.
-pub fn named_model<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Option<Cow<'a, str>>, String> {
+pub fn named_model<'a>(
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<Option<Cow<'a, str>>, String> {
     named::named_model(headers, body).map_err(|error| error.to_string())
 }
 
@@ -52,7 +57,8 @@ pub fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes
 /// Whether a client's request for `path` goes to an engine.
 #[must_use]
 pub fn is_forwarded(path: &str) -> bool {
-    route::is_ours(path) && (route::find(path).is_some() || matches!(route::other(path), Ok(Some(_))))
+    route::is_ours(path)
+        && (route::find(path).is_some() || matches!(route::other(path), Ok(Some(_))))
 }
 
 /// An engine's stream on its way to the client.

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use admission::{Admission, Ask, Failure, Lease, Outcome, RefusalReason};
+use admission::{AcquireRequest, Admission, Failure, Lease, Outcome, RefusalReason};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
@@ -32,7 +32,7 @@ use crate::{
     attempt::{Attempt, judge},
     budget::RetryBudget,
     dialect::Dialect,
-    journey::{Journey, Patience},
+    journey::{Journey, QueueTimeout},
     models,
     named::{Meant, meant, named_model},
     options::{self, Options},
@@ -45,11 +45,12 @@ use crate::{
 /// The largest request body: a dozen images inline.
 pub(crate) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an engine that
-/// dies in the middle of it can then still be replaced, and a slow reader does not hold a slot.
+/// An unstreamed answer up to this size is taken in whole before the client sees its first byte: an
+/// engine that dies in the middle of it can then still be replaced, and a slow reader does not hold
+/// a slot.
 pub(crate) const WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
-/// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable streams, which
-/// would go on generating after the client has left.
+/// Credentials and hints meant for us, what only we may say to a node, and llama-server's resumable
+/// streams, which would go on generating after the client has left.
 static NOT_FORWARDED: [HeaderName; 11] = [
     headers::MODEL,
     headers::REPLICA_HINT,
@@ -64,8 +65,8 @@ static NOT_FORWARDED: [HeaderName; 11] = [
     options::PIN_NODE,
 ];
 
-/// What a request is given on its way at most: its id, its trace, and for a node the token, the mark of a gateway, the
-/// model and the replica.
+/// What a request is given on its way at most: its id, its trace, and for a node the token, the
+/// mark of a gateway, the model and the replica.
 const OWN_HEADERS: usize = 6;
 
 /// What the gateway may be told.
@@ -160,18 +161,25 @@ impl Gateway {
                 &self.0.config.aliases,
                 self.0.started_unix,
             )),
-            (None, &Method::GET, _) if let Some(id) = one_model => {
-                models::one(&self.0.admission, &self.0.config.aliases, id, self.0.started_unix)
-            }
+            (None, &Method::GET, _) if let Some(id) = one_model => models::one(
+                &self.0.admission,
+                &self.0.config.aliases,
+                id,
+                self.0.started_unix,
+            ),
             (None, _, "/v1/models") => Err(wrong_method(request.method(), path, "GET")),
             (None, _, _) if one_model.is_some() => Err(wrong_method(request.method(), path, "GET")),
             (_, &Method::POST, _) => {
                 match route.map_or_else(|| route::other(path), |route| Ok(Some(route))) {
                     Ok(Some(route)) => {
                         let id = request.body().request_id().cloned();
-                        let mut record = Record::begin(&self.0.metrics, route, id, request.headers());
+                        let mut record =
+                            Record::begin(&self.0.metrics, route, id, request.headers());
                         let span = record.span();
-                        let result = self.infer(route, request, &mut record).instrument(span).await;
+                        let result = self
+                            .infer(route, request, &mut record)
+                            .instrument(span)
+                            .await;
                         if let Err(fault) = &result {
                             record.refused(fault, |model| self.0.admission.names(model));
                         }
@@ -203,19 +211,22 @@ impl Gateway {
             Ok(None) => self.only_model()?,
             Err(error) => return Err(error.into()),
         };
-        let Meant { model, alias, body } = meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
+        let Meant { model, alias, body } =
+            meant(&self.0.config.aliases, model, &mut parts.headers, body)?;
         record.asked(&model);
         let (priority, deadline) = (options.priority, options.deadline);
         let wish = options.wish(&model, &body);
         let patience = parts.extensions.get().copied();
-        let patience = patience.map_or(self.0.admission.max_wait(), |Patience(own)| own);
+        let patience = patience.map_or(self.0.admission.max_wait(), |QueueTimeout(own)| own);
         let mut journey = Journey::new(model, wish, priority, deadline, patience);
         journey.alias = alias;
         let mut outbound = outbound(parts, body);
         outbound
-            .own
+            .set_headers
             .extend(record.request_id().map(|id| (headers::REQUEST_ID, id)));
-        outbound.own.extend(record.trace(&mut outbound.headers));
+        outbound
+            .set_headers
+            .extend(record.trace(&mut outbound.headers));
         self.0.budget.lock().earn();
         loop {
             let mut lease = self.slot(&mut journey).await?;
@@ -231,7 +242,9 @@ impl Gateway {
                     {
                         Ok(response) => return Ok(response),
                         Err(Broken {
-                            fault, outcome: None, ..
+                            fault,
+                            outcome: None,
+                            ..
                         }) => return Err(journey.ends_with(fault)),
                         Err(Broken {
                             fault,
@@ -255,7 +268,8 @@ impl Gateway {
                     }
                     lease.ended(outcome);
                     drop(lease);
-                    let executed = executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
+                    let executed =
+                        executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
                     (outcome, fault, executed, endpoint)
                 }
                 Attempt::GivenUp { fault } => return Err(journey.ends_with(fault)),
@@ -296,7 +310,7 @@ impl Gateway {
 
     async fn slot(&self, journey: &mut Journey) -> Result<Lease, Fault> {
         let asked = Instant::now();
-        let ask = Ask {
+        let ask = AcquireRequest {
             model: &journey.model,
             priority: journey.priority,
             wish: &journey.wish,
@@ -304,8 +318,7 @@ impl Gateway {
             ticket: journey.ticket,
         };
         let patience = journey.patience_left();
-        let span =
-            tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
+        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission", attempt = journey.attempts + 1);
         match self
             .0
             .admission
@@ -351,9 +364,13 @@ impl Gateway {
         );
         if let Some(trace) = telemetry::trace_of(&span) {
             // What the endpoint does is a part of this try.
-            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            outbound
+                .set_headers
+                .retain(|(name, _)| *name != TRACEPARENT);
             let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
+            outbound
+                .set_headers
+                .extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
         let sending = self.0.transport.send(NodeRequest {
             endpoint,
@@ -379,7 +396,8 @@ impl Gateway {
         judge(result, record.about())
     }
 
-    /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken in whole.
+    /// Makes the client's answer of the endpoint's; an error means that it broke while it was taken
+    /// in whole.
     async fn answer(
         &self,
         route: Route,
@@ -482,8 +500,9 @@ impl Broken {
     }
 }
 
-/// All of an answer, if it has no more than [`WHOLE_ANSWER_BYTES`]; otherwise `None`, and the body is as it was. What counts
-/// is what is read, not what was announced. An answer that came in one piece, as small ones do, is that piece.
+/// All of an answer, if it has no more than [`WHOLE_ANSWER_BYTES`]; otherwise `None`, and the body
+/// is as it was. What counts is what is read, not what was announced. An answer that came in one
+/// piece, as small ones do, is that piece.
 async fn whole(body: &mut ProxyBody) -> Result<Option<Bytes>, StreamError> {
     let first = match body.frame().await {
         Some(frame) => frame?.into_data().unwrap_or_default(),
@@ -513,14 +532,19 @@ pub(crate) fn is_for_a_node(request: &Request<RequestBody>) -> bool {
     request.headers().contains_key(headers::VIA)
 }
 
-/// The answer to a request that was meant for a node. In the header, too: the gateway that sent it reads no body.
+/// The answer to a request that was meant for a node. In the header, too: the gateway that sent it
+/// reads no body.
 fn came_back(request_id: Option<&RequestId>) -> Response<GatewayBody> {
     tracing::warn!(
         request_id = request_id.map(RequestId::as_str),
-        "a request for a node came to a gateway: a node has registered with the address of this process"
+        "a request for a node came to a gateway: a node has registered with the address of this \
+         process"
     );
     let code = ErrorCode::LoopDetected;
-    let fault = Fault::new(code, "this is a gateway, and the request was sent to a node");
+    let fault = Fault::new(
+        code,
+        "this is a gateway, and the request was sent to a node",
+    );
     let mut response = fault.into_response(Dialect::Plain);
     let code = HeaderValue::from_static(code.as_str());
     response.headers_mut().insert(headers::REFUSAL, code);
@@ -550,8 +574,8 @@ fn outbound(parts: Parts, body: Bytes) -> Outbound {
         .cloned()
         .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
     Outbound {
-        withheld: &NOT_FORWARDED,
-        own: Vec::with_capacity(OWN_HEADERS),
+        removed_headers: &NOT_FORWARDED,
+        set_headers: Vec::with_capacity(OWN_HEADERS),
         ..Outbound::new(parts.method, path, parts.headers, body)
     }
 }
@@ -571,8 +595,8 @@ fn own_headers(answer: &mut HeaderMap, lease: &Lease, report: &NodeReport, journ
     answer.insert(headers::QUEUE_MS, number(queued));
 }
 
-/// The replica that was used, as a header's value: what the node says, where it says so. Nearly always it is the endpoint's
-/// own, and no memory is asked for.
+/// The replica that was used, as a header's value: what the node says, where it says so. Nearly
+/// always it is the endpoint's own, and no memory is asked for.
 fn replica_label(endpoint: &Endpoint, report: &NodeReport) -> Option<HeaderValue> {
     let chosen = &endpoint.key().replica;
     match &report.replica {

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Failure, Lease, Outcome, Priority, Ticket, Wish};
+use admission::{Failure, Lease, Outcome, Priority, RoutingPreference, Ticket};
 use routing_table::Endpoint;
 use tokio::time::Instant;
 
@@ -13,19 +13,22 @@ use crate::reply::Fault;
 
 /// The most tries of one request. Three replicas that all fail it point at the request.
 pub(crate) const MAX_TRIES: u32 = 3;
-/// The most endpoints one request finds unreachable before it gives up. A refused connection costs a millisecond,
-/// one that is not answered a second.
+/// The most endpoints one request finds unreachable before it gives up. A refused connection costs
+/// a millisecond, one that is not answered a second.
 pub(crate) const MAX_UNREACHABLE: u32 = 8;
-/// How often one request may be told that an endpoint is busy after all, for each second that it may wait: an endpoint
-/// is left alone for a quarter of a second after the first time, and for longer after each further one.
+/// How often one request may be told that an endpoint is busy after all, for each second that it
+/// may wait: an endpoint is left alone for a quarter of a second after the first time, and for
+/// longer after each further one.
 pub(crate) const REFUSALS_PER_SECOND: u64 = 4;
-/// And in any case: a fleet that another control plane fills refuses more often than a single endpoint.
+/// And in any case: a fleet that another control plane fills refuses more often than a single
+/// endpoint.
 pub(crate) const MIN_REFUSALS: u64 = 32;
 
-/// How long a request may wait for a slot, where that is longer or shorter than the configured time. An extension of
-/// requests that come from within the process: a task that nobody sits and waits for has more patience.
+/// How long a request may wait for a slot, where that is longer or shorter than the configured
+/// time. An extension of requests that come from within the process: a task that nobody sits and
+/// waits for has more patience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience(pub Duration);
+pub struct QueueTimeout(pub Duration);
 
 /// One request on its way to an answer.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct Journey {
     pub(crate) model: String,
     /// What its client called the model, where that is another name.
     pub(crate) alias: Option<String>,
-    pub(crate) wish: Arc<Wish>,
+    pub(crate) wish: Arc<RoutingPreference>,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Instant>,
     /// The longest it may wait for a slot, in all its tries together.
@@ -46,7 +49,8 @@ pub(crate) struct Journey {
     failures: u32,
     unreachable: u32,
     refusals: u64,
-    /// One try sent it a second time, on a fresh connection. That was outside the budget, and counts as a try.
+    /// One try sent it a second time, on a fresh connection. That was outside the budget, and
+    /// counts as a try.
     pub(crate) was_resent: bool,
     /// How long it has waited for a slot: in line, and at endpoints that turned out to be busy.
     pub(crate) queued: Duration,
@@ -58,7 +62,7 @@ pub(crate) struct Journey {
 impl Journey {
     pub(crate) fn new(
         model: String,
-        wish: Arc<Wish>,
+        wish: Arc<RoutingPreference>,
         priority: Priority,
         deadline: Option<Instant>,
         patience: Duration,
@@ -118,8 +122,8 @@ impl Journey {
         by_time.max(MIN_REFUSALS)
     }
 
-    /// A try came to nothing. Whether there may be another; `executed` says whether an engine may have begun with the
-    /// request, and `spend` takes one retry from the common budget.
+    /// A try came to nothing. Whether there may be another; `executed` says whether an engine may
+    /// have begun with the request, and `spend` takes one retry from the common budget.
     pub(crate) fn may_try_again(
         &mut self,
         endpoint: Arc<Endpoint>,
@@ -127,25 +131,31 @@ impl Journey {
         executed: bool,
         spend: impl FnOnce() -> bool,
     ) -> bool {
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             return false;
         }
         match outcome {
-            // Nothing was spent upstream, unless a first sending met a connection that was closed: going elsewhere is free,
-            // and the quarantine keeps it from coming back.
+            // Nothing was spent upstream, unless a first sending met a connection that was closed:
+            // going elsewhere is free, and the quarantine keeps it from coming back.
             Outcome::Failed(Failure::Unreachable | Failure::NodeUnreachable) => {
                 self.unreachable = self.unreachable.saturating_add(1);
                 self.unreachable < MAX_UNREACHABLE && (!executed || self.may_execute_again(spend))
             }
-            // The slot was not free after all. The request waits again, at its old place, for what is left of its
-            // time. The time at the busy endpoint counts too: there it waited in a queue that nobody here sees.
+            // The slot was not free after all. The request waits again, at its old place, for what
+            // is left of its time. The time at the busy endpoint counts too: there it
+            // waited in a queue that nobody here sees.
             Outcome::Refused { .. } => {
                 if let Some((asked, before)) = self.asked.take() {
                     self.queued = before.saturating_add(asked.elapsed());
                 }
                 self.refusals = self.refusals.saturating_add(1);
-                let may_wait = self.refusals < self.max_refusals() && !self.patience_left().is_zero();
-                // Other engines of the node may serve it, so the endpoint may be tried again; but it is a try.
+                let may_wait =
+                    self.refusals < self.max_refusals() && !self.patience_left().is_zero();
+                // Other engines of the node may serve it, so the endpoint may be tried again; but
+                // it is a try.
                 may_wait && (!executed || self.may_execute_again(spend))
             }
             Outcome::Failed(Failure::Broken) | Outcome::Served => {

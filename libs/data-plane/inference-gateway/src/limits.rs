@@ -49,8 +49,12 @@ pub const LIMITS: &[Limit] = &[
         .because("Busy answers that one request may get, if it may wait only briefly.")
         .enforced_by("/v1")
         .beyond("the request ends with the last refusal"),
-    Limit::new("REFUSALS_PER_SECOND", REFUSALS_PER_SECOND, "refusals a second")
-        .because("The same for each second that the request may wait, if that allows more.")
-        .enforced_by("/v1")
-        .beyond("the request ends with the last refusal"),
+    Limit::new(
+        "REFUSALS_PER_SECOND",
+        REFUSALS_PER_SECOND,
+        "refusals a second",
+    )
+    .because("The same for each second that the request may wait, if that allows more.")
+    .enforced_by("/v1")
+    .beyond("the request ends with the last refusal"),
 ];

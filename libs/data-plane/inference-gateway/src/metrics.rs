@@ -23,8 +23,8 @@ use tokio::time::Instant;
 
 use crate::traffic::{RecentError, RecentErrors, Seen, Traffic, Window};
 
-/// Models with labels of their own. Engines name their models, so there are few; the bound is against one that names a
-/// new one every day.
+/// Models with labels of their own. Engines name their models, so there are few; the bound is
+/// against one that names a new one every day.
 const MAX_MODELS: usize = 200;
 /// Endpoints and models with labels of their own: each has some fifty time series.
 const MAX_SERIES: usize = 2000;
@@ -145,7 +145,8 @@ pub(crate) struct Series {
     pub(crate) queue_wait: Histogram,
     pub(crate) first_token: Histogram,
     pub(crate) token_gap: Histogram,
-    /// The route of the first request that was served, and its count: most of those that follow are like it.
+    /// The route of the first request that was served, and its count: most of those that follow
+    /// are like it.
     served: OnceLock<(&'static str, Counter<u64, AtomicU64>)>,
 }
 
@@ -318,8 +319,8 @@ impl GatewayMetrics {
         series
     }
 
-    /// The metrics of a request that found no endpoint. `model` is `None` when nobody serves what it asked for: what
-    /// clients make up is no label.
+    /// The metrics of a request that found no endpoint. `model` is `None` when nobody serves what
+    /// it asked for: what clients make up is no label.
     pub(crate) fn nowhere(&self, model: Option<&str>) -> Series {
         self.make(model.unwrap_or(OTHER), NONE, NONE)
     }
@@ -377,7 +378,10 @@ mod tests {
             metrics.series("model-0", &key(&format!("n{number}")));
         }
         let known = metrics.0.series.read();
-        assert_eq!((known.by_model.len(), known.count), (MAX_MODELS, MAX_SERIES));
+        assert_eq!(
+            (known.by_model.len(), known.count),
+            (MAX_MODELS, MAX_SERIES)
+        );
         drop(known);
         assert_eq!(&*metrics.series("one-more", &key("n")).model, OTHER);
         assert_eq!(&*metrics.series("model-0", &key("n")).model, "model-0");

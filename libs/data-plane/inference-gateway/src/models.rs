@@ -41,8 +41,13 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since 1970 that OpenAI's shape asks for.
-pub(crate) fn list(admission: &Admission, aliases: &Aliases, created: u64) -> Response<GatewayBody> {
+/// The models that somebody can serve now, and their aliases. `created` is a time in seconds since
+/// 1970 that OpenAI's shape asks for.
+pub(crate) fn list(
+    admission: &Admission,
+    aliases: &Aliases,
+    created: u64,
+) -> Response<GatewayBody> {
     let known = admission.models();
     let models = known.iter().filter(|model| model.endpoints_ready > 0);
     // An alias hides the model of its name.
@@ -52,8 +57,17 @@ pub(crate) fn list(admission: &Admission, aliases: &Aliases, created: u64) -> Re
     let aliased = aliases.iter().filter(|(_, model)| admission.serves(model));
     let mut names: Vec<&str> = models.chain(aliased.map(|(alias, _)| alias)).collect();
     names.sort_unstable();
-    let data = names.into_iter().map(|id| Model::new(id, created)).collect();
-    json(StatusCode::OK, &ModelList { object: "list", data })
+    let data = names
+        .into_iter()
+        .map(|id| Model::new(id, created))
+        .collect();
+    json(
+        StatusCode::OK,
+        &ModelList {
+            object: "list",
+            data,
+        },
+    )
 }
 
 /// One of them.

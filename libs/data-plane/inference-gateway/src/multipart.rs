@@ -1,4 +1,5 @@
-//! The `model` field of a form (`multipart/form-data`, RFC 7578), found without copying the file beside it.
+//! The `model` field of a form (`multipart/form-data`, RFC 7578), found without copying the file
+//! beside it.
 
 use memchr::memmem;
 
@@ -74,7 +75,8 @@ mod tests {
     #[test]
     fn finds_the_model_beside_a_file() {
         let file = (
-            "Content-Disposition: form-data; name=\"file\"; filename=\"model\"\r\nContent-Type: audio/wav",
+            "Content-Disposition: form-data; name=\"file\"; filename=\"model\"\r\nContent-Type: \
+             audio/wav",
             "a\0\r\n\r\nb",
         );
         let field = ("content-disposition: form-data; name=\"model\"", "whisper");
@@ -82,7 +84,10 @@ mod tests {
             let body = form(&parts);
             assert_eq!(model(TYPE, body.as_bytes()), Some("whisper"), "{body}");
             assert_eq!(
-                model("Multipart/Form-Data; charset=x; boundary=\"XX\"", body.as_bytes()),
+                model(
+                    "Multipart/Form-Data; charset=x; boundary=\"XX\"",
+                    body.as_bytes()
+                ),
                 Some("whisper")
             );
         }

@@ -1,7 +1,7 @@
 //! The model that a request names: read, and put in place of an alias.
 //!
-//! Engines check the name, so an alias has to give way to the model it stands for. That is the one change this gateway
-//! makes to a body, and it touches nothing but the value of that one field.
+//! Engines check the name, so an alias has to give way to the model it stands for. That is the one
+//! change this gateway makes to a body, and it touches nothing but the value of that one field.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -42,8 +42,8 @@ pub(crate) struct Meant {
     pub(crate) body: Bytes,
 }
 
-/// What a request that names the model `named` means. Its body, and with it what its headers say of the body, is another
-/// than the client's only for an alias.
+/// What a request that names the model `named` means. Its body, and with it what its headers say of
+/// the body, is another than the client's only for an alias.
 pub(crate) fn meant(
     aliases: &Aliases,
     named: String,
@@ -58,8 +58,12 @@ pub(crate) fn meant(
         });
     };
     // The name was read where it is looked for now.
-    let body = with_model(headers, &body, model)
-        .ok_or_else(|| Fault::new(ErrorCode::Internal, "the model's name cannot be put in place"))?;
+    let body = with_model(headers, &body, model).ok_or_else(|| {
+        Fault::new(
+            ErrorCode::Internal,
+            "the model's name cannot be put in place",
+        )
+    })?;
     // The connection to the engine says how long this one is.
     headers.remove(CONTENT_LENGTH);
     Ok(Meant {
@@ -76,12 +80,20 @@ pub(crate) fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Optio
         Some(form) => (multipart::model(form, body)?, Cow::Borrowed(model)),
         None => {
             let located: Located<'_> = serde_json::from_slice(body).ok()?;
-            (located.model?.get(), serde_json::to_string(model).ok()?.into())
+            (
+                located.model?.get(),
+                serde_json::to_string(model).ok()?.into(),
+            )
         }
     };
     let place = place_of(field, body)?;
     Some(Bytes::from(
-        [body.get(..place.start)?, value.as_bytes(), body.get(place.end..)?].concat(),
+        [
+            body.get(..place.start)?,
+            value.as_bytes(),
+            body.get(place.end..)?,
+        ]
+        .concat(),
     ))
 }
 
@@ -156,7 +168,8 @@ mod tests {
             "multipart/form-data; boundary=",
             "multipart/mixed; boundary=XX",
         ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
             let error = named_model(&headers, b"--XX\r\n").unwrap_err();
             assert!(error.to_string().contains("boundary"), "{error}");
         }
@@ -171,9 +184,10 @@ mod tests {
         )]);
         let form = |model: &str| {
             format!(
-                "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\na\0model\r\n\
-                 --XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n\
-                 --XX\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na\r\n--XX--\r\n"
+                "--XX\r\nContent-Disposition: form-data; name=\"file\"; \
+                 filename=\"model\"\r\n\r\na\0model\r\n--XX\r\nContent-Disposition: form-data; \
+                 name=\"model\"\r\n\r\n{model}\r\n--XX\r\nContent-Disposition: form-data; \
+                 name=\"prompt\"\r\n\r\na\r\n--XX--\r\n"
             )
         };
         let body = form("a");

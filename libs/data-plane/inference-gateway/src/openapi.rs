@@ -1,5 +1,5 @@
-//! How these routes describe themselves. What goes to an engine is the engine's business: of its body only the model is
-//! described, and of its answer only the kind.
+//! How these routes describe themselves. What goes to an engine is the engine's business: of its
+//! body only the model is described, and of its answer only the kind.
 #![expect(
     dead_code,
     reason = "what is described by a function of its own has no handler of its own"
@@ -14,8 +14,8 @@ use pool_registry_types::{
 use utoipa::{
     OpenApi as _, PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OneOfBuilder, OpenApi, PathItem, Ref,
-        RefOr, Required, Response, ResponseBuilder, Schema,
+        ContentBuilder, HeaderBuilder, HttpMethod, ObjectBuilder, OneOfBuilder, OpenApi, PathItem,
+        Ref, RefOr, Required, Response, ResponseBuilder, Schema,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
         schema::{AdditionalProperties, SchemaType, Type},
@@ -30,7 +30,8 @@ use crate::{
     route::ROUTES,
 };
 
-/// The descriptions of everything the gateway serves, and of [`explain_routes`](crate::explain_routes).
+/// The descriptions of everything the gateway serves, and of
+/// [`explain_routes`](crate::explain_routes).
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut document = Described::openapi();
@@ -103,7 +104,8 @@ fn forwarded(path: &str, dialect: Dialect) -> Operation {
     for parameter in parameters() {
         operation = operation.parameter(parameter);
     }
-    let statuses: std::collections::BTreeSet<u16> = codes.iter().map(|code| code.status()).collect();
+    let statuses: std::collections::BTreeSet<u16> =
+        codes.iter().map(|code| code.status()).collect();
     for status in statuses {
         let of_status = codes.iter().filter(|code| code.status() == status);
         let names: Vec<&str> = of_status.map(|code| code.as_str()).collect();
@@ -129,7 +131,8 @@ fn summary(path: &str) -> &'static str {
 
 /// In JSON or, where there is a file in it, in a form. Only what routing looks at is described.
 fn body(path: &str) -> RequestBody {
-    let open = || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    let open =
+        || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(true)));
     let model = || {
         OneOfBuilder::new()
             .item(Ref::from_schema_name("ModelName"))
@@ -153,9 +156,9 @@ fn body(path: &str) -> RequestBody {
             .build();
     }
     let or_null = SchemaType::from_iter([Type::Boolean, Type::Null]);
-    let stream = ObjectBuilder::new()
-        .schema_type(or_null)
-        .description(Some("The answer comes piece by piece, as server-sent events."));
+    let stream = ObjectBuilder::new().schema_type(or_null).description(Some(
+        "The answer comes piece by piece, as server-sent events.",
+    ));
     let json = open().property("model", model()).property("stream", stream);
     body.content(
         "application/json",
@@ -165,7 +168,11 @@ fn body(path: &str) -> RequestBody {
 }
 
 fn answer(description: &str, dialect: Dialect) -> Response {
-    let anything = || ObjectBuilder::new().schema_type(SchemaType::AnyValue).build();
+    let anything = || {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .build()
+    };
     let mut response = ResponseBuilder::new().description(description).content(
         "application/json",
         ContentBuilder::new().schema(Some(anything())).build(),

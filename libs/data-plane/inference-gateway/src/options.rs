@@ -1,8 +1,9 @@
-//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the body.
+//! What a client asks of the gateway rather than of the engine: headers, and a few fields of the
+//! body.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use admission::{Priority, Wish};
+use admission::{Priority, RoutingPreference};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use placement::{Affinity, ChatBlocks, Strategy, prompt_blocks, session_key};
 use pool_registry_types::NodeId;
@@ -40,7 +41,11 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads the headers; `strategy` is what holds when they name none.
-    pub(crate) fn read(headers: &HeaderMap, strategy: Strategy, now: Instant) -> Result<Self, Fault> {
+    pub(crate) fn read(
+        headers: &HeaderMap,
+        strategy: Strategy,
+        now: Instant,
+    ) -> Result<Self, Fault> {
         let mut options = Self {
             deadline: None,
             priority: Priority::default(),
@@ -62,8 +67,9 @@ impl Options {
         Ok(options)
     }
 
-    /// Where the request would like to go. The body is read again only for strategies that look into it.
-    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<Wish> {
+    /// Where the request would like to go. The body is read again only for strategies that look
+    /// into it.
+    pub(crate) fn wish(self, model: &str, body: &[u8]) -> Arc<RoutingPreference> {
         let mut affinity = Affinity {
             session: self.session,
             blocks: Vec::new(),
@@ -79,7 +85,7 @@ impl Options {
                 affinity.blocks = seen.blocks(model);
             }
         }
-        Arc::new(Wish {
+        Arc::new(RoutingPreference {
             strategy: self.strategy,
             pin: self.pin,
             affinity,
@@ -87,7 +93,8 @@ impl Options {
     }
 }
 
-/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine judges them.
+/// Fields that relate a request to others. Whatever they hold, they only help to choose; the engine
+/// judges them.
 #[derive(Deserialize)]
 struct Related<'a> {
     #[serde(borrow)]
@@ -109,8 +116,8 @@ struct Related<'a> {
 }
 
 impl Related<'_> {
-    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one before, and of anything else as
-    /// it is.
+    /// The blocks of its prompt: of a chat message by message, so that a turn extends the one
+    /// before, and of anything else as it is.
     fn blocks(&self, model: &str) -> Vec<u64> {
         let mut chat = ChatBlocks::new(model);
         for first in [self.system, self.instructions].into_iter().flatten() {
@@ -127,7 +134,8 @@ impl Related<'_> {
     }
 }
 
-/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects is no chat.
+/// Adds the messages of a chat to its blocks, one after the other. A list of anything but objects
+/// is no chat.
 struct Messages<'a>(&'a mut ChatBlocks);
 
 impl<'de> Visitor<'de> for Messages<'_> {
@@ -174,7 +182,8 @@ fn deadline(value: &HeaderValue, now: Instant) -> Result<Instant, Fault> {
             Fault::field(
                 "X-Deadline-Ms",
                 format!(
-                    "the header X-Deadline-Ms must be a number of milliseconds from 1 to {MAX_DEADLINE_MS}"
+                    "the header X-Deadline-Ms must be a number of milliseconds from 1 to \
+                     {MAX_DEADLINE_MS}"
                 ),
             )
         })
@@ -199,7 +208,7 @@ mod tests {
             (options.deadline, options.priority),
             (None, Priority::Interactive)
         );
-        assert_eq!(*options.wish("m", b"{}"), Wish::default());
+        assert_eq!(*options.wish("m", b"{}"), RoutingPreference::default());
     }
 
     // spec: PATH-17
@@ -228,7 +237,11 @@ mod tests {
     fn a_session_comes_from_the_header_or_the_body() {
         let session = |pairs: &[(HeaderName, &str)], body: &str| {
             let pairs = [pairs, &[(STRATEGY, "session")]].concat();
-            read(&pairs).unwrap().wish("m", body.as_bytes()).affinity.session
+            read(&pairs)
+                .unwrap()
+                .wish("m", body.as_bytes())
+                .affinity
+                .session
         };
         let a = session(&[(SESSION, "a")], r#"{"user":"u"}"#);
         assert_eq!(a, session(&[(SESSION, "a")], "{}"));
@@ -268,7 +281,8 @@ mod tests {
             ("messages", r#""system":"Be brief.","#),
             ("input", r#""instructions":"Be brief.","#),
         ] {
-            let turn = |messages: &str| blocks("prefix", &format!(r#"{{{first}"{field}":[{messages}]}}"#));
+            let turn =
+                |messages: &str| blocks("prefix", &format!(r#"{{{first}"{field}":[{messages}]}}"#));
             let now = turn(user);
             let next = turn(&format!("{user} ,\n {assistant}, {user}"));
             assert!(!now.is_empty() && next.len() == now.len() + 2 && next.starts_with(&now));
@@ -291,7 +305,11 @@ mod tests {
             format!(r#""input":[{{"role":"user"}},{words}"end"]"#),
             format!(r#""prompt":[{}0]"#, "1,".repeat(300)),
         ] {
-            assert_eq!(blocks("prefix", &format!("{{{prompt}}}")).len(), 2, "{prompt}");
+            assert_eq!(
+                blocks("prefix", &format!("{{{prompt}}}")).len(),
+                2,
+                "{prompt}"
+            );
         }
         assert_eq!(
             blocks("prefix", r#"{"system":"but no prompt"}"#),

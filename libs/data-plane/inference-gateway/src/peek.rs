@@ -51,8 +51,8 @@ pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(PeekError::NotJson("it is a list".to_owned()));
     }
-    // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading. What is no text may
-    // still be JSON as far as we look.
+    // Seen as text in one go: asked for each string by itself, that costs a fifth of the reading.
+    // What is no text may still be JSON as far as we look.
     let peek: Result<Peek<'_>, _> = match std::str::from_utf8(body) {
         Ok(text) => match scan(text) {
             Some(found) => Ok(found),
@@ -70,9 +70,11 @@ pub(crate) fn peek(body: &[u8]) -> Result<Peek<'_>, PeekError> {
 
 /// Whether a model's name can be one.
 pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError> {
-    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control) {
-        let reason =
-            format!("it must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters");
+    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control)
+    {
+        let reason = format!(
+            "it must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+        );
         return Err(PeekError::Field {
             field: "model",
             reason,
@@ -81,14 +83,16 @@ pub(crate) fn check_model(model: Cow<'_, str>) -> Result<Cow<'_, str>, PeekError
     Ok(model)
 }
 
-/// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its content.
+/// Reads a refused body again, slowly, to say what is wrong with it. The message never repeats its
+/// content.
 fn explain(body: &[u8]) -> PeekError {
     let mut json = serde_json::Deserializer::from_slice(body);
     let Err(error) = serde_path_to_error::deserialize::<_, Peek<'_>>(&mut json) else {
         return PeekError::NotJson("something follows the end of the object".to_owned());
     };
     let path = error.path().to_string();
-    let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+    let place =
+        |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
     match (error.inner().classify(), path.as_str()) {
         (serde_json::error::Category::Data, "model") => PeekError::Field {
             field: "model",
@@ -138,7 +142,10 @@ mod tests {
                 stream: None
             })
         );
-        assert_eq!(peek(br#"{"model":"t\u00efny"}"#).unwrap().model.unwrap(), "tïny");
+        assert_eq!(
+            peek(br#"{"model":"t\u00efny"}"#).unwrap().model.unwrap(),
+            "tïny"
+        );
     }
 
     // spec: PATH-9
@@ -155,7 +162,11 @@ mod tests {
             (br#"{"model":5}"#, Some("model"), "must be a string"),
             (br#"{"model":{"a":1}}"#, Some("model"), "must be a string"),
             (br#"{"model":""}"#, Some("model"), "1 to 256 bytes"),
-            (br#"{"model":"a\u0000b"}"#, Some("model"), "control characters"),
+            (
+                br#"{"model":"a\u0000b"}"#,
+                Some("model"),
+                "control characters",
+            ),
             (long.as_bytes(), Some("model"), "1 to 256 bytes"),
             (br#"{"model":"a","model":"b"}"#, None, "each field once"),
             (br#"{"stream":"yes"}"#, Some("stream"), "true or false"),

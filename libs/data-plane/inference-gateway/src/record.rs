@@ -1,8 +1,8 @@
 //! What is noted of one request on its way, and told when it is over.
 //!
-//! One record goes with each request, from its arrival to the end of its answer's body. What it notes are plain fields of its
-//! own; it tells them to the metrics when the request ends, and of a stream once a second, so that nothing shared is touched
-//! for a token.
+//! One record goes with each request, from its arrival to the end of its answer's body. What it
+//! notes are plain fields of its own; it tells them to the metrics when the request ends, and of a
+//! stream once a second, so that nothing shared is touched for a token.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -35,12 +35,14 @@ use crate::{
 
 /// The target of the line that each request has: `RUST_LOG=info,access=off` leaves it out.
 const ACCESS: &str = "access";
-/// A running stream tells what it has noted so often: a stream of minutes shall be seen while it runs.
+/// A running stream tells what it has noted so often: a stream of minutes shall be seen while it
+/// runs.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// Times between events that are noted before they are told: at sixty tokens a second, about a second's.
+/// Times between events that are noted before they are told: at sixty tokens a second, about a
+/// second's.
 const GAPS: usize = 64;
-/// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not told before the end,
-/// when the engine may have told a count.
+/// Events of a stream that are no tokens at the most: its role, its count, its end. So many are not
+/// told before the end, when the engine may have told a count.
 const NOT_TOKENS: u64 = 3;
 
 /// What a client's tracer adds to `traceparent`.
@@ -137,7 +139,9 @@ impl Record {
 
     /// What is done for it is done in this span.
     pub(crate) fn span(&self) -> Span {
-        self.0.as_ref().map_or_else(Span::none, |open| open.span.clone())
+        self.0
+            .as_ref()
+            .map_or_else(Span::none, |open| open.span.clone())
     }
 
     /// What it is called, for who serves it.
@@ -148,7 +152,9 @@ impl Record {
 
     /// What a line in the log is to say of it.
     pub(crate) fn about(&self) -> About<'_> {
-        self.0.as_ref().map_or_else(About::default, |open| open.about())
+        self.0
+            .as_ref()
+            .map_or_else(About::default, |open| open.about())
     }
 
     /// It is for this model, whoever serves it.
@@ -165,7 +171,9 @@ impl Record {
     /// The header that says so.
     pub(crate) fn trace(&mut self, headers: &mut HeaderMap) -> Option<(HeaderName, HeaderValue)> {
         let open = self.0.as_mut()?;
-        let from_client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let from_client = headers
+            .get(TRACEPARENT)
+            .and_then(|value| value.to_str().ok());
         let theirs = from_client.and_then(TraceContext::parse);
         let exported = telemetry::trace_of(&open.span);
         let ours = match (theirs, exported) {
@@ -236,7 +244,9 @@ impl Record {
     /// Whole events of its stream pass.
     pub(crate) fn events(&mut self, events: &[u8]) {
         let Some(open) = &mut self.0 else { return };
-        let Some(stream) = &mut open.stream else { return };
+        let Some(stream) = &mut open.stream else {
+            return;
+        };
         let now = Instant::now();
         stream.pass(events, now);
         if let Some(count) = token_count(open.route.dialect, events) {
@@ -343,7 +353,9 @@ impl Open {
 
     /// Tells what a running stream has noted.
     fn tell_stream(&mut self, now: Instant) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let tokens = stream
             .events
             .saturating_sub(NOT_TOKENS)
@@ -366,7 +378,8 @@ impl Open {
         stream.gaps = 0;
     }
 
-    /// The one line in the log that every request has. Nothing of what it said or was answered is in it.
+    /// The one line in the log that every request has. Nothing of what it said or was answered is
+    /// in it.
     fn log(&self, first: Option<Duration>, total: Duration) {
         let about = self.about();
         tracing::info!(
@@ -429,7 +442,10 @@ impl Drop for Open {
         first
             .into_iter()
             .for_each(|first| series.first_token.observe(first));
-        let fault = self.fault.take().filter(|(code, _)| concerns_operators(*code));
+        let fault = self
+            .fault
+            .take()
+            .filter(|(code, _)| concerns_operators(*code));
         let seen = Seen {
             ended: Some(fault.is_some()),
             tokens,
@@ -478,7 +494,8 @@ fn count(events: &[u8]) -> u64 {
     u64::try_from(ends).unwrap_or(u64::MAX).max(1)
 }
 
-/// The engine's own count of generated tokens, where it is told here. One that no answer can have is not believed.
+/// The engine's own count of generated tokens, where it is told here. One that no answer can have
+/// is not believed.
 fn token_count(dialect: Dialect, text: &[u8]) -> Option<u64> {
     // In a model's own words the quotes would be escaped.
     static OPENAI: LazyLock<memmem::Finder<'static>> =
@@ -540,7 +557,11 @@ mod tests {
                 r#"{"usage":{"completion_tokens":99999999999999999999999}}"#,
                 None,
             ),
-            (Dialect::Messages, r#"{"usage":{"output_tokens":5}}"#, Some(5)),
+            (
+                Dialect::Messages,
+                r#"{"usage":{"output_tokens":5}}"#,
+                Some(5),
+            ),
             (Dialect::Plain, r#"{"completion_tokens":5}"#, None),
         ] {
             assert_eq!(token_count(dialect, text.as_bytes()), expected, "{text}");

@@ -60,11 +60,17 @@ impl Fault {
 
     /// The answer.
     pub(crate) fn into_response(self, dialect: Dialect) -> Response<GatewayBody> {
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = json(status, &dialect.error_body(self.code, &self.message, self.param));
+        let status =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json(
+            status,
+            &dialect.error_body(self.code, &self.message, self.param),
+        );
         if let Some(after) = self.retry_after {
             // Whole seconds in the one header (RFC 9110, 10.2.3), rounded up: too early is in vain.
-            let seconds = after.as_secs().saturating_add((after.subsec_nanos() > 0).into());
+            let seconds = after
+                .as_secs()
+                .saturating_add((after.subsec_nanos() > 0).into());
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
@@ -115,7 +121,8 @@ impl From<BodyError> for Fault {
     }
 }
 
-/// What a client is told when no slot could be had for `model`, which it may have called by an alias.
+/// What a client is told when no slot could be had for `model`, which it may have called by an
+/// alias.
 pub(crate) fn refused(refusal: &Refusal, model: &str, alias: Option<&str>) -> Fault {
     let code = match refusal.reason {
         RefusalReason::UnknownModel => ErrorCode::ModelNotAvailable,
@@ -126,8 +133,11 @@ pub(crate) fn refused(refusal: &Refusal, model: &str, alias: Option<&str>) -> Fa
     let param = (refusal.reason == RefusalReason::UnknownModel).then_some("model");
     let message = match refusal.reason {
         RefusalReason::UnknownModel => {
-            let called = alias.map_or_else(String::new, |alias| format!(", for which {alias:?} stands"));
-            format!("no node serves the model {model:?}{called}; GET /v1/models lists those there are")
+            let called =
+                alias.map_or_else(String::new, |alias| format!(", for which {alias:?} stands"));
+            format!(
+                "no node serves the model {model:?}{called}; GET /v1/models lists those there are"
+            )
         }
         _ => refusal.to_string(),
     };
@@ -148,8 +158,14 @@ pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
         ForwardError::Reset {
             source: BrokenAnswer::NotHttp(_),
             ..
-        } => (ErrorCode::WorkerReset, "the engine's answer is not valid HTTP"),
-        ForwardError::Reset { .. } => (ErrorCode::WorkerReset, "the engine broke off before it answered"),
+        } => (
+            ErrorCode::WorkerReset,
+            "the engine's answer is not valid HTTP",
+        ),
+        ForwardError::Reset { .. } => (
+            ErrorCode::WorkerReset,
+            "the engine broke off before it answered",
+        ),
         ForwardError::FirstByte { .. } => (
             ErrorCode::DeadlineExceeded,
             "the engine did not begin to answer within the time limit",
@@ -172,7 +188,10 @@ pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
                 late_ms = late.as_millis(),
                 "this process got no processor in time: give it more cores, or it less to do"
             );
-            (ErrorCode::PoolUnavailable, "this gateway is overloaded just now")
+            (
+                ErrorCode::PoolUnavailable,
+                "this gateway is overloaded just now",
+            )
         }
     };
     Fault::new(code, message)

@@ -67,7 +67,8 @@ pub(crate) fn find(path: &str) -> Option<Route> {
     ROUTES.into_iter().find(|route| route.path == path)
 }
 
-/// The route of a path that goes to an engine though it is not written down here; `None` when it is not for clients.
+/// The route of a path that goes to an engine though it is not written down here; `None` when it is
+/// not for clients.
 ///
 /// # Errors
 /// When engines may read the path in different ways.

@@ -1,8 +1,9 @@
 //! A quick look through a body for the two fields that routing needs.
 //!
-//! Nearly every body is plain: an object whose `model` is a string without escapes. Such a one is walked through here, at a
-//! third of what a parser takes that makes values. Whatever is not as plain, or not valid, is left to the parser, which
-//! then also has the words for what is wrong: what is found here, it would find, too.
+//! Nearly every body is plain: an object whose `model` is a string without escapes. Such a one is
+//! walked through here, at a third of what a parser takes that makes values. Whatever is not as
+//! plain, or not valid, is left to the parser, which then also has the words for what is wrong:
+//! what is found here, it would find, too.
 
 use crate::peek::Peek;
 
@@ -64,7 +65,8 @@ pub(crate) fn scan(body: &str) -> Option<Peek<'_>> {
     }
 }
 
-/// A place in a text; each step goes past what it has accepted, or says that it accepts nothing here.
+/// A place in a text; each step goes past what it has accepted, or says that it accepts nothing
+/// here.
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
@@ -330,7 +332,8 @@ mod tests {
         }
     }
 
-    /// Pieces of JSON, whole and broken, so that what is put together of them is often nearly right.
+    /// Pieces of JSON, whole and broken, so that what is put together of them is often nearly
+    /// right.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = select(vec![
             "{",

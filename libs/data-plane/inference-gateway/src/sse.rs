@@ -1,8 +1,8 @@
 //! Server-sent events on their way through: pass whole events on, notice how the stream ends.
 //!
-//! An incomplete event is of no use to a client, and would spoil the error event that has to follow when the
-//! stream breaks in the middle of it. So what comes after the last event's end waits for its rest. Engines
-//! write whole events, so that nothing waits in practice.
+//! An incomplete event is of no use to a client, and would spoil the error event that has to follow
+//! when the stream breaks in the middle of it. So what comes after the last event's end waits for
+//! its rest. Engines write whole events, so that nothing waits in practice.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -36,9 +36,11 @@ impl EventStream {
         }
     }
 
-    /// Takes what came and gives back what may go on: everything up to the end of the last whole event.
+    /// Takes what came and gives back what may go on: everything up to the end of the last whole
+    /// event.
     pub(crate) fn push(&mut self, data: Bytes) -> Result<Bytes, TooLong> {
-        // The end of an event may begin in what is held, so look a little back, but never at all of it again.
+        // The end of an event may begin in what is held, so look a little back, but never at all of
+        // it again.
         let mut looked_at = 0;
         let data = if self.held.is_empty() {
             data
@@ -60,8 +62,8 @@ impl EventStream {
         Ok(data.slice(..end))
     }
 
-    /// Remembers what several whole events mean for the end of the stream, as if each had come alone: comments mean
-    /// nothing, and an end stays one, whatever but an error follows it.
+    /// Remembers what several whole events mean for the end of the stream, as if each had come
+    /// alone: comments mean nothing, and an end stays one, whatever but an error follows it.
     fn note(&mut self, mut events: &[u8]) {
         if self.dialect.is_ordinary(events) {
             if self.last != Event::End {
@@ -92,8 +94,9 @@ impl EventStream {
         }
     }
 
-    /// Whether the stream may end here: after its last event, and not in the middle of one. An end whose last line
-    /// break is missing is an end all the same, and so is one with a line break too many.
+    /// Whether the stream may end here: after its last event, and not in the middle of one. An end
+    /// whose last line break is missing is an end all the same, and so is one with a line break
+    /// too many.
     pub(crate) fn is_over(&self) -> bool {
         let over = |event| self.dialect.is_over(event);
         let held = self.held.trim_ascii();
@@ -114,13 +117,15 @@ impl EventStream {
 /// The longest thing that ends an event: the end of its last line and a blank line.
 const LONGEST_END: usize = 3;
 
-/// The place after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when there is none.
+/// The place after the last blank line (HTML standard, 9.2.6) that ends after `from`; 0 when there
+/// is none.
 fn end_of_last_event(data: &[u8], from: usize) -> usize {
     if data.ends_with(b"\n\n") {
         return data.len();
     }
-    let after =
-        |pattern: &[u8]| memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len());
+    let after = |pattern: &[u8]| {
+        memmem::rfind(&data[from..], pattern).map_or(0, |at| from + at + pattern.len())
+    };
     after(b"\n\n").max(after(b"\n\r\n"))
 }
 
@@ -157,7 +162,11 @@ mod tests {
         ] {
             let mut events = stream();
             let whole = text.rfind("\n\n").map_or(0, |end| end + 2);
-            let whole = if text.contains("\r\n") { text.len() } else { whole };
+            let whole = if text.contains("\r\n") {
+                text.len()
+            } else {
+                whole
+            };
             assert_eq!(events.push(Bytes::from(text)).unwrap(), text[..whole]);
             assert_eq!(events.is_over(), is_over, "{text:?}");
         }
@@ -168,7 +177,10 @@ mod tests {
     fn the_verdict_on_an_end_does_not_depend_on_how_the_stream_is_cut() {
         for (text, is_over) in [
             ("data: [DONE]\n\ndata: {\"x\":1}\n\n", true),
-            ("data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n", true),
+            (
+                "data: {\"x\":1}\n\ndata: [DONE]\n\ndata: {\"x\":2}\n\n",
+                true,
+            ),
             ("data: {\n\ndata: [DONE]\n\n}\n\n", true),
             ("data: [DONE]\n\n\n", true),
             ("data: [DONE]\r\n\r\n\r\n", true),

@@ -5,7 +5,9 @@
 use std::{cell::Cell, fmt, sync::Arc};
 
 use divan::{Bencher, black_box};
-use placement::{Load, Loads, PrefixIndex, Question, Strategy, choose, prompt_blocks, session_key};
+use placement::{
+    Load, Loads, PlacementQuery, PrefixIndex, Strategy, choose, prompt_blocks, session_key,
+};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey, Report, RoutingTable, State};
 
@@ -35,7 +37,8 @@ fn cases() -> Vec<Case> {
     Strategy::ALL.into_iter().flat_map(of_strategy).collect()
 }
 
-/// One request: for `prefix` with the look in the index, which is part of the decision. Its conversation is a new one.
+/// One request: for `prefix` with the look in the index, which is part of the decision. Its
+/// conversation is a new one.
 #[divan::bench(name = "choose", args = cases())]
 fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
     let (mut table, mut loads) = (RoutingTable::default(), Loads::default());
@@ -56,13 +59,13 @@ fn one_choice(bencher: Bencher<'_, '_>, case: &Case) {
         choose(
             black_box(&table),
             black_box(&loads),
-            &Question {
+            &PlacementQuery {
                 model: MODEL,
                 strategy: case.strategy,
                 turn: turn.get(),
                 session: Some(session_key("a conversation") ^ turn.get()),
                 prefix: prefix.as_ref(),
-                ..Question::default()
+                ..PlacementQuery::default()
             },
         )
     });
@@ -81,7 +84,8 @@ fn endpoint(n: u32) -> (Arc<Endpoint>, Report) {
         pool: PoolId::new("pool-0").unwrap_or_else(|_| unreachable!("a valid id")),
         replica: ReplicaId::new("r0").ok(),
     };
-    let target = HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
+    let target =
+        HttpUrl::new("http://10.0.0.1:9200").unwrap_or_else(|_| unreachable!("a valid URL"));
     let endpoint = Endpoint::new(key, 1, 0, Arc::new(target), Some([MODEL.to_owned()].into()));
     let report = Report {
         number: 1,

@@ -2,14 +2,16 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's own cache.
+/// How much of a prompt one block covers, in bytes: about 64 tokens, a few blocks of an engine's
+/// own cache.
 pub(crate) const BLOCK_BYTES: usize = 256;
 
-/// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already worth going for.
+/// How many blocks of a prompt are looked at: 64 KiB, beyond which a shared beginning is already
+/// worth going for.
 pub const MAX_BLOCKS: usize = 256;
 
-/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds to a conversation, tool
-/// calls included, so that each turn still extends the one before.
+/// How many ends of messages beyond these blocks are kept, the last ones: more than one turn adds
+/// to a conversation, tool calls included, so that each turn still extends the one before.
 const MAX_LATE_ENDS: usize = 32;
 
 /// What a request has in common with others.
@@ -22,8 +24,8 @@ pub struct Affinity {
 }
 
 impl Affinity {
-    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it: a session that uses two
-    /// models is two conversations, maybe on two engines.
+    /// The key of the session in [`Conversations`](crate::Conversations). The model is part of it:
+    /// a session that uses two models is two conversations, maybe on two engines.
     #[must_use]
     pub fn session_of(&self, model: &str) -> Option<u64> {
         let session = self.session?;
@@ -37,8 +39,9 @@ pub fn session_key(session_id: &str) -> u64 {
     xxh3_64(session_id.as_bytes())
 }
 
-/// One hash per whole block of a prompt, each over everything up to its end: two prompts share a hash exactly when
-/// they are the same up to there. The model is part of it, since engines share nothing between models.
+/// One hash per whole block of a prompt, each over everything up to its end: two prompts share a
+/// hash exactly when they are the same up to there. The model is part of it, since engines share
+/// nothing between models.
 #[must_use]
 pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
     let start = xxh3_64(model.as_bytes());
@@ -52,15 +55,17 @@ pub fn prompt_blocks(model: &str, prompt: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the blocks of one turn of a
-/// conversation are a beginning of those of the next.
+/// The blocks of a chat. As [`prompt_blocks`], and each message ends a block, however short: the
+/// blocks of one turn of a conversation are a beginning of those of the next.
 ///
-/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these kept.
+/// Of messages beyond the first [`MAX_BLOCKS`] only the ends are hashed, and the last of these
+/// kept.
 #[derive(Debug, Clone)]
 pub struct ChatBlocks {
     end: u64,
     blocks: Vec<u64>,
-    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at `oldest`.
+    /// How many of `blocks` are ends of messages beyond [`MAX_BLOCKS`]; the oldest one is at
+    /// `oldest`.
     oldest: usize,
 }
 
@@ -109,13 +114,17 @@ impl ChatBlocks {
     }
 }
 
-/// A number that two hashes have together: as good as random, and always the same. The two halves of their product with
-/// an odd number, folded: one multiplication, because a new session asks this of many endpoints.
+/// A number that two hashes have together: as good as random, and always the same. The two halves
+/// of their product with an odd number, folded: one multiplication, because a new session asks this
+/// of many endpoints.
 pub(crate) fn mix(session: u64, endpoint: u64) -> u64 {
     /// The golden ratio's digits: no pattern in its bits.
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = u128::from(session ^ endpoint) * u128::from(ODD);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves are taken apart"
+    )]
     let (low, high) = (product as u64, (product >> 64) as u64);
     low ^ high
 }
@@ -131,7 +140,10 @@ mod tests {
             format!("{shared}{}", "a".repeat(600)),
             format!("{shared}{}", "b".repeat(600)),
         );
-        let (a, b) = (prompt_blocks("m", a.as_bytes()), prompt_blocks("m", b.as_bytes()));
+        let (a, b) = (
+            prompt_blocks("m", a.as_bytes()),
+            prompt_blocks("m", b.as_bytes()),
+        );
         assert_eq!((a.len(), b.len()), (5, 5));
         assert_eq!(a[..3], b[..3]);
         assert!(a[3..].iter().all(|hash| !b.contains(hash)));
@@ -141,7 +153,10 @@ mod tests {
     fn models_share_nothing_and_long_prompts_are_bounded() {
         let prompt = vec![b'x'; 10 * MAX_BLOCKS * BLOCK_BYTES];
         assert_eq!(prompt_blocks("m", &prompt).len(), MAX_BLOCKS);
-        assert_ne!(prompt_blocks("m", &prompt)[0], prompt_blocks("n", &prompt)[0]);
+        assert_ne!(
+            prompt_blocks("m", &prompt)[0],
+            prompt_blocks("n", &prompt)[0]
+        );
         assert_eq!(prompt_blocks("m", b"short"), Vec::<u64>::new());
         let session = |model| {
             let affinity = Affinity {
@@ -165,11 +180,25 @@ mod tests {
     // spec: PLACE-33
     #[test]
     fn each_turn_of_a_chat_extends_the_one_before_whatever_its_length() {
-        let lengths = [1, 300, 256, 40, 2 * MAX_BLOCKS * BLOCK_BYTES, 5, 700, 1, 9_000, 3];
+        let lengths = [
+            1,
+            300,
+            256,
+            40,
+            2 * MAX_BLOCKS * BLOCK_BYTES,
+            5,
+            700,
+            1,
+            9_000,
+            3,
+        ];
         let messages: Vec<Vec<u8>> = lengths.iter().map(|&length| vec![b'x'; length]).collect();
         for turn in 1..messages.len() {
             let (now, next) = (chat(&messages[..turn]), chat(&messages[..=turn]));
-            assert!(next.len() > now.len() && next.starts_with(&now), "turn {turn}");
+            assert!(
+                next.len() > now.len() && next.starts_with(&now),
+                "turn {turn}"
+            );
         }
         let mut other = messages.clone();
         other[3][0] = b'y';

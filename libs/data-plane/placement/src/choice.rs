@@ -6,13 +6,13 @@ use pool_registry_types::NodeId;
 use routing_table::{RoutingTable, State, Summary};
 
 use crate::{
-    Candidate, Load, Loads, NoPlace, PrefixMatch, Question, Skip, Strategy,
+    Candidate, Load, Loads, NoPlace, PlacementQuery, PrefixMatch, Skip, Strategy,
     loads::Class,
     rank::{BusyPart, Rank, Turn, WHOLE, distance, least_loaded, round_robin, spread, weighted},
 };
 
-/// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256 tokens. Less is computed
-/// in the time of a few tokens of an answer.
+/// How many blocks of a prompt an endpoint must have seen for that to count: 1 KiB, about 256
+/// tokens. Less is computed in the time of a few tokens of an answer.
 const FEWEST_KNOWN_BLOCKS: u32 = 4;
 
 /// Why an endpoint cannot take the request, when it cannot.
@@ -21,7 +21,7 @@ fn why_not(
     table: &RoutingTable,
     summary: &Summary,
     load: Load,
-    question: &Question<'_>,
+    question: &PlacementQuery<'_>,
 ) -> Option<Skip> {
     match summary.state {
         State::Draining => return Some(Skip::Draining),
@@ -41,7 +41,7 @@ fn why_not(
 }
 
 /// Whether an endpoint is on the node that the question asks for, if it asks for one.
-fn is_on_pin(table: &RoutingTable, index: u32, question: &Question<'_>) -> bool {
+fn is_on_pin(table: &RoutingTable, index: u32, question: &PlacementQuery<'_>) -> bool {
     let is_on = |node: &NodeId| {
         let endpoint = table.endpoint(index);
         endpoint.is_some_and(|endpoint| endpoint.key().node == *node)
@@ -55,23 +55,25 @@ fn is_on_pin(table: &RoutingTable, index: u32, question: &Question<'_>) -> bool 
 pub fn explain<'a>(
     table: &'a RoutingTable,
     loads: &'a Loads,
-    question: &'a Question<'a>,
+    question: &'a PlacementQuery<'a>,
 ) -> impl Iterator<Item = Candidate<'a>> {
     let walk = Walk::new(table, loads, question, table.candidates(question.model));
     let field = Field::new(walk.first_in_turn());
-    (0_u32..).zip(walk.all).filter_map(move |(position, &index)| {
-        let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
-        let summary = table.summaries().get(index as usize)?;
-        let load = loads.get(index);
-        Some(Candidate {
-            index,
-            endpoint,
-            report,
-            load,
-            rank: walk.rank(summary, load, walk.turn.away(position), &field),
-            skip: why_not(index, table, summary, load, question),
+    (0_u32..)
+        .zip(walk.all)
+        .filter_map(move |(position, &index)| {
+            let (endpoint, report) = (table.endpoint(index)?, table.report(index)?);
+            let summary = table.summaries().get(index as usize)?;
+            let load = loads.get(index);
+            Some(Candidate {
+                index,
+                endpoint,
+                report,
+                load,
+                rank: walk.rank(summary, load, walk.turn.away(position), &field),
+                skip: why_not(index, table, summary, load, question),
+            })
         })
-    })
 }
 
 /// The candidates that can take the request, as far as a new conversation looks at them.
@@ -79,7 +81,8 @@ pub fn explain<'a>(
 struct Field {
     /// The first choice for a new conversation, and its rank.
     first: (Rank, u32),
-    /// Conversations and slots of all of them together. They are counted only where that may decide.
+    /// Conversations and slots of all of them together. They are counted only where that may
+    /// decide.
     totals: OnceCell<(u64, u64)>,
 }
 
@@ -92,10 +95,10 @@ impl Field {
     }
 }
 
-/// The endpoint that holds the request's conversation, if the request can go there. It is where [`choose`] goes, without
-/// looking at any other one.
+/// The endpoint that holds the request's conversation, if the request can go there. It is where
+/// [`choose`] goes, without looking at any other one.
 #[must_use]
-pub fn at_home(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> Option<u32> {
+pub fn at_home(table: &RoutingTable, loads: &Loads, question: &PlacementQuery<'_>) -> Option<u32> {
     let index = table.by_hash(question.home?)?;
     let can_take_it = loads.busy(index).class() == Class::Ready
         && !question.tried.contains(&index)
@@ -110,7 +113,11 @@ pub fn at_home(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> 
 ///
 /// # Errors
 /// When it has no place now; see [`NoPlace`].
-pub fn choose(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> Result<u32, NoPlace> {
+pub fn choose(
+    table: &RoutingTable,
+    loads: &Loads,
+    question: &PlacementQuery<'_>,
+) -> Result<u32, NoPlace> {
     let all = table.candidates(question.model);
     if all.is_empty() {
         return Err(NoPlace::UnknownModel);
@@ -130,11 +137,12 @@ pub fn choose(table: &RoutingTable, loads: &Loads, question: &Question<'_>) -> R
     }
 }
 
-/// A walk over the candidates of a question. Each strategy has one, over nothing but the numbers that it compares.
+/// A walk over the candidates of a question. Each strategy has one, over nothing but the numbers
+/// that it compares.
 struct Walk<'a> {
     table: &'a RoutingTable,
     loads: &'a Loads,
-    question: &'a Question<'a>,
+    question: &'a PlacementQuery<'a>,
     /// Every candidate of the model.
     all: &'a [u32],
     /// Positions in `all` of those that a pin leaves.
@@ -146,13 +154,20 @@ struct Walk<'a> {
 type Found = (Class, u32);
 
 impl<'a> Walk<'a> {
-    fn new(table: &'a RoutingTable, loads: &'a Loads, question: &'a Question<'a>, all: &'a [u32]) -> Self {
+    fn new(
+        table: &'a RoutingTable,
+        loads: &'a Loads,
+        question: &'a PlacementQuery<'a>,
+        all: &'a [u32],
+    ) -> Self {
         Self {
             table,
             loads,
             question,
             all,
-            open: question.pin.map_or(0..all.len(), |pin| on_node(table, all, pin)),
+            open: question
+                .pin
+                .map_or(0..all.len(), |pin| on_node(table, all, pin)),
             turn: Turn::new(question.turn, all.len()),
         }
     }
@@ -171,16 +186,29 @@ impl<'a> Walk<'a> {
 
     /// The first of those with the lowest `key`, and the key.
     #[inline(always)]
-    fn lowest<K: Ord + Copy>(&self, places: &[u32], best: (K, u32), key: impl Fn(u32) -> K) -> (K, u32) {
+    fn lowest<K: Ord + Copy>(
+        &self,
+        places: &[u32],
+        best: (K, u32),
+        key: impl Fn(u32) -> K,
+    ) -> (K, u32) {
         let lower = |(best, chosen): (K, u32), index: u32| {
             let key = key(index);
-            if key < best { (key, index) } else { (best, chosen) }
+            if key < best {
+                (key, index)
+            } else {
+                (best, chosen)
+            }
         };
-        // Most requests have not been anywhere yet, and then no candidate need be looked for in a list.
+        // Most requests have not been anywhere yet, and then no candidate need be looked for in a
+        // list.
         match self.question.tried {
             [] => places.iter().copied().fold(best, lower),
             tried => {
-                let left = places.iter().copied().filter(|index| !tried.contains(index));
+                let left = places
+                    .iter()
+                    .copied()
+                    .filter(|index| !tried.contains(index));
                 left.fold(best, lower)
             }
         }
@@ -195,7 +223,10 @@ impl<'a> Walk<'a> {
     fn round_robin(&self) -> Found {
         let mut best = (Class::Closed, 0);
         for places in self.in_turn() {
-            for &index in places.iter().filter(|index| !self.question.tried.contains(index)) {
+            for &index in places
+                .iter()
+                .filter(|index| !self.question.tried.contains(index))
+            {
                 let class = self.loads.busy(index).class();
                 if class == Class::Ready {
                     return (class, index);
@@ -216,8 +247,8 @@ impl<'a> Walk<'a> {
         (best.0.class(), best.1)
     }
 
-    /// A new session looks at how many sessions there are at each endpoint. How far the endpoint is from its first choice
-    /// is worked out for equals only.
+    /// A new session looks at how many sessions there are at each endpoint. How far the endpoint is
+    /// from its first choice is worked out for equals only.
     fn session(&self, id: u64) -> Found {
         if let Some(home) = at_home(self.table, self.loads, self.question) {
             return (Class::Ready, home);
@@ -256,7 +287,8 @@ impl<'a> Walk<'a> {
         best
     }
 
-    /// The best of those to which the request should go for what they have seen of its prompt. These are a few of thousands.
+    /// The best of those to which the request should go for what they have seen of its prompt.
+    /// These are a few of thousands.
     fn known(&self, prefix: &PrefixMatch, field: &Field) -> Option<u32> {
         let seen_by = prefix
             .endpoints()
@@ -274,9 +306,10 @@ impl<'a> Walk<'a> {
         ranked.min().map(|(_, index)| index)
     }
 
-    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go there for what it has
-    /// seen: that is worth more than how much busier the endpoint is than the first choice otherwise, and with one more
-    /// conversation it has no more than its fair share of them.
+    /// The part of the prompt that an endpoint has not seen, of [`WHOLE`], if the request should go
+    /// there for what it has seen: that is worth more than how much busier the endpoint is than
+    /// the first choice otherwise, and with one more conversation it has no more than its fair
+    /// share of them.
     fn unseen_where_known(
         &self,
         prefix: &PrefixMatch,
@@ -287,9 +320,10 @@ impl<'a> Walk<'a> {
         let (_, blocks) = prefix.endpoints().find(|(hash, _)| *hash == summary.hash)?;
         let busy = BusyPart::of(summary, load);
         let seen = prefix.part_seen_by(summary.hash, WHOLE);
-        let is_gain =
-            blocks >= FEWEST_KNOWN_BLOCKS && seen > busy.part().saturating_sub(field.first.0.busy());
-        let goes_there = busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
+        let is_gain = blocks >= FEWEST_KNOWN_BLOCKS
+            && seen > busy.part().saturating_sub(field.first.0.busy());
+        let goes_there =
+            busy.class() == Class::Ready && is_gain && self.is_fair(summary, load, field);
         goes_there.then_some(WHOLE.saturating_sub(seen))
     }
 
@@ -309,8 +343,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each, and so far fewer than 2^64
-    /// together.
+    /// Conversations and slots of those that can take the request. They are fewer than 2^32 each,
+    /// and so far fewer than 2^64 together.
     fn totals(&self) -> (u64, u64) {
         let ready = self.open().iter().copied();
         let ready = ready.filter(|index| self.loads.busy(*index).class() == Class::Ready);
@@ -329,7 +363,9 @@ impl<'a> Walk<'a> {
         let question = self.question;
         let busy = BusyPart::of(summary, load);
         let tie = match (question.strategy, question.session) {
-            (Strategy::LeastLoaded, _) | (Strategy::Session, None) => return least_loaded(summary, load),
+            (Strategy::LeastLoaded, _) | (Strategy::Session, None) => {
+                return least_loaded(summary, load);
+            }
             (Strategy::RoundRobin, _) => return round_robin(busy, away),
             (Strategy::Weighted, _) => return weighted(busy, away),
             (Strategy::Session, Some(id)) => distance(id, summary.hash),
@@ -339,13 +375,19 @@ impl<'a> Walk<'a> {
         if question.home == Some(summary.hash) && busy.class() == Class::Ready {
             return spread.at_home();
         }
-        let prefix = question.prefix.filter(|_| question.strategy == Strategy::Prefix);
-        let unseen = prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
-        unseen.map_or(spread, |unseen| spread.knowing(unseen)).or_tie(tie)
+        let prefix = question
+            .prefix
+            .filter(|_| question.strategy == Strategy::Prefix);
+        let unseen =
+            prefix.and_then(|prefix| self.unseen_where_known(prefix, summary, load, field));
+        unseen
+            .map_or(spread, |unseen| spread.knowing(unseen))
+            .or_tie(tie)
     }
 }
 
-/// Where the candidates on `node` are among all of them: side by side, because they are in the order of their keys.
+/// Where the candidates on `node` are among all of them: side by side, because they are in the
+/// order of their keys.
 fn on_node(table: &RoutingTable, all: &[u32], node: &NodeId) -> Range<usize> {
     let node_of = |index: &u32| Some(&table.endpoint(*index)?.key().node);
     let start = all.partition_point(|index| node_of(index) < Some(node));

@@ -1,21 +1,25 @@
-//! Where conversations are held: a bounded index from each to its endpoint, and how many each endpoint holds.
+//! Where conversations are held: a bounded index from each to its endpoint, and how many each
+//! endpoint holds.
 
 use std::{collections::HashMap, time::Duration};
 
 use foldhash::fast::RandomState;
 
-/// How many conversations are remembered at most: three for each slot of ten thousand replicas with four slots, in about
-/// 4 MiB. When there are more, the half that has been silent longest is forgotten.
+/// How many conversations are remembered at most: three for each slot of ten thousand replicas with
+/// four slots, in about 4 MiB. When there are more, the half that has been silent longest is
+/// forgotten.
 const MAX_CONVERSATIONS: usize = 128 * 1024;
 
-/// After this time without a request a conversation is forgotten, at the latest after twice as long: its cache is then
-/// most likely overwritten, and it must not keep a place from others for ever.
+/// After this time without a request a conversation is forgotten, at the latest after twice as
+/// long: its cache is then most likely overwritten, and it must not keep a place from others for
+/// ever.
 const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Which conversation is held at which endpoint, both as hashes.
 ///
-/// The key of a conversation is its session ([`Affinity::session_of`](crate::Affinity::session_of)), or the last block of
-/// its prompt so far, which changes with each turn. It is active for as long as it is remembered.
+/// The key of a conversation is its session
+/// ([`Affinity::session_of`](crate::Affinity::session_of)), or the last block of its prompt so far,
+/// which changes with each turn. It is active for as long as it is remembered.
 #[derive(Debug, Default)]
 pub struct Conversations {
     recent: Generation,
@@ -58,11 +62,13 @@ impl Conversations {
     #[must_use]
     pub fn endpoint_of(&self, conversation: u64) -> Option<u64> {
         let place = self.recent.places.get(&conversation);
-        place.or_else(|| self.older.places.get(&conversation)).copied()
+        place
+            .or_else(|| self.older.places.get(&conversation))
+            .copied()
     }
 
-    /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one whose last block is
-    /// furthest into the prompt.
+    /// The conversation that a prompt with these blocks goes on with, and its endpoint: the one
+    /// whose last block is furthest into the prompt.
     #[must_use]
     pub fn extended_by(&self, blocks: &[u64]) -> Option<(u64, u64)> {
         let mut ends = blocks.iter().rev();
@@ -72,12 +78,18 @@ impl Conversations {
     /// How many conversations an endpoint holds.
     #[must_use]
     pub fn count(&self, endpoint: u64) -> u32 {
-        let of = |generation: &Generation| generation.counts.get(&endpoint).copied().unwrap_or_default();
+        let of = |generation: &Generation| {
+            generation
+                .counts
+                .get(&endpoint)
+                .copied()
+                .unwrap_or_default()
+        };
         of(&self.recent).saturating_add(of(&self.older))
     }
 
-    /// A conversation is held at `endpoint` at this moment. `before` is the key that it had until now, if that was
-    /// another one. Returns the endpoints whose count may have changed.
+    /// A conversation is held at `endpoint` at this moment. `before` is the key that it had until
+    /// now, if that was another one. Returns the endpoints whose count may have changed.
     pub fn place(
         &mut self,
         conversation: u64,
@@ -99,7 +111,8 @@ impl Conversations {
         changed
     }
 
-    /// Forgets conversations that have been silent for long. Returns the endpoints whose count may have changed.
+    /// Forgets conversations that have been silent for long. Returns the endpoints whose count may
+    /// have changed.
     pub fn forget(&mut self, now: Duration) -> Vec<u64> {
         let silent = now.saturating_sub(self.begun);
         if silent < SILENCE {
@@ -159,7 +172,10 @@ mod tests {
         for minutes in 1..60_u32 {
             known.place(2, None, 10, 60 * minutes * S);
         }
-        assert_eq!((known.endpoint_of(1), known.endpoint_of(2)), (None, Some(10)));
+        assert_eq!(
+            (known.endpoint_of(1), known.endpoint_of(2)),
+            (None, Some(10))
+        );
         assert_eq!(known.count(10), 1);
         assert_eq!(known.forget(24 * 3600 * S), [10]);
         assert_eq!(known.count(10), 0);
@@ -177,7 +193,10 @@ mod tests {
         }
         let held = known.recent.places.len() + known.older.places.len();
         assert!(held <= MAX_CONVERSATIONS);
-        assert_eq!((known.endpoint_of(1), known.endpoint_of(1_000)), (Some(9), None));
+        assert_eq!(
+            (known.endpoint_of(1), known.endpoint_of(1_000)),
+            (Some(9), None)
+        );
         let counted: u32 = (0..10).map(|endpoint| known.count(endpoint)).sum();
         assert_eq!(counted as usize, held);
     }

@@ -1,11 +1,13 @@
 //! Where a request goes: a pure choice over the routing table, with reasons.
 //!
-//! The caller brings the table (what the control plane knows), the [`Loads`] of its endpoints (what the data path
-//! knows) and a [`Question`]; it gets the index of an endpoint with a free slot, or the reason why there is
-//! none. No I/O, no clock and no lock: the same input always gives the same answer.
+//! The caller brings the table (what the control plane knows), the [`Loads`] of its endpoints (what
+//! the data path knows) and a [`PlacementQuery`]; it gets the index of an endpoint with a free
+//! slot, or the reason why there is none. No I/O, no clock and no lock: the same input always gives
+//! the same answer.
 //!
-//! [`choose`] is the fast way, [`explain`] the one with the reasons; both judge by the same rules. [`Conversations`] and
-//! [`PrefixIndex`] remember where requests went; the caller asks them before a choice and tells them after it.
+//! [`choose`] is the fast way, [`explain`] the one with the reasons; both judge by the same rules.
+//! [`Conversations`] and [`PrefixIndex`] remember where requests went; the caller asks them before
+//! a choice and tells them after it.
 
 mod affinity;
 mod choice;
@@ -42,7 +44,7 @@ pub struct Load {
 
 /// What is to be placed.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Question<'a> {
+pub struct PlacementQuery<'a> {
     /// The model asked for.
     pub model: &'a str,
     /// How to choose.

@@ -1,7 +1,8 @@
 //! What the data path knows of all endpoints, kept in the form in which a choice compares them.
 //!
-//! A load changes twice for a request, and a choice among thousands looks at all of them: so where an endpoint stands
-//! is worked out when its load changes, and a choice only looks for the lowest number of many.
+//! A load changes twice for a request, and a choice among thousands looks at all of them: so where
+//! an endpoint stands is worked out when its load changes, and a choice only looks for the lowest
+//! number of many.
 
 use routing_table::{RoutingTable, State, Summary};
 
@@ -10,8 +11,8 @@ use crate::{
     rank::{BusyPart, Rank, least_loaded, spread},
 };
 
-/// Whether an endpoint can take a request, best first. It counts before everything a strategy says: to wake an engine
-/// costs more than any strategy gains.
+/// Whether an endpoint can take a request, best first. It counts before everything a strategy says:
+/// to wake an engine costs more than any strategy gains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     /// It can.
@@ -41,7 +42,8 @@ impl Class {
     }
 }
 
-/// The [`Load`] of each endpoint of a table, at the same indices. It is changed in place, one endpoint at a time.
+/// The [`Load`] of each endpoint of a table, at the same indices. It is changed in place, one
+/// endpoint at a time.
 #[derive(Debug, Clone, Default)]
 pub struct Loads {
     loads: Vec<Load>,
@@ -53,8 +55,8 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// Makes room for the endpoint at `index`, and for those before it. They can take nothing until they are
-    /// [`set`](Self::set).
+    /// Makes room for the endpoint at `index`, and for those before it. They can take nothing until
+    /// they are [`set`](Self::set).
     pub fn ensure(&mut self, index: u32) {
         let count = (index as usize).saturating_add(1).max(self.loads.len());
         self.loads.resize(count, Load::default());
@@ -94,7 +96,8 @@ impl Loads {
         self.loads.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// Whether the endpoint at `index` could take a request now, if it has to start its engine for it or not.
+    /// Whether the endpoint at `index` could take a request now, if it has to start its engine for
+    /// it or not.
     #[must_use]
     pub fn has_room(&self, index: u32) -> bool {
         matches!(self.busy(index).class(), Class::Ready | Class::Asleep)
@@ -106,11 +109,17 @@ impl Loads {
     }
 
     pub(crate) fn busy(&self, index: u32) -> BusyPart {
-        self.busy.get(index as usize).copied().unwrap_or(BusyPart::LAST)
+        self.busy
+            .get(index as usize)
+            .copied()
+            .unwrap_or(BusyPart::LAST)
     }
 
     pub(crate) fn spread(&self, index: u32) -> Rank {
-        self.spread.get(index as usize).copied().unwrap_or(Rank::LAST)
+        self.spread
+            .get(index as usize)
+            .copied()
+            .unwrap_or(Rank::LAST)
     }
 
     pub(crate) fn hash(&self, index: u32) -> u64 {

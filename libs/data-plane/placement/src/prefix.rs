@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-/// How many blocks are remembered at most: 128 Ki blocks stand for 32 MiB of prompts, about what the caches of a
-/// small fleet hold, in about 4 MiB of memory.
+/// How many blocks are remembered at most: 128 Ki blocks stand for 32 MiB of prompts, about what
+/// the caches of a small fleet hold, in about 4 MiB of memory.
 const MAX_BLOCKS_REMEMBERED: usize = 128 * 1024;
 
-/// How many endpoints are remembered per block: a popular beginning needs a few, and more would only mean that
-/// everybody has it.
+/// How many endpoints are remembered per block: a popular beginning needs a few, and more would
+/// only mean that everybody has it.
 const ENDPOINTS_PER_BLOCK: usize = 4;
 
 /// Endpoint hashes, most recent first; 0 stands for none.

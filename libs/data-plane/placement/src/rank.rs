@@ -4,10 +4,12 @@ use routing_table::Summary;
 
 use crate::{Load, Strategy, affinity::mix, loads::Class};
 
-/// Where a candidate stands for a request: lower is better, and of equal ones the first in the table's order is.
+/// Where a candidate stands for a request: lower is better, and of equal ones the first in the
+/// table's order is.
 ///
-/// Whether it can take the request at all, and two numbers of the strategy's, the first of which counts before the
-/// second, in one: to compare candidates is most of what a choice among thousands does.
+/// Whether it can take the request at all, and two numbers of the strategy's, the first of which
+/// counts before the second, in one: to compare candidates is most of what a choice among thousands
+/// does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(u64);
 
@@ -29,8 +31,8 @@ impl Rank {
         class_of(self.0 >> CLASS_SHIFT)
     }
 
-    /// What it says, for people: the parts in the order in which they count. `by_session` is whether the request
-    /// named a session; without one the strategy `session` goes by load.
+    /// What it says, for people: the parts in the order in which they count. `by_session` is
+    /// whether the request named a session; without one the strategy `session` goes by load.
     #[must_use]
     pub fn in_words(self, strategy: Strategy, by_session: bool) -> String {
         let [first, second] = self.parts();
@@ -49,7 +51,9 @@ impl Rank {
                 format!("{free}, {second} taken")
             }
             (Strategy::RoundRobin, _) => turn(second),
-            (Strategy::Weighted, _) => format!("{} % taken, {}", percent(first, WHOLE), turn(second)),
+            (Strategy::Weighted, _) => {
+                format!("{} % taken, {}", percent(first, WHOLE), turn(second))
+            }
             (Strategy::Session | Strategy::Prefix, _) => {
                 let (affinity, unseen, share) = (
                     first >> KIND_SHIFT,
@@ -67,7 +71,10 @@ impl Rank {
                 );
                 let (busy, tie) = (percent(second >> TIE_BITS, BYTE), second & FAR);
                 let tie = if strategy == Strategy::Session {
-                    format!("{} % away from the session's first choice", percent(tie, FAR))
+                    format!(
+                        "{} % away from the session's first choice",
+                        percent(tie, FAR)
+                    )
                 } else {
                     turn(tie)
                 };
@@ -117,7 +124,8 @@ impl BusyPart {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "of two equal parts the quotients are the same number, and a float's division is a fifth of an integer's"
+        reason = "of two equal parts the quotients are the same number, and a float's division is \
+                  a fifth of an integer's"
     )]
     pub(crate) fn of(summary: &Summary, load: Load) -> Self {
         let part = load.used as f32 / summary.slots_total.max(1) as f32;
@@ -165,8 +173,8 @@ impl Turn {
     }
 }
 
-// One function for each strategy, and not one with a `match` in it: a choice walks over thousands of candidates by one
-// strategy.
+// One function for each strategy, and not one with a `match` in it: a choice walks over thousands
+// of candidates by one strategy.
 
 pub(crate) fn least_loaded(summary: &Summary, load: Load) -> Rank {
     Rank::new(
@@ -184,9 +192,10 @@ pub(crate) fn weighted(busy: BusyPart, away: u32) -> Rank {
     Rank::new(busy.class(), busy.part(), away)
 }
 
-// A rank of the strategies that keep conversations in place, from the number that counts most: what ties the request to
-// the endpoint, in 2 bits; the part of the prompt that it has not seen, in 8; conversations per slot, in 20; the part of
-// its slots that is busy, in 8; and what is left to decide between equals, in 24.
+// A rank of the strategies that keep conversations in place, from the number that counts most: what
+// ties the request to the endpoint, in 2 bits; the part of the prompt that it has not seen, in 8;
+// conversations per slot, in 20; the part of its slots that is busy, in 8; and what is left to
+// decide between equals, in 24.
 
 /// What ties a request to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,8 +215,9 @@ const TIE_BITS: u32 = 24;
 const BYTE: u32 = u8::MAX as u32;
 const FULL_SHARE: u32 = (1 << SHARE_BITS) - 1;
 const FAR: u32 = (1 << TIE_BITS) - 1;
-/// One conversation per slot. 64 of them are as many as can be told apart: no engine keeps that many prompts for each of
-/// its slots, so that of endpoints with more the least busy one is the best.
+/// One conversation per slot. 64 of them are as many as can be told apart: no engine keeps that
+/// many prompts for each of its slots, so that of endpoints with more the least busy one is the
+/// best.
 const SHARE_OF_ONE: u32 = 1 << 14;
 
 /// Where an endpoint stands for a new conversation, before what decides between equals.
@@ -238,7 +248,8 @@ impl Rank {
         Rank::new(self.class(), (Kind::Home as u32) << KIND_SHIFT, 0)
     }
 
-    /// That of [`spread`] for an endpoint that has seen all but `unseen` of [`WHOLE`] of the prompt.
+    /// That of [`spread`] for an endpoint that has seen all but `unseen` of [`WHOLE`] of the
+    /// prompt.
     pub(crate) fn knowing(self, unseen: u32) -> Self {
         let [share, second] = self.parts();
         let unseen = (unseen >> (WHOLE_BITS - u8::BITS)).min(BYTE);

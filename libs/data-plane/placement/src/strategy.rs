@@ -12,14 +12,16 @@ pub enum Strategy {
     LeastLoaded,
     /// Each endpoint in turn.
     RoundRobin,
-    /// The smallest part of its slots busy: an endpoint with twice the slots gets twice the requests.
+    /// The smallest part of its slots busy: an endpoint with twice the slots gets twice the
+    /// requests.
     Weighted,
-    /// The same endpoint for the same session. A new one, and one whose endpoint cannot take the request, goes where
-    /// the fewest sessions per slot are, and stays there. Without a session as least-loaded.
+    /// The same endpoint for the same session. A new one, and one whose endpoint cannot take the
+    /// request, goes where the fewest sessions per slot are, and stays there. Without a session
+    /// as least-loaded.
     Session,
-    /// The same endpoint for each turn of a conversation, which is known by its prompt. A new one goes where much of its
-    /// prompt was seen before, if that is no endpoint with more than its fair share of conversations; else where the
-    /// fewest conversations per slot are.
+    /// The same endpoint for each turn of a conversation, which is known by its prompt. A new one
+    /// goes where much of its prompt was seen before, if that is no endpoint with more than its
+    /// fair share of conversations; else where the fewest conversations per slot are.
     Prefix,
 }
 

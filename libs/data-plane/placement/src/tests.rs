@@ -10,7 +10,11 @@ use super::*;
 type Known = (Arc<Endpoint>, Report);
 
 /// As the one under test, with the loads as a list.
-fn choose(table: &RoutingTable, loads: &[Load], question: &Question<'_>) -> Result<u32, NoPlace> {
+fn choose(
+    table: &RoutingTable,
+    loads: &[Load],
+    question: &PlacementQuery<'_>,
+) -> Result<u32, NoPlace> {
     super::choose(table, &loads_of(table, loads), question)
 }
 
@@ -77,12 +81,12 @@ fn holds(conversations: u32) -> Load {
     }
 }
 
-fn ask(strategy: Strategy, turn: u64) -> Question<'static> {
-    Question {
+fn ask(strategy: Strategy, turn: u64) -> PlacementQuery<'static> {
+    PlacementQuery {
         model: "m",
         strategy,
         turn,
-        ..Question::default()
+        ..PlacementQuery::default()
     }
 }
 
@@ -100,7 +104,7 @@ fn a_rank_is_told_in_words() {
             used(0),
         ],
     );
-    let told = |question: &Question<'_>| -> Vec<String> {
+    let told = |question: &PlacementQuery<'_>| -> Vec<String> {
         explain(&table, &loads, question)
             .map(|candidate| {
                 candidate
@@ -117,7 +121,11 @@ fn a_rank_is_told_in_words() {
         (Strategy::LeastLoaded, 0, by_load),
         // Nothing is known of the session.
         (Strategy::Session, 0, by_load),
-        (Strategy::RoundRobin, 1, ["its turn after 1 other", "its turn"]),
+        (
+            Strategy::RoundRobin,
+            1,
+            ["its turn after 1 other", "its turn"],
+        ),
         (
             Strategy::Weighted,
             0,
@@ -134,7 +142,7 @@ fn a_rank_is_told_in_words() {
     ] {
         assert_eq!(told(&ask(strategy, turn)), expected, "{strategy}");
     }
-    let question = Question {
+    let question = PlacementQuery {
         session: Some(7),
         ..ask(Strategy::Session, 0)
     };
@@ -145,7 +153,7 @@ fn a_rank_is_told_in_words() {
         let (_, percent) = away.rsplit_once(", ").unwrap();
         assert!(percent.parse::<u32>().unwrap() <= 100, "{words}");
     }
-    let question = Question {
+    let question = PlacementQuery {
         home: Some(table.summaries()[1].hash),
         ..question
     };
@@ -153,7 +161,7 @@ fn a_rank_is_told_in_words() {
     let mut index = PrefixIndex::new();
     index.record(&[1, 2, 3, 4], table.summaries()[1].hash);
     let prefix = index.find(&[1, 2, 3, 4, 5, 6, 7, 8]);
-    let question = Question {
+    let question = PlacementQuery {
         prefix: Some(&prefix),
         ..ask(Strategy::Prefix, 1)
     };
@@ -249,12 +257,12 @@ fn says_why_there_is_no_place() {
 #[test]
 fn does_not_go_where_it_has_been() {
     let table = table(vec![ready("a", 9 * GIB), ready("b", 0)]);
-    let question = Question {
+    let question = PlacementQuery {
         tried: &[0],
         ..ask(Strategy::LeastLoaded, 0)
     };
     assert_eq!(choose(&table, &[], &question), Ok(1));
-    let question = Question {
+    let question = PlacementQuery {
         tried: &[0, 1],
         ..question
     };
@@ -315,7 +323,7 @@ fn weighted_fills_every_endpoint_to_the_same_part() {
 fn a_session_stays_where_it_is_held_and_goes_elsewhere_when_that_cannot_take_it() {
     let table = table((0..8).map(|n| ready(&format!("n{n}"), 0)));
     let home = table.summaries()[5].hash;
-    let question = Question {
+    let question = PlacementQuery {
         session: Some(session_key("s")),
         home: Some(home),
         ..ask(Strategy::Session, 0)
@@ -329,27 +337,33 @@ fn a_session_stays_where_it_is_held_and_goes_elsewhere_when_that_cannot_take_it(
         at_home(used(0)) && at_home(holds(1_000)),
         "however many there are"
     );
-    assert!(at_home(used(3)) && !at_home(used(4)), "while a slot is free");
+    assert!(
+        at_home(used(3)) && !at_home(used(4)),
+        "while a slot is free"
+    );
     assert!(!at_home(Load {
         quarantined: true,
         ..used(0)
     }));
-    let tried = Question {
+    let tried = PlacementQuery {
         tried: &[5],
         ..question
     };
     assert_ne!(choose(&table, &[], &tried), Ok(5));
     let pin = NodeId::new("n2").unwrap();
-    let pinned = Question {
+    let pinned = PlacementQuery {
         pin: Some(&pin),
         ..question
     };
     assert_eq!(choose(&table, &[], &pinned), Ok(2));
-    let other_model = Question {
+    let other_model = PlacementQuery {
         model: "other",
         ..question
     };
-    assert_eq!(choose(&table, &[], &other_model), Err(NoPlace::UnknownModel));
+    assert_eq!(
+        choose(&table, &[], &other_model),
+        Err(NoPlace::UnknownModel)
+    );
     for state in [State::Draining, State::NotReady, State::Asleep] {
         let mut table = RoutingTable::default();
         for n in 0..8 {
@@ -372,7 +386,7 @@ fn a_new_session_goes_where_the_fewest_sessions_per_slot_are() {
     let goes = |loads: &[Load]| {
         let mut to = std::collections::BTreeSet::new();
         for session in 0..64 {
-            let question = Question {
+            let question = PlacementQuery {
                 session: Some(session_key(&format!("s{session}"))),
                 ..ask(Strategy::Session, session)
             };
@@ -402,33 +416,57 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
     let blocks: Vec<u64> = (1..=10).collect();
     index.record(&blocks, table.summaries()[1].hash);
     let found = index.find(&blocks);
-    let question = Question {
+    let question = PlacementQuery {
         prefix: Some(&found),
         ..ask(Strategy::Prefix, 0)
     };
     assert_eq!(choose(&table, &[], &question), Ok(1));
     // Three of four slots busy there still beats reading the whole prompt again; full does not.
-    assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(1));
-    assert_eq!(choose(&table, &[used(0), used(4), used(0)], &question), Ok(0));
+    assert_eq!(
+        choose(&table, &[used(0), used(3), used(0)], &question),
+        Ok(1)
+    );
+    assert_eq!(
+        choose(&table, &[used(0), used(4), used(0)], &question),
+        Ok(0)
+    );
     // It is crowded with more than its share of the conversations.
-    assert_eq!(choose(&table, &[holds(1), holds(1), holds(1)], &question), Ok(1));
-    assert_eq!(choose(&table, &[holds(2), holds(1), holds(0)], &question), Ok(1));
-    assert_eq!(choose(&table, &[holds(1), holds(2), holds(1)], &question), Ok(0));
+    assert_eq!(
+        choose(&table, &[holds(1), holds(1), holds(1)], &question),
+        Ok(1)
+    );
+    assert_eq!(
+        choose(&table, &[holds(2), holds(1), holds(0)], &question),
+        Ok(1)
+    );
+    assert_eq!(
+        choose(&table, &[holds(1), holds(2), holds(1)], &question),
+        Ok(0)
+    );
     // Half of the prompt known is not worth three quarters of the slots.
     let half = index.find(&[1, 2, 3, 4, 5, 96, 97, 98, 99, 100]);
-    let question = Question {
+    let question = PlacementQuery {
         prefix: Some(&half),
         ..question
     };
-    assert_eq!(choose(&table, &[used(0), used(3), used(0)], &question), Ok(0));
-    assert_eq!(choose(&table, &[used(0), used(1), used(0)], &question), Ok(1));
+    assert_eq!(
+        choose(&table, &[used(0), used(3), used(0)], &question),
+        Ok(0)
+    );
+    assert_eq!(
+        choose(&table, &[used(0), used(1), used(0)], &question),
+        Ok(1)
+    );
     // Neither is a short greeting worth anything.
     let greeting = index.find(&[1, 2, 3]);
-    let question = Question {
+    let question = PlacementQuery {
         prefix: Some(&greeting),
         ..question
     };
-    assert_eq!(choose(&table, &[holds(0), holds(0), holds(0)], &question), Ok(0));
+    assert_eq!(
+        choose(&table, &[holds(0), holds(0), holds(0)], &question),
+        Ok(0)
+    );
     // What nobody knows is spread out.
     let unknown = index.find(&[77]);
     let spread: Vec<u32> = (0..6)
@@ -436,7 +474,7 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
             choose(
                 &table,
                 &[],
-                &Question {
+                &PlacementQuery {
                     prefix: Some(&unknown),
                     ..ask(Strategy::Prefix, turn)
                 },
@@ -452,18 +490,21 @@ fn a_prompt_goes_where_its_beginning_is_known_unless_that_is_crowded() {
 fn a_pinned_request_goes_nowhere_else() {
     let table = table(vec![ready("a", 9 * GIB), ready("b", 0)]);
     let pin = NodeId::new("b").unwrap();
-    let question = Question {
+    let question = PlacementQuery {
         pin: Some(&pin),
         ..ask(Strategy::LeastLoaded, 0)
     };
     assert_eq!(choose(&table, &[], &question), Ok(1));
-    assert_eq!(choose(&table, &[used(0), used(4)], &question), Err(NoPlace::Full));
+    assert_eq!(
+        choose(&table, &[used(0), used(4)], &question),
+        Err(NoPlace::Full)
+    );
     let elsewhere = NodeId::new("c").unwrap();
     assert_eq!(
         choose(
             &table,
             &[],
-            &Question {
+            &PlacementQuery {
                 pin: Some(&elsewhere),
                 ..question
             }
@@ -512,11 +553,13 @@ fn any_endpoint() -> impl proptest::strategy::Strategy<Value = (Known, Load)> {
 }
 
 fn any_load() -> impl proptest::strategy::Strategy<Value = Load> {
-    (0..5_u32, 0..4_u32, prop::bool::weighted(0.2)).prop_map(|(used, conversations, quarantined)| Load {
-        used,
-        conversations,
-        quarantined,
-    })
+    (0..5_u32, 0..4_u32, prop::bool::weighted(0.2)).prop_map(
+        |(used, conversations, quarantined)| Load {
+            used,
+            conversations,
+            quarantined,
+        },
+    )
 }
 
 proptest! {
@@ -559,7 +602,7 @@ proptest! {
         }
         let prefix = index.find(&(1..=8).collect::<Vec<_>>());
         let pin = pin.map(|node| NodeId::new(&node).unwrap());
-        let question = Question {
+        let question = PlacementQuery {
             model: "m",
             strategy,
             tried: &tried,
@@ -608,7 +651,11 @@ fn an_endpoint_that_sleeps_is_woken_only_when_no_other_has_a_free_slot() {
     for strategy in Strategy::ALL {
         for turn in 0..4 {
             let goes = |busy: u32| choose(&table, &[used(0), used(busy)], &ask(strategy, turn));
-            assert_eq!((goes(0), goes(3), goes(4)), (Ok(1), Ok(1), Ok(0)), "{strategy}");
+            assert_eq!(
+                (goes(0), goes(3), goes(4)),
+                (Ok(1), Ok(1), Ok(0)),
+                "{strategy}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Enqueues a task and reads it over a connection that breaks after every event: `cargo run -p task-api --example resume`.
+//! Enqueues a task and reads it over a connection that breaks after every event: `cargo run -p
+//! task-api --example resume`.
 //!
 //! A stand-in engine answers; nothing else is needed.
 
@@ -94,7 +95,8 @@ impl NodeTransport for Direct {
     }
 }
 
-/// What a control plane wires: admission, which knows the endpoints, the gateway, and the task API before it.
+/// What a control plane wires: admission, which knows the endpoints, the gateway, and the task API
+/// before it.
 fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
     let key = EndpointKey {
         node: NodeId::new("local")?,

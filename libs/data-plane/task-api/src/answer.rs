@@ -156,9 +156,12 @@ impl Answer {
     }
 
     fn choice(&mut self, choice: Choice, changes: &mut Vec<Change>) {
-        let (content, reasoning) = choice.delta.or(choice.message).map_or((None, None), |delta| {
-            (delta.content, delta.reasoning_content.or(delta.reasoning))
-        });
+        let (content, reasoning) = choice
+            .delta
+            .or(choice.message)
+            .map_or((None, None), |delta| {
+                (delta.content, delta.reasoning_content.or(delta.reasoning))
+            });
         for (text, reasoning) in [(reasoning, true), (content, false), (choice.text, false)] {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 changes.push(Change::Token { text, reasoning });
@@ -222,7 +225,10 @@ fn told(error: &RawValue, status: StatusCode) -> Failure {
     let told = parse::<Told<'_>>(Some(error));
     let own_code = told.as_ref().and_then(|told| {
         let name = parse::<String>(told.code)?;
-        ErrorCode::ALL.iter().copied().find(|code| code.as_str() == name)
+        ErrorCode::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == name)
     });
     // Engines write the status there.
     let status = told

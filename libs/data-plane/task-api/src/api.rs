@@ -85,7 +85,8 @@ impl TaskApi {
         }))
     }
 
-    /// Forgets tasks when their time has come, until `stop`. Without it they go when room is needed or somebody asks.
+    /// Forgets tasks when their time has come, until `stop`. Without it they go when room is needed
+    /// or somebody asks.
     pub async fn sweep(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         loop {
@@ -104,11 +105,12 @@ impl TaskApi {
         }
     }
 
-    /// Takes no new task, and returns when the others have ended. Those that somebody reads may take up to `limit`;
-    /// then, and those that nobody reads at once, they end with an error event `SHUTTING_DOWN`.
+    /// Takes no new task, and returns when the others have ended. Those that somebody reads may
+    /// take up to `limit`; then, and those that nobody reads at once, they end with an error
+    /// event `SHUTTING_DOWN`.
     ///
-    /// Call it beside the server's drain with a limit a little shorter than the drain's, so that the last events
-    /// still reach their readers.
+    /// Call it beside the server's drain with a limit a little shorter than the drain's, so that
+    /// the last events still reach their readers.
     pub async fn close(&self, limit: Duration) {
         // Under the lock: a submission is either seen below or sees this.
         {
@@ -149,13 +151,18 @@ impl TaskApi {
         let outlook = self.0.outlook(&job.model, job.priority);
         live.expect(forecast(outlook, outlook.ahead));
         let mut run = Run::new(Arc::clone(&self.0), Arc::clone(&live), job);
-        if let Err(Refused { failure, retry_after }) = run.begin().await {
+        if let Err(Refused {
+            failure,
+            retry_after,
+        }) = run.begin().await
+        {
             let error = ApiError {
                 code: failure.code,
                 message: failure.message.clone().into(),
                 retry_after,
             };
-            // Nothing has come of it, so the same id may be tried again. Who came upon the task meanwhile hears why.
+            // Nothing has come of it, so the same id may be tried again. Who came upon the task
+            // meanwhile hears why.
             live.end(failure.into(), self.0.now());
             drop(run);
             let mut shelf = self.0.shelf.lock();
@@ -195,8 +202,8 @@ impl TaskApi {
         self.0.now()
     }
 
-    /// The place in the line of a task that waits, as it is now: never further back than it was, because who comes
-    /// later stands behind it.
+    /// The place in the line of a task that waits, as it is now: never further back than it was,
+    /// because who comes later stands behind it.
     pub(crate) fn forecast(&self, live: &Live) -> Option<Forecast> {
         let was = live.look(|task| (task.state() == State::Queued).then(|| task.forecast()))?;
         let outlook = self.0.outlook(&live.model, live.priority);
@@ -208,7 +215,8 @@ impl TaskApi {
 
 impl Shared {
     fn outlook(&self, model: &str, priority: Priority) -> Outlook {
-        self.admission.outlook(self.gateway.model_of(model), priority)
+        self.admission
+            .outlook(self.gateway.model_of(model), priority)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -222,23 +230,32 @@ impl Shared {
             return effect.goes_on;
         }
         let message = "the memory for tasks is full; read and finish fewer at a time";
-        live.apply([Failure::new(ErrorCode::QueueFull, message).into()], self.now());
+        live.apply(
+            [Failure::new(ErrorCode::QueueFull, message).into()],
+            self.now(),
+        );
         false
     }
 
     /// A run is over.
     pub(crate) fn ended(&self, live: &Live) {
         let now = self.now();
-        // Usually too late to change anything. It is not when the run was dropped: at the end of the process, or
-        // by a panic.
+        // Usually too late to change anything. It is not when the run was dropped: at the end of
+        // the process, or by a panic.
         let failure = if self.closing.load(Ordering::Relaxed) {
             shutting_down()
         } else {
             Failure::new(ErrorCode::Internal, "the task was lost").into()
         };
         live.apply([failure], now);
-        let (state, tokens, bytes, age) =
-            live.look(|task| (task.state(), task.tokens(), task.log().bytes(), task.age(now)));
+        let (state, tokens, bytes, age) = live.look(|task| {
+            (
+                task.state(),
+                task.tokens(),
+                task.log().bytes(),
+                task.age(now),
+            )
+        });
         tracing::debug!(task = %live.id, ?state, tokens, ms = millis(age), "a task ended");
         self.shelf.lock().end(&live.id, TASK_BYTES + bytes, now);
         self.expiry.notify_one();
@@ -259,7 +276,10 @@ impl Shared {
             return if known.fingerprint == fingerprint {
                 Ok((known, false))
             } else {
-                let message = format!("the task {} is another request; choose another task_id", known.id);
+                let message = format!(
+                    "the task {} is another request; choose another task_id",
+                    known.id
+                );
                 Err(ApiError::new(ErrorCode::TaskIdConflict, message))
             };
         }

@@ -22,9 +22,10 @@ pub struct TaskConfig {
 impl TaskConfig {
     /// What holds where nothing else is set.
     ///
-    /// 4096 tasks (sixteen full queues), 64 MiB in all, 8 MiB of one (about 100 000 tokens), kept for 10 minutes (a
-    /// client that restarts is back by then), 10 minutes of waiting (nobody sits before it, and it was told its place in
-    /// the line), an hour for a task without a deadline (nobody reads on after that).
+    /// 4096 tasks (sixteen full queues), 64 MiB in all, 8 MiB of one (about 100 000 tokens), kept
+    /// for 10 minutes (a client that restarts is back by then), 10 minutes of waiting (nobody
+    /// sits before it, and it was told its place in the line), an hour for a task without a
+    /// deadline (nobody reads on after that).
     pub const DEFAULT: Self = Self {
         max_tasks: 4096,
         max_bytes: 64 * 1024 * 1024,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-/// One event of a task. The first is `started`, unless the task ends before; the last is `end` or `error`.
+/// One event of a task. The first is `started`, unless the task ends before; the last is `end` or
+/// `error`.
 #[derive(Debug)]
 pub(crate) enum Event {
     Started(Box<Started>),
@@ -201,8 +202,8 @@ impl Event {
 
 /// The name of an event: which run of a task, and which of its events, counted from 1.
 ///
-/// A task id may be used again after the task was forgotten. The run keeps a reader of the earlier task from taking
-/// the later one's events for the rest of its own.
+/// A task id may be used again after the task was forgotten. The run keeps a reader of the earlier
+/// task from taking the later one's events for the rest of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId {
     pub(crate) run: u32,
@@ -238,7 +239,13 @@ mod tests {
 
     fn written(event: &Event) -> String {
         let mut out = Vec::new();
-        event.write(EventId { run: 0xab, number: 7 }, &mut out);
+        event.write(
+            EventId {
+                run: 0xab,
+                number: 7,
+            },
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -263,12 +270,14 @@ mod tests {
         }));
         assert_eq!(
             written(&started),
-            "id: 000000ab-7\nevent: started\ndata: {\"queue_position\":2,\"predicted_start_ms\":null,\"waited_ms\":5}\n\n"
+            "id: 000000ab-7\nevent: started\ndata: \
+             {\"queue_position\":2,\"predicted_start_ms\":null,\"waited_ms\":5}\n\n"
         );
         let error = Event::Error(Failure::new(ErrorCode::WorkerReset, "broke off"));
         assert_eq!(
             written(&error),
-            "id: 000000ab-7\nevent: error\ndata: {\"code\":\"WORKER_RESET\",\"message\":\"broke off\",\"retriable\":true}\n\n"
+            "id: 000000ab-7\nevent: error\ndata: {\"code\":\"WORKER_RESET\",\"message\":\"broke \
+             off\",\"retriable\":true}\n\n"
         );
     }
 
@@ -283,7 +292,15 @@ mod tests {
         ] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
-        for bad in ["", "7", "x-1", "00000001-", "-1", "00000001--1", "100000000-1"] {
+        for bad in [
+            "",
+            "7",
+            "x-1",
+            "00000001-",
+            "-1",
+            "00000001--1",
+            "100000000-1",
+        ] {
             assert_eq!(bad.parse::<EventId>(), Err(NoEventId), "{bad}");
         }
     }

@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets: what reads an engine's answer to a task, as this crate uses it. Not a part of the
-//! API.
+//! Entry points for the fuzz targets: what reads an engine's answer to a task, as this crate uses
+//! it. Not a part of the API.
 
 use bytes::Bytes;
 
@@ -10,12 +10,17 @@ use crate::{answer::Answer, sse::SseParser};
 pub struct Events(SseParser);
 
 impl Events {
-    /// Takes a piece of the stream and gives the events that it completes, each with its name and its data; `None` when one
-    /// is too long.
+    /// Takes a piece of the stream and gives the events that it completes, each with its name and
+    /// its data; `None` when one is too long.
     pub fn push(&mut self, piece: &[u8]) -> Option<Vec<(String, Bytes)>> {
         let mut events = Vec::new();
         self.0.push(piece, &mut events).ok()?;
-        Some(events.into_iter().map(|event| (event.name, event.data)).collect())
+        Some(
+            events
+                .into_iter()
+                .map(|event| (event.name, event.data))
+                .collect(),
+        )
     }
 }
 

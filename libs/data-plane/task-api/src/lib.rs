@@ -1,8 +1,9 @@
 //! Inference that runs by itself: `/v2/tasks`.
 //!
-//! A client enqueues a task and may go away. The task runs as a request through the very same gateway as everybody
-//! else's, and everything it tells is kept: any number of readers follow it as server-sent events, and one that lost
-//! its connection goes on with `Last-Event-ID`, without a token lost or doubled.
+//! A client enqueues a task and may go away. The task runs as a request through the very same
+//! gateway as everybody else's, and everything it tells is kept: any number of readers follow it as
+//! server-sent events, and one that lost its connection goes on with `Last-Event-ID`, without a
+//! token lost or doubled.
 //!
 //! | route | answer |
 //! |---|---|
@@ -11,9 +12,9 @@
 //! | `GET /v2/tasks/{task_id}/events` | `started`, `token`…, `metrics`, `end`, or `error` |
 //! | `POST /v2/tasks/{task_id}/cancel` | 204; no token after it |
 //!
-//! The decisions are pure: `log` (append, read from anywhere), `task` (one life, exactly one end), `shelf`
-//! (what is kept and what is forgotten). `live` puts a lock and wake-ups around one task, `run` sends it through
-//! the gateway, and `answer` and `sse` read what comes back.
+//! The decisions are pure: `log` (append, read from anywhere), `task` (one life, exactly one end),
+//! `shelf` (what is kept and what is forgotten). `live` puts a lock and wake-ups around one task,
+//! `run` sends it through the gateway, and `answer` and `sse` read what comes back.
 
 mod answer;
 mod api;

@@ -15,7 +15,8 @@ use crate::{
     task::{Change, Task},
 };
 
-/// How much of a task a reader takes at a time: large enough to catch up fast, small enough to hold for each reader.
+/// How much of a task a reader takes at a time: large enough to catch up fast, small enough to hold
+/// for each reader.
 const PORTION_BYTES: usize = 64 * 1024;
 
 /// A task and those who watch it.

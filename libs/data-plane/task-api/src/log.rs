@@ -1,8 +1,10 @@
-//! The events of one task: appended at the end, read from any point, complete from the first to the last.
+//! The events of one task: appended at the end, read from any point, complete from the first to the
+//! last.
 
 use crate::event::Event;
 
-/// Everything a task has told so far. Nothing is ever taken out, so whatever a reader has missed is still there.
+/// Everything a task has told so far. Nothing is ever taken out, so whatever a reader has missed is
+/// still there.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
     events: Vec<Event>,
@@ -20,7 +22,8 @@ impl EventLog {
         true
     }
 
-    /// What follows the first `seen` events, up to about `max_bytes`, but one event at least where there is one.
+    /// What follows the first `seen` events, up to about `max_bytes`, but one event at least where
+    /// there is one.
     pub(crate) fn after(&self, seen: u64, max_bytes: usize) -> &[Event] {
         let rest = usize::try_from(seen)
             .ok()

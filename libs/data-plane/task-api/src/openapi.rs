@@ -21,7 +21,8 @@ pub fn openapi() -> OpenApi {
 #[openapi(paths(routes::submit, routes::show, routes::events, routes::cancel))]
 struct Tasks;
 
-/// A [`TaskRequest`] whose input is that of its workload, which no derive can say: one of three, told apart by `workload`.
+/// A [`TaskRequest`] whose input is that of its workload, which no derive can say: one of three,
+/// told apart by `workload`.
 #[derive(Debug)]
 pub(crate) struct NewTask;
 
@@ -56,7 +57,9 @@ fn of_workload(workload: &str, input: &str) -> Schema {
     let only = ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some([workload]));
-    request.properties.insert("workload".to_owned(), only.into());
+    request
+        .properties
+        .insert("workload".to_owned(), only.into());
     for (_, other) in INPUTS.iter().filter(|(_, other)| *other != input) {
         let none = ObjectBuilder::new().schema_type(Type::Null);
         request.properties.insert((*other).to_owned(), none.into());

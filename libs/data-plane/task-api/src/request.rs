@@ -45,7 +45,9 @@ pub(crate) struct TaskRequest {
 }
 
 /// An object and nothing else: a list would be read as the fields in order.
-fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     struct Fields<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
@@ -175,7 +177,8 @@ impl Job {
         let mut hash = Sha256::new();
         let deadline = self.deadline.map(millis);
         let session = self.session.as_ref().map(SessionId::as_str);
-        // The debug form of a pair of options cannot be confused with another, unlike texts side by side.
+        // The debug form of a pair of options cannot be confused with another, unlike texts side by
+        // side.
         let marks = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}\n",
             self.path, self.priority, session, self.placement, deadline
@@ -228,11 +231,16 @@ impl TaskRequest {
             max_tokens: self.max_tokens,
             seed: self.seed,
             stream: streams.then_some(true),
-            stream_options: streams.then_some(StreamOptions { include_usage: true }),
+            stream_options: streams.then_some(StreamOptions {
+                include_usage: true,
+            }),
         };
         let body = serde_json::to_vec(&body).map_err(|error| {
             tracing::error!(%error, "a checked task does not make a request");
-            ApiError::new(ErrorCode::Internal, "the task could not be made into a request")
+            ApiError::new(
+                ErrorCode::Internal,
+                "the task could not be made into a request",
+            )
         })?;
         Ok(Job {
             path,
@@ -248,7 +256,8 @@ impl TaskRequest {
         })
     }
 
-    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is refused.
+    /// Each workload has its own kind of input; a second kind would have to be ignored, so it is
+    /// refused.
     fn input(&self) -> Result<(&'static str, EngineInput<'_>), ApiError> {
         let given = [
             ("prompt", self.prompt.is_some()),
@@ -287,9 +296,11 @@ impl TaskRequest {
 }
 
 fn check_model(model: &str) -> Result<(), ApiError> {
-    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control) {
+    if model.is_empty() || model.len() > MAX_MODEL_NAME_BYTES || model.chars().any(char::is_control)
+    {
         let message = format!(
-            "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters"
+            "model_ref: must be a name of 1 to {MAX_MODEL_NAME_BYTES} bytes without control \
+             characters"
         );
         return Err(ApiError::invalid(message));
     }
@@ -323,7 +334,8 @@ fn check_messages(messages: &[Box<RawValue>]) -> Result<(), ApiError> {
         // A list would be read as the fields in order.
         let is_object = message.get().starts_with('{');
         if !is_object || serde_json::from_str::<Message>(message.get()).is_err() {
-            let message = format!("messages[{index}]: must be an object with a `role` that is a string");
+            let message =
+                format!("messages[{index}]: must be an object with a `role` that is a string");
             return Err(ApiError::invalid(message));
         }
     }
@@ -334,9 +346,9 @@ fn placement(hint: Option<PlacementHint>) -> Result<Placement, ApiError> {
     let Some(hint) = hint else {
         return Ok(Placement::Auto);
     };
-    let node = hint
-        .node_id
-        .ok_or_else(|| ApiError::invalid("placement.node_id: is missing; the modes pin and prefer need it"));
+    let node = hint.node_id.ok_or_else(|| {
+        ApiError::invalid("placement.node_id: is missing; the modes pin and prefer need it")
+    });
     match hint.mode {
         None | Some(Mode::Auto) => Ok(Placement::Auto),
         Some(Mode::Pin) => node.map(Placement::Pin),

@@ -71,9 +71,9 @@ async fn show(
 ) -> Result<Json<TaskView>, ApiError> {
     let live = api.find(&task_id)?;
     let forecast = api.forecast(&live);
-    Ok(Json(
-        live.look(|task| TaskView::new(&live, task, forecast, api.now())),
-    ))
+    Ok(Json(live.look(|task| {
+        TaskView::new(&live, task, forecast, api.now())
+    })))
 }
 
 /// Nobody wants a task any more.
@@ -106,12 +106,14 @@ async fn events(
     let last = last_event(&headers)?;
     match api.read(&task_id, last)? {
         Ok(reader) => Ok(event_stream(reader)),
-        // What the standard has for a client that would otherwise come again and again (HTML standard, 9.2.3).
+        // What the standard has for a client that would otherwise come again and again (HTML
+        // standard, 9.2.3).
         Err(CannotResume::ReadToTheEnd) => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(CannotResume::OtherRun) => Err(ApiError::new(
             ErrorCode::NotFound,
             format!(
-                "the task that Last-Event-ID is about is gone; {task_id} is now another one, to be read from {}",
+                "the task that Last-Event-ID is about is gone; {task_id} is now another one, to \
+                 be read from {}",
                 events_path(&task_id)
             ),
         )),

@@ -1,4 +1,5 @@
-//! Runs a task: sends its request through the gateway like any client's, and tells the task what comes of it.
+//! Runs a task: sends its request through the gateway like any client's, and tells the task what
+//! comes of it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use http::{
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use http_server::{Caller, RequestBody, RequestId};
-use inference_gateway::{GatewayBody, Patience};
+use inference_gateway::{GatewayBody, QueueTimeout};
 use pool_registry_types::{ErrorCode, NodeId, headers};
 use tokio::time::Instant;
 
@@ -66,7 +67,9 @@ impl Run {
             Placement::Auto => [way(None, config.max_wait)].into(),
             Placement::Pin(node) => [way(Some(node), config.max_wait)].into(),
             // It does not wait there: whoever can serve it at once is better.
-            Placement::Prefer(node) => [way(Some(node), Duration::ZERO), way(None, config.max_wait)].into(),
+            Placement::Prefer(node) => {
+                [way(Some(node), Duration::ZERO), way(None, config.max_wait)].into()
+            }
         };
         let limit = job.deadline.unwrap_or(config.max_duration);
         Self {
@@ -78,8 +81,9 @@ impl Run {
         }
     }
 
-    /// Asks for a slot. The gateway decides at once whether there is one, whether the task waits its turn, or why
-    /// there never will be one; the last is told to the client as the answer to its request.
+    /// Asks for a slot. The gateway decides at once whether there is one, whether the task waits
+    /// its turn, or why there never will be one; the last is told to the client as the answer
+    /// to its request.
     pub(crate) async fn begin(&mut self) -> Result<(), Refused> {
         loop {
             let Some(mut answering) = self.next_way() else {
@@ -129,8 +133,13 @@ impl Run {
 
     fn next_way(&mut self) -> Option<BoxFuture<'static, Response<GatewayBody>>> {
         let way = self.ways.pop_front()?;
-        let mut request = request(&self.job, &self.ending.live, way.pin.as_ref(), self.deadline);
-        request.extensions_mut().insert(Patience(way.patience));
+        let mut request = request(
+            &self.job,
+            &self.ending.live,
+            way.pin.as_ref(),
+            self.deadline,
+        );
+        request.extensions_mut().insert(QueueTimeout(way.patience));
         let gateway = self.ending.shared.gateway.clone();
         Some(async move { gateway.handle(request).await }.boxed())
     }
@@ -187,7 +196,8 @@ impl Run {
 
     fn broken(&self, too_long: bool, cap: usize) -> Failure {
         if too_long {
-            let message = format!("the answer is longer than the {cap} bytes that are kept of a task");
+            let message =
+                format!("the answer is longer than the {cap} bytes that are kept of a task");
             Failure::new(ErrorCode::PayloadTooLarge, message)
         } else if Instant::now() >= self.deadline {
             let message = "the task's deadline passed in the middle of the answer";
@@ -200,7 +210,12 @@ impl Run {
 }
 
 /// The request as any client would send it.
-fn request(job: &Job, live: &Live, pin: Option<&NodeId>, deadline: Instant) -> Request<RequestBody> {
+fn request(
+    job: &Job,
+    live: &Live,
+    pin: Option<&NodeId>,
+    deadline: Instant,
+) -> Request<RequestBody> {
     // The task's id names the request in every log on the way.
     let id = RequestId::new(live.id.as_str()).unwrap_or_else(RequestId::random);
     let body = RequestBody::from(job.body.clone()).sent_by(Caller { peer: None, id });
@@ -211,7 +226,10 @@ fn request(job: &Job, live: &Live, pin: Option<&NodeId>, deadline: Instant) -> R
     let left = millis(deadline.saturating_duration_since(Instant::now())).max(1);
     let marks = [
         (PRIORITY, Some(job.priority.as_str())),
-        (SESSION, job.session.as_ref().map(|session| session.as_str())),
+        (
+            SESSION,
+            job.session.as_ref().map(|session| session.as_str()),
+        ),
         (PIN_NODE, pin.map(NodeId::as_str)),
     ];
     let headers = request.headers_mut();

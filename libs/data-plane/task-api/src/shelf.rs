@@ -1,7 +1,7 @@
 //! Which tasks are kept, and for how long. Pure: `(state, event, now)`.
 //!
-//! A task that runs is always kept. One that has ended is kept for a while, so that its client can come back for
-//! the answer; the oldest goes first when room is needed.
+//! A task that runs is always kept. One that has ended is kept for a while, so that its client can
+//! come back for the answer; the oldest goes first when room is needed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -63,7 +63,13 @@ impl<T> Shelf<T> {
     }
 
     /// Takes in a task that takes `bytes`. One of the same id would be replaced: look first.
-    pub(crate) fn put(&mut self, id: TaskId, value: T, bytes: usize, now: Duration) -> Result<(), Full> {
+    pub(crate) fn put(
+        &mut self,
+        id: TaskId,
+        value: T,
+        bytes: usize,
+        now: Duration,
+    ) -> Result<(), Full> {
         self.expire(now);
         self.remove(&id, |_| true);
         while self.kept.len() >= self.limits.tasks || self.bytes + bytes > self.limits.bytes {
@@ -79,7 +85,8 @@ impl<T> Shelf<T> {
         Ok(())
     }
 
-    /// A running task takes `bytes` more. When there is no room it is not counted, and should take no more.
+    /// A running task takes `bytes` more. When there is no room it is not counted, and should take
+    /// no more.
     pub(crate) fn grow(&mut self, id: &TaskId, bytes: usize) -> Result<(), Full> {
         while self.bytes + bytes > self.limits.bytes {
             self.drop_oldest()?;
@@ -93,7 +100,8 @@ impl<T> Shelf<T> {
 
     /// A task has ended and takes `bytes` from now on.
     ///
-    /// It stays even when that is more than there is room for: its client has not had a chance to hear of the end.
+    /// It stays even when that is more than there is room for: its client has not had a chance to
+    /// hear of the end.
     pub(crate) fn end(&mut self, id: &TaskId, bytes: usize, now: Duration) {
         let Some(kept) = self.kept.get_mut(id).filter(|kept| kept.ended.is_none()) else {
             return;
@@ -104,7 +112,8 @@ impl<T> Shelf<T> {
         self.bytes = self.bytes - kept.bytes + bytes;
         kept.bytes = bytes;
         self.ended.insert(ended, id.clone());
-        while self.bytes > self.limits.bytes && self.ended.len() > 1 && self.drop_oldest().is_ok() {}
+        while self.bytes > self.limits.bytes && self.ended.len() > 1 && self.drop_oldest().is_ok() {
+        }
     }
 
     /// Forgets a task, if it is the one that is meant.

@@ -34,7 +34,11 @@ pub(crate) struct SseParser {
 
 impl SseParser {
     /// Takes a piece of the stream and appends the events that it completes.
-    pub(crate) fn push(&mut self, mut piece: &[u8], events: &mut Vec<SseEvent>) -> Result<(), TooLong> {
+    pub(crate) fn push(
+        &mut self,
+        mut piece: &[u8],
+        events: &mut Vec<SseEvent>,
+    ) -> Result<(), TooLong> {
         while let Some(first) = piece.first() {
             if std::mem::take(&mut self.after_cr) && *first == b'\n' {
                 piece = piece.get(1..).unwrap_or_default();

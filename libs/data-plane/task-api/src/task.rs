@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    event::{Embedding, End, EngineFacts, Event, Failure, Forecast, Metrics, Place, Started, Token},
+    event::{
+        Embedding, End, EngineFacts, Event, Failure, Forecast, Metrics, Place, Started, Token,
+    },
     log::EventLog,
 };
 
@@ -118,8 +120,9 @@ impl Task {
         self.forecast = forecast;
     }
 
-    /// Applies `change`; false when it comes too late, or an engine talks before it has started. Whatever comes
-    /// after an end changes nothing, so a token that was on its way when the task was cancelled is never told.
+    /// Applies `change`; false when it comes too late, or an engine talks before it has started.
+    /// Whatever comes after an end changes nothing, so a token that was on its way when the
+    /// task was cancelled is never told.
     pub(crate) fn apply(&mut self, change: Change, now: Duration) -> bool {
         match (self.state, change) {
             (State::Queued, Change::Started(place)) => self.start(place, now),
@@ -131,7 +134,9 @@ impl Task {
                 }));
             }
             (State::Running, Change::Finished { facts, reason }) => self.finish(facts, reason),
-            (State::Queued | State::Running, Change::Failed(failure)) => self.end(State::Failed, failure),
+            (State::Queued | State::Running, Change::Failed(failure)) => {
+                self.end(State::Failed, failure)
+            }
             (State::Queued | State::Running, Change::Cancelled) => {
                 let failure = Failure::new(ErrorCode::Cancelled, "the task was cancelled");
                 self.end(State::Cancelled, failure);
@@ -164,15 +169,18 @@ impl Task {
         }
     }
 
-    /// Appends an event of the answer. One answer too long to be kept ends the task: a log with a hole in it would
-    /// tell a late reader a different answer than an early one.
+    /// Appends an event of the answer. One answer too long to be kept ends the task: a log with a
+    /// hole in it would tell a late reader a different answer than an early one.
     fn keep(&mut self, event: Event) -> bool {
         if self.log.bytes() + event.size() > self.max_bytes {
             let message = format!(
                 "the answer is longer than the {} bytes that are kept of a task",
                 self.max_bytes
             );
-            self.end(State::Failed, Failure::new(ErrorCode::PayloadTooLarge, message));
+            self.end(
+                State::Failed,
+                Failure::new(ErrorCode::PayloadTooLarge, message),
+            );
             return false;
         }
         self.log.append(event)
@@ -180,7 +188,8 @@ impl Task {
 
     fn finish(&mut self, facts: EngineFacts, reason: Option<String>) {
         let tokens_out = facts.completion_tokens.unwrap_or(u64::from(self.tokens));
-        let since = |from: Option<Duration>, to: Option<Duration>| Some(millis(to?.saturating_sub(from?)));
+        let since =
+            |from: Option<Duration>, to: Option<Duration>| Some(millis(to?.saturating_sub(from?)));
         let metrics = Metrics {
             engine: facts,
             queue_ms: since(Some(self.created), self.started),

@@ -3,7 +3,7 @@
 
 use std::{error::Error, time::Duration};
 
-use engine_probe::{Ask, probe};
+use engine_probe::{ProbeScope, probe};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -11,7 +11,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(kind), Some(url)) = (args.next(), args.next()) else {
         return Err("usage: probe KIND URL".into());
     };
-    let outcome = probe(&kind.parse()?, &url.parse()?, Ask::ALL, Duration::from_secs(1)).await?;
+    let outcome = probe(
+        &kind.parse()?,
+        &url.parse()?,
+        ProbeScope::ALL,
+        Duration::from_secs(1),
+    )
+    .await?;
     match outcome.reason {
         None => println!("ready, with {:?}", outcome.models.unwrap_or_default()),
         Some(reason) => println!("not ready: {reason}"),

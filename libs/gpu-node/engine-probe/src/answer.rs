@@ -12,12 +12,16 @@ const OLLAMA_DEFAULT_TAG: &str = ":latest";
 /// How much of an engine's own words a reason repeats, in characters.
 pub(crate) const MAX_WORDS: usize = 200;
 
-/// The models named in an answer to `GET /v1/models`, each also by its other names; `None` when the answer is
-/// nothing of the kind.
+/// The models named in an answer to `GET /v1/models`, each also by its other names; `None` when the
+/// answer is nothing of the kind.
 pub(crate) fn models(kind: &EngineKind, body: &[u8]) -> Option<Vec<String>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let entries = answer.get("data").unwrap_or(&answer).as_array()?;
-    let mut names: Vec<String> = entries.iter().flat_map(names_of).map(str::to_owned).collect();
+    let mut names: Vec<String> = entries
+        .iter()
+        .flat_map(names_of)
+        .map(str::to_owned)
+        .collect();
     if kind.as_str() == "ollama" {
         let short = |name: &String| name.strip_suffix(OLLAMA_DEFAULT_TAG).map(str::to_owned);
         let untagged: Vec<String> = names.iter().filter_map(short).collect();

@@ -1,4 +1,5 @@
-//! What engines say of their slots and of what they do: which answer of which kind holds which figure. No I/O.
+//! What engines say of their slots and of what they do: which answer of which kind holds which
+//! figure. No I/O.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -42,7 +43,8 @@ pub(crate) fn llama_metrics(body: &[u8]) -> EngineLoad {
     )
 }
 
-/// The models of a llama-server that loads them by need, from `GET /models`: those that are in memory.
+/// The models of a llama-server that loads them by need, from `GET /models`: those that are in
+/// memory.
 pub(crate) fn llama_loaded(body: &[u8]) -> Option<Vec<String>> {
     let answer = json(body)?;
     let status = |entry: &Value| {
@@ -66,7 +68,8 @@ pub(crate) fn vllm_metrics(body: &[u8]) -> EngineLoad {
         &["vllm:num_requests_waiting"],
     );
     let text = String::from_utf8_lossy(body);
-    // Versions before 1.0 could take a request out of the GPU's memory, to be computed further later.
+    // Versions before 1.0 could take a request out of the GPU's memory, to be computed further
+    // later.
     let swapped = sum(&text, &["vllm:num_requests_swapped"]).and_then(whole);
     load.waiting = load
         .waiting

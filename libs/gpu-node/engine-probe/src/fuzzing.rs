@@ -1,5 +1,5 @@
-//! Entry points for the fuzz targets: what reads an engine's answers to probes, as this crate uses it. Not a part of the
-//! API.
+//! Entry points for the fuzz targets: what reads an engine's answers to probes, as this crate uses
+//! it. Not a part of the API.
 
 use pool_registry_types::{EngineKind, EngineLoad};
 

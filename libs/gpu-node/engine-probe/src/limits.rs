@@ -2,7 +2,10 @@
 
 use pool_registry_types::limits::Limit;
 
-use crate::{aftercare::MAX_ANSWER_BYTES, answer::MAX_WORDS, probe::MAX_BODY_BYTES, prober::MAX_CONCURRENT};
+use crate::{
+    abandoned_requests::MAX_ANSWER_BYTES, answer::MAX_WORDS, probe::MAX_BODY_BYTES,
+    prober::MAX_CONCURRENT,
+};
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[

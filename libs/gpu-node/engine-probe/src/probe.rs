@@ -20,7 +20,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// What to ask an engine, beyond whether it takes requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct ProbeScope {
     /// Which models it serves.
     pub models: bool,
     /// What stays as it is while it runs: its version and its slots.
@@ -29,7 +29,7 @@ pub struct Ask {
     pub load: bool,
 }
 
-impl Ask {
+impl ProbeScope {
     /// Only whether it takes requests.
     pub const READINESS: Self = Self {
         models: false,
@@ -45,22 +45,23 @@ impl Ask {
     };
 }
 
-/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or was late itself.
+/// This process could not ask, which says nothing about the engine: it is at a limit of its own, or
+/// was late itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NotAsked(String);
 
 /// Asks the engine at `url`, each question at most `limit` long.
 ///
-/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What it does not say beyond
-/// that is missing from the outcome, and no fault.
+/// Whatever goes wrong there is part of the outcome: the engine did not say that it is ready. What
+/// it does not say beyond that is missing from the outcome, and no fault.
 ///
 /// # Errors
 /// When the engine was not asked, or not in time, because of this process.
 pub async fn probe(
     kind: &EngineKind,
     url: &HttpUrl,
-    ask: Ask,
+    ask: ProbeScope,
     limit: Duration,
 ) -> Result<ProbeOutcome, NotAsked> {
     let engine = Engine { kind, url, limit };
@@ -84,7 +85,10 @@ pub async fn probe(
     if path == MODELS {
         outcome.models = models(kind, &body);
     } else if ask.models {
-        outcome.models = engine.body(MODELS).await.and_then(|body| models(kind, &body));
+        outcome.models = engine
+            .body(MODELS)
+            .await
+            .and_then(|body| models(kind, &body));
     }
     if ask.traits || ask.load {
         engine.figures(ask, &body, &mut outcome).await;
@@ -100,7 +104,8 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// A connection per question tells what a kept one cannot: that a new request would get through.
+    /// A connection per question tells what a kept one cannot: that a new request would get
+    /// through.
     async fn get(&self, path: &'static str) -> Result<(StatusCode, Bytes), GetError> {
         stream_proxy::get(
             self.url,
@@ -117,15 +122,19 @@ impl Engine<'_> {
         status.is_success().then_some(body)
     }
 
-    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to the first question.
-    async fn figures(&self, ask: Ask, ready: &[u8], outcome: &mut ProbeOutcome) {
+    /// Asks for what this kind of engine tells beside its models; `ready` is what it answered to
+    /// the first question.
+    async fn figures(&self, ask: ProbeScope, ready: &[u8], outcome: &mut ProbeOutcome) {
         // What was asked and not told is not known any more.
         let mut load = EngineLoad::default();
         match self.kind.as_str() {
             "llamacpp" => self.llama(ask, outcome, &mut load).await,
             "vllm" => {
                 if ask.traits {
-                    outcome.engine_version = self.body("/version").await.and_then(|b| figures::version(&b));
+                    outcome.engine_version = self
+                        .body("/version")
+                        .await
+                        .and_then(|b| figures::version(&b));
                 }
                 if ask.load
                     && let Some(body) = self.body("/metrics").await
@@ -162,9 +171,9 @@ impl Engine<'_> {
         }
     }
 
-    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep. `/props` and
-    /// `/metrics` do neither.
-    async fn llama(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+    /// `/slots` is never asked: it wakes a server that sleeps, and keeps one from falling asleep.
+    /// `/props` and `/metrics` do neither.
+    async fn llama(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let Some(body) = self.body("/props").await else {
             return;
         };
@@ -181,12 +190,15 @@ impl Engine<'_> {
         }
         load.sleeping = props.sleeping;
         if is_router {
-            load.models_loaded = self.body("/models").await.and_then(|b| figures::llama_loaded(&b));
+            load.models_loaded = self
+                .body("/models")
+                .await
+                .and_then(|b| figures::llama_loaded(&b));
         }
     }
 
     /// One answer tells everything, in versions that know the path.
-    async fn sglang(&self, ask: Ask, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
+    async fn sglang(&self, ask: ProbeScope, outcome: &mut ProbeOutcome, load: &mut EngineLoad) {
         let loads = self.body("/v1/loads?include=core").await;
         if let Some(loads) = loads.and_then(|body| figures::sglang_loads(&body)) {
             (outcome.slots, outcome.engine_version) = (loads.slots, loads.version);

@@ -13,8 +13,8 @@ use crate::{
     schedule::{Job, Schedule, Timing},
 };
 
-/// The most probes under way at once. Engines that hang take a second each; sixteen at a time, a whole node of
-/// them does not keep the others waiting.
+/// The most probes under way at once. Engines that hang take a second each; sixteen at a time, a
+/// whole node of them does not keep the others waiting.
 pub const MAX_CONCURRENT: usize = 16;
 
 /// Probes every replica of a registry and tells the registry what it found.
@@ -37,8 +37,8 @@ impl Prober {
         Self { registry, timing }
     }
 
-    /// Probes until `shutdown` is requested; probes under way are dropped then. It spawns nothing: run it as
-    /// one task.
+    /// Probes until `shutdown` is requested; probes under way are dropped then. It spawns nothing:
+    /// run it as one task.
     pub async fn run(self, shutdown: Shutdown) {
         let mut changes = self.registry.subscribe();
         let mut schedule = Schedule::new(self.timing);
@@ -89,7 +89,9 @@ impl Prober {
         };
         schedule.finished(target, &outcome, Instant::now(), drift);
         let ReplicaTarget {
-            pool_id, replica_id, ..
+            pool_id,
+            replica_id,
+            ..
         } = target;
         let changes = self
             .registry
@@ -103,8 +105,8 @@ fn log_limit(turn: Option<Turn>, error: Option<&NotAsked>) {
     match turn {
         Some(Turn::Began) => warn!(
             error = error.map(tracing::field::display),
-            "Engines cannot be probed, and stay as they are, because this process is at a limit of its own: raise the \
-             limit of open files (ulimit -n), or give it more processor time"
+            "Engines cannot be probed, and stay as they are, because this process is at a limit \
+             of its own: raise the limit of open files (ulimit -n), or give it more processor time"
         ),
         Some(Turn::Ended) => info!("Engines are probed again"),
         None => {}

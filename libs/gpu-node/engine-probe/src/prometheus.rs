@@ -1,7 +1,7 @@
 //! The Prometheus text format, as far as a reader of a few gauges needs it. No I/O.
 //!
-//! Whatever is not a sample (comments, `# EOF`, nonsense) is passed over, line by line: one odd line says nothing
-//! about the others.
+//! Whatever is not a sample (comments, `# EOF`, nonsense) is passed over, line by line: one odd
+//! line says nothing about the others.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -22,7 +22,8 @@ pub(crate) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
     text.lines().filter_map(sample)
 }
 
-/// The sum over all series of the first of `names` that has any: one per data-parallel rank, model or adapter.
+/// The sum over all series of the first of `names` that has any: one per data-parallel rank, model
+/// or adapter.
 ///
 /// A name stands also for itself with the `_total` that exporters append to counters.
 pub(crate) fn sum(text: &str, names: &[&str]) -> Option<f64> {
@@ -45,14 +46,19 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     // A time may follow the value; it is not needed.
     let rest = rest.strip_prefix('}').unwrap_or(rest);
     let value: f64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    value.is_finite().then_some(Sample { name, labels, value })
+    value.is_finite().then_some(Sample {
+        name,
+        labels,
+        value,
+    })
 }
 
 fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// Where the brace is that closes the labels: a quoted value may have braces, commas and escaped quotes in it.
+/// Where the brace is that closes the labels: a quoted value may have braces, commas and escaped
+/// quotes in it.
 fn end_of_labels(text: &str) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (index, c) in text.char_indices() {
@@ -68,7 +74,8 @@ fn end_of_labels(text: &str) -> Option<usize> {
 }
 
 impl<'a> Sample<'a> {
-    /// The value of a label, as written: escapes are not resolved, for no name we look for needs any.
+    /// The value of a label, as written: escapes are not resolved, for no name we look for needs
+    /// any.
     pub(crate) fn label(&self, wanted: &str) -> Option<&'a str> {
         let mut rest = self.labels;
         loop {
@@ -120,7 +127,10 @@ mod tests {
             (r#"a {b="c",} 2"#, Some(("a", 2.0))),
             ("a{} 2", Some(("a", 2.0))),
             (r#"a{b="}{,\" 7",c="\\"} 4"#, Some(("a", 4.0))),
-            (r#"a{b="one # two"} 4 # {trace_id="x"} 0.5"#, Some(("a", 4.0))),
+            (
+                r#"a{b="one # two"} 4 # {trace_id="x"} 0.5"#,
+                Some(("a", 4.0)),
+            ),
             ("# HELP up Whether it is up.", None),
             ("# EOF", None),
             ("", None),
@@ -137,7 +147,8 @@ mod tests {
 
     #[test]
     fn labels_are_found_by_name() {
-        let sample = sample(r#"a{engine="0", model_name="x\"=,\\",sleep_state="awake",} 1"#).unwrap();
+        let sample =
+            sample(r#"a{engine="0", model_name="x\"=,\\",sleep_state="awake",} 1"#).unwrap();
         assert_eq!(sample.label("engine"), Some("0"));
         assert_eq!(sample.label("model_name"), Some(r#"x\"=,\\"#));
         assert_eq!(sample.label("sleep_state"), Some("awake"));

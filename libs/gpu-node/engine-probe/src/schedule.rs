@@ -6,7 +6,7 @@ use pool_registry::{ProbeOutcome, ReplicaTarget};
 use pool_registry_types::{PoolId, ReplicaId};
 use tokio::time::Instant;
 
-use crate::probe::Ask;
+use crate::probe::ProbeScope;
 
 /// How often and how long engines are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,18 +15,18 @@ pub struct Timing {
     pub readiness: Duration,
     /// Between two questions what it does.
     pub load: Duration,
-    /// Between two questions for its models, version and slots, once its models are known; until then they are part
-    /// of every probe.
+    /// Between two questions for its models, version and slots, once its models are known; until
+    /// then they are part of every probe.
     pub models: Duration,
     /// How long an engine has for one answer.
     pub timeout: Duration,
 }
 
 impl Default for Timing {
-    /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once a second
-    ///   can keep it from noticing that clients have gone.
-    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps llama-server from noticing
-    ///   within the same second that clients have gone.
+    /// * 2 s: three failures distrust an engine after six. Asking llama-server more often than once
+    ///   a second can keep it from noticing that clients have gone.
+    /// * 5 s for the load: a heartbeat carries it every ten, and to be asked for it keeps
+    ///   llama-server from noticing within the same second that clients have gone.
     /// * 30 s for models: they change when an operator changes them.
     /// * 1 s for an answer: none of these questions waits for a token.
     fn default() -> Self {
@@ -55,14 +55,14 @@ struct Entry {
     models_due: Instant,
     load_due: Instant,
     /// What it is being asked.
-    running: Option<Ask>,
+    running: Option<ProbeScope>,
 }
 
 /// One probe to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Job {
     pub(crate) target: ReplicaTarget,
-    pub(crate) ask: Ask,
+    pub(crate) ask: ProbeScope,
 }
 
 /// When each replica is asked next.
@@ -96,7 +96,9 @@ impl Schedule {
             .iter()
             .map(|target| {
                 let key = key(target);
-                let kept = before.remove(&key).filter(|entry| is_same(&entry.target, target));
+                let kept = before
+                    .remove(&key)
+                    .filter(|entry| is_same(&entry.target, target));
                 let entry = kept.unwrap_or_else(|| Entry {
                     target: target.clone(),
                     next: now,
@@ -109,16 +111,21 @@ impl Schedule {
             .collect();
     }
 
-    /// At most `most` probes that are due, the longest overdue first; they count as running from now on.
+    /// At most `most` probes that are due, the longest overdue first; they count as running from
+    /// now on.
     pub(crate) fn take_due(&mut self, most: usize, now: Instant) -> Vec<Job> {
         let is_due = |entry: &Entry| entry.running.is_none() && entry.next <= now;
-        let mut due: Vec<&mut Entry> = self.entries.values_mut().filter(|entry| is_due(entry)).collect();
+        let mut due: Vec<&mut Entry> = self
+            .entries
+            .values_mut()
+            .filter(|entry| is_due(entry))
+            .collect();
         due.sort_by_key(|entry| entry.next);
         due.into_iter()
             .take(most)
             .map(|entry| {
                 let is_due = entry.models_due <= now;
-                let ask = Ask {
+                let ask = ProbeScope {
                     models: is_due && !entry.target.declares_models,
                     traits: is_due,
                     load: entry.load_due <= now,
@@ -154,7 +161,8 @@ impl Schedule {
         }
     }
 
-    /// A probe could not be made, which says nothing: it is tried again after the usual interval, with the same questions.
+    /// A probe could not be made, which says nothing: it is tried again after the usual interval,
+    /// with the same questions.
     pub(crate) fn not_asked(&mut self, target: &ReplicaTarget, now: Instant, drift: f64) {
         let entry = self.entries.get_mut(&key(target));
         if let Some(entry) = entry.filter(|entry| is_same(&entry.target, target)) {
@@ -165,7 +173,10 @@ impl Schedule {
 
     /// When the next probe is due that is not running.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let idle = self.entries.values().filter(|entry| entry.running.is_none());
+        let idle = self
+            .entries
+            .values()
+            .filter(|entry| entry.running.is_none());
         idle.map(|entry| entry.next).min()
     }
 }

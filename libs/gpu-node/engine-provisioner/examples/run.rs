@@ -26,7 +26,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut status = engines.status();
     loop {
         for engine in status.borrow_and_update().iter() {
-            let url = engine.url.as_ref().map(ToString::to_string).unwrap_or_default();
+            let url = engine
+                .url
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             let error = engine.last_error.as_deref().unwrap_or_default();
             println!(
                 "{} {} {} {url} {error}",

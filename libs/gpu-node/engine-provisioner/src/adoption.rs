@@ -1,4 +1,5 @@
-//! What an earlier life of the agent left behind: engines that still run, and handoffs of those that do not.
+//! What an earlier life of the agent left behind: engines that still run, and handoffs of those
+//! that do not.
 
 use std::{
     collections::BTreeMap,
@@ -55,7 +56,8 @@ pub(crate) fn in_directory<T>(
     })
 }
 
-/// Finds the engines that still run, and removes the handoffs of those that do not, before anybody believes them.
+/// Finds the engines that still run, and removes the handoffs of those that do not, before anybody
+/// believes them.
 pub(crate) fn look(
     file: &PoolFile,
     handoffs: &Handoffs,
@@ -135,7 +137,8 @@ mod tests {
     use super::*;
     use crate::handoffs::handoff;
 
-    const FILE: &str = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nreplicas=2\n";
+    const FILE: &str =
+        "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nreplicas=2\n";
 
     fn url(port: u16) -> HttpUrl {
         HttpUrl::new(&format!("http://127.0.0.1:{port}")).unwrap()
@@ -195,7 +198,10 @@ mod tests {
         fixture.announce("r0", 1);
         fixture.announce("r1", 2);
         let (found, handoffs) = fixture.look();
-        assert_eq!((found.ours.len(), found.unwanted.len(), handoffs), (1, 0, 1));
+        assert_eq!(
+            (found.ours.len(), found.unwanted.len(), handoffs),
+            (1, 0, 1)
+        );
     }
 
     #[test]
@@ -204,11 +210,17 @@ mod tests {
         let other = PoolFile::parse(&FILE.replace("\"x\", ", "\"x\", \"--more\", ")).unwrap();
         fixture.survivor(&other.pools[0], "r0", 1);
         fixture.survivor(&fixture.file.pools[0], "r7", 3);
-        let gone = PoolSpec::forgotten(PoolId::new("gone").unwrap(), fixture.file.pools[0].engine.clone());
+        let gone = PoolSpec::forgotten(
+            PoolId::new("gone").unwrap(),
+            fixture.file.pools[0].engine.clone(),
+        );
         fixture.survivor(&gone, "r0", 2);
         fixture.announce("r0", 1);
         let (found, handoffs) = fixture.look();
-        assert_eq!((found.ours.len(), found.unwanted.len(), handoffs), (0, 3, 0));
+        assert_eq!(
+            (found.ours.len(), found.unwanted.len(), handoffs),
+            (0, 3, 0)
+        );
     }
 
     #[test]
@@ -229,7 +241,13 @@ mod tests {
         let blocked = fixture.dir.path().join("file");
         fs::write(&blocked, "").unwrap();
         let handoffs = Handoffs::new(fixture.handoffs());
-        let error = look(&fixture.file, &handoffs, &fixture.handoffs(), &blocked.join("x")).unwrap_err();
+        let error = look(
+            &fixture.file,
+            &handoffs,
+            &fixture.handoffs(),
+            &blocked.join("x"),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("file/x"), "{error}");
     }
 }

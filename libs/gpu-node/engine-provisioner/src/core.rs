@@ -19,7 +19,8 @@ pub(crate) use event::{Effect, Event, Policy};
 use idle::Idle;
 use restarts::{Restarts, Verdict};
 
-/// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough before SIGKILL.
+/// A second SIGTERM makes `llama-server` end at once, and others no slower; so little is enough
+/// before SIGKILL.
 const SECOND_TERM_GRACE: Duration = Duration::from_secs(1);
 /// What SIGKILL does not end in this time hangs in the kernel, mostly in a driver.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,12 +53,26 @@ enum Step {
 enum State {
     Stopped,
     Failed,
-    Backoff { until: Instant },
-    Starting { until: Instant },
-    Ready { since: Instant, idle: Option<Idle> },
+    Backoff {
+        until: Instant,
+    },
+    Starting {
+        until: Instant,
+    },
+    Ready {
+        since: Instant,
+        idle: Option<Idle>,
+    },
     Asleep,
-    Draining { until: Instant, then: Then },
-    Ending { step: Step, until: Instant, then: Then },
+    Draining {
+        until: Instant,
+        then: Then,
+    },
+    Ending {
+        step: Step,
+        until: Instant,
+        then: Then,
+    },
 }
 
 /// One engine.
@@ -209,7 +224,10 @@ impl Machine {
     }
 
     fn used(&mut self, usage: Usage, now: Instant) -> Vec<Effect> {
-        let State::Ready { idle: Some(idle), .. } = &mut self.state else {
+        let State::Ready {
+            idle: Some(idle), ..
+        } = &mut self.state
+        else {
             return Vec::new();
         };
         if !idle.looked(usage, now) {
@@ -244,9 +262,12 @@ impl Machine {
     fn exited(&mut self, clean: bool, how: &str, now: Instant) -> Vec<Effect> {
         let mut effects = vec![Effect::Retract, Effect::Forget];
         match std::mem::replace(&mut self.state, State::Stopped) {
-            State::Starting { .. } => self.failed(&format!("ended before it was ready: {how}"), now),
+            State::Starting { .. } => {
+                self.failed(&format!("ended before it was ready: {how}"), now)
+            }
             State::Ready { since, .. } => {
-                self.restarts.was_ready_for(now.saturating_duration_since(since));
+                self.restarts
+                    .was_ready_for(now.saturating_duration_since(since));
                 self.ended_by_itself(clean, how, now);
             }
             State::Draining { then, .. } | State::Ending { then, .. } => match then {
@@ -262,7 +283,10 @@ impl Machine {
                 return Vec::new();
             }
         }
-        if matches!(self.state, State::Stopped | State::Failed | State::Backoff { .. }) {
+        if matches!(
+            self.state,
+            State::Stopped | State::Failed | State::Backoff { .. }
+        ) {
             effects.extend(self.forsake());
         }
         effects
@@ -284,10 +308,13 @@ impl Machine {
             _ if gives_up => (State::Failed, Some(reason.into())),
             Verdict::Storm { starts, within } => {
                 let secs = within.as_secs();
-                let reason = format!("started {starts} times within {secs} s, now given up: {reason}");
+                let reason =
+                    format!("started {starts} times within {secs} s, now given up: {reason}");
                 (State::Failed, Some(reason.into()))
             }
-            Verdict::RetryAfter(delay) => (State::Backoff { until: now + delay }, Some(reason.into())),
+            Verdict::RetryAfter(delay) => {
+                (State::Backoff { until: now + delay }, Some(reason.into()))
+            }
         };
     }
 
@@ -361,7 +388,9 @@ impl Machine {
             State::Ending { step, until, .. } => {
                 let effect;
                 (*step, *until, effect) = match step {
-                    Step::FirstTerm => (Step::SecondTerm, now + SECOND_TERM_GRACE, Effect::Terminate),
+                    Step::FirstTerm => {
+                        (Step::SecondTerm, now + SECOND_TERM_GRACE, Effect::Terminate)
+                    }
                     Step::SecondTerm => (Step::Kill, now + KILL_PATIENCE, Effect::Kill),
                     Step::Kill => {
                         self.last_error = Some("it does not end, not even by SIGKILL".into());

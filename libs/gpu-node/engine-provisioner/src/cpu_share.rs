@@ -1,8 +1,9 @@
 //! How many CPU threads a `llama-server` gets when nobody said: its share of the machine.
 //!
-//! Left alone each one starts a thread per core, and its threads wait for each other by spinning. Alone on a machine
-//! that is fast. Two of them on the same cores take turns to wait for a thread that does not run: three engines on two
-//! cores were seen to need 40 s for what took 0.2 s with a thread each.
+//! Left alone each one starts a thread per core, and its threads wait for each other by spinning.
+//! Alone on a machine that is fast. Two of them on the same cores take turns to wait for a thread
+//! that does not run: three engines on two cores were seen to need 40 s for what took 0.2 s with a
+//! thread each.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,9 @@ use pool_registry_types::PoolId;
 
 use crate::{Launch, PoolSpec};
 
-/// What `llama-server` reads the number from; its command line, and so `args`, has the last word. Not an argument of
-/// ours: the share changes when another pool does, which is no reason to start an engine anew.
+/// What `llama-server` reads the number from; its command line, and so `args`, has the last word.
+/// Not an argument of ours: the share changes when another pool does, which is no reason to start
+/// an engine anew.
 pub(crate) const VARIABLE: &str = "LLAMA_ARG_THREADS";
 
 /// The cores of the machine, and how many engines want them.
@@ -43,8 +45,8 @@ impl CpuShare {
         self.engines.lock().insert(spec.pool_id.clone(), count);
     }
 
-    /// The threads an engine of `spec` is to take; `None` leaves it to the engine, which then is the only one here, or
-    /// was told otherwise.
+    /// The threads an engine of `spec` is to take; `None` leaves it to the engine, which then is
+    /// the only one here, or was told otherwise.
     pub(crate) fn threads(&self, spec: &PoolSpec) -> Option<u32> {
         let Launch::LlamaCpp(llama) = &spec.launch else {
             return None;
@@ -68,7 +70,8 @@ mod tests {
 
     fn llama(id: &str, more: &str) -> String {
         format!(
-            "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = \"x\"\nmodel = \"y\"\nslots = 1\ncontext = 8\n{more}\n"
+            "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = \"x\"\nmodel = \"y\"\nslots = \
+             1\ncontext = 8\n{more}\n"
         )
     }
 
@@ -84,7 +87,11 @@ mod tests {
                 llama("a", "replicas = 3") + &llama("b", ""),
                 &[Some(4), Some(4)],
             ),
-            (16, llama("a", "") + &llama("b", "threads = 12"), &[Some(8), None]),
+            (
+                16,
+                llama("a", "") + &llama("b", "threads = 12"),
+                &[Some(8), None],
+            ),
             (
                 16,
                 llama("a", "") + &llama("b", "env = { LLAMA_ARG_THREADS = \"3\" }"),
@@ -92,7 +99,8 @@ mod tests {
             ),
             (
                 16,
-                llama("a", "") + "[[pool]]\nid=\"v\"\nengine=\"vllm\"\nslots=1\ncommand=[\"x\",\"{port}\"]\n",
+                llama("a", "")
+                    + "[[pool]]\nid=\"v\"\nengine=\"vllm\"\nslots=1\ncommand=[\"x\",\"{port}\"]\n",
                 &[None, None],
             ),
         ] {

@@ -106,7 +106,8 @@ impl EngineHandle {
     }
 }
 
-/// Starts to supervise an engine of `spec`, until `shutdown` is requested; its process goes on then.
+/// Starts to supervise an engine of `spec`, until `shutdown` is requested; its process goes on
+/// then.
 pub(crate) fn supervise(
     shared: &Arc<Shared>,
     spec: Arc<PoolSpec>,
@@ -261,8 +262,8 @@ impl Engine {
 
     /// Keeps it offered while it does not run.
     fn offer(&mut self) {
-        let announced =
-            (self.running.as_ref()).map(|running| handoff(&self.spec, &self.replica_id, &running.url));
+        let announced = (self.running.as_ref())
+            .map(|running| handoff(&self.spec, &self.replica_id, &running.url));
         let Some(promise) = announced.or(self.promise.take()) else {
             return;
         };
@@ -310,13 +311,15 @@ impl Engine {
         if self.spec.sleep_after.is_some() {
             self.is_not_asleep();
         }
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = &mut self.running else {
+            return;
+        };
         running.is_loaded();
         let handoff = handoff(&self.spec, &self.replica_id, &running.url);
         if let Err(error) = self.shared.handoffs.announce(&handoff) {
             tracing::error!(
                 pool_id = %self.spec.pool_id, replica_id = %self.replica_id, %error,
-                "cannot write a handoff, so nobody knows of this engine; mend the runtime directory and restart the pool"
+                "cannot write a handoff, so nobody knows of this engine; correct the runtime directory and restart the pool"
             );
         }
     }
@@ -349,10 +352,11 @@ impl Engine {
         let (pool_id, replica_id) = (&self.spec.pool_id, &self.replica_id);
         // The lines of its log are in its log.
         let error = error.and_then(|error| error.lines().next());
-        let is_news = error.is_some() && error != error_before.and_then(|error| error.lines().next());
+        let is_news =
+            error.is_some() && error != error_before.and_then(|error| error.lines().next());
         match (phase, error.unwrap_or_default()) {
             (Phase::Failed, error) if before != Phase::Failed => {
-                tracing::warn!(%pool_id, %replica_id, error, "Engine given up; mend the cause, then restart the pool");
+                tracing::warn!(%pool_id, %replica_id, error, "Engine given up; correct the cause, then restart the pool");
             }
             (_, error) if is_news => {
                 tracing::warn!(%pool_id, %replica_id, phase = phase.as_str(), error, "Engine does not run");

@@ -1,4 +1,5 @@
-//! The handoffs of our engines: written when an engine is ready, removed before anything else when it goes.
+//! The handoffs of our engines: written when an engine is ready, removed before anything else when
+//! it goes.
 
 use std::{
     io,
@@ -15,8 +16,8 @@ use crate::{PoolSpec, files};
 #[derive(Debug)]
 pub(crate) struct Handoffs {
     dir: PathBuf,
-    /// Held over a look and what follows from it, so that an engine that goes never takes the handoff of the one
-    /// that replaces it.
+    /// Held over a look and what follows from it, so that an engine that goes never takes the
+    /// handoff of the one that replaces it.
     lock: Mutex<()>,
 }
 
@@ -40,7 +41,12 @@ impl Handoffs {
     }
 
     /// Takes back the announcement of the engine at `url`; that of another engine stays.
-    pub(crate) fn retract(&self, pool: &PoolId, replica: &ReplicaId, url: &HttpUrl) -> io::Result<()> {
+    pub(crate) fn retract(
+        &self,
+        pool: &PoolId,
+        replica: &ReplicaId,
+        url: &HttpUrl,
+    ) -> io::Result<()> {
         let path = self.path(pool, replica);
         let _held = self.lock.lock();
         match announced(&path)? {
@@ -49,7 +55,8 @@ impl Handoffs {
         }
     }
 
-    /// Takes back every announcement of that name but that of the engine at `kept`. True when there was one.
+    /// Takes back every announcement of that name but that of the engine at `kept`. True when there
+    /// was one.
     pub(crate) fn retract_all_but(
         &self,
         pool: &PoolId,
@@ -65,8 +72,8 @@ impl Handoffs {
     }
 }
 
-/// Where the engine listens that this file announces; `None` when it announces none. A file that cannot be read just
-/// now may announce another engine.
+/// Where the engine listens that this file announces; `None` when it announces none. A file that
+/// cannot be read just now may announce another engine.
 fn announced(path: &Path) -> io::Result<Option<HttpUrl>> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Handoff>(bytes);
     match state_file::read(path, parse) {
@@ -101,14 +108,19 @@ mod tests {
     fn an_engine_takes_back_only_its_own_announcement() {
         let dir = tempfile::tempdir().unwrap();
         let handoffs = Handoffs::new(dir.path().to_owned());
-        let pool = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\"]\nslots=3\nport=1\nmodels=[\"m\"]";
+        let pool =
+            "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\"]\nslots=3\nport=1\nmodels=[\"m\"]";
         let spec = PoolFile::parse(pool).unwrap().pools.remove(0);
         let replica = ReplicaId::new("r0").unwrap();
         let url = |port: u16| HttpUrl::new(&format!("http://127.0.0.1:{port}")).unwrap();
         let there = || dir.path().join("p_r0.json").exists();
 
-        handoffs.announce(&handoff(&spec, &replica, &url(1))).unwrap();
-        handoffs.announce(&handoff(&spec, &replica, &url(2))).unwrap();
+        handoffs
+            .announce(&handoff(&spec, &replica, &url(1)))
+            .unwrap();
+        handoffs
+            .announce(&handoff(&spec, &replica, &url(2)))
+            .unwrap();
         handoffs.retract(&spec.pool_id, &replica, &url(1)).unwrap();
         assert!(there(), "the new one stays when the old one goes");
         let text = fs::read_to_string(dir.path().join("p_r0.json")).unwrap();
@@ -130,7 +142,11 @@ mod tests {
                 .retract_all_but(&spec.pool_id, &replica, Some(&url(3)))
                 .unwrap()
         );
-        assert!(!handoffs.retract_all_but(&spec.pool_id, &replica, None).unwrap());
+        assert!(
+            !handoffs
+                .retract_all_but(&spec.pool_id, &replica, None)
+                .unwrap()
+        );
         handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap();
 
         fs::write(dir.path().join("p_r0.json"), "{").unwrap();
@@ -140,7 +156,9 @@ mod tests {
         // It cannot be read, and may announce another engine.
         let path = dir.path().join("p_r0.json");
         symlink(&path, &path).unwrap();
-        handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap_err();
+        handoffs
+            .retract(&spec.pool_id, &replica, &url(2))
+            .unwrap_err();
         assert!(fs::symlink_metadata(&path).is_ok());
     }
 }

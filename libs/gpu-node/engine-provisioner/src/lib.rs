@@ -1,18 +1,21 @@
 //! Starts and supervises the engines of a pool file, and announces them by handoff files.
 //!
 //! * A [`PoolFile`] says which engines there are to be; every problem with it is named at its line.
-//! * Each engine has a task that does what the private module `core` decides: start it, wait until it is really
-//!   ready, write its handoff; when it goes, remove the handoff before anything else; start it again, later each
-//!   time, and give it up when that does not help.
-//! * An engine is stopped without loss: its handoff goes, its running requests end, then SIGTERM, then SIGKILL,
-//!   always to its whole process group.
-//! * An engine that nobody needs for as long as its pool says is stopped and stays offered; the first request starts it.
-//! * Engines outlive the agent. One that runs already is adopted, told from others by its number, its start and the
-//!   way it was started; it writes to files of its own, so that nothing of it breaks with the agent.
+//! * Each engine has a task that does what the private module `core` decides: start it, wait until
+//!   it is really ready, write its handoff; when it goes, remove the handoff before anything else;
+//!   start it again, later each time, and give it up when that does not help.
+//! * An engine is stopped without loss: its handoff goes, its running requests end, then SIGTERM,
+//!   then SIGKILL, always to its whole process group.
+//! * An engine that nobody needs for as long as its pool says is stopped and stays offered; the
+//!   first request starts it.
+//! * Engines outlive the agent. One that runs already is adopted, told from others by its number,
+//!   its start and the way it was started; it writes to files of its own, so that nothing of it
+//!   breaks with the agent.
 //!
-//! [`Prepared`] looks at what an earlier agent left behind, before anybody reads handoffs; [`Provisioner`] runs the
-//! engines from then on. This is the only crate that starts and ends engines. Processes are known again by what
-//! `/proc` says: on systems without it engines run, but are never adopted.
+//! [`Prepared`] looks at what an earlier agent left behind, before anybody reads handoffs;
+//! [`Provisioner`] runs the engines from then on. This is the only crate that starts and ends
+//! engines. Processes are known again by what `/proc` says: on systems without it engines run, but
+//! are never adopted.
 
 mod adoption;
 mod core;

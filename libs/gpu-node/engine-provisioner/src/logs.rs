@@ -1,8 +1,9 @@
 //! What engines write: files of a bounded size, and their last lines.
 //!
-//! An engine writes to its files itself. A pipe to the agent would break with the agent, and the engine with it; a
-//! file goes on while the agent is away, and its end is there to be read when the agent is back. The price is that
-//! a file is copied and emptied when it is full, so that what is written in between the two is lost.
+//! An engine writes to its files itself. A pipe to the agent would break with the agent, and the
+//! engine with it; a file goes on while the agent is away, and its end is there to be read when the
+//! agent is back. The price is that a file is copied and emptied when it is full, so that what is
+//! written in between the two is lost.
 
 use std::{
     collections::VecDeque,
@@ -14,8 +15,8 @@ use std::{
 
 use pool_registry_types::{PoolId, ReplicaId};
 
-/// How large a file may become before it is emptied, in bytes. A busy `llama-server` writes some hundred bytes
-/// per request.
+/// How large a file may become before it is emptied, in bytes. A busy `llama-server` writes some
+/// hundred bytes per request.
 pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How many full files are kept of each.
 pub(crate) const KEPT: u32 = 3;
@@ -132,7 +133,11 @@ mod tests {
     use super::*;
 
     fn logs(dir: &Path) -> EngineLogs {
-        EngineLogs::new(dir, &PoolId::new("p").unwrap(), &ReplicaId::new("r0").unwrap())
+        EngineLogs::new(
+            dir,
+            &PoolId::new("p").unwrap(),
+            &ReplicaId::new("r0").unwrap(),
+        )
     }
 
     #[test]
@@ -178,7 +183,11 @@ mod tests {
             rotate_full(dir.path(), 10, 3).unwrap();
             assert_eq!(fs::metadata(&logs.err).unwrap().len(), 0);
         }
-        assert!(logs.last_words().unwrap().ends_with("4: a line that is too long"));
+        assert!(
+            logs.last_words()
+                .unwrap()
+                .ends_with("4: a line that is too long")
+        );
         writeln!(err, "5").unwrap();
         assert_eq!(fs::read_to_string(&logs.err).unwrap(), "5\n");
         let mut names: Vec<_> = fs::read_dir(dir.path())

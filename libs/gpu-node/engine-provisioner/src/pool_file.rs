@@ -43,10 +43,14 @@ impl PoolFile {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut problems = Problems::of(text);
         for error in errors {
-            problems.add(error.span().map_or(0, |span| span.start), error.message().trim());
+            problems.add(
+                error.span().map_or(0, |span| span.start),
+                error.message().trim(),
+            );
         }
         if !problems.is_empty() {
-            // What a broken line was meant to say is anybody's guess, so nothing more is said about it.
+            // What a broken line was meant to say is anybody's guess, so nothing more is said about
+            // it.
             return Err(problems);
         }
         let pools = read_pools(table.get_ref(), &mut problems);
@@ -112,7 +116,10 @@ impl Taken {
         if let Some(port) = pool.port
             && let Some(other) = self.ports.insert(port, id.clone())
         {
-            problems.add(at, format!("{id}: port {port} is also that of pool {other}"));
+            problems.add(
+                at,
+                format!("{id}: port {port} is also that of pool {other}"),
+            );
         }
     }
 }

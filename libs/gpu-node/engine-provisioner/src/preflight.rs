@@ -1,4 +1,5 @@
-//! What an engine needs, looked at before it is started: an error that names it beats a crash that does not.
+//! What an engine needs, looked at before it is started: an error that names it beats a crash that
+//! does not.
 
 use std::{
     fs::File,
@@ -65,13 +66,13 @@ const MIB: u64 = 1024 * 1024;
 impl PreflightError {
     /// What an operator can do about it.
     #[must_use]
-    pub fn mend(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
-            Self::ProgramMissing { .. } => "install it, or mend `binary` or `command`",
+            Self::ProgramMissing { .. } => "install it, or correct `binary` or `command`",
             Self::ProgramNotExecutable(_) => "name a program, or make it one by `chmod +x`",
-            Self::ModelMissing(_) => "put it there, or mend `model`",
-            Self::ModelUnreadable(..) => "let the user of the agent read it, or mend `model`",
-            Self::ModelNotGguf(_) => "convert it, fetch it again, or mend `model`",
+            Self::ModelMissing(_) => "put it there, or correct `model`",
+            Self::ModelUnreadable(..) => "let the user of the agent read it, or correct `model`",
+            Self::ModelNotGguf(_) => "convert it, fetch it again, or correct `model`",
             Self::PortTaken { .. } => "end what listens there, or leave `port` out",
             Self::NotEnoughVram { .. } => {
                 "free some, or set `device_mask`, or offload in part by `args = [\"-ngl\", …]`"
@@ -85,12 +86,12 @@ impl PreflightError {
 pub struct Finding {
     /// Whose engines.
     pub pool_id: PoolId,
-    /// What it is, and how to mend it.
+    /// What it is, and how to hint it.
     pub error: PreflightError,
 }
 
-/// Looks at everything the engines of `file` need, VRAM for all of them together included, and starts nothing. Does
-/// file I/O, and asks for the VRAM.
+/// Looks at everything the engines of `file` need, VRAM for all of them together included, and
+/// starts nothing. Does file I/O, and asks for the VRAM.
 #[must_use]
 pub fn check(file: &PoolFile, free_vram: Arc<FreeVram>) -> Vec<Finding> {
     let vram = Vram::new(free_vram);
@@ -133,7 +134,7 @@ pub fn preflight(spec: &PoolSpec) -> Vec<PreflightError> {
 /// The errors as one text; `None` when there are none.
 pub(crate) fn summary(errors: &[PreflightError]) -> Option<String> {
     let texts: Vec<String> = (errors.iter())
-        .map(|error| format!("{error}; {}", error.mend()))
+        .map(|error| format!("{error}; {}", error.hint()))
         .collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }
@@ -150,7 +151,10 @@ fn check_program(spec: &PoolSpec) -> Result<(), PreflightError> {
             .map(|dir| dir.join(program))
             .collect()
     };
-    let present: Vec<PathBuf> = candidates.into_iter().filter(|path| path.exists()).collect();
+    let present: Vec<PathBuf> = candidates
+        .into_iter()
+        .filter(|path| path.exists())
+        .collect();
     if present.iter().any(|path| is_executable(path)) {
         return Ok(());
     }
@@ -189,13 +193,16 @@ fn check_port(port: u16) -> Result<(), PreflightError> {
         .map_err(|source| PreflightError::PortTaken { port, source })
 }
 
-/// A port of loopback that is free now. Should somebody else take it before the engine does, the engine fails and
-/// the next start has another one.
+/// A port of loopback that is free now. Should somebody else take it before the engine does, the
+/// engine fails and the next start has another one.
 pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
-/// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody knows.
+/// How much VRAM an engine of `spec` takes at least: the size of its model in bytes. 0 when nobody
+/// knows.
 pub(crate) fn vram_needed(spec: &PoolSpec) -> u64 {
     let Launch::LlamaCpp(llama) = &spec.launch else {
         return 0;
@@ -221,7 +228,8 @@ fn model_files(first: &Path) -> Vec<PathBuf> {
         let name = first.file_name()?.to_str()?;
         let (stem, count) = name.strip_suffix(".gguf")?.rsplit_once("-00001-of-")?;
         let total: u32 = count.parse().ok().filter(|_| count.len() == 5)?;
-        let part = |number: u32| first.with_file_name(format!("{stem}-{number:05}-of-{count}.gguf"));
+        let part =
+            |number: u32| first.with_file_name(format!("{stem}-{number:05}-of-{count}.gguf"));
         Some((1..=total).map(part).collect())
     };
     parts().unwrap_or_else(|| vec![first.to_owned()])

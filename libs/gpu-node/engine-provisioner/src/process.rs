@@ -1,4 +1,5 @@
-//! Processes: started in a group of their own, known again after a restart of the agent, signalled as a group.
+//! Processes: started in a group of their own, known again after a restart of the agent, signalled
+//! as a group.
 
 use std::{env, fs::File, io, process::Stdio, time::Duration};
 
@@ -14,11 +15,12 @@ use crate::{PoolSpec, cpu_share};
 /// What the agent knows and an engine must not.
 const SECRETS_OF_THE_AGENT: [&str; 1] = ["LLORCH_API_TOKEN"];
 
-/// What the agent's service manager told the agent. An engine that believed it meant itself would speak for the agent.
+/// What the agent's service manager told the agent. An engine that believed it meant itself would
+/// speak for the agent.
 const WORDS_OF_THE_MANAGER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// How often an adopted process is looked at. It is not our child, so nobody tells us when it ends; the probes
-/// and the refused connections of its requests tell of it no later.
+/// How often an adopted process is looked at. It is not our child, so nobody tells us when it ends;
+/// the probes and the refused connections of its requests tell of it no later.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A process and no other: a number may be used again, but not with the same start.
@@ -36,8 +38,9 @@ impl Identity {
         Some(Self { pid, started })
     }
 
-    /// Whether it runs. One that has ended and that nobody has asked after does not. One that cannot be looked at just
-    /// now does: that this process has no file descriptor left ends no engine.
+    /// Whether it runs. One that has ended and that nobody has asked after does not. One that
+    /// cannot be looked at just now does: that this process has no file descriptor left ends no
+    /// engine.
     pub(crate) fn is_alive(self) -> bool {
         match stat(self.pid) {
             Ok(stat) => stat.is_some_and(|stat| stat.started == self.started && !stat.has_ended),
@@ -47,8 +50,8 @@ impl Identity {
 
     /// Signals its process group. Without one that is no error.
     pub(crate) fn signal_group(self, signal: Signal) {
-        // While anything is left of the group, its number is given to no new process. A process of this number
-        // that started at another time therefore means that nothing is left.
+        // While anything is left of the group, its number is given to no new process. A process of
+        // this number that started at another time therefore means that nothing is left.
         let is_another = matches!(stat(self.pid), Ok(Some(stat)) if stat.started != self.started);
         let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let (false, Some(group)) = (is_another, group)
@@ -73,10 +76,13 @@ struct Stat {
 
 /// `None` of what cannot be understood.
 fn stat(pid: u32) -> io::Result<Option<Stat>> {
-    Ok(parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?))
+    Ok(parse_stat(&std::fs::read_to_string(format!(
+        "/proc/{pid}/stat"
+    ))?))
 }
 
-/// `pid (name) state … starttime …`, see proc_pid_stat(5). The name may contain anything, also `) (`.
+/// `pid (name) state … starttime …`, see proc_pid_stat(5). The name may contain anything, also `)
+/// (`.
 fn parse_stat(text: &str) -> Option<Stat> {
     /// Where the start time is, counted from the state.
     const START_TIME: usize = 19;
@@ -108,8 +114,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the program of `spec`, in a process group of its own and without a standard input. `threads` is its
-    /// share of the machine, when it has one.
+    /// Starts the program of `spec`, in a process group of its own and without a standard input.
+    /// `threads` is its share of the machine, when it has one.
     pub(crate) fn start(
         spec: &PoolSpec,
         port: u16,
@@ -117,8 +123,12 @@ impl Process {
         out: File,
         err: File,
     ) -> io::Result<Self> {
-        let child = command(spec, port, threads).stdout(out).stderr(err).spawn()?;
-        // It was not waited for, so it has its number and its place in /proc, even if it has ended already.
+        let child = command(spec, port, threads)
+            .stdout(out)
+            .stderr(err)
+            .spawn()?;
+        // It was not waited for, so it has its number and its place in /proc, even if it has ended
+        // already.
         let pid = child.id().unwrap_or_default();
         let identity = Identity::of(pid).unwrap_or(Identity { pid, started: 0 });
         Ok(Self {
@@ -151,7 +161,8 @@ impl Process {
             }
             return Exit {
                 clean: false,
-                how: "it ended; how is not known, because it was started by an earlier agent".to_owned(),
+                how: "it ended; how is not known, because it was started by an earlier agent"
+                    .to_owned(),
             };
         };
         match child.wait().await {
@@ -193,7 +204,8 @@ mod tests {
     // spec: PROV-14
     #[test]
     fn an_engine_inherits_no_secret_of_the_agent() {
-        let text = "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
+        let text =
+            "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\", \"{port}\"]\nslots=1\nenv={A=\"1\"}";
         let spec = PoolFile::parse(text).unwrap().pools.remove(0);
         let command = command(&spec, 9, Some(3));
         let changes: Vec<_> = command.as_std().get_envs().collect();
@@ -201,7 +213,10 @@ mod tests {
             changes.contains(&("LLORCH_API_TOKEN".as_ref(), None)),
             "{changes:?}"
         );
-        assert!(changes.contains(&("NOTIFY_SOCKET".as_ref(), None)), "{changes:?}");
+        assert!(
+            changes.contains(&("NOTIFY_SOCKET".as_ref(), None)),
+            "{changes:?}"
+        );
         assert!(
             changes.contains(&("A".as_ref(), Some("1".as_ref()))),
             "{changes:?}"

@@ -16,7 +16,8 @@ const ENDING: &str = "asleep";
 /// What a damaged file means. It goes on after "so ".
 const CONSEQUENCE: &str = "an engine that slept is started";
 
-/// The content of such a file. Unknown fields are ignored, so that an older agent can follow a newer one.
+/// The content of such a file. Unknown fields are ignored, so that an older agent can follow a
+/// newer one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Content {
     /// How it was started; see [`PoolSpec`].
@@ -44,7 +45,8 @@ pub(crate) fn forget(dir: &Path, pool: &PoolId, replica: &ReplicaId) -> io::Resu
     files::remove(&path(dir, pool, replica))
 }
 
-/// What is offered of a replica that slept when the last agent ended, if it is one that `spec` lets sleep.
+/// What is offered of a replica that slept when the last agent ended, if it is one that `spec` lets
+/// sleep.
 pub(crate) fn remembered(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Option<Handoff> {
     spec.sleep_after?;
     let parse = |bytes: &[u8]| serde_json::from_slice::<Content>(bytes);
@@ -100,7 +102,11 @@ mod tests {
         assert_eq!(known(POOL), Some(promise.clone()));
         let more = known(&POOL.replace("slots=1", "slots=2\nmodels=[\"n\"]")).unwrap();
         assert_eq!((more.slots, more.models), (2, Some(vec!["n".to_owned()])));
-        assert_eq!(known(&POOL.replace("\"x\"]", "\"y\"]")), None, "another engine");
+        assert_eq!(
+            known(&POOL.replace("\"x\"]", "\"y\"]")),
+            None,
+            "another engine"
+        );
         assert_eq!(
             known(&POOL.replace("sleep_after_secs=9", "")),
             None,

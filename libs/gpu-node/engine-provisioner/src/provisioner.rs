@@ -62,8 +62,8 @@ pub struct Prepared {
 pub struct UnknownPool(pub PoolId);
 
 impl Prepared {
-    /// Finds the engines that still run, and removes the handoffs of those that do not. To be called before anybody
-    /// reads handoffs.
+    /// Finds the engines that still run, and removes the handoffs of those that do not. To be
+    /// called before anybody reads handoffs.
     ///
     /// # Errors
     /// When a directory cannot be used.
@@ -79,8 +79,9 @@ impl Prepared {
         })
     }
 
-    /// Starts every engine, or adopts it. `registry` says when an engine that is to be stopped has no more requests,
-    /// so something must tell it of the handoffs; `free_vram` says how much memory there is.
+    /// Starts every engine, or adopts it. `registry` says when an engine that is to be stopped has
+    /// no more requests, so something must tell it of the handoffs; `free_vram` says how much
+    /// memory there is.
     ///
     /// After `shutdown` nobody supervises the engines any more, and they go on: see
     /// [`stop_all`](Provisioner::stop_all).
@@ -113,7 +114,8 @@ impl Prepared {
         };
         let (mut ours, mut asleep) = (self.found.ours, self.found.asleep);
         for survivor in self.found.unwanted {
-            let spec = (self.file.pools.iter()).find(|spec| spec.pool_id == survivor.record.pool_id);
+            let spec =
+                (self.file.pools.iter()).find(|spec| spec.pool_id == survivor.record.pool_id);
             crew.end(survivor, spec);
         }
         let mut pools = BTreeMap::new();
@@ -148,11 +150,13 @@ async fn rotate_logs(shared: Arc<Shared>, shutdown: Shutdown) {
             () = tokio::time::sleep(logs::LOOK_EVERY) => {}
         }
         let dir = shared.log_dir.clone();
-        let rotation =
-            tokio::task::spawn_blocking(move || logs::rotate_full(&dir, logs::MAX_BYTES, logs::KEPT)).await;
+        let rotation = tokio::task::spawn_blocking(move || {
+            logs::rotate_full(&dir, logs::MAX_BYTES, logs::KEPT)
+        })
+        .await;
         if let Ok(Err(error)) = rotation {
             let dir = shared.log_dir.display();
-            tracing::warn!(%dir, %error, "cannot rotate the logs of engines; make room or mend the directory");
+            tracing::warn!(%dir, %error, "cannot rotate the logs of engines; make room or correct the directory");
         }
     }
 }
@@ -182,7 +186,14 @@ impl Crew {
         begin: Begin,
     ) -> EngineHandle {
         let (tasks, shutdown) = (&self.tasks, self.shutdown.clone());
-        supervise(&self.shared, spec.clone(), replica_id, begin, tasks, shutdown)
+        supervise(
+            &self.shared,
+            spec.clone(),
+            replica_id,
+            begin,
+            tasks,
+            shutdown,
+        )
     }
 
     fn adopt(&self, survivor: Survivor) -> Running {
@@ -230,25 +241,26 @@ impl Provisioner {
         self.crew.shared.board.subscribe()
     }
 
-    /// Restarts the engines of a pool, one after the other, each after its requests have ended, the next when it takes
-    /// requests again. Those that were given up begin afresh, and those that sleep are left alone. Goes on when it is
-    /// dropped.
+    /// Restarts the engines of a pool, one after the other, each after its requests have ended, the
+    /// next when it takes requests again. Those that were given up begin afresh, and those that
+    /// sleep are left alone. Goes on when it is dropped.
     ///
     /// # Errors
-    /// When the pool file has no such pool, an engine does not come back, or all engines are being stopped.
+    /// When the pool file has no such pool, an engine does not come back, or all engines are being
+    /// stopped.
     pub async fn restart(&self, pool_id: &PoolId) -> Result<(), ChangeError> {
         let (crew, pool) = (self.crew.clone(), self.pool(pool_id)?.clone());
         self.change(async move { replace::restart(&crew, &mut *pool.lock().await).await })
             .await
     }
 
-    /// Puts engines of `spec` in the place of its pool's, one after the other. Where memory and ports allow, each
-    /// new engine is ready before the old one gets no more requests; otherwise the old one is stopped first.
-    /// Goes on when it is dropped.
+    /// Puts engines of `spec` in the place of its pool's, one after the other. Where memory and
+    /// ports allow, each new engine is ready before the old one gets no more requests;
+    /// otherwise the old one is stopped first. Goes on when it is dropped.
     ///
     /// # Errors
-    /// When the pool file has no such pool, all engines are being stopped, or a new engine does not become ready;
-    /// then the pool is as before.
+    /// When the pool file has no such pool, all engines are being stopped, or a new engine does not
+    /// become ready; then the pool is as before.
     pub async fn reload(&self, spec: PoolSpec) -> Result<(), ChangeError> {
         let (crew, pool) = (self.crew.clone(), self.pool(&spec.pool_id)?.clone());
         let spec = Arc::new(spec);
@@ -285,10 +297,12 @@ impl Provisioner {
         limit
     }
 
-    /// Stops every engine but those that are to be left running, and returns when they have ended, or do not end
-    /// within the times their pools give them. Restarts and reloads that are under way are broken off.
+    /// Stops every engine but those that are to be left running, and returns when they have ended,
+    /// or do not end within the times their pools give them. Restarts and reloads that are
+    /// under way are broken off.
     ///
-    /// Those that run on or sleep are supervised until the shutdown, also when this is dropped before it.
+    /// Those that run on or sleep are supervised until the shutdown, also when this is dropped
+    /// before it.
     pub async fn stop_all(&self) {
         self.crew.stopping.request();
         // An engine that nobody holds is stopped, and one that sleeps is forgotten.
@@ -315,7 +329,10 @@ impl Provisioner {
             (rows.iter()).all(|row| row.phase.is_at_rest() || left.contains(&row.pool_id))
         };
         let mut rows = self.status();
-        if tokio::time::timeout(limit, rows.wait_for(stopped)).await.is_err() {
+        if tokio::time::timeout(limit, rows.wait_for(stopped))
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 "engines do not end, not even by SIGKILL; look for processes that hang in a driver"
             );

@@ -30,8 +30,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Of an engine of `spec`. `None` where the system does not tell one start from another; then nothing is ever
-    /// adopted.
+    /// Of an engine of `spec`. `None` where the system does not tell one start from another; then
+    /// nothing is ever adopted.
     pub(crate) fn new(
         spec: &PoolSpec,
         replica_id: ReplicaId,
@@ -56,7 +56,8 @@ impl Record {
             pid: self.pid,
             started: self.started,
         };
-        (boot_id().as_deref() == Some(self.boot_id.as_str()) && identity.is_alive()).then_some(identity)
+        (boot_id().as_deref() == Some(self.boot_id.as_str()) && identity.is_alive())
+            .then_some(identity)
     }
 }
 
@@ -90,13 +91,15 @@ impl RecordFile {
 }
 
 /// What a damaged record means. It goes on after "so ".
-const CONSEQUENCE: &str =
-    "an engine that it named is not adopted if it still runs; end it by hand when its port is taken";
+const CONSEQUENCE: &str = "an engine that it named is not adopted if it still runs; end it by \
+                           hand when its port is taken";
 
-/// Every process in `dir` that still runs. Records of others are removed, and damaged ones set aside.
+/// Every process in `dir` that still runs. Records of others are removed, and damaged ones set
+/// aside.
 ///
 /// # Errors
-/// When the directory or a record cannot be read just now: an engine that is not known would be started twice.
+/// When the directory or a record cannot be read just now: an engine that is not known would be
+/// started twice.
 pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity)>> {
     let mut living = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -105,7 +108,9 @@ pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity
             continue;
         }
         let parse = |bytes: &[u8]| serde_json::from_slice::<Record>(bytes);
-        let Some(record) = state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)? else {
+        let Some(record) =
+            state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)?
+        else {
             continue;
         };
         let file = RecordFile { path };

@@ -1,4 +1,5 @@
-//! New engines in the place of old ones, without a gap where that is possible, and without loss where it is not.
+//! New engines in the place of old ones, without a gap where that is possible, and without loss
+//! where it is not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +14,8 @@ use crate::{
     waiting,
 };
 
-/// How long it may take until a handoff that was written is known: many times the pause between two full reads of the
-/// directory.
+/// How long it may take until a handoff that was written is known: many times the pause between two
+/// full reads of the directory.
 const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a change of a pool did not come about. The pool is as it was before.
@@ -31,9 +32,11 @@ pub enum ChangeError {
         /// In its words.
         reason: Arc<str>,
     },
-    /// An engine did not come back from its restart. It is tried again like any other; those after it are untouched.
+    /// An engine did not come back from its restart. It is tried again like any other; those after
+    /// it are untouched.
     #[error(
-        "{replica_id} did not become ready after its restart, so no further engine was restarted: {reason}"
+        "{replica_id} did not become ready after its restart, so no further engine was restarted: \
+         {reason}"
     )]
     NotBack {
         /// Which replica.
@@ -46,8 +49,9 @@ pub enum ChangeError {
     Stopping,
 }
 
-/// Restarts every engine of `pool`, one after the other, so that a pool of several never goes dark. Those that do not
-/// serve come first: they make nothing darker. One that sleeps starts afresh anyway.
+/// Restarts every engine of `pool`, one after the other, so that a pool of several never goes dark.
+/// Those that do not serve come first: they make nothing darker. One that sleeps starts afresh
+/// anyway.
 pub(crate) async fn restart(crew: &Crew, pool: &mut Pool) -> Result<(), ChangeError> {
     let (serving, others): (Vec<_>, Vec<_>) = (pool.replicas.iter())
         .filter(|(_, engine)| !engine.sleeps())
@@ -61,7 +65,9 @@ pub(crate) async fn restart(crew: &Crew, pool: &mut Pool) -> Result<(), ChangeEr
         let (Phase::Ready, Some(url)) = (seen.phase, &seen.url) else {
             return Err(ChangeError::NotBack {
                 replica_id: replica_id.clone(),
-                reason: seen.last_error.unwrap_or_else(|| seen.phase.as_str().into()),
+                reason: seen
+                    .last_error
+                    .unwrap_or_else(|| seen.phase.as_str().into()),
             });
         };
         offered(crew, url).await?;
@@ -80,7 +86,11 @@ async fn offered(crew: &Crew, url: &HttpUrl) -> Result<(), ChangeError> {
 }
 
 /// Replaces every engine of `pool` by one of `spec`, or none.
-pub(crate) async fn reload(crew: &Crew, pool: &mut Pool, spec: Arc<PoolSpec>) -> Result<(), ChangeError> {
+pub(crate) async fn reload(
+    crew: &Crew,
+    pool: &mut Pool,
+    spec: Arc<PoolSpec>,
+) -> Result<(), ChangeError> {
     let before = pool.spec.clone();
     crew.shared.cpu.declare(&spec);
     let common: Vec<ReplicaId> = (spec.replica_ids())
@@ -97,7 +107,9 @@ pub(crate) async fn reload(crew: &Crew, pool: &mut Pool, spec: Arc<PoolSpec>) ->
     }
     for replica_id in spec.replica_ids() {
         let start = || crew.supervise(&spec, replica_id.clone(), Begin::Start);
-        pool.replicas.entry(replica_id.clone()).or_insert_with(start);
+        pool.replicas
+            .entry(replica_id.clone())
+            .or_insert_with(start);
     }
     let surplus: Vec<ReplicaId> = (before.replica_ids())
         .filter(|replica_id| !spec.replica_ids().any(|kept| kept == *replica_id))
@@ -130,7 +142,8 @@ async fn replace(
         return replace_in_place(crew, pool, replica_id, spec).await;
     }
     let new = on_trial(crew, replica_id, spec).await?;
-    // The new one announced itself in the place of the old one, which now only finishes what it has begun.
+    // The new one announced itself in the place of the old one, which now only finishes what it has
+    // begun.
     match pool.replicas.insert(replica_id.clone(), new) {
         Some(old) => stop(crew, &old).await,
         None => Ok(()),
@@ -199,7 +212,9 @@ async fn on_trial(
     }
     Err(ChangeError::NotReady {
         replica_id: replica_id.clone(),
-        reason: seen.last_error.unwrap_or_else(|| seen.phase.as_str().into()),
+        reason: seen
+            .last_error
+            .unwrap_or_else(|| seen.phase.as_str().into()),
     })
 }
 

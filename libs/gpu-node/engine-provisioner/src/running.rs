@@ -36,7 +36,8 @@ impl Running {
         replica_id: &ReplicaId,
     ) -> Result<Self, String> {
         let (shared, spec, replica_id) = (shared.clone(), spec.clone(), replica_id.clone());
-        // File systems and drivers may keep one waiting, and a process needs the runtime it is started in.
+        // File systems and drivers may keep one waiting, and a process needs the runtime it is
+        // started in.
         let runtime = tokio::runtime::Handle::current();
         let span = tracing::Span::current();
         let start = move || {
@@ -49,7 +50,12 @@ impl Running {
     }
 
     /// Takes over a process of an earlier agent.
-    pub(crate) fn adopt(shared: &Shared, file: RecordFile, record: Record, process: Identity) -> Self {
+    pub(crate) fn adopt(
+        shared: &Shared,
+        file: RecordFile,
+        record: Record,
+        process: Identity,
+    ) -> Self {
         Self {
             process: Process::adopt(process),
             logs: EngineLogs::new(&shared.log_dir, &record.pool_id, &record.replica_id),
@@ -90,12 +96,13 @@ fn start(shared: &Shared, spec: &PoolSpec, replica_id: &ReplicaId) -> Result<Run
     }
     let promise = (shared.vram)
         .promise(spec.device_mask.as_deref(), vram_needed(spec))
-        .map_err(|error| format!("{error}; {}", error.mend()))?;
+        .map_err(|error| format!("{error}; {}", error.hint()))?;
     let port = match spec.port {
         Some(port) => port,
         None => free_port().map_err(|error| format!("no port of 127.0.0.1 is free: {error}"))?,
     };
-    let url = HttpUrl::new(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST)).map_err(|e| e.to_string())?;
+    let url = HttpUrl::new(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))
+        .map_err(|e| e.to_string())?;
     let mut logs = EngineLogs::new(&shared.log_dir, &spec.pool_id, replica_id);
     let (out, err) = logs
         .open()

@@ -8,11 +8,13 @@ use sha2::{Digest as _, Sha256};
 /// Stands for the engine's port in a command and in the values of the environment.
 pub(crate) const PORT_PLACEHOLDER: &str = "{port}";
 
-/// Loading a large model from a network disk takes minutes; one that takes longer than this does not come.
+/// Loading a large model from a network disk takes minutes; one that takes longer than this does
+/// not come.
 pub(crate) const DEFAULT_READY_TIMEOUT: Duration = Duration::from_secs(600);
 /// As long as the agent itself waits for running requests when it is stopped.
 pub(crate) const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
-/// After its requests have ended an engine only frees memory; those with worker processes take seconds.
+/// After its requests have ended an engine only frees memory; those with worker processes take
+/// seconds.
 pub(crate) const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(20);
 
 /// When an engine that ended by itself is started again.
@@ -94,7 +96,8 @@ pub struct PoolSpec {
     pub stop_grace: Duration,
     /// What becomes of it when the agent stops.
     pub on_agent_stop: OnAgentStop,
-    /// How long the pool must be idle before its engines are stopped until somebody needs them; `None` means never.
+    /// How long the pool must be idle before its engines are stopped until somebody needs them;
+    /// `None` means never.
     pub sleep_after: Option<Duration>,
 }
 
@@ -173,7 +176,8 @@ impl PoolSpec {
     pub(crate) fn environment(&self, port: &str) -> BTreeMap<String, String> {
         let mut environment = BTreeMap::new();
         // Checked when the file was read; a mask that is no mask hides nothing.
-        if let Ok(Some(devices)) = gpu_inventory::cuda_visible_devices(self.device_mask.as_deref()) {
+        if let Ok(Some(devices)) = gpu_inventory::cuda_visible_devices(self.device_mask.as_deref())
+        {
             environment.insert("CUDA_VISIBLE_DEVICES".to_owned(), devices);
             environment.insert("CUDA_DEVICE_ORDER".to_owned(), "PCI_BUS_ID".to_owned());
         }
@@ -182,8 +186,8 @@ impl PoolSpec {
         environment
     }
 
-    /// Tells one way to start an engine from another: an engine that runs is ours to adopt only when it was
-    /// started just so. A digest, because what goes in may carry keys.
+    /// Tells one way to start an engine from another: an engine that runs is ours to adopt only
+    /// when it was started just so. A digest, because what goes in may carry keys.
     pub(crate) fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         let mut add = |text: &str| {
@@ -192,7 +196,9 @@ impl PoolSpec {
         };
         add(self.engine.as_str());
         add(self.program());
-        self.arguments(PORT_PLACEHOLDER).iter().for_each(|text| add(text));
+        self.arguments(PORT_PLACEHOLDER)
+            .iter()
+            .for_each(|text| add(text));
         for (name, value) in self.environment(PORT_PLACEHOLDER) {
             add(&name);
             add(&value);

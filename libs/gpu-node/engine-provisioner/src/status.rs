@@ -126,7 +126,8 @@ impl Board {
             self.registry.set_absent(pool, replica, None);
         }
         for ((pool, replica), reason) in &absent {
-            self.registry.set_absent(pool, replica, Some(reason.clone()));
+            self.registry
+                .set_absent(pool, replica, Some(reason.clone()));
         }
         rows.absent = absent;
         all.sort_by(|a, b| (&a.pool_id, &a.replica_id).cmp(&(&b.pool_id, &b.replica_id)));

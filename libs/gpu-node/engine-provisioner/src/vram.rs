@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::PreflightError;
 
-/// The free memory in bytes of the devices that a mask names; `None` when it is not known. May block for seconds.
+/// The free memory in bytes of the devices that a mask names; `None` when it is not known. May
+/// block for seconds.
 pub type FreeVram = dyn Fn(Option<&str>) -> Option<u64> + Send + Sync;
 
 /// The memory that is free, and what is promised of it.
@@ -31,8 +32,13 @@ impl Vram {
         }
     }
 
-    /// Promises `needed` bytes of the devices of `mask` to an engine that starts, until the promise is dropped.
-    pub(crate) fn promise(&self, mask: Option<&str>, needed: u64) -> Result<Promise, PreflightError> {
+    /// Promises `needed` bytes of the devices of `mask` to an engine that starts, until the promise
+    /// is dropped.
+    pub(crate) fn promise(
+        &self,
+        mask: Option<&str>,
+        needed: u64,
+    ) -> Result<Promise, PreflightError> {
         let known = if needed == 0 { None } else { (self.free)(mask) };
         let mut promised = self.promised.lock();
         if let Some(free) = known {
@@ -52,10 +58,11 @@ impl Vram {
 }
 
 impl Promises {
-    /// What is promised of the devices of `mask`. Masks that are spelt differently are taken to name different
-    /// devices, unless one of them names all.
+    /// What is promised of the devices of `mask`. Masks that are spelt differently are taken to
+    /// name different devices, unless one of them names all.
     fn of(&self, mask: Option<&str>) -> u64 {
-        let overlaps = |other: &Option<String>| mask.is_none() || other.is_none() || other.as_deref() == mask;
+        let overlaps =
+            |other: &Option<String>| mask.is_none() || other.is_none() || other.as_deref() == mask;
         let those = self.open.values().filter(|(other, _)| overlaps(other));
         those.fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
     }
@@ -67,7 +74,8 @@ impl fmt::Debug for Vram {
     }
 }
 
-/// Memory that an engine is about to take. Once it has taken it, the driver counts it, and this is dropped.
+/// Memory that an engine is about to take. Once it has taken it, the driver counts it, and this is
+/// dropped.
 pub(crate) struct Promise {
     id: u64,
     promised: Arc<Mutex<Promises>>,
@@ -101,9 +109,15 @@ mod tests {
         let error = vram.promise(Some("GPU0"), 60).unwrap_err();
         assert!(matches!(
             error,
-            PreflightError::NotEnoughVram { needed: 60, free: 40 }
+            PreflightError::NotEnoughVram {
+                needed: 60,
+                free: 40
+            }
         ));
-        assert!(vram.promise(None, 100).is_err(), "all devices include that one");
+        assert!(
+            vram.promise(None, 100).is_err(),
+            "all devices include that one"
+        );
         assert!(
             vram.promise(Some("GPU1"), 1_000).is_ok(),
             "what nobody knows forbids nothing"

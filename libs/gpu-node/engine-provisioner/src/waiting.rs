@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use engine_probe::{Ask, probe};
+use engine_probe::{ProbeScope, probe};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{EngineKind, HttpUrl};
 
 use crate::core::Event;
 
-/// How often an engine that starts is asked. A `llama-server` with a small model is ready after 50 ms; a probe
-/// costs it nothing.
+/// How often an engine that starts is asked. A `llama-server` with a small model is ready after 50
+/// ms; a probe costs it nothing.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How often one is asked that takes its time.
 const ASK_SLOWLY: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Returns when the engine at `url` says that it takes requests.
 pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> Event {
     let mut pause = ASK_EVERY;
-    let asked = || probe(kind, url, Ask::READINESS, ANSWER_LIMIT);
+    let asked = || probe(kind, url, ProbeScope::READINESS, ANSWER_LIMIT);
     while !asked().await.is_ok_and(|outcome| outcome.ready) {
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 8).min(ASK_SLOWLY);
@@ -32,14 +32,18 @@ pub(crate) async fn offered(registry: &PoolRegistry, url: &HttpUrl) {
     let mut changes = registry.subscribe();
     loop {
         changes.borrow_and_update();
-        let offered = registry.replicas().iter().any(|replica| replica.url == *url);
+        let offered = registry
+            .replicas()
+            .iter()
+            .any(|replica| replica.url == *url);
         if offered || changes.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Returns when the registry no longer offers the engine at `url`, and the last request to it has ended.
+/// Returns when the registry no longer offers the engine at `url`, and the last request to it has
+/// ended.
 ///
 /// Its handoff is gone by then, so that no new one comes: whoever reads handoffs has taken note.
 pub(crate) async fn quiet(registry: &PoolRegistry, url: &HttpUrl) -> Event {
@@ -47,7 +51,10 @@ pub(crate) async fn quiet(registry: &PoolRegistry, url: &HttpUrl) -> Event {
     loop {
         // Marked as seen before looking, so that a change in between is not missed.
         changes.borrow_and_update();
-        let offered = registry.replicas().iter().any(|replica| replica.url == *url);
+        let offered = registry
+            .replicas()
+            .iter()
+            .any(|replica| replica.url == *url);
         if !offered && registry.in_flight_at(url) == 0 {
             return Event::Quiet;
         }

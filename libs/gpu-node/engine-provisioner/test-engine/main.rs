@@ -1,4 +1,5 @@
-//! The engine of the tests: a process that is ready as soon as it listens. A shell in front of it makes it misbehave.
+//! The engine of the tests: a process that is ready as soon as it listens. A shell in front of it
+//! makes it misbehave.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -12,7 +13,8 @@ const LIFETIME: Duration = Duration::from_secs(120);
 
 fn main() -> io::Result<()> {
     let port = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let port: u16 = port.ok_or_else(|| io::Error::other("usage: engine-provisioner-test-engine PORT"))?;
+    let port: u16 =
+        port.ok_or_else(|| io::Error::other("usage: engine-provisioner-test-engine PORT"))?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let (failed, failure) = mpsc::channel();
     std::thread::spawn(move || {
@@ -22,7 +24,8 @@ fn main() -> io::Result<()> {
             }
         }
     });
-    // A client that goes away is no failure; the end of the listener or of the lifetime ends the program.
+    // A client that goes away is no failure; the end of the listener or of the lifetime ends the
+    // program.
     while failure.recv_timeout(LIFETIME).is_ok() {}
     Ok(())
 }
@@ -33,7 +36,8 @@ fn answer(mut connection: TcpStream) -> io::Result<()> {
     let body = r#"{"object":"list","data":[{"id":"tiny","object":"model"}]}"#;
     write!(
         connection,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: \
+         close\r\n\r\n{body}",
         body.len()
     )
 }

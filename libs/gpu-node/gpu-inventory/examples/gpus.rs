@@ -1,5 +1,5 @@
-//! Prints what this machine has: `cargo run -p gpu-inventory --example gpus [-- FILE.json]`, where the file
-//! describes GPUs for a machine without any.
+//! Prints what this machine has: `cargo run -p gpu-inventory --example gpus [-- FILE.json]`, where
+//! the file describes GPUs for a machine without any.
 
 use std::{error::Error, io, io::Write};
 
@@ -17,7 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for gpu in &snapshot.gpus {
         writeln!(out, "{gpu:#?}")?;
     }
-    writeln!(out, "free on all GPUs: {} bytes", snapshot.vram_free_for(None).0)?;
+    writeln!(
+        out,
+        "free on all GPUs: {} bytes",
+        snapshot.vram_free_for(None).0
+    )?;
     writeln!(
         out,
         "a registration would say: {}",

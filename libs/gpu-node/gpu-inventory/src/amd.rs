@@ -11,8 +11,8 @@ use crate::{GpuError, GpuProblem, GpuReading, GpuSource, problem::ErrorText};
 /// Where the kernel lists graphics cards.
 const DRM: &str = "/sys/class/drm";
 
-/// AMD's GPUs. Their index is their place among AMD's cards in the order of the kernel's card numbers, which is
-/// how ROCm counts them, too.
+/// AMD's GPUs. Their index is their place among AMD's cards in the order of the kernel's card
+/// numbers, which is how ROCm counts them, too.
 #[derive(Debug, Clone)]
 pub struct AmdSource {
     root: PathBuf,
@@ -102,8 +102,10 @@ fn read_gpu(index: u32, device: &Path) -> GpuReading {
             .map(|(total, used): (u64, u64)| total.saturating_sub(used)),
         utilization_percent: number(device, "gpu_busy_percent").ok(),
         // Thousandths of a degree and millionths of a watt.
-        temperature_celsius: sensor("temp1_input").and_then(|value| u32::try_from(value / 1000).ok()),
-        power_milliwatts: sensor("power1_average").and_then(|value| u32::try_from(value / 1000).ok()),
+        temperature_celsius: sensor("temp1_input")
+            .and_then(|value| u32::try_from(value / 1000).ok()),
+        power_milliwatts: sensor("power1_average")
+            .and_then(|value| u32::try_from(value / 1000).ok()),
         problems,
         ..GpuReading::default()
     }
@@ -111,7 +113,9 @@ fn read_gpu(index: u32, device: &Path) -> GpuReading {
 
 /// The name the card carries, which only server cards do, otherwise the number of the model.
 fn name(device: &Path) -> String {
-    let carried = text(device, "product_name").ok().filter(|name| !name.is_empty());
+    let carried = text(device, "product_name")
+        .ok()
+        .filter(|name| !name.is_empty());
     carried.unwrap_or_else(|| {
         let model = text(device, "device").unwrap_or_default();
         format!("AMD GPU {model}").trim_end().to_owned()
@@ -129,6 +133,10 @@ fn text(folder: &Path, file: &str) -> io::Result<String> {
 
 fn number<T: FromStr>(folder: &Path, file: &str) -> io::Result<T> {
     let text = text(folder, file)?;
-    text.parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{file} is not a number")))
+    text.parse().map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{file} is not a number"),
+        )
+    })
 }

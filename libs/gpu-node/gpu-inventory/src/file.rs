@@ -15,8 +15,9 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// {"gpus": [{"index": 0, "name": "RTX 3090", "vram_total_bytes": 24000000000, "vram_used_bytes": 6000000000}]}
 /// ```
 ///
-/// The fields are those of [`GpuReading`]; all but `index` and `name` may be absent. People write this file, so a
-/// field that does not exist is an error. Free memory is computed where only total and used are given.
+/// The fields are those of [`GpuReading`]; all but `index` and `name` may be absent. People write
+/// this file, so a field that does not exist is an error. Free memory is computed where only total
+/// and used are given.
 #[derive(Debug, Clone)]
 pub struct FileSource {
     path: PathBuf,
@@ -36,10 +37,14 @@ impl FileSource {
     }
 
     fn parse(text: &str) -> Result<Vec<GpuReading>, ErrorText> {
-        let Described { mut gpus } = serde_json::from_str(text).map_err(|error| ErrorText::of(&error))?;
+        let Described { mut gpus } =
+            serde_json::from_str(text).map_err(|error| ErrorText::of(&error))?;
         gpus.sort_by_key(|gpu| gpu.index);
         if let Some([twice, _]) = gpus.array_windows().find(|[a, b]| a.index == b.index) {
-            return Err(ErrorText::of(&format!("two GPUs have the index {}", twice.index)));
+            return Err(ErrorText::of(&format!(
+                "two GPUs have the index {}",
+                twice.index
+            )));
         }
         for gpu in &mut gpus {
             let known = gpu.vram_total_bytes.zip(gpu.vram_used_bytes);
@@ -54,8 +59,8 @@ impl GpuSource for FileSource {
     fn read(&mut self) -> Result<Vec<GpuReading>, GpuError> {
         let mut text = String::new();
         // A longer one is cut, and then wrong; a device has no end.
-        let read =
-            fs::File::open(&self.path).and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
+        let read = fs::File::open(&self.path)
+            .and_then(|file| file.take(MAX_FILE_BYTES).read_to_string(&mut text));
         read.map(|_| text)
             .map_err(|error| ErrorText::of(&error))
             .and_then(|text| Self::parse(&text))

@@ -7,8 +7,8 @@ use std::{fs, io, num::NonZeroUsize, path::Path, thread};
 pub struct HostResources {
     /// CPU cores this process may use: its affinity and the CPU quota of its cgroup are respected.
     pub cpu_cores: u32,
-    /// Memory in bytes: that of the machine, or the limit of the process's cgroup where that is lower; 0 when
-    /// the system does not tell.
+    /// Memory in bytes: that of the machine, or the limit of the process's cgroup where that is
+    /// lower; 0 when the system does not tell.
     pub ram_total_bytes: u64,
 }
 
@@ -39,12 +39,18 @@ fn ram(root: &Path) -> u64 {
     let installed = fs::read_to_string(root.join("proc/meminfo"))
         .ok()
         .and_then(|text| mem_total(&text));
-    installed.into_iter().chain(cgroup_limit(root)).min().unwrap_or(0)
+    installed
+        .into_iter()
+        .chain(cgroup_limit(root))
+        .min()
+        .unwrap_or(0)
 }
 
 /// `MemTotal` of `/proc/meminfo` in bytes.
 fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     // The kernel writes "kB" and means 1024 bytes.
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
@@ -60,7 +66,8 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
     };
     let mount = root.join(mount);
     let own = Path::new(group.trim_start_matches('/'));
-    // A container may see its own group as the root of the mount: groups that are not there do not count.
+    // A container may see its own group as the root of the mount: groups that are not there do not
+    // count.
     let limits = own.ancestors().filter_map(|above| {
         let text = fs::read_to_string(mount.join(above).join(file)).ok()?;
         limit(&text)
@@ -74,16 +81,20 @@ enum Version {
     Two,
 }
 
-/// The group that limits memory, of `/proc/self/cgroup`: `hierarchy:controllers:path` in each line. Where both
-/// versions are in use, version 1 has the memory controller if it lists it.
+/// The group that limits memory, of `/proc/self/cgroup`: `hierarchy:controllers:path` in each line.
+/// Where both versions are in use, version 1 has the memory controller if it lists it.
 fn memory_group(membership: &str) -> Option<(Version, &str)> {
     let mut found = None;
     for line in membership.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
             continue;
         };
-        if controllers.split(',').any(|controller| controller == "memory") {
+        if controllers
+            .split(',')
+            .any(|controller| controller == "memory")
+        {
             return Some((Version::One, path));
         }
         if controllers.is_empty() {
@@ -93,7 +104,8 @@ fn memory_group(membership: &str) -> Option<(Version, &str)> {
     found
 }
 
-/// A limit in bytes; `max` is none. Version 1 writes a huge number instead, which the installed memory beats.
+/// A limit in bytes; `max` is none. Version 1 writes a huge number instead, which the installed
+/// memory beats.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
@@ -135,7 +147,10 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "max\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "max\n",
+                    ),
                 ],
                 INSTALLED,
             ),
@@ -143,7 +158,10 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "4096\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "4096\n",
+                    ),
                 ],
                 4096,
             ),
@@ -152,18 +170,27 @@ mod tests {
                 &[
                     MEMINFO,
                     two,
-                    ("sys/fs/cgroup/system.slice/agent.service/memory.max", "4096\n"),
+                    (
+                        "sys/fs/cgroup/system.slice/agent.service/memory.max",
+                        "4096\n",
+                    ),
                     ("sys/fs/cgroup/system.slice/memory.max", "2048\n"),
                 ],
                 2048,
             ),
             // In a container the mount's root is the group.
-            (&[MEMINFO, two, ("sys/fs/cgroup/memory.max", "8192\n")], 8192),
+            (
+                &[MEMINFO, two, ("sys/fs/cgroup/memory.max", "8192\n")],
+                8192,
+            ),
             (
                 &[
                     MEMINFO,
                     one,
-                    ("sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "1024\n"),
+                    (
+                        "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes",
+                        "1024\n",
+                    ),
                 ],
                 1024,
             ),

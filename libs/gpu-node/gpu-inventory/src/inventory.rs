@@ -12,8 +12,8 @@ use crate::{
     said::{News, Said},
 };
 
-/// How long a reading may take. A healthy driver needs some milliseconds, the first time up to a second; a
-/// heartbeat waits no longer than this for one that hangs.
+/// How long a reading may take. A healthy driver needs some milliseconds, the first time up to a
+/// second; a heartbeat waits no longer than this for one that hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The hardware of this machine, read anew with each question.
@@ -27,8 +27,8 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Looks which GPUs this machine has: NVIDIA's where their library is installed, even when the driver does
-    /// not work yet; otherwise AMD's where there are some; otherwise none.
+    /// Looks which GPUs this machine has: NVIDIA's where their library is installed, even when the
+    /// driver does not work yet; otherwise AMD's where there are some; otherwise none.
     #[must_use]
     pub fn detect() -> Self {
         Self::new(
@@ -45,7 +45,11 @@ impl Inventory {
 
     /// An inventory that waits no longer than `timeout` for a reading.
     #[must_use]
-    pub fn with_timeout(source: Box<dyn GpuSource>, host: HostResources, timeout: Duration) -> Self {
+    pub fn with_timeout(
+        source: Box<dyn GpuSource>,
+        host: HostResources,
+        timeout: Duration,
+    ) -> Self {
         Self {
             reader: Reader::start(source),
             host,
@@ -80,15 +84,18 @@ impl Inventory {
         let snapshot = self.read();
         let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
         Capabilities {
-            gpus: usable.take(MAX_GPUS).map(crate::GpuReading::to_wire).collect(),
+            gpus: usable
+                .take(MAX_GPUS)
+                .map(crate::GpuReading::to_wire)
+                .collect(),
             cpu_cores: self.host.cpu_cores,
             ram_total_bytes: self.host.ram_total_bytes,
         }
     }
 
-    /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for masks. A name
-    /// that fits no device counts 0 and is logged once. For several masks, [`read`](Self::read) once and ask
-    /// [`vram_free_in`](Self::vram_free_in).
+    /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for
+    /// masks. A name that fits no device counts 0 and is logged once. For several masks,
+    /// [`read`](Self::read) once and ask [`vram_free_in`](Self::vram_free_in).
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> u64 {
         self.vram_free_in(&self.read(), mask)
@@ -108,7 +115,7 @@ impl Inventory {
                 warn!(
                     device = ?name,
                     gpus = snapshot.gpus.len(),
-                    "a device mask names no device of this machine that works; mend the mask of the pool or the GPU"
+                    "a device mask names no device of this machine that works; correct the mask of the pool or the GPU"
                 );
             }
         }

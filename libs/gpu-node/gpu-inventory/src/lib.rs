@@ -1,9 +1,10 @@
 //! The GPUs, CPU cores and memory of this machine.
 //!
-//! A [`GpuSource`] reads the GPUs anew each time: [`NvmlSource`] asks NVIDIA's driver, [`AmdSource`] reads what
-//! AMD's driver publishes under `/sys`, [`FileSource`] reads a file that stands in for either on machines without
-//! GPUs, and [`NoGpus`] has none. An [`Inventory`] asks one of them on a thread of its own, so that a driver that
-//! hangs holds up nobody, says each problem once, and answers what a node wants to know.
+//! A [`GpuSource`] reads the GPUs anew each time: [`NvmlSource`] asks NVIDIA's driver,
+//! [`AmdSource`] reads what AMD's driver publishes under `/sys`, [`FileSource`] reads a file that
+//! stands in for either on machines without GPUs, and [`NoGpus`] has none. An [`Inventory`] asks
+//! one of them on a thread of its own, so that a driver that hangs holds up nobody, says each
+//! problem once, and answers what a node wants to know.
 //!
 //! ```
 //! let inventory = gpu_inventory::Inventory::detect();
@@ -13,8 +14,8 @@
 //! # let _ = free;
 //! ```
 //!
-//! This is the only crate that knows NVML. Nothing of NVIDIA is needed to build it: the driver's library is
-//! opened when the program runs, and a machine without it simply has no such GPUs.
+//! This is the only crate that knows NVML. Nothing of NVIDIA is needed to build it: the driver's
+//! library is opened when the program runs, and a machine without it simply has no such GPUs.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::GpuReading;
 
-/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others: `None` when it
-/// may see all. Empty hides every device.
+/// What `CUDA_VISIBLE_DEVICES` must be so that a program sees the devices of `mask` and no others:
+/// `None` when it may see all. Empty hides every device.
 ///
 /// Indices are those of the driver, which orders devices by their PCI bus; CUDA does so only where
 /// `CUDA_DEVICE_ORDER` is `PCI_BUS_ID`.
@@ -66,16 +66,24 @@ pub(crate) fn free<'m>(gpus: &[GpuReading], mask: Option<&'m str>) -> (u64, Vec<
             unknown.push(text);
         }
     }
-    let sum = chosen.values().fold(0_u64, |sum, free| sum.saturating_add(*free));
+    let sum = chosen
+        .values()
+        .fold(0_u64, |sum, free| sum.saturating_add(*free));
     (sum, unknown)
 }
 
 /// Whether a name that added nothing means a device that was added before.
-fn named_before(name: &Name<'_>, gpus: &[GpuReading], chosen: &BTreeMap<(u32, Option<&str>), u64>) -> bool {
+fn named_before(
+    name: &Name<'_>,
+    gpus: &[GpuReading],
+    chosen: &BTreeMap<(u32, Option<&str>), u64>,
+) -> bool {
     let whole = gpus
         .iter()
         .any(|gpu| name.means(gpu) && chosen.contains_key(&(gpu.index, None)));
-    let Name::Uuid(start) = name else { return whole };
+    let Name::Uuid(start) = name else {
+        return whole;
+    };
     whole
         || chosen
             .keys()
@@ -146,7 +154,13 @@ mod tests {
             }],
             ..gpu(4, Some(10_000))
         };
-        vec![gpu(0, Some(1)), gpu(1, Some(20)), gpu(2, None), lost, divided]
+        vec![
+            gpu(0, Some(1)),
+            gpu(1, Some(20)),
+            gpu(2, None),
+            lost,
+            divided,
+        ]
     }
 
     #[test]
@@ -179,7 +193,11 @@ mod tests {
                 &["GPU-", "GPU", "cuda:", "-1", "0x0", "ü"],
             ),
         ] {
-            assert_eq!(free(&machine(), mask), (expected, unknown.to_vec()), "{mask:?}");
+            assert_eq!(
+                free(&machine(), mask),
+                (expected, unknown.to_vec()),
+                "{mask:?}"
+            );
         }
     }
 

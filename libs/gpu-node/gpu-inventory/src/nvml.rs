@@ -12,8 +12,8 @@ use crate::{GpuError, GpuProblem, GpuReading, GpuSource, MigReading, problem::Er
 /// `nvmlDeviceGetMigMode` says this of a divided GPU.
 const MIG_ENABLED: u32 = 1;
 
-/// NVIDIA's GPUs. The driver's library is opened by the first reading, and anew after one that failed, so a
-/// driver that is loaded later or comes back is found.
+/// NVIDIA's GPUs. The driver's library is opened by the first reading, and anew after one that
+/// failed, so a driver that is loaded later or comes back is found.
 #[derive(Debug, Default)]
 pub struct NvmlSource {
     library: Option<PathBuf>,
@@ -98,7 +98,10 @@ fn read_device(device: &Device<'_>, gpu: &mut GpuReading) {
     gpu.utilization_percent = device.utilization_rates().ok().map(|rates| rates.gpu);
     gpu.temperature_celsius = device.temperature(TemperatureSensor::Gpu).ok();
     gpu.power_milliwatts = device.power_usage().ok();
-    if device.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED) {
+    if device
+        .mig_mode()
+        .is_ok_and(|mode| mode.current == MIG_ENABLED)
+    {
         gpu.problems.push(GpuProblem::Divided);
         gpu.mig = read_instances(device);
     }

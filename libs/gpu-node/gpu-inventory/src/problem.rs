@@ -18,7 +18,10 @@ pub enum GpuError {
     #[error("NVIDIA's kernel driver is not loaded: try `modprobe nvidia`, and see `dmesg`")]
     NoDriver,
     /// The library was upgraded and the running kernel driver was not.
-    #[error("NVIDIA's library and kernel driver are of different versions: reboot, or reload the driver")]
+    #[error(
+        "NVIDIA's library and kernel driver are of different versions: reboot, or reload the \
+         driver"
+    )]
     VersionMismatch,
     /// This user may not talk to the driver.
     #[error("no permission to talk to the GPU driver: check the access to /dev/nvidia*")]
@@ -60,7 +63,9 @@ pub enum GpuProblem {
     #[error("it does not answer any more and needs a reset, a reboot or new hardware")]
     Lost,
     /// The driver is too old to tell its memory (before version 510).
-    #[error("its driver is too old to tell how much memory it has: upgrade to version 510 or later")]
+    #[error(
+        "its driver is too old to tell how much memory it has: upgrade to version 510 or later"
+    )]
     OldDriver,
     /// It is divided, and engines see its instances only.
     #[error("it is divided by MIG: name its instances by their UUIDs in device masks")]

@@ -49,7 +49,8 @@ impl Reader {
         Self { shared }
     }
 
-    /// Reads anew. After `timeout` without an answer it is the last reading, with a problem that says so.
+    /// Reads anew. After `timeout` without an answer it is the last reading, with a problem that
+    /// says so.
     pub(crate) fn read(&self, timeout: Duration) -> Snapshot {
         let mut state = self.shared.state.lock();
         if state.asked == state.answered && !state.closed {
@@ -58,7 +59,8 @@ impl Reader {
         }
         // Whoever comes while a reading is on its way shares it.
         let wanted = state.asked;
-        let on_its_way = |state: &mut State| state.answered < wanted && !state.closed && !state.late;
+        let on_its_way =
+            |state: &mut State| state.answered < wanted && !state.closed && !state.late;
         let waited = (self.shared.answered).wait_while_for(&mut state, on_its_way, timeout);
         state.late |= waited.timed_out();
         let mut snapshot = state.latest.clone();
@@ -95,9 +97,9 @@ fn serve(shared: &Shared, mut source: Box<dyn GpuSource>) {
     let _ended = Ended(shared);
     loop {
         let mut state = shared.state.lock();
-        shared
-            .asked
-            .wait_while(&mut state, |state| state.asked == state.answered && !state.closed);
+        shared.asked.wait_while(&mut state, |state| {
+            state.asked == state.answered && !state.closed
+        });
         if state.closed {
             return;
         }
@@ -113,7 +115,10 @@ fn serve(shared: &Shared, mut source: Box<dyn GpuSource>) {
 
 fn snapshot(read: Result<Vec<GpuReading>, GpuError>) -> Snapshot {
     match read {
-        Ok(gpus) => Snapshot { gpus, problem: None },
+        Ok(gpus) => Snapshot {
+            gpus,
+            problem: None,
+        },
         Err(problem) => Snapshot {
             gpus: Vec::new(),
             problem: Some(problem),

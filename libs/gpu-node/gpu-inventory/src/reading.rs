@@ -1,6 +1,8 @@
 //! What was read of the GPUs at one moment.
 
-use pool_registry_types::{Gpu, GpuStatus, MAX_GPUS, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line};
+use pool_registry_types::{
+    Gpu, GpuStatus, MAX_GPUS, MAX_TEXT_BYTES, limits::MAX_ERROR_BYTES, one_line,
+};
 use serde::Deserialize;
 
 use crate::{GpuError, GpuProblem, mask};
@@ -75,7 +77,8 @@ impl GpuReading {
             power_watts: self
                 .power_milliwatts
                 .map(|power| (power.saturating_add(500)) / 1000),
-            problem: (!problems.is_empty()).then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
+            problem: (!problems.is_empty())
+                .then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
         }
     }
 }
@@ -114,19 +117,21 @@ impl Snapshot {
         gpus.map(GpuReading::to_status).collect()
     }
 
-    /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no device.
+    /// Free memory in bytes of the devices that `mask` names, and the names in it that fit no
+    /// device.
     ///
-    /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and `cuda:0` name a
-    /// GPU by its index; `GPU-…` and `MIG-…` name one, or an instance of one, by its UUID or by enough of its
-    /// beginning; `all`, or no mask at all, means every GPU; `none`, `cpu` and an empty mask mean no GPU. A device
-    /// that is named twice counts once; one whose free memory nobody knows counts 0.
+    /// A mask is a list separated by commas, without regard to case or blanks. `GPU0`, `0` and
+    /// `cuda:0` name a GPU by its index; `GPU-…` and `MIG-…` name one, or an instance of one,
+    /// by its UUID or by enough of its beginning; `all`, or no mask at all, means every GPU;
+    /// `none`, `cpu` and an empty mask mean no GPU. A device that is named twice counts once;
+    /// one whose free memory nobody knows counts 0.
     #[must_use]
     pub fn vram_free_for<'m>(&self, mask: Option<&'m str>) -> (u64, Vec<&'m str>) {
         mask::free(&self.gpus, mask)
     }
 
-    /// The same, but `None` when it is not known: there is no GPU, one does not say how much is free, or these
-    /// figures may be old.
+    /// The same, but `None` when it is not known: there is no GPU, one does not say how much is
+    /// free, or these figures may be old.
     #[must_use]
     pub fn vram_surely_free_for(&self, mask: Option<&str>) -> Option<u64> {
         let known = |gpu: &GpuReading| gpu.vram_free_bytes.is_some();
@@ -156,10 +161,17 @@ mod tests {
         let status = reading.to_status();
         let some = Some(clean.clone());
         assert_eq!(
-            [&status.uuid, &status.driver_version, &status.compute_capability],
+            [
+                &status.uuid,
+                &status.driver_version,
+                &status.compute_capability
+            ],
             [&some; 3]
         );
-        assert_eq!([status.name, reading.to_wire().name], [clean.clone(), clean]);
+        assert_eq!(
+            [status.name, reading.to_wire().name],
+            [clean.clone(), clean]
+        );
     }
 
     #[test]
@@ -169,7 +181,10 @@ mod tests {
             vram_free_bytes: free,
             ..GpuReading::default()
         };
-        let snapshot = |gpus| Snapshot { gpus, problem: None };
+        let snapshot = |gpus| Snapshot {
+            gpus,
+            problem: None,
+        };
         let sure = snapshot(vec![gpu(0, Some(5)), gpu(1, Some(7))]);
         assert_eq!(sure.vram_surely_free_for(None), Some(12));
         assert_eq!(sure.vram_surely_free_for(Some("GPU1")), Some(7));

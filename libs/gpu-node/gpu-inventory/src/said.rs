@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most names of devices that are remembered as unknown; masks come from files, which may be many.
+/// The most names of devices that are remembered as unknown; masks come from files, which may be
+/// many.
 const MAX_NAMES: usize = 1024;
 
 /// What was said and still holds.
@@ -34,7 +35,9 @@ impl Said {
 
     /// Whether `name` is new as the name of no device.
     pub(crate) fn is_new_name(&mut self, name: &str) -> bool {
-        self.names.len() < MAX_NAMES && !self.names.contains(name) && self.names.insert(name.to_owned())
+        self.names.len() < MAX_NAMES
+            && !self.names.contains(name)
+            && self.names.insert(name.to_owned())
     }
 }
 
@@ -44,9 +47,12 @@ fn difference(
     those: &BTreeMap<String, String>,
     same: impl Fn(&str, &str) -> bool,
 ) -> Vec<(String, String)> {
-    let missing = |(key, text): &(&String, &String)| !those.get(*key).is_some_and(|other| same(text, other));
+    let missing =
+        |(key, text): &(&String, &String)| !those.get(*key).is_some_and(|other| same(text, other));
     let found = these.iter().filter(missing);
-    found.map(|(key, text)| (key.clone(), text.clone())).collect()
+    found
+        .map(|(key, text)| (key.clone(), text.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -84,7 +90,9 @@ mod tests {
         let mut said = Said::default();
         assert!(said.is_new_name("GPU7"));
         assert!(!said.is_new_name("GPU7"));
-        let new = (0..5000).filter(|i| said.is_new_name(&i.to_string())).count();
+        let new = (0..5000)
+            .filter(|i| said.is_new_name(&i.to_string()))
+            .count();
         assert_eq!(new, MAX_NAMES - 1);
     }
 }

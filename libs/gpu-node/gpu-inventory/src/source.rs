@@ -4,8 +4,8 @@ use crate::{GpuError, GpuReading};
 
 /// Reads the GPUs of this machine.
 ///
-/// Each call reads anew. A value that one GPU does not tell is `None`, and a GPU that fails says so in its
-/// `problems`: neither spoils the others.
+/// Each call reads anew. A value that one GPU does not tell is `None`, and a GPU that fails says so
+/// in its `problems`: neither spoils the others.
 pub trait GpuSource: Send {
     /// Reads the GPUs, in index order.
     ///

@@ -12,8 +12,8 @@ use tracing::{info, warn};
 
 use crate::inbox::Inbox;
 
-/// While a path is being made, each try may find one more of its directories. Deeper ones are left to the next
-/// event or poll.
+/// While a path is being made, each try may find one more of its directories. Deeper ones are left
+/// to the next event or poll.
 const MAX_TRIES: usize = 32;
 
 /// Makes a watch of one directory; it ends when it is dropped.
@@ -34,8 +34,8 @@ struct Watch {
     _watcher: Box<dyn Send>,
 }
 
-/// A directory on the way, and which one it is. Its number alone would not tell: file systems give the number
-/// of a removed directory to the next one.
+/// A directory on the way, and which one it is. Its number alone would not tell: file systems give
+/// the number of a removed directory to the next one.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     path: PathBuf,
@@ -70,17 +70,21 @@ impl Arm {
         self.current = None;
     }
 
-    /// Makes sure that the right directory is watched. Look at the directory after this, not before: then
-    /// nothing that happens in between is missed.
+    /// Makes sure that the right directory is watched. Look at the directory after this, not
+    /// before: then nothing that happens in between is missed.
     ///
-    /// A new watch is a new inotify instance: a descriptor of the old one that is still on its way to being
-    /// removed cannot take the new one with it.
+    /// A new watch is a new inotify instance: a descriptor of the old one that is still on its way
+    /// to being removed cannot take the new one with it.
     pub(crate) fn ensure(&mut self) {
         for _ in 0..MAX_TRIES {
             let Some(place) = nearest(&self.dir) else {
                 return self.complain(&"no directory of its path can be looked at");
             };
-            if self.current.as_ref().is_some_and(|watch| watch.place == place) {
+            if self
+                .current
+                .as_ref()
+                .is_some_and(|watch| watch.place == place)
+            {
                 return;
             }
             match (self.connect)(&place.path) {

@@ -13,8 +13,8 @@ use crate::{
     read::Stamp,
 };
 
-/// This many polls in a row must find a file unfinished before it is refused: a writer that needs longer than
-/// that is not writing.
+/// This many polls in a row must find a file unfinished before it is refused: a writer that needs
+/// longer than that is not writing.
 pub const POLLS_TO_REFUSE: u32 = 3;
 
 /// What a look at one file found.
@@ -93,8 +93,8 @@ impl Core {
         }
     }
 
-    /// Takes in what was seen together. Only the difference to before is told: a file that was renamed, or
-    /// written anew with the same content, is no event.
+    /// Takes in what was seen together. Only the difference to before is told: a file that was
+    /// renamed, or written anew with the same content, is no event.
     pub(crate) fn observe(&mut self, observations: Vec<Observation>) -> Vec<Event> {
         let mut batch = Batch::default();
         for Observation { name, seen } in observations {
@@ -105,8 +105,8 @@ impl Core {
             }
         }
         self.settle(&mut batch);
-        let mended = self.mended();
-        self.tell(batch, mended)
+        let resolved = self.resolved();
+        self.tell(batch, resolved)
     }
 
     /// Another poll is over: whatever is still unfinished has been so once more.
@@ -137,17 +137,17 @@ impl Core {
     }
 
     /// What was refused and is gone, or stands for itself again.
-    fn mended(&mut self) -> Vec<Event> {
+    fn resolved(&mut self) -> Vec<Event> {
         let is_fine = |file: &File| file.trouble.is_none() && file.blocked.is_none();
-        let mended: Vec<_> = (self.refused.iter())
+        let resolved: Vec<_> = (self.refused.iter())
             .filter(|name| self.files.get(*name).is_none_or(is_fine))
             .cloned()
             .collect();
-        mended
+        resolved
             .into_iter()
             .map(|name| {
                 self.refused.remove(&name);
-                Event::Mended {
+                Event::Resolved {
                     path: self.dir.join(name),
                 }
             })
@@ -163,14 +163,18 @@ impl Core {
         let file = self.files.entry(name.clone()).or_default();
         file.trouble = None;
         if std::mem::take(&mut file.trouble_told) {
-            // Whatever stood in its way before is the reason again, and was not the last one that was told.
+            // Whatever stood in its way before is the reason again, and was not the last one that
+            // was told.
             file.blocked = None;
         }
         if file.wanted.as_ref() == Some(&handoff) {
             return;
         }
         // Another replica is another claim, and stands behind those that are there already.
-        let same_replica = file.wanted.as_ref().is_some_and(|old| key(old) == key(&handoff));
+        let same_replica = file
+            .wanted
+            .as_ref()
+            .is_some_and(|old| key(old) == key(&handoff));
         self.retract(&name, batch);
         if !same_replica {
             self.claims += 1;
@@ -227,7 +231,8 @@ impl Core {
         }
     }
 
-    /// Gives every waiting file what it claims, unless another one holds it; then says what is in whose way.
+    /// Gives every waiting file what it claims, unless another one holds it; then says what is in
+    /// whose way.
     fn settle(&mut self, batch: &mut Batch) {
         let waiting = std::mem::take(&mut self.waiting);
         for (since, name) in waiting {
@@ -262,7 +267,10 @@ impl Core {
 
     fn in_the_way_of(&self, handoff: &Handoff) -> Option<Refusal> {
         let path = |other: &OsString| self.dir.join(other);
-        match (self.replicas.get(&key(handoff)), self.urls.get(&handoff.url)) {
+        match (
+            self.replicas.get(&key(handoff)),
+            self.urls.get(&handoff.url),
+        ) {
             (Some(other), _) => Some(Refusal::SameReplica { other: path(other) }),
             (None, Some(other)) => Some(Refusal::SameUrl { other: path(other) }),
             (None, None) => None,
@@ -288,7 +296,7 @@ impl Core {
     }
 
     /// First what frees a URL, then what may take it.
-    fn tell(&self, batch: Batch, mended: Vec<Event>) -> Vec<Event> {
+    fn tell(&self, batch: Batch, resolved: Vec<Event>) -> Vec<Event> {
         let (mut gone, mut changed, mut appeared) = (Vec::new(), Vec::new(), Vec::new());
         for (key, before) in batch.before {
             match (before, self.announced(&key).cloned()) {
@@ -301,7 +309,7 @@ impl Core {
         gone.into_iter()
             .chain(changed)
             .chain(appeared)
-            .chain(mended)
+            .chain(resolved)
             .chain(batch.refusals)
             .collect()
     }

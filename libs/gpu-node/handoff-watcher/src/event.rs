@@ -9,8 +9,8 @@ use crate::read::MAX_FILE_BYTES;
 
 /// What happened in the directory.
 ///
-/// Whoever applies `Appeared`, `Changed` and `Gone` to a map by pool and replica has in it what the directory
-/// says.
+/// Whoever applies `Appeared`, `Changed` and `Gone` to a map by pool and replica has in it what the
+/// directory says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An engine is up.
@@ -32,12 +32,13 @@ pub enum Event {
         reason: Refusal,
     },
     /// A file that was refused is gone, or a handoff now.
-    Mended {
+    Resolved {
         /// The file.
         path: PathBuf,
     },
-    /// The first look at the directory is over: everything that was there has been told. Said once; a directory
-    /// that does not exist has nothing in it, one that cannot be listed is waited for.
+    /// The first look at the directory is over: everything that was there has been told. Said once;
+    /// a directory that does not exist has nothing in it, one that cannot be listed is waited
+    /// for.
     Scanned,
 }
 
@@ -103,7 +104,8 @@ impl Refusal {
         )
     }
 
-    /// Whether the file may still stand for what it last said. One that is no file of ours never does.
+    /// Whether the file may still stand for what it last said. One that is no file of ours never
+    /// does.
     pub(crate) fn keeps_last_good(&self) -> bool {
         !matches!(
             self,

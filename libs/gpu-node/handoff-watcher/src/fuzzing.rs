@@ -1,4 +1,5 @@
-//! Entry points for the fuzz targets: what reads a handoff file, as this crate uses it. Not a part of the API.
+//! Entry points for the fuzz targets: what reads a handoff file, as this crate uses it. Not a part
+//! of the API.
 
 use pool_registry_types::Handoff;
 

@@ -1,4 +1,5 @@
-//! What inotify said, until the watcher's thread gets to it: coalesced, bounded, and only ever a hint.
+//! What inotify said, until the watcher's thread gets to it: coalesced, bounded, and only ever a
+//! hint.
 
 use std::{
     collections::BTreeSet,
@@ -18,8 +19,9 @@ use crate::scan::is_candidate;
 /// More names than this are not worth listing: looking at every file costs the same.
 const MAX_NAMES: usize = 1024;
 
-/// How long to gather hints after the first one. Creating, writing and closing a file are three events, a
-/// rename two; looking after each would read half-written files and see renamed ones disappear.
+/// How long to gather hints after the first one. Creating, writing and closing a file are three
+/// events, a rename two; looking after each would read half-written files and see renamed ones
+/// disappear.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// What may have changed.
@@ -48,7 +50,8 @@ impl Hints {
             self.everything = true;
         }
         // Our own reading opens files. Answering to that would never end.
-        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
+        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+        {
             return;
         }
         for path in &event.paths {
@@ -108,8 +111,8 @@ impl Inbox {
         }
     }
 
-    /// Waits for hints, for `until`, or for the end. When `until` has passed it wins over hints, so that a busy
-    /// directory cannot put off the poll.
+    /// Waits for hints, for `until`, or for the end. When `until` has passed it wins over hints, so
+    /// that a busy directory cannot put off the poll.
     pub(crate) fn wait(&self, until: Instant) -> Woken {
         let mut state = self.state.lock();
         loop {

@@ -19,8 +19,8 @@ pub const MAX_FILE_BYTES: u64 = MAX_HANDOFF_BYTES as u64;
 /// How much of what is wrong with a field is told: a line of a log.
 const MAX_REASON_BYTES: usize = 512;
 
-/// Two writes within this time may leave the same time stamp. File systems differ from nanoseconds to two
-/// seconds (FAT).
+/// Two writes within this time may leave the same time stamp. File systems differ from nanoseconds
+/// to two seconds (FAT).
 const STAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
 /// What tells one state of a file from another without reading it.
@@ -46,8 +46,8 @@ impl Stamp {
         }
     }
 
-    /// Whether a later write is certain to leave another stamp, as seen at `now`. A stamp of the future is not
-    /// to be trusted.
+    /// Whether a later write is certain to leave another stamp, as seen at `now`. A stamp of the
+    /// future is not to be trusted.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let changed = u64::try_from(self.changed.0).unwrap_or(0);
         now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
@@ -95,7 +95,8 @@ fn open(path: &Path) -> io::Result<File> {
 pub(crate) fn read(path: &Path, ours: u32) -> Result<Handoff, Refusal> {
     let unreadable = |error: io::Error| Refusal::Unreadable(error.to_string());
     let file = open(path).map_err(unreadable)?;
-    // Between the look that led here and the opening, somebody may have put something else in its place.
+    // Between the look that led here and the opening, somebody may have put something else in its
+    // place.
     admit(&file.metadata().map_err(unreadable)?, ours)?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
@@ -122,7 +123,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Handoff, Refusal> {
             Refusal::NotJson(error.inner().to_string())
         }
     })?;
-    json.end().map_err(|error| Refusal::NotJson(error.to_string()))?;
+    json.end()
+        .map_err(|error| Refusal::NotJson(error.to_string()))?;
     Ok(handoff)
 }
 

@@ -16,8 +16,8 @@ use crate::{
     read::{Stamp, admit, read},
 };
 
-/// Says why a handoff is of no use, although nothing is wrong with it. It is asked on the watcher's thread, so it
-/// should be quick.
+/// Says why a handoff is of no use, although nothing is wrong with it. It is asked on the watcher's
+/// thread, so it should be quick.
 pub type Rule = Box<dyn Fn(&Handoff) -> Result<(), String> + Send>;
 
 /// Looks at files, and remembers their stamps so that an unchanged one is not read again.
@@ -56,14 +56,16 @@ impl Scanner {
         }
     }
 
-    /// Looks at every file and says what changed, in order of the names. A directory that does not exist has
-    /// no files.
+    /// Looks at every file and says what changed, in order of the names. A directory that does not
+    /// exist has no files.
     ///
     /// # Errors
-    /// When the directory cannot be listed: that is no evidence that a file is gone, so nothing changes.
+    /// When the directory cannot be listed: that is no evidence that a file is gone, so nothing
+    /// changes.
     pub(crate) fn scan(&mut self, now: SystemTime) -> io::Result<Vec<Observation>> {
         let mut names = list(&self.dir)?;
-        // A listing may miss a file that is renamed meanwhile. Whether it is gone only a look can tell.
+        // A listing may miss a file that is renamed meanwhile. Whether it is gone only a look can
+        // tell.
         names.extend(self.known.keys().cloned());
         names.sort_unstable();
         names.dedup();
@@ -73,7 +75,8 @@ impl Scanner {
             .collect())
     }
 
-    /// Looks at those files that somebody said have changed, and reads them also when their stamp did not.
+    /// Looks at those files that somebody said have changed, and reads them also when their stamp
+    /// did not.
     pub(crate) fn look_at(
         &mut self,
         names: impl IntoIterator<Item = OsString>,
@@ -85,7 +88,12 @@ impl Scanner {
             .collect()
     }
 
-    fn look(&mut self, name: OsString, certainly_changed: bool, now: SystemTime) -> Option<Observation> {
+    fn look(
+        &mut self,
+        name: OsString,
+        certainly_changed: bool,
+        now: SystemTime,
+    ) -> Option<Observation> {
         let path = self.dir.join(&name);
         let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,

@@ -18,8 +18,8 @@ use crate::{
     scan::{Rule, Scanner},
 };
 
-/// How often every file is looked at when nobody says otherwise. Events are faster; this is for file systems
-/// and moments that have none, and a second is soon enough then.
+/// How often every file is looked at when nobody says otherwise. Events are faster; this is for
+/// file systems and moments that have none, and a second is soon enough then.
 pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The shortest poll interval: below that the watcher would do nothing else.
@@ -32,7 +32,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// How often every file is looked at; at least 10 ms.
     pub poll_interval: Duration,
-    /// Also be told by the kernel. False where it knows nothing of changes, as on network file systems.
+    /// Also be told by the kernel. False where it knows nothing of changes, as on network file
+    /// systems.
     pub events: bool,
 }
 
@@ -55,11 +56,13 @@ pub struct HandoffWatcher {
 }
 
 impl HandoffWatcher {
-    /// Starts watching. `on_event` is called on the watcher's thread, first with what is there already; while it
-    /// runs nothing is watched, so it should be quick, and it must not wait for this handle to be dropped.
+    /// Starts watching. `on_event` is called on the watcher's thread, first with what is there
+    /// already; while it runs nothing is watched, so it should be quick, and it must not wait
+    /// for this handle to be dropped.
     ///
     /// # Errors
-    /// When the directory is relative and there is no current directory, or no thread can be started.
+    /// When the directory is relative and there is no current directory, or no thread can be
+    /// started.
     pub fn start(config: Config, on_event: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
         Self::start_with_rule(config, None, on_event)
     }
@@ -117,7 +120,8 @@ impl HandoffWatcher {
         })
     }
 
-    /// Ends watching and returns when the thread has ended: no event comes afterwards. Dropping does the same.
+    /// Ends watching and returns when the thread has ended: no event comes afterwards. Dropping
+    /// does the same.
     pub fn stop(self) {
         drop(self);
     }
@@ -165,7 +169,8 @@ impl<F: FnMut(Event)> Loop<F> {
                     self.scan();
                     let refusals = self.core.polled();
                     self.tell(refusals);
-                    // From now, not from when it was due: after a stall there is nothing to catch up with.
+                    // From now, not from when it was due: after a stall there is nothing to catch
+                    // up with.
                     next_poll = now() + self.poll_interval;
                 }
                 Woken::Hints(hints) => self.follow(hints),

@@ -1,5 +1,5 @@
-//! The agent of a node whose control plane is in the same process: it registers the node and reports its state, at once
-//! when something changes and at the control plane's interval.
+//! The agent of a node whose control plane is in the same process: it registers the node and
+//! reports its state, at once when something changes and at the control plane's interval.
 
 use std::{
     fmt::Debug,
@@ -9,7 +9,8 @@ use std::{
 
 use futures_util::future::OptionFuture;
 use pool_registry_types::{
-    Capabilities, GpuStatus, HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolStatus, RegisterRequest,
+    Capabilities, GpuStatus, HeartbeatRequest, HttpUrl, MachineId, NodeId, PoolStatus,
+    RegisterRequest,
 };
 use service_runtime::{Latch, Shutdown};
 use thiserror::Error;
@@ -67,7 +68,11 @@ pub trait Registrar: Debug + Send + Sync {
     ///
     /// # Errors
     /// When it does not.
-    fn report(&self, node_id: &NodeId, request: HeartbeatRequest) -> Result<Duration, RegistrarError>;
+    fn report(
+        &self,
+        node_id: &NodeId,
+        request: HeartbeatRequest,
+    ) -> Result<Duration, RegistrarError>;
 }
 
 /// Registers a node and reports its state.
@@ -86,7 +91,9 @@ impl InProcessAgent {
     /// The agent of `node`, which reports to `registrar`.
     #[must_use]
     pub fn new(node: LocalNode, identity: Identity, registrar: Arc<dyn Registrar>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
             node,
             identity,
@@ -98,13 +105,14 @@ impl InProcessAgent {
         }
     }
 
-    /// Reports until `shutdown` is requested. `known` is released when the control plane knows every engine that was
-    /// announced at the start.
+    /// Reports until `shutdown` is requested. `known` is released when the control plane knows
+    /// every engine that was announced at the start.
     pub async fn run(mut self, known: Latch, shutdown: Shutdown) {
         let mut changes = self.node.registry().subscribe();
         let mut scanned = self.node.scanned();
         let mut known = Some(known);
-        // The driver is read on a blocking thread. Only the first read is awaited, because the registration contains it.
+        // The driver is read on a blocking thread. Only the first read is awaited, because the
+        // registration contains it.
         let node = self.node.clone();
         let mut look: Option<Look> = None;
         let hardware = spawn_look(move || (node.capabilities(), node.report().1));
@@ -149,7 +157,8 @@ impl InProcessAgent {
 
     /// Reports the node as it is, after it has registered where it must. When to report next.
     fn report(&mut self) -> Duration {
-        // Once more when the control plane has forgotten the node, and once when it knows a later start.
+        // Once more when the control plane has forgotten the node, and once when it knows a later
+        // start.
         for _ in 0..3 {
             let sent = if self.is_registered {
                 self.heartbeat()

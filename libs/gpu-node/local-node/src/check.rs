@@ -14,7 +14,11 @@ use crate::{NodeConfig, StateDir};
 /// Looks at the directories, the GPUs and the engines of a node, and changes nothing.
 pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
     let starts_engines = config.engines.is_some();
-    let announces = if starts_engines { Use::Write } else { Use::Read };
+    let announces = if starts_engines {
+        Use::Write
+    } else {
+        Use::Read
+    };
     directory(
         report,
         program,
@@ -108,7 +112,11 @@ fn engines(report: &mut Report, file: &PoolFile, snapshot: Snapshot) {
     let findings = engine_provisioner::check(file, free);
     for (pool, unknown) in file.pools.iter().zip(masks) {
         let subject = format!("pool {}", pool.pool_id);
-        let of_pool = || findings.iter().filter(|finding| finding.pool_id == pool.pool_id);
+        let of_pool = || {
+            findings
+                .iter()
+                .filter(|finding| finding.pool_id == pool.pool_id)
+        };
         for name in &unknown {
             report.error(
                 &subject,
@@ -117,7 +125,7 @@ fn engines(report: &mut Report, file: &PoolFile, snapshot: Snapshot) {
             );
         }
         for finding in of_pool() {
-            report.error(&subject, finding.error.to_string(), finding.error.mend());
+            report.error(&subject, finding.error.to_string(), finding.error.hint());
         }
         if unknown.is_empty() && of_pool().next().is_none() {
             let found = format!(

@@ -44,7 +44,12 @@ pub(crate) struct PoolFileEngines {
 impl Engines for PoolFileEngines {
     fn restart(&self, pool: PoolId) -> Change {
         let provisioner = self.provisioner.clone();
-        Box::pin(async move { provisioner.restart(&pool).await.map_err(|error| answer(&error)) })
+        Box::pin(async move {
+            provisioner
+                .restart(&pool)
+                .await
+                .map_err(|error| answer(&error))
+        })
     }
 
     fn reload(&self, pool: PoolId) -> Change {
@@ -57,10 +62,14 @@ impl Engines for PoolFileEngines {
             let spec = file.pools.into_iter().find(|spec| spec.pool_id == pool);
             let spec = spec.ok_or_else(|| {
                 failed(format!(
-                    "the pool file names no pool {pool} any more; restart the agent to end its engines"
+                    "the pool file names no pool {pool} any more; restart the agent to end its \
+                     engines"
                 ))
             })?;
-            provisioner.reload(spec).await.map_err(|error| answer(&error))
+            provisioner
+                .reload(spec)
+                .await
+                .map_err(|error| answer(&error))
         })
     }
 }

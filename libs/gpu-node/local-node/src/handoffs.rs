@@ -60,7 +60,7 @@ impl HandoffCounts {
             Event::Changed { .. } => Result::Changed,
             Event::Gone(_) => Result::Removed,
             Event::Refused { .. } => Result::Refused,
-            Event::Mended { .. } | Event::Scanned => return,
+            Event::Resolved { .. } | Event::Scanned => return,
         };
         self.0.get_or_create(&Labels { result }).inc();
     }

@@ -1,13 +1,13 @@
-//! The node libraries wired as one: the same node for `pool-managerd`, which joins a control plane over the network, and for
-//! `orchestratord` in the HOME profile, which contains it.
+//! The node libraries wired as one: the same node for `pool-managerd`, which joins a control plane
+//! over the network, and for `orchestratord` in the HOME profile, which contains it.
 //!
-//! * [`LocalNode`]: handoff files go in (`handoff-watcher`), pools come out (`pool-registry`); their engines are probed
-//!   (`engine-probe`), their free VRAM is read (`gpu-inventory`).
-//! * [`Node`]: that with all that is around it, the engines of a pool file (`engine-provisioner`), drains that are
-//!   remembered, and the way to the engines (`node-api`). It has its directories for itself: a second process with the same ones
-//!   does not start.
-//! * [`InProcessAgent`]: registers the node and reports its state to a control plane in the same process. Over the network
-//!   `node-registration` does the same.
+//! * [`LocalNode`]: handoff files go in (`handoff-watcher`), pools come out (`pool-registry`);
+//!   their engines are probed (`engine-probe`), their free VRAM is read (`gpu-inventory`).
+//! * [`Node`]: that with all that is around it, the engines of a pool file (`engine-provisioner`),
+//!   drains that are remembered, and the way to the engines (`node-api`). It has its directories
+//!   for itself: a second process with the same ones does not start.
+//! * [`InProcessAgent`]: registers the node and reports its state to a control plane in the same
+//!   process. Over the network `node-registration` does the same.
 
 mod agent;
 mod check;

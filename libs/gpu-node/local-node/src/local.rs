@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use engine_probe::{Aftercare, Prober};
+use engine_probe::{AbandonedRequests, Prober};
 use gpu_inventory::Inventory;
 use handoff_watcher::{DEFAULT_POLL_INTERVAL, Event, HandoffWatcher};
 use pool_registry::{DrainTarget, PoolRegistry, UnknownTarget};
@@ -49,7 +49,7 @@ pub struct LocalNode {
     inventory: Arc<Inventory>,
     /// As they were when it last looked.
     gpus: watch::Sender<Arc<[GpuStatus]>>,
-    aftercare: Aftercare,
+    abandoned_requests: AbandonedRequests,
     handoffs: HandoffCounts,
     scanned: watch::Receiver<bool>,
     _watcher: Arc<HandoffWatcher>,
@@ -75,8 +75,9 @@ impl LocalNode {
             ..handoff_watcher::Config::new(config.runtime_dir)
         };
         let (only, hostname) = (config.only_pools, gpu_inventory::hostname().ok());
-        let rule =
-            Box::new(move |handoff: &Handoff| rules::check(handoff, only.as_deref(), hostname.as_deref()));
+        let rule = Box::new(move |handoff: &Handoff| {
+            rules::check(handoff, only.as_deref(), hostname.as_deref())
+        });
         let applied = registry.clone();
         let (first_scan, scanned) = watch::channel(false);
         let handoffs = HandoffCounts::new();
@@ -92,10 +93,10 @@ impl LocalNode {
             "engine-probe",
             Prober::new(registry.clone()).run(shutdown.clone()),
         );
-        let (aftercare, task) = Aftercare::new();
-        tasks.spawn("aftercare", task.run(shutdown.clone()));
+        let (abandoned_requests, task) = AbandonedRequests::new();
+        tasks.spawn("abandoned-requests", task.run(shutdown.clone()));
         Ok(Self {
-            aftercare,
+            abandoned_requests,
             handoffs,
             registry,
             scanned,
@@ -110,8 +111,8 @@ impl LocalNode {
         self.handoffs.register(registry);
     }
 
-    /// Holds `latch` until every handoff that was there at the start is known; for as long as the directory cannot be
-    /// listed.
+    /// Holds `latch` until every handoff that was there at the start is known; for as long as the
+    /// directory cannot be listed.
     pub fn hold_until_scanned(&self, latch: Latch, tasks: &Tasks, shutdown: Shutdown) {
         let mut scanned = self.scanned.clone();
         tasks.spawn("first-scan", async move {
@@ -136,8 +137,8 @@ impl LocalNode {
 
     /// Who looks after slots whose requests were given up.
     #[must_use]
-    pub fn aftercare(&self) -> &Aftercare {
-        &self.aftercare
+    pub fn abandoned_requests(&self) -> &AbandonedRequests {
+        &self.abandoned_requests
     }
 
     /// Its hardware. Asks the driver: blocks for up to its time limit.
@@ -146,8 +147,8 @@ impl LocalNode {
         self.inventory.capabilities()
     }
 
-    /// Free VRAM in bytes of the devices that `mask` names; `None` when nobody knows. Asks the driver: blocks for up
-    /// to its time limit.
+    /// Free VRAM in bytes of the devices that `mask` names; `None` when nobody knows. Asks the
+    /// driver: blocks for up to its time limit.
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> Option<u64> {
         self.inventory.read().vram_surely_free_for(mask)
@@ -159,13 +160,16 @@ impl LocalNode {
         self.gpus.subscribe()
     }
 
-    /// Its pools and GPUs for a heartbeat, from one look at the GPUs. Asks the driver: blocks for up to its time limit.
+    /// Its pools and GPUs for a heartbeat, from one look at the GPUs. Asks the driver: blocks for
+    /// up to its time limit.
     pub fn report(&self) -> (Vec<PoolStatus>, Vec<GpuStatus>) {
         let gpus = self.inventory.read();
         for pool in self.registry.statuses() {
             // What is wrong with its mask is said in its name.
             let _of_pool = tracing::info_span!("vram", pool_id = %pool.pool_id).entered();
-            let free = self.inventory.vram_free_in(&gpus, pool.device_mask.as_deref());
+            let free = self
+                .inventory
+                .vram_free_in(&gpus, pool.device_mask.as_deref());
             self.registry.set_vram_free(&pool.pool_id, free);
         }
         let gpus = gpus.statuses();
@@ -204,7 +208,9 @@ fn apply(registry: &PoolRegistry, event: Event) {
         }
         Event::Gone(handoff) => {
             let Handoff {
-                pool_id, replica_id, ..
+                pool_id,
+                replica_id,
+                ..
             } = handoff;
             tracing::info!(%pool_id, %replica_id, "Handoff removed, retiring the replica");
             registry.remove(&pool_id, &replica_id);
@@ -214,7 +220,7 @@ fn apply(registry: &PoolRegistry, event: Event) {
             tracing::warn!(path = %path.display(), %reason, "Handoff refused; correct or remove the file");
             registry.set_refused(&path.to_string_lossy(), Some(&reason.to_string()));
         }
-        Event::Mended { path } => {
+        Event::Resolved { path } => {
             tracing::info!(path = %path.display(), "Handoff is not refused any more");
             registry.set_refused(&path.to_string_lossy(), None);
         }

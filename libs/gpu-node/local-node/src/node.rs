@@ -26,8 +26,9 @@ use crate::{LocalNode, PoolFileAt, WatchConfig, engines::PoolFileEngines};
 pub enum StateDir {
     /// There, or it does not start.
     Required(PathBuf),
-    /// There where that is possible. Otherwise drains are forgotten with the process, which is a warning. The engines of a
-    /// pool file need it all the same: one that nobody remembers would be started twice.
+    /// There where that is possible. Otherwise drains are forgotten with the process, which is a
+    /// warning. The engines of a pool file need it all the same: one that nobody remembers
+    /// would be started twice.
     Optional(PathBuf),
 }
 
@@ -117,8 +118,8 @@ impl Node {
         }
     }
 
-    /// Takes its directories for itself, recalls what is drained, finds the engines that an earlier agent has started, and
-    /// watches, until `shutdown` is requested.
+    /// Takes its directories for itself, recalls what is drained, finds the engines that an earlier
+    /// agent has started, and watches, until `shutdown` is requested.
     ///
     /// # Errors
     /// When another process has a directory, or one that is needed cannot be used.
@@ -142,7 +143,8 @@ impl Node {
         // Before the watcher, which would believe the handoffs of engines that are gone.
         let prepared = match engines {
             Some(PoolFileAt { path, file }) => {
-                let directories = engine_provisioner::Config::new(&watch.runtime_dir, state_dir.path());
+                let directories =
+                    engine_provisioner::Config::new(&watch.runtime_dir, state_dir.path());
                 let prepared = Prepared::new(directories, file).map_err(NodeError::Engines)?;
                 Some((prepared, path))
             }
@@ -164,9 +166,15 @@ impl Node {
             provisioner
         });
         let metrics = NodeMetrics::default();
-        let aftercare = Some(local.aftercare().clone());
+        let abandoned_requests = Some(local.abandoned_requests().clone());
         Ok(Self {
-            dispatcher: Dispatcher::new(registry.clone(), proxy, data_path, aftercare, metrics.clone()),
+            dispatcher: Dispatcher::new(
+                registry.clone(),
+                proxy,
+                data_path,
+                abandoned_requests,
+                metrics.clone(),
+            ),
             local: Some(local),
             registry,
             engines,
@@ -229,8 +237,8 @@ impl Node {
         }
     }
 
-    /// Holds `latch` until every handoff that was there at the start is known; for as long as the directory cannot be
-    /// listed.
+    /// Holds `latch` until every handoff that was there at the start is known; for as long as the
+    /// directory cannot be listed.
     pub fn hold_until_scanned(&self, latch: Latch, tasks: &Tasks, shutdown: Shutdown) {
         match &self.local {
             Some(local) => local.hold_until_scanned(latch, tasks, shutdown),
@@ -238,7 +246,8 @@ impl Node {
         }
     }
 
-    /// How long [`stop_engines`](Self::stop_engines) may take at most; `None` when it starts no engines.
+    /// How long [`stop_engines`](Self::stop_engines) may take at most; `None` when it starts no
+    /// engines.
     pub async fn stop_limit(&self) -> Option<Duration> {
         match &self.engines {
             Some(engines) => Some(engines.stop_limit().await),
@@ -254,8 +263,8 @@ impl Node {
     }
 }
 
-/// The directory is made where that is possible, so that there is something to lock. It need not be: who starts engines makes
-/// it, and who may only read it locks nothing.
+/// The directory is made where that is possible, so that there is something to lock. It need not
+/// be: who starts engines makes it, and who may only read it locks nothing.
 fn lock_runtime_dir(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
     if let Err(error) = state_file::create_directory(dir) {
         tracing::debug!(dir = %dir.display(), %error, "the runtime directory is not made");
@@ -290,7 +299,10 @@ fn recall(
     let lock = lock_directory(dir, "node-state", "the node")?;
     let (drains, writer) = Drains::load(dir).map_err(NodeError::Drains)?;
     let stop = shutdown.clone();
-    tasks.spawn("drains-writer", writer.run(async move { stop.requested().await }));
+    tasks.spawn(
+        "drains-writer",
+        writer.run(async move { stop.requested().await }),
+    );
     Ok((drains, lock))
 }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, UdpSocket};
 
 use pool_registry_types::{Handoff, HttpUrl, PoolId};
 
-/// Says why a handoff is of no use here; `only` are the pools that may have engines, when they are listed.
+/// Says why a handoff is of no use here; `only` are the pools that may have engines, when they are
+/// listed.
 pub(crate) fn check(
     handoff: &Handoff,
     only: Option<&[PoolId]>,
@@ -30,8 +31,8 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Whether a URL leads to this machine. No name server is asked: one that is slow would hold up every handoff, and one
-/// that lies would send requests elsewhere.
+/// Whether a URL leads to this machine. No name server is asked: one that is slow would hold up
+/// every handoff, and one that lies would send requests elsewhere.
 fn is_here(url: &HttpUrl, hostname: Option<&str>) -> bool {
     let host = url.host();
     match host.parse::<IpAddr>() {

@@ -1,12 +1,17 @@
 //! Handoff files become what the control plane is told, and directories belong to one node.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use fake_engine::{FakeEngine, Script};
 use local_node::{
-    Identity, InProcessAgent, Node, NodeConfig, NodeError, Registrar, RegistrarError, StateDir, WatchConfig,
+    Identity, InProcessAgent, Node, NodeConfig, NodeError, Registrar, RegistrarError, StateDir,
+    WatchConfig,
 };
 use pool_registry::DrainTarget;
 use pool_registry_types::{
@@ -40,7 +45,8 @@ impl Told {
     /// Waits until a report says so.
     async fn until(&self, what: &str, holds: impl Fn(&[PoolStatus]) -> bool) {
         let mut reported = self.reported.subscribe();
-        let waited = reported.wait_for(|report| report.as_ref().is_some_and(|report| holds(&report.pools)));
+        let waited =
+            reported.wait_for(|report| report.as_ref().is_some_and(|report| holds(&report.pools)));
         let waited = tokio::time::timeout(LIMIT, waited).await.map(drop);
         assert!(
             waited.is_ok(),
@@ -144,7 +150,9 @@ async fn handoffs_come_and_go() {
     // Nobody wrote the models down: the engine is asked.
     told.until("the engine has told its models", |pools| {
         pools.iter().any(|pool| {
-            pool.models_available.as_deref() == Some(&["m".to_owned()]) && pool.ready && pool.slots_total == 3
+            pool.models_available.as_deref() == Some(&["m".to_owned()])
+                && pool.ready
+                && pool.slots_total == 3
         })
     })
     .await;
@@ -163,7 +171,8 @@ async fn handoffs_come_and_go() {
     .await;
 
     std::fs::remove_file(runtime_dir.join("p_r0.json")).unwrap();
-    told.until("the pool is gone", <[PoolStatus]>::is_empty).await;
+    told.until("the pool is gone", <[PoolStatus]>::is_empty)
+        .await;
     world.end().await;
 }
 
@@ -223,7 +232,8 @@ async fn a_drain_is_reported_at_once_and_survives_a_restart() {
         let world = World::new();
         let node = world.node(config(dir.path())).unwrap();
         let told = Told::new(0);
-        let run = agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
+        let run =
+            agent(&node, &told).run(Readiness::new().latch("handoffs"), world.shutdown.clone());
         world.tasks.spawn("agent", run);
         if life == "first" {
             told.until("the replica is there", |pools| !pools.is_empty())
@@ -282,6 +292,9 @@ async fn a_state_directory_that_cannot_be_made_is_a_warning_where_it_is_optional
         ..config(dir.path())
     };
     let refused = world.node(required).unwrap_err();
-    assert!(matches!(refused, NodeError::StateDirectory { .. }), "{refused}");
+    assert!(
+        matches!(refused, NodeError::StateDirectory { .. }),
+        "{refused}"
+    );
     world.end().await;
 }

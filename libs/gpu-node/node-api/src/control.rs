@@ -23,7 +23,8 @@ pub trait Engines: Debug + Send + Sync {
     /// Restarts the engines of a pool, one after the other. Goes on when the change is dropped.
     fn restart(&self, pool: PoolId) -> Change;
 
-    /// Puts new engines in the place of a pool's, as its configuration says now. Goes on when the change is dropped.
+    /// Puts new engines in the place of a pool's, as its configuration says now. Goes on when the
+    /// change is dropped.
     fn reload(&self, pool: PoolId) -> Change;
 }
 
@@ -44,8 +45,8 @@ struct GpusAnswer {
     gpus: Arc<[GpuStatus]>,
 }
 
-/// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`, nothing can be
-/// restarted or reloaded here.
+/// All control routes: the GPUs, the pools, and what can be done to them. Without `engines`,
+/// nothing can be restarted or reloaded here.
 #[must_use]
 pub fn routes(
     registry: PoolRegistry,
@@ -59,7 +60,10 @@ pub fn routes(
         .get("/v2/pools/{pool_id}", pool)
         .post("/v2/pools/{pool_id}/drain", drain)
         .post("/v2/pools/{pool_id}/undrain", undrain)
-        .post("/v2/pools/{pool_id}/replicas/{replica_id}/drain", drain_replica)
+        .post(
+            "/v2/pools/{pool_id}/replicas/{replica_id}/drain",
+            drain_replica,
+        )
         .post(
             "/v2/pools/{pool_id}/replicas/{replica_id}/undrain",
             undrain_replica,
@@ -110,8 +114,14 @@ async fn pool(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) ->
     post, path = "/v2/pools/{pool_id}/drain", tag = "node", params(("pool_id" = PoolId, Path, description = "The pool.")), request_body = Option<DrainRequest>,
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
-async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, body: DrainBody) -> Answer {
-    control.drain(&pool, &DrainTarget::Pool(pool.clone()), body).await
+async fn drain(
+    State(control): State<Control>,
+    ApiPath(pool): ApiPath<PoolId>,
+    body: DrainBody,
+) -> Answer {
+    control
+        .drain(&pool, &DrainTarget::Pool(pool.clone()), body)
+        .await
 }
 
 /// Requests for a pool again.
@@ -120,7 +130,9 @@ async fn drain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>, b
     responses((status = 200, description = "As it is now.", body = PoolView), (status = 404, description = "NOT_FOUND"))
 ))]
 async fn undrain(State(control): State<Control>, ApiPath(pool): ApiPath<PoolId>) -> Answer {
-    control.undrain(&pool, &DrainTarget::Pool(pool.clone())).await
+    control
+        .undrain(&pool, &DrainTarget::Pool(pool.clone()))
+        .await
 }
 
 /// No new requests for one engine; running ones finish.
@@ -206,7 +218,9 @@ impl Control {
                 // A pool that nobody announces is forgotten when nobody drains it any more.
                 self.view(pool)
             }
-            Err(DrainError::Unknown(error)) => Err(ApiError::new(ErrorCode::NotFound, error.to_string())),
+            Err(DrainError::Unknown(error)) => {
+                Err(ApiError::new(ErrorCode::NotFound, error.to_string()))
+            }
             Err(error @ (DrainError::NotRemembered { .. } | DrainError::NotWrittenYet { .. })) => {
                 let cause = std::error::Error::source(&error).map(tracing::field::display);
                 tracing::warn!(pool_id = %pool, replica_id, %error, cause, "correct the state directory");
@@ -220,7 +234,8 @@ impl Control {
         self.engines.as_ref().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::EnginesNotOurs,
-                "this node does not start its engines, so it cannot do this; it could with a pool file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
+                "this node does not start its engines, so it cannot do this; it could with a pool \
+                 file (POOL_MANAGERD_POOLS_FILE, in HOME ORCHESTRATORD_POOLS_FILE)",
             )
         })
     }
@@ -268,11 +283,18 @@ mod tests {
                 .unwrap();
             assert!(view.status.draining && view.requests_running == 0);
             let progress = view.drain.unwrap();
-            assert_eq!(progress.deadline_ms.is_some_and(|left| left > 0), has_deadline);
+            assert_eq!(
+                progress.deadline_ms.is_some_and(|left| left > 0),
+                has_deadline
+            );
         }
-        let Json(view) = undrain(State(control.clone()), ApiPath(id("p"))).await.unwrap();
+        let Json(view) = undrain(State(control.clone()), ApiPath(id("p")))
+            .await
+            .unwrap();
         assert!(!view.status.draining && view.drain.is_none());
-        let unknown = drain(State(control), ApiPath(id("q")), None).await.unwrap_err();
+        let unknown = drain(State(control), ApiPath(id("q")), None)
+            .await
+            .unwrap_err();
         assert_eq!(unknown.code, ErrorCode::NotFound);
     }
 
@@ -312,9 +334,13 @@ mod tests {
             ),
             (&().into(), 2)
         );
-        let Json(view) = undrain_replica(State(control.clone()), name("r0")).await.unwrap();
+        let Json(view) = undrain_replica(State(control.clone()), name("r0"))
+            .await
+            .unwrap();
         assert!(!view.replicas[0].status.draining);
-        let unknown = drain_replica(State(control), name("r9"), None).await.unwrap_err();
+        let unknown = drain_replica(State(control), name("r9"), None)
+            .await
+            .unwrap_err();
         assert_eq!(unknown.code, ErrorCode::NotFound);
     }
 

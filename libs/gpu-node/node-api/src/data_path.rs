@@ -1,5 +1,5 @@
-//! The way to an engine over HTTP: what headers and paths say becomes a request for the [`Dispatcher`], and the node's
-//! report becomes headers.
+//! The way to an engine over HTTP: what headers and paths say becomes a request for the
+//! [`Dispatcher`], and the node's report becomes headers.
 
 use axum::body::Body as ControlBody;
 use futures_util::{FutureExt as _, future};
@@ -29,8 +29,8 @@ use crate::{
 const PREFIX: &str = "/v2/pools/";
 const ENGINE: &str = "/engine/";
 
-/// Credentials and hints that are for this hop, and llama-server's resumable streams, which would go on
-/// generating after the client has left.
+/// Credentials and hints that are for this hop, and llama-server's resumable streams, which would
+/// go on generating after the client has left.
 static NOT_FORWARDED: [HeaderName; 6] = [
     headers::VIA,
     headers::MODEL,
@@ -61,7 +61,10 @@ impl<S> DataPath<S> {
 impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
     type Body = NodeBody;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<NodeBody>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<NodeBody>> + Send {
         // They would make a tunnel or an echo of this process or of an engine.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             let error = ApiError::new(
@@ -73,7 +76,8 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         let Some((pool, path)) = engine_path(request.uri().path()) else {
             // What operators ask for is rare, and may be worth a line.
             let id = request.body().request_id().map(RequestId::as_str);
-            let span = tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
+            let span =
+                tracing::error_span!(parent: &self.dispatcher.0.node, "request", request_id = id);
             let answer = self.inner.respond(request).instrument(span);
             let answer = answer.map(|response| response.map(Either::Right));
             return future::Either::Right(future::Either::Left(answer));
@@ -81,7 +85,8 @@ impl<S: HttpService<Body = ControlBody>> HttpService for DataPath<S> {
         // The path that goes on begins with the slash before its first part.
         let after = request.uri().path().len() - path.len() - 1;
         match PoolId::new(pool) {
-            // In a box: the state of a request on its way is large, and the server moves the future around it.
+            // In a box: the state of a request on its way is large, and the server moves the future
+            // around it.
             Ok(pool) => future::Either::Left(Box::pin(async move {
                 self.dispatcher.0.answer(&pool, after, request).await
             })),
@@ -105,7 +110,12 @@ fn engine_path(path: &str) -> Option<(&str, &str)> {
 }
 
 impl Shared {
-    async fn answer(&self, pool: &PoolId, after: usize, request: Request<RequestBody>) -> Response<NodeBody> {
+    async fn answer(
+        &self,
+        pool: &PoolId,
+        after: usize,
+        request: Request<RequestBody>,
+    ) -> Response<NodeBody> {
         let span = self.span(pool, &request);
         let serving = self.forward(pool, after, request, &span);
         let answer = serving.instrument(span.clone()).await;
@@ -113,7 +123,8 @@ impl Shared {
             span.record("code", refusal.code().as_str());
             span.record("otel.status_code", "ERROR");
         }
-        self.metrics.count(pool, answer.as_ref().err().map(Refusal::code));
+        self.metrics
+            .count(pool, answer.as_ref().err().map(Refusal::code));
         answer.map_or_else(
             |refusal| refusal.into_response().map(Either::Right),
             |served| with_report(served).map(Either::Left),
@@ -152,8 +163,8 @@ impl Shared {
             span.record("model", model);
         }
         let path = engine_path_of(&parts, after)?;
-        // Before the body is read: who comes in vain shall know at once. And without a slot: a body that takes its
-        // time must not keep others waiting.
+        // Before the body is read: who comes in vain shall know at once. And without a slot: a body
+        // that takes its time must not keep others waiting.
         self.registry
             .check_room(pool, model)
             .map_err(|error| self.refusal(pool, &NotServed::no_slot(error)))?;
@@ -164,8 +175,8 @@ impl Shared {
             .map_err(ApiError::from)?;
         let hint = hint_of(&parts.headers);
         let mut outbound = Outbound {
-            withheld: &NOT_FORWARDED,
-            own: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
+            removed_headers: &NOT_FORWARDED,
+            set_headers: id.into_iter().map(|id| (headers::REQUEST_ID, id)).collect(),
             ..Outbound::new(parts.method, path, parts.headers, body)
         };
         let wanted = Wanted {
@@ -199,8 +210,8 @@ fn model_of(headers: &mut HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(model.to_owned()))
 }
 
-/// The path that is the engine's: what begins at `after`. It is judged here as well as in the gateway, because whoever has
-/// the node's token can ask the node itself.
+/// The path that is the engine's: what begins at `after`. It is judged here as well as in the
+/// gateway, because whoever has the node's token can ask the node itself.
 fn engine_path_of(parts: &Parts, after: usize) -> Result<PathAndQuery, ApiError> {
     let path = parts.uri.path().get(after..).unwrap_or_default();
     match classify(path) {
@@ -226,7 +237,11 @@ fn with_report(served: Served) -> Response<ProxyBody> {
     let replica = HeaderValue::from_str(lease.replica_id().as_str());
     let mut response = served.into_response();
     let answer = response.headers_mut();
-    insert_slots(answer, slots.pool, [headers::SLOTS_FREE, headers::SLOTS_TOTAL]);
+    insert_slots(
+        answer,
+        slots.pool,
+        [headers::SLOTS_FREE, headers::SLOTS_TOTAL],
+    );
     if let Some(slots) = slots.replica {
         insert_slots(
             answer,

@@ -1,8 +1,9 @@
-//! From a request to an engine's answer: claim a slot, forward, and go to another engine where that helps.
+//! From a request to an engine's answer: claim a slot, forward, and go to another engine where that
+//! helps.
 
 use std::sync::Arc;
 
-use engine_probe::{Aftercare, report};
+use engine_probe::{AbandonedRequests, report};
 use http::{HeaderName, HeaderValue, Response};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
@@ -17,15 +18,17 @@ use crate::{
     slot::Slot,
 };
 
-/// How many engines of a pool one request is tried on. A refusal of the connection costs nothing, but an engine
-/// whose machine is gone costs a second, and the control plane has other nodes.
+/// How many engines of a pool one request is tried on. A refusal of the connection costs nothing,
+/// but an engine whose machine is gone costs a second, and the control plane has other nodes.
 const MAX_ENGINES_TRIED: usize = 3;
 
-/// How many engines of a pool may break off under one request before it is given back: one that dies is chance, two
-/// in a row point at the request. A second sending to the same engine ([`Outbound::resend`]) counts as one of them.
+/// How many engines of a pool may break off under one request before it is given back: one that
+/// dies is chance, two in a row point at the request. A second sending to the same engine
+/// ([`Outbound::resend`]) counts as one of them.
 ///
-/// A request with a hint is given back after the first: its sender knows the pool's engines one by one, so that it can
-/// hold the failure against the right one, and it has a budget for further executions.
+/// A request with a hint is given back after the first: its sender knows the pool's engines one by
+/// one, so that it can hold the failure against the right one, and it has a budget for further
+/// executions.
 const MAX_RESETS: usize = 1;
 
 /// Begins the names of the headers in which this project speaks to itself.
@@ -52,8 +55,8 @@ impl Default for DataPathConfig {
 
 /// The guarded way to the engines of a node. Cloning is cheap and shares it.
 ///
-/// Requests come to it over HTTP, through a [`DataPath`](crate::DataPath), or from the same process: it is a
-/// [`NodeTransport`](node_transport::NodeTransport) itself.
+/// Requests come to it over HTTP, through a [`DataPath`](crate::DataPath), or from the same
+/// process: it is a [`NodeTransport`](node_transport::NodeTransport) itself.
 #[derive(Debug, Clone)]
 pub struct Dispatcher(pub(crate) Arc<Shared>);
 
@@ -63,29 +66,29 @@ pub(crate) struct Shared {
     proxy: StreamProxy,
     pub(crate) config: DataPathConfig,
     /// `None`: a slot comes back at once when its request is abandoned.
-    aftercare: Option<Aftercare>,
+    abandoned_requests: Option<AbandonedRequests>,
     pub(crate) metrics: NodeMetrics,
-    /// What says in each line which node this is. Requests are served outside of it: it is on at every level, so entering it
-    /// costs, and a line about a request is rare.
+    /// What says in each line which node this is. Requests are served outside of it: it is on at
+    /// every level, so entering it costs, and a line about a request is rare.
     pub(crate) node: Span,
 }
 
 impl Dispatcher {
-    /// The way to the engines of `registry`. `aftercare` keeps the slot of an abandoned request until its engine has
-    /// stopped. The span it is made in is around each line that it logs.
+    /// The way to the engines of `registry`. `abandoned_requests` keeps the slot of an abandoned request
+    /// until its engine has stopped. The span it is made in is around each line that it logs.
     #[must_use]
     pub fn new(
         registry: PoolRegistry,
         proxy: StreamProxy,
         config: DataPathConfig,
-        aftercare: Option<Aftercare>,
+        abandoned_requests: Option<AbandonedRequests>,
         metrics: NodeMetrics,
     ) -> Self {
         Self(Arc::new(Shared {
             registry,
             proxy,
             config,
-            aftercare,
+            abandoned_requests,
             metrics,
             node: Span::current(),
         }))
@@ -178,8 +181,9 @@ impl Shared {
             }
             slot = match search.find().await {
                 Ok(other) => other,
-                // That the request may be served soon is worth more to know than that one engine is gone. The gateway counts
-                // this as a try if an engine may have begun with it.
+                // That the request may be served soon is worth more to know than that one engine is
+                // gone. The gateway counts this as a try if an engine may have
+                // begun with it.
                 Err(other) if other.is_momentary() => return Err(other.after(executions)),
                 Err(_) => return Err(unanswered.into()),
             };
@@ -209,9 +213,13 @@ impl Shared {
         );
         if let Some(trace) = telemetry::trace_of(&span) {
             // What the engine does is a part of this try.
-            outbound.own.retain(|(name, _)| *name != TRACEPARENT);
+            outbound
+                .set_headers
+                .retain(|(name, _)| *name != TRACEPARENT);
             let value = HeaderValue::from_bytes(&trace.to_header());
-            outbound.own.extend(value.ok().map(|value| (TRACEPARENT, value)));
+            outbound
+                .set_headers
+                .extend(value.ok().map(|value| (TRACEPARENT, value)));
         }
         let sending = self.proxy.forward(lease.url(), outbound, clocks);
         let answer = sending.instrument(span.clone()).await;
@@ -240,15 +248,19 @@ impl Search<'_> {
         self.claim().instrument(span).await
     }
 
-    /// A slot of an engine that was not tried. When all that are awake are taken, one that sleeps is woken and waited
-    /// for. One that does not wake counts as tried.
+    /// A slot of an engine that was not tried. When all that are awake are taken, one that sleeps
+    /// is woken and waited for. One that does not wake counts as tried.
     async fn claim(&mut self) -> Result<Slot, NotServed> {
         let Wanted {
             pool, model, hint, ..
         } = self.wanted;
         let mut why_not_woken = None;
         loop {
-            let slot = match self.shared.registry.claim_or_wake(pool, model, hint, &self.tried) {
+            let slot = match self
+                .shared
+                .registry
+                .claim_or_wake(pool, model, hint, &self.tried)
+            {
                 Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
                 Ok(Claim::Promised(slot)) => slot,
                 Err(ClaimError::NotReady(excluded)) => {
@@ -277,7 +289,9 @@ impl Search<'_> {
     /// The answer of an engine that sleeps must begin as soon as that of one that is awake.
     fn until(&mut self) -> Instant {
         let Clocks {
-            first_byte, deadline, ..
+            first_byte,
+            deadline,
+            ..
         } = self.wanted.clocks;
         *self.until.get_or_insert_with(|| {
             let first_byte = Instant::now() + first_byte;
@@ -286,14 +300,14 @@ impl Search<'_> {
     }
 
     fn slot(&self, lease: SlotLease) -> Slot {
-        Slot::new(lease, self.shared.aftercare.as_ref())
+        Slot::new(lease, self.shared.abandoned_requests.as_ref())
     }
 }
 
 /// The id of a request, as it goes on to the engine.
 fn request_id(outbound: &Outbound) -> Option<&str> {
     let (_, id) = outbound
-        .own
+        .set_headers
         .iter()
         .find(|(name, _)| *name == headers::REQUEST_ID)?;
     id.to_str().ok()

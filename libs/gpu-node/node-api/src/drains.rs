@@ -22,8 +22,8 @@ use file::{FILE, Times};
 pub use writer::DrainsWriter;
 use writer::Pending;
 
-/// How long a change waits until it is on the disk. A healthy disk takes milliseconds; whoever asked for the drain
-/// should hear of another one before their own client gives up.
+/// How long a change waits until it is on the disk. A healthy disk takes milliseconds; whoever
+/// asked for the drain should hear of another one before their own client gives up.
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why a drain did not begin or end as it should.
@@ -59,7 +59,8 @@ pub enum DrainError {
 pub struct DrainProgress {
     /// For how long it has been draining, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over, null without a deadline.
+    /// How long running requests may still take, in milliseconds; 0 when that is over, null
+    /// without a deadline.
     pub deadline_ms: Option<u64>,
     /// Requests that still run.
     pub requests_running: u64,
@@ -83,13 +84,14 @@ impl Drains {
         Self::default()
     }
 
-    /// Those remembered in `state_dir`, which must exist, and what writes their changes: run it as a task.
+    /// Those remembered in `state_dir`, which must exist, and what writes their changes: run it as
+    /// a task.
     ///
     /// A damaged file is set aside, and the drains it held are forgotten.
     ///
     /// # Errors
-    /// When the file is there and cannot be read just now: taking requests for a pool that was drained would be worse
-    /// than not starting.
+    /// When the file is there and cannot be read just now: taking requests for a pool that was
+    /// drained would be worse than not starting.
     pub fn load(state_dir: &Path) -> Result<(Self, DrainsWriter), StateFileError> {
         let path = state_dir.join(FILE);
         let remembered = file::load(&path, unix_ms())?;
@@ -105,15 +107,18 @@ impl Drains {
     #[must_use]
     pub fn targets(&self) -> Vec<DrainTarget> {
         let remembered = self.remembered.lock();
-        let targets = remembered.keys().cloned().map(|(pool, replica)| match replica {
-            None => DrainTarget::Pool(pool),
-            Some(replica) => DrainTarget::Replica(pool, replica),
-        });
+        let targets = remembered
+            .keys()
+            .cloned()
+            .map(|(pool, replica)| match replica {
+                None => DrainTarget::Pool(pool),
+                Some(replica) => DrainTarget::Replica(pool, replica),
+            });
         targets.collect()
     }
 
-    /// Drains a pool of `registry`, or one of its replicas, and returns when that is remembered. Asking again replaces
-    /// the deadline.
+    /// Drains a pool of `registry`, or one of its replicas, and returns when that is remembered.
+    /// Asking again replaces the deadline.
     ///
     /// # Errors
     /// When there is no such pool or replica, or the file cannot be written in time.
@@ -128,8 +133,11 @@ impl Drains {
             registry.drain(target)?;
             if let Some(key) = key(target) {
                 let now = unix_ms();
-                let since_unix_ms = remembered.get(&key).map_or(now, |before| before.since_unix_ms);
-                let deadline_unix_ms = deadline.map(|deadline| now.saturating_add(millis(deadline)));
+                let since_unix_ms = remembered
+                    .get(&key)
+                    .map_or(now, |before| before.since_unix_ms);
+                let deadline_unix_ms =
+                    deadline.map(|deadline| now.saturating_add(millis(deadline)));
                 let times = Times {
                     since_unix_ms,
                     deadline_unix_ms,
@@ -145,7 +153,11 @@ impl Drains {
     ///
     /// # Errors
     /// When there is no such pool or replica, or the file cannot be written in time.
-    pub async fn undrain(&self, registry: &PoolRegistry, target: &DrainTarget) -> Result<(), DrainError> {
+    pub async fn undrain(
+        &self,
+        registry: &PoolRegistry,
+        target: &DrainTarget,
+    ) -> Result<(), DrainError> {
         let version = {
             let mut remembered = self.remembered.lock();
             registry.undrain(target)?;
@@ -157,7 +169,8 @@ impl Drains {
         self.written(version).await
     }
 
-    /// Hands the whole state to the writer. Called under the lock, so that the file says what came last.
+    /// Hands the whole state to the writer. Called under the lock, so that the file says what came
+    /// last.
     fn submit(&self, remembered: &Remembered) -> u64 {
         (self.pending.as_ref()).map_or(0, |pending| pending.submit(file::encode(remembered)))
     }
@@ -176,7 +189,10 @@ impl Drains {
         replica: Option<&ReplicaId>,
         requests_running: u64,
     ) -> Option<DrainProgress> {
-        let times = *self.remembered.lock().get(&(pool.clone(), replica.cloned()))?;
+        let times = *self
+            .remembered
+            .lock()
+            .get(&(pool.clone(), replica.cloned()))?;
         let now = unix_ms();
         Some(DrainProgress {
             for_ms: now.saturating_sub(times.since_unix_ms),
@@ -198,7 +214,11 @@ fn key(target: &DrainTarget) -> Option<(PoolId, Option<ReplicaId>)> {
 }
 
 fn unix_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    millis(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,17 +10,19 @@
 //! | `POST /v2/pools/{id}/restart`, `/reload` | its engines afresh, answered when they are; where this node starts them |
 //! | any method `/v2/pools/{id}/engine/{path}` | forwarded to an engine of the pool, or refused at once |
 //!
-//! Engines listen on loopback and have no idea of limits; this is the only way to them from outside. A request
-//! claims a slot before it goes on, so that no engine ever sees more at once than it has slots for; it is tried on
-//! another engine of the pool when nobody listens at the first. Without a free slot it is refused
-//! at once (`503` with `POOL_BUSY` or `POOL_DRAINING`), because the queue is the control plane's.
+//! Engines listen on loopback and have no idea of limits; this is the only way to them from
+//! outside. A request claims a slot before it goes on, so that no engine ever sees more at once
+//! than it has slots for; it is tried on another engine of the pool when nobody listens at the
+//! first. Without a free slot it is refused at once (`503` with `POOL_BUSY` or `POOL_DRAINING`),
+//! because the queue is the control plane's.
 //!
-//! A request may name the replica that the control plane has chosen (`X-Llorch-Replica-Hint`). The node uses that one when
-//! it can take the request, and another one of the pool otherwise. Every answer names the replica that was used, with its
-//! free and total slots and those of the pool, so that the control plane's view is corrected in passing.
+//! A request may name the replica that the control plane has chosen (`X-Llorch-Replica-Hint`). The
+//! node uses that one when it can take the request, and another one of the pool otherwise. Every
+//! answer names the replica that was used, with its free and total slots and those of the pool, so
+//! that the control plane's view is corrected in passing.
 //!
-//! [`Dispatcher`] is that way. [`DataPath`] opens it over HTTP; a gateway in the same process uses it directly, as a
-//! [`NodeTransport`](node_transport::NodeTransport).
+//! [`Dispatcher`] is that way. [`DataPath`] opens it over HTTP; a gateway in the same process uses
+//! it directly, as a [`NodeTransport`](node_transport::NodeTransport).
 
 mod control;
 mod data_path;

@@ -17,8 +17,8 @@ impl LocalControl {
         Self(with_fallbacks(routes.into_router()))
     }
 
-    /// `POST` of the JSON `body`, which may be empty, to `path`; its status and body. A path that cannot be one is not
-    /// found.
+    /// `POST` of the JSON `body`, which may be empty, to `path`; its status and body. A path that
+    /// cannot be one is not found.
     pub async fn post(&self, path: &str, body: Bytes) -> (StatusCode, Bytes) {
         let mut request = Request::builder().method(Method::POST).uri(path);
         if !body.is_empty() {
@@ -50,11 +50,17 @@ mod tests {
     async fn a_caller_in_the_same_process_gets_the_answers_of_the_routes() {
         let registry = PoolRegistry::new(vec![PoolId::new("p").unwrap()]);
         let gpus = watch::channel(Arc::default()).1;
-        let control = LocalControl::new(crate::routes(registry.clone(), gpus, Arc::default(), None));
+        let control =
+            LocalControl::new(crate::routes(registry.clone(), gpus, Arc::default(), None));
         let deadline = Bytes::from_static(br#"{"deadline_ms":60000}"#);
         for (path, body, status, says) in [
             ("/v2/pools/p/drain", deadline, 200, "\"draining\":true"),
-            ("/v2/pools/p/undrain", Bytes::new(), 200, "\"draining\":false"),
+            (
+                "/v2/pools/p/undrain",
+                Bytes::new(),
+                200,
+                "\"draining\":false",
+            ),
             ("/v2/pools/p/restart", Bytes::new(), 409, "ENGINES_NOT_OURS"),
             ("/v2/pools/q/drain", Bytes::new(), 404, "NOT_FOUND"),
             (

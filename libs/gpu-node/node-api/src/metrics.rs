@@ -42,7 +42,8 @@ impl NodeMetrics {
     ) {
         registry.register(
             "llorch_agent_requests",
-            "Requests for engines of this node, by pool and outcome: answered, or the code of the refusal",
+            "Requests for engines of this node, by pool and outcome: answered, or the code of the \
+             refusal",
             self.requests.clone(),
         );
         registry.register_collector(Box::new(Present { pools, gpus }));
@@ -131,7 +132,10 @@ impl Collector for Present {
         let gpus = self.gpus.borrow().clone();
         let of_gpus = |value: fn(&GpuStatus) -> Option<f64>| {
             gpus.iter().filter_map(move |gpu| {
-                let labels = [("gpu", gpu.device_id.to_string()), ("name", gpu.name.clone())];
+                let labels = [
+                    ("gpu", gpu.device_id.to_string()),
+                    ("name", gpu.name.clone()),
+                ];
                 Some((labels, value(gpu)?))
             })
         };
@@ -151,7 +155,10 @@ impl Collector for Present {
             encoder,
             "llorch_agent_gpu_utilization_ratio",
             "How busy a GPU is, from 0 to 1",
-            of_gpus(|gpu| gpu.utilization_percent.map(|percent| f64::from(percent) / 100.0)),
+            of_gpus(|gpu| {
+                gpu.utilization_percent
+                    .map(|percent| f64::from(percent) / 100.0)
+            }),
         )?;
         gauges(
             encoder,
@@ -191,7 +198,8 @@ mod tests {
         let pool = PoolId::new("p").unwrap();
         let (metrics, node) = (Metrics::new("test", "0"), NodeMetrics::default());
         let pools = PoolRegistry::new(vec![pool.clone()]);
-        metrics.register(|registry| node.register(registry, pools, watch::channel(Arc::default()).1));
+        metrics
+            .register(|registry| node.register(registry, pools, watch::channel(Arc::default()).1));
         node.count(&pool, None);
         node.count(&pool, Some(ErrorCode::PoolBusy));
         node.count(&PoolId::new("made-up").unwrap(), Some(ErrorCode::NotFound));

@@ -13,7 +13,8 @@ pub(crate) enum NotServed {
         /// How many engines may have begun with the request before.
         executions: usize,
     },
-    /// An engine was started for the request, and did not become ready in time. It may be for the next.
+    /// An engine was started for the request, and did not become ready in time. It may be for the
+    /// next.
     StillAsleep {
         /// The time was the caller's own limit.
         is_callers: bool,
@@ -24,7 +25,10 @@ pub(crate) enum NotServed {
 
 impl NotServed {
     pub(crate) fn no_slot(error: ClaimError) -> Self {
-        Self::NoSlot { error, executions: 0 }
+        Self::NoSlot {
+            error,
+            executions: 0,
+        }
     }
 
     /// Who comes again soon may be served.
@@ -86,14 +90,14 @@ impl Unanswered {
         )
     }
 
-    /// The engine broke off before the first byte of its answer: it may have begun with the request, but nobody has
-    /// seen anything of it.
+    /// The engine broke off before the first byte of its answer: it may have begun with the
+    /// request, but nobody has seen anything of it.
     pub(crate) fn is_reset(&self) -> bool {
         matches!(self.error, ForwardError::Reset { .. })
     }
 
-    /// Says it in the log. The spans of a request are off by default (see [`telemetry::REQUEST`]), so the line says itself
-    /// to which request it belongs.
+    /// Says it in the log. The spans of a request are off by default (see [`telemetry::REQUEST`]),
+    /// so the line says itself to which request it belongs.
     pub(crate) fn log(&self, request_id: Option<&str>, model: Option<&str>) {
         tracing::info!(
             request_id,
@@ -112,7 +116,9 @@ impl Unanswered {
             | ForwardError::Local(_)
             | ForwardError::OwnDelay { .. } => ErrorCode::PoolUnavailable,
             ForwardError::Reset { .. } => ErrorCode::WorkerReset,
-            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => ErrorCode::DeadlineExceeded,
+            ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
+                ErrorCode::DeadlineExceeded
+            }
         }
     }
 

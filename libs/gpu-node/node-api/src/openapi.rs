@@ -46,7 +46,8 @@ const ENGINES: &str = "engines";
 )]
 struct Node;
 
-/// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its parts.
+/// Forwarded to an engine of the pool, or refused at once. The path is the engine's, with all its
+/// parts.
 #[utoipa::path(post, path = "/v2/pools/{pool_id}/engine/{path}", tag = ENGINES,
     params(("pool_id" = pool_registry_types::PoolId, Path, description = "The pool."),
         ("path" = pool_registry_types::schema::PathSegment, Path, description = "The engine's own path. Its slashes are sent as they are.")),

@@ -36,7 +36,8 @@ pub(crate) struct PoolView {
     pub(crate) status: PoolStatus,
     /// In the place of those of the status, which has none.
     pub(crate) replicas: Vec<ReplicaView>,
-    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff is gone.
+    /// Requests that its engines serve, or that wait for one to wake; those included whose handoff
+    /// is gone.
     pub(crate) requests_running: u64,
     /// An operator drains it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +78,15 @@ impl PoolView {
 }
 
 /// One pool.
-pub(crate) fn view(registry: &PoolRegistry, drains: &Drains, id: &PoolId) -> Result<PoolView, ApiError> {
-    let found = registry.statuses().into_iter().find(|pool| pool.pool_id == *id);
+pub(crate) fn view(
+    registry: &PoolRegistry,
+    drains: &Drains,
+    id: &PoolId,
+) -> Result<PoolView, ApiError> {
+    let found = registry
+        .statuses()
+        .into_iter()
+        .find(|pool| pool.pool_id == *id);
     found
         .map(|status| PoolView::new(registry, drains, status))
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("this node has no pool {id}")))
@@ -91,6 +99,10 @@ pub(crate) fn views(registry: &PoolRegistry, drains: &Drains) -> Pools {
         pools: statuses
             .map(|status| PoolView::new(registry, drains, status))
             .collect(),
-        refused: registry.refused().into_iter().map(RefusedView::from).collect(),
+        refused: registry
+            .refused()
+            .into_iter()
+            .map(RefusedView::from)
+            .collect(),
     }
 }

@@ -9,7 +9,8 @@ use pool_registry_types::{ErrorCode, PoolId, ReplicaId, headers};
 use crate::not_served::NotServed;
 
 /// What engines may be asked for with.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// An error, and the pool's slots where there is a pool.
 pub(crate) struct Refusal {
@@ -35,7 +36,9 @@ impl From<ApiError> for Refusal {
 impl Refusal {
     pub(crate) fn new(pool: &PoolId, why: &NotServed, slots: Option<Slots>) -> Self {
         let (message, executions) = match why {
-            NotServed::NoSlot { error, executions } => (format!("pool {pool}: {error}"), *executions),
+            NotServed::NoSlot { error, executions } => {
+                (format!("pool {pool}: {error}"), *executions)
+            }
             NotServed::StillAsleep { .. } => (
                 format!("pool {pool}: its engine was asleep and did not wake in time"),
                 0,
@@ -66,10 +69,14 @@ impl Refusal {
         }
         if self.executions > 0 {
             let executions = HeaderValue::from(self.executions);
-            response.headers_mut().insert(headers::EXECUTIONS, executions);
+            response
+                .headers_mut()
+                .insert(headers::EXECUTIONS, executions);
         }
         let replica = self.replica.as_ref();
-        if let Some(replica) = replica.and_then(|replica| HeaderValue::from_str(replica.as_str()).ok()) {
+        if let Some(replica) =
+            replica.and_then(|replica| HeaderValue::from_str(replica.as_str()).ok())
+        {
             response.headers_mut().insert(headers::REPLICA, replica);
         }
         if let Some(slots) = self.slots {

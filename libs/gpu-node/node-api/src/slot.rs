@@ -1,25 +1,26 @@
 //! A claimed slot, and what becomes of it when its request is abandoned.
 
-use engine_probe::{Aftercare, Visit};
+use engine_probe::{AbandonedRequests, TrackedRequest};
 use pool_registry::SlotLease;
 use stream_proxy::BodyGuard;
 use tracing::Span;
 
-/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine has stopped, where the
-/// engine tells.
+/// A claimed slot. Dropped before its request is [done](Slot::done), it is kept until the engine
+/// has stopped, where the engine tells.
 #[derive(Debug)]
 pub(crate) struct Slot {
     lease: SlotLease,
     /// `None` when abandoned requests are not tracked.
-    visit: Option<Visit>,
+    visit: Option<TrackedRequest>,
     /// Around the engine's answer, from its first byte to its end; off by default.
     stream: Span,
 }
 
 impl Slot {
-    pub(crate) fn new(lease: SlotLease, aftercare: Option<&Aftercare>) -> Self {
+    pub(crate) fn new(lease: SlotLease, abandoned_requests: Option<&AbandonedRequests>) -> Self {
         Self {
-            visit: aftercare.map(|aftercare| aftercare.visit(lease.engine(), lease.url())),
+            visit: abandoned_requests
+                .map(|abandoned_requests| abandoned_requests.track(lease.engine(), lease.url())),
             lease,
             stream: Span::none(),
         }
@@ -51,7 +52,7 @@ impl BodyGuard for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take().filter(Visit::is_watched) {
+        if let Some(visit) = self.visit.take().filter(TrackedRequest::is_watched) {
             visit.give_up(Box::new(self.lease.abandon()));
         }
     }

@@ -1,4 +1,5 @@
-//! This node for a gateway in the same process: what goes over HTTP as headers is handed over as it is.
+//! This node for a gateway in the same process: what goes over HTTP as headers is handed over as it
+//! is.
 
 use futures_util::future::BoxFuture;
 use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport};
@@ -39,8 +40,9 @@ impl Shared {
             .count(&key.pool, served.as_ref().err().map(NotServed::code));
         let served = served.map_err(|why| no_answer(why, endpoint.target()))?;
         let lease = served.lease();
-        // In one process every request is counted by the gateway already, and what else takes slots is reported at once.
-        // So the slots are told only of a replica that the gateway did not choose.
+        // In one process every request is counted by the gateway already, and what else takes slots
+        // is reported at once. So the slots are told only of a replica that the gateway did
+        // not choose.
         let is_as_chosen = key.replica.as_ref() == Some(lease.replica_id());
         let slots = || {
             lease.replica_slots().map(|slots| node_transport::Slots {
@@ -59,7 +61,8 @@ impl Shared {
     }
 }
 
-/// The same that a gateway reads from a node's answer over TCP, but for what only this process can know of itself.
+/// The same that a gateway reads from a node's answer over TCP, but for what only this process can
+/// know of itself.
 fn no_answer(why: NotServed, target: &pool_registry_types::HttpUrl) -> NoAnswer {
     let refused = |code, executed| {
         NoAnswer::Refused(NodeRefusal {

@@ -10,7 +10,8 @@ impl Clock {
     /// Starts the clock.
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no async runtime here whose clock could be used; the machine takes `now` as an argument"
+        reason = "there is no async runtime here whose clock could be used; the machine takes \
+                  `now` as an argument"
     )]
     pub(crate) fn start() -> Self {
         Self(Instant::now())

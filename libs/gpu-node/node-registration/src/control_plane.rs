@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pool_registry_types::{
-    ErrorCode, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest, RegisterResponse,
+    ErrorCode, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest,
+    RegisterResponse,
 };
 use thiserror::Error;
 
@@ -30,7 +31,8 @@ pub(crate) trait ControlPlane: Send + 'static {
         timeout: Duration,
     ) -> Result<HeartbeatResponse, RequestError>;
 
-    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a success.
+    /// `DELETE /v2/nodes/{id}?incarnation={incarnation}`. A node that is not there any more is a
+    /// success.
     fn deregister(
         &mut self,
         url: &HttpUrl,
@@ -78,7 +80,9 @@ impl RequestError {
     /// What to do about it. The code decides where there is one, otherwise the status.
     pub(crate) fn failure(&self, request: Request) -> Failure {
         let (status, code, retry_after) = match self {
-            Self::NoAnswer(_) | Self::OwnLimit(_) => return Failure::Unavailable { retry_after: None },
+            Self::NoAnswer(_) | Self::OwnLimit(_) => {
+                return Failure::Unavailable { retry_after: None };
+            }
             Self::NotUnderstood(_) => return Failure::Refused,
             Self::Refused {
                 status,
@@ -177,7 +181,11 @@ mod tests {
                 refused(503, Some(ErrorCode::TooManyNodes), None),
                 Failure::Refused,
             ),
-            (heartbeat, refused(500, Some(ErrorCode::Internal), None), later),
+            (
+                heartbeat,
+                refused(500, Some(ErrorCode::Internal), None),
+                later,
+            ),
             (
                 heartbeat,
                 refused(503, Some(ErrorCode::ShuttingDown), Some(700)),

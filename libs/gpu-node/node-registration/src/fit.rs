@@ -97,7 +97,9 @@ fn apply(cut: Cut, request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
         Cut::ReplicaModels => replicas.for_each(|replica| replica.models = None),
         Cut::ErrorTexts => {
             replicas.for_each(|replica| begin(&mut replica.last_error));
-            pools.iter_mut().for_each(|pool| begin(&mut pool.last_error));
+            pools
+                .iter_mut()
+                .for_each(|pool| begin(&mut pool.last_error));
             request
                 .gpus
                 .iter_mut()
@@ -124,7 +126,9 @@ fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
     let mut kept = vec![0; names.len()];
     'rounds: for round in 0..MAX_MODELS {
         for (names, kept) in names.iter().zip(&mut kept) {
-            let Some(name) = names.get(round) else { continue };
+            let Some(name) = names.get(round) else {
+                continue;
+            };
             // And a comma.
             let needed = size(name) + 1;
             if needed > room {
@@ -157,7 +161,8 @@ fn take_models(pool: &mut PoolStatus) -> Vec<String> {
         .map(std::mem::take)
         .unwrap_or_default();
     if !names.is_empty() {
-        pool.last_error.get_or_insert_with(|| MODELS_LEFT_OUT.to_owned());
+        pool.last_error
+            .get_or_insert_with(|| MODELS_LEFT_OUT.to_owned());
     }
     names
 }
@@ -186,8 +191,8 @@ fn size(value: &(impl Serialize + ?Sized)) -> usize {
 #[cfg(test)]
 mod tests {
     use pool_registry_types::{
-        EngineLoad, GpuStatus, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_NODE_BODY_BYTES, MAX_POOLS,
-        ReplicaStatus, limits::MAX_ERROR_BYTES,
+        EngineLoad, GpuStatus, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_NODE_BODY_BYTES,
+        MAX_POOLS, ReplicaStatus, limits::MAX_ERROR_BYTES,
     };
 
     use super::*;
@@ -315,10 +320,16 @@ mod tests {
             );
             assert_eq!(left_out > 0, cut == Some(Cut::PoolModels));
             let gone = |cut_here| cut >= Some(cut_here);
-            let replica = request.pools[0].replicas.as_ref().map(|replicas| &replicas[0]);
+            let replica = request.pools[0]
+                .replicas
+                .as_ref()
+                .map(|replicas| &replicas[0]);
             assert_eq!(replica.is_none(), gone(Cut::Replicas));
             if let Some(replica) = replica {
-                assert_eq!(replica.load.models_loaded.is_none(), gone(Cut::LoadedModels));
+                assert_eq!(
+                    replica.load.models_loaded.is_none(),
+                    gone(Cut::LoadedModels)
+                );
                 assert_eq!(replica.models.is_none(), gone(Cut::ReplicaModels));
                 let text = replica.last_error.as_ref().unwrap();
                 assert_eq!(text.len() == MAX_TEXT_BYTES, gone(Cut::ErrorTexts));

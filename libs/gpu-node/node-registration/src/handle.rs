@@ -35,7 +35,8 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Why the registration could not be taken back. The control plane notices by the missing heartbeats.
+/// Why the registration could not be taken back. The control plane notices by the missing
+/// heartbeats.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DeregisterError {
@@ -54,12 +55,13 @@ pub struct NodeRegistration;
 impl NodeRegistration {
     /// Starts the thread; it registers at once and keeps trying until it is stopped.
     ///
-    /// `report` is asked on that thread for the full state of the node whenever a heartbeat is written: a
-    /// [`NodeReport`], or its pools alone. It should be quick, for the heartbeat waits for it.
+    /// `report` is asked on that thread for the full state of the node whenever a heartbeat is
+    /// written: a [`NodeReport`], or its pools alone. It should be quick, for the heartbeat
+    /// waits for it.
     ///
     /// # Errors
-    /// When the configuration cannot work or the system gives no thread. That the control plane cannot be
-    /// reached is not an error: see [`RegistrationHandle::status`].
+    /// When the configuration cannot work or the system gives no thread. That the control plane
+    /// cannot be reached is not an error: see [`RegistrationHandle::status`].
     pub fn start<R: Into<NodeReport>>(
         config: Config,
         report: impl Fn() -> R + Send + 'static,
@@ -67,7 +69,8 @@ impl NodeRegistration {
         Self::start_with_capabilities(config, report, Capabilities::default)
     }
 
-    /// Like [`start`](Self::start), with the hardware of the node, which is asked for at each registration.
+    /// Like [`start`](Self::start), with the hardware of the node, which is asked for at each
+    /// registration.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
@@ -141,19 +144,19 @@ pub(crate) fn start(
     Ok(RegistrationHandle { shared })
 }
 
-/// The owner's end of the registration. Dropping it stops the thread and keeps the registration, which then
-/// ends by its timeout; [`deregister`](Self::deregister) takes it back.
+/// The owner's end of the registration. Dropping it stops the thread and keeps the registration,
+/// which then ends by its timeout; [`deregister`](Self::deregister) takes it back.
 ///
-/// The thread ends at once, or after the request that is on its way, which takes 5 s at most by default.
-/// Dropping does not wait for that.
+/// The thread ends at once, or after the request that is on its way, which takes 5 s at most by
+/// default. Dropping does not wait for that.
 #[must_use = "dropping the handle stops the heartbeats"]
 pub struct RegistrationHandle {
     shared: Arc<Shared>,
 }
 
 impl RegistrationHandle {
-    /// The state of a pool changed, for instance it began to drain: report it within 50 ms. Cheap, never
-    /// blocks, and many calls become one heartbeat.
+    /// The state of a pool changed, for instance it began to drain: report it within 50 ms. Cheap,
+    /// never blocks, and many calls become one heartbeat.
     pub fn notify(&self) {
         self.shared.notify();
     }
@@ -172,8 +175,8 @@ impl RegistrationHandle {
         self.shared.status()
     }
 
-    /// Takes the registration back and stops the thread. Blocks for `timeout` at most, even when the control
-    /// plane hangs; in async code, call it from a thread that may block.
+    /// Takes the registration back and stops the thread. Blocks for `timeout` at most, even when
+    /// the control plane hangs; in async code, call it from a thread that may block.
     ///
     /// # Errors
     /// When the registration could not be taken back in time. The thread is stopped all the same.
@@ -183,9 +186,11 @@ impl RegistrationHandle {
         match self.shared.wait_finished(until) {
             Left::Nothing => Ok(()),
             Left::Running => Err(DeregisterError::TimedOut(timeout)),
-            Left::Registration(error) => Err(DeregisterError::Failed(
-                error.unwrap_or_else(|| "there was no time left to ask".to_owned()),
-            )),
+            Left::Registration(error) => {
+                Err(DeregisterError::Failed(error.unwrap_or_else(|| {
+                    "there was no time left to ask".to_owned()
+                })))
+            }
         }
     }
 }

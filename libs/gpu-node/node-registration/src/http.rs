@@ -5,7 +5,8 @@ use std::time::Duration;
 use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
 use pool_registry_types::{
-    ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest, RegisterResponse,
+    ErrorEnvelope, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, RegisterRequest,
+    RegisterResponse,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{Agent, Body, RequestBuilder, http::Response};
@@ -15,8 +16,8 @@ use crate::control_plane::{ControlPlane, RequestError};
 /// The longest answer that is read; a whole one has a few hundred bytes.
 pub(crate) const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
-/// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers of this
-/// project close it.
+/// How long an idle connection is kept for the next heartbeat; below the 75 s after which servers
+/// of this project close it.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// How much of a foreign text an error repeats.
@@ -37,7 +38,8 @@ impl HttpControlPlane {
             // A redirect would carry the node's state, and perhaps its token, to who knows whom.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The control plane is a neighbour: a proxy meant for the internet has no business in between.
+            // The control plane is a neighbour: a proxy meant for the internet has no business in
+            // between.
             .proxy(None)
             .user_agent(concat!("node-registration/", env!("CARGO_PKG_VERSION")))
             .max_idle_age(MAX_IDLE)
@@ -50,7 +52,12 @@ impl HttpControlPlane {
 
     /// The body of the answer to `GET url`.
     pub(crate) fn get(&self, url: String, timeout: Duration) -> Result<Vec<u8>, RequestError> {
-        let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+        let request = self
+            .agent
+            .get(url)
+            .config()
+            .timeout_global(Some(timeout))
+            .build();
         read(self.with_token(request).call())
     }
 
@@ -67,7 +74,8 @@ impl HttpControlPlane {
         body: &impl Serialize,
         timeout: Duration,
     ) -> Result<T, RequestError> {
-        let body = serde_json::to_vec(body).map_err(|error| RequestError::NoAnswer(error.to_string()))?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| RequestError::NoAnswer(error.to_string()))?;
         let request = self
             .agent
             .post(url)
@@ -98,7 +106,11 @@ impl ControlPlane for HttpControlPlane {
         request: &HeartbeatRequest,
         timeout: Duration,
     ) -> Result<HeartbeatResponse, RequestError> {
-        self.post(format!("{url}/v2/nodes/{node_id}/heartbeat"), request, timeout)
+        self.post(
+            format!("{url}/v2/nodes/{node_id}/heartbeat"),
+            request,
+            timeout,
+        )
     }
 
     fn deregister(
@@ -111,7 +123,9 @@ impl ControlPlane for HttpControlPlane {
         // A control plane of version 0.1.0 ignores the query.
         let request = self
             .agent
-            .delete(format!("{url}/v2/nodes/{node_id}?incarnation={incarnation}"))
+            .delete(format!(
+                "{url}/v2/nodes/{node_id}?incarnation={incarnation}"
+            ))
             .config()
             .timeout_global(Some(timeout))
             .build();
@@ -164,7 +178,10 @@ fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
             status,
             code: Some(echo(error.code.as_bytes())),
             message: echo(error.message.as_bytes()),
-            retry_after: error.retry_after_ms.map(Duration::from_millis).or(retry_after),
+            retry_after: error
+                .retry_after_ms
+                .map(Duration::from_millis)
+                .or(retry_after),
         },
         Err(_) => RequestError::Refused {
             status,

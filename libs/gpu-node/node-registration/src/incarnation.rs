@@ -13,11 +13,11 @@ use state_file::ReadError;
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// What a damaged file means. It goes on after "so ".
-const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, the control plane refuses this node \
-                           until the clock has caught up";
+const CONSEQUENCE: &str = "the clock alone counts: where it was set back since the last start, \
+                           the control plane refuses this node until the clock has caught up";
 
-/// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was set back
-/// since the last one that this process or `file` remembers.
+/// The incarnation of a life that begins now: milliseconds since 1970, or more where the clock was
+/// set back since the last one that this process or `file` remembers.
 ///
 /// A file that cannot be read or written is not worth refusing to start for.
 pub(crate) fn next(file: Option<&Path>) -> u64 {
@@ -65,8 +65,9 @@ fn modified_ms(file: &Path) -> u64 {
 fn after(saved: u64, now_ms: u64) -> u64 {
     let risen = |last: u64| now_ms.max(last.max(saved).saturating_add(1));
     // The closure always returns a value, so both arms carry the previous one.
-    let (Ok(last) | Err(last)) =
-        LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(risen(last)));
+    let (Ok(last) | Err(last)) = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+        Some(risen(last))
+    });
     risen(last)
 }
 
@@ -132,7 +133,10 @@ mod tests {
             fs::File::open(&file).unwrap().set_modified(ahead).unwrap();
             let incarnation = next(Some(&file));
             assert!(incarnation > since_1970_ms(ahead));
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{incarnation}\n"));
+            assert_eq!(
+                fs::read_to_string(&file).unwrap(),
+                format!("{incarnation}\n")
+            );
             assert!(folder.path().join("incarnation.unreadable-1").exists());
             assert!(next(Some(&file)) > incarnation);
         }

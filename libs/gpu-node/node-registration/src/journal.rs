@@ -56,26 +56,34 @@ impl Kind {
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Unreachable => "check that it runs and that its address is right; this node keeps trying",
-            Self::OwnLimit => "raise the limit of open files of this process (ulimit -n); it keeps trying",
+            Self::Unreachable => {
+                "check that it runs and that its address is right; this node keeps trying"
+            }
+            Self::OwnLimit => {
+                "raise the limit of open files of this process (ulimit -n); it keeps trying"
+            }
             Self::Forgotten => {
                 "it accepts registrations but does not keep them; check its state and replicas"
             }
-            Self::Token => "give this node the token orchestratord expects; this node keeps trying slowly",
+            Self::Token => {
+                "give this node the token orchestratord expects; this node keeps trying slowly"
+            }
             Self::Conflict => {
                 "another machine uses this node id: give one of them another, or stop the other; \
                  this node keeps trying slowly"
             }
             Self::Refused => {
-                "check the address of orchestratord, its profile and both versions; this node keeps trying slowly"
+                "check the address of orchestratord, its profile and both versions; this node \
+                 keeps trying slowly"
             }
             Self::TooLarge => {
-                "let the proxy before it, if there is one, take bodies of 4 MiB; this node leaves lists out of its report, \
-                 and tries a whole one every ten minutes"
+                "let the proxy before it, if there is one, take bodies of 4 MiB; this node leaves \
+                 lists out of its report, and tries a whole one every ten minutes"
             }
             Self::Superseded => {
-                "a later start of this node has registered, so this one stays silent: stop one of the two. \
-                 When there is only one, its clock was set back: restart it once the clock has caught up"
+                "a later start of this node has registered, so this one stays silent: stop one of \
+                 the two. When there is only one, its clock was set back: restart it once the \
+                 clock has caught up"
             }
         }
     }
@@ -149,7 +157,13 @@ impl Journal {
     }
 
     /// A request failed.
-    pub(crate) fn failed(&mut self, request: Request, url: &HttpUrl, error: &RequestError, now: Duration) {
+    pub(crate) fn failed(
+        &mut self,
+        request: Request,
+        url: &HttpUrl,
+        error: &RequestError,
+        now: Duration,
+    ) {
         let failure = error.failure(request);
         if request == Request::Deregister {
             // Nothing for a person to do.
@@ -168,9 +182,15 @@ impl Journal {
             Kind::Forgotten if attempts == 1 => {
                 info!(%node_id, %url, "orchestratord does not know this node; registering again");
             }
-            Kind::Superseded => error!(%node_id, %url, %error, advice, "This node has been superseded"),
-            Kind::Unreachable => warn!(%node_id, %url, %error, advice, "orchestratord cannot be reached"),
-            Kind::OwnLimit => warn!(%node_id, %url, %error, advice, "orchestratord cannot be asked"),
+            Kind::Superseded => {
+                error!(%node_id, %url, %error, advice, "This node has been superseded")
+            }
+            Kind::Unreachable => {
+                warn!(%node_id, %url, %error, advice, "orchestratord cannot be reached")
+            }
+            Kind::OwnLimit => {
+                warn!(%node_id, %url, %error, advice, "orchestratord cannot be asked")
+            }
             _ => warn!(%node_id, %url, %error, advice, "orchestratord refuses this node"),
         }
     }

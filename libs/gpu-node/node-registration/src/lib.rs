@@ -1,9 +1,9 @@
 //! Register a GPU node with the control plane and report by heartbeat.
 //!
-//! [`NodeRegistration::start`] starts one thread that registers, sends heartbeats, registers again when the
-//! control plane has forgotten the node, and keeps trying while it is away. No async runtime is needed, so any
-//! program can be a node. The [`RegistrationHandle`] reports changes at once, tells how things stand, and takes
-//! the registration back.
+//! [`NodeRegistration::start`] starts one thread that registers, sends heartbeats, registers again
+//! when the control plane has forgotten the node, and keeps trying while it is away. No async
+//! runtime is needed, so any program can be a node. The [`RegistrationHandle`] reports changes at
+//! once, tells how things stand, and takes the registration back.
 //!
 //! ```no_run
 //! use node_registration::{Config, NodeRegistration};
@@ -21,8 +21,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is said when is decided by a pure state machine (`machine`), which is tested on its own; the rest is
-//! the thread (`worker`), the requests (`http`) and the log (`journal`).
+//! What is said when is decided by a pure state machine (`machine`), which is tested on its own;
+//! the rest is the thread (`worker`), the requests (`http`) and the log (`journal`).
 
 mod clock;
 mod config;
@@ -33,8 +33,8 @@ mod http;
 mod incarnation;
 mod journal;
 mod limits;
-mod look;
 mod machine;
+mod preflight;
 mod report;
 mod shared;
 mod status;
@@ -46,7 +46,7 @@ mod scripted;
 pub use config::{Config, DEFAULT_HEARTBEAT_INTERVAL};
 pub use handle::{DeregisterError, NodeRegistration, Notifier, RegistrationHandle, StartError};
 pub use limits::LIMITS;
-pub use look::{LookError, Welcome, look};
+pub use preflight::{PreflightError, PreflightOk, preflight};
 pub use report::NodeReport;
 pub use status::{RegistrationState, RegistrationStatus};
 

@@ -14,7 +14,10 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("node-registration")
         .beyond("the call has failed and is tried again"),
     Limit::time("MAX_ASKED_PAUSE", MAX_ASKED_PAUSE)
-        .because("The pause that a control plane may ask for, unless its timeout for nodes is longer than 30 s: then a third of that.")
+        .because(
+            "The pause that a control plane may ask for, unless its timeout for nodes is longer \
+             than 30 s: then a third of that.",
+        )
         .enforced_by("node-registration")
         .beyond("the pause is cut"),
     Limit::time("MAX_SET_INTERVAL", MAX_SET_INTERVAL)

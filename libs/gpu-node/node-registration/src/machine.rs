@@ -1,9 +1,10 @@
-//! What to say to the control plane and when: a pure state machine without I/O, clock or randomness.
+//! What to say to the control plane and when: a pure state machine without I/O, clock or
+//! randomness.
 //!
-//! [`Machine::step`] takes the machine, an event, the time and a random number, and returns the machine and
-//! at most one request to send. Whoever runs it sends the request, feeds the outcome back, and between
-//! requests sleeps until [`Machine::wake_at`]. There is never more than one request on its way, so outcomes
-//! cannot overtake one another.
+//! [`Machine::step`] takes the machine, an event, the time and a random number, and returns the
+//! machine and at most one request to send. Whoever runs it sends the request, feeds the outcome
+//! back, and between requests sleeps until [`Machine::wake_at`]. There is never more than one
+//! request on its way, so outcomes cannot overtake one another.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -20,15 +21,17 @@ mod tests;
 pub(crate) use event::{Event, Failure, Input, Request, Send};
 pub(crate) use pace::{MAX_ASKED_PAUSE, MAX_SET_INTERVAL, Pace};
 
-/// Changes within this time go out as one heartbeat: long enough to gather the engines of one restart, too
-/// short for a person or a router to notice.
+/// Changes within this time go out as one heartbeat: long enough to gather the engines of one
+/// restart, too short for a person or a router to notice.
 pub(crate) const COALESCE: Duration = Duration::from_millis(50);
 
-/// How much a heartbeat holds at most after one was refused for its size: less than the megabyte that proxies take when
-/// nobody has told them otherwise, and enough for what is needed of the most pools.
+/// How much a heartbeat holds at most after one was refused for its size: less than the megabyte
+/// that proxies take when nobody has told them otherwise, and enough for what is needed of the most
+/// pools.
 pub(crate) const BRIEF_REPORT_BYTES: usize = 768 * 1024;
 
-/// How long reports stay that brief. Then a whole one is tried, because somebody may have raised the limit.
+/// How long reports stay that brief. Then a whole one is tried, because somebody may have raised
+/// the limit.
 const BRIEF_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Where the node stands with the control plane.
@@ -56,17 +59,19 @@ pub(crate) struct Machine {
     in_flight: Option<Request>,
     /// When the next request is due, unless one is in flight.
     due: Duration,
-    /// When the last request was sent; the heartbeat interval counts from here, so that a slow answer does
-    /// not stretch it.
+    /// When the last request was sent; the heartbeat interval counts from here, so that a slow
+    /// answer does not stretch it.
     sent_at: Duration,
     /// Which control plane address is used; below `endpoints`.
     endpoint: usize,
-    /// Failures since a heartbeat was last accepted. A registration alone does not reset it: a control plane
-    /// that accepts every registration and forgets it at once must not be hammered.
+    /// Failures since a heartbeat was last accepted. A registration alone does not reset it: a
+    /// control plane that accepts every registration and forgets it at once must not be
+    /// hammered.
     failures: u32,
     /// The number of the last heartbeat.
     seq: u64,
-    /// The control plane holds a registration of ours, as far as we know: there is something to take back.
+    /// The control plane holds a registration of ours, as far as we know: there is something to
+    /// take back.
     held: bool,
     /// The node's state changed while a request was in flight.
     changed: bool,
@@ -138,10 +143,11 @@ impl Machine {
         self.stop.and_then(|stop| stop.deregister_by)
     }
 
-    /// When [`Event::Tick`] is due; `None` while an outcome is awaited or nothing will ever be sent unasked.
+    /// When [`Event::Tick`] is due; `None` while an outcome is awaited or nothing will ever be sent
+    /// unasked.
     pub(crate) fn wake_at(&self) -> Option<Duration> {
-        let waiting =
-            self.in_flight.is_none() && matches!(self.phase, Phase::Registering | Phase::Registered);
+        let waiting = self.in_flight.is_none()
+            && matches!(self.phase, Phase::Registering | Phase::Registered);
         waiting.then_some(self.due)
     }
 
@@ -207,7 +213,8 @@ impl Machine {
         } else if self.phase == Phase::Registered && self.failures == 0 {
             self.due = self.due.min(now.saturating_add(COALESCE));
         }
-        // Otherwise the next request is a retry: it must keep its distance, and it carries the new state.
+        // Otherwise the next request is a retry: it must keep its distance, and it carries the new
+        // state.
     }
 
     fn on_failure(&mut self, failure: Failure, now: Duration, jitter: f64) {
@@ -234,7 +241,8 @@ impl Machine {
             Failure::UnknownNode => {
                 self.phase = Phase::Registering;
                 self.held = false;
-                // At once the first time. Nodes need no spreading here: their heartbeats are spread already.
+                // At once the first time. Nodes need no spreading here: their heartbeats are spread
+                // already.
                 match self.failures - 1 {
                     0 => Duration::ZERO,
                     before => self.pace.backoff(before - 1, jitter),
@@ -275,7 +283,8 @@ impl Machine {
             return None;
         }
         if let Some(stop) = self.stop {
-            let may_try = stop.deregister_by.is_some_and(|by| now < by) && stop.tries < self.endpoints.get();
+            let may_try =
+                stop.deregister_by.is_some_and(|by| now < by) && stop.tries < self.endpoints.get();
             if self.held && may_try {
                 self.phase = Phase::Deregistering;
                 return Some(Request::Deregister);

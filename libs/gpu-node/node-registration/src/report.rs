@@ -2,7 +2,8 @@
 
 use pool_registry_types::{GpuStatus, PoolStatus};
 
-/// The state of a node, asked for when a heartbeat is written. A list of pools is one, without GPUs.
+/// The state of a node, asked for when a heartbeat is written. A list of pools is one, without
+/// GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// All its pools.

@@ -40,7 +40,12 @@ fn registers_and_reports_what_the_source_says() {
 
     drop(registration);
     assert!(script.ended());
-    assert_eq!(script.log.count("Successfully registered with orchestratord"), 1);
+    assert_eq!(
+        script
+            .log
+            .count("Successfully registered with orchestratord"),
+        1
+    );
     assert_eq!(script.log.count("Heartbeat task started"), 1);
 }
 
@@ -94,7 +99,10 @@ fn an_outage_is_told_once_and_its_end_too() {
     drop(registration);
     assert!(script.ended());
     assert_eq!(script.log.count("orchestratord cannot be reached"), 1);
-    assert_eq!(script.log.count("orchestratord accepts heartbeats again"), 1);
+    assert_eq!(
+        script.log.count("orchestratord accepts heartbeats again"),
+        1
+    );
     assert_eq!(script.log.count("WARN"), 1);
 }
 
@@ -134,7 +142,10 @@ fn a_refusal_says_what_to_do() {
             refused(409, "NODE_ID_CONFLICT"),
             "another machine uses this node id",
         ),
-        (refused(404, "NOT_FOUND"), "check the address of orchestratord"),
+        (
+            refused(404, "NOT_FOUND"),
+            "check the address of orchestratord",
+        ),
     ] {
         let (registration, script) = start(config(&["http://a:1"]));
         script.register(answer);
@@ -155,7 +166,11 @@ fn stopping_deregisters() {
     script.register(Ok(()));
     script.heartbeat(Ok(()));
     let (deregistered, outcome) = mpsc::channel();
-    let stopper = std::thread::spawn(move || deregistered.send(registration.deregister(PATIENCE)).unwrap());
+    let stopper = std::thread::spawn(move || {
+        deregistered
+            .send(registration.deregister(PATIENCE))
+            .unwrap()
+    });
     assert!(matches!(script.next().1, Asked::Deregister(_)));
     script.answers.send(Ok(())).unwrap();
     assert_eq!(outcome.recv_timeout(PATIENCE), Ok(Ok(())));
@@ -169,15 +184,24 @@ fn a_later_start_of_the_same_node_stays_when_this_one_leaves() {
     let (registration, script) = start(config(&["http://a:1"]));
     let incarnation = script.register(Ok(())).incarnation;
     script.heartbeat(Ok(()));
-    // The thread need not have heard of the later start: it says which one it is, and takes no for an answer.
-    script.answers.send(refused(409, "STALE_INCARNATION")).unwrap();
+    // The thread need not have heard of the later start: it says which one it is, and takes no for
+    // an answer.
+    script
+        .answers
+        .send(refused(409, "STALE_INCARNATION"))
+        .unwrap();
     assert_eq!(registration.deregister(PATIENCE), Ok(()));
     match script.next().1 {
         Asked::Deregister(named) => assert_eq!(Some(named), incarnation),
         other => panic!("expected a deregistration, not {other:?}"),
     }
     assert!(script.ended(), "it is asked once");
-    assert_eq!(script.log.count("A later start of this node has registered"), 1);
+    assert_eq!(
+        script
+            .log
+            .count("A later start of this node has registered"),
+        1
+    );
     assert_eq!(script.log.count("WARN") + script.log.count("ERROR"), 0);
 }
 
@@ -205,7 +229,10 @@ fn a_report_that_is_refused_for_its_size_is_sent_at_once_without_its_lists() {
     assert_eq!(models(&whole), 10);
     let brief = script.heartbeat(Ok(()));
     assert_eq!((brief.seq, models(&brief)), (Some(2), 0));
-    assert_eq!(brief.pools[0].models_available, whole.pools[0].models_available);
+    assert_eq!(
+        brief.pools[0].models_available,
+        whole.pools[0].models_available
+    );
     // And so it stays for a while.
     registration.notify();
     assert_eq!(models(&script.heartbeat(Ok(()))), 0);
@@ -226,7 +253,8 @@ fn a_failed_deregistration_is_told() {
     script.heartbeat(Ok(()));
     script.answers.send(unreachable()).unwrap();
     let outcome = registration.deregister(PATIENCE);
-    let told = matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("connection refused"));
+    let told =
+        matches!(&outcome, Err(DeregisterError::Failed(why)) if why.contains("connection refused"));
     assert!(told, "{outcome:?}");
 }
 
@@ -268,5 +296,8 @@ fn a_configuration_that_cannot_work_is_refused() {
     assert!(matches!(refuse(config(&[])), StartError::NoOrchestrator));
     let mut never = config(&["http://a:1"]);
     never.heartbeat_interval = Duration::ZERO;
-    assert!(matches!(refuse(never), StartError::Zero("heartbeat interval")));
+    assert!(matches!(
+        refuse(never),
+        StartError::Zero("heartbeat interval")
+    ));
 }

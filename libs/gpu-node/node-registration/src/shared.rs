@@ -19,7 +19,8 @@ pub(crate) struct Shared {
     finished: Condvar,
 }
 
-/// Signals the thread has not seen yet. Each is kept once: they say that something changed, not what.
+/// Signals the thread has not seen yet. Each is kept once: they say that something changed, not
+/// what.
 #[derive(Default)]
 struct Pending {
     changed: bool,
@@ -38,7 +39,8 @@ struct Published {
 pub(crate) enum Left {
     /// Nothing.
     Nothing,
-    /// The thread has ended, but the control plane still holds the registration; with the last error.
+    /// The thread has ended, but the control plane still holds the registration; with the last
+    /// error.
     Registration(Option<String>),
     /// A request is still on its way; the thread ends after it.
     Running,
@@ -78,7 +80,8 @@ impl Shared {
     /// The signals since the last call.
     pub(crate) fn take_signals(&self) -> impl Iterator<Item = Event> + use<> {
         let Pending { changed, stop } = std::mem::take(&mut *self.pending.lock());
-        stop.into_iter().chain(changed.then_some(Event::StateChanged))
+        stop.into_iter()
+            .chain(changed.then_some(Event::StateChanged))
     }
 
     /// Sleeps until a signal comes or it is `until`; without an end when there is none.
@@ -135,7 +138,8 @@ impl Shared {
         published.finished = true;
         published.status.state = RegistrationState::Stopped;
         if panicked {
-            published.status.last_error = Some("the source of the node's state panicked".to_owned());
+            published.status.last_error =
+                Some("the source of the node's state panicked".to_owned());
         }
         self.finished.notify_all();
     }

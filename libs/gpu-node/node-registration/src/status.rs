@@ -15,7 +15,8 @@ pub enum RegistrationState {
     /// Registered. Whether the control plane can be reached just now is another question: see
     /// [`RegistrationStatus::failures_in_a_row`].
     Registered,
-    /// A later start of the same node has registered. This one sends nothing more; a person has to look.
+    /// A later start of the same node has registered. This one sends nothing more; a person has to
+    /// look.
     Superseded,
     /// Taking the registration back.
     Deregistering,

@@ -51,7 +51,8 @@ impl<C: ControlPlane> Worker<C> {
         while self.machine.phase() != Phase::Stopped {
             if let Some(send) = to_send {
                 let outcome = self.exchange(send);
-                // What happened meanwhile comes first: a stop must not wait for the request after this one.
+                // What happened meanwhile comes first: a stop must not wait for the request after
+                // this one.
                 self.take_signals();
                 to_send = self.step(outcome);
             } else {
@@ -83,8 +84,8 @@ impl<C: ControlPlane> Worker<C> {
 
     fn exchange(&mut self, send: Send) -> Event {
         let Some(url) = self.config.orchestrators.get(send.endpoint).cloned() else {
-            // The machine's endpoint is always below the number of addresses; should that ever be wrong, the
-            // next one is tried.
+            // The machine's endpoint is always below the number of addresses; should that ever be
+            // wrong, the next one is tried.
             return Event::Failed(Failure::Unavailable { retry_after: None });
         };
         let outcome = match send.request {
@@ -92,7 +93,8 @@ impl<C: ControlPlane> Worker<C> {
             Request::Heartbeat { seq } => self.heartbeat(&url, seq),
             Request::Deregister => self.deregister(&url),
         };
-        self.shared.publish(|status| status.orchestrator = url.clone());
+        self.shared
+            .publish(|status| status.orchestrator = url.clone());
         match outcome {
             Ok(event) => {
                 self.shared.succeeded();
@@ -145,12 +147,17 @@ impl<C: ControlPlane> Worker<C> {
         };
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
-        self.journal.report_size(fit(&mut request, max_bytes), max_bytes);
-        let answer =
-            self.control_plane
-                .heartbeat(url, &self.config.node_id, &request, self.config.request_timeout)?;
+        self.journal
+            .report_size(fit(&mut request, max_bytes), max_bytes);
+        let answer = self.control_plane.heartbeat(
+            url,
+            &self.config.node_id,
+            &request,
+            self.config.request_timeout,
+        )?;
         self.shared.publish(|status| status.heartbeats += 1);
-        self.journal.heartbeat_accepted(url, seq, self.shared.clock.now());
+        self.journal
+            .heartbeat_accepted(url, seq, self.shared.clock.now());
         Ok(Event::HeartbeatAccepted {
             next_heartbeat: Duration::from_millis(answer.next_heartbeat_ms),
             timeout: answer.timeout_ms.map(Duration::from_millis),

@@ -12,7 +12,9 @@ mod server;
 use std::time::Duration;
 
 use bearer_auth::ApiToken;
-use node_registration::{Config, DeregisterError, NodeRegistration, RegistrationHandle, RegistrationState};
+use node_registration::{
+    Config, DeregisterError, NodeRegistration, RegistrationHandle, RegistrationState,
+};
 use pool_registry_types::PoolStatus;
 use server::{Answer, Port, Server};
 
@@ -135,7 +137,10 @@ fn a_control_plane_that_comes_later_is_found() {
     assert!(status.last_error.unwrap().contains("refused"));
 
     let server = Server::start_on(port);
-    assert_eq!(server.answer(REGISTERED).line, "POST /v2/nodes/register HTTP/1.1");
+    assert_eq!(
+        server.answer(REGISTERED).line,
+        "POST /v2/nodes/register HTTP/1.1"
+    );
     server.answer(ACCEPTED);
     server::wait_for(|| registration.status().heartbeats == 1);
     assert_eq!(registration.status().failures_in_a_row, 0);
@@ -155,7 +160,10 @@ fn a_control_plane_that_restarts_finds_the_node_again() {
         server.answer(UNKNOWN).line,
         "POST /v2/nodes/node/heartbeat HTTP/1.1"
     );
-    assert_eq!(server.answer(REGISTERED).line, "POST /v2/nodes/register HTTP/1.1");
+    assert_eq!(
+        server.answer(REGISTERED).line,
+        "POST /v2/nodes/register HTTP/1.1"
+    );
     server.answer(ACCEPTED);
     server::wait_for(|| registration.status().failures_in_a_row == 0);
 }
@@ -182,7 +190,13 @@ fn an_answer_that_never_comes_is_given_up() {
     });
     server.answer(Answer::Silence);
     server::wait_for(|| registration.status().failures >= 1);
-    assert!(registration.status().last_error.unwrap().contains("timeout"));
+    assert!(
+        registration
+            .status()
+            .last_error
+            .unwrap()
+            .contains("timeout")
+    );
     // On a busy machine an answer of this test may be late, too: then the request is repeated.
     while registration.status().registrations == 0 {
         server.answer(REGISTERED);
@@ -210,6 +224,9 @@ fn a_stranger_on_the_port_is_recognised() {
     server.answer(Answer::json(200, "<html>hello\n</html>"));
     server::wait_for(|| registration.status().failures == 1);
     let error = registration.status().last_error.unwrap();
-    assert!(error.contains("not the answer of an orchestratord"), "{error}");
+    assert!(
+        error.contains("not the answer of an orchestratord"),
+        "{error}"
+    );
     assert!(!error.contains('\n'), "{error:?}");
 }

@@ -1,8 +1,11 @@
-//! Engines that are stopped while nobody needs them. Their slots are promised: who claims one waits for the engine.
+//! Engines that are stopped while nobody needs them. Their slots are promised: who claims one waits
+//! for the engine.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pool_registry_types::{EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus};
+use pool_registry_types::{
+    EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus,
+};
 
 use crate::{
     PoolRegistry, SlotLease,
@@ -101,7 +104,8 @@ impl Core {
         let Some(pool) = self.pools.get_mut(pool_id) else {
             return false;
         };
-        let stands = (pool.asleep.get(replica_id)).is_some_and(|sleeper| sleeper.handoff.url == promise.url);
+        let stands =
+            (pool.asleep.get(replica_id)).is_some_and(|sleeper| sleeper.handoff.url == promise.url);
         if stands {
             pool.asleep.remove(replica_id);
             if let Some(reason) = reason {
@@ -112,8 +116,8 @@ impl Core {
         stands
     }
 
-    /// A promised slot of the sleeper `hint`, when that has one; else of the one that has most of them, of equals the
-    /// first by id.
+    /// A promised slot of the sleeper `hint`, when that has one; else of the one that has most of
+    /// them, of equals the first by id.
     pub(crate) fn claim_asleep(
         &mut self,
         pool_id: &PoolId,
@@ -178,7 +182,8 @@ impl Core {
             .is_some_and(|sleeper| sleeper.claimed > 0)
     }
 
-    /// What became of the engine that a promise is about: it is awake, it still sleeps (`None`), or it will not come.
+    /// What became of the engine that a promise is about: it is awake, it still sleeps (`None`), or
+    /// it will not come.
     fn woken(
         &self,
         pool_id: &PoolId,
@@ -200,7 +205,9 @@ impl Core {
             return Ok(None);
         }
         let reason = pool.absent.get(replica_id).cloned();
-        Err(ClaimError::NotReady(reason.unwrap_or_else(|| NOT_WOKEN.into())))
+        Err(ClaimError::NotReady(
+            reason.unwrap_or_else(|| NOT_WOKEN.into()),
+        ))
     }
 }
 
@@ -215,8 +222,8 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Waits until the engine is awake, which may take as long as a model loads. Dropping it gives the slot back, and
-    /// whoever was to wake the engine may go on with that.
+    /// Waits until the engine is awake, which may take as long as a model loads. Dropping it gives
+    /// the slot back, and whoever was to wake the engine may go on with that.
     ///
     /// # Errors
     /// When the engine did not start, or takes no new requests any more.
@@ -257,8 +264,11 @@ impl PromisedSlot {
             // Marked as seen before looking, so that a change in between is not missed.
             changes.borrow_and_update();
             let lease = &self.lease;
-            let (pool, replica, generation) = (lease.pool_id(), lease.replica_id(), lease.generation());
-            if let Some(handoff) = registry.with_core(|core| core.woken(pool, replica, generation))? {
+            let (pool, replica, generation) =
+                (lease.pool_id(), lease.replica_id(), lease.generation());
+            if let Some(handoff) =
+                registry.with_core(|core| core.woken(pool, replica, generation))?
+            {
                 self.lease.listens_as(handoff);
                 return Ok(self.lease);
             }
@@ -270,8 +280,9 @@ impl PromisedSlot {
 }
 
 impl PoolRegistry {
-    /// Says that an engine is stopped until somebody needs it: it stays offered as `handoff` describes it, and the
-    /// first claim wakes it, see [`wanted`](Self::wanted). Until a handoff of that name is gone, the handoff counts.
+    /// Says that an engine is stopped until somebody needs it: it stays offered as `handoff`
+    /// describes it, and the first claim wakes it, see [`wanted`](Self::wanted). Until a
+    /// handoff of that name is gone, the handoff counts.
     ///
     /// Returns the handoff with the models that the engine named, when `handoff` names none.
     pub fn set_asleep(&self, handoff: Handoff) -> Handoff {
@@ -281,9 +292,10 @@ impl PoolRegistry {
         handoff
     }
 
-    /// Takes back what [`set_asleep`](Self::set_asleep) promised, and says why. An engine that is announced keeps its
-    /// promise by that, so this is for one that is not. False when there is nothing to take back: the promise was kept,
-    /// or the engine at another URL has made one of its own.
+    /// Takes back what [`set_asleep`](Self::set_asleep) promised, and says why. An engine that is
+    /// announced keeps its promise by that, so this is for one that is not. False when there is
+    /// nothing to take back: the promise was kept, or the engine at another URL has made one of
+    /// its own.
     pub fn forsake(&self, promise: &Handoff, reason: Option<&str>) -> bool {
         let stood = self.with_core(|core| core.forsake(promise, reason));
         if stood {

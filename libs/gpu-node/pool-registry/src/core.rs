@@ -1,4 +1,5 @@
-//! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no clock.
+//! The decisions: which replica gets a request, and what each event changes. No I/O, no lock, no
+//! clock.
 
 use std::{
     borrow::Cow,
@@ -72,9 +73,12 @@ impl Pool {
             || self.sleepers().any(|(_, sleeper)| sleeper.names(model))
     }
 
-    /// Whether a request for `model` may go to `replica`: it names the model, or has named none and no other one does.
+    /// Whether a request for `model` may go to `replica`: it names the model, or has named none and
+    /// no other one does.
     fn may_serve(&self, replica: &Replica, model: Option<&str>) -> bool {
-        model.is_none_or(|model| replica.names(model) || (replica.models().is_none() && !self.names(model)))
+        model.is_none_or(|model| {
+            replica.names(model) || (replica.models().is_none() && !self.names(model))
+        })
     }
 }
 
@@ -138,7 +142,10 @@ impl Core {
             self.last_generation += 1;
             Replica::new(handoff, self.last_generation)
         };
-        if let Some(old) = pool.replicas.insert(fresh.handoff.replica_id.clone(), fresh) {
+        if let Some(old) = pool
+            .replicas
+            .insert(fresh.handoff.replica_id.clone(), fresh)
+        {
             self.retire(old);
         }
         Ok(News::AtOnce)
@@ -168,7 +175,8 @@ impl Core {
         }
     }
 
-    /// A pool that nobody configured lives as long as something of it does, or an operator drains it.
+    /// A pool that nobody configured lives as long as something of it does, or an operator drains
+    /// it.
     pub(crate) fn forget_if_empty(&mut self, pool_id: &PoolId) {
         let still_leased = self
             .retired
@@ -207,8 +215,8 @@ impl Core {
         ((models_changed || !changes.is_empty()).into(), changes)
     }
 
-    /// The slots of `replica` that are free now. A life of the same engine that is already retired may still
-    /// use some of them.
+    /// The slots of `replica` that are free now. A life of the same engine that is already retired
+    /// may still use some of them.
     pub(crate) fn free_slots(&self, replica: &Replica) -> u32 {
         replica.slots().saturating_sub(self.busy_slots(replica))
     }
@@ -221,8 +229,8 @@ impl Core {
         earlier_lives.fold(replica.claimed, u32::saturating_add)
     }
 
-    /// Gives a slot of the replica `hint`, when that can take the request; else of the one with the most free ones, of
-    /// equals the first by id. It is none of `excluded`.
+    /// Gives a slot of the replica `hint`, when that can take the request; else of the one with the
+    /// most free ones, of equals the first by id. It is none of `excluded`.
     pub(crate) fn claim(
         &mut self,
         pool_id: &PoolId,
@@ -305,7 +313,10 @@ impl Core {
                 continue;
             }
             if let Some(reason) = replica.not_ready() {
-                if matches!(why_not, ClaimError::ModelNotAvailable | ClaimError::Draining) {
+                if matches!(
+                    why_not,
+                    ClaimError::ModelNotAvailable | ClaimError::Draining
+                ) {
                     why_not = ClaimError::NotReady(reason.clone());
                 }
                 continue;
@@ -317,7 +328,10 @@ impl Core {
                 best = Some((free, id));
             }
         }
-        for (_, sleeper) in pool.sleepers().filter(|(id, _)| !pool.drained.contains(*id)) {
+        for (_, sleeper) in pool
+            .sleepers()
+            .filter(|(id, _)| !pool.drained.contains(*id))
+        {
             if model.is_none_or(|model| sleeper.names(model)) {
                 why_not = ClaimError::Busy;
             }
@@ -329,7 +343,12 @@ impl Core {
     }
 
     /// Takes a slot back, from the life of the replica that gave it.
-    pub(crate) fn release(&mut self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) -> Released {
+    pub(crate) fn release(
+        &mut self,
+        pool_id: &PoolId,
+        replica_id: &ReplicaId,
+        generation: u64,
+    ) -> Released {
         self.in_flight = self.in_flight.saturating_sub(1);
         let pool = self.pools.get_mut(pool_id);
         let is_drained = (pool.as_ref()).is_some_and(|pool| pool.drained.contains(replica_id));

@@ -41,8 +41,9 @@ impl Core {
                 std::mem::replace(&mut pool.draining, draining) != draining
             }
             DrainTarget::Replica(id, replica) => {
-                let retired = (self.retired.iter())
-                    .any(|retired| retired.handoff.pool_id == *id && retired.handoff.replica_id == *replica);
+                let retired = (self.retired.iter()).any(|retired| {
+                    retired.handoff.pool_id == *id && retired.handoff.replica_id == *replica
+                });
                 let pool = self.pool_to_drain(id)?;
                 if !(retired || pool.knows(replica)) {
                     return Err(UnknownTarget::Replica(id.clone(), replica.clone()));

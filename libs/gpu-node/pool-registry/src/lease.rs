@@ -76,8 +76,8 @@ impl SlotLease {
         &self.handoff.engine
     }
 
-    /// Nobody listens where the engine should: counts like a failed probe, so that a dead engine is out of the
-    /// way before the prober comes round. Says what that changed.
+    /// Nobody listens where the engine should: counts like a failed probe, so that a dead engine is
+    /// out of the way before the prober comes round. Says what that changed.
     pub fn unreachable(&self) -> Vec<Change> {
         let outcome = ProbeOutcome::failed("the engine refuses connections");
         self.registry.probed(
@@ -88,8 +88,8 @@ impl SlotLease {
         )
     }
 
-    /// The slots of its replica just now, this one counted as taken; `None` when the replica has been replaced or
-    /// removed since.
+    /// The slots of its replica just now, this one counted as taken; `None` when the replica has
+    /// been replaced or removed since.
     #[must_use]
     pub fn replica_slots(&self) -> Option<Slots> {
         self.registry
@@ -103,8 +103,9 @@ impl SlotLease {
             .claimed_slots(self.pool_id(), self.replica_id(), self.generation)
     }
 
-    /// Moves the slot to a lease that outlives its request, because the engine may still work on that. A heartbeat says
-    /// so at once, and again when the slot comes back: whoever sent the request does not count it any more.
+    /// Moves the slot to a lease that outlives its request, because the engine may still work on
+    /// that. A heartbeat says so at once, and again when the slot comes back: whoever sent the
+    /// request does not count it any more.
     pub fn abandon(&mut self) -> Self {
         self.held = Held::No;
         let lease = Self {
@@ -123,8 +124,11 @@ impl Drop for SlotLease {
         if self.held == Held::No {
             return;
         }
-        self.registry
-            .release(&self.handoff.pool_id, &self.handoff.replica_id, self.generation);
+        self.registry.release(
+            &self.handoff.pool_id,
+            &self.handoff.replica_id,
+            self.generation,
+        );
         if self.held == Held::ByEngine {
             self.registry.tell(News::AtOnce);
         }

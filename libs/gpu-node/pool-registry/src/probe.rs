@@ -39,8 +39,8 @@ pub enum Change {
         /// What the engine says.
         has: u32,
     },
-    /// The engine lists models that are not offered: more than a replica may have, or with impossible names. None are left
-    /// out any more when `left_out` is 0.
+    /// The engine lists models that are not offered: more than a replica may have, or with
+    /// impossible names. None are left out any more when `left_out` is 0.
     ModelsLeftOut {
         /// How many are offered.
         kept: usize,
@@ -109,7 +109,10 @@ mod tests {
     fn an_engine_cannot_spoil_a_heartbeat() {
         assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1 [31m"));
         assert_eq!(usable_version("\n"), None);
-        assert_eq!(usable_version(&"ü".repeat(200)).unwrap().len(), MAX_TEXT_BYTES);
+        assert_eq!(
+            usable_version(&"ü".repeat(200)).unwrap().len(),
+            MAX_TEXT_BYTES
+        );
         assert_eq!(usable_reason(&"x".repeat(5000)).len(), MAX_REASON_BYTES);
     }
 }

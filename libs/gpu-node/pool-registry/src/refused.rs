@@ -30,7 +30,9 @@ impl Core {
             None => {
                 self.refused.remove(&file);
             }
-            Some(reason) if self.refused.len() < MAX_REFUSED || self.refused.contains_key(&file) => {
+            Some(reason)
+                if self.refused.len() < MAX_REFUSED || self.refused.contains_key(&file) =>
+            {
                 self.refused.insert(file, usable_reason(reason));
             }
             Some(_) => {}
@@ -60,7 +62,11 @@ mod tests {
         assert_eq!(core.refused().len(), MAX_REFUSED);
         assert_eq!(core.refused()[0].reason, "no  [31m");
         core.set_refused("0.json", Some("still"));
-        assert_eq!(core.refused()[0].reason, "still", "what is known may change");
+        assert_eq!(
+            core.refused()[0].reason,
+            "still",
+            "what is known may change"
+        );
         for number in 0..1000 {
             core.set_refused(&format!("{number}.json"), None);
         }

@@ -7,8 +7,8 @@ use pool_registry_types::{EngineKind, Handoff, HttpUrl, PoolId, PoolStatus, Repl
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot, RefusedHandoff,
-    SlotLease, Slots, UnknownTarget, UpsertError,
+    Change, Claim, ClaimError, ClaimedSlots, DrainTarget, ProbeOutcome, PromisedSlot,
+    RefusedHandoff, SlotLease, Slots, UnknownTarget, UpsertError,
     core::{Claimed, Core, News},
 };
 
@@ -22,7 +22,8 @@ pub struct PoolRegistry {
 struct Shared {
     core: Mutex<Core>,
     version: watch::Sender<u64>,
-    /// Rises when something changed for those who wait for an engine that sleeps, or for whoever is to wake it.
+    /// Rises when something changed for those who wait for an engine that sleeps, or for whoever
+    /// is to wake it.
     sleepers: watch::Sender<u64>,
     idle: Notify,
 }
@@ -56,7 +57,8 @@ pub struct ReplicaTarget {
 }
 
 impl PoolRegistry {
-    /// A registry whose `configured` pools are reported from the start, not ready while they have no replica.
+    /// A registry whose `configured` pools are reported from the start, not ready while they have
+    /// no replica.
     #[must_use]
     pub fn new(configured: Vec<PoolId>) -> Self {
         Self {
@@ -86,8 +88,8 @@ impl PoolRegistry {
         self.tell(news);
     }
 
-    /// Takes in what a probe found of the life `generation` of a replica, and says what an operator wants to know
-    /// of that, each change once. About another life it is ignored.
+    /// Takes in what a probe found of the life `generation` of a replica, and says what an operator
+    /// wants to know of that, each change once. About another life it is ignored.
     pub fn probed(
         &self,
         pool_id: &PoolId,
@@ -112,8 +114,8 @@ impl PoolRegistry {
         self.set_draining(target, true)
     }
 
-    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it, and a replica of a pool.
-    /// Idempotent.
+    /// Takes new claims again. A pool of a node that drains as a whole stays draining with it, and
+    /// a replica of a pool. Idempotent.
     ///
     /// # Errors
     /// When the pool or the replica is not known.
@@ -139,7 +141,8 @@ impl PoolRegistry {
         Ok(())
     }
 
-    /// Says how much memory of the pool's devices is free, in bytes. Of a pool that is not known it is ignored.
+    /// Says how much memory of the pool's devices is free, in bytes. Of a pool that is not known it
+    /// is ignored.
     pub fn set_vram_free(&self, pool_id: &PoolId, bytes: u64) {
         if let Some(pool) = self.shared.core.lock().pools.get_mut(pool_id) {
             pool.vram_free_bytes = bytes;
@@ -148,8 +151,8 @@ impl PoolRegistry {
 
     /// Claims a slot for a request to `model`, or to any model.
     ///
-    /// The replica is the ready one with the most free slots, of equals the first by id. One whose models
-    /// nobody has said is asked only when no replica of the pool names the model.
+    /// The replica is the ready one with the most free slots, of equals the first by id. One whose
+    /// models nobody has said is asked only when no replica of the pool names the model.
     ///
     /// # Errors
     /// When no replica can take the request now; the error says why.
@@ -157,7 +160,8 @@ impl PoolRegistry {
         self.claim_excluding(pool_id, model, &[])
     }
 
-    /// As [`claim`](Self::claim), of a replica that is none of `excluded`: for another try of a request.
+    /// As [`claim`](Self::claim), of a replica that is none of `excluded`: for another try of a
+    /// request.
     ///
     /// # Errors
     /// When no other replica can take the request now; the error says why.
@@ -167,15 +171,20 @@ impl PoolRegistry {
         model: Option<&str>,
         excluded: &[ReplicaId],
     ) -> Result<SlotLease, ClaimError> {
-        let claimed = self.shared.core.lock().claim(pool_id, model, None, excluded)?;
+        let claimed = self
+            .shared
+            .core
+            .lock()
+            .claim(pool_id, model, None, excluded)?;
         Ok(self.lease(claimed))
     }
 
-    /// As [`claim_excluding`](Self::claim_excluding), or a promised slot of an engine that sleeps when none that is
-    /// awake can take the request. The engine is woken by it.
+    /// As [`claim_excluding`](Self::claim_excluding), or a promised slot of an engine that sleeps
+    /// when none that is awake can take the request. The engine is woken by it.
     ///
-    /// The replica `hint` is taken when it can take the request at once; of those that sleep it is preferred. Whatever
-    /// else it names is ignored: the chooser may have seen an older state of the pool.
+    /// The replica `hint` is taken when it can take the request at once; of those that sleep it is
+    /// preferred. Whatever else it names is ignored: the chooser may have seen an older state
+    /// of the pool.
     ///
     /// # Errors
     /// When no replica can take the request, not even after it was woken; the error says why.
@@ -191,7 +200,9 @@ impl PoolRegistry {
             Ok(claimed) => return Ok(Claim::Slot(self.lease(claimed))),
             Err(why_not) => why_not,
         };
-        let promised = core.claim_asleep(pool_id, model, hint, excluded).ok_or(why_not)?;
+        let promised = core
+            .claim_asleep(pool_id, model, hint, excluded)
+            .ok_or(why_not)?;
         drop(core);
         self.tell_sleepers();
         Ok(Claim::Promised(PromisedSlot::new(self.lease(promised))))
@@ -201,8 +212,8 @@ impl PoolRegistry {
         SlotLease::new(self.clone(), claimed.handoff, claimed.generation)
     }
 
-    /// Whether [`claim_or_wake`](Self::claim_or_wake) would succeed at this moment, for whoever has something to do
-    /// before it.
+    /// Whether [`claim_or_wake`](Self::claim_or_wake) would succeed at this moment, for whoever has
+    /// something to do before it.
     ///
     /// # Errors
     /// When it would not; the error says why.
@@ -217,7 +228,11 @@ impl PoolRegistry {
     }
 
     pub(crate) fn release(&self, pool_id: &PoolId, replica_id: &ReplicaId, generation: u64) {
-        let released = self.shared.core.lock().release(pool_id, replica_id, generation);
+        let released = self
+            .shared
+            .core
+            .lock()
+            .release(pool_id, replica_id, generation);
         self.tell(released.news);
         if released.idle {
             self.shared.idle.notify_waiters();
@@ -234,7 +249,9 @@ impl PoolRegistry {
     #[must_use]
     pub fn pool_slots(&self, pool_id: &PoolId) -> Option<Slots> {
         let core = self.shared.core.lock();
-        core.pools.get(pool_id).map(|pool| core.pool_slots(pool_id, pool))
+        core.pools
+            .get(pool_id)
+            .map(|pool| core.pool_slots(pool_id, pool))
     }
 
     pub(crate) fn replica_slots(
@@ -263,8 +280,9 @@ impl PoolRegistry {
         }
     }
 
-    /// A number that rises when something changed that a heartbeat must say at once: replicas, readiness,
-    /// draining, slot totals, models, or the slots of abandoned requests. Other claims and releases do not move it.
+    /// A number that rises when something changed that a heartbeat must say at once: replicas,
+    /// readiness, draining, slot totals, models, or the slots of abandoned requests. Other
+    /// claims and releases do not move it.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.version.subscribe()
@@ -309,7 +327,10 @@ impl PoolRegistry {
     /// How many leases of a replica are held, those of its earlier engines included.
     #[must_use]
     pub fn in_flight_of_replica(&self, pool_id: &PoolId, replica_id: &ReplicaId) -> u64 {
-        self.shared.core.lock().in_flight_of_replica(pool_id, replica_id)
+        self.shared
+            .core
+            .lock()
+            .in_flight_of_replica(pool_id, replica_id)
     }
 
     /// How a pool is used, so that whoever asks twice knows whether it was in between.
@@ -322,15 +343,21 @@ impl PoolRegistry {
         }
     }
 
-    /// Says why a replica has no handoff though it should have one, or that there is nothing to say any more.
+    /// Says why a replica has no handoff though it should have one, or that there is nothing to say
+    /// any more.
     ///
     /// It is reported as a replica that is not ready, as long as no handoff announces it.
     pub fn set_absent(&self, pool_id: &PoolId, replica_id: &ReplicaId, reason: Option<String>) {
-        let news = self.shared.core.lock().set_absent(pool_id, replica_id, reason);
+        let news = self
+            .shared
+            .core
+            .lock()
+            .set_absent(pool_id, replica_id, reason);
         self.tell(news);
     }
 
-    /// Says why a file is not taken for a handoff, or that there is nothing to say any more. It is for people only.
+    /// Says why a file is not taken for a handoff, or that there is nothing to say any more. It is
+    /// for people only.
     pub fn set_refused(&self, file: &str, reason: Option<&str>) {
         self.shared.core.lock().set_refused(file, reason);
     }

@@ -6,8 +6,9 @@ use pool_registry_types::{EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS,
 
 use crate::probe::{Change, ProbeOutcome, usable_load, usable_reason, usable_version};
 
-/// This many failed probes in a row make a replica not ready. One may be a busy moment and two a coincidence;
-/// at a probe every two seconds a dead engine is known in six, and the data path finds it sooner.
+/// This many failed probes in a row make a replica not ready. One may be a busy moment and two a
+/// coincidence; at a probe every two seconds a dead engine is known in six, and the data path finds
+/// it sooner.
 pub const FAILURES_TO_DISTRUST: u32 = 3;
 
 /// A live replica.
@@ -63,8 +64,8 @@ impl Replica {
         self.handoff.url == handoff.url && self.handoff.engine == handoff.engine
     }
 
-    /// Takes a new handoff of the same engine, which is trusted like the first one. What the engine said of
-    /// its models and slots stays until it is asked again. False when nothing changed.
+    /// Takes a new handoff of the same engine, which is trusted like the first one. What the engine
+    /// said of its models and slots stays until it is asked again. False when nothing changed.
     pub(crate) fn announce_again(&mut self, handoff: Handoff) -> bool {
         if *self.handoff == handoff {
             return false;
@@ -125,7 +126,8 @@ impl Replica {
         before.is_none().then_some(Change::NotReady { reason })
     }
 
-    /// The engine's own count. None at all is not a count: such an engine would not have been announced.
+    /// The engine's own count. None at all is not a count: such an engine would not have been
+    /// announced.
     fn has_slots(&mut self, slots: Option<u32>) -> Option<Change> {
         let before = self.slots();
         self.probed_slots = slots.filter(|slots| *slots > 0).or(self.probed_slots);
@@ -137,7 +139,8 @@ impl Replica {
         })
     }
 
-    /// How many requests it is given at once: what its handoff promises, or less where the engine says so.
+    /// How many requests it is given at once: what its handoff promises, or less where the engine
+    /// says so.
     pub(crate) fn slots(&self) -> u32 {
         let promised = self.handoff.slots;
         self.probed_slots.map_or(promised, |has| has.min(promised))
@@ -158,24 +161,28 @@ impl Replica {
         self.not_ready.as_ref()
     }
 
-    /// What a person should know of it: why it takes no requests, or else which of its models are not offered.
+    /// What a person should know of it: why it takes no requests, or else which of its models are
+    /// not offered.
     pub(crate) fn trouble(&self) -> Option<String> {
         let left_out = self.models_left_out;
         let offered = self.models().map_or(0, |models| models.len());
         match &self.not_ready {
             Some(reason) => Some(reason.as_ref().to_owned()),
             None if left_out > 0 && !self.declares_models() => Some(format!(
-                "{offered} of its models are offered and {left_out} are not: a replica has at most {MAX_MODELS}, with names \
-                 of at most {MAX_MODEL_NAME_BYTES} bytes; name those to offer in the handoff"
+                "{offered} of its models are offered and {left_out} are not: a replica has at \
+                 most {MAX_MODELS}, with names of at most {MAX_MODEL_NAME_BYTES} bytes; name \
+                 those to offer in the handoff"
             )),
             None => None,
         }
     }
 
-    /// The models it serves; `None` while nobody has said. What the handoff declares wins over what the
-    /// engine says.
+    /// The models it serves; `None` while nobody has said. What the handoff declares wins over what
+    /// the engine says.
     pub(crate) fn models(&self) -> Option<&Arc<[String]>> {
-        self.declared_models.as_ref().or(self.probed_models.as_ref())
+        self.declared_models
+            .as_ref()
+            .or(self.probed_models.as_ref())
     }
 
     /// Whether its models are declared by the handoff, so that the engine need not be asked.

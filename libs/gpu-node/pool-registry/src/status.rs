@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use pool_registry_types::{
-    MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
+    MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId, PoolStatus, ReplicaId,
+    ReplicaStatus,
 };
 
 use crate::{
@@ -54,8 +55,8 @@ impl Core {
         }
     }
 
-    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that whoever sent it
-    /// does not think that it takes the slots of others.
+    /// The slots of one pool. What still runs where nothing new may begin counts as taken, so that
+    /// whoever sent it does not think that it takes the slots of others.
     pub(crate) fn pool_slots(&self, id: &PoolId, pool: &Pool) -> Slots {
         let mut slots = Slots::default();
         let mut add = |free: u32, total: u32| {
@@ -113,7 +114,8 @@ impl Core {
             slots_free: slots.free,
             slots_total: slots.total,
             vram_free_bytes: pool.vram_free_bytes,
-            engine: (first.map(|replica| &replica.handoff).or(asleep)).map(|handoff| handoff.engine.clone()),
+            engine: (first.map(|replica| &replica.handoff).or(asleep))
+                .map(|handoff| handoff.engine.clone()),
             engine_version: (pool.replicas.values())
                 .find_map(Replica::engine_version)
                 .map(str::to_owned),
@@ -145,7 +147,8 @@ impl Core {
             generation: Some(replica.generation),
             replica_id: replica.handoff.replica_id.clone(),
         });
-        let asleep = (pool.sleepers()).map(|(replica_id, sleeper)| sleeper.status(is_drained(replica_id)));
+        let asleep =
+            (pool.sleepers()).map(|(replica_id, sleeper)| sleeper.status(is_drained(replica_id)));
         let mut statuses: Vec<_> = live.chain(asleep).collect();
         for retired in self
             .retired
@@ -169,7 +172,10 @@ impl Core {
             }
         }
         for (replica_id, reason) in &pool.absent {
-            if statuses.iter().all(|status| status.replica_id != *replica_id) {
+            if statuses
+                .iter()
+                .all(|status| status.replica_id != *replica_id)
+            {
                 statuses.push(absent::status(replica_id, reason, is_drained(replica_id)));
             }
         }
@@ -179,10 +185,12 @@ impl Core {
     }
 }
 
-/// The models of all replicas, ready or not: a model does not cease to exist while its engine restarts.
+/// The models of all replicas, ready or not: a model does not cease to exist while its engine
+/// restarts.
 fn models(pool: &Pool) -> Option<Vec<String>> {
     let known = || {
-        let live = (pool.replicas.values()).filter_map(|replica| replica.models().map(|models| &models[..]));
+        let live = (pool.replicas.values())
+            .filter_map(|replica| replica.models().map(|models| &models[..]));
         let asleep = (pool.sleepers()).filter_map(|(_, sleeper)| sleeper.handoff.models.as_deref());
         live.chain(asleep)
     };

@@ -21,14 +21,16 @@ pub struct About {
     pub description: &'static str,
 }
 
-/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no room or is stopping.
+/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no
+/// room or is stopping.
 const ANY: [ErrorCode; 4] = [
     ErrorCode::InvalidRequest,
     ErrorCode::Internal,
     ErrorCode::TooManyConnections,
     ErrorCode::ShuttingDown,
 ];
-/// What a route that is not open may meet besides: the request presents no token, or comes from the page of another origin.
+/// What a route that is not open may meet besides: the request presents no token, or comes from the
+/// page of another origin.
 const GUARDED: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Forbidden];
 /// What a body may meet besides.
 const WITH_BODY: [ErrorCode; 2] = [ErrorCode::RequestTimeout, ErrorCode::PayloadTooLarge];
@@ -92,12 +94,15 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Ma
 fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.insert("operationId".to_owned(), operation_id(method, path).into());
     let has_body = operation.contains_key("requestBody");
-    // Open is whatever a part gives a security of its own: there is one scheme, and everything else has it.
+    // Open is whatever a part gives a security of its own: there is one scheme, and everything else
+    // has it.
     let is_open = operation.contains_key("security");
     if is_open {
         operation.insert("security".to_owned(), json!([]));
     }
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         // In a path, a query or a header there is no null, only absence.
         if let Some(types) = parameter
@@ -107,10 +112,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
             types.retain(|kind| kind != "null");
         }
     }
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+    let Some(responses) = operation
+        .get_mut("responses")
+        .and_then(Value::as_object_mut)
+    else {
         return;
     };
-    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours as well.
+    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours
+    // as well.
     let passes_on = responses.contains_key("default");
     let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
     let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
@@ -121,11 +130,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
         name_code(response, *code);
     }
     for (status, response) in responses {
-        if status.as_bytes().first().is_some_and(|class| *class >= b'4') {
+        if status
+            .as_bytes()
+            .first()
+            .is_some_and(|class| *class >= b'4')
+        {
             complete_error(path, status, response, passes_on);
         }
-        response["headers"][headers::REQUEST_ID.as_str()] =
-            json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
+        response["headers"][headers::REQUEST_ID.as_str()] = json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
     }
 }
 
@@ -134,7 +146,10 @@ fn operation_id(method: &str, path: &str) -> String {
     let words = path
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
-    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+    std::iter::once(method)
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 /// Adds a code to those that a response's description lists.
@@ -150,7 +165,8 @@ fn name_code(response: &mut Value, code: ErrorCode) {
     response["description"] = codes.into();
 }
 
-/// Gives an error that has no content the shape of its route, and the headers that go with its status.
+/// Gives an error that has no content the shape of its route, and the headers that go with its
+/// status.
 fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: bool) {
     if response.get("content").is_none() {
         let shape = if ApiError::is_openai_shaped(path) {
@@ -167,7 +183,9 @@ fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: boo
         response["content"] = json!({"application/json": {"schema": schema}});
     }
     let said = match status {
-        "401" => json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}}),
+        "401" => {
+            json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}})
+        }
         "429" | "503" => json!({"Retry-After": {
             "description": "When to come again, in seconds.", "schema": {"type": "integer", "minimum": 0}}}),
         _ => return,

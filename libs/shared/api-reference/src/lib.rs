@@ -1,9 +1,10 @@
 //! The OpenAPI document of a daemon, and a page to read it.
 //!
-//! Each API crate describes its own routes. [`Reference`] puts the descriptions together, adds what holds for every
-//! route, and serves the result: `GET /openapi.json` for programs and `GET /docs/api` for people. Both are the same on
-//! every machine and tell nothing of this one, so [`OPEN_PATHS`] are for whoever guards the rest to let through: a browser
-//! that follows a link cannot present a token.
+//! Each API crate describes its own routes. [`Reference`] puts the descriptions together, adds what
+//! holds for every route, and serves the result: `GET /openapi.json` for programs and `GET
+//! /docs/api` for people. Both are the same on every machine and tell nothing of this one, so
+//! [`OPEN_PATHS`] are for whoever guards the rest to let through: a browser that follows a link
+//! cannot present a token.
 
 mod document;
 mod page;
@@ -13,7 +14,10 @@ use std::sync::Arc;
 use axum::response::IntoResponse as _;
 use http::{
     HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use http_server::Routes;
 use utoipa::{OpenApi as _, openapi::OpenApi};
@@ -22,7 +26,8 @@ pub use document::About;
 
 /// The page's own style sheet and nothing else: no script, no picture, no frame around it.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
+     'none'",
 );
 const STYLE: &str = include_str!("page.css");
 

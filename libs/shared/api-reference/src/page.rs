@@ -13,9 +13,10 @@ pub(crate) fn render(document: &Value) -> String {
     let mut page = String::new();
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <link rel=\"stylesheet\" href=\"/docs/api.css\">\n<h1>{title}</h1>\n<p>{version} · <a href=\"/openapi.json\">openapi.json</a></p>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<link \
+         rel=\"stylesheet\" href=\"/docs/api.css\">\n<h1>{title}</h1>\n<p>{version} · <a \
+         href=\"/openapi.json\">openapi.json</a></p>\n",
         title = text(&info["title"]),
         version = text(&info["version"]),
     );
@@ -56,9 +57,11 @@ fn by_tag(document: &Value) -> BTreeMap<&str, Vec<Operation<'_>>> {
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, value) in item.as_object().into_iter().flatten() {
             let tag = value["tags"][0].as_str().unwrap_or("other");
-            tags.entry(tag)
-                .or_default()
-                .push(Operation { method, path, value });
+            tags.entry(tag).or_default().push(Operation {
+                method,
+                path,
+                value,
+            });
         }
     }
     tags
@@ -66,7 +69,11 @@ fn by_tag(document: &Value) -> BTreeMap<&str, Vec<Operation<'_>>> {
 
 impl Operation<'_> {
     fn write(&self, page: &mut String) {
-        let Self { method, path, value } = self;
+        let Self {
+            method,
+            path,
+            value,
+        } = self;
         let _ = writeln!(
             page,
             "<details id=\"{id}\"><summary><b>{method}</b> <code>{path}</code> {summary}</summary>",
@@ -164,7 +171,9 @@ fn kind(schema: &Value) -> String {
         }
     }
     if let Some(values) = schema["enum"].as_array() {
-        let values = values.iter().map(|value| format!("<code>{}</code>", text(value)));
+        let values = values
+            .iter()
+            .map(|value| format!("<code>{}</code>", text(value)));
         return values.collect::<Vec<_>>().join(", ");
     }
     let types = match &schema["type"] {
@@ -194,7 +203,11 @@ fn prose(page: &mut String, markdown: &Value) {
         .split("\n\n")
         .filter(|text| !text.is_empty())
     {
-        let element = if paragraph.starts_with('|') { "pre" } else { "p" };
+        let element = if paragraph.starts_with('|') {
+            "pre"
+        } else {
+            "p"
+        };
         let _ = writeln!(page, "<{element}>{}</{element}>", escape(paragraph));
     }
 }

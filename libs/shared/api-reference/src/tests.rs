@@ -53,7 +53,9 @@ fn every_route_tells_the_errors_that_any_request_may_meet() {
     let statuses: Vec<&String> = change["responses"].as_object().unwrap().keys().collect();
     assert_eq!(
         statuses,
-        ["200", "400", "401", "403", "404", "408", "413", "500", "503"]
+        [
+            "200", "400", "401", "403", "404", "408", "413", "500", "503"
+        ]
     );
     let shape = |operation: &Value, status: &str| {
         operation["responses"][status]["content"]["application/json"]["schema"]["$ref"].clone()
@@ -72,7 +74,10 @@ fn every_route_tells_the_errors_that_any_request_may_meet() {
         "POOL_BUSY, SHUTTING_DOWN, TOO_MANY_CONNECTIONS"
     );
     for status in ["408", "413"] {
-        assert!(forwarded["responses"].get(status).is_none(), "it takes no body");
+        assert!(
+            forwarded["responses"].get(status).is_none(),
+            "it takes no body"
+        );
     }
     assert_eq!(
         document["paths"]["/health"]["get"]["security"],
@@ -97,7 +102,10 @@ async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing() {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         assert_eq!(
-            (response.status().as_u16(), &response.headers()["content-type"]),
+            (
+                response.status().as_u16(),
+                &response.headers()["content-type"]
+            ),
             (200, &kind.parse().unwrap())
         );
         let policy = response.headers()["content-security-policy"]
@@ -133,7 +141,14 @@ fn its_own_routes_are_in_it() {
     assert_eq!(paths, OPEN_PATHS);
     for (method, path) in routes.mounted() {
         let operation = &document["paths"][path][method.as_str().to_lowercase()];
-        assert_eq!(operation["security"], serde_json::json!([]), "{method} {path}");
-        assert!(operation["responses"].get("401").is_none(), "{method} {path}");
+        assert_eq!(
+            operation["security"],
+            serde_json::json!([]),
+            "{method} {path}"
+        );
+        assert!(
+            operation["responses"].get("401").is_none(),
+            "{method} {path}"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Bearer tokens: redacted secrets, constant-time verification and the loopback rule.
 //!
-//! [`AuthPolicy`] answers one question, "may this peer with these headers come in?", for every listener of the
-//! project. The token's clear text exists only inside [`ApiToken`], and leaves it only as a header to be sent.
+//! [`AuthPolicy`] answers one question, "may this peer with these headers come in?", for every
+//! listener of the project. The token's clear text exists only inside [`ApiToken`], and leaves it
+//! only as a header to be sent.
 //!
 //! ```
 //! use bearer_auth::{ApiToken, AuthPolicy};

@@ -56,8 +56,8 @@ impl Default for AuthPolicy {
 }
 
 impl AuthPolicy {
-    /// With a token, everybody must present it, loopback peers too. Without one, loopback peers are served and
-    /// nobody else. `require` refuses to start that second way.
+    /// With a token, everybody must present it, loopback peers too. Without one, loopback peers are
+    /// served and nobody else. `require` refuses to start that second way.
     ///
     /// # Errors
     /// When a token is required and none is given.
@@ -72,7 +72,8 @@ impl AuthPolicy {
 
     /// Whether `peer` with these request headers may come in.
     ///
-    /// An absent, malformed or wrong token takes the same path through the comparison as the right one.
+    /// An absent, malformed or wrong token takes the same path through the comparison as the right
+    /// one.
     ///
     /// # Errors
     /// When it may not; answer with 401.
@@ -104,12 +105,15 @@ impl AuthPolicy {
     pub fn describe(&self) -> &'static str {
         match self.rule {
             Rule::Token(_) => "every peer must present the API token",
-            Rule::LoopbackOnly => "no API token is set: only loopback peers are served, all others get 401",
+            Rule::LoopbackOnly => {
+                "no API token is set: only loopback peers are served, all others get 401"
+            }
         }
     }
 }
 
-/// The token a client presents. The length of a token is no secret, so an absurd one is refused unhashed.
+/// The token a client presents. The length of a token is no secret, so an absurd one is refused
+/// unhashed.
 fn presented(headers: &HeaderMap) -> Result<&[u8], AuthError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     // Two headers mean that two parties disagree about who is asking.
@@ -248,7 +252,8 @@ mod tests {
         let policy = with_token();
         let basic = headers(&[&format!("Basic {CANARY}")]);
         let wrong = headers(&[&format!("Bearer {CANARY}x")]);
-        let errors = [&basic, &wrong, &HeaderMap::new()].map(|h| policy.authorize(REMOTE, h).unwrap_err());
+        let errors =
+            [&basic, &wrong, &HeaderMap::new()].map(|h| policy.authorize(REMOTE, h).unwrap_err());
         let mut shown = format!("{policy:?} {policy:#?} {}", policy.describe());
         for error in errors {
             shown += &format!(" {error} {error:?}");

@@ -6,10 +6,12 @@ use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The shortest token: shorter ones are guessed, or are a typing error. `openssl rand -hex 32` makes a good one.
+/// The shortest token: shorter ones are guessed, or are a typing error. `openssl rand -hex 32`
+/// makes a good one.
 pub const MIN_TOKEN_BYTES: usize = 8;
 
-/// The longest token: far above any real one, and little enough to hash for every stranger who asks.
+/// The longest token: far above any real one, and little enough to hash for every stranger who
+/// asks.
 pub const MAX_TOKEN_BYTES: usize = 1024;
 
 /// A text that cannot be a token. It never repeats the text.
@@ -53,8 +55,8 @@ impl ApiToken {
         if !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(TokenError::BadCharacter);
         }
-        let mut header =
-            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| TokenError::BadCharacter)?;
+        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| TokenError::BadCharacter)?;
         // Keeps it out of the Debug output of a header map.
         header.set_sensitive(true);
         Ok(Self {
@@ -88,7 +90,8 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// What verification needs of a token. All digests have one length, so comparing them tells nothing about it.
+/// What verification needs of a token. All digests have one length, so comparing them tells nothing
+/// about it.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenDigest([u8; 32]);
 

@@ -13,7 +13,8 @@ use service_runtime::env::Problems;
 
 use crate::{Program, Report, Setting, Settings};
 
-/// The bit of a directory's mode that lets everybody remove and replace its files, and the one that forbids it.
+/// The bit of a directory's mode that lets everybody remove and replace its files, and the one that
+/// forbids it.
 const WRITABLE_BY_ALL: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
@@ -29,24 +30,30 @@ pub enum Use {
 /// Bad settings, one finding for each.
 pub(crate) fn bad_settings(report: &mut Report, program: &Program, problems: &Problems) {
     for (name, text) in problems.iter() {
-        let mend = format!(
+        let hint = format!(
             "set {name} as it says, or unset it; {} --help tells of it",
             program.name
         );
-        report.error(name, text, mend);
+        report.error(name, text, hint);
     }
 }
 
-/// Variables with the daemon's prefix that it does not know: mostly typing errors, which nobody would notice.
-pub(crate) fn unknown_settings(report: &mut Report, program: &Program, names: impl Iterator<Item = String>) {
+/// Variables with the daemon's prefix that it does not know: mostly typing errors, which nobody
+/// would notice.
+pub(crate) fn unknown_settings(
+    report: &mut Report,
+    program: &Program,
+    names: impl Iterator<Item = String>,
+) {
     let is_unknown = |name: &String| {
-        name.starts_with(program.prefix) && program.settings.iter().all(|setting| setting.name != name)
+        name.starts_with(program.prefix)
+            && program.settings.iter().all(|setting| setting.name != name)
     };
     let mut unknown: Vec<String> = names.filter(is_unknown).collect();
     unknown.sort();
     for name in unknown {
-        let mend = format!("unset it, or write it as {} --help does", program.name);
-        report.warning(name, "there is no such setting; it has no effect", mend);
+        let hint = format!("unset it, or write it as {} --help does", program.name);
+        report.warning(name, "there is no such setting; it has no effect", hint);
     }
 }
 
@@ -55,8 +62,12 @@ pub(crate) fn missing_feature(report: &mut Report) {
     for variable in [Setting::SPANS.name, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
         let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
         if is_set && !cfg!(feature = "otlp") {
-            let mend = "unset it, or build with `--features otlp`";
-            report.warning(variable, "this build exports no spans; it has no effect", mend);
+            let hint = "unset it, or build with `--features otlp`";
+            report.warning(
+                variable,
+                "this build exports no spans; it has no effect",
+                hint,
+            );
         }
     }
 }
@@ -95,7 +106,8 @@ fn address(report: &mut Report, program: &Program, name: &str, addr: SocketAddr)
             &variable,
             format!("somebody listens on {addr}"),
             format!(
-                "nothing, if that is {} itself; otherwise end it, or set {variable} to another port",
+                "nothing, if that is {} itself; otherwise end it, or set {variable} to another \
+                 port",
                 program.name
             ),
         ),
@@ -108,7 +120,8 @@ fn address(report: &mut Report, program: &Program, name: &str, addr: SocketAddr)
             &variable,
             format!("cannot listen on {addr}: {error}"),
             format!(
-                "set {variable} to an address of this machine, or to 0.0.0.0 and the port for all of them"
+                "set {variable} to an address of this machine, or to 0.0.0.0 and the port for all \
+                 of them"
             ),
         ),
     }
@@ -125,7 +138,9 @@ pub fn directory(report: &mut Report, program: &Program, name: &str, path: &Path
             format!("remove it, or set {variable} to a directory"),
         ),
         Ok(found) => existing(report, &variable, path, &found, what_for),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(report, &variable, path, what_for),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            missing(report, &variable, path, what_for)
+        }
         Err(error) => report.error(
             &variable,
             format!("cannot look at {shown}: {error}"),
@@ -138,7 +153,10 @@ fn existing(report: &mut Report, variable: &str, path: &Path, found: &Metadata, 
     let shown = path.display();
     let (needed, word) = match what_for {
         Use::Read => (Access::READ_OK | Access::EXEC_OK, "read"),
-        Use::Write => (Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK, "written"),
+        Use::Write => (
+            Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+            "written",
+        ),
     };
     let mode = found.mode();
     if rustix::fs::access(path, needed).is_err() {
@@ -174,13 +192,17 @@ fn missing(report: &mut Report, variable: &str, path: &Path, what_for: Use) {
         }
     });
     let parent = above.clone().find(|parent| parent.exists()).unwrap_or(here);
-    let allowed = parent.is_dir() && rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let allowed =
+        parent.is_dir() && rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     match what_for {
         Use::Read => report.ok(
             variable,
             format!("{shown} does not exist yet; no engine is announced"),
         ),
-        Use::Write if allowed => report.ok(variable, format!("{shown} does not exist yet; it will be made")),
+        Use::Write if allowed => report.ok(
+            variable,
+            format!("{shown} does not exist yet; it will be made"),
+        ),
         Use::Write => report.error(
             variable,
             format!(
@@ -216,7 +238,7 @@ mod tests {
         directory(&mut report, &PROGRAM, "STATE_DIR", path, what_for);
         let finding = &report.findings()[0];
         assert_eq!(finding.subject, "DEMO_STATE_DIR");
-        assert_eq!(finding.mend.is_none(), finding.verdict == Verdict::Ok);
+        assert_eq!(finding.hint.is_none(), finding.verdict == Verdict::Ok);
         (finding.verdict, finding.found.clone())
     }
 
@@ -229,11 +251,21 @@ mod tests {
         fs::create_dir(at("open")).unwrap();
         fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
         for (path, what_for, verdict, found) in [
-            (root.path().to_owned(), Use::Write, Verdict::Ok, "can be written"),
+            (
+                root.path().to_owned(),
+                Use::Write,
+                Verdict::Ok,
+                "can be written",
+            ),
             (at("a/b"), Use::Write, Verdict::Ok, "will be made"),
             (at("a/b"), Use::Read, Verdict::Ok, "does not exist yet"),
             (at("file"), Use::Read, Verdict::Error, "is not a directory"),
-            (at("file/below"), Use::Write, Verdict::Error, "cannot look at"),
+            (
+                at("file/below"),
+                Use::Write,
+                Verdict::Error,
+                "cannot look at",
+            ),
             (
                 "/proc/1/nothing".into(),
                 Use::Write,
@@ -269,7 +301,9 @@ mod tests {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let verdicts = |addr: String, metrics: Option<String>| {
             let all = [("DEMO_ADDR", Some(addr)), ("DEMO_METRICS_ADDR", metrics)];
-            let set = all.into_iter().filter_map(|(name, addr)| Some((name, addr?)));
+            let set = all
+                .into_iter()
+                .filter_map(|(name, addr)| Some((name, addr?)));
             let environment = service_runtime::env::Environment::from_pairs(set);
             let mut problems = Problems::default();
             let settings = Settings::read(&environment, &PROGRAM, 1, &mut problems);

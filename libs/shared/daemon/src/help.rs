@@ -1,4 +1,5 @@
-//! What a daemon says of its settings: to people who ask for help, and to programs that write documents.
+//! What a daemon says of its settings: to people who ask for help, and to programs that write
+//! documents.
 
 use std::fmt::Write as _;
 
@@ -27,8 +28,8 @@ pub enum Unset {
 }
 
 impl Setting {
-    /// Where the spans of requests go, the same for all daemons of an installation. What reads it and the others that are named here
-    /// is OpenTelemetry's, in builds that have it.
+    /// Where the spans of requests go, the same for all daemons of an installation. What reads it
+    /// and the others that are named here is OpenTelemetry's, in builds that have it.
     pub const SPANS: Self = Self {
         name: "OTEL_EXPORTER_OTLP_ENDPOINT",
         unset: Unset::Words("none: nowhere"),
@@ -73,14 +74,15 @@ pub(crate) fn rows(settings: &[Setting]) -> String {
     })
 }
 
-/// One line for each setting: name, `=` and the default or what holds otherwise, the few words, and more of them,
-/// with tabs between.
+/// One line for each setting: name, `=` and the default or what holds otherwise, the few words, and
+/// more of them, with tabs between.
 pub(crate) fn lines(settings: &[Setting]) -> String {
     let line = |row: &Setting| [row.name, &row.unset.for_programs(), row.what, row.more].join("\t");
     settings.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The lines of `--limits`, one for each bound: its crate and what it says of itself, separated by tabs.
+/// The lines of `--limits`, one for each bound: its crate and what it says of itself, separated by
+/// tabs.
 pub(crate) fn limits(tables: &[&[(&str, &[Limit])]]) -> String {
     let mut lines = Vec::new();
     for (source, table) in tables.iter().copied().flatten() {
@@ -126,11 +128,13 @@ mod tests {
     fn people_get_columns_and_programs_get_tabs() {
         assert_eq!(
             rows(&SETTINGS),
-            "  DEMO_ADDR  where it listens  [127.0.0.1:80]\n  TOKEN      what to present   (none)\n"
+            "  DEMO_ADDR  where it listens  [127.0.0.1:80]\n  TOKEN      what to present   \
+             (none)\n"
         );
         assert_eq!(
             lines(&SETTINGS),
-            "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\twhat to present\ta *secret*"
+            "DEMO_ADDR\t=127.0.0.1:80\twhere it listens\t\nTOKEN\tnone\twhat to present\ta \
+             *secret*"
         );
     }
 }

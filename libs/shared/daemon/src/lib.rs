@@ -1,7 +1,9 @@
-//! What our daemons have in common: arguments, common settings, runtime, listener, the beginning and the end.
+//! What our daemons have in common: arguments, common settings, runtime, listener, the beginning
+//! and the end.
 //!
-//! A binary says who it is ([`Program`]), turns the environment into its configuration, of which the common
-//! [`Settings`] are a part, and builds and stops its parts around a [`Daemon`]. Everything else is here:
+//! A binary says who it is ([`Program`]), turns the environment into its configuration, of which
+//! the common [`Settings`] are a part, and builds and stops its parts around a [`Daemon`].
+//! Everything else is here:
 //!
 //! ```no_run
 //! use daemon::{Daemon, Program, Setting, Settings, StartError, Unset};
@@ -57,7 +59,8 @@ mod report;
 mod running;
 mod settings;
 
-/// The allocator of our daemons: a request makes some thirty allocations and frees them on whichever thread ends it.
+/// The allocator of our daemons: a request makes some thirty allocations and frees them on
+/// whichever thread ends it.
 ///
 /// The C library's is slow for those above a kilobyte, of which there are four in a request.
 #[global_allocator]

@@ -22,7 +22,8 @@ use crate::{
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
 
-/// How many threads there are at most for all that is no connection: reports, timers, the registry, tasks.
+/// How many threads there are at most for all that is no connection: reports, timers, the registry,
+/// tasks.
 const OTHER_THREADS: usize = 4;
 
 /// Who a daemon is.
@@ -52,8 +53,8 @@ pub struct Program {
 const REVISION: Option<&str> = option_env!("LLORCH_REVISION");
 
 impl Program {
-    /// The variables that concern it, as they are now. Those that it does not tell of it does not see either, so
-    /// that none can be forgotten.
+    /// The variables that concern it, as they are now. Those that it does not tell of it does not
+    /// see either, so that none can be forgotten.
     fn environment(&self) -> Environment {
         let names: Vec<&str> = self.settings.iter().map(|setting| setting.name).collect();
         Environment::from_process(&names)
@@ -62,7 +63,12 @@ impl Program {
     /// What `--version` prints.
     fn version_line(&self) -> String {
         let revision = REVISION.map(|revision| format!(" ({revision})"));
-        format!("{} {}{}", self.name, self.version, revision.unwrap_or_default())
+        format!(
+            "{} {}{}",
+            self.name,
+            self.version,
+            revision.unwrap_or_default()
+        )
     }
 
     /// What `--help` prints.
@@ -76,23 +82,33 @@ impl Program {
         } = self;
         let rows = rows(self.settings);
         format!(
-            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | --openapi | --limits]\n\n{about}\n\n\
-             `check` looks at everything a start needs, says what is wrong and how to mend it, and starts nothing.\n\n\
-             Settings come from the environment; --settings prints them for programs, --openapi what is served, and --limits every bound:\n\n{rows}\n{ending}\n\
-             Exit codes: 0 stopped, 1 failed, or errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} second signal."
+            "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | \
+             --openapi | --limits]\n\n{about}\n\n`check` looks at everything a start needs, says \
+             what is wrong and how to hint it, and starts nothing.\n\nSettings come from the \
+             environment; --settings prints them for programs, --openapi what is served, and \
+             --limits every bound:\n\n{rows}\n{ending}\nExit codes: 0 stopped, 1 failed, or \
+             errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} \
+             second signal."
         )
     }
 
-    /// A socket that was handed over has its address already; a setting that says another one is a mistake, and
-    /// whoever made it should not look for the daemon where it is not.
-    fn settle_address(&self, environment: &mut Environment, addr: SocketAddr) -> Result<(), String> {
+    /// A socket that was handed over has its address already; a setting that says another one is a
+    /// mistake, and whoever made it should not look for the daemon where it is not.
+    fn settle_address(
+        &self,
+        environment: &mut Environment,
+        addr: SocketAddr,
+    ) -> Result<(), String> {
         let variable = Settings::variable(self, "ADDR");
         environment
-            .settle(&variable, addr.to_string(), |before| before.parse() == Ok(addr))
+            .settle(&variable, addr.to_string(), |before| {
+                before.parse() == Ok(addr)
+            })
             .map_err(|before| {
                 format!(
-                    "{variable} is {before:?}, but the service manager handed over a socket that listens on {addr}: \
-                     change ListenStream= of the socket unit, or leave {variable} unset"
+                    "{variable} is {before:?}, but the service manager handed over a socket that \
+                     listens on {addr}: change ListenStream= of the socket unit, or leave \
+                     {variable} unset"
                 )
             })
     }
@@ -112,15 +128,16 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it returns.
+/// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it
+/// returns.
 ///
-/// With the argument `check` it is a short one: it looks at what a start needs, at more by `look`, and prints a
-/// [`Report`]; 1 when there are errors.
+/// With the argument `check` it is a short one: it looks at what a start needs, at more by `look`,
+/// and prints a [`Report`]; 1 when there are errors.
 ///
 /// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when
-/// [`Daemon::asked_to_stop`] returns, and calls [`Daemon::end`] last. The exit code is 0 when it has stopped in order, 1 when it failed or one of its tasks
-/// panicked, 64 when an argument or a setting is bad. An error is logged in its alternate form, with its causes in
-/// `anyhow`'s.
+/// [`Daemon::asked_to_stop`] returns, and calls [`Daemon::end`] last. The exit code is 0 when it
+/// has stopped in order, 1 when it failed or one of its tasks panicked, 64 when an argument or a
+/// setting is bad. An error is logged in its alternate form, with its causes in `anyhow`'s.
 pub fn main<C, E>(
     program: &'static Program,
     configure: impl FnOnce(Environment) -> Result<C, Problems>,
@@ -157,7 +174,9 @@ where
         Ok(listener) => listener,
         Err(error) => return program.refuse(&error.to_string()),
     };
-    if let Some(addr) = listener.as_ref().and_then(|listener| listener.local_addr().ok())
+    if let Some(addr) = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok())
         && let Err(reason) = program.settle_address(&mut environment, addr)
     {
         return program.refuse(&reason);
@@ -182,7 +201,11 @@ where
     let code = match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "{} cannot go on", program.name);
+            tracing::error!(
+                error = format!("{error:#}"),
+                "{} cannot go on",
+                program.name
+            );
             ExitCode::FAILURE
         }
     };

@@ -1,4 +1,4 @@
-//! What was looked at before a start, what is wrong, and how to mend it.
+//! What was looked at before a start, what is wrong, and how to hint it.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ pub struct Finding {
     pub found: String,
     /// What to do about it; absent when nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Everything that was looked at, in that order.
@@ -52,22 +52,42 @@ impl Report {
         self.add(Verdict::Ok, subject.into(), found.into(), None);
     }
 
-    /// Something may not be as was meant; `mend` says what to do then.
-    pub fn warning(&mut self, subject: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(Verdict::Warning, subject.into(), found.into(), Some(mend.into()));
+    /// Something may not be as was meant; `hint` says what to do then.
+    pub fn warning(
+        &mut self,
+        subject: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(
+            Verdict::Warning,
+            subject.into(),
+            found.into(),
+            Some(hint.into()),
+        );
     }
 
-    /// Something is wrong; `mend` says what to do.
-    pub fn error(&mut self, subject: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) {
-        self.add(Verdict::Error, subject.into(), found.into(), Some(mend.into()));
+    /// Something is wrong; `hint` says what to do.
+    pub fn error(
+        &mut self,
+        subject: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(
+            Verdict::Error,
+            subject.into(),
+            found.into(),
+            Some(hint.into()),
+        );
     }
 
-    fn add(&mut self, verdict: Verdict, subject: String, found: String, mend: Option<String>) {
+    fn add(&mut self, verdict: Verdict, subject: String, found: String, hint: Option<String>) {
         self.findings.push(Finding {
             verdict,
             subject,
             found,
-            mend,
+            hint,
         });
     }
 
@@ -105,8 +125,8 @@ impl fmt::Display for Report {
             let indent = format!("\n{:9}{:width$}  ", "", "");
             let found = finding.found.trim_end().replace('\n', &indent);
             writeln!(f, "{verdict:7}  {:width$}  {found}", finding.subject)?;
-            if let Some(mend) = &finding.mend {
-                writeln!(f, "{:9}{:width$}  mend: {mend}", "", "")?;
+            if let Some(hint) = &finding.hint {
+                writeln!(f, "{:9}{:width$}  hint: {hint}", "", "")?;
             }
         }
         let (errors, warnings) = (self.count(Verdict::Error), self.count(Verdict::Warning));
@@ -131,10 +151,9 @@ mod tests {
     fn people_get_a_table_with_what_to_do() {
         assert_eq!(
             report().to_string(),
-            "ok       A       good\n\
-             warning  LONGER  odd\n                 mend: look at it\n\
-             error    A       line 1\n                 line 2\n                 mend: write it anew\n\
-             1 errors, 1 warnings"
+            "ok       A       good\nwarning  LONGER  odd\n                 hint: look at \
+             it\nerror    A       line 1\n                 line 2\n                 hint: write \
+             it anew\n1 errors, 1 warnings"
         );
     }
 
@@ -144,7 +163,7 @@ mod tests {
         assert!(report().has_errors() && !Report::default().has_errors());
         assert_eq!(
             serde_json::to_value(report()).unwrap()["findings"][1],
-            serde_json::json!({"verdict": "warning", "subject": "LONGER", "found": "odd", "mend": "look at it"})
+            serde_json::json!({"verdict": "warning", "subject": "LONGER", "found": "odd", "hint": "look at it"})
         );
     }
 }

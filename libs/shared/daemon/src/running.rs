@@ -8,11 +8,13 @@ use std::{
 };
 
 use http_server::{
-    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes, with_fallbacks,
+    AllowedHosts, BoundServer, Limits, OnlyFor, UnauthenticatedLimits, metrics_routes,
+    with_fallbacks,
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    Cores, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit, signals,
+    ConnectionThreads, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
+    signals,
 };
 use stream_proxy::StreamProxy;
 use telemetry::Metrics;
@@ -23,9 +25,10 @@ use crate::{Program, Settings};
 /// How long tasks get to end once nothing is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What holds for the connections of the listener for metrics. Nobody is authenticated there, so a new connection
-/// displaces the oldest when there are as many as this. A few collectors have one or two each; the rest is so that
-/// those of others must come fast to push a collector out before it is answered.
+/// What holds for the connections of the listener for metrics. Nobody is authenticated there, so a
+/// new connection displaces the oldest when there are as many as this. A few collectors have one or
+/// two each; the rest is so that those of others must come fast to push a collector out before it
+/// is answered.
 const METRICS_CONNECTIONS: UnauthenticatedLimits = UnauthenticatedLimits {
     max_connections: 128,
     // Longer than the usual time between two scrapes, a minute at most.
@@ -82,10 +85,11 @@ pub struct Daemon {
     /// Every task of the process.
     pub tasks: Tasks,
     /// Where connections live.
-    cores: Cores,
+    cores: ConnectionThreads,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
-    /// Under which names metrics are served at an address of their own; `None` with a token, as everything is then.
+    /// Under which names metrics are served at an address of their own; `None` with a token, as
+    /// everything is then.
     metrics_hosts: Option<AllowedHosts>,
 }
 
@@ -94,7 +98,7 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
-        cores: Cores,
+        cores: ConnectionThreads,
         listener: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
@@ -113,8 +117,10 @@ impl Daemon {
         })
     }
 
-    /// Takes the socket of the service manager, or else the address that the settings name; connections wait in the kernel until the server serves. As many
-    /// are accepted as the system's limit of open files allows, few of them without authentication, and dealt out to the threads that the settings ask for.
+    /// Takes the socket of the service manager, or else the address that the settings name;
+    /// connections wait in the kernel until the server serves. As many are accepted as the
+    /// system's limit of open files allows, few of them without authentication, and dealt out to
+    /// the threads that the settings ask for.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -154,15 +160,19 @@ impl Daemon {
             .map_err(|source| self.cannot_listen(addr, "METRICS_ADDR", source))
     }
 
-    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is watched as well. While no
-    /// token is set, `/metrics` is served under the names of this machine and the allowed ones only.
+    /// Serves `/metrics` and `/health` at `bound`, to everybody, until the parts end: a stop is
+    /// watched as well. While no token is set, `/metrics` is served under the names of this
+    /// machine and the allowed ones only.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
     pub fn serve_metrics(&self, bound: BoundServer, metrics: Metrics) -> io::Result<()> {
         let addr = bound.local_addr();
         let routes = metrics_routes(Arc::new(move || metrics.render()));
-        let service = OnlyFor::new(self.metrics_hosts.clone(), with_fallbacks(routes.into_router()));
+        let service = OnlyFor::new(
+            self.metrics_hosts.clone(),
+            with_fallbacks(routes.into_router()),
+        );
         bound.serve(service, &self.tasks, self.parts.clone())?;
         tracing::info!("metrics are served on {addr}, without a token");
         Ok(())
@@ -191,14 +201,15 @@ impl Daemon {
         Metrics::new(self.program.name, self.program.version)
     }
 
-    /// Says where it listens: people and scripts wait for this line, and the service manager for the word.
+    /// Says where it listens: people and scripts wait for this line, and the service manager for
+    /// the word.
     pub fn listening(&self, addr: SocketAddr) {
         tracing::info!("{} listening on {addr}", self.program.name);
         ServiceManager.ready();
     }
 
-    /// Under a watchdog, gives signs of life as long as tasks run, those of connections too, and `progress` returns; see
-    /// [`ServiceManager::beat`].
+    /// Under a watchdog, gives signs of life as long as tasks run, those of connections too, and
+    /// `progress` returns; see [`ServiceManager::beat`].
     pub fn watched<F>(&self, progress: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -238,20 +249,22 @@ impl Daemon {
         });
     }
 
-    /// Returns when somebody has asked for a stop. The service manager is told that it may take as long as `within`,
-    /// and the time that everything gets to end after that.
+    /// Returns when somebody has asked for a stop. The service manager is told that it may take as
+    /// long as `within`, and the time that everything gets to end after that.
     pub async fn asked_to_stop(&self, within: Duration) {
         self.stop.requested().await;
         ServiceManager.status("stopping: running requests finish");
         self.stops_within(within);
     }
 
-    /// The stop under way may take as long as `within` from now on, and the time that everything gets to end after that.
+    /// The stop under way may take as long as `within` from now on, and the time that everything
+    /// gets to end after that.
     pub fn stops_within(&self, within: Duration) {
         ServiceManager.stopping(within + 2 * JOIN_TIMEOUT);
     }
 
-    /// The last step of a stop: everything behind the doors ends. Who does not end in time is named and left behind.
+    /// The last step of a stop: everything behind the doors ends. Who does not end in time is named
+    /// and left behind.
     pub async fn end(self) {
         self.parts.request();
         if let Err(still_running) = self.tasks.join(JOIN_TIMEOUT).await {

@@ -25,7 +25,8 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(120);
 /// What `METRICS_ADDR` could be: where programs that Prometheus reads often listen.
 const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);
 
-/// How many threads connections have at most where nothing is set: what passes through eight is more than engines say.
+/// How many threads connections have at most where nothing is set: what passes through eight is
+/// more than engines say.
 const DEFAULT_MAX_THREADS: usize = 8;
 
 /// More threads than any machine has cores.
@@ -80,7 +81,9 @@ impl FromStr for RequireAuth {
             "false" | "0" => Ok(Self::Never),
             "beyond-loopback" => Ok(Self::BeyondLoopback),
             "true" | "1" => Ok(Self::Always),
-            other => Err(format!("must be true, false or beyond-loopback, not {other:?}")),
+            other => Err(format!(
+                "must be true, false or beyond-loopback, not {other:?}"
+            )),
         }
     }
 }
@@ -112,7 +115,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// How logs are written.
     pub log_format: LogFormat,
-    /// Which node it is, where there are several: each line of its log says so. None is read from the environment.
+    /// Which node it is, where there are several: each line of its log says so. None is read from
+    /// the environment.
     pub node: Option<String>,
 }
 
@@ -120,15 +124,24 @@ impl Settings {
     /// The variable of the token, the same for every daemon.
     pub(crate) const TOKEN: &str = "LLORCH_API_TOKEN";
 
-    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting it listens on
-    /// `port` of loopback.
-    pub fn read(environment: &Environment, program: &Program, port: u16, problems: &mut Problems) -> Self {
+    /// Reads them; what is wrong is noted in `problems` and has its default here. Without a setting
+    /// it listens on `port` of loopback.
+    pub fn read(
+        environment: &Environment,
+        program: &Program,
+        port: u16,
+        problems: &mut Problems,
+    ) -> Self {
         let raw: Raw = environment.raw_after(program.prefix, problems);
         let shared: Shared = environment.raw_after("", problems);
         let named = |name| Self::variable(program, name);
         let p = problems;
         let token = p.secret(Self::TOKEN, shared.llorch_api_token, ApiToken::new);
-        let addr = p.socket_addr(&named("ADDR"), raw.addr, SocketAddr::from(([127, 0, 0, 1], port)));
+        let addr = p.socket_addr(
+            &named("ADDR"),
+            raw.addr,
+            SocketAddr::from(([127, 0, 0, 1], port)),
+        );
         let required = p.parse(&named("REQUIRE_AUTH"), raw.require_auth, RequireAuth::Never);
         let auth = AuthPolicy::new(token.clone(), required.at(addr)).inspect_err(|error| {
             let because = match required {
@@ -137,13 +150,15 @@ impl Settings {
             };
             p.add(named("REQUIRE_AUTH"), format!("{error}{because}"));
         });
-        let metrics_addr = p.optional_socket_addr(&named("METRICS_ADDR"), raw.metrics_addr, METRICS_EXAMPLE);
+        let metrics_addr =
+            p.optional_socket_addr(&named("METRICS_ADDR"), raw.metrics_addr, METRICS_EXAMPLE);
         if metrics_addr.is_some_and(|metrics| collide(addr, metrics)) {
             let main = named("ADDR");
             p.add(
                 named("METRICS_ADDR"),
                 format!(
-                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has the token"
+                    "must differ from {main}, {addr}, where /metrics is served anyway, to who has \
+                     the token"
                 ),
             );
         }
@@ -172,16 +187,25 @@ impl Settings {
                 DEFAULT_DRAIN,
                 0..=86_400,
             ),
-            threads: threads(p.integer(&named("THREADS"), raw.threads, default_threads(), 1..=MAX_THREADS)),
+            threads: threads(p.integer(
+                &named("THREADS"),
+                raw.threads,
+                default_threads(),
+                1..=MAX_THREADS,
+            )),
             log_format: p.parse(&named("LOG_FORMAT"), raw.log_format, LogFormat::Text),
             node: None,
         }
     }
 
-    /// What is around everything that is logged. At ERROR, so that a line that is let through is never without it.
+    /// What is around everything that is logged. At ERROR, so that a line that is let through is
+    /// never without it.
     pub(crate) fn span(&self) -> Span {
         let node = self.node.as_ref();
-        node.map_or_else(Span::none, |node| tracing::error_span!("node", node_id = %node))
+        node.map_or_else(
+            Span::none,
+            |node| tracing::error_span!("node", node_id = %node),
+        )
     }
 
     /// The full name of the common setting `name`.
@@ -277,7 +301,12 @@ mod tests {
     // spec: AUTH-7
     #[test]
     fn a_token_can_be_required_beyond_loopback_only() {
-        let at = |addr| read(&[("DEMO_REQUIRE_AUTH", "beyond-loopback"), ("DEMO_ADDR", addr)]);
+        let at = |addr| {
+            read(&[
+                ("DEMO_REQUIRE_AUTH", "beyond-loopback"),
+                ("DEMO_ADDR", addr),
+            ])
+        };
         assert!(!at("127.0.0.1:7000").unwrap().auth.has_token());
         assert!(at("[::1]:7000").is_ok());
         for addr in ["0.0.0.0:7000", "[::]:7000", "192.168.1.10:7000"] {
@@ -292,14 +321,21 @@ mod tests {
     // spec: CONF-8
     #[test]
     fn names_by_which_it_is_asked_are_listed_by_commas() {
-        let settings = read(&[("DEMO_ALLOWED_HOSTS", "LLORCH.example, 192.0.2.7,[2001:db8::7]")]).unwrap();
+        let settings = read(&[(
+            "DEMO_ALLOWED_HOSTS",
+            "LLORCH.example, 192.0.2.7,[2001:db8::7]",
+        )])
+        .unwrap();
         let shown = format!("{:?}", settings.allowed_hosts);
         for name in ["llorch.example", "192.0.2.7", "2001:db8::7"] {
             assert!(shown.contains(name), "{shown}");
         }
         for wrong in ["llorch.example:8080", "a,,b", "http://llorch.example"] {
             let problems = read(&[("DEMO_ALLOWED_HOSTS", wrong)]).unwrap_err();
-            assert!(problems.starts_with("DEMO_ALLOWED_HOSTS: must be "), "{problems}");
+            assert!(
+                problems.starts_with("DEMO_ALLOWED_HOSTS: must be "),
+                "{problems}"
+            );
         }
     }
 

@@ -81,7 +81,7 @@ impl Serialize for EventKind {
 
 /// Something that has just happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News {
+pub struct NewEvent {
     pub(crate) kind: EventKind,
     pub(crate) message: String,
     pub(crate) node_id: Option<NodeId>,
@@ -89,9 +89,9 @@ pub struct News {
     pub(crate) model: Option<String>,
 }
 
-impl News {
-    /// What, and a sentence for people, in one line without control characters: it may repeat what an engine said. Of a
-    /// long one the first 500 characters are kept.
+impl NewEvent {
+    /// What, and a sentence for people, in one line without control characters: it may repeat what
+    /// an engine said. Of a long one the first 500 characters are kept.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -158,7 +158,12 @@ impl Event {
         use std::io::Write as _;
 
         // Writing to memory does not fail, and an event is always JSON; JSON has no line breaks.
-        let _ = write!(out, "id: {}\nevent: {}\ndata: ", self.id, self.kind.as_str());
+        let _ = write!(
+            out,
+            "id: {}\nevent: {}\ndata: ",
+            self.id,
+            self.kind.as_str()
+        );
         let _ = serde_json::to_writer(&mut *out, self);
         out.extend_from_slice(b"\n\n");
     }
@@ -183,27 +188,29 @@ mod tests {
         event.write(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "id: 7\nevent: pool_not_ready\ndata: {\"id\":7,\"at\":\"2026-01-02T03:04:05.006Z\",\
-             \"kind\":\"pool_not_ready\",\"node_id\":\"gpu-1\",\"message\":\"no\\nmore\"}\n\n"
+            "id: 7\nevent: pool_not_ready\ndata: \
+             {\"id\":7,\"at\":\"2026-01-02T03:04:05.006Z\",\"kind\":\"pool_not_ready\",\"node_id\"\
+             :\"gpu-1\",\"message\":\"no\\nmore\"}\n\n"
         );
     }
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let news = News::new(EventKind::EngineFailed, "ü".repeat(501));
-        assert_eq!(news.message, "ü".repeat(500));
+        let event = NewEvent::new(EventKind::EngineFailed, "ü".repeat(501));
+        assert_eq!(event.message, "ü".repeat(500));
     }
 
     // spec: WIRE-14
     #[test]
     fn a_message_is_one_line_that_commands_no_terminal() {
-        let news = News::new(EventKind::EngineFailed, "out of\nmemory\u{1b}[2J");
-        assert_eq!(news.message, "out of memory [2J");
+        let event = NewEvent::new(EventKind::EngineFailed, "out of\nmemory\u{1b}[2J");
+        assert_eq!(event.message, "out of memory [2J");
     }
 
     #[test]
     fn kinds_have_names_of_their_own() {
-        let names: std::collections::BTreeSet<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let names: std::collections::BTreeSet<_> =
+            EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert_eq!(names.len(), EventKind::ALL.len());
     }
 }

@@ -1,8 +1,8 @@
 //! What happened lately, in memory and bounded, for people to read and follow.
 //!
-//! [`EventLog`] takes [`News`] from whoever has some, the control plane and the data plane alike, and keeps the last
-//! [`CAPACITY`] of them as [`Event`]s. It is a courtesy: nothing decides by it, a reader that is too slow misses what
-//! was dropped meanwhile, and a restart forgets it.
+//! [`EventLog`] takes [`NewEvent`] from whoever has some, the control plane and the data plane
+//! alike, and keeps the last [`CAPACITY`] of them as [`Event`]s. It is a courtesy: nothing decides
+//! by it, a reader that is too slow misses what was dropped meanwhile, and a restart forgets it.
 
 mod event;
 mod limits;
@@ -10,7 +10,7 @@ mod log;
 mod pools;
 mod ring;
 
-pub use event::{Event, EventKind, News};
+pub use event::{Event, EventKind, NewEvent};
 pub use limits::LIMITS;
 pub use log::{EventLog, Reader};
 pub use pools::PoolChanges;

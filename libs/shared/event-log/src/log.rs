@@ -10,12 +10,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Event, News, ring::Ring};
+use crate::{Event, NewEvent, ring::Ring};
 
-/// How many events a reader takes at a time: large enough to catch up fast, small enough to hold for each reader.
+/// How many events a reader takes at a time: large enough to catch up fast, small enough to hold
+/// for each reader.
 const PORTION: usize = 100;
-/// Ids of a process begin at the millisecond it started in, times this: no process tells more events a
-/// millisecond, and browsers count exactly that far (2^53) for another 200 years.
+/// Ids of a process begin at the millisecond it started in, times this: no process tells more
+/// events a millisecond, and browsers count exactly that far (2^53) for another 200 years.
 const IDS_PER_MS: u64 = 1000;
 
 /// What readers wait for.
@@ -36,7 +37,9 @@ pub struct EventLog(Arc<Shared>);
 
 impl fmt::Debug for EventLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EventLog").field(&*self.0.told.borrow()).finish()
+        f.debug_tuple("EventLog")
+            .field(&*self.0.told.borrow())
+            .finish()
     }
 }
 
@@ -53,7 +56,9 @@ impl EventLog {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
-        let first = u64::try_from(started).unwrap_or(0).saturating_mul(IDS_PER_MS);
+        let first = u64::try_from(started)
+            .unwrap_or(0)
+            .saturating_mul(IDS_PER_MS);
         Self(Arc::new(Shared {
             ring: Mutex::default(),
             told: watch::Sender::new(Told {
@@ -64,7 +69,7 @@ impl EventLog {
     }
 
     /// Something has just happened.
-    pub fn tell(&self, news: News) {
+    pub fn publish(&self, event: NewEvent) {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         // Told under the lock, or two events might change places.
         let mut ring = self.0.ring.lock();
@@ -73,11 +78,11 @@ impl EventLog {
             ring.push(Event {
                 id: told.last,
                 at,
-                kind: news.kind,
-                node_id: news.node_id,
-                pool_id: news.pool_id,
-                model: news.model,
-                message: news.message,
+                kind: event.kind,
+                node_id: event.node_id,
+                pool_id: event.pool_id,
+                model: event.model,
+                message: event.message,
             });
         });
     }
@@ -129,7 +134,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next events as server-sent ones; `None` after the log was closed. Dropping the future loses nothing.
+    /// The next events as server-sent ones; `None` after the log was closed. Dropping the future
+    /// loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Before looking: what is told from here on wakes us.
@@ -158,7 +164,7 @@ mod tests {
     use crate::EventKind;
 
     fn tell(log: &EventLog, message: &str) {
-        log.tell(News::new(EventKind::NodeJoined, message));
+        log.publish(NewEvent::new(EventKind::NodeJoined, message));
     }
 
     async fn messages(reader: &mut Reader) -> Vec<String> {
@@ -166,7 +172,12 @@ mod tests {
         let text = String::from_utf8(events.to_vec()).unwrap();
         text.split_terminator("\n\n")
             .map(|event| {
-                let data = event.lines().last().unwrap().strip_prefix("data: ").unwrap();
+                let data = event
+                    .lines()
+                    .last()
+                    .unwrap()
+                    .strip_prefix("data: ")
+                    .unwrap();
                 let event: serde_json::Value = serde_json::from_str(data).unwrap();
                 event["message"].as_str().unwrap().to_owned()
             })

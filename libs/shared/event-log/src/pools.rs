@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use pool_registry_types::{NodeId, PoolId, PoolStatus, ReplicaId};
 
-use crate::{EventKind, News};
+use crate::{EventKind, NewEvent};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
@@ -36,31 +36,39 @@ pub struct PoolChanges {
 }
 
 impl PoolChanges {
-    /// A node reports all its pools. A pool seen for the first time is news when it is ready.
+    /// A node reports all its pools. A pool seen for the first time is events when it is ready.
     pub fn reported<'a>(
         &mut self,
         node_id: &NodeId,
         pools: impl IntoIterator<Item = &'a PoolStatus>,
-    ) -> Vec<News> {
+    ) -> Vec<NewEvent> {
         let before = self.nodes.remove(node_id).unwrap_or_default();
         let before: HashMap<PoolId, Known> = before.into_iter().collect();
         let mut after = HashMap::new();
-        let mut news = Vec::new();
+        let mut events = Vec::new();
         for pool in pools {
             let now = Known::of(pool);
-            compare(pool, before.get(&pool.pool_id), &now, &mut news);
+            compare(pool, before.get(&pool.pool_id), &now, &mut events);
             after.insert(pool.pool_id.clone(), now);
         }
-        let gone = before.iter().filter(|(pool_id, _)| !after.contains_key(*pool_id));
+        let gone = before
+            .iter()
+            .filter(|(pool_id, _)| !after.contains_key(*pool_id));
         let mut gone: Vec<&PoolId> = gone
             .filter(|(_, known)| known.ready)
             .map(|(pool_id, _)| pool_id)
             .collect();
         gone.sort_unstable();
         let gone = gone.into_iter();
-        news.extend(gone.map(|pool_id| News::new(EventKind::PoolNotReady, "the pool is gone").pool(pool_id)));
-        self.nodes.insert(node_id.clone(), after.into_iter().collect());
-        news.into_iter().map(|news| news.node(node_id)).collect()
+        events.extend(gone.map(|pool_id| {
+            NewEvent::new(EventKind::PoolNotReady, "the pool is gone").pool(pool_id)
+        }));
+        self.nodes
+            .insert(node_id.clone(), after.into_iter().collect());
+        events
+            .into_iter()
+            .map(|events| events.node(node_id))
+            .collect()
     }
 
     /// The node is no longer known.
@@ -69,22 +77,29 @@ impl PoolChanges {
     }
 }
 
-fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, news: &mut Vec<News>) {
+fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, events: &mut Vec<NewEvent>) {
     let was_ready = before.is_some_and(|before| before.ready);
     let was_draining = before.is_some_and(|before| before.draining);
-    let mut tell = |kind, message: String| news.push(News::new(kind, message).pool(&pool.pool_id));
-    for replica in pool.replicas.iter().flatten().filter(|replica| !replica.ready) {
-        let was_ready = before.is_some_and(|before| before.ready_replicas.contains(&replica.replica_id));
+    let mut publish =
+        |kind, message: String| events.push(NewEvent::new(kind, message).pool(&pool.pool_id));
+    for replica in pool
+        .replicas
+        .iter()
+        .flatten()
+        .filter(|replica| !replica.ready)
+    {
+        let was_ready =
+            before.is_some_and(|before| before.ready_replicas.contains(&replica.replica_id));
         if let (true, Some(error)) = (was_ready, &replica.last_error) {
-            tell(
+            publish(
                 EventKind::EngineFailed,
                 format!("engine {}: {error}", replica.replica_id),
             );
         }
     }
     match (was_ready, now.ready) {
-        (false, true) => tell(EventKind::PoolReady, ready(pool)),
-        (true, false) => tell(
+        (false, true) => publish(EventKind::PoolReady, ready(pool)),
+        (true, false) => publish(
             EventKind::PoolNotReady,
             pool.last_error
                 .clone()
@@ -93,11 +108,11 @@ fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, news: &mut Ve
         _ => {}
     }
     match (was_draining, now.draining) {
-        (false, true) => tell(
+        (false, true) => publish(
             EventKind::PoolDrained,
             "the node takes no new requests for it".to_owned(),
         ),
-        (true, false) => tell(
+        (true, false) => publish(
             EventKind::PoolUndrained,
             "the node takes new requests for it".to_owned(),
         ),
@@ -135,9 +150,9 @@ mod tests {
         changes
             .reported(&node, pools)
             .into_iter()
-            .map(|news| {
-                assert_eq!(news.node_id.as_ref(), Some(&node));
-                format!("{} {}", news.kind.as_str(), news.message)
+            .map(|events| {
+                assert_eq!(events.node_id.as_ref(), Some(&node));
+                format!("{} {}", events.kind.as_str(), events.message)
             })
             .collect()
     }

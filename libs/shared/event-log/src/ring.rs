@@ -21,8 +21,8 @@ impl Ring {
         self.events.push_back(Arc::new(event));
     }
 
-    /// The first `limit` events after `id`. After an id that no event has reached, which is one of another process,
-    /// all count as new.
+    /// The first `limit` events after `id`. After an id that no event has reached, which is one of
+    /// another process, all count as new.
     pub(crate) fn after(&self, id: u64, limit: usize) -> Vec<Arc<Event>> {
         let newest = self.events.back().map_or(0, |event| event.id);
         let from = if id > newest {

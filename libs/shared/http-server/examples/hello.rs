@@ -25,7 +25,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Arc::new(|| "# EOF\n".to_owned()),
         ));
     let server = bind(SocketAddr::from(([127, 0, 0, 1], 8080)), Limits::default())?;
-    let handle = server.serve(with_fallbacks(routes.into_router()), &tasks, shutdown.clone())?;
+    let handle = server.serve(
+        with_fallbacks(routes.into_router()),
+        &tasks,
+        shutdown.clone(),
+    )?;
 
     shutdown.requested().await;
     readiness.stopping();

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
-use service_runtime::{Cores, Seat, Shutdown, Tasks};
+use service_runtime::{ConnectionThreads, Seat, Shutdown, Tasks};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -17,19 +17,20 @@ use crate::{
     refusal::Refusals,
 };
 
-/// How long to wait after an error such as "too many open files": long enough not to burn a core, short enough
-/// that a client hardly notices once a descriptor is free.
+/// How long to wait after an error such as "too many open files": long enough not to burn a core,
+/// short enough that a client hardly notices once a descriptor is free.
 const ERROR_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How often such errors are logged: the backoff alone would allow 20 lines a second.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is logged that connections without authentication make room for others: as long as that goes on, once
-/// a minute is often enough for a person.
+/// How often it is logged that connections without authentication make room for others: as long as
+/// that goes on, once a minute is often enough for a person.
 const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long to wait at a time for the threads of connections, and how often: together not longer than what a thread
-/// may be busy with, so that one that hangs does not stop the others' connections.
+/// How long to wait at a time for the threads of connections, and how often: together not longer
+/// than what a thread may be busy with, so that one that hangs does not stop the others'
+/// connections.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
 const CATCH_UP_ROUNDS: u32 = 20;
 
@@ -41,7 +42,10 @@ struct Seldom {
 
 impl Seldom {
     fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
+        Self {
+            interval,
+            last: None,
+        }
     }
 
     /// Whether it is time to log it.
@@ -65,7 +69,7 @@ pub(crate) struct Acceptor<L, S> {
     /// One for each connection.
     pub(crate) places: Arc<Places>,
     /// Where connections live; without any, in the runtime of the loop.
-    pub(crate) cores: Cores,
+    pub(crate) cores: ConnectionThreads,
     /// Held by the loop and by each connection: the server is over when nobody holds it.
     pub(crate) alive: watch::Receiver<()>,
 }
@@ -77,7 +81,8 @@ enum Event<Io> {
 }
 
 impl<L: Listener, S: HttpService> Acceptor<L, S> {
-    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never missed.
+    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never
+    /// missed.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.requested() => {}
@@ -111,7 +116,10 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                         continue;
                     }
                     if displaced.is_due() {
-                        let share = self.limits.unauthenticated.map(|share| share.max_connections);
+                        let share = self
+                            .limits
+                            .unauthenticated
+                            .map(|share| share.max_connections);
                         tracing::warn!(share, %peer, "connections on which nobody is authenticated fill their share, and the oldest are closed; keep the network that they come from away from this port");
                     }
                     catch_up(&self.places).await;
@@ -137,10 +145,12 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             // A socket is watched by the runtime in which it is made.
             let core = seat.as_ref().map(Seat::runtime);
             let _here = core.as_ref().map(Handle::enter);
-            self.listener.poll_accept(cx).map(|accepted| match accepted {
-                Ok((io, peer)) => Event::Accepted(io, peer, seat),
-                Err(error) => Event::Failed(error),
-            })
+            self.listener
+                .poll_accept(cx)
+                .map(|accepted| match accepted {
+                    Ok((io, peer)) => Event::Accepted(io, peer, seat),
+                    Err(error) => Event::Failed(error),
+                })
         })
         .await
     }
@@ -177,8 +187,9 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
     }
 }
 
-/// Waits a moment while the threads of connections are behind with what was displaced. In a burst, requests that hold
-/// a token are read before their connections are the oldest; the kernel holds the others meanwhile.
+/// Waits a moment while the threads of connections are behind with what was displaced. In a burst,
+/// requests that hold a token are read before their connections are the oldest; the kernel holds
+/// the others meanwhile.
 async fn catch_up(places: &Places) {
     for _ in 0..CATCH_UP_ROUNDS {
         if !places.is_behind() {

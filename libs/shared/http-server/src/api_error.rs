@@ -49,7 +49,8 @@ impl ApiError {
         self
     }
 
-    /// Whether errors of a route have OpenAI's shape: below `/v1`, and of the engines' own routes beside it.
+    /// Whether errors of a route have OpenAI's shape: below `/v1`, and of the engines' own routes
+    /// beside it.
     #[must_use]
     pub fn is_openai_shaped(path: &str) -> bool {
         path.starts_with("/v1/") || matches!(path, "/v1" | "/tokenize" | "/detokenize")
@@ -92,7 +93,8 @@ impl IntoResponse for ApiError {
         envelope.error.retry_after_ms = self
             .retry_after
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-        // Serialising strings and numbers does not fail; an empty body would still carry the status.
+        // Serialising strings and numbers does not fail; an empty body would still carry the
+        // status.
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
@@ -129,7 +131,8 @@ mod tests {
 
     #[tokio::test]
     async fn becomes_the_envelope() {
-        let error = ApiError::new(ErrorCode::QueueFull, "busy").retry_after(Duration::from_millis(1200));
+        let error =
+            ApiError::new(ErrorCode::QueueFull, "busy").retry_after(Duration::from_millis(1200));
         let response = error.into_response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[RETRY_AFTER], "2");

@@ -1,5 +1,5 @@
-//! Refuses requests before a service sees them: without the right token, for a host of others, or from a page of
-//! another origin.
+//! Refuses requests before a service sees them: without the right token, for a host of others, or
+//! from a page of another origin.
 
 use std::sync::Arc;
 
@@ -21,11 +21,13 @@ use crate::{
 /// Open to everybody: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
 
-/// A service behind an [`AuthPolicy`]. `/health` is open, and what [`opening`](Self::opening) names.
+/// A service behind an [`AuthPolicy`]. `/health` is open, and what [`opening`](Self::opening)
+/// names.
 ///
-/// Without a token, loopback peers are served, with two exceptions for browsers on this machine, both answered 403: a
-/// request for a host that is not allowed, since any name may lead here, and one from a page of another origin. With a
-/// token any host is served: reverse proxies pass on the name by which they were asked themselves.
+/// Without a token, loopback peers are served, with two exceptions for browsers on this machine,
+/// both answered 403: a request for a host that is not allowed, since any name may lead here, and
+/// one from a page of another origin. With a token any host is served: reverse proxies pass on the
+/// name by which they were asked themselves.
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
     policy: Arc<AuthPolicy>,
@@ -35,7 +37,8 @@ pub struct Authenticated<S> {
 }
 
 impl<S> Authenticated<S> {
-    /// Lets only those through to `inner` whom `policy` lets in; without a token, only to one of `hosts`.
+    /// Lets only those through to `inner` whom `policy` lets in; without a token, only to one of
+    /// `hosts`.
     #[must_use]
     pub fn new(policy: AuthPolicy, hosts: AllowedHosts, inner: S) -> Self {
         Self {
@@ -46,7 +49,8 @@ impl<S> Authenticated<S> {
         }
     }
 
-    /// With these paths open to everybody too: what is there is the same for all and tells nothing of this server.
+    /// With these paths open to everybody too: what is there is the same for all and tells nothing
+    /// of this server.
     #[must_use]
     pub fn opening(self, open: &'static [&'static str]) -> Self {
         Self { open, ..self }
@@ -56,7 +60,10 @@ impl<S> Authenticated<S> {
 impl<S: HttpService> HttpService for Authenticated<S> {
     type Body = Either<S::Body, Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
             && !self.open.contains(&path)
@@ -83,7 +90,8 @@ impl<S> Authenticated<S> {
         if !self.policy.has_token() {
             self.hosts.check(request.headers())?;
             if !is_our_own(request.headers()) {
-                let reason = "no token is set on this server, so pages of other origins are not served";
+                let reason =
+                    "no token is set on this server, so pages of other origins are not served";
                 return Err(ApiError::new(ErrorCode::Forbidden, reason));
             }
         }
@@ -94,7 +102,8 @@ impl<S> Authenticated<S> {
     }
 }
 
-/// A service without authentication that answers for some hosts only, if it was told of any. `/health` is open.
+/// A service without authentication that answers for some hosts only, if it was told of any.
+/// `/health` is open.
 #[derive(Debug, Clone)]
 pub struct OnlyFor<S> {
     hosts: Option<AllowedHosts>,
@@ -112,7 +121,10 @@ impl<S> OnlyFor<S> {
 impl<S: HttpService> HttpService for OnlyFor<S> {
     type Body = Either<S::Body, Body>;
 
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send {
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
         let path = request.uri().path();
         if path != OPEN_PATH
             && let Some(hosts) = &self.hosts
@@ -128,8 +140,8 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
 
 /// Whether a request is from no web page, or from one that this server served.
 ///
-/// A browser is a loopback peer, whatever the page it shows: with a body of `text/plain` any page could send what
-/// routes here take for JSON. But the browser says in `Origin` whose page it is.
+/// A browser is a loopback peer, whatever the page it shows: with a body of `text/plain` any page
+/// could send what routes here take for JSON. But the browser says in `Origin` whose page it is.
 fn is_our_own(headers: &HeaderMap) -> bool {
     let host = only(headers, &HOST);
     headers.get_all(ORIGIN).iter().all(|origin| {

@@ -17,7 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{Caller, Limits, RequestId, phase::ConnectionState, quiet_waker, service::BoxError};
 
-/// How much to reserve at most because of what a client announces: the rest is reserved as it really comes.
+/// How much to reserve at most because of what a client announces: the rest is reserved as it
+/// really comes.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// Why a request body could not be read.
@@ -35,7 +36,8 @@ pub enum BodyError {
         /// How long it was waited for: for the next piece, or for all so far.
         after: Duration,
     },
-    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read it.
+    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read
+    /// it.
     #[error("the body could not be read")]
     Broken(#[source] BoxError),
 }
@@ -135,8 +137,8 @@ impl RequestBody {
         self
     }
 
-    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those; false when they
-    /// have no room left.
+    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those;
+    /// false when they have no room left.
     pub(crate) fn authenticate(&self) -> bool {
         match &self.source {
             Source::Connection(connection) => connection.state.place().authenticate(),
@@ -165,7 +167,10 @@ impl RequestBody {
 }
 
 impl Connection {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let incoming = &mut self.incoming;
         let piece = quiet_waker::take(cx, |cx| {
             let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
@@ -202,7 +207,9 @@ impl Connection {
         } else {
             (since + self.progress, self.progress)
         };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
@@ -277,7 +284,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Connection(connection) => connection.incoming.size_hint(),
-            Source::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Source::Memory(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
         }
     }
 }
@@ -316,7 +325,9 @@ where
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::from_boxed(error.into()))?;
         // Trailers say nothing that any route asks for.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + all.len() + data.len() > cap {
             return Err(too_large());
         }

@@ -18,7 +18,10 @@ pub const LIMITS: &[Limit] = &[
         DEFAULTS.max_connections as u64,
         "connections",
     )
-    .because("Authenticated connections; fewer if the process may open few files (half of them, in all).")
+    .because(
+        "Authenticated connections; fewer if the process may open few files (half of them, in \
+         all).",
+    )
     .enforced_by("listeners of both daemons")
     .beyond("503 TOO_MANY_CONNECTIONS"),
     Limit::new(
@@ -34,7 +37,9 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("UnauthenticatedLimits::life", SHARE.life)
-        .because("The life of an unauthenticated connection; `Connection: close` announces its second half.")
+        .because(
+        "The life of an unauthenticated connection; `Connection: close` announces its second half.",
+    )
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("Limits::first_byte", DEFAULTS.first_byte)

@@ -93,7 +93,9 @@ pub(crate) async fn serve_connection<Io, S>(
         End::Displaced => {
             tracing::debug!(peer = %peer.0, "a connection without authentication made room for another one");
         }
-        End::Overdue(overdue) => tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress"),
+        End::Overdue(overdue) => {
+            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress")
+        }
         End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
     }
 }
@@ -111,8 +113,9 @@ enum End {
 
 /// The one timer of a connection.
 ///
-/// It is set anew only when it fires, or when a deadline comes sooner than it would: while a response streams
-/// there is no deadline, and the timer of the header or of the idle time before it is just left behind.
+/// It is set anew only when it fires, or when a deadline comes sooner than it would: while a
+/// response streams there is no deadline, and the timer of the header or of the idle time before it
+/// is just left behind.
 struct Timer {
     state: Arc<ConnectionState>,
     limits: Arc<Limits>,
@@ -150,8 +153,8 @@ impl Timer {
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // No timer: the deadlines are ours. No half-close: a client that closes its sending side has lost interest, as
-    // inference engines see it too, and hyper then drops the response.
+    // No timer: the deadlines are ours. No half-close: a client that closes its sending side has
+    // lost interest, as inference engines see it too, and hyper then drops the response.
     builder
         .max_buf_size(limits.max_header_bytes.max(Limits::MIN_BUFFER_BYTES))
         .max_header_size(limits.max_header_bytes)
@@ -164,11 +167,11 @@ type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
 
 /// What is wrong with a request before anybody looks at what it asks for.
 ///
-/// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first, removes the
-/// second, and closes after the answer, so that nothing can hide behind it.
+/// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first,
+/// removes the second, and closes after the answer, so that nothing can hide behind it.
 fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
-    // RFC 9112, section 6.1. Whatever else the body is coded with would go on undecoded and unnamed: hyper asks only that
-    // `chunked` comes last.
+    // RFC 9112, section 6.1. Whatever else the body is coded with would go on undecoded and
+    // unnamed: hyper asks only that `chunked` comes last.
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
@@ -179,14 +182,16 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     }
     // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
     match request.headers().get_all(HOST).iter().count() {
-        0 if request.version() >= Version::HTTP_11 => Some(ApiError::invalid("the Host header is missing")),
+        0 if request.version() >= Version::HTTP_11 => {
+            Some(ApiError::invalid("the Host header is missing"))
+        }
         0 | 1 => None,
         _ => Some(ApiError::invalid("there is more than one Host header")),
     }
 }
 
-/// Makes the host of an absolute target the request's `Host`: it counts, and the header is ignored (RFC 9112, section
-/// 3.2.2). Whoever looks at the header then sees who is really asked.
+/// Makes the host of an absolute target the request's `Host`: it counts, and the header is ignored
+/// (RFC 9112, section 3.2.2). Whoever looks at the header then sees who is really asked.
 fn name_host_of_target<B>(request: &mut Request<B>) {
     if let Some(authority) = request.uri().authority() {
         // What was parsed as an authority is a header's value, too; an empty one names nobody.
@@ -211,7 +216,8 @@ fn answer<S: HttpService>(
         peer: Some(peer),
         id: id.clone(),
     };
-    let request = request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), &limits));
+    let request =
+        request.map(|incoming| RequestBody::new(incoming, caller, Arc::clone(&state), &limits));
     let (answer, close) = match malformed {
         None => {
             let answer = service

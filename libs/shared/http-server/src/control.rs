@@ -47,8 +47,8 @@ impl Stage {
 
 /// A server's stage.
 ///
-/// A `watch` channel or a `Notify` would do, but they take a lock each time a waiting future is polled, and a
-/// streaming connection is polled for every token. Here a poll costs an atomic load.
+/// A `watch` channel or a `Notify` would do, but they take a lock each time a waiting future is
+/// polled, and a streaming connection is polled for every token. Here a poll costs an atomic load.
 #[derive(Debug)]
 pub(crate) struct Control {
     stage: AtomicU8,

@@ -1,4 +1,5 @@
-//! Server-sent events as an answer (HTML standard, 9.2): what every stream of them needs, whatever it tells.
+//! Server-sent events as an answer (HTML standard, 9.2): what every stream of them needs, whatever
+//! it tells.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -16,8 +17,8 @@ use tokio::time::timeout;
 
 use crate::ApiError;
 
-/// After this long without an event a reader gets a comment, so that nothing on the way takes the connection for
-/// dead. Proxies wait a minute, some half of it.
+/// After this long without an event a reader gets a comment, so that nothing on the way takes the
+/// connection for dead. Proxies wait a minute, some half of it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The comment.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
@@ -35,7 +36,8 @@ pub trait EventSource: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
-/// An answer that tells what `source` does, with a comment now and then while there is nothing to tell.
+/// An answer that tells what `source` does, with a comment now and then while there is nothing to
+/// tell.
 pub fn event_stream(source: impl EventSource) -> Response {
     let events = stream::unfold(source, async |mut source| {
         let events = match timeout(KEEP_ALIVE, source.next()).await {
@@ -129,7 +131,8 @@ mod tests {
         }
         let said = |value: &'static [u8]| {
             let value = HeaderValue::from_bytes(value).unwrap();
-            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)])).map(|id| id.map(str::to_owned))
+            last_event_id(&HeaderMap::from_iter([(LAST_EVENT_ID, value)]))
+                .map(|id| id.map(str::to_owned))
         };
         assert_eq!(said(b""), Ok(None));
         assert_eq!(said(b" 7 "), Ok(Some("7".to_owned())));

@@ -17,7 +17,8 @@ use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
 /// The largest body of a control route: a heartbeat of a large node takes a few KiB.
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
 
-/// How much of a refusal is sent back: a message repeats the value it is about, and that may be long.
+/// How much of a refusal is sent back: a message repeats the value it is about, and that may be
+/// long.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 
 /// A JSON body of at most `MAX` bytes, whatever its `Content-Type` says.
@@ -63,7 +64,9 @@ pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError>
 /// When it does not fit `T`.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii().is_empty() {
-        return Err(ApiError::invalid("the body is empty; a JSON object is needed"));
+        return Err(ApiError::invalid(
+            "the body is empty; a JSON object is needed",
+        ));
     }
     read(body).or_else(|error| {
         // Only what is refused is looked at twice, and what it is refused for stays the same.
@@ -74,11 +77,12 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value =
-        serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner().classify() {
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        match error.inner().classify() {
             Category::Data => invalid(error.to_string()),
             _ => invalid(format!("the body is not valid JSON: {}", error.inner())),
-        })?;
+        }
+    })?;
     json.end()
         .map_err(|error| invalid(format!("the body is not valid JSON: {error}")))?;
     Ok(value)
@@ -92,7 +96,8 @@ fn invalid(mut message: String) -> ApiError {
     ApiError::invalid(message)
 }
 
-/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with 400.
+/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with
+/// 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 
@@ -100,7 +105,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(value) = Path::from_request_parts(parts, state).await.map_err(path_error)?;
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(path_error)?;
         Ok(Self(value))
     }
 }
@@ -112,9 +119,12 @@ fn path_error(rejection: PathRejection) -> ApiError {
     };
     match failed.into_kind() {
         // Our ids say in their own words what they must be.
-        ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => invalid(message),
+        ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => {
+            invalid(message)
+        }
         ErrorKind::InvalidUtf8InPathParam { key } => invalid(format!("{key} must be UTF-8 text")),
-        mismatch @ (ErrorKind::WrongNumberOfParameters { .. } | ErrorKind::UnsupportedType { .. }) => {
+        mismatch @ (ErrorKind::WrongNumberOfParameters { .. }
+        | ErrorKind::UnsupportedType { .. }) => {
             tracing::error!(%mismatch, "a route and its handler do not fit each other");
             ApiError::new(ErrorCode::Internal, "this route is broken")
         }

@@ -1,4 +1,5 @@
-//! Entry points for the fuzz targets: what reads the JSON of control routes, as this crate uses it. Not a part of the API.
+//! Entry points for the fuzz targets: what reads the JSON of control routes, as this crate uses it.
+//! Not a part of the API.
 
 use serde::de::DeserializeOwned;
 

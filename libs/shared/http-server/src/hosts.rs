@@ -1,8 +1,9 @@
 //! The names under which a server without a token is asked: a defence against DNS rebinding.
 //!
-//! A web page may resolve a name of its own to this machine. Its requests then come from a loopback peer, and its
-//! origin is the host that it asks. Only the name tells such a page from a program: an attacker can make any name of
-//! a zone that he controls lead here, but neither `localhost`, nor an address, nor this machine's own name.
+//! A web page may resolve a name of its own to this machine. Its requests then come from a loopback
+//! peer, and its origin is the host that it asks. Only the name tells such a page from a program:
+//! an attacker can make any name of a zone that he controls lead here, but neither `localhost`, nor
+//! an address, nor this machine's own name.
 
 use std::{
     fmt, io,
@@ -23,7 +24,8 @@ pub(crate) const MAX_NAME_BYTES: usize = 253;
 /// How much of a wrong name is repeated.
 const MAX_ECHO_CHARS: usize = 100;
 
-/// The name that always leads to the machine that asks (RFC 6761, section 6.3), as do all names below it.
+/// The name that always leads to the machine that asks (RFC 6761, section 6.3), as do all names
+/// below it.
 const LOCALHOST: &str = "localhost";
 
 /// A text that is no [`HostName`].
@@ -31,7 +33,8 @@ const LOCALHOST: &str = "localhost";
 #[error("must be a host name or an IP address, without a port, such as llorch.example, not {0:?}")]
 pub struct HostNameError(String);
 
-/// What a `Host` header names, without its port: a name or an address. Case and a dot at the end do not matter.
+/// What a `Host` header names, without its port: a name or an address. Case and a dot at the end do
+/// not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(Host<Box<str>>);
 
@@ -46,7 +49,9 @@ impl FromStr for HostName {
 
     /// Takes an IPv6 address with or without brackets.
     fn from_str(text: &str) -> Result<Self, HostNameError> {
-        let unbracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let unbracketed = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         match Host::of(unbracketed.unwrap_or(text)) {
             Some(Host::Address(address)) => Ok(Self(Host::Address(address))),
             Some(Host::Name(name)) if unbracketed.is_none() => {
@@ -93,8 +98,8 @@ impl<'h> Host<&'h str> {
     }
 }
 
-/// The hosts that a server without a token serves: `localhost` and the names below it, the addresses of this
-/// machine, and what it was told. `Clone` is cheap.
+/// The hosts that a server without a token serves: `localhost` and the names below it, the
+/// addresses of this machine, and what it was told. `Clone` is cheap.
 #[derive(Clone)]
 pub struct AllowedHosts {
     names: Arc<[HostName]>,
@@ -102,8 +107,8 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// With `names` beside those of this machine. `setting` is where an operator adds one, for the message of a
-    /// refusal.
+    /// With `names` beside those of this machine. `setting` is where an operator adds one, for the
+    /// message of a refusal.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = HostName>, setting: &str) -> Self {
         Self {
@@ -119,10 +124,13 @@ impl AllowedHosts {
         Self { names, ..self }
     }
 
-    /// Refuses a request whose `Host` is another one. A request without the header is no browser's, and is served.
+    /// Refuses a request whose `Host` is another one. A request without the header is no browser's,
+    /// and is served.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut hosts = headers.get_all(HOST).iter();
-        let Some(host) = hosts.next() else { return Ok(()) };
+        let Some(host) = hosts.next() else {
+            return Ok(());
+        };
         let host = host.to_str().unwrap_or_default();
         let named = Host::of_header(host).filter(|_| hosts.next().is_none());
         if named.is_some_and(|named| self.has(named)) {
@@ -132,8 +140,8 @@ impl AllowedHosts {
         Err(ApiError::new(
             ErrorCode::Forbidden,
             format!(
-                "no token is set on this server, so a request must name it as localhost, by an address or the \
-                 hostname of its machine, or by a name in {setting}, not as {:?}",
+                "no token is set on this server, so a request must name it as localhost, by an \
+                 address or the hostname of its machine, or by a name in {setting}, not as {:?}",
                 echo(host)
             ),
         ))
@@ -168,13 +176,15 @@ fn is_localhost(name: &str) -> bool {
         })
 }
 
-/// Whether `address` is of this machine: then it can be bound. The kernel is asked only about an address that is
-/// not loopback, and nothing is sent. When it cannot say (no descriptor is left, or an address needs a scope), the address
-/// is let through: a page cannot make one lead elsewhere, as it can a name.
+/// Whether `address` is of this machine: then it can be bound. The kernel is asked only about an
+/// address that is not loopback, and nothing is sent. When it cannot say (no descriptor is left, or
+/// an address needs a scope), the address is let through: a page cannot make one lead elsewhere, as
+/// it can a name.
 fn is_here(address: IpAddr) -> bool {
     let is_elsewhere = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
     let bound = || UdpSocket::bind((address, 0));
-    address.is_loopback() || !address.is_multicast() && !bound().is_err_and(|error| is_elsewhere(&error))
+    address.is_loopback()
+        || !address.is_multicast() && !bound().is_err_and(|error| is_elsewhere(&error))
 }
 
 fn echo(text: &str) -> String {
@@ -189,7 +199,10 @@ mod tests {
 
     fn allowed() -> AllowedHosts {
         let names = ["gpu-1", "LLORCH.example.", "192.0.2.7", "[2001:db8::7]"];
-        AllowedHosts::new(names.map(|name| name.parse().unwrap()), "DEMO_ALLOWED_HOSTS")
+        AllowedHosts::new(
+            names.map(|name| name.parse().unwrap()),
+            "DEMO_ALLOWED_HOSTS",
+        )
     }
 
     fn check(hosts: &[&str]) -> Result<(), String> {
@@ -258,7 +271,10 @@ mod tests {
             "2130706433",
         ] {
             let refusal = check(&[host]).unwrap_err();
-            assert!(refusal.contains("DEMO_ALLOWED_HOSTS"), "{host:?}: {refusal}");
+            assert!(
+                refusal.contains("DEMO_ALLOWED_HOSTS"),
+                "{host:?}: {refusal}"
+            );
         }
         assert!(check(&["localhost", "localhost"]).is_err());
     }
@@ -278,7 +294,10 @@ mod tests {
             "a/b",
         ] {
             let error = HostName::from_str(wrong).unwrap_err();
-            assert!(error.to_string().starts_with("must be a host name"), "{wrong:?}");
+            assert!(
+                error.to_string().starts_with("must be a host name"),
+                "{wrong:?}"
+            );
         }
         let (long, too_long) = ("x".repeat(MAX_NAME_BYTES), "x".repeat(MAX_NAME_BYTES + 1));
         assert!(HostName::from_str(&long).is_ok() && HostName::from_str(&too_long).is_err());

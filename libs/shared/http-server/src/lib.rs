@@ -1,4 +1,5 @@
-//! An HTTP/1.1 accept loop on hyper with a deadline and a cap for everything a client can do slowly.
+//! An HTTP/1.1 accept loop on hyper with a deadline and a cap for everything a client can do
+//! slowly.
 //!
 //! | what a client can do slowly or too much | what happens |
 //! |---|---|
@@ -15,15 +16,19 @@
 //! | keep connections without being authenticated | the oldest is closed above [`UnauthenticatedLimits::max_connections`], each after [`UnauthenticatedLimits::life`] |
 //! | leave, or close its sending side | the response future or body is dropped at once |
 //!
-//! A client that leaves is noticed while its answer is awaited or streams, also when it has sent (part of) its next
-//! request by then, up to 64 KiB. It is not noticed while a handler holds the rest of a body without reading it.
+//! A client that leaves is noticed while its answer is awaited or streams, also when it has sent
+//! (part of) its next request by then, up to 64 KiB. It is not noticed while a handler holds the
+//! rest of a body without reading it.
 //!
 //! Not bounded: what all buffered bodies take together. That is [`Limits::max_connections`] times
-//! [`Limits::max_body_bytes`] at worst; whoever reads bodies whole keeps the second small or the routes behind a token.
+//! [`Limits::max_body_bytes`] at worst; whoever reads bodies whole keeps the second small or the
+//! routes behind a token.
 //!
-//! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this crate offers what
-//! control routes share: [`ApiError`] and the extractors [`ApiJson`] and [`ApiPath`], which speak the `/v2` error
-//! envelope, [`Routes`], which knows what is mounted, [`event_stream`] for server-sent events, [`with_fallbacks`], and [`service_routes`] for `/health`, `/ready` and `/metrics`.
+//! Any `tower_service::Service` answers the requests; an `axum::Router` is one. Around it this
+//! crate offers what control routes share: [`ApiError`] and the extractors [`ApiJson`] and
+//! [`ApiPath`], which speak the `/v2` error envelope, [`Routes`], which knows what is mounted,
+//! [`event_stream`] for server-sent events, [`with_fallbacks`], and [`service_routes`] for
+//! `/health`, `/ready` and `/metrics`.
 //!
 //! A server ends in three phases, see [`ServerHandle`].
 
@@ -74,7 +79,8 @@ pub use mounted::Routes;
 pub use openapi::openapi;
 pub use request_id::RequestId;
 pub use routes::{
-    Health, method_not_allowed, metrics_routes, not_found, service_routes, service_routes_of, with_fallbacks,
+    Health, method_not_allowed, metrics_routes, not_found, service_routes, service_routes_of,
+    with_fallbacks,
 };
 pub use server::{BoundServer, ServerHandle, adopt, bind, serve_on};
 pub use service::{BoxError, Caller, HttpService, PeerAddr, ResponseBody};

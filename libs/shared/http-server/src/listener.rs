@@ -12,8 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How many connections the kernel holds for us while we are busy. A burst of clients that reconnect after a
-/// restart fits; the kernel cuts it to `net.core.somaxconn`.
+/// How many connections the kernel holds for us while we are busy. A burst of clients that
+/// reconnect after a restart fits; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// A source of connections: TCP here, anything with the same shape in tests.
@@ -24,7 +24,8 @@ pub trait Listener: Send + 'static {
     /// The next connection and its peer.
     ///
     /// # Errors
-    /// As `accept(2)`: an error concerns one connection, or resources that may come back. The server goes on.
+    /// As `accept(2)`: an error concerns one connection, or resources that may come back. The
+    /// server goes on.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
 }
 

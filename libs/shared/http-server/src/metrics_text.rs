@@ -1,7 +1,7 @@
 //! A page of OpenMetrics in the older text format of Prometheus, which more programs read.
 //!
-//! The two differ in how a family is announced: there with the name that its kind adds to, here with the name as it
-//! stands in the lines below, and here there is neither a unit nor an end.
+//! The two differ in how a family is announced: there with the name that its kind adds to, here
+//! with the name as it stands in the lines below, and here there is neither a unit nor an end.
 
 /// The same page for readers of text format 0.0.4.
 pub(crate) fn prometheus_text(page: &str) -> String {
@@ -11,7 +11,9 @@ pub(crate) fn prometheus_text(page: &str) -> String {
     for line in page.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
         {
             let (ending, kind) = match kind {
                 "counter" => ("_total", kind),

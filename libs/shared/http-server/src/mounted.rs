@@ -9,7 +9,8 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-/// An axum router and the list of its routes, so that documents and tests can be held against what is really there.
+/// An axum router and the list of its routes, so that documents and tests can be held against what
+/// is really there.
 pub struct Routes<S = ()> {
     router: Router<S>,
     mounted: Vec<(Method, &'static str)>,

@@ -18,16 +18,19 @@ use crate::phase::{ConnectionState, Phase};
 /// How much is thrown away at a time while lingering, and read at a time ahead of hyper.
 const PIECE_BYTES: usize = 4096;
 
-/// How much is read ahead of hyper at most: any request that a client can reasonably have pipelined. From whoever
-/// sends more in advance nothing is read any more, and so its leaving is seen only when hyper reads on.
+/// How much is read ahead of hyper at most: any request that a client can reasonably have
+/// pipelined. From whoever sends more in advance nothing is read any more, and so its leaving is
+/// seen only when hyper reads on.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 
-/// Wraps a socket and keeps a [`ConnectionState`] up to date. It has no timer: the connection's loop looks at the
-/// state whenever it has nothing to do. A read or a write that succeeds costs an atomic load or two.
+/// Wraps a socket and keeps a [`ConnectionState`] up to date. It has no timer: the connection's
+/// loop looks at the state whenever it has nothing to do. A read or a write that succeeds costs an
+/// atomic load or two.
 ///
-/// A client's end is seen by reading, and while a request is served hyper reads only as long as it holds nothing
-/// of the next one: a stray line break after a body, and a client that leaves is not noticed. Then this reads
-/// ahead in hyper's place. hyper flushes at each of its rounds, so that is when it happens.
+/// A client's end is seen by reading, and while a request is served hyper reads only as long as it
+/// holds nothing of the next one: a stray line break after a body, and a client that leaves is not
+/// noticed. Then this reads ahead in hyper's place. hyper flushes at each of its rounds, so that is
+/// when it happens.
 pub(crate) struct ObservedIo<Io> {
     io: Io,
     state: Arc<ConnectionState>,
@@ -94,7 +97,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ObservedIo<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.observe_write(result)
     }
@@ -120,7 +127,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Closes our side; then, when the client may still be sending, reads and discards until it closes too.
+    /// Closes our side; then, when the client may still be sending, reads and discards until it
+    /// closes too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.phase() != Phase::Closing {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
@@ -168,7 +176,11 @@ mod tests {
     }
 
     impl AsyncWrite for Fake {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
             let taken = buf.len().min(self.room);
             self.room -= taken;
             if taken == 0 {
@@ -229,7 +241,11 @@ mod tests {
         assert!(io.is_write_vectored());
         let mut cx = Context::from_waker(Waker::noop());
         let bufs = [IoSlice::new(b"ab"), IoSlice::new(b"c")];
-        assert!(Pin::new(&mut io).poll_write_vectored(&mut cx, &bufs).is_ready());
+        assert!(
+            Pin::new(&mut io)
+                .poll_write_vectored(&mut cx, &bufs)
+                .is_ready()
+        );
         assert_eq!(io.state.deadline(&limits), None);
         assert!(Pin::new(&mut io).poll_write(&mut cx, b"c").is_ready());
         assert!(Pin::new(&mut io).poll_write(&mut cx, b"d").is_pending());

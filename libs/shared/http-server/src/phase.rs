@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::{Limits, UnauthenticatedLimits, places::Place};
 
-/// How long to go on reading what a client sends after our last word. Closing a socket with unread bytes resets
-/// the connection, and the reset overtakes the answer that explains it.
+/// How long to go on reading what a client sends after our last word. Closing a socket with unread
+/// bytes resets the connection, and the reset overtakes the answer that explains it.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What a connection is doing, as far as reading from it is concerned.
@@ -23,7 +23,8 @@ pub(crate) enum Phase {
     FirstByte,
     /// The header of a request has begun.
     Header,
-    /// A request is being served: its body has its own deadline, its answer may take as long as it takes.
+    /// A request is being served: its body has its own deadline, its answer may take as long as it
+    /// takes.
     Request,
     /// The last response is done; the next request may come.
     Idle,
@@ -65,7 +66,8 @@ impl Phase {
     }
 }
 
-/// The low bits of the packed word hold the phase, the others the microseconds since the connection's start.
+/// The low bits of the packed word hold the phase, the others the microseconds since the
+/// connection's start.
 const PHASE_BITS: u32 = 3;
 
 /// Stands for "no write is stuck".
@@ -73,8 +75,8 @@ const NOT_STUCK: u64 = u64::MAX;
 
 /// What the parts of one connection share: its phase, since when, and whether it can write.
 ///
-/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except for request
-/// bodies that a handler moved elsewhere.
+/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except
+/// for request bodies that a handler moved elsewhere.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     start: Instant,
@@ -122,7 +124,10 @@ impl ConnectionState {
     fn get(&self) -> (Phase, Instant) {
         let packed = self.packed.load(Ordering::Relaxed);
         let phase = Phase::from_code(packed & ((1 << PHASE_BITS) - 1));
-        (phase, self.start + Duration::from_micros(packed >> PHASE_BITS))
+        (
+            phase,
+            self.start + Duration::from_micros(packed >> PHASE_BITS),
+        )
     }
 
     /// What the connection is doing.
@@ -145,7 +150,8 @@ impl ConnectionState {
         self.read_pending.store(true, Ordering::Relaxed);
     }
 
-    /// A whole header was read. When that was matters to nobody: what follows has no deadline on the socket.
+    /// A whole header was read. When that was matters to nobody: what follows has no deadline on
+    /// the socket.
     pub(crate) fn on_request(&self) {
         self.request_read.store(false, Ordering::Relaxed);
         let since = self.packed.load(Ordering::Relaxed) & !((1 << PHASE_BITS) - 1);
@@ -160,18 +166,26 @@ impl ConnectionState {
 
     /// A response was handed over to the last byte, or given up.
     pub(crate) fn on_response_end(&self, now: Instant) {
-        // hyper looks for the end of the connection while a request is served, unless it holds something of the
-        // next one already.
+        // hyper looks for the end of the connection while a request is served, unless it holds
+        // something of the next one already.
         let next_began = !self.read_pending.load(Ordering::Relaxed);
-        self.set(if next_began { Phase::Header } else { Phase::Idle }, now);
+        self.set(
+            if next_began {
+                Phase::Header
+            } else {
+                Phase::Idle
+            },
+            now,
+        );
     }
 
-    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see the client
-    /// leave.
+    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see
+    /// the client leave.
     pub(crate) fn nobody_reads(&self) -> bool {
         self.phase() == Phase::Request
             && (self.body_left_unread()
-                || self.request_read.load(Ordering::Relaxed) && !self.read_pending.load(Ordering::Relaxed))
+                || self.request_read.load(Ordering::Relaxed)
+                    && !self.read_pending.load(Ordering::Relaxed))
     }
 
     /// The client closed its side while a request was being served.
@@ -192,7 +206,8 @@ impl ConnectionState {
     /// The socket took nothing. `now` is asked for only at the first time in a row.
     pub(crate) fn on_write_stuck(&self, now: impl FnOnce() -> Instant) {
         if self.write_stuck.load(Ordering::Relaxed) == NOT_STUCK {
-            self.write_stuck.store(self.micros(now()), Ordering::Relaxed);
+            self.write_stuck
+                .store(self.micros(now()), Ordering::Relaxed);
         }
     }
 
@@ -218,7 +233,8 @@ impl ConnectionState {
         self.body_left_unread.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header that was refused.
+    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header
+    /// that was refused.
     pub(crate) fn client_may_be_sending(&self) -> bool {
         self.body_left_unread() || self.phase() == Phase::Header
     }
@@ -234,7 +250,8 @@ impl ConnectionState {
         share.filter(|_| self.place.is_unauthenticated())
     }
 
-    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody may be unauthenticated.
+    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody
+    /// may be unauthenticated.
     pub(crate) fn ends_soon(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
         self.unauthenticated(limits)
             .is_some_and(|share| now() >= self.start + share.life / 2)
@@ -357,7 +374,10 @@ mod tests {
         assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
 
         case.state.on_request();
-        assert_eq!((case.state.phase(), case.deadline()), (Phase::Request, None));
+        assert_eq!(
+            (case.state.phase(), case.deadline()),
+            (Phase::Request, None)
+        );
         // A pipelined request or the body: still no deadline on the socket.
         case.state.on_bytes(|| case.at(500));
         assert_eq!(case.deadline(), None);

@@ -1,10 +1,11 @@
 //! How many connections there are, and which one makes room for a new one.
 //!
-//! A connection has to be accepted before it can present a token. So new connections have a share of their own, in
-//! which they wait to be authenticated, and leave it for a place among the authenticated ones. Whoever fills the share
-//! without a token takes nothing from those that have one: a new connection then displaces the one that has waited
-//! longest. To keep somebody with a token out, others would have to open the whole share anew within the time that
-//! his first request takes to arrive.
+//! A connection has to be accepted before it can present a token. So new connections have a share
+//! of their own, in which they wait to be authenticated, and leave it for a place among the
+//! authenticated ones. Whoever fills the share without a token takes nothing from those that have
+//! one: a new connection then displaces the one that has waited longest. To keep somebody with a
+//! token out, others would have to open the whole share anew within the time that his first request
+//! takes to arrive.
 
 use std::{
     collections::BTreeMap,
@@ -151,7 +152,8 @@ impl Places {
         })
     }
 
-    /// Whether many of those that were displaced are still there: the threads of connections do not keep up.
+    /// Whether many of those that were displaced are still there: the threads of connections do not
+    /// keep up.
     pub(crate) fn is_behind(&self) -> bool {
         let share = self.max_unauthenticated.unwrap_or(usize::MAX);
         self.taken.lock().displaced > share / BEHIND_PART
@@ -198,8 +200,8 @@ impl Place {
         self.standing() == Standing::Displaced
     }
 
-    /// Notes that somebody on this connection is authenticated; false when those have no room left. A connection that
-    /// has just been displaced stays then.
+    /// Notes that somebody on this connection is authenticated; false when those have no room left.
+    /// A connection that has just been displaced stays then.
     pub(crate) fn authenticate(&self) -> bool {
         if !self.is_unauthenticated() {
             return true;
@@ -301,7 +303,10 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         assert!(!second.place.shared().poll_displaced(&cx));
 
-        assert!(!third.place.shared().authenticate(), "both places are taken");
+        assert!(
+            !third.place.shared().authenticate(),
+            "both places are taken"
+        );
         drop(first);
         assert!(third.place.shared().authenticate());
         assert_eq!(places.open(), 2);

@@ -1,10 +1,11 @@
 //! A connection's waker that can be told to overhear one wake-up.
 //!
-//! hyper hands the body of a request to its reader over a channel, and whoever takes a piece out wakes the connection,
-//! so that it reads the next one. After the last piece there is no next one, and to be woken then means a whole turn
-//! through the scheduler and a look at everything for nothing, with each request that has a body. So the reader of
-//! a body takes its pieces [quietly](take): what the connection is woken for meanwhile, by that thread, is told
-//! afterwards, unless nothing is left to read.
+//! hyper hands the body of a request to its reader over a channel, and whoever takes a piece out
+//! wakes the connection, so that it reads the next one. After the last piece there is no next one,
+//! and to be woken then means a whole turn through the scheduler and a look at everything for
+//! nothing, with each request that has a body. So the reader of a body takes its pieces
+//! [quietly](take): what the connection is woken for meanwhile, by that thread, is told afterwards,
+//! unless nothing is left to read.
 
 use std::{
     cell::Cell,
@@ -47,7 +48,8 @@ impl Wake for Overhearing {
     }
 }
 
-/// The waker of one connection: the task's own and ours around it, made once as long as the task stays the same.
+/// The waker of one connection: the task's own and ours around it, made once as long as the task
+/// stays the same.
 #[derive(Default)]
 pub(crate) struct QuietWaker(Option<(Waker, Waker)>);
 
@@ -66,8 +68,8 @@ impl QuietWaker {
     }
 }
 
-/// Polls for a piece by `take`, which says with it whether it is the last one. The connection that this wakes stays
-/// asleep after the last piece, and is woken after any other one.
+/// Polls for a piece by `take`, which says with it whether it is the last one. The connection that
+/// this wakes stays asleep after the last piece, and is woken after any other one.
 pub(crate) fn take<T>(
     cx: &mut Context<'_>,
     take: impl FnOnce(&mut Context<'_>) -> Poll<(T, bool)>,
@@ -127,7 +129,11 @@ mod tests {
     fn nobody_else_is_kept_asleep() {
         let wakes = [Wakes::default(), Wakes::default()];
         let mut wakers = [QuietWaker::default(), QuietWaker::default()];
-        let [ours, other] = [0, 1].map(|n| wakers[n].of(&Context::from_waker(&wakes[n].waker())).clone());
+        let [ours, other] = [0, 1].map(|n| {
+            wakers[n]
+                .of(&Context::from_waker(&wakes[n].waker()))
+                .clone()
+        });
         let _ = take(&mut Context::from_waker(Waker::noop()), |_| {
             ours.wake_by_ref();
             other.wake_by_ref();

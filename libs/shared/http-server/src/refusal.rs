@@ -13,8 +13,8 @@ use tokio::{
     time::timeout,
 };
 
-/// How many connections may be refused politely at a time; beyond that they are just closed, because a flood
-/// must not be able to fill the memory with refusals either.
+/// How many connections may be refused politely at a time; beyond that they are just closed,
+/// because a flood must not be able to fill the memory with refusals either.
 pub(crate) const MAX_POLITE_REFUSALS: usize = 64;
 
 /// How long a refused client has to read its refusal.
@@ -33,8 +33,8 @@ static REFUSAL: LazyLock<String> = LazyLock::new(|| {
     // Serialising strings and numbers does not fail; an empty body would still carry the status.
     let body = serde_json::to_string(&envelope).unwrap_or_default();
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {}\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: \
+         {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         RETRY_AFTER.as_secs(),
         body.len(),
     )
@@ -53,7 +53,8 @@ impl Refusals {
         }
     }
 
-    /// The future that refuses `io`; `None` when too many are being refused already, and `io` is closed.
+    /// The future that refuses `io`; `None` when too many are being refused already, and `io` is
+    /// closed.
     pub(crate) fn refuse<Io>(&self, io: Io) -> Option<impl Future<Output = ()> + Send + use<Io>>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send,
@@ -67,8 +68,8 @@ impl Refusals {
     }
 }
 
-/// Says it, closes our side, and reads what the client has sent: closing on unread bytes would reset the
-/// connection, and the reset would overtake the answer.
+/// Says it, closes our side, and reads what the client has sent: closing on unread bytes would
+/// reset the connection, and the reset would overtake the answer.
 async fn say<Io: AsyncRead + AsyncWrite + Unpin>(mut io: Io) -> io::Result<()> {
     io.write_all(REFUSAL.as_bytes()).await?;
     io.shutdown().await?;

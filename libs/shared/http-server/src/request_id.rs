@@ -10,8 +10,8 @@ pub(crate) const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The name of a request: what the client sent in `X-Request-Id`, or 128 random bits.
 ///
-/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It is 1 to
-/// 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
+/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It
+/// is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
@@ -39,7 +39,10 @@ impl RequestId {
         let random = fastrand::u128(..).to_le_bytes();
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
-            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            pair.copy_from_slice(&[
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]);
         }
         // Hexadecimal digits are always a valid header value.
         Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
@@ -86,14 +89,24 @@ mod tests {
         for id in [&b"a"[..], b"01J.x_y-Z", &[b'x'; 128]] {
             assert!(taken(id), "{id:?}");
         }
-        for id in [&b""[..], b"a b", b"a/b", b"a=\"b\"", b"a\xffb", &[b'x'; 129]] {
+        for id in [
+            &b""[..],
+            b"a b",
+            b"a/b",
+            b"a=\"b\"",
+            b"a\xffb",
+            &[b'x'; 129],
+        ] {
             assert!(!taken(id), "{id:?}");
         }
     }
 
     #[test]
     fn makes_its_own() {
-        let (a, b) = (RequestId::random(), RequestId::from_headers(&HeaderMap::new()));
+        let (a, b) = (
+            RequestId::random(),
+            RequestId::from_headers(&HeaderMap::new()),
+        );
         assert_ne!(a, b);
         assert_eq!(a.as_str().len(), 32);
         assert_eq!(RequestId::new(a.as_str()), Some(a.clone()));

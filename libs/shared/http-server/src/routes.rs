@@ -22,7 +22,8 @@ const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What everybody else expects who reads metrics.
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -31,9 +32,10 @@ const MAX_ECHO_CHARS: usize = 100;
 
 /// `GET /health`, `GET /ready` and `GET /metrics`.
 ///
-/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take work, otherwise
-/// 503 with what it waits for. `/metrics` sends what `metrics_render` returns, OpenMetrics text, to who asks for that, and the
-/// same in Prometheus' text format to everybody else.
+/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take
+/// work, otherwise 503 with what it waits for. `/metrics` sends what `metrics_render` returns,
+/// OpenMetrics text, to who asks for that, and the same in Prometheus' text format to everybody
+/// else.
 pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
@@ -53,7 +55,8 @@ pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
     health_and_metrics(health, metrics_render).get("/ready", async move || ready(&readiness))
 }
 
-/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without a token.
+/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without
+/// a token.
 pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
@@ -123,10 +126,16 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Serialising strings does not fail; an empty body would still carry the status.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let no_store = HeaderValue::from_static("no-store");
-    (status, [(CONTENT_TYPE, JSON), (CACHE_CONTROL, no_store)], body).into_response()
+    (
+        status,
+        [(CONTENT_TYPE, JSON), (CACHE_CONTROL, no_store)],
+        body,
+    )
+        .into_response()
 }
 
-/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error envelope.
+/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error
+/// envelope.
 ///
 /// Call it last, when all routes are there.
 pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
@@ -138,7 +147,10 @@ pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Ro
 /// The handler for paths that nobody serves.
 pub async fn not_found(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(MAX_ECHO_CHARS).collect();
-    ApiError::new(ErrorCode::NotFound, format!("no such route: {method} {path}"))
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("no such route: {method} {path}"),
+    )
 }
 
 /// The handler for methods that a path does not have; axum adds the `Allow` header.
@@ -161,8 +173,8 @@ mod tests {
             metrics("# EOF\n".to_owned(), &headers).headers()[CONTENT_TYPE].clone()
         };
         // What Prometheus 2.42 sends.
-        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                          version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(kind(prometheus), OPENMETRICS);
         assert_eq!(kind("*/*"), PROMETHEUS);
     }

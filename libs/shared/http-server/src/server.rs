@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use service_runtime::{Cores, Shutdown, Tasks};
+use service_runtime::{ConnectionThreads, Shutdown, Tasks};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -13,11 +13,12 @@ use crate::{
     places::Places,
 };
 
-/// How long connections get to hear that they are dropped: a turn of their thread. One whose handler hangs never hears it,
-/// and all others of its thread with it.
+/// How long connections get to hear that they are dropped: a turn of their thread. One whose
+/// handler hangs never hears it, and all others of its thread with it.
 const LAST_POLL: Duration = Duration::from_secs(1);
 
-/// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the system choose.
+/// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the
+/// system choose.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -36,7 +37,7 @@ pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<Boun
         listener,
         local_addr,
         limits,
-        cores: Cores::default(),
+        cores: ConnectionThreads::default(),
     })
 }
 
@@ -46,13 +47,14 @@ pub struct BoundServer {
     listener: std::net::TcpListener,
     local_addr: SocketAddr,
     limits: Limits,
-    cores: Cores,
+    cores: ConnectionThreads,
 }
 
 impl BoundServer {
-    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime that it serves in.
+    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime
+    /// that it serves in.
     #[must_use]
-    pub fn on(self, cores: Cores) -> Self {
+    pub fn on(self, cores: ConnectionThreads) -> Self {
         Self { cores, ..self }
     }
 
@@ -64,8 +66,8 @@ impl BoundServer {
 
     /// Answers requests with `service` from now on; all its tasks are in `tasks`.
     ///
-    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time between those
-    /// two passes a token of its own and uses the handle.
+    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time
+    /// between those two passes a token of its own and uses the handle.
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
@@ -79,7 +81,14 @@ impl BoundServer {
         shutdown: Shutdown,
     ) -> io::Result<ServerHandle> {
         let listener = TcpListener::from_std(self.listener)?;
-        Ok(start(listener, self.limits, service, tasks, shutdown, self.cores))
+        Ok(start(
+            listener,
+            self.limits,
+            service,
+            tasks,
+            shutdown,
+            self.cores,
+        ))
     }
 }
 
@@ -94,7 +103,14 @@ pub fn serve_on<L: Listener, S: HttpService>(
     tasks: &Tasks,
     shutdown: Shutdown,
 ) -> ServerHandle {
-    start(listener, limits, service, tasks, shutdown, Cores::default())
+    start(
+        listener,
+        limits,
+        service,
+        tasks,
+        shutdown,
+        ConnectionThreads::default(),
+    )
 }
 
 fn start<L: Listener, S: HttpService>(
@@ -103,7 +119,7 @@ fn start<L: Listener, S: HttpService>(
     service: S,
     tasks: &Tasks,
     shutdown: Shutdown,
-    cores: Cores,
+    cores: ConnectionThreads,
 ) -> ServerHandle {
     let control = Arc::new(Control::new());
     let places = Places::new(&limits);
@@ -164,8 +180,8 @@ impl ServerHandle {
         self.places.open()
     }
 
-    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many connections
-    /// that was.
+    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many
+    /// connections that was.
     pub async fn close(&self, deadline: Duration) -> usize {
         self.drain();
         if timeout(deadline, self.finished()).await.is_ok() {

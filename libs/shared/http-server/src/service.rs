@@ -18,28 +18,38 @@ pub trait ResponseBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'stat
 
 impl<B> ResponseBody for B where B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static {}
 
-/// Something that answers requests. Every fitting [`Service`] is one, so an `axum::Router` is; its handlers find the
-/// request's [`PeerAddr`] and [`RequestId`] as extensions, and the id in the request's header.
+/// Something that answers requests. Every fitting [`Service`] is one, so an `axum::Router` is; its
+/// handlers find the request's [`PeerAddr`] and [`RequestId`] as extensions, and the id in the
+/// request's header.
 ///
-/// What stands before another one best hands its future on as it is, or mapped: an `async` block around it would
-/// hold the request twice, and the server moves it for every request.
+/// What stands before another one best hands its future on as it is, or mapped: an `async` block
+/// around it would hold the request twice, and the server moves it for every request.
 pub trait HttpService: Clone + Send + 'static {
     /// The body of its responses.
     type Body: ResponseBody;
 
     /// Answers one request.
-    fn respond(self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn respond(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: ResponseBody,
 {
     type Body = B;
 
-    fn respond(mut self, mut request: Request<RequestBody>) -> impl Future<Output = Response<B>> + Send {
+    fn respond(
+        mut self,
+        mut request: Request<RequestBody>,
+    ) -> impl Future<Output = Response<B>> + Send {
         if let Some(Caller { peer, id }) = request.body().caller().cloned() {
             request
                 .headers_mut()
@@ -57,8 +67,8 @@ where
     }
 }
 
-/// Who sent a request, and what it is called here. It goes with the [`RequestBody`]: a request's extensions would take four
-/// allocations for the two.
+/// Who sent a request, and what it is called here. It goes with the [`RequestBody`]: a request's
+/// extensions would take four allocations for the two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The other end of its connection; `None` within the process.

@@ -1,8 +1,9 @@
-//! `5000.0` is an integer: JSON has one kind of number, and JSON Schema takes every number without a fraction for an
-//! integer. Many languages write one so as soon as it has been divided; serde does not read it as one.
+//! `5000.0` is an integer: JSON has one kind of number, and JSON Schema takes every number without
+//! a fraction for an integer. Many languages write one so as soon as it has been divided; serde
+//! does not read it as one.
 
-/// The text with `.0` taken from each number that has no other fraction and no exponent; `None` when there is none.
-/// What is in strings stays. Whether it is JSON is for others to say.
+/// The text with `.0` taken from each number that has no other fraction and no exponent; `None`
+/// when there is none. What is in strings stays. Whether it is JSON is for others to say.
 pub(crate) fn whole_numbers(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut kept = 0;
@@ -67,7 +68,10 @@ mod tests {
                 r#"{"a":1.0,"b":[2.0 , 2.5],"c":3}"#,
                 Some(r#"{"a":1,"b":[2 , 2.5],"c":3}"#),
             ),
-            (r#"{"1.0":"2.0","\"3.0":4.0}"#, Some(r#"{"1.0":"2.0","\"3.0":4}"#)),
+            (
+                r#"{"1.0":"2.0","\"3.0":4.0}"#,
+                Some(r#"{"1.0":"2.0","\"3.0":4}"#),
+            ),
             ("1.0e3", None),
             ("1.05", None),
             ("10", None),

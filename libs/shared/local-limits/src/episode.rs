@@ -1,9 +1,10 @@
-//! When this process is at a limit of its own, as people are told it: once at the beginning, once at the end.
+//! When this process is at a limit of its own, as people are told it: once at the beginning, once
+//! at the end.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing may meet the limit until it counts as over. Near a limit some calls fail and others do not; without
-/// this each of them would begin or end an episode.
+/// How long nothing may meet the limit until it counts as over. Near a limit some calls fail and
+/// others do not; without this each of them would begin or end an episode.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// What is to be told.
@@ -45,7 +46,10 @@ mod tests {
     // spec: LIVE-17
     #[test]
     fn an_episode_is_told_twice_however_often_it_flickers() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         let origin = Instant::now();
         let mut episode = Episode::default();
         let told: Vec<_> = (0..200_u64)

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 pub use episode::{Episode, Turn};
 
-/// What the system answers when this process or this machine has run out of something that a connection, a file or a
-/// process needs. None of them says anything about the other side.
+/// What the system answers when this process or this machine has run out of something that a
+/// connection, a file or a process needs. None of them says anything about the other side.
 const LOCAL: [Errno; 6] = [
     // Open files of the process.
     Errno::MFILE,
@@ -41,8 +41,8 @@ pub fn is_local_limit(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether this process can open one more file now.
 ///
-/// A resolver hides why it failed: without a descriptor it says that it does not know the name, or to try again. After a
-/// lookup that failed, this tells the two apart, as far as a later look can.
+/// A resolver hides why it failed: without a descriptor it says that it does not know the name, or
+/// to try again. After a lookup that failed, this tells the two apart, as far as a later look can.
 ///
 /// # Errors
 /// The limit that it is at; [`is_local_limit`] is true of it.
@@ -94,7 +94,10 @@ mod tests {
     fn limits_of_this_process_are_told_from_failures_of_a_peer() {
         for errno in LOCAL {
             assert!(is_local_limit(&system(errno)), "{errno:?}");
-            assert!(is_local_limit(&Wrapped(system(errno))), "{errno:?} as a source");
+            assert!(
+                is_local_limit(&Wrapped(system(errno))),
+                "{errno:?} as a source"
+            );
             let inside = io::Error::other(Wrapped(io::Error::other(system(errno))));
             assert!(is_local_limit(&inside), "{errno:?} inside other I/O errors");
         }

@@ -1,7 +1,8 @@
 //! Send a request to the node of an endpoint.
 //!
-//! [`NodeTransport`] is all that the gateway knows of nodes. Over TCP a node's report travels in headers; a node in the same
-//! process hands it over as it is. Nothing else differs between one machine and many.
+//! [`NodeTransport`] is all that the gateway knows of nodes. Over TCP a node's report travels in
+//! headers; a node in the same process hands it over as it is. Nothing else differs between one
+//! machine and many.
 
 mod tcp;
 
@@ -48,7 +49,8 @@ pub struct NodeReport {
 /// An engine's answer.
 #[derive(Debug)]
 pub struct NodeAnswer {
-    /// The answer, without what the node says of itself. Reading its body to the end, or dropping it, ends the request.
+    /// The answer, without what the node says of itself. Reading its body to the end, or dropping
+    /// it, ends the request.
     pub response: Response<ProxyBody>,
     /// What the node says of itself.
     pub report: NodeReport,
@@ -67,7 +69,8 @@ pub enum NoAnswer {
     Failed {
         /// How it failed.
         error: ForwardError,
-        /// The replica that it failed with; `None` where nobody says, and then it is the one that was chosen.
+        /// The replica that it failed with; `None` where nobody says, and then it is the one that
+        /// was chosen.
         replica: Option<ReplicaId>,
     },
 }
@@ -76,7 +79,10 @@ impl NoAnswer {
     /// A failure with the replica that was chosen.
     #[must_use]
     pub fn failed(error: ForwardError) -> Self {
-        Self::Failed { error, replica: None }
+        Self::Failed {
+            error,
+            replica: None,
+        }
     }
 }
 
@@ -95,8 +101,8 @@ pub struct NodeRefusal {
 
 /// Sends requests to nodes.
 pub trait NodeTransport: Debug + Send + Sync {
-    /// Sends one request, and returns when the answer's first byte is there. Dropping the future cancels it up to the
-    /// engine.
+    /// Sends one request, and returns when the answer's first byte is there. Dropping the future
+    /// cancels it up to the engine.
     fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>>;
 }
 

@@ -1,4 +1,5 @@
-//! To a node over TCP: what its agent is to know goes in headers, and what it says of itself comes back in headers.
+//! To a node over TCP: what its agent is to know goes in headers, and what it says of itself comes
+//! back in headers.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -16,15 +17,21 @@ use stream_proxy::{Clocks, ForwardError, StreamProxy};
 
 use crate::{NoAnswer, NodeAnswer, NodeRequest, NodeTransport};
 
-/// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so that the next burst
-/// need not connect anew; engines, which most often close them after 5 s, get [`Clocks::idle`].
+/// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so
+/// that the next burst need not connect anew; engines, which most often close them after 5 s, get
+/// [`Clocks::idle`].
 pub const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of [`headers::VIA`].
 const FROM_A_GATEWAY: HeaderValue = HeaderValue::from_static("gateway");
 
 /// What this hop adds to a request. Those of an earlier try to another node are taken away first.
-const ADDED: [HeaderName; 4] = [AUTHORIZATION, headers::VIA, headers::MODEL, headers::REPLICA_HINT];
+const ADDED: [HeaderName; 4] = [
+    AUTHORIZATION,
+    headers::VIA,
+    headers::MODEL,
+    headers::REPLICA_HINT,
+];
 
 /// Reaches nodes over TCP, each at the address that it has registered.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ impl Tcp {
             outbound,
             clocks,
         } = request;
-        let own = &mut outbound.own;
+        let own = &mut outbound.set_headers;
         own.retain(|(name, _)| !ADDED.contains(name));
         let token = self.token.clone();
         own.extend(token.map(|token| (AUTHORIZATION, token)));
@@ -60,7 +67,10 @@ impl Tcp {
             idle: NODE_IDLE,
             ..clocks
         };
-        let answered = self.proxy.forward(endpoint.target(), outbound, clocks).await;
+        let answered = self
+            .proxy
+            .forward(endpoint.target(), outbound, clocks)
+            .await;
         let of_pool = endpoint.key().replica.is_none();
         answer::read(answered.map_err(no_answer)?, of_pool, SystemTime::now())
     }
@@ -69,7 +79,9 @@ impl Tcp {
 /// A connection that does not come about is the node's failure, and not that of one of its engines.
 fn no_answer(error: ForwardError) -> NoAnswer {
     match error {
-        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => NoAnswer::Unreachable(error),
+        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+            NoAnswer::Unreachable(error)
+        }
         error => NoAnswer::failed(error),
     }
 }

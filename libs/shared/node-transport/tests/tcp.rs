@@ -1,5 +1,5 @@
-//! Requests to nodes over real sockets: what they are told, and how each version's answers are read. The answers of version
-//! 0.1.0 are as it sent them.
+//! Requests to nodes over real sockets: what they are told, and how each version's answers are
+//! read. The answers of version 0.1.0 are as it sent them.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,19 +35,31 @@ fn endpoint(replica: Option<&str>, url: &HttpUrl) -> Endpoint {
 
 fn request() -> Outbound {
     let path = "/v1/chat/completions".parse().unwrap();
-    Outbound::new(Method::POST, path, HeaderMap::new(), Bytes::from_static(b"{}"))
+    Outbound::new(
+        Method::POST,
+        path,
+        HeaderMap::new(),
+        Bytes::from_static(b"{}"),
+    )
 }
 
-/// Sends a request for an endpoint to a node that answers with `answer`; returns what came of it, and what the node saw.
+/// Sends a request for an endpoint to a node that answers with `answer`; returns what came of it,
+/// and what the node saw.
 async fn ask(
     replica: Option<&str>,
     outbound: &mut Outbound,
     answer: &str,
 ) -> (Result<NodeAnswer, NoAnswer>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = format!("http://{}/v2/pools/pool-0/engine", listener.local_addr().unwrap());
+    let target = format!(
+        "http://{}/v2/pools/pool-0/engine",
+        listener.local_addr().unwrap()
+    );
     let endpoint = endpoint(replica, &HttpUrl::new(&target).unwrap());
-    let tcp = Tcp::new(StreamProxy::new(), Some(HeaderValue::from_static("Bearer token")));
+    let tcp = Tcp::new(
+        StreamProxy::new(),
+        Some(HeaderValue::from_static("Bearer token")),
+    );
     let sent = tcp.send(NodeRequest {
         endpoint: &endpoint,
         model: "tiny",
@@ -117,7 +129,10 @@ async fn what_a_node_says_of_itself_is_read_and_goes_no_further() {
         .find(|name| name.as_str().starts_with("x-llorch-"));
     assert_eq!(ours, None);
     assert_eq!(response.headers()["content-type"], "application/json");
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{}");
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "{}"
+    );
 }
 
 // spec: PATH-65

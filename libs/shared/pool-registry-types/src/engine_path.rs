@@ -1,12 +1,13 @@
 //! Which paths of an engine a client may ask for.
 //!
-//! Engines decode a path before they route it, and each does more or less of it: percent-escapes, doubled slashes,
-//! dots, letter case. So a path is judged as an engine may read it, and one that can be read in more than one way is
-//! refused. What is accepted goes on byte for byte.
+//! Engines decode a path before they route it, and each does more or less of it: percent-escapes,
+//! doubled slashes, dots, letter case. So a path is judged as an engine may read it, and one that
+//! can be read in more than one way is refused. What is accepted goes on byte for byte.
 
 use thiserror::Error;
 
-/// Ends of the paths by which engines are administered. Ends, because the URL of an engine may have a path of its own.
+/// Ends of the paths by which engines are administered. Ends, because the URL of an engine may have
+/// a path of its own.
 const ADMINISTRATION: [&str; 3] = [
     "/load_lora_adapter",
     "/unload_lora_adapter",
@@ -59,8 +60,8 @@ pub enum Ambiguity {
 /// What `path`, as it came in a request and without its query, asks an engine for.
 ///
 /// # Errors
-/// When decoding the path and encoding it again would not give the same path, or when it holds what one engine takes for a
-/// separator and another does not.
+/// When decoding the path and encoding it again would not give the same path, or when it holds what
+/// one engine takes for a separator and another does not.
 pub fn classify(path: &str) -> Result<EnginePath, AmbiguousPath> {
     if let Err(why) = check(path) {
         let path = path.chars().take(MAX_ECHO_CHARS).collect();
@@ -230,7 +231,10 @@ mod tests {
             assert_eq!(refused, Err(why), "{path}");
         }
         let error = classify("/v1/%6c\u{1b}").unwrap_err().to_string();
-        assert!(error.starts_with(r#"the path "/v1/%6c\u{1b}" is not"#), "{error}");
+        assert!(
+            error.starts_with(r#"the path "/v1/%6c\u{1b}" is not"#),
+            "{error}"
+        );
         let long = classify(&format!("/{}%6c", "x".repeat(10_000))).unwrap_err();
         assert!(long.to_string().len() < 300);
     }

@@ -194,13 +194,17 @@ mod tests {
     // spec: WIRE-6
     #[test]
     fn both_shapes() {
-        let v2 =
-            serde_json::to_string(&ErrorEnvelope::new(ErrorCode::UnknownNode, "register first")).unwrap();
+        let v2 = serde_json::to_string(&ErrorEnvelope::new(
+            ErrorCode::UnknownNode,
+            "register first",
+        ))
+        .unwrap();
         assert_eq!(
             v2,
             r#"{"error":{"code":"UNKNOWN_NODE","message":"register first","retriable":true}}"#
         );
-        let v1 = serde_json::to_string(&OpenAiError::new(ErrorCode::QueueFull, "busy", None)).unwrap();
+        let v1 =
+            serde_json::to_string(&OpenAiError::new(ErrorCode::QueueFull, "busy", None)).unwrap();
         assert_eq!(
             v1,
             r#"{"error":{"message":"busy","type":"rate_limit_error","param":null,"code":"QUEUE_FULL"}}"#
@@ -210,7 +214,8 @@ mod tests {
     // spec: WIRE-6
     #[test]
     fn codes_are_distinct_and_statuses_are_errors() {
-        let names: std::collections::BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        let names: std::collections::BTreeSet<_> =
+            ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), ErrorCode::ALL.len());
         assert!(
             ErrorCode::ALL

@@ -93,7 +93,8 @@ pub struct GpuStatus {
     /// What it draws, in whole watts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<u32>,
-    /// What is wrong with it, for people; one that does not answer any more stays in the list with this.
+    /// What is wrong with it, for people; one that does not answer any more stays in the list with
+    /// this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

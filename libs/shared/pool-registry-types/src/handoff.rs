@@ -10,7 +10,8 @@ use crate::{
 
 /// What whoever started an engine writes to `{runtime dir}/{pool_id}_{replica_id}.json`.
 ///
-/// Write it to a temporary name in the same directory and rename it, so that a reader never sees half of it.
+/// Write it to a temporary name in the same directory and rename it, so that a reader never sees
+/// half of it.
 ///
 /// ```
 /// let handoff: pool_registry_types::Handoff = serde_json::from_str(

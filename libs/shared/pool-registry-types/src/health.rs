@@ -10,7 +10,8 @@ pub const POOL_MANAGERD: &str = "pool-managerd";
 /// The control plane, as its `/health` names it.
 pub const ORCHESTRATORD: &str = "orchestratord";
 
-/// The answer of `GET /health`. All but the status is optional: a daemon that does not say who it is is believed.
+/// The answer of `GET /health`. All but the status is optional: a daemon that does not say who it
+/// is is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthAnswer {

@@ -13,14 +13,16 @@ const MAX_ECHO_CHARS: usize = 40;
 /// A text that is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{kind} must be 1 to 128 characters of A-Z a-z 0-9 . _ - beginning with a letter or a digit, not {echo}"
+    "{kind} must be 1 to 128 characters of A-Z a-z 0-9 . _ - beginning with a letter or a digit, \
+     not {echo}"
 )]
 pub struct IdError {
     kind: &'static str,
     echo: String,
 }
 
-/// A refused value as an error may repeat it: shortened, and escaped so that it cannot forge a log line.
+/// A refused value as an error may repeat it: shortened, and escaped so that it cannot forge a log
+/// line.
 pub(crate) fn echo(value: &str) -> String {
     let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };

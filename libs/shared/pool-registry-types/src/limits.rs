@@ -1,7 +1,8 @@
 //! Every bound on what comes over the wire, in one table.
 //!
-//! Both sides use the same constants: what a node of this version sends is never more than what a control plane of
-//! this version takes. [`LIMITS`] lists them with their reasons, for documents and tests.
+//! Both sides use the same constants: what a node of this version sends is never more than what a
+//! control plane of this version takes. [`LIMITS`] lists them with their reasons, for documents and
+//! tests.
 
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A bound whose name and value are given. Give the constant itself as the value, so that the two cannot differ.
+    /// A bound whose name and value are given. Give the constant itself as the value, so that the
+    /// two cannot differ.
     #[must_use]
     pub const fn new(name: &'static str, value: u64, unit: &'static str) -> Self {
         Self {
@@ -56,7 +58,10 @@ impl Limit {
     /// With where it is checked.
     #[must_use]
     pub const fn enforced_by(self, enforced_by: &'static str) -> Self {
-        Self { enforced_by, ..self }
+        Self {
+            enforced_by,
+            ..self
+        }
     }
 
     /// With what happens beyond it.
@@ -146,7 +151,10 @@ mod tests {
     #[test]
     fn the_table_says_of_each_limit_what_it_is() {
         for limit in LIMITS {
-            assert!(limit.name.starts_with("MAX_") && limit.value > 0, "{limit:?}");
+            assert!(
+                limit.name.starts_with("MAX_") && limit.value > 0,
+                "{limit:?}"
+            );
             for text in [limit.unit, limit.reason, limit.enforced_by, limit.refusal] {
                 assert!(!text.is_empty() && text.trim() == text, "{limit:?}");
             }

@@ -33,15 +33,16 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub version: Option<String>,
-    /// Rises at each start of the agent (its start time in milliseconds since 1970), so that messages of an
-    /// earlier life are told apart. Absent: no fencing.
+    /// Rises at each start of the agent (its start time in milliseconds since 1970), so that
+    /// messages of an earlier life are told apart. Absent: no fencing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
-    /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address` only, for who has the token.
+    /// Where `/metrics` is served without a token, as Prometheus reaches it. Absent: at `address`
+    /// only, for who has the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_address: Option<HttpUrl>,
-    /// It takes a hint which replica of a pool to use, and says which one it used. Each of its replicas is then an endpoint
-    /// of its own; otherwise each of its pools is one.
+    /// It takes a hint which replica of a pool to use, and says which one it used. Each of its
+    /// replicas is then an endpoint of its own; otherwise each of its pools is one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub takes_replica_hint: bool,
 }
@@ -225,8 +226,8 @@ impl TryFrom<UnvalidatedHeartbeat> for HeartbeatRequest {
 }
 
 impl HeartbeatRequest {
-    /// Makes it one that every control plane takes: lists and texts are cut, impossible names of models left out, and of
-    /// two pools of one name the first stays.
+    /// Makes it one that every control plane takes: lists and texts are cut, impossible names of
+    /// models left out, and of two pools of one name the first stays.
     ///
     /// It may still be larger than [`MAX_NODE_BODY_BYTES`](crate::limits::MAX_NODE_BODY_BYTES).
     pub fn bound(&mut self) {
@@ -250,7 +251,8 @@ pub struct HeartbeatResponse {
     pub success: bool,
     /// When the next heartbeat is due, in milliseconds.
     pub next_heartbeat_ms: u64,
-    /// After how much silence the node counts as offline from now on, in milliseconds. Absent: as when it registered.
+    /// After how much silence the node counts as offline from now on, in milliseconds. Absent: as
+    /// when it registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
@@ -267,7 +269,8 @@ pub struct Ack {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DrainRequest {
-    /// How long running requests may take to finish, in milliseconds from now; absent: as long as they like.
+    /// How long running requests may take to finish, in milliseconds from now; absent: as long as
+    /// they like.
     pub deadline_ms: Option<u64>,
 }
 
@@ -345,7 +348,8 @@ mod tests {
     // spec: WIRE-2, WIRE-4
     #[test]
     fn a_heartbeat_may_tell_of_gpus() {
-        let beat = |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
+        let beat =
+            |gpus: serde_json::Value| serde_json::json!({"timestamp":"t","pools":[],"gpus":gpus});
         let long = beat(serde_json::json!([
             {"device_id":0,"name":"RTX 3090","uuid":"GPU-1","driver_version":"580.99.01","compute_capability":"8.6",
              "vram_total_bytes":24_000_000_000_u64,"vram_used_bytes":6_000_000_000_u64,"vram_free_bytes":18_000_000_000_u64,
@@ -373,7 +377,10 @@ mod tests {
             ),
         ] {
             let error = parse::<HeartbeatRequest>(&beat(bad)).unwrap_err();
-            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
         }
     }
 
@@ -404,13 +411,22 @@ mod tests {
                 beat(&[with("pool_id", serde_json::json!("a b"))]),
                 "pool_id must be",
             ),
-            (beat(&[with("ready", serde_json::json!(1))]), "pools[0].ready"),
-            (beat(&[pool.clone(), pool.clone()]), "must name each pool once"),
+            (
+                beat(&[with("ready", serde_json::json!(1))]),
+                "pools[0].ready",
+            ),
+            (
+                beat(&[pool.clone(), pool.clone()]),
+                "must name each pool once",
+            ),
             (serde_json::json!({"pools":[]}), "timestamp"),
             (serde_json::json!({"timestamp":"t"}), "pools"),
         ] {
             let error = parse::<HeartbeatRequest>(&bad).unwrap_err();
-            assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+            assert!(
+                error.contains(expected),
+                "expected {expected:?} in {error:?}"
+            );
         }
     }
 

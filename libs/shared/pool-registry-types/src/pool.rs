@@ -6,7 +6,9 @@ use thiserror::Error;
 use crate::{
     EngineKind, PoolId, ReplicaId,
     id::echo,
-    limits::{MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES},
+    limits::{
+        MAX_ERROR_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES,
+    },
     text::{clean_error, clean_some},
 };
 
@@ -27,13 +29,15 @@ impl Invalid {
 /// Refuses a text of a file that somebody can correct; in messages, texts are cleaned.
 pub(crate) fn check_text(field: &'static str, value: Option<&str>) -> Result<(), Invalid> {
     match value {
-        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => Err(Invalid::new(
-            field,
-            format!(
-                "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
-                echo(text)
-            ),
-        )),
+        Some(text) if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) => {
+            Err(Invalid::new(
+                field,
+                format!(
+                    "must be at most {MAX_TEXT_BYTES} bytes without control characters, not {}",
+                    echo(text)
+                ),
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -49,14 +53,15 @@ pub(crate) fn check_count(field: &'static str, count: usize, max: usize) -> Resu
     Ok(())
 }
 
-/// The list without room for more: a reader makes room for four entries at once, and what a node says is kept for as
-/// long as the node is known.
+/// The list without room for more: a reader makes room for four entries at once, and what a node
+/// says is kept for as long as the node is known.
 pub(crate) fn fitted<T>(mut list: Vec<T>) -> Vec<T> {
     list.shrink_to_fit();
     list
 }
 
-/// Whether a model may have this name: 1 to [`MAX_MODEL_NAME_BYTES`] bytes without control characters.
+/// Whether a model may have this name: 1 to [`MAX_MODEL_NAME_BYTES`] bytes without control
+/// characters.
 #[must_use]
 pub fn is_model_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && !name.chars().any(char::is_control)
@@ -64,8 +69,8 @@ pub fn is_model_name(name: &str) -> bool {
 
 /// Of `names` those that a message may carry, sorted and each once; and how many are left out.
 ///
-/// What an engine answers is not ours to trust: one impossible name must not make the control plane refuse the whole
-/// report.
+/// What an engine answers is not ours to trust: one impossible name must not make the control plane
+/// refuse the whole report.
 #[must_use]
 pub fn usable_models(mut names: Vec<String>) -> (Vec<String>, usize) {
     let told = names.len();
@@ -83,14 +88,18 @@ pub(crate) fn check_models(field: &'static str, models: Option<&[String]>) -> Re
     if models.len() > MAX_MODELS {
         return Err(Invalid::new(
             field,
-            format!("must name at most {MAX_MODELS} models, not {}", models.len()),
+            format!(
+                "must name at most {MAX_MODELS} models, not {}",
+                models.len()
+            ),
         ));
     }
     match models.iter().find(|name| !is_model_name(name)) {
         Some(bad) => Err(Invalid::new(
             field,
             format!(
-                "must be names of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, not {}",
+                "must be names of 1 to {MAX_MODEL_NAME_BYTES} bytes without control characters, \
+                 not {}",
                 echo(bad)
             ),
         )),
@@ -188,8 +197,8 @@ pub struct ReplicaStatus {
     /// It alone takes no new requests; running ones finish.
     #[serde(skip_serializing_if = "is_false")]
     pub draining: bool,
-    /// Which start of its engine this is, as its node counts them: a new one has none of the old one's requests, and
-    /// nothing in its cache. Absent: not known.
+    /// Which start of its engine this is, as its node counts them: a new one has none of the old
+    /// one's requests, and nothing in its cache. Absent: not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// What it does, in its own words and as of a few seconds ago.
@@ -209,7 +218,8 @@ impl PoolStatus {
         clean_error(&mut self.last_error, MAX_ERROR_BYTES);
     }
 
-    /// Makes it one that every control plane takes: lists and texts are cut, impossible names left out.
+    /// Makes it one that every control plane takes: lists and texts are cut, impossible names left
+    /// out.
     pub(crate) fn bound(&mut self) {
         self.clean_texts();
         bound_slots(&mut self.slots_free, &mut self.slots_total);
@@ -259,7 +269,8 @@ impl ReplicaStatus {
     }
 }
 
-/// What an engine says that it does. Each kind of engine tells a part of it; what it does not tell is absent.
+/// What an engine says that it does. Each kind of engine tells a part of it; what it does not tell
+/// is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EngineLoad {
@@ -381,8 +392,12 @@ mod tests {
         let list = ["b", "a", "b", "", "a\n"].map(str::to_owned);
         let long = "x".repeat(MAX_MODEL_NAME_BYTES + 1);
         let few = list.iter().cloned().chain([long]).collect();
-        assert_eq!(usable_models(few), (vec!["a".to_owned(), "b".to_owned()], 3));
-        let (kept, left_out) = usable_models((0..MAX_MODELS + 5).map(|i| format!("m{i}")).collect());
+        assert_eq!(
+            usable_models(few),
+            (vec!["a".to_owned(), "b".to_owned()], 3)
+        );
+        let (kept, left_out) =
+            usable_models((0..MAX_MODELS + 5).map(|i| format!("m{i}")).collect());
         assert_eq!((kept.len(), left_out), (MAX_MODELS, 5));
     }
 

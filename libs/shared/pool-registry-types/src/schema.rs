@@ -1,4 +1,5 @@
-//! Schemas of what no derive can describe: values that check themselves, and the one table of error codes.
+//! Schemas of what no derive can describe: values that check themselves, and the one table of error
+//! codes.
 
 use std::fmt::Write as _;
 
@@ -11,8 +12,8 @@ use utoipa::{
 };
 
 use crate::{
-    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId, SessionId,
-    TaskId,
+    EngineKind, ErrorCode, HttpUrl, MAX_MODEL_NAME_BYTES, MachineId, NodeId, PoolId, ReplicaId,
+    SessionId, TaskId,
 };
 
 /// As [`NodeId::new`] checks it.
@@ -41,7 +42,8 @@ fn text(pattern: &str, description: &str) -> ObjectBuilder {
         .description(Some(description))
 }
 
-/// Server-sent events. A description can be read in two ways, of the whole stream or of each event in it, and both hold.
+/// Server-sent events. A description can be read in two ways, of the whole stream or of each event
+/// in it, and both hold.
 #[derive(Debug)]
 pub struct EventStream;
 
@@ -107,7 +109,9 @@ impl PartialSchema for EventStream {
         let either = AnyOfBuilder::new()
             .item(whole)
             .item(event())
-            .description(Some("Server-sent events: a text, and what each event of it is."));
+            .description(Some(
+                "Server-sent events: a text, and what each event of it is.",
+            ));
         Schema::AnyOf(either.build()).into()
     }
 }
@@ -122,7 +126,10 @@ fn event() -> ObjectBuilder {
     };
     ObjectBuilder::new()
         .property("id", field("Where to go on from, as `Last-Event-ID`."))
-        .property("event", field("What it is about; `message` where there is none."))
+        .property(
+            "event",
+            field("What it is about; `message` where there is none."),
+        )
         .property("data", field("JSON, in most of them."))
         .required("data")
         .description(Some("One of them."))
@@ -130,12 +137,18 @@ fn event() -> ObjectBuilder {
 
 /// Every code with its status, as Markdown.
 fn code_table() -> String {
-    let mut table = "What went wrong. A later version may add codes: branch on those you know, and on the status otherwise.\n\n\
-                     | code | status | may succeed later |\n|---|---|---|\n"
+    let mut table = "What went wrong. A later version may add codes: branch on those you know, \
+                     and on the status otherwise.\n\n| code | status | may succeed later \
+                     |\n|---|---|---|\n"
         .to_owned();
     for code in ErrorCode::ALL {
         let later = if code.retriable() { "yes" } else { "no" };
-        let _ = writeln!(table, "| `{}` | {} | {later} |", code.as_str(), code.status());
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {later} |",
+            code.as_str(),
+            code.status()
+        );
     }
     table
 }

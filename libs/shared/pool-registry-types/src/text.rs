@@ -1,10 +1,13 @@
-//! Texts for people that come from elsewhere: bounded, and unable to forge a line or to command a terminal.
+//! Texts for people that come from elsewhere: bounded, and unable to forge a line or to command a
+//! terminal.
 //!
-//! A text describes and decides nothing, so one that is too long or holds control characters is cleaned, not refused.
+//! A text describes and decides nothing, so one that is too long or holds control characters is
+//! cleaned, not refused.
 
 use crate::limits::MAX_TEXT_BYTES;
 
-/// `text` in one line of at most `max_bytes`: control characters become spaces, spaces at its ends go.
+/// `text` in one line of at most `max_bytes`: control characters become spaces, spaces at its ends
+/// go.
 ///
 /// ```
 /// use pool_registry_types::one_line;
@@ -21,10 +24,14 @@ pub fn lines(text: &str, max_bytes: usize) -> String {
     cleaned(text, max_bytes, |c| c.is_control() && c != '\n')
 }
 
-/// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it replaces.
+/// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it
+/// replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {
     let cut = &text[..text.floor_char_boundary(max_bytes)];
-    let clean: String = cut.chars().map(|c| if is_bad(c) { ' ' } else { c }).collect();
+    let clean: String = cut
+        .chars()
+        .map(|c| if is_bad(c) { ' ' } else { c })
+        .collect();
     clean.trim().to_owned()
 }
 
@@ -60,7 +67,10 @@ mod tests {
     // spec: WIRE-14
     #[test]
     fn what_could_command_a_terminal_becomes_spaces() {
-        assert_eq!(one_line("a\u{1b}[2J\r\nb\u{9b}31m\u{7f}", 99), "a [2J  b 31m");
+        assert_eq!(
+            one_line("a\u{1b}[2J\r\nb\u{9b}31m\u{7f}", 99),
+            "a [2J  b 31m"
+        );
         assert_eq!(lines("a\u{1b}[2J\r\nb\u{0}", 99), "a [2J \nb");
         assert_eq!(one_line("\n", 99), "");
     }

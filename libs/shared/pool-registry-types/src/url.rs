@@ -39,7 +39,8 @@ pub struct HttpUrl {
 }
 
 impl PartialEq for HttpUrl {
-    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine by URL.
+    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine
+    /// by URL.
     fn eq(&self, other: &Self) -> bool {
         self.authority.as_str() == other.authority.as_str() && self.base_path == other.base_path
     }
@@ -75,7 +76,9 @@ impl HttpUrl {
         if !scheme.eq_ignore_ascii_case("http") {
             return refuse("the scheme is not http");
         }
-        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (authority, path) = rest
+            .find('/')
+            .map_or((rest, ""), |slash| rest.split_at(slash));
         if path.contains(['?', '#']) || authority.contains(['?', '#']) {
             return refuse("a query or fragment has no place in it");
         }
@@ -94,7 +97,8 @@ impl HttpUrl {
             return refuse("the port is not between 1 and 65535");
         }
         let base_path = path.trim_end_matches('/');
-        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not have.
+        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not
+        // have.
         let well_formed = base_path.is_empty()
             || (base_path.is_ascii() && base_path.parse::<http::uri::PathAndQuery>().is_ok());
         if !well_formed || base_path.split('/').any(|part| part == "..") {
@@ -130,8 +134,8 @@ impl HttpUrl {
         &self.base_path
     }
 
-    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this URL; `None` when it is on
-    /// loopback and the finder may be elsewhere.
+    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this
+    /// URL; `None` when it is on loopback and the finder may be elsewhere.
     ///
     /// ```
     /// use pool_registry_types::HttpUrl;
@@ -157,7 +161,8 @@ impl HttpUrl {
     /// Whether it says by itself that it is on this machine.
     fn is_loopback(&self) -> bool {
         let host = self.host();
-        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 
@@ -252,14 +257,34 @@ mod tests {
     #[test]
     fn another_socket_of_its_machine_is_found() {
         for (url, bound, beside) in [
-            ("http://gpu-1:9200/base", "0.0.0.0:1", Some("http://gpu-1:1")),
-            ("http://[fd00::1]:9200", "[::]:1", Some("http://[fd00::1]:1")),
-            ("http://gpu-1:9200", "[fd00::2]:1", Some("http://[fd00::2]:1")),
+            (
+                "http://gpu-1:9200/base",
+                "0.0.0.0:1",
+                Some("http://gpu-1:1"),
+            ),
+            (
+                "http://[fd00::1]:9200",
+                "[::]:1",
+                Some("http://[fd00::1]:1"),
+            ),
+            (
+                "http://gpu-1:9200",
+                "[fd00::2]:1",
+                Some("http://[fd00::2]:1"),
+            ),
             ("http://gpu-1:9200", "127.0.0.1:1", None),
             ("http://gpu-1:9200", "[::1]:1", None),
-            ("http://LocalHost:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            (
+                "http://LocalHost:9200",
+                "127.0.0.1:1",
+                Some("http://127.0.0.1:1"),
+            ),
             ("http://127.0.0.1:9200", "[::1]:1", Some("http://[::1]:1")),
-            ("http://[::1]:9200", "127.0.0.1:1", Some("http://127.0.0.1:1")),
+            (
+                "http://[::1]:9200",
+                "127.0.0.1:1",
+                Some("http://127.0.0.1:1"),
+            ),
             // Not bound yet.
             ("http://gpu-1:9200", "0.0.0.0:0", None),
         ] {

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use pool_registry_types::{
-    Capabilities, EngineLoad, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest, ReplicaStatus,
+    Capabilities, EngineLoad, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest,
+    ReplicaStatus,
     limits::{
         LIMITS, MAX_ERROR_BYTES, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
         MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, MAX_URL_BYTES,
@@ -25,8 +26,7 @@ fn gpu(name: &str) -> Value {
 }
 
 fn pool(field: &str, value: &Value) -> Value {
-    let mut pool =
-        json!({"pool_id": "p", "ready": true, "draining": false, "slots_free": 0, "slots_total": 0});
+    let mut pool = json!({"pool_id": "p", "ready": true, "draining": false, "slots_free": 0, "slots_total": 0});
     pool[field] = value.clone();
     pool
 }
@@ -68,7 +68,10 @@ fn a_list_beyond_its_bound_is_refused_with_its_name_the_bound_and_what_came() {
         ),
     ] {
         let error = refused.unwrap_err();
-        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        assert!(
+            error.contains(expected),
+            "expected {expected:?} in {error:?}"
+        );
     }
 }
 
@@ -88,7 +91,10 @@ fn a_text_for_people_is_cleaned_and_not_refused() {
     beat["gpus"] = json!([{"device_id": 0, "name": odd, "uuid": odd, "driver_version": odd,
                            "compute_capability": odd, "problem": odd}]);
     let beat: HeartbeatRequest = parse(&beat).unwrap();
-    assert_eq!(beat.pools[0].last_error.as_deref(), Some("first [2J\nsecond"));
+    assert_eq!(
+        beat.pools[0].last_error.as_deref(),
+        Some("first [2J\nsecond")
+    );
     let gpu = &beat.gpus.as_ref().unwrap()[0];
     let (version, mask) = (&beat.pools[0].engine_version, &beat.pools[0].device_mask);
     for text in [
@@ -143,7 +149,10 @@ fn the_largest_registration_fits_the_body_of_one() {
     };
     let body = serde_json::to_vec(&request).unwrap();
     assert!(body.len() <= MAX_NODE_BODY_BYTES / 16, "{}", body.len());
-    assert_eq!(serde_json::from_slice::<RegisterRequest>(&body).unwrap(), request);
+    assert_eq!(
+        serde_json::from_slice::<RegisterRequest>(&body).unwrap(),
+        request
+    );
 }
 
 /// Any text, some of them too long and with characters that have no place in it.
@@ -232,5 +241,8 @@ fn the_table_holds_the_constants() {
             .map(|limit| limit.value)
     };
     assert_eq!(value("MAX_GPUS"), Some(MAX_GPUS as u64));
-    assert_eq!(value("MAX_NODE_BODY_BYTES"), Some(MAX_NODE_BODY_BYTES as u64));
+    assert_eq!(
+        value("MAX_NODE_BODY_BYTES"),
+        Some(MAX_NODE_BODY_BYTES as u64)
+    );
 }

@@ -27,9 +27,14 @@ fn messages_of_version_0_1_0_keep_their_bytes() {
         (Some(10_000), Some(30_000))
     );
     let beat: HeartbeatRequest = is_kept(include_str!("recorded/heartbeat-0.1.0.json"));
-    let replicas = beat.pools.iter().flat_map(|pool| pool.replicas.iter().flatten());
+    let replicas = beat
+        .pools
+        .iter()
+        .flat_map(|pool| pool.replicas.iter().flatten());
     assert_eq!(
-        replicas.map(|replica| replica.generation).collect::<Vec<_>>(),
+        replicas
+            .map(|replica| replica.generation)
+            .collect::<Vec<_>>(),
         [None, None]
     );
     is_kept::<HeartbeatRequest>(include_str!("recorded/heartbeat-empty-0.1.0.json"));
@@ -45,11 +50,18 @@ fn later_fields_are_added_and_none_is_required() {
     let request: RegisterRequest = serde_json::from_str(&later).unwrap();
     assert!(request.takes_replica_hint);
     let recorded = include_str!("recorded/heartbeat-0.1.0.json");
-    let later = recorded.replace(r#""replica_id":"r0","#, r#""replica_id":"r0","generation":7,"#);
+    let later = recorded.replace(
+        r#""replica_id":"r0","#,
+        r#""replica_id":"r0","generation":7,"#,
+    );
     let beat: HeartbeatRequest = serde_json::from_str(&later).unwrap();
-    assert_eq!(beat.pools[0].replicas.as_ref().unwrap()[0].generation, Some(7));
+    assert_eq!(
+        beat.pools[0].replicas.as_ref().unwrap()[0].generation,
+        Some(7)
+    );
     let answer: HeartbeatResponse =
-        serde_json::from_str(r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":60000}"#).unwrap();
+        serde_json::from_str(r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":60000}"#)
+            .unwrap();
     assert_eq!(answer.timeout_ms, Some(60_000));
     // One that is null says nothing.
     let absent = r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":null}"#;

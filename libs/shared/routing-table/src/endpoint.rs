@@ -47,9 +47,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `incarnation` is the start of the node's agent, `generation` that of the engine since then; 0 where they are not
-    /// known. `target` is where the node forwards to the pool: the path of a request is appended. `models` is `None` while
-    /// nobody has said what it serves.
+    /// `incarnation` is the start of the node's agent, `generation` that of the engine since then;
+    /// 0 where they are not known. `target` is where the node forwards to the pool: the path of
+    /// a request is appended. `models` is `None` while nobody has said what it serves.
     #[must_use]
     pub fn new(
         key: EndpointKey,
@@ -87,7 +87,8 @@ impl Endpoint {
         &self.labels
     }
 
-    /// Which start of the node's agent this is. A new one means that all its connections and slots are gone.
+    /// Which start of the node's agent this is. A new one means that all its connections and slots
+    /// are gone.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.incarnation
@@ -112,8 +113,8 @@ impl Endpoint {
     }
 }
 
-/// An endpoint's name as the values of headers, made once and not for each answer. Ids are header values by their own
-/// rules.
+/// An endpoint's name as the values of headers, made once and not for each answer. Ids are header
+/// values by their own rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
     /// The node.

@@ -1,7 +1,8 @@
-//! What may change of an endpoint with every report, small and side by side: no name, URL or string is touched for it.
+//! What may change of an endpoint with every report, small and side by side: no name, URL or string
+//! is touched for it.
 
-/// The step in which free VRAM is compared. Two equal GPUs never have the same number of free bytes; counting
-/// bytes would send everything to one of them until it is full.
+/// The step in which free VRAM is compared. Two equal GPUs never have the same number of free
+/// bytes; counting bytes would send everything to one of them until it is full.
 const VRAM_STEP_BYTES: u64 = 1 << 30;
 
 /// Whether an endpoint may be given a request, as far as the control plane knows.

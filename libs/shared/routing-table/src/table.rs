@@ -9,7 +9,8 @@ use crate::{Endpoint, EndpointKey, Report, Summary};
 /// One change of what is known of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteChange {
-    /// It is there, and was last reported like this. The same `Arc` as before means that nothing but the report is new.
+    /// It is there, and was last reported like this. The same `Arc` as before means that nothing
+    /// but the report is new.
     Set(Arc<Endpoint>, Report),
     /// It is gone.
     Remove(Arc<Endpoint>),
@@ -17,14 +18,16 @@ pub enum RouteChange {
 
 /// Whoever routes requests by what the control plane knows.
 pub trait RouteSink: Debug + Send + Sync {
-    /// Takes in changes, in the order in which they happened. When it returns, the next request is routed by them.
+    /// Takes in changes, in the order in which they happened. When it returns, the next request is
+    /// routed by them.
     fn apply(&self, changes: &[RouteChange]);
 }
 
 /// What [`RoutingTable::set`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
-    /// The endpoint's index. It stays the same until the endpoint is removed; then another one may get it.
+    /// The endpoint's index. It stays the same until the endpoint is removed; then another one may
+    /// get it.
     pub index: u32,
     /// What was known of it before; `None` when it is new, or nothing but the report has changed.
     pub replaced: Option<Arc<Endpoint>>,
@@ -49,13 +52,14 @@ struct Places {
 
 /// All endpoints and an index by model.
 ///
-/// Each endpoint has an index for as long as it is there, so that data about each of them can be kept in a
-/// list. A change costs the logarithm of the number of endpoints, and a new or removed one a shift in the list of each of
-/// its models.
+/// Each endpoint has an index for as long as it is there, so that data about each of them can be
+/// kept in a list. A change costs the logarithm of the number of endpoints, and a new or removed
+/// one a shift in the list of each of its models.
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     entries: Vec<Option<Entry>>,
-    /// What placement reads of them, at the same indices. That of an index without an endpoint takes no requests.
+    /// What placement reads of them, at the same indices. That of an index without an endpoint
+    /// takes no requests.
     summaries: Vec<Summary>,
     free: Vec<u32>,
     by_hash: HashMap<u64, u32, RandomState>,
@@ -66,15 +70,20 @@ pub struct RoutingTable {
 impl RoutingTable {
     /// Takes in one endpoint as it is now.
     ///
-    /// Two keys with the same hash cannot be told apart: the one that comes later takes the place of the other.
+    /// Two keys with the same hash cannot be told apart: the one that comes later takes the place
+    /// of the other.
     pub fn set(&mut self, endpoint: &Arc<Endpoint>, report: Report) -> Set {
         let summary = Summary::new(endpoint.hash(), &report);
         if let Some(&index) = self.by_hash.get(&endpoint.hash())
-            && let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut)
+            && let Some(entry) = self
+                .entries
+                .get_mut(index as usize)
+                .and_then(Option::as_mut)
         {
             let is_same = Arc::ptr_eq(&entry.endpoint, endpoint) || entry.endpoint == *endpoint;
             let serves_the_same = is_same
-                || (entry.endpoint.key() == endpoint.key() && entry.endpoint.models() == endpoint.models());
+                || (entry.endpoint.key() == endpoint.key()
+                    && entry.endpoint.models() == endpoint.models());
             let before = entry.report.state.is_routable();
             if serves_the_same {
                 let replaced = std::mem::replace(&mut entry.endpoint, Arc::clone(endpoint));
@@ -118,7 +127,10 @@ impl RoutingTable {
     pub fn remove(&mut self, endpoint: &Endpoint) -> Option<u32> {
         let index = self.index_of(endpoint)?;
         let known = self.entries.get(index as usize)?.as_ref()?;
-        let (known, was_routable) = (Arc::clone(&known.endpoint), known.report.state.is_routable());
+        let (known, was_routable) = (
+            Arc::clone(&known.endpoint),
+            known.report.state.is_routable(),
+        );
         self.unlist(&known, was_routable);
         self.by_hash.remove(&endpoint.hash());
         if let Some(entry) = self.entries.get_mut(index as usize) {
@@ -248,8 +260,8 @@ impl RoutingTable {
         Some(&entry.report)
     }
 
-    /// What placement reads of all of them, by index. There may be some that stand for no endpoint; no list of candidates
-    /// names these.
+    /// What placement reads of all of them, by index. There may be some that stand for no endpoint;
+    /// no list of candidates names these.
     #[must_use]
     pub fn summaries(&self) -> &[Summary] {
         &self.summaries
@@ -285,14 +297,15 @@ impl RoutingTable {
 
     /// Indices of the endpoints that may serve `model`, in the order of their keys.
     ///
-    /// Those that name the model; when none does, those that name no models at all, because their engine has
-    /// not told and may know it. Empty means that nobody can serve the model.
+    /// Those that name the model; when none does, those that name no models at all, because their
+    /// engine has not told and may know it. Empty means that nobody can serve the model.
     #[must_use]
     pub fn candidates(&self, model: &str) -> &[u32] {
         &self.by_model.get(model).unwrap_or(&self.unnamed).places
     }
 
-    /// The place of an endpoint among the [`candidates`](Self::candidates) for `model`; `None` where it is not one of them.
+    /// The place of an endpoint among the [`candidates`](Self::candidates) for `model`; `None`
+    /// where it is not one of them.
     #[must_use]
     pub fn position(&self, model: &str, index: u32) -> Option<usize> {
         let endpoint = self.endpoint(index)?;
@@ -308,10 +321,13 @@ impl RoutingTable {
     /// Whether an endpoint serves `model` and takes requests for it.
     #[must_use]
     pub fn serves(&self, model: &str) -> bool {
-        self.by_model.get(model).is_some_and(|places| places.routable > 0)
+        self.by_model
+            .get(model)
+            .is_some_and(|places| places.routable > 0)
     }
 
-    /// The one model of the table, when there is exactly one: what a request without `model` can only mean.
+    /// The one model of the table, when there is exactly one: what a request without `model` can
+    /// only mean.
     #[must_use]
     pub fn only_model(&self) -> Option<&str> {
         if self.by_model.len() == 1 && self.unnamed.places.is_empty() {

@@ -2,10 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files from the soft to the hard one and says what it is now; `u64::MAX` for none.
+/// Raises the limit of open files from the soft to the hard one and says what it is now; `u64::MAX`
+/// for none.
 ///
-/// The soft limit is 1024 on most systems, for the sake of programs that use `select`. Here each connection is a
-/// descriptor, so a thousand clients would be the end. A limit that cannot be raised stays what it is.
+/// The soft limit is 1024 on most systems, for the sake of programs that use `select`. Here each
+/// connection is a descriptor, so a thousand clients would be the end. A limit that cannot be
+/// raised stays what it is.
 pub fn raise_descriptor_limit() -> u64 {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit {

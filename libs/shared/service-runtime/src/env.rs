@@ -1,9 +1,11 @@
-//! Settings from the environment: read once, checked all together, every bad one reported in one go.
+//! Settings from the environment: read once, checked all together, every bad one reported in one
+//! go.
 //!
-//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it (through
-//! envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that cannot be wrong with
-//! the parsers of [`Problems`]. A parser that meets a bad value notes it and hands back the default, so that
-//! the next variable is looked at too; [`Problems::finish`] then says whether anything was wrong.
+//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it
+//! (through envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that
+//! cannot be wrong with the parsers of [`Problems`]. A parser that meets a bad value notes it and
+//! hands back the default, so that the next variable is looked at too; [`Problems::finish`] then
+//! says whether anything was wrong.
 //!
 //! An empty or blank variable counts as unset. No value of a secret is ever repeated.
 //!
@@ -40,7 +42,8 @@ use serde::de::DeserializeOwned;
 /// What a binary exits with when a setting is bad: `EX_USAGE` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// How much of a bad value a report repeats: enough to recognise it, too little to flood a terminal.
+/// How much of a bad value a report repeats: enough to recognise it, too little to flood a
+/// terminal.
 const MAX_ECHO_CHARS: usize = 60;
 
 /// The variables that concern us, as they were at start-up.
@@ -51,7 +54,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a prefix too.
+    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a
+    /// prefix too.
     #[must_use]
     pub fn from_process(prefixes: &[&str]) -> Self {
         let ours = std::env::vars_os().filter(|(name, _)| {
@@ -62,15 +66,24 @@ impl Environment {
     }
 
     /// The same from pairs, for tests.
-    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        Self::collect(pairs.into_iter().map(|(name, value)| (name.into(), value.into())))
+    pub fn from_pairs<N: Into<OsString>, V: Into<OsString>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        Self::collect(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        )
     }
 
     fn collect(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::default();
         for (name, value) in pairs {
-            let Ok(name) = name.into_string() else { continue };
-            // envy matches names without regard to case; two spellings of one name would make it fail.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            // envy matches names without regard to case; two spellings of one name would make it
+            // fail.
             if name.bytes().any(|b| b.is_ascii_lowercase()) {
                 continue;
             }
@@ -111,15 +124,21 @@ impl Environment {
         self.raw_after("", problems)
     }
 
-    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their variables are after
-    /// `prefix`. What is not Unicode is left for `into_raw` to tell.
-    pub fn raw_after<T: DeserializeOwned + Default>(&self, prefix: &str, problems: &mut Problems) -> T {
+    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their
+    /// variables are after `prefix`. What is not Unicode is left for `into_raw` to tell.
+    pub fn raw_after<T: DeserializeOwned + Default>(
+        &self,
+        prefix: &str,
+        problems: &mut Problems,
+    ) -> T {
         let values = self.values.clone().into_iter();
-        envy::prefixed(prefix).from_iter(values).unwrap_or_else(|error| {
-            // Only a field that is not an `Option<String>` gets here.
-            problems.add("the environment", format!("cannot be read: {error}"));
-            T::default()
-        })
+        envy::prefixed(prefix)
+            .from_iter(values)
+            .unwrap_or_else(|error| {
+                // Only a field that is not an `Option<String>` gets here.
+                problems.add("the environment", format!("cannot be read: {error}"));
+                T::default()
+            })
     }
 }
 
@@ -158,7 +177,8 @@ fn echo(value: &str) -> String {
 }
 
 impl Problems {
-    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a secret.
+    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a
+    /// secret.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.push(Problem {
             name: name.into(),
@@ -187,8 +207,8 @@ impl Problems {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Any type that reads itself from text, for example an id or a URL. Its error is what the report says, so
-    /// it should read like "must be …, not …".
+    /// Any type that reads itself from text, for example an id or a URL. Its error is what the
+    /// report says, so it should read like "must be …, not …".
     pub fn optional<T>(&mut self, name: &str, raw: Option<String>) -> Option<T>
     where
         T: FromStr,
@@ -208,7 +228,8 @@ impl Problems {
         self.optional(name, raw).unwrap_or(default)
     }
 
-    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must be set".
+    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must
+    /// be set".
     pub fn required<T>(&mut self, name: &str, raw: Option<String>, why: &str) -> Option<T>
     where
         T: FromStr,
@@ -241,17 +262,27 @@ impl Problems {
         self.optional_with(name, raw, |text| match text {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
-            _ => Err(format!("must be true or false (or 1 or 0), not {}", echo(text))),
+            _ => Err(format!(
+                "must be true or false (or 1 or 0), not {}",
+                echo(text)
+            )),
         })
         .unwrap_or(default)
     }
 
     /// An IP address and a port.
-    pub fn socket_addr(&mut self, name: &str, raw: Option<String>, default: SocketAddr) -> SocketAddr {
-        self.optional_socket_addr(name, raw, default).unwrap_or(default)
+    pub fn socket_addr(
+        &mut self,
+        name: &str,
+        raw: Option<String>,
+        default: SocketAddr,
+    ) -> SocketAddr {
+        self.optional_socket_addr(name, raw, default)
+            .unwrap_or(default)
     }
 
-    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be right.
+    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be
+    /// right.
     pub fn optional_socket_addr(
         &mut self,
         name: &str,
@@ -282,7 +313,10 @@ impl Problems {
                 .filter(|value| range.contains(value))
                 .ok_or_else(|| {
                     let (low, high) = (range.start(), range.end());
-                    format!("must be a whole number from {low} to {high}, not {}", echo(text))
+                    format!(
+                        "must be a whole number from {low} to {high}, not {}",
+                        echo(text)
+                    )
                 })
         })
         .unwrap_or(default)
@@ -311,8 +345,8 @@ impl Problems {
         Duration::from_millis(self.integer(name, raw, default, range))
     }
 
-    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when the variable
-    /// is unset.
+    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when
+    /// the variable is unset.
     pub fn list<T>(&mut self, name: &str, raw: Option<String>) -> Option<Vec<T>>
     where
         T: FromStr,
@@ -322,7 +356,10 @@ impl Problems {
         let mut values = Vec::new();
         for entry in raw.split(',').map(str::trim) {
             if entry.is_empty() {
-                self.add(name, "must be values separated by commas, without empty ones");
+                self.add(
+                    name,
+                    "must be values separated by commas, without empty ones",
+                );
                 continue;
             }
             match entry.parse::<T>() {

@@ -1,8 +1,9 @@
-//! What every daemon needs around its work: signals, a shutdown token, named joined tasks, readiness latches and
-//! threads for connections.
+//! What every daemon needs around its work: signals, a shutdown token, named joined tasks,
+//! readiness latches and threads for connections.
 //!
-//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`], servers stop
-//! accepting and drain, [`Tasks::join`] waits for what is left and names whoever would not end.
+//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`],
+//! servers stop accepting and drain, [`Tasks::join`] waits for what is left and names whoever would
+//! not end.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,7 +31,7 @@
 //! # }
 //! ```
 
-mod cores;
+mod connection_threads;
 mod descriptors;
 pub mod env;
 mod manager;
@@ -39,7 +40,7 @@ mod shutdown;
 mod signals;
 mod tasks;
 
-pub use cores::{CoreThreads, Cores, Seat};
+pub use connection_threads::{ConnectionThreads, CoreThreads, Seat};
 pub use descriptors::raise_descriptor_limit;
 pub use manager::{ServiceManager, SocketError, inherited_listener};
 pub use readiness::{Latch, Readiness};

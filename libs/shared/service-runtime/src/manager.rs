@@ -1,8 +1,9 @@
-//! The service manager that started the process, if one did: what systemd is told, and the socket it hands over.
+//! The service manager that started the process, if one did: what systemd is told, and the socket
+//! it hands over.
 //!
-//! Everything here does nothing when nobody listens: without `$NOTIFY_SOCKET` no message is sent, without
-//! `$WATCHDOG_USEC` no beat, and without `$LISTEN_FDS` there is no socket. A message that cannot be sent is no reason to
-//! stop, so it is only logged.
+//! Everything here does nothing when nobody listens: without `$NOTIFY_SOCKET` no message is sent,
+//! without `$WATCHDOG_USEC` no beat, and without `$LISTEN_FDS` there is no socket. A message that
+//! cannot be sent is no reason to stop, so it is only logged.
 
 use std::{io, net::TcpListener, time::Duration};
 
@@ -12,21 +13,24 @@ use tokio::sync::oneshot;
 
 use crate::{Shutdown, Tasks};
 
-/// How many beats fit into the time that the manager allows between two of them. Half is what systemd recommends;
-/// with a third, one beat may be late on a busy machine.
+/// How many beats fit into the time that the manager allows between two of them. Half is what
+/// systemd recommends; with a third, one beat may be late on a busy machine.
 const BEATS_PER_TIMEOUT: u32 = 3;
 
-/// What a service manager can be told. The process speaks for itself: there is one manager, named by the environment.
+/// What a service manager can be told. The process speaks for itself: there is one manager, named
+/// by the environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServiceManager;
 
 impl ServiceManager {
-    /// The start is over: what depends on this service may begin. Also ends a [`reloading`](Self::reloading).
+    /// The start is over: what depends on this service may begin. Also ends a
+    /// [`reloading`](Self::reloading).
     pub fn ready(self) {
         tell(&[NotifyState::Ready]);
     }
 
-    /// Settings are being read anew; [`ready`](Self::ready) follows when that is done, whatever came of it.
+    /// Settings are being read anew; [`ready`](Self::ready) follows when that is done, whatever
+    /// came of it.
     pub fn reloading(self) {
         match NotifyState::monotonic_usec_now() {
             // systemd wants to know which of several reloads this is.
@@ -38,8 +42,9 @@ impl ServiceManager {
         }
     }
 
-    /// The stop has begun and may take as long as `within`. The manager waits for so long, whatever its own limit is:
-    /// a drain that an operator allowed must not be cut short by a unit file that does not know of it.
+    /// The stop has begun and may take as long as `within`. The manager waits for so long, whatever
+    /// its own limit is: a drain that an operator allowed must not be cut short by a unit file
+    /// that does not know of it.
     pub fn stopping(self, within: Duration) {
         let within = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
         tell(&[NotifyState::Stopping, NotifyState::Custom(&within)]);
@@ -51,7 +56,8 @@ impl ServiceManager {
         tell(&[NotifyState::Status(&line)]);
     }
 
-    /// How long the manager waits for a sign of life before it ends the process; `None` when it does not watch.
+    /// How long the manager waits for a sign of life before it ends the process; `None` when it
+    /// does not watch.
     #[must_use]
     pub fn watchdog_timeout(self) -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
@@ -59,8 +65,9 @@ impl ServiceManager {
 
     /// Gives signs of life until `until` is requested; returns at once when nobody watches.
     ///
-    /// Each one is earned: a new task must have run, and `progress` must have returned, which should wait for a part
-    /// that the process cannot do without. A timer that beats by itself would go on in a process that does nothing.
+    /// Each one is earned: a new task must have run, and `progress` must have returned, which
+    /// should wait for a part that the process cannot do without. A timer that beats by itself
+    /// would go on in a process that does nothing.
     pub fn beat<F>(self, tasks: &Tasks, until: Shutdown, progress: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -100,7 +107,8 @@ where
             Err(_) => {
                 tracing::warn!(
                     ?timeout,
-                    "no progress; the service manager ends the process when there is none within its timeout"
+                    "no progress; the service manager ends the process when there is none within \
+                     its timeout"
                 );
                 is_done.await
             }
@@ -124,7 +132,8 @@ fn tell(state: &[NotifyState<'_>]) {
 pub enum SocketError {
     /// Only one can be served.
     #[error(
-        "the service manager handed over {0} sockets; exactly one can be served: give the socket unit one ListenStream="
+        "the service manager handed over {0} sockets; exactly one can be served: give the socket \
+         unit one ListenStream="
     )]
     TooMany(usize),
     /// A pipe, a datagram socket, a Unix socket …
@@ -132,7 +141,8 @@ pub enum SocketError {
     NotTcp(#[source] io::Error),
 }
 
-/// The listening TCP socket that the process was started with, if it was; call it once, before there are threads.
+/// The listening TCP socket that the process was started with, if it was; call it once, before
+/// there are threads.
 ///
 /// Connections that came before the start, or while nobody ran, wait in it.
 ///
@@ -168,7 +178,10 @@ mod tests {
         let beat = move || {
             counter.fetch_add(1, Ordering::Relaxed);
         };
-        (count, beats(Tasks::new(Shutdown::new()), TIMEOUT, progress, beat))
+        (
+            count,
+            beats(Tasks::new(Shutdown::new()), TIMEOUT, progress, beat),
+        )
     }
 
     // spec: STOP-8
@@ -188,7 +201,11 @@ mod tests {
         let progress = Shutdown::new();
         let (count, beats) = counted(progress.clone());
         tokio::pin!(beats);
-        assert!(tokio::time::timeout(TIMEOUT * 10, &mut beats).await.is_err());
+        assert!(
+            tokio::time::timeout(TIMEOUT * 10, &mut beats)
+                .await
+                .is_err()
+        );
         assert_eq!(count.load(Ordering::Relaxed), 0);
         progress.request();
         assert!(tokio::time::timeout(TIMEOUT, &mut beats).await.is_err());

@@ -1,4 +1,5 @@
-//! Readiness: the process is ready when the last latch is gone, and never again once it is stopping.
+//! Readiness: the process is ready when the last latch is gone, and never again once it is
+//! stopping.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ impl Readiness {
         Self::default()
     }
 
-    /// Holds readiness back until the latch is released or dropped. `name` tells people what is missing.
+    /// Holds readiness back until the latch is released or dropped. `name` tells people what is
+    /// missing.
     #[must_use = "a latch that is dropped at once holds nothing back"]
     pub fn latch(&self, name: &'static str) -> Latch {
         let mut state = self.state.lock();
@@ -49,10 +51,16 @@ impl Readiness {
     /// The latches still held, in the order they were taken.
     #[must_use]
     pub fn pending(&self) -> Vec<&'static str> {
-        self.state.lock().pending.iter().map(|&(_, name)| name).collect()
+        self.state
+            .lock()
+            .pending
+            .iter()
+            .map(|&(_, name)| name)
+            .collect()
     }
 
-    /// Not ready any more, for good: called first at shutdown, so that balancers look elsewhere in time.
+    /// Not ready any more, for good: called first at shutdown, so that balancers look elsewhere in
+    /// time.
     pub fn stopping(&self) {
         self.state.lock().stopping = true;
     }

@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-/// Says that the process, or a part of it, is to stop. Clones share one state; a request cannot be undone.
+/// Says that the process, or a part of it, is to stop. Clones share one state; a request cannot be
+/// undone.
 #[derive(Clone)]
 pub struct Shutdown {
     state: Arc<watch::Sender<bool>>,
@@ -34,7 +35,11 @@ impl Shutdown {
     /// Returns once somebody has asked; at once when that is past. Safe to drop and call again.
     pub async fn requested(&self) {
         // The error case is "every sender is gone", and `self` holds one.
-        let _ = self.state.subscribe().wait_for(|&requested| requested).await;
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|&requested| requested)
+            .await;
     }
 }
 

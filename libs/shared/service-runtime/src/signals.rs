@@ -6,7 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{Shutdown, Tasks};
 
-/// The exit code after a second signal: 128 + SIGINT, what a shell shows for an interrupted program.
+/// The exit code after a second signal: 128 + SIGINT, what a shell shows for an interrupted
+/// program.
 pub const EXIT_SECOND_SIGNAL: i32 = 130;
 
 /// Listens for SIGTERM and SIGINT from now on.

@@ -60,8 +60,9 @@ enum OnPanic {
 }
 
 impl Tasks {
-    /// An empty set. A task that panics requests `shutdown`. Tasks run in the runtime that this is called in, also those that
-    /// a connection on a thread of its own spawns; called outside of one, each runs where it is spawned.
+    /// An empty set. A task that panics requests `shutdown`. Tasks run in the runtime that this is
+    /// called in, also those that a connection on a thread of its own spawns; called outside of
+    /// one, each runs where it is spawned.
     #[must_use]
     pub fn new(shutdown: Shutdown) -> Self {
         Self {
@@ -85,33 +86,48 @@ impl Tasks {
         self.spawn_tracked(name, OnPanic::RequestShutdown, lasting_span(name), future);
     }
 
-    /// As [`spawn`](Self::spawn), for a task that serves one client: a panic is logged and ends only this task.
+    /// As [`spawn`](Self::spawn), for a task that serves one client: a panic is logged and ends
+    /// only this task.
     ///
-    /// Its span is at DEBUG, because a span costs a little at each wake-up and there are many such tasks.
+    /// Its span is at DEBUG, because a span costs a little at each wake-up and there are many such
+    /// tasks.
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_isolated(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_isolated(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let span = tracing::debug_span!("task", name);
         self.spawn_tracked(name, OnPanic::Isolate, span, future);
     }
 
-    /// As [`spawn_isolated`](Self::spawn_isolated), in the runtime that this is called in: for what belongs to a thread of
-    /// [`Cores`](crate::Cores).
+    /// As [`spawn_isolated`](Self::spawn_isolated), in the runtime that this is called in: for what
+    /// belongs to a thread of [`ConnectionThreads`](crate::ConnectionThreads).
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_here(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_here(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let span = tracing::debug_span!("task", name);
         self.track(name, OnPanic::Isolate, span, future, None);
     }
 
-    /// As [`spawn`](Self::spawn), for a task that lives as long as the runtime: [`join`](Self::join) neither
-    /// waits for it nor aborts it. The signal handler is one, because it must outlive everything else.
+    /// As [`spawn`](Self::spawn), for a task that lives as long as the runtime:
+    /// [`join`](Self::join) neither waits for it nor aborts it. The signal handler is one,
+    /// because it must outlive everything else.
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
-    pub fn spawn_unjoined(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_unjoined(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let task = Supervised {
             future: AssertUnwindSafe(future).catch_unwind(),
             name,
@@ -153,7 +169,8 @@ impl Tasks {
             entry: Some(entry),
         };
         let abort = start(task.instrument(span), home);
-        // The lock is not held across the spawn: a runtime that is stopping drops the task right there.
+        // The lock is not held across the spawn: a runtime that is stopping drops the task right
+        // there.
         if let Some(task) = self.set.live.lock().tasks.get_mut(&id) {
             task.abort = Some(abort);
         }
@@ -199,7 +216,8 @@ impl Tasks {
         })
     }
 
-    /// Whether all went well so far: a process in which it did not exits with an error, though it stopped in order.
+    /// Whether all went well so far: a process in which it did not exits with an error, though it
+    /// stopped in order.
     ///
     /// # Errors
     /// When a task panicked that was not isolated; the error names the first.
@@ -254,8 +272,10 @@ impl<F: Future<Output = ()>> Future for Supervised<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         if let Err(payload) = ready!(this.future.poll(cx)) {
-            this.parent
-                .in_scope(|| this.set.panicked(this.name, *this.on_panic, payload.as_ref()));
+            this.parent.in_scope(|| {
+                this.set
+                    .panicked(this.name, *this.on_panic, payload.as_ref())
+            });
         }
         Poll::Ready(())
     }
@@ -281,11 +301,15 @@ fn start(future: impl Future<Output = ()> + Send + 'static, home: Option<&Handle
     }
 }
 
-/// The span of a task that lives long. Where its level is not let through, the task goes on in the span that it was spawned in,
-/// so that what that says stands in its lines at every level.
+/// The span of a task that lives long. Where its level is not let through, the task goes on in the
+/// span that it was spawned in, so that what that says stands in its lines at every level.
 fn lasting_span(name: &'static str) -> Span {
     let span = tracing::info_span!("task", name);
-    if span.is_disabled() { Span::current() } else { span }
+    if span.is_disabled() {
+        Span::current()
+    } else {
+        span
+    }
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {

@@ -1,7 +1,8 @@
 //! Settings: everything that is wrong is said at once, and no secret with it.
 
 use std::{
-    ffi::OsString, net::SocketAddr, os::unix::ffi::OsStringExt as _, process::Command, time::Duration,
+    ffi::OsString, net::SocketAddr, os::unix::ffi::OsStringExt as _, process::Command,
+    time::Duration,
 };
 
 use pool_registry_types::{HttpUrl, NodeId};
@@ -94,7 +95,12 @@ fn foreign_variables_do_no_harm() {
 
 #[test]
 fn flags() {
-    for (text, value) in [("true", true), ("1", true), ("false", false), (" 0 ", false)] {
+    for (text, value) in [
+        ("true", true),
+        ("1", true),
+        ("false", false),
+        (" 0 ", false),
+    ] {
         assert_eq!(
             reading(text, |p, raw| p.flag("F", raw, !value)),
             (value, String::new())
@@ -125,7 +131,10 @@ fn numbers_and_durations() {
     }
     let seconds = |p: &mut Problems, raw| p.seconds("S", raw, Duration::from_secs(10), 1..=60);
     assert_eq!(reading("2", seconds).0, Duration::from_secs(2));
-    assert_eq!(seconds(&mut Problems::default(), None), Duration::from_secs(10));
+    assert_eq!(
+        seconds(&mut Problems::default(), None),
+        Duration::from_secs(10)
+    );
     let millis = |p: &mut Problems, raw| p.millis("M", raw, Duration::from_millis(1500), 1..=5000);
     assert_eq!(reading("20", millis).0, Duration::from_millis(20));
     assert_eq!(reading("5001", millis).0, Duration::from_millis(1500));
@@ -144,7 +153,10 @@ fn addresses_urls_and_ids() {
     );
 
     let url = |text: &str| reading(text, |p, raw| p.optional::<HttpUrl>("U", raw));
-    assert_eq!(url("http://a:1").0, Some(HttpUrl::new("http://a:1").unwrap()));
+    assert_eq!(
+        url("http://a:1").0,
+        Some(HttpUrl::new("http://a:1").unwrap())
+    );
     assert!(url("ftp://a").1.starts_with("U: must be a URL such as"));
 
     let default = NodeId::new("host").unwrap();
@@ -156,7 +168,8 @@ fn addresses_urls_and_ids() {
 #[test]
 fn required_ones() {
     let mut problems = Problems::default();
-    let missing: Option<HttpUrl> = problems.required("U", None, "in the CLOUD profile, to http://host:port");
+    let missing: Option<HttpUrl> =
+        problems.required("U", None, "in the CLOUD profile, to http://host:port");
     assert_eq!(missing, None);
     let present: Option<HttpUrl> = problems.required("V", some("http://a:1"), "always");
     assert!(present.is_some());

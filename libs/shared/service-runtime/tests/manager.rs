@@ -28,7 +28,11 @@ struct Manager {
 }
 
 impl Manager {
-    fn start(test: &str, watchdog: Option<Duration>, socket: Option<&TcpListener>) -> (Self, Child) {
+    fn start(
+        test: &str,
+        watchdog: Option<Duration>,
+        socket: Option<&TcpListener>,
+    ) -> (Self, Child) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let messages = UnixDatagram::bind(&path).unwrap();
@@ -48,8 +52,14 @@ impl Manager {
     }
 }
 
-/// The service, started as systemd starts one: a socket is descriptor 3, the environment says the rest.
-fn service(test: &str, notify: &Path, watchdog: Option<Duration>, socket: Option<&TcpListener>) -> Child {
+/// The service, started as systemd starts one: a socket is descriptor 3, the environment says the
+/// rest.
+fn service(
+    test: &str,
+    notify: &Path,
+    watchdog: Option<Duration>,
+    socket: Option<&TcpListener>,
+) -> Child {
     let mut command = Command::new("sh");
     command
         .arg("-c")
@@ -96,7 +106,10 @@ fn the_manager_hears_of_the_beginning_and_of_the_end() {
         reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
         "{reloading}"
     );
-    assert_eq!(manager.message(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=130500000\n");
+    assert_eq!(
+        manager.message(),
+        "STOPPING=1\nEXTEND_TIMEOUT_USEC=130500000\n"
+    );
     assert!(service.wait().unwrap().success());
 }
 
@@ -107,8 +120,11 @@ fn a_watched_service_beats_as_long_as_it_gets_on() {
         return watched();
     }
     let timeout = Some(Duration::from_millis(30));
-    let (manager, mut service) =
-        Manager::start("a_watched_service_beats_as_long_as_it_gets_on", timeout, None);
+    let (manager, mut service) = Manager::start(
+        "a_watched_service_beats_as_long_as_it_gets_on",
+        timeout,
+        None,
+    );
     for _ in 0..5 {
         assert_eq!(manager.message(), "WATCHDOG=1\n");
     }
@@ -141,8 +157,11 @@ fn a_socket_that_is_handed_over_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // It comes before there is anybody who serves, and waits.
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (_manager, mut service) =
-        Manager::start("a_socket_that_is_handed_over_is_served", None, Some(&listener));
+    let (_manager, mut service) = Manager::start(
+        "a_socket_that_is_handed_over_is_served",
+        None,
+        Some(&listener),
+    );
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "served");

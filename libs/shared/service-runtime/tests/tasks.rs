@@ -1,4 +1,5 @@
-//! Tasks are counted while they live, waited for, named when they will not end, and heard when they panic.
+//! Tasks are counted while they live, waited for, named when they will not end, and heard when they
+//! panic.
 
 use std::{future::pending, time::Duration};
 

@@ -42,14 +42,19 @@ pub struct InUse {
 
 /// Locks `dir` for the purpose `name`, which people know as `role`.
 ///
-/// The lock is the system's, on the file `.name.lock` in the directory, which holds the number of the process. A file that a
-/// dead process has left is no lock. `None` where nothing can be locked: in a directory that this process must not write, no
-/// process of its user can leave a lock either, and one that is already there is respected. A file of another user is
-/// ignored: it could keep everybody away.
+/// The lock is the system's, on the file `.name.lock` in the directory, which holds the number of
+/// the process. A file that a dead process has left is no lock. `None` where nothing can be locked:
+/// in a directory that this process must not write, no process of its user can leave a lock either,
+/// and one that is already there is respected. A file of another user is ignored: it could keep
+/// everybody away.
 ///
 /// # Errors
 /// When another process, or another lock of this one, has it.
-pub fn lock_directory(dir: &Path, name: &str, role: &'static str) -> Result<Option<DirectoryLock>, InUse> {
+pub fn lock_directory(
+    dir: &Path,
+    name: &str,
+    role: &'static str,
+) -> Result<Option<DirectoryLock>, InUse> {
     let path = dir.join(format!(".{name}.lock"));
     let mut file = match open(&path) {
         Ok(file) => file,
@@ -125,11 +130,14 @@ fn say_whose(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-/// The process that has locked the file; `None` when it has not written that yet, or could not, so that the file tells of
-/// one that is gone.
+/// The process that has locked the file; `None` when it has not written that yet, or could not, so
+/// that the file tells of one that is gone.
 fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
     let pid: u32 = text.trim().parse().ok()?;
-    Path::new("/proc").join(pid.to_string()).exists().then_some(pid)
+    Path::new("/proc")
+        .join(pid.to_string())
+        .exists()
+        .then_some(pid)
 }

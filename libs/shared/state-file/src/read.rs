@@ -13,11 +13,12 @@ use thiserror::Error;
 
 use crate::write::{directory_of, sync_directory};
 
-/// The largest state file in bytes. Real ones have some hundred; this bounds the memory that a damaged one takes.
+/// The largest state file in bytes. Real ones have some hundred; this bounds the memory that a
+/// damaged one takes.
 pub const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How many damaged files of one name are kept. The next one takes the place of the last: the first is the one that
-/// an operator will want.
+/// How many damaged files of one name are kept. The next one takes the place of the last: the first
+/// is the one that an operator will want.
 pub const MAX_SET_ASIDE: u32 = 5;
 
 /// How much of a reason is repeated, in characters: it may quote the file.
@@ -78,7 +79,8 @@ pub fn read<T, E: Display>(
 
 /// The text of a file that a person wrote; `None` when it has more than `max_bytes`.
 ///
-/// No more than that is read, whatever length the system tells: some files, such as devices, tell none and have no end.
+/// No more than that is read, whatever length the system tells: some files, such as devices, tell
+/// none and have no end.
 ///
 /// # Errors
 /// What the system said, also of a text that is not UTF-8.
@@ -121,8 +123,8 @@ pub fn recover<T, E: Display>(
     }
 }
 
-/// Renames a damaged file to `NAME.unreadable-N` and logs that with the `consequence`, which goes on after "so ".
-/// Returns the new path.
+/// Renames a damaged file to `NAME.unreadable-N` and logs that with the `consequence`, which goes
+/// on after "so ". Returns the new path.
 ///
 /// # Errors
 /// What the system said.
@@ -169,7 +171,9 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
         .read_to_end(&mut bytes)
         .map_err(ReadError::Failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(ReadError::Damaged(format!("it has more than {MAX_BYTES} bytes")));
+        return Err(ReadError::Damaged(format!(
+            "it has more than {MAX_BYTES} bytes"
+        )));
     }
     Ok(bytes)
 }

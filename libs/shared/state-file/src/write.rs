@@ -11,12 +11,13 @@ use crate::read::MAX_BYTES;
 
 /// Replaces the content of `path`.
 ///
-/// The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed; then the directory
-/// is flushed, without which the new name can be lost. Only one writer may write a path at a time.
+/// The bytes go to a temporary file in the same directory, which is flushed to the disk and
+/// renamed; then the directory is flushed, without which the new name can be lost. Only one writer
+/// may write a path at a time.
 ///
 /// # Errors
-/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old content is still there, unless
-/// only the directory could not be flushed.
+/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old
+/// content is still there, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -36,7 +37,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the system said.
 pub fn create_directory(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|above| is_missing(above)).collect();
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| is_missing(above))
+        .collect();
     fs::create_dir_all(path)?;
     (missing.into_iter()).try_for_each(|made| sync_directory(directory_of(made)))
 }
@@ -44,7 +48,8 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 /// Flushes the names in a directory to the disk.
 ///
 /// # Errors
-/// What the system said. That a file system cannot do it for directories is no error: nothing better is to be had there.
+/// What the system said. That a file system cannot do it for directories is no error: nothing
+/// better is to be had there.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error)
@@ -69,7 +74,12 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(temporary)
+    };
     let mut file = match create() {
         // A kill left it behind.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -18,11 +18,14 @@ use state_file::{
 
 fn number(bytes: &[u8]) -> Result<u64, String> {
     let text = String::from_utf8_lossy(bytes);
-    text.trim().parse().map_err(|_| format!("{text:?} is no number"))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is no number"))
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let name =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(name).collect();
     names.sort();
     names
@@ -132,8 +135,14 @@ fn what_cannot_be_read_now_stays_where_it_is() {
     symlink(&path, &path).unwrap();
     assert!(matches!(read(&path, number), Err(ReadError::Failed(_))));
     let error = recover(&path, number, "").unwrap_err();
-    assert!(matches!(error, StateFileError::Unreadable { .. }), "{error:?}");
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(
+        matches!(error, StateFileError::Unreadable { .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
     assert_eq!(names(dir.path()), ["x"]);
 }
 
@@ -147,7 +156,9 @@ fn the_number_of_damaged_files_is_bounded_and_the_first_is_kept() {
         set_aside(&path, "", "").unwrap();
     }
     assert_eq!(names(dir.path()).len(), MAX_SET_ASIDE as usize);
-    let kept = |number: u32| fs::read_to_string(dir.path().join(format!("x.unreadable-{number}"))).unwrap();
+    let kept = |number: u32| {
+        fs::read_to_string(dir.path().join(format!("x.unreadable-{number}"))).unwrap()
+    };
     assert_eq!((kept(1).as_str(), kept(MAX_SET_ASIDE).as_str()), ("0", "7"));
 }
 
@@ -157,10 +168,16 @@ fn a_file_without_an_end_is_read_up_to_its_bound() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pools.toml");
     fs::write(&path, "four").unwrap();
-    assert_eq!(state_file::read_text(&path, 4).unwrap().as_deref(), Some("four"));
+    assert_eq!(
+        state_file::read_text(&path, 4).unwrap().as_deref(),
+        Some("four")
+    );
     assert_eq!(state_file::read_text(&path, 3).unwrap(), None);
     // It tells a length of 0.
-    assert_eq!(state_file::read_text(Path::new("/dev/zero"), 4096).unwrap(), None);
+    assert_eq!(
+        state_file::read_text(Path::new("/dev/zero"), 4096).unwrap(),
+        None
+    );
     fs::write(&path, [0xff]).unwrap();
     let error = state_file::read_text(&path, 4).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);

@@ -30,7 +30,8 @@ pub enum StreamError {
     /// Nothing came for too long.
     #[error("the upstream sent nothing for {} s", .0.as_secs())]
     Stalled(Duration),
-    /// Nothing came for too long, but this process noticed so late that it says nothing about the upstream.
+    /// Nothing came for too long, but this process noticed so late that it says nothing about the
+    /// upstream.
     #[error("this process was {} ms late itself in the middle of the answer", .0.as_millis())]
     OwnDelay(Duration),
     /// The caller's deadline passed.
@@ -39,7 +40,8 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// Whether this process itself is the reason, so that the failure says nothing about the upstream.
+    /// Whether this process itself is the reason, so that the failure says nothing about the
+    /// upstream.
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
@@ -52,8 +54,8 @@ impl StreamError {
 
 /// What a caller holds for as long as the upstream works on a request, such as a slot of it.
 ///
-/// Dropping it without [`done`](Self::done) means that the answer broke off, or that its reader left: the connection is
-/// closed by then, and the upstream may still work on the request.
+/// Dropping it without [`done`](Self::done) means that the answer broke off, or that its reader
+/// left: the connection is closed by then, and the upstream may still work on the request.
 pub trait BodyGuard: fmt::Debug + Send + Sync {
     /// The upstream has sent all of its answer.
     fn done(self: Box<Self>);
@@ -61,8 +63,8 @@ pub trait BodyGuard: fmt::Debug + Send + Sync {
 
 /// A response body that polls its own upstream connection.
 ///
-/// Read to its end, it gives the connection back for the next request. Dropped before, it closes the
-/// connection and thereby cancels the request upstream.
+/// Read to its end, it gives the connection back for the next request. Dropped before, it closes
+/// the connection and thereby cancels the request upstream.
 #[derive(Debug)]
 pub struct ProxyBody {
     /// `None` once the body has ended, one way or the other.
@@ -95,8 +97,8 @@ impl ProxyBody {
         self.link.is_none()
     }
 
-    /// Holds `guard` until the upstream has sent all of its answer. To be called before the body is read; where the
-    /// answer is complete already, the guard is done at once.
+    /// Holds `guard` until the upstream has sent all of its answer. To be called before the body is
+    /// read; where the answer is complete already, the guard is done at once.
     pub fn attach(&mut self, guard: Box<dyn BodyGuard>) {
         if self.is_complete() {
             guard.done();
@@ -105,7 +107,8 @@ impl ProxyBody {
         }
     }
 
-    /// Closes the connection. A task that waits for the upstream to finish the request learns that it may not have.
+    /// Closes the connection. A task that waits for the upstream to finish the request learns that
+    /// it may not have.
     fn break_off(&mut self) {
         self.link = None;
         self.guard = None;
@@ -142,7 +145,8 @@ impl ProxyBody {
         }
     }
 
-    /// What the upstream has sent by now, in one piece. The connection goes back, or is closed, with the body's end.
+    /// What the upstream has sent by now, in one piece. The connection goes back, or is closed,
+    /// with the body's end.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenAnswer>>> {
         let Some(link) = &mut self.link else {
             return Poll::Ready(None);

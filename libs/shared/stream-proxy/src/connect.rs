@@ -13,9 +13,10 @@ use tokio::net::{TcpStream, lookup_host};
 
 /// Connects to the first address of `target` that accepts.
 ///
-/// `send` is given each socket at once, before anybody has said that it is connected: on loopback the handshake is over
-/// when the system call returns, and a request that goes out right away need not wait for the runtime to learn that.
-/// Elsewhere it fails, with [`io::ErrorKind::WouldBlock`], and nothing is lost.
+/// `send` is given each socket at once, before anybody has said that it is connected: on loopback
+/// the handshake is over when the system call returns, and a request that goes out right away need
+/// not wait for the runtime to learn that. Elsewhere it fails, with [`io::ErrorKind::WouldBlock`],
+/// and nothing is lost.
 pub(crate) async fn connect(
     target: &HttpUrl,
     mut send: impl FnMut(&Socket) -> io::Result<()>,
@@ -25,8 +26,12 @@ pub(crate) async fn connect(
         return open(SocketAddr::new(ip, port), &mut send).await;
     }
     let addresses: Vec<SocketAddr> = if host.eq_ignore_ascii_case("localhost") {
-        // Resolved without asking anybody (RFC 6761, section 6.3). IPv4 first: engines bind 127.0.0.1.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        // Resolved without asking anybody (RFC 6761, section 6.3). IPv4 first: engines bind
+        // 127.0.0.1.
+        let loopback = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
         loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()
     } else {
         match lookup_host((host, port)).await {
@@ -45,13 +50,14 @@ pub(crate) async fn connect(
     Err(why.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
-/// Whether this process cannot try the other addresses either. A local address may be missing for one family only.
+/// Whether this process cannot try the other addresses either. A local address may be missing for
+/// one family only.
 fn ends_the_search(error: &io::Error) -> bool {
     is_local_limit(error) && error.kind() != io::ErrorKind::AddrNotAvailable
 }
 
-/// The one of two failures that says more about the target: that this machine has no address of a family, as where
-/// IPv6 is off, says nothing.
+/// The one of two failures that says more about the target: that this machine has no address of a
+/// family, as where IPv6 is off, says nothing.
 fn graver(earlier: Option<io::Error>, later: io::Error) -> io::Error {
     match earlier {
         Some(earlier) if is_local_limit(&later) => earlier,
@@ -71,7 +77,9 @@ async fn open(
     // A token is a small packet, and waiting to fill it is the opposite of what anybody wants.
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+            return Err(error);
+        }
         _ => {}
     }
     let is_connected = match send(&socket) {
@@ -109,7 +117,9 @@ mod tests {
     #[test]
     fn a_missing_family_of_addresses_hides_no_refusal() {
         let why = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
-        let why = why.into_iter().fold(None, |why, error| Some(graver(why, error)));
+        let why = why
+            .into_iter()
+            .fold(None, |why, error| Some(graver(why, error)));
         assert_eq!(why.unwrap().kind(), io::ErrorKind::ConnectionRefused);
         assert!(!ends_the_search(&system(Errno::ADDRNOTAVAIL)));
         assert!(!ends_the_search(&system(Errno::CONNREFUSED)));

@@ -1,4 +1,5 @@
-//! Entry points for the fuzz targets: what reads an upstream's bytes, as this crate uses it. Not a part of the API.
+//! Entry points for the fuzz targets: what reads an upstream's bytes, as this crate uses it. Not a
+//! part of the API.
 
 use http::{HeaderMap, Method, StatusCode};
 

@@ -33,11 +33,13 @@ pub enum GetError {
 }
 
 impl GetError {
-    /// Whether this process itself is the reason, so that the failure says nothing about the target.
+    /// Whether this process itself is the reason, so that the failure says nothing about the
+    /// target.
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
-            Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. }) | Self::OwnDelay(_) => true,
+            Self::Forward(ForwardError::Local(_) | ForwardError::OwnDelay { .. })
+            | Self::OwnDelay(_) => true,
             Self::Broken(error) => error.is_own(),
             Self::Forward(_) | Self::TooLarge(_) => false,
         }
@@ -69,8 +71,8 @@ impl GetError {
     }
 }
 
-/// Asks `target` for `path`, within `limit` for everything and up to `max_bytes` of body. Redirects are not
-/// followed.
+/// Asks `target` for `path`, within `limit` for everything and up to `max_bytes` of body. Redirects
+/// are not followed.
 ///
 /// # Errors
 /// When no whole answer came; an error status is an answer.

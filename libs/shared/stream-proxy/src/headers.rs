@@ -3,12 +3,13 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        ALT_SVC, CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        ALT_SVC, CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 
-/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other addresses of the upstream,
-/// which a client behind this hop cannot reach or should not.
+/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other
+/// addresses of the upstream, which a client behind this hop cannot reach or should not.
 const HOP_BY_HOP: [HeaderName; 12] = [
     ALT_SVC,
     CONNECTION,
@@ -31,7 +32,10 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The headers that a request's `Connection` names beside those that are hop-by-hop in any case.
 pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let values = headers
+        .get_all(CONNECTION)
+        .iter()
+        .map(HeaderValue::as_bytes);
     values.flat_map(named_by).collect()
 }
 
@@ -42,7 +46,9 @@ fn named_by(value: &[u8]) -> impl Iterator<Item = HeaderName> {
         .split(',')
         .map(str::trim)
         // What nearly everybody says, and no header.
-        .filter(|option| !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close"))
+        .filter(|option| {
+            !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close")
+        })
         .filter_map(|name| name.parse().ok())
 }
 

@@ -8,8 +8,8 @@ use crate::{
     wire::{MAX_AROUND_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SIZE_DIGITS},
 };
 
-const BROKEN: &str =
-    "the answer is broken: another endpoint is tried, or 502 WORKER_RESET; a stream ends with that event";
+const BROKEN: &str = "the answer is broken: another endpoint is tried, or 502 WORKER_RESET; a \
+                      stream ends with that event";
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[

@@ -25,15 +25,17 @@ use crate::{
     wire::{BodyDecoder, Head, NotHttp, parse_head},
 };
 
-/// How much one read takes, and so how much travels on together: a few hundred tokens, about one socket buffer. More
-/// would only delay what is already there.
+/// How much one read takes, and so how much travels on together: a few hundred tokens, about one
+/// socket buffer. More would only delay what is already there.
 const READ_BYTES: usize = 32 * 1024;
 
-/// A body up to this size is sent in one piece with its head: to copy it costs less than a second part of a write.
+/// A body up to this size is sent in one piece with its head: to copy it costs less than a second
+/// part of a write.
 const JOINED_BODY_BYTES: usize = 16 * 1024;
 
-/// How many interim answers (1xx) may come before the final one. None of those that exist is worth repeating often, and
-/// without a bound an upstream could send them for as long as the first byte of a body may take.
+/// How many interim answers (1xx) may come before the final one. None of those that exist is worth
+/// repeating often, and without a bound an upstream could send them for as long as the first byte
+/// of a body may take.
 pub(crate) const MAX_INTERIM_ANSWERS: u8 = 16;
 
 thread_local! {
@@ -63,7 +65,9 @@ impl BrokenAnswer {
             Self::Closed => true,
             Self::Io(error) => matches!(
                 error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionAborted
             ),
             Self::NotHttp(_) => false,
         }
@@ -109,8 +113,8 @@ impl Unsent {
 
 /// A connection to an upstream, and where in an exchange it is.
 ///
-/// Nobody but its holder reads or writes it: polling it is what moves it on, and dropping it closes it. Held in a box:
-/// it changes hands several times in each exchange.
+/// Nobody but its holder reads or writes it: polling it is what moves it on, and dropping it closes
+/// it. Held in a box: it changes hands several times in each exchange.
 #[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
@@ -118,7 +122,8 @@ pub(crate) struct Link {
     watched_by: Id,
     timer: Timer,
     unsent: Unsent,
-    /// Writing failed. What the upstream said before it closed may still be read, and explains more.
+    /// Writing failed. What the upstream said before it closed may still be read, and explains
+    /// more.
     write_error: Option<io::Error>,
     /// The beginning of a head that did not come in one read.
     head: Vec<u8>,
@@ -133,8 +138,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects to the first address of `target` that accepts, and begins an exchange on the new connection.
-    pub(crate) async fn open(target: &HttpUrl, head: Vec<u8>, body: &Bytes) -> io::Result<Box<Self>> {
+    /// Connects to the first address of `target` that accepts, and begins an exchange on the new
+    /// connection.
+    pub(crate) async fn open(
+        target: &HttpUrl,
+        head: Vec<u8>,
+        body: &Bytes,
+    ) -> io::Result<Box<Self>> {
         let mut unsent = Unsent::new(head, body);
         let stream = connect(target, |socket| unsent.send(socket)).await?;
         Ok(Box::new(Self {
@@ -178,14 +188,16 @@ impl Link {
         self.interim = 0;
     }
 
-    /// Sends what is left of the request, and is ready with the answer's head to a request with this method.
+    /// Sends what is left of the request, and is ready with the answer's head to a request with
+    /// this method.
     pub(crate) fn poll_head(
         &mut self,
         method: &Method,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Head, BrokenAnswer>> {
         loop {
-            // An upstream may answer before it has the whole request, so one is no condition for the other.
+            // An upstream may answer before it has the whole request, so one is no condition for
+            // the other.
             self.poll_send(cx);
             let head = ready!(self.poll_read(cx, |link, read| link.take_head(read, method)))?;
             if let Some(head) = head {
@@ -208,7 +220,9 @@ impl Link {
             self.poll_send(cx);
             match ready!(self.poll_read(cx, |link, read| link.take_body(read, out))) {
                 Ok(()) => {}
-                Err(BrokenAnswer::Closed) if self.body.may_end_here() => return Poll::Ready(Ok(true)),
+                Err(BrokenAnswer::Closed) if self.body.may_end_here() => {
+                    return Poll::Ready(Ok(true));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -236,8 +250,8 @@ impl Link {
         self.keep_alive && all_sent && self.body.is_over() && self.write_error.is_none()
     }
 
-    /// Whether the other side has neither closed nor said anything while the connection lay idle: nobody watches an
-    /// idle connection.
+    /// Whether the other side has neither closed nor said anything while the connection lay idle:
+    /// nobody watches an idle connection.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut unwatched = Context::from_waker(std::task::Waker::noop());
         self.poll_read(&mut unwatched, |_, _| Ok(())).is_pending()
@@ -298,7 +312,8 @@ impl Link {
 
     fn take_body(&mut self, read: &[u8], out: &mut Vec<u8>) -> Result<(), NotHttp> {
         out.reserve(read.len());
-        // What stands behind the end was asked for by nobody: the connection cannot be trusted with another request.
+        // What stands behind the end was asked for by nobody: the connection cannot be trusted with
+        // another request.
         let behind = self.body.decode(read, out)?;
         self.keep_alive &= behind.is_empty();
         Ok(())
@@ -317,7 +332,9 @@ impl Link {
                 }
                 (false, true) => stream.poll_write(cx, head),
                 (true, false) => stream.poll_write(cx, body),
-                (false, false) => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
+                (false, false) => {
+                    stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)])
+                }
             };
             match written {
                 Poll::Pending => return,

@@ -16,11 +16,13 @@ use tokio::{
 
 use crate::link::Link;
 
-/// How often connections that have been idle too long are looked for: half of the time that those to engines are kept.
+/// How often connections that have been idle too long are looked for: half of the time that those
+/// to engines are kept.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How many idle connections one upstream keeps: more than an engine has slots, so that a burst that has just
-/// ended does not connect anew, and few enough that forgotten ones cost little (about 10 KiB each).
+/// How many idle connections one upstream keeps: more than an engine has slots, so that a burst
+/// that has just ended does not connect anew, and few enough that forgotten ones cost little (about
+/// 10 KiB each).
 pub(crate) const MAX_IDLE_LINKS: usize = 512;
 
 #[derive(Debug)]
@@ -29,10 +31,12 @@ struct Idle {
     until: Instant,
 }
 
-/// The idle connections of one upstream: a stack for each runtime that has opened one, of which there are few.
+/// The idle connections of one upstream: a stack for each runtime that has opened one, of which
+/// there are few.
 ///
-/// A connection is watched by the runtime in which it was opened. Used from another one it would wake that one first, for
-/// each piece that comes, so that whoever needs one takes of his own first.
+/// A connection is watched by the runtime in which it was opened. Used from another one it would
+/// wake that one first, for each piece that comes, so that whoever needs one takes of his own
+/// first.
 #[derive(Debug, Default)]
 pub(crate) struct IdleStack(Mutex<Vec<(Id, VecDeque<Idle>)>>);
 
@@ -51,7 +55,9 @@ impl IdleStack {
                 }
                 match link.move_here() {
                     Ok(link) => return Some(Box::new(link)),
-                    Err(error) => tracing::debug!(%error, "an idle connection cannot be used from here"),
+                    Err(error) => {
+                        tracing::debug!(%error, "an idle connection cannot be used from here")
+                    }
                 }
             }
         }
@@ -81,7 +87,10 @@ impl IdleStack {
             return;
         }
         let idle = Idle { link, until };
-        match stacks.iter_mut().find(|(runtime, _)| *runtime == watched_by) {
+        match stacks
+            .iter_mut()
+            .find(|(runtime, _)| *runtime == watched_by)
+        {
             Some((_, stack)) => stack.push_back(idle),
             None => stacks.push((watched_by, VecDeque::from([idle]))),
         }
@@ -114,13 +123,18 @@ impl Stacks {
         if let Some(stack) = self.0.read().get(authority) {
             return stack.clone();
         }
-        self.0.write().entry(authority.to_owned()).or_default().clone()
+        self.0
+            .write()
+            .entry(authority.to_owned())
+            .or_default()
+            .clone()
     }
 
     /// Closes idle connections that are too old and forgets upstreams nobody uses any more.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
-        // A stack that a request holds just now (strong count above one) will get its connection back.
+        // A stack that a request holds just now (strong count above one) will get its connection
+        // back.
         self.0
             .write()
             .retain(|_, stack| !stack.sweep(now) || Arc::strong_count(stack) > 1);

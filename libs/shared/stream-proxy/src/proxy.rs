@@ -28,14 +28,15 @@ pub struct Clocks {
     pub between_frames: Duration,
     /// For everything; the caller's own deadline.
     pub deadline: Option<Instant>,
-    /// How long the connection may lie idle after the answer and still serve another request. Shorter than the upstream
-    /// keeps it, or requests meet connections that are closing under them.
+    /// How long the connection may lie idle after the answer and still serve another request.
+    /// Shorter than the upstream keeps it, or requests meet connections that are closing under
+    /// them.
     pub idle: Duration,
 }
 
 impl Default for Clocks {
-    /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no deadline, 4 s idle:
-    /// `llama-server` and vLLM close idle connections after 5 s.
+    /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no
+    /// deadline, 4 s idle: `llama-server` and vLLM close idle connections after 5 s.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
@@ -54,14 +55,14 @@ pub struct Outbound {
     pub method: Method,
     /// Path and query, to be appended to the target's base path.
     pub path: PathAndQuery,
-    /// The client's headers as they came. Those of one hop (RFC 9110, section 7.6.1), `Host` and `Content-Length` do
-    /// not go on, nor do those `withheld`.
+    /// The client's headers as they came. Those of one hop (RFC 9110, section 7.6.1), `Host` and
+    /// `Content-Length` do not go on, nor do those `removed_headers`.
     pub headers: HeaderMap,
     /// Headers of the client that end here.
-    pub withheld: &'static [HeaderName],
-    /// Headers of the caller's own. They take the place of the client's with the same name, and nothing that the client
-    /// sent takes them away.
-    pub own: Vec<(HeaderName, HeaderValue)>,
+    pub removed_headers: &'static [HeaderName],
+    /// Headers of the caller's own. They take the place of the client's with the same name, and
+    /// nothing that the client sent takes them away.
+    pub set_headers: Vec<(HeaderName, HeaderValue)>,
     /// The body, byte for byte as the client sent it.
     pub body: Bytes,
     /// Whether it may be sent a second time, and whether it was.
@@ -76,8 +77,8 @@ impl Outbound {
             method,
             path,
             headers,
-            withheld: &[],
-            own: Vec::new(),
+            removed_headers: &[],
+            set_headers: Vec::new(),
             body,
             resend: Resend::default(),
         }
@@ -95,11 +96,12 @@ pub enum ForwardError {
         /// What the system said.
         source: io::Error,
     },
-    /// This process itself lacks what a connection needs (file descriptors, ports, memory). Says nothing about the
-    /// upstream.
+    /// This process itself lacks what a connection needs (file descriptors, ports, memory). Says
+    /// nothing about the upstream.
     #[error("no connection can be opened from here")]
     Local(#[source] io::Error),
-    /// A time limit passed, and this process noticed so late that the limit says nothing about the upstream.
+    /// A time limit passed, and this process noticed so late that the limit says nothing about the
+    /// upstream.
     #[error("this process was {} ms late itself, so a time limit for {target} means nothing", late.as_millis())]
     OwnDelay {
         /// Where to.
@@ -115,7 +117,8 @@ pub enum ForwardError {
         /// The limit.
         limit: Duration,
     },
-    /// The connection ended, or turned to something that is not HTTP, before the first byte of the body.
+    /// The connection ended, or turned to something that is not HTTP, before the first byte of the
+    /// body.
     #[error("{target} broke off before it answered")]
     Reset {
         /// Where to.
@@ -154,12 +157,13 @@ impl StreamProxy {
 
     /// Sends `request` to `target` and returns its answer once the first byte of the body is there.
     ///
-    /// The answer's hop-by-hop headers are gone, and its version is this side's own. A request whose reused connection is
-    /// closed without a byte of an answer is sent once more on a new connection, if [`Outbound::resend`] allows it.
+    /// The answer's hop-by-hop headers are gone, and its version is this side's own. A request
+    /// whose reused connection is closed without a byte of an answer is sent once more on a new
+    /// connection, if [`Outbound::resend`] allows it.
     ///
     /// # Errors
-    /// See [`ForwardError`]. No error means that the upstream answered; what it answered, an HTTP error status
-    /// included, is the caller's to judge.
+    /// See [`ForwardError`]. No error means that the upstream answered; what it answered, an HTTP
+    /// error status included, is the caller's to judge.
     pub async fn forward(
         &self,
         target: &HttpUrl,
@@ -195,8 +199,8 @@ impl StreamProxy {
             .map_err(|unanswered| unanswered.error)
     }
 
-    /// Closes connections that have been idle too long, until `stop` is done. Without it they are closed when
-    /// the next request to the same upstream comes.
+    /// Closes connections that have been idle too long, until `stop` is done. Without it they are
+    /// closed when the next request to the same upstream comes.
     pub async fn sweep(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         while timeout(SWEEP_INTERVAL, &mut stop).await.is_err() {
@@ -250,7 +254,8 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// A new connection, with the request on its way. `since`: when it was sent for the first time, if it was.
+    /// A new connection, with the request on its way. `since`: when it was sent for the first time,
+    /// if it was.
     async fn open(&self, since: Option<Instant>) -> Result<Box<Link>, ForwardError> {
         let target = || self.target.clone();
         let start = Instant::now();
@@ -304,7 +309,11 @@ impl Exchange<'_> {
     }
 
     /// Waits for the answer to what is sent on `link`; its time began at `start`.
-    async fn run(&self, mut link: Box<Link>, start: Instant) -> Result<Response<ProxyBody>, Unanswered> {
+    async fn run(
+        &self,
+        mut link: Box<Link>,
+        start: Instant,
+    ) -> Result<Response<ProxyBody>, Unanswered> {
         let limit = self.limit(start);
         let late = || self.late(start);
         let reset = |source| reset_error(source, self.target);

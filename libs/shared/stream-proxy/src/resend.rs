@@ -6,17 +6,18 @@ const AVAILABLE: u8 = 0;
 const USED: u8 = 1;
 const FORBIDDEN: u8 = 2;
 
-/// The one time that a request may be sent again on a fresh connection, because a reused one was closed without a byte
-/// of an answer.
+/// The one time that a request may be sent again on a fresh connection, because a reused one was
+/// closed without a byte of an answer.
 ///
-/// An upstream that closes an idle connection and one that dies of a request look the same from here. So the second
-/// sending may be a second execution. It belongs to the request, not to a try: however often a caller forwards the same
-/// [`Outbound`](crate::Outbound), there is one.
+/// An upstream that closes an idle connection and one that dies of a request look the same from
+/// here. So the second sending may be a second execution. It belongs to the request, not to a try:
+/// however often a caller forwards the same [`Outbound`](crate::Outbound), there is one.
 #[derive(Debug, Default)]
 pub struct Resend(AtomicU8);
 
 impl Resend {
-    /// Allows no second sending from now on. A caller does so before it tries again a request that may have been executed.
+    /// Allows no second sending from now on. A caller does so before it tries again a request that
+    /// may have been executed.
     pub fn forbid(&self) {
         let _ = self
             .0

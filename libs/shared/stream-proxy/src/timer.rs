@@ -9,8 +9,9 @@ use tokio::time::{Instant, Sleep};
 
 /// A timer that is set when something is first waited for, and anew only when it fires too early.
 ///
-/// Limits mostly move on: each answer, and each frame, has a later one. To move the limit then costs nothing, and the
-/// runtime's timers are touched once in a limit's length instead of once for each request.
+/// Limits mostly move on: each answer, and each frame, has a later one. To move the limit then
+/// costs nothing, and the runtime's timers are touched once in a limit's length instead of once for
+/// each request.
 #[derive(Debug, Default)]
 pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 

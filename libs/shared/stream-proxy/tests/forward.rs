@@ -13,7 +13,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{BrokenAnswer, Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy};
+use stream_proxy::{
+    BrokenAnswer, Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,7 +38,11 @@ impl Upstream {
     }
 
     fn url(&self) -> HttpUrl {
-        HttpUrl::new(&format!("http://{}/base", self.listener.local_addr().unwrap())).unwrap()
+        HttpUrl::new(&format!(
+            "http://{}/base",
+            self.listener.local_addr().unwrap()
+        ))
+        .unwrap()
     }
 
     async fn accept(&self) -> TcpStream {
@@ -112,7 +118,10 @@ async fn passes_the_request_on_and_the_answer_back() {
         seen.starts_with("post /base/v1/chat/completions?x=1 http/1.1\r\n"),
         "{seen}"
     );
-    assert!(seen.contains(&format!("host: {}\r\n", url.authority())), "{seen}");
+    assert!(
+        seen.contains(&format!("host: {}\r\n", url.authority())),
+        "{seen}"
+    );
     assert!(
         !seen.contains("x-secret-hop") && !seen.contains("public.example"),
         "{seen}"
@@ -128,14 +137,15 @@ async fn passes_the_request_on_and_the_answer_back() {
 #[tokio::test]
 async fn a_token_leaves_at_once_and_many_travel_together() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, mut stream) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
-            .await
-            .unwrap();
-        stream
-    })
-    .await;
+    let (answer, mut stream) =
+        exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+                .await
+                .unwrap();
+            stream
+        })
+        .await;
     let mut body = answer.unwrap().into_body();
     // The rest of the answer does not exist yet, and still the first token is here.
     assert_eq!(next(&mut body).await.unwrap(), "a1");
@@ -162,24 +172,28 @@ async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
         )
         .await
     };
-    let (answers, ()) = tokio::join!(async { [once().await, once().await, once().await] }, async {
-        // The second request comes on the first connection; then it is closed, and the third needs a new one.
-        let mut stream = upstream.accept().await;
-        for _ in 0..2 {
+    let (answers, ()) = tokio::join!(
+        async { [once().await, once().await, once().await] },
+        async {
+            // The second request comes on the first connection; then it is closed, and the third
+            // needs a new one.
+            let mut stream = upstream.accept().await;
+            for _ in 0..2 {
+                read_request(&mut stream, "{}").await;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+                    .await
+                    .unwrap();
+            }
+            drop(stream);
+            let mut stream = upstream.accept().await;
             read_request(&mut stream, "{}").await;
             stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew")
                 .await
                 .unwrap();
         }
-        drop(stream);
-        let mut stream = upstream.accept().await;
-        read_request(&mut stream, "{}").await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew")
-            .await
-            .unwrap();
-    });
+    );
     assert_eq!(answers, ["old", "old", "new"]);
 }
 
@@ -193,7 +207,16 @@ async fn an_idle_connection_serves_again_for_as_long_as_the_clocks_say() {
             idle,
             ..Clocks::default()
         };
-        let once = async || text(proxy.forward(&url, &request, clocks).await.unwrap().into_body()).await;
+        let once = async || {
+            text(
+                proxy
+                    .forward(&url, &request, clocks)
+                    .await
+                    .unwrap()
+                    .into_body(),
+            )
+            .await
+        };
         let serve = async |stream: &mut TcpStream, answer: &str| {
             read_request(stream, "{}").await;
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{answer}");
@@ -220,14 +243,15 @@ async fn an_idle_connection_serves_again_for_as_long_as_the_clocks_say() {
 #[tokio::test]
 async fn dropping_the_body_closes_the_connection() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, mut stream) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
-            .await
-            .unwrap();
-        stream
-    })
-    .await;
+    let (answer, mut stream) =
+        exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
+                .await
+                .unwrap();
+            stream
+        })
+        .await;
     drop(answer.unwrap());
     assert_eq!(
         stream.read(&mut [0; 16]).await.unwrap_or(0),
@@ -322,7 +346,10 @@ async fn an_upstream_that_breaks_off_before_the_first_byte() {
         })
         .await;
         let error = answer.unwrap_err();
-        assert!(matches!(error, ForwardError::Reset { .. }), "{sent:?}: {error:?}");
+        assert!(
+            matches!(error, ForwardError::Reset { .. }),
+            "{sent:?}: {error:?}"
+        );
     }
 }
 
@@ -430,7 +457,9 @@ async fn many_at_once_each_get_their_own_answer() {
         async move {
             let body = Bytes::from(format!("{n:04}"));
             let mut request = request("");
-            request.headers.insert("content-length", HeaderValue::from(4));
+            request
+                .headers
+                .insert("content-length", HeaderValue::from(4));
             let answer = proxy
                 .forward(&url, &Outbound { body, ..request }, Clocks::default())
                 .await

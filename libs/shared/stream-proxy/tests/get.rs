@@ -43,7 +43,10 @@ async fn serve(listener: &TcpListener, bytes: &str) -> (String, TcpStream) {
         assert_ne!(count, 0, "closed in the middle of the request");
     }
     stream.write_all(bytes.as_bytes()).await.unwrap();
-    (String::from_utf8(seen).unwrap().to_ascii_lowercase(), stream)
+    (
+        String::from_utf8(seen).unwrap().to_ascii_lowercase(),
+        stream,
+    )
 }
 
 /// Asks someone who answers with `bytes`, and keeps the connection open or not.
@@ -81,9 +84,13 @@ async fn a_whole_answer_on_a_connection_that_ends_with_it() {
     let (listener, address) = listen().await;
     let url = url(&format!("http://{address}/base"));
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let (got, (seen, mut stream)) = tokio::join!(get(&url, path(), LONG, AMPLE), serve(&listener, answer));
+    let (got, (seen, mut stream)) =
+        tokio::join!(get(&url, path(), LONG, AMPLE), serve(&listener, answer));
     assert_eq!(got.unwrap(), (StatusCode::OK, Bytes::from_static(b"ok")));
-    assert!(seen.starts_with("get /base/health?x=1 http/1.1\r\n"), "{seen}");
+    assert!(
+        seen.starts_with("get /base/health?x=1 http/1.1\r\n"),
+        "{seen}"
+    );
     for field in [
         format!("host: {address}\r\n"),
         "accept: application/json\r\n".to_owned(),
@@ -113,7 +120,11 @@ async fn every_way_to_end_a_body() {
         ),
     ] {
         let (status, body) = ask(answer, keep, LONG, AMPLE).await.unwrap();
-        assert_eq!((status.as_u16(), &body[..]), (200, &b"body"[..]), "{answer}");
+        assert_eq!(
+            (status.as_u16(), &body[..]),
+            (200, &b"body"[..]),
+            "{answer}"
+        );
     }
 }
 
@@ -121,7 +132,8 @@ async fn every_way_to_end_a_body() {
 async fn an_error_status_or_a_redirect_is_an_answer() {
     let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = elsewhere.local_addr().unwrap();
-    let redirect = format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/\r\ncontent-length: 0\r\n\r\n");
+    let redirect =
+        format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/\r\ncontent-length: 0\r\n\r\n");
     for (answer, expected, text) in [
         (
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno",
@@ -192,7 +204,9 @@ async fn a_reason_names_its_cause_once() {
         .unwrap_err();
     let said = error.with_causes();
     assert!(
-        said.starts_with(&format!("cannot connect to http://{address}: Connection refused")),
+        said.starts_with(&format!(
+            "cannot connect to http://{address}: Connection refused"
+        )),
         "{said}"
     );
     assert_eq!(said.matches("Connection refused").count(), 1, "{said}");
@@ -207,9 +221,14 @@ async fn a_reason_names_its_cause_once() {
     );
 
     let cut = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbo";
-    let said = ask(cut, false, LONG, AMPLE).await.unwrap_err().with_causes();
+    let said = ask(cut, false, LONG, AMPLE)
+        .await
+        .unwrap_err()
+        .with_causes();
     assert!(
-        said.starts_with("the answer broke off: the upstream broke off in the middle of its answer: "),
+        said.starts_with(
+            "the answer broke off: the upstream broke off in the middle of its answer: "
+        ),
         "{said}"
     );
 }
@@ -230,7 +249,8 @@ async fn names_of_this_machine() {
         };
         let authority = format!("{host}:{}", listener.local_addr().unwrap().port());
         let url = url(&format!("http://{authority}"));
-        let (got, (seen, _open)) = tokio::join!(get(&url, path(), LONG, AMPLE), serve(&listener, answer));
+        let (got, (seen, _open)) =
+            tokio::join!(get(&url, path(), LONG, AMPLE), serve(&listener, answer));
         assert_eq!(&got.unwrap().1[..], b"ok", "{authority}");
         assert!(seen.contains(&format!("host: {authority}\r\n")), "{seen}");
     }
@@ -252,7 +272,8 @@ async fn a_process_that_was_late_itself_blames_nobody() {
     assert!(error.is_own(), "{error:?}");
     let late = format!("{} ms late itself", (2 * LONG).as_millis());
     assert!(error.to_string().contains(&late), "{error}");
-    let (got, ()) = tokio::join!(biased; get(&url, path(), LONG, AMPLE), tokio::time::advance(LONG));
+    let (got, ()) =
+        tokio::join!(biased; get(&url, path(), LONG, AMPLE), tokio::time::advance(LONG));
     let error = got.unwrap_err();
     assert!(!error.is_own(), "{error:?}");
 }

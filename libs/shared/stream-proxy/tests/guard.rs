@@ -41,27 +41,38 @@ impl BodyGuard for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let end = if self.is_done { End::Done } else { End::GivenUp };
+        let end = if self.is_done {
+            End::Done
+        } else {
+            End::GivenUp
+        };
         self.ends.lock().push(end);
     }
 }
 
-/// The body of an answer whose first bytes are `begin`, with a guard, what became of that, and the other end.
+/// The body of an answer whose first bytes are `begin`, with a guard, what became of that, and the
+/// other end.
 async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let path = "/v1/x".parse().unwrap();
-    let request = Outbound::new(Method::POST, path, HeaderMap::new(), Bytes::from_static(b"{}"));
+    let request = Outbound::new(
+        Method::POST,
+        path,
+        HeaderMap::new(),
+        Bytes::from_static(b"{}"),
+    );
     let proxy = StreamProxy::new();
-    let (answer, upstream) = tokio::join!(proxy.forward(&url, &request, Clocks::default()), async {
-        let (mut upstream, _) = listener.accept().await.unwrap();
-        let mut seen = Vec::new();
-        while !seen.ends_with(b"{}") {
-            upstream.read_buf(&mut seen).await.unwrap();
-        }
-        upstream.write_all(begin.as_bytes()).await.unwrap();
-        upstream
-    });
+    let (answer, upstream) =
+        tokio::join!(proxy.forward(&url, &request, Clocks::default()), async {
+            let (mut upstream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"{}") {
+                upstream.read_buf(&mut seen).await.unwrap();
+            }
+            upstream.write_all(begin.as_bytes()).await.unwrap();
+            upstream
+        });
     let mut body = answer.unwrap().into_body();
     let guard = Guard::default();
     let ends = Arc::clone(&guard.ends);

@@ -1,6 +1,10 @@
 //! A request on a reused connection that is closed without a byte of an answer: sent again, once.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
 
 use std::time::Duration;
 
@@ -19,21 +23,30 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
 
 fn request() -> Outbound {
     let path = "/v1/completions".parse().unwrap();
-    Outbound::new(Method::POST, path, HeaderMap::new(), Bytes::from_static(b"{}"))
+    Outbound::new(
+        Method::POST,
+        path,
+        HeaderMap::new(),
+        Bytes::from_static(b"{}"),
+    )
 }
 
 async fn read_request(stream: &mut TcpStream) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"{}") {
-        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "closed too early");
+        assert_ne!(
+            stream.read_buf(&mut seen).await.unwrap(),
+            0,
+            "closed too early"
+        );
     }
 }
 
 type Answered = Result<Response<ProxyBody>, ForwardError>;
 
-/// Sends a first request, which is answered, and then `second` on the same connection. The upstream treats that one as
-/// `reused` says and each one on a later connection as `fresh` says. Gives back what came of the second request, and how
-/// often the upstream had it.
+/// Sends a first request, which is answered, and then `second` on the same connection. The upstream
+/// treats that one as `reused` says and each one on a later connection as `fresh` says. Gives back
+/// what came of the second request, and how often the upstream had it.
 async fn second_request(
     second: &Outbound,
     clocks: Clocks,
@@ -60,7 +73,10 @@ async fn second_request(
     };
     let proxy = StreamProxy::new();
     let client = async {
-        let answer = proxy.forward(&url, &request(), Clocks::default()).await.unwrap();
+        let answer = proxy
+            .forward(&url, &request(), Clocks::default())
+            .await
+            .unwrap();
         answer.into_body().collect().await.unwrap();
         proxy.forward(&url, second, clocks).await
     };
@@ -84,7 +100,11 @@ async fn a_close_is_made_up_for_however_late_it_is_seen() {
         let second = request();
         let (answered, executions) = second_request(&second, Clocks::default(), late, answer).await;
         assert_eq!(answered.unwrap().status(), 200, "{after:?}");
-        assert_eq!((executions, second.resend.was_used()), (2, true), "{after:?}");
+        assert_eq!(
+            (executions, second.resend.was_used()),
+            (2, true),
+            "{after:?}"
+        );
     }
 }
 
@@ -117,8 +137,10 @@ async fn a_caller_can_forbid_it() {
 #[tokio::test]
 async fn it_is_not_sent_again_once_a_byte_of_an_answer_was_seen() {
     for begun in ["H", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
-        let begin = async |stream: &mut TcpStream| stream.write_all(begun.as_bytes()).await.unwrap();
-        let (answered, executions) = second_request(&request(), Clocks::default(), begin, answer).await;
+        let begin =
+            async |stream: &mut TcpStream| stream.write_all(begun.as_bytes()).await.unwrap();
+        let (answered, executions) =
+            second_request(&request(), Clocks::default(), begin, answer).await;
         assert!(
             matches!(answered, Err(ForwardError::Reset { .. })),
             "{begun:?}: {answered:?}"

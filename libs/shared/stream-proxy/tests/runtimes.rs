@@ -101,7 +101,13 @@ impl Case {
         let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
         runtime.block_on(async {
             let answer = self.proxy.forward(&url, &request, patient()).await;
-            let body = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+            let body = answer
+                .unwrap()
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes();
             String::from_utf8(body.to_vec()).unwrap()
         })
     }
@@ -155,7 +161,9 @@ fn a_connection_belongs_where_it_was_opened_whoever_reads_the_answer() {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let one = &one;
         scope.spawn(move || one.block_on(stopped));
-        let body = other.block_on(answer.unwrap().into_body().collect()).unwrap();
+        let body = other
+            .block_on(answer.unwrap().into_body().collect())
+            .unwrap();
         drop(stop);
         body.to_bytes()
     });

@@ -1,4 +1,5 @@
-//! A histogram that costs two atomic additions: what is counted on the way of a request must take no lock.
+//! A histogram that costs two atomic additions: what is counted on the way of a request must take
+//! no lock.
 
 use std::{
     fmt,
@@ -14,11 +15,13 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric},
 };
 
-/// Upper bounds in seconds for what takes from milliseconds to minutes: waits, first tokens, whole requests.
+/// Upper bounds in seconds for what takes from milliseconds to minutes: waits, first tokens, whole
+/// requests.
 pub const LATENCY_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
-/// Upper bounds in seconds for the time between two tokens: 1 ms is a thousand tokens a second, 1 s is a stall.
+/// Upper bounds in seconds for the time between two tokens: 1 ms is a thousand tokens a second, 1 s
+/// is a stall.
 pub const TOKEN_GAP_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
@@ -41,7 +44,8 @@ impl Histogram {
     /// An empty one with these upper bounds in seconds, which must rise.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
-        let micros = |seconds: &f64| Duration::try_from_secs_f64(*seconds).map_or(u64::MAX, whole_micros);
+        let micros =
+            |seconds: &f64| Duration::try_from_secs_f64(*seconds).map_or(u64::MAX, whole_micros);
         Self(Arc::new(Inner {
             bounds,
             bounds_us: bounds.iter().map(micros).collect(),
@@ -109,7 +113,8 @@ mod tests {
             histogram.observe(Duration::from_millis(millis));
         }
         let metrics = Metrics::new("test", "0");
-        metrics.register(|registry| registry.register("wait_seconds", "A wait in seconds", histogram));
+        metrics
+            .register(|registry| registry.register("wait_seconds", "A wait in seconds", histogram));
         let page = metrics.render();
         for line in [
             "# TYPE wait_seconds histogram",

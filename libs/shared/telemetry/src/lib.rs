@@ -1,7 +1,7 @@
 //! Logs and metrics set-up shared by the daemons.
 //!
-//! [`init`] sends `tracing` events to stderr, as text for people or as JSON for collectors. [`Metrics`] is the
-//! process's registry in the OpenMetrics format.
+//! [`init`] sends `tracing` events to stderr, as text for people or as JSON for collectors.
+//! [`Metrics`] is the process's registry in the OpenMetrics format.
 //!
 //! ```
 //! use prometheus_client::metrics::counter::Counter;

@@ -10,7 +10,8 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::lossy::Lossy;
 
-/// The variable that overrides the default filter, in the syntax of `tracing_subscriber::EnvFilter`.
+/// The variable that overrides the default filter, in the syntax of
+/// `tracing_subscriber::EnvFilter`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// How a log line is written.
@@ -105,8 +106,9 @@ impl Exporting {
     }
 }
 
-/// As [`init`]. In builds with the feature `otlp`, the spans of requests are exported as `service`'s to
-/// where `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` says, if one is set.
+/// As [`init`]. In builds with the feature `otlp`, the spans of requests are exported as
+/// `service`'s to where `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` says,
+/// if one is set.
 ///
 /// # Errors
 /// As [`init`], and when that variable is no URL that spans can be sent to.
@@ -119,8 +121,8 @@ pub fn init_for(
     if let Some(provider) = crate::otlp::provider(service)? {
         use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
-        let lines =
-            lines(format, io::stderr().is_terminal(), io::stderr).with_filter(filter(default_filter)?);
+        let lines = lines(format, io::stderr().is_terminal(), io::stderr)
+            .with_filter(filter(default_filter)?);
         let subscriber = tracing_subscriber::registry()
             .with(crate::otlp::layer(&provider))
             .with(lines);
@@ -153,8 +155,8 @@ where
     }
 }
 
-/// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter` when that
-/// is unset or empty.
+/// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter`
+/// when that is unset or empty.
 ///
 /// A line that cannot be written is dropped and counted in `llorch_log_lines_dropped`.
 ///
@@ -169,7 +171,8 @@ pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
 fn filter(default: &str) -> Result<EnvFilter, InitError> {
     let from_environment = std::env::var_os(FILTER_VARIABLE).filter(|value| !value.is_empty());
     match &from_environment {
-        // A value that is not Unicode fails to parse, with the replacement characters in the message.
+        // A value that is not Unicode fails to parse, with the replacement characters in the
+        // message.
         Some(value) => parse_filter(FILTER_VARIABLE, &value.to_string_lossy()),
         None => parse_filter("the default filter", default),
     }

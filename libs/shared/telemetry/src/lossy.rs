@@ -1,4 +1,5 @@
-//! Writes that fail are dropped and counted: a log that nobody takes must not end the work it is about.
+//! Writes that fail are dropped and counted: a log that nobody takes must not end the work it is
+//! about.
 
 use std::{
     io::{self, Write},

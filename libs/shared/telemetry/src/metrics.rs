@@ -22,8 +22,9 @@ impl Metrics {
     /// The `Content-Type` of [`render`](Self::render).
     pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-    /// A registry with what every process has: `build_info`, which program this is in which version,
-    /// `llorch_log_lines_dropped`, the log lines that could not be written, and `process_…`, what the system knows of it.
+    /// A registry with what every process has: `build_info`, which program this is in which
+    /// version, `llorch_log_lines_dropped`, the log lines that could not be written, and
+    /// `process_…`, what the system knows of it.
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         let mut registry = Registry::default();
@@ -53,7 +54,8 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         if encode(&mut text, &self.registry.lock()).is_err() {
-            // Writing to a String does not fail, so a metric's own encoder did. Half a page would be misread.
+            // Writing to a String does not fail, so a metric's own encoder did. Half a page would
+            // be misread.
             tracing::error!("a metric cannot be encoded");
             text.clear();
         }

@@ -9,7 +9,8 @@ use http::{HeaderMap, Request, Response};
 use opentelemetry::{
     Context, KeyValue,
     trace::{
-        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
+        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+        TracerProvider as _,
     },
 };
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
@@ -21,14 +22,16 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{InitError, REQUEST, Service, TRACEPARENT, TraceContext};
 
-/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean (only the second is the base of a
-/// path) are OpenTelemetry's, as are those of all others that begin with `OTEL_`.
+/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean
+/// (only the second is the base of a path) are OpenTelemetry's, as are those of all others that
+/// begin with `OTEL_`.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long a collector may take for a batch: half of what a stop leaves to everything that has to end.
+/// How long a collector may take for a batch: half of what a stop leaves to everything that has to
+/// end.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most that is read of a collector's answer, which is a few bytes.
@@ -61,7 +64,8 @@ pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider
         .with_service_name(service.name.to_owned())
         .with_attribute(KeyValue::new("service.version", service.version.to_owned()));
     if let Some(instance) = service.instance {
-        resource = resource.with_attribute(KeyValue::new("service.instance.id", instance.to_owned()));
+        resource =
+            resource.with_attribute(KeyValue::new("service.instance.id", instance.to_owned()));
     }
     let provider = SdkTracerProvider::builder()
         .with_resource(resource.build())
@@ -85,7 +89,8 @@ where
         .with_filter(Targets::new().with_target(REQUEST, LevelFilter::DEBUG))
 }
 
-/// Sends the batches. They come one after the other, from a thread of the provider's own, so it may block.
+/// Sends the batches. They come one after the other, from a thread of the provider's own, so it may
+/// block.
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
@@ -150,7 +155,9 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() {
         return;
     }
-    let header = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let header = headers
+        .get(TRACEPARENT)
+        .and_then(|value| value.to_str().ok());
     let Some(theirs) = header.and_then(TraceContext::parse) else {
         return;
     };

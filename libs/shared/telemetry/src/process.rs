@@ -13,7 +13,8 @@ use prometheus_client::{
 
 use crate::gauges::gauge;
 
-/// Kernels count CPU time in hundredths of a second for programs, whatever they do inside (`man 5 proc`, `USER_HZ`).
+/// Kernels count CPU time in hundredths of a second for programs, whatever they do inside (`man 5
+/// proc`, `USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Reads `/proc` when somebody asks. What cannot be read is left out.
@@ -34,7 +35,8 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let read = |file: &str| fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+        let read =
+            |file: &str| fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&read("stat")) {
             encoder
                 .encode_descriptor(
@@ -139,7 +141,8 @@ mod tests {
             "process_start_time_seconds",
         ] {
             assert!(
-                page.lines().any(|line| line.starts_with(&format!("{name} "))),
+                page.lines()
+                    .any(|line| line.starts_with(&format!("{name} "))),
                 "{name} in {page}"
             );
         }

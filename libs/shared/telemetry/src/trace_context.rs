@@ -16,7 +16,8 @@ pub struct TraceContext {
     flags: u8,
 }
 
-/// Somebody records the trace. Where we begin one nobody has decided yet, and whoever traces behind us shall.
+/// Somebody records the trace. Where we begin one nobody has decided yet, and whoever traces behind
+/// us shall.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
@@ -55,7 +56,8 @@ impl TraceContext {
         }
     }
 
-    /// As the header says it. Every request has one made, so it is written without the machinery of formatting.
+    /// As the header says it. Every request has one made, so it is written without the machinery of
+    /// formatting.
     #[must_use]
     pub fn to_header(self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";
@@ -104,7 +106,10 @@ impl fmt::Display for TraceContext {
 fn write_hex(text: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        pair.copy_from_slice(&[
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
     }
 }
 

@@ -32,7 +32,10 @@ fn a_reader_that_left_costs_lines_and_nothing_else() {
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    assert_goes_on(&child("a_reader_that_left_costs_lines_and_nothing_else", writer));
+    assert_goes_on(&child(
+        "a_reader_that_left_costs_lines_and_nothing_else",
+        writer,
+    ));
 }
 
 fn is_child() -> bool {

@@ -1,7 +1,8 @@
 //! What is logged, as tests see it.
 //!
-//! A [`Log`] keeps the lines that one thread logs. A test on a runtime of one thread sees everything that it does; lines of other
-//! threads are not its own, so tests beside one another do not meet.
+//! A [`Log`] keeps the lines that one thread logs. A test on a runtime of one thread sees
+//! everything that it does; lines of other threads are not its own, so tests beside one another do
+//! not meet.
 
 use std::{io, sync::Arc};
 
@@ -18,7 +19,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Keeps what this thread logs until the guard is dropped, in lines as people read them, without time and colour.
+    /// Keeps what this thread logs until the guard is dropped, in lines as people read them,
+    /// without time and colour.
     #[must_use]
     pub fn of_this_thread(level: Level) -> (Self, DefaultGuard) {
         let log = Self::default();
@@ -26,7 +28,8 @@ impl Log {
         (log, guard)
     }
 
-    /// The same in lines of JSON, for [`json_lines`](Self::json_lines). Spans have lines as well when they begin.
+    /// The same in lines of JSON, for [`json_lines`](Self::json_lines). Spans have lines as well
+    /// when they begin.
     #[must_use]
     pub fn json_of_this_thread(level: Level) -> (Self, DefaultGuard) {
         let log = Self::default();

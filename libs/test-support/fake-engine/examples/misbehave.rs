@@ -1,4 +1,5 @@
-//! An engine that breaks off each answer after three tokens: `cargo run -p fake-engine --example misbehave`.
+//! An engine that breaks off each answer after three tokens: `cargo run -p fake-engine --example
+//! misbehave`.
 
 use std::{
     io::{Read, Write},

@@ -1,10 +1,12 @@
-//! The bytes of answers. Everything that does not depend on the request is made once, when the script is set.
+//! The bytes of answers. Everything that does not depend on the request is made once, when the
+//! script is set.
 
 use serde_json::{Value, json};
 
 use crate::{script::Script, stats::Stats};
 
-/// What the fake says, one word a token, in this order and round again; a chat of the real tiny model begins likewise.
+/// What the fake says, one word a token, in this order and round again; a chat of the real tiny
+/// model begins likewise.
 const WORDS: [&str; 20] = [
     "one",
     "two",
@@ -198,7 +200,10 @@ fn model(script: &Script) -> &str {
 }
 
 fn spoken(n: usize) -> String {
-    format!(" {}", WORDS.get(n % WORDS.len()).copied().unwrap_or_default())
+    format!(
+        " {}",
+        WORDS.get(n % WORDS.len()).copied().unwrap_or_default()
+    )
 }
 
 fn usage(tokens: u32) -> Value {

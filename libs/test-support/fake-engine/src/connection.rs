@@ -15,11 +15,12 @@ use crate::{
     stats::{Outcome, Running},
 };
 
-/// Output is gathered up to this many bytes before it is written: large writes when tokens take no time.
+/// Output is gathered up to this many bytes before it is written: large writes when tokens take no
+/// time.
 const BATCH: usize = 64 * 1024;
 
-/// How long a client may take until its next request; then the connection is closed without a word, as `llama-server`
-/// and vLLM do it.
+/// How long a client may take until its next request; then the connection is closed without a word,
+/// as `llama-server` and vLLM do it.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// What to do after an answer.
@@ -63,7 +64,8 @@ impl Connection {
                 self.input.drain(..length);
                 return Ok(Some(request));
             }
-            let Ok(read) = tokio::time::timeout(IDLE, self.stream.read_buf(&mut self.input)).await else {
+            let Ok(read) = tokio::time::timeout(IDLE, self.stream.read_buf(&mut self.input)).await
+            else {
                 return Ok(None);
             };
             if read? == 0 {
@@ -91,7 +93,9 @@ impl Connection {
             _ => return self.send(&error(404, "File Not Found")).await,
         };
         let Ok(asked) = request.asked() else {
-            return self.send(&error(400, "the body is not a JSON object")).await;
+            return self
+                .send(&error(400, "the body is not a JSON object"))
+                .await;
         };
         let plan = match prepared
             .script
@@ -156,7 +160,8 @@ impl Connection {
             }
             match plan.fault {
                 Some(Fault::Cut(at)) if at == n => {
-                    // Less than half: the piece must not look like a whole token to a lenient reader.
+                    // Less than half: the piece must not look like a whole token to a lenient
+                    // reader.
                     let chunk = frames.word(n);
                     self.output
                         .extend_from_slice(chunk.get(..chunk.len() / 4).unwrap_or_default());
@@ -177,7 +182,10 @@ impl Connection {
         }
         self.output.extend_from_slice(&frames.last);
         self.written(plan).await?;
-        if asked.stream_options.is_some_and(|options| options.include_usage) {
+        if asked
+            .stream_options
+            .is_some_and(|options| options.include_usage)
+        {
             self.output.extend_from_slice(&prepared.usage_frame(tokens));
         }
         self.output.extend_from_slice(&frames.done);
@@ -211,8 +219,8 @@ impl Connection {
         }
     }
 
-    /// Sends the end of an answer. A real engine frees its slot before it writes the last bytes, so that a client
-    /// which sends its next request at once meets a free one.
+    /// Sends the end of an answer. A real engine frees its slot before it writes the last bytes, so
+    /// that a client which sends its next request at once meets a free one.
     async fn send_last(&mut self, bytes: &[u8], running: &mut Running<'_>) -> io::Result<()> {
         running.free_slot();
         self.send(bytes).await?;
@@ -275,5 +283,7 @@ impl Connection {
 }
 
 fn wanted(plan: Plan, asked: &Asked) -> u32 {
-    asked.max_tokens.map_or(plan.tokens, |most| most.min(plan.tokens))
+    asked
+        .max_tokens
+        .map_or(plan.tokens, |most| most.min(plan.tokens))
 }

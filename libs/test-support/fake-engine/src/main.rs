@@ -22,7 +22,11 @@ A request changes the script for itself: x-fake: tokens=10,token_ms=5,cut=3
 The same on a line of standard input changes it for all requests to come, and is answered by a line.
 ";
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program"
+)]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments
@@ -87,7 +91,9 @@ fn parse(arguments: &[String]) -> Result<(Script, Options), String> {
         let time = || number().map(|ms| Duration::from_millis(u64::from(ms)));
         match name.as_str() {
             "--port" => {
-                options.port = value.parse().map_err(|_| format!("{name} {value}: not a port"))?;
+                options.port = value
+                    .parse()
+                    .map_err(|_| format!("{name} {value}: not a port"))?;
             }
             "--slots" => script.slots = number()?,
             "--tokens" => script.tokens = number()?,
@@ -109,13 +115,24 @@ mod tests {
     fn a_line_changes_the_script() {
         let engine = FakeEngine::start(Script::default()).unwrap();
         assert_eq!(direct(&engine, "tokens=7"), "fake-engine now does tokens=7");
-        assert!(direct(&engine, "tokens").starts_with("fake-engine: x-fake: \"tokens\" is none of"));
+        assert!(
+            direct(&engine, "tokens").starts_with("fake-engine: x-fake: \"tokens\" is none of")
+        );
         assert_eq!(engine.script().tokens, 7);
     }
 
     #[test]
     fn options_become_a_script() {
-        let arguments = ["--port", "9", "--tokens", "3", "--token-ms", "5", "--record"].map(str::to_owned);
+        let arguments = [
+            "--port",
+            "9",
+            "--tokens",
+            "3",
+            "--token-ms",
+            "5",
+            "--record",
+        ]
+        .map(str::to_owned);
         let (script, options) = parse(&arguments).unwrap();
         assert_eq!(
             options,
@@ -124,7 +141,10 @@ mod tests {
                 record: true
             }
         );
-        assert_eq!((script.tokens, script.token_delay), (3, Duration::from_millis(5)));
+        assert_eq!(
+            (script.tokens, script.token_delay),
+            (3, Duration::from_millis(5))
+        );
         for wrong in [
             &["--slots"][..],
             &["--slots", "x"],

@@ -100,7 +100,8 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 
 /// The body and how many bytes of `rest` it takes; `None` while it is incomplete.
 fn body(headers: &[(String, String)], rest: &[u8]) -> io::Result<Option<(Vec<u8>, usize)>> {
-    if find(headers, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+    if find(headers, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    {
         return chunked(rest);
     }
     let length: usize = match find(headers, "content-length") {
@@ -154,7 +155,10 @@ mod tests {
             let (request, length) = Request::parse(next.as_bytes()).unwrap().unwrap();
             assert_eq!(length, text.len());
             assert_eq!(request.body, b"hello");
-            assert_eq!((request.method.as_str(), request.route()), ("POST", "/v1/x"));
+            assert_eq!(
+                (request.method.as_str(), request.route()),
+                ("POST", "/v1/x")
+            );
             assert_eq!(request.header("x-fake"), Some("cut=3"));
         }
     }
@@ -163,14 +167,18 @@ mod tests {
     fn garbage_is_an_error() {
         assert!(Request::parse(b"\x16\x03\x01 TLS hello\r\n\r\n").is_err());
         assert!(Request::parse(b"POST / HTTP/1.1\r\ncontent-length: many\r\n\r\n").is_err());
-        assert!(Request::parse(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").is_err());
+        assert!(
+            Request::parse(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").is_err()
+        );
     }
 
     #[test]
     fn reads_what_a_body_asks_for() {
         let asked = |body: &str| serde_json::from_str::<Asked>(body).unwrap();
         assert!(!asked(r#"{"messages":[{"content":"\"stream\":true"}]}"#).stream);
-        let all = asked(r#"{"stream":true,"max_tokens":7,"stream_options":{"include_usage":true},"n":1}"#);
+        let all = asked(
+            r#"{"stream":true,"max_tokens":7,"stream_options":{"include_usage":true},"n":1}"#,
+        );
         assert!(all.stream && all.stream_options.unwrap().include_usage);
         assert_eq!(all.max_tokens, Some(7));
     }

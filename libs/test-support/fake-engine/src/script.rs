@@ -7,10 +7,11 @@ use thiserror::Error;
 /// The request header that changes the script for one request.
 pub const SCRIPT_HEADER: &str = "x-fake";
 
-/// How the engine misbehaves on inference requests. Tokens are counted from 0: `Cut(3)` happens in place of the fourth.
+/// How the engine misbehaves on inference requests. Tokens are counted from 0: `Cut(3)` happens in
+/// place of the fourth.
 ///
-/// An unstreamed answer has no tokens to count; `Cut` and `EndEarly` then end it, and `Stall` holds it, in the
-/// middle of its body.
+/// An unstreamed answer has no tokens to count; `Cut` and `EndEarly` then end it, and `Stall` holds
+/// it, in the middle of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Answers at once with this status and an error in OpenAI's shape.
@@ -28,8 +29,8 @@ pub enum Fault {
 /// How the engine behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// How many requests it says it serves at once. It serves all that come, and [`crate::Stats::peak`] tells how
-    /// many came together.
+    /// How many requests it says it serves at once. It serves all that come, and
+    /// [`crate::Stats::peak`] tells how many came together.
     pub slots: u32,
     /// The models it lists; answers carry the first.
     pub models: Vec<String>,
@@ -45,7 +46,8 @@ pub struct Script {
     pub first_token_delay: Duration,
     /// How long it takes from token to token.
     pub token_delay: Duration,
-    /// Whether tokens without a delay between them are written together. Real engines write each by itself.
+    /// Whether tokens without a delay between them are written together. Real engines write each
+    /// by itself.
     pub burst: bool,
     /// How it misbehaves.
     pub fault: Option<Fault>,
@@ -72,7 +74,8 @@ impl Default for Script {
     }
 }
 
-/// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass unseen.
+/// A directive of [`SCRIPT_HEADER`] that means nothing; a typing error in a test shall not pass
+/// unseen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, status=N, retry=N, silent, cut=N, stall=N, end=N"
@@ -92,7 +95,8 @@ pub(crate) struct Plan {
 }
 
 impl Script {
-    /// The script with the directives of [`SCRIPT_HEADER`] for all requests to come: `first_ms=20,token_ms=10`.
+    /// The script with the directives of [`SCRIPT_HEADER`] for all requests to come:
+    /// `first_ms=20,token_ms=10`.
     ///
     /// # Errors
     /// When one of them means nothing.
@@ -213,7 +217,14 @@ mod tests {
 
     #[test]
     fn a_typing_error_is_told() {
-        for bad in ["cutt=3", "cut", "cut=x", "status=99999", "tokens=-1", "burst=2"] {
+        for bad in [
+            "cutt=3",
+            "cut",
+            "cut=x",
+            "status=99999",
+            "tokens=-1",
+            "burst=2",
+        ] {
             let error = Script::default().plan().with(bad).unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");
         }

@@ -143,8 +143,8 @@ impl FakeEngine {
         self.shared.counters.records()
     }
 
-    /// Waits until what it counted `holds`, and gives that back. It looks whenever a count changes; put a deadline
-    /// around it.
+    /// Waits until what it counted `holds`, and gives that back. It looks whenever a count changes;
+    /// put a deadline around it.
     pub async fn until(&self, mut holds: impl FnMut(&Stats) -> bool) -> Stats {
         let mut changes = self.shared.counters.changes();
         loop {

@@ -17,8 +17,8 @@ const RECORDS: usize = 4096;
 /// Counts since the start. Only inference requests are counted, except by `connections`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Requests that hold a slot now. One gives it up right before the write that completes its answer, as real
-    /// engines do: who has read the whole answer finds the slot free.
+    /// Requests that hold a slot now. One gives it up right before the write that completes its
+    /// answer, as real engines do: who has read the whole answer finds the slot free.
     pub running: u32,
     /// The most requests that held a slot at the same time.
     pub peak: u32,
@@ -26,7 +26,8 @@ pub struct Stats {
     pub requests: u64,
     /// Requests that were answered completely, refusals included; counted after the last write.
     pub finished: u64,
-    /// Requests whose client was gone before the end; also those that gave up on a silent or stalled answer.
+    /// Requests whose client was gone before the end; also those that gave up on a silent or
+    /// stalled answer.
     pub cancelled: u64,
     /// Requests whose answer the script cut or ended early.
     pub broken: u64,
@@ -102,7 +103,8 @@ impl Counters {
         self.changed.send_replace(());
     }
 
-    /// Counts a request as running until the returned guard is told its end, or dropped: then it was cancelled.
+    /// Counts a request as running until the returned guard is told its end, or dropped: then it
+    /// was cancelled.
     pub(crate) fn begin(&self, request: &Request, stream: bool) -> Running<'_> {
         if let Some(records) = &self.records {
             let mut records = records.lock();

@@ -56,7 +56,9 @@ fn read_all(stream: &mut TcpStream) -> String {
 }
 
 async fn until(engine: &FakeEngine, holds: impl FnMut(&Stats) -> bool) -> Stats {
-    tokio::time::timeout(SOON, engine.until(holds)).await.unwrap()
+    tokio::time::timeout(SOON, engine.until(holds))
+        .await
+        .unwrap()
 }
 
 #[test]
@@ -83,13 +85,21 @@ fn a_stream_is_well_formed_and_the_connection_is_kept() {
     }
     stream.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
     read_until(&mut stream, r#"{"status":"ok"}"#);
-    assert_eq!((engine.stats().connections, engine.stats().finished), (1, 1));
+    assert_eq!(
+        (engine.stats().connections, engine.stats().finished),
+        (1, 1)
+    );
 }
 
 #[test]
 fn an_unstreamed_answer_honours_what_was_asked() {
     let engine = FakeEngine::start(Script::default()).unwrap();
-    let mut stream = post(&engine, "/v1/completions", "", r#"{"prompt":"x","max_tokens":2}"#);
+    let mut stream = post(
+        &engine,
+        "/v1/completions",
+        "",
+        r#"{"prompt":"x","max_tokens":2}"#,
+    );
     let text = read_until(&mut stream, "}}");
     assert!(
         text.contains(r#""text":" one two""#) && text.contains(r#""completion_tokens":2"#),
@@ -251,7 +261,9 @@ fn a_hung_engine_accepts_and_says_nothing() {
     .unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", engine.port())).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
     let error = stream.read(&mut [0; 1]).unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),

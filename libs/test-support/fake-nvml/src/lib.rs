@@ -1,7 +1,7 @@
 //! A stand-in for NVIDIA's `libnvidia-ml.so.1`, for tests on machines without GPUs.
 //!
-//! It is a real shared library, compiled by the test. What it says is in a file beside it, read at each call, so
-//! a test changes what a running process sees.
+//! It is a real shared library, compiled by the test. What it says is in a file beside it, read at
+//! each call, so a test changes what a running process sees.
 
 use std::{
     fmt::Write as _,
@@ -115,7 +115,8 @@ impl FakeNvml {
         self.set_state(&lines)
     }
 
-    /// From now on it says what these lines say; `fake_nvml.c` describes them. They appear all at once.
+    /// From now on it says what these lines say; `fake_nvml.c` describes them. They appear all at
+    /// once.
     ///
     /// # Errors
     /// When the file cannot be written.

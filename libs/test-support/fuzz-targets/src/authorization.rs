@@ -1,9 +1,11 @@
 //! The token of a request.
 //!
-//! Input: the server's token, a line feed, and the values of `Authorization`, each on a line of its own.
+//! Input: the server's token, a line feed, and the values of `Authorization`, each on a line of its
+//! own.
 //!
 //! * What can be a token is let in by the header that it makes.
-//! * Everybody else is let in exactly if there is one value, and it is `Bearer`, blanks and the token.
+//! * Everybody else is let in exactly if there is one value, and it is `Bearer`, blanks and the
+//!   token.
 //! * The verdict is the same for every peer.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,7 +28,9 @@ pub fn authorization(input: &[u8]) {
         return;
     };
     assert!(is_token, "a bad token is taken");
-    let values: Option<Vec<HeaderValue>> = lines.map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let values: Option<Vec<HeaderValue>> = lines
+        .map(|line| HeaderValue::from_bytes(line).ok())
+        .collect();
     let Some(values) = values else { return };
     let own = HeaderMap::from_iter([(AUTHORIZATION, token.header_value())]);
     let Ok(policy) = AuthPolicy::new(Some(token), true) else {
@@ -37,7 +41,10 @@ pub fn authorization(input: &[u8]) {
         [value] => is_bearer(value.as_bytes(), text.trim().as_bytes()),
         _ => false,
     };
-    let headers: HeaderMap = values.into_iter().map(|value| (AUTHORIZATION, value)).collect();
+    let headers: HeaderMap = values
+        .into_iter()
+        .map(|value| (AUTHORIZATION, value))
+        .collect();
     let verdict = policy.authorize(REMOTE, &headers);
     assert_eq!(verdict.is_ok(), is_right, "{verdict:?}");
     assert_ne!(verdict, Err(AuthError::NotLoopback));

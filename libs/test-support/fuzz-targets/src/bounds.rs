@@ -1,11 +1,11 @@
-//! The bounds of what nodes say, as the wire contract has them, written down a second time; and messages that are the same
-//! after they have been written and read.
+//! The bounds of what nodes say, as the wire contract has them, written down a second time; and
+//! messages that are the same after they have been written and read.
 
 use std::fmt::Debug;
 
 use pool_registry_types::{
-    Gpu, GpuStatus, HttpUrl, MAX_GPUS, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS, PoolStatus,
-    RegisterRequest, ReplicaStatus,
+    Gpu, GpuStatus, HttpUrl, MAX_GPUS, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_POOLS, MAX_SLOTS,
+    PoolStatus, RegisterRequest, ReplicaStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -51,7 +51,11 @@ pub(crate) fn id(id: &str) {
 
 pub(crate) fn text(text: Option<&String>) {
     let Some(text) = text else { return };
-    assert!(text.len() <= MAX_TEXT_BYTES, "a text of {} bytes", text.len());
+    assert!(
+        text.len() <= MAX_TEXT_BYTES,
+        "a text of {} bytes",
+        text.len()
+    );
     assert!(
         !text.chars().any(char::is_control),
         "a text breaks its line: {text:?}"
@@ -77,7 +81,11 @@ pub(crate) fn url(url: &HttpUrl) {
     assert!(!url.host().is_empty() && url.port() != 0, "{text}");
     assert!(url.base_path().is_empty() || url.base_path().starts_with('/'));
     assert!(!url.base_path().ends_with('/'));
-    assert_eq!(HttpUrl::new(&text).as_ref(), Ok(url), "another address came back");
+    assert_eq!(
+        HttpUrl::new(&text).as_ref(),
+        Ok(url),
+        "another address came back"
+    );
 }
 
 fn slots(free: u32, total: u32) {
@@ -86,7 +94,11 @@ fn slots(free: u32, total: u32) {
 
 fn error(text: Option<&String>) {
     let Some(text) = text else { return };
-    assert!(text.len() <= MAX_ERROR_BYTES, "an error of {} bytes", text.len());
+    assert!(
+        text.len() <= MAX_ERROR_BYTES,
+        "an error of {} bytes",
+        text.len()
+    );
     let commands = |c: char| c.is_control() && c != '\n';
     assert!(
         !text.chars().any(commands),

@@ -1,6 +1,7 @@
 //! An engine's stream on its way through the gateway.
 //!
-//! Input: a digit that says how the stream is cut and, by its half, which API it belongs to; then the stream.
+//! Input: a digit that says how the stream is cut and, by its half, which API it belongs to; then
+//! the stream.
 //!
 //! * No byte is lost, added or moved.
 //! * What goes on ends with an event's end.

@@ -2,7 +2,8 @@
 //!
 //! Input: the file.
 //!
-//! * What is accepted obeys every bound of the wire contract, and is the same after it has been written and read.
+//! * What is accepted obeys every bound of the wire contract, and is the same after it has been
+//!   written and read.
 //! * A refusal is short, on one line.
 
 use handoff_watcher::fuzzing::parse;

@@ -2,11 +2,11 @@
 //!
 //! Input: a body.
 //!
-//! * What is accepted obeys every bound of the wire contract, names each pool once, and is the same after it has been
-//!   written and read.
+//! * What is accepted obeys every bound of the wire contract, names each pool once, and is the same
+//!   after it has been written and read.
 //! * A refusal is short, on one line.
-//! * The registry takes it as bytes only when it is one, and then knows of its node what it says: the first time, when it is
-//!   taken apart, and the second, when it is compared.
+//! * The registry takes it as bytes only when it is one, and then knows of its node what it says:
+//!   the first time, when it is taken apart, and the second, when it is compared.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -68,7 +68,8 @@ fn as_bytes(input: &[u8]) {
         if registry.heartbeat_bytes(&node_id, input).is_err() {
             return;
         }
-        let said = read_json::<HeartbeatRequest>(input).expect("what the registry takes is a heartbeat");
+        let said =
+            read_json::<HeartbeatRequest>(input).expect("what the registry takes is a heartbeat");
         let node = registry.node(&node_id).expect("it is registered");
         let known = node.pools.iter().map(|pool| &*pool.status);
         assert!(

@@ -20,7 +20,10 @@ pub fn json_scanner(input: &[u8]) {
     if found.is_some() {
         assert_eq!(found, parsed, "the parser does not agree");
     } else if parsed.is_some() && !input.contains(&b'\\') && !text.trim_start().starts_with('[') {
-        let brackets = input.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+        let brackets = input
+            .iter()
+            .filter(|byte| matches!(byte, b'{' | b'['))
+            .count();
         assert!(brackets > MAX_DEPTH, "a plain body was not understood");
     }
 }

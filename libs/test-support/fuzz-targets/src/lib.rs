@@ -1,8 +1,9 @@
 //! What must hold of every parser that reads a stranger's bytes.
 //!
-//! Each target is a function from bytes to nothing that panics when a property does not hold. The bytes are text where
-//! that is possible, so that an input of the corpus can be read and written by hand. `cargo xtask fuzz` runs the targets
-//! under libFuzzer; the test `replay` runs them over the corpus, on the stable toolchain.
+//! Each target is a function from bytes to nothing that panics when a property does not hold. The
+//! bytes are text where that is possible, so that an input of the corpus can be read and written by
+//! hand. `cargo xtask fuzz` runs the targets under libFuzzer; the test `replay` runs them over the
+//! corpus, on the stable toolchain.
 //!
 //! [`TARGETS`] lists the targets. The comment at the top of each module says what it checks.
 

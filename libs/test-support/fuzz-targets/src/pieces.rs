@@ -3,11 +3,13 @@
 /// The longest piece for each of the four ways to cut, the lowest two bits of a seed.
 const LONGEST: [usize; 4] = [1, 3, 16, 64];
 
-/// Factor and increment of a linear congruential generator (Knuth's MMIX): the cuts need to differ, not to be random.
+/// Factor and increment of a linear congruential generator (Knuth's MMIX): the cuts need to differ,
+/// not to be random.
 const FACTOR: u64 = 6_364_136_223_846_793_005;
 const INCREMENT: u64 = 1_442_695_040_888_963_407;
 
-/// The input without its first byte, and that byte, which says how the rest is treated. A digit is a good one.
+/// The input without its first byte, and that byte, which says how the rest is treated. A digit is
+/// a good one.
 pub(crate) fn seeded(input: &[u8]) -> Option<(u8, &[u8])> {
     let (seed, rest) = input.split_first()?;
     Some((*seed, rest))

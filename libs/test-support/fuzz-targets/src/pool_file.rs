@@ -2,8 +2,8 @@
 //!
 //! Input: the file.
 //!
-//! * What is accepted obeys every bound, names each pool and each port once, and is the same after it has been written and
-//!   read.
+//! * What is accepted obeys every bound, names each pool and each port once, and is the same after
+//!   it has been written and read.
 //! * Every problem names a line that is there, in order, and says something on one line.
 
 use std::{collections::BTreeSet, fmt::Write as _};
@@ -65,7 +65,9 @@ fn is_bounded(pool: &PoolSpec) {
     bounds::id(pool.pool_id.as_str());
     bounds::id(pool.engine.as_str());
     assert!((1..=MAX_SLOTS).contains(&pool.slots));
-    assert!(pool.replicas >= 1 && usize::try_from(pool.replicas).is_ok_and(|count| count <= MAX_POOLS));
+    assert!(
+        pool.replicas >= 1 && usize::try_from(pool.replicas).is_ok_and(|count| count <= MAX_POOLS)
+    );
     assert!(pool.port.is_none_or(|port| port != 0 && pool.replicas == 1));
     bounds::models(Some(&pool.models));
     assert!(
@@ -149,8 +151,14 @@ fn write(pool: &PoolSpec) -> String {
     for (key, value) in [
         ("restart", quoted(restart)),
         ("on_agent_stop", quoted(on_agent_stop)),
-        ("ready_timeout_secs", pool.ready_timeout.as_secs().to_string()),
-        ("drain_timeout_secs", pool.drain_timeout.as_secs().to_string()),
+        (
+            "ready_timeout_secs",
+            pool.ready_timeout.as_secs().to_string(),
+        ),
+        (
+            "drain_timeout_secs",
+            pool.drain_timeout.as_secs().to_string(),
+        ),
         ("stop_grace_secs", pool.stop_grace.as_secs().to_string()),
     ] {
         line(&mut out, key, &value);

@@ -2,7 +2,8 @@
 //!
 //! Input: a body.
 //!
-//! * What is accepted obeys every bound of the wire contract, and is the same after it has been written and read.
+//! * What is accepted obeys every bound of the wire contract, and is the same after it has been
+//!   written and read.
 //! * A refusal is short, on one line.
 
 use http_server::fuzzing::read_json;

@@ -1,9 +1,11 @@
 //! What routing reads of a request's body, and the name that is put in place of an alias.
 //!
-//! Input: a JSON body; or the value of a `Content-Type` that begins with `multipart/`, a line feed and a form.
+//! Input: a JSON body; or the value of a `Content-Type` that begins with `multipart/`, a line feed
+//! and a form.
 //!
 //! * The model is the one that a parser of values finds.
-//! * A body is refused only if that parser, too, has a reason to; the refusal is short and repeats nothing of the body.
+//! * A body is refused only if that parser, too, has a reason to; the refusal is short and repeats
+//!   nothing of the body.
 //! * With another name in place, the body names that, and no other byte has changed.
 
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
@@ -16,7 +18,8 @@ const SECRET: &str = "secret";
 /// The longest refusal.
 const MAX_REFUSAL_BYTES: usize = 200;
 
-/// The name that is put in place; a quote and a letter beyond ASCII have forms of their own in JSON.
+/// The name that is put in place; a quote and a letter beyond ASCII have forms of their own in
+/// JSON.
 const OTHER_NAME: &str = "another \"model\" \u{e9}";
 
 /// The longest name of a model.
@@ -75,17 +78,19 @@ fn is_what_a_parser_finds(body: &[u8]) {
         Err(refusal) => {
             let is_name = |model: &Value| {
                 model.as_str().is_some_and(|name| {
-                    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+                    (1..=MAX_NAME_BYTES).contains(&name.len())
+                        && !name.chars().any(char::is_control)
                 })
             };
-            // Of several fields of one name a parser of values takes the last; the first may be what is refused.
+            // Of several fields of one name a parser of values takes the last; the first may be
+            // what is refused.
             let is_named_twice = |name: &str| {
                 let quoted = format!("\"{name}\"");
                 let text = String::from_utf8_lossy(body);
                 text.matches(&quoted).count() > 1 && refusal.contains(name)
             };
-            let model_is_wrong =
-                model.is_some_and(|model| !model.is_null() && !is_name(model)) || is_named_twice("model");
+            let model_is_wrong = model.is_some_and(|model| !model.is_null() && !is_name(model))
+                || is_named_twice("model");
             let stream_is_wrong =
                 stream.is_some_and(|stream| !stream.is_boolean()) || is_named_twice("stream");
             let is_twice = refusal.contains("each field once");

@@ -2,8 +2,9 @@
 //!
 //! Input: the path of a request, as it stands in the request line.
 //!
-//! * No path that an engine may take for one of its routes of administration goes to an engine, from the gateway or from a
-//!   node, however it is disguised: by percent-encoding, case, dots, slashes.
+//! * No path that an engine may take for one of its routes of administration goes to an engine,
+//!   from the gateway or from a node, however it is disguised: by percent-encoding, case, dots,
+//!   slashes.
 //! * No path goes from the gateway to an engine that leads out of what is offered to clients.
 
 use http::uri::PathAndQuery;
@@ -11,8 +12,8 @@ use inference_gateway::fuzzing::is_forwarded;
 use percent_encoding::{percent_decode, percent_decode_str};
 use pool_registry_types::engine_path::{EnginePath, classify};
 
-/// Ends of the routes by which engines are administered. The second time that they are written down: a route that is lost
-/// there is found here.
+/// Ends of the routes by which engines are administered. The second time that they are written
+/// down: a route that is lost there is found here.
 const ADMINISTRATION: [&str; 3] = [
     "/load_lora_adapter",
     "/unload_lora_adapter",
@@ -46,14 +47,17 @@ pub fn request_path(input: &[u8]) {
         target.path()
     );
     assert!(
-        !is_offered || meant.starts_with("/v1/") || meant == "/v1" || BESIDE.contains(&meant.as_str()),
+        !is_offered
+            || meant.starts_with("/v1/")
+            || meant == "/v1"
+            || BESIDE.contains(&meant.as_str()),
         "{} leads out to {meant}",
         target.path()
     );
 }
 
-/// A decoded path in lower case, without empty parts, dots and what dots remove, and without what follows a NUL, a `;`, a
-/// `?` or a `#`.
+/// A decoded path in lower case, without empty parts, dots and what dots remove, and without what
+/// follows a NUL, a `;`, a `?` or a `#`.
 fn as_an_engine_may_read(decoded: &[u8]) -> String {
     let text = String::from_utf8_lossy(decoded).to_ascii_lowercase();
     let text = text.split(['\0', '?', '#']).next().unwrap_or_default();

@@ -1,9 +1,11 @@
 //! The body of an upstream's answer (RFC 9112, sections 6 and 7).
 //!
-//! Input: a digit that says how the body is cut into reads; a letter for its framing: `c` for chunks, `u` for the end of the
-//! connection, and any other byte for a length of as many bytes as the letter's number; then what the upstream sent.
+//! Input: a digit that says how the body is cut into reads; a letter for its framing: `c` for
+//! chunks, `u` for the end of the connection, and any other byte for a length of as many bytes as
+//! the letter's number; then what the upstream sent.
 //!
-//! * However the body is cut into reads, the body, what stands behind it and the verdict are the same.
+//! * However the body is cut into reads, the body, what stands behind it and the verdict are the
+//!   same.
 //! * Chunks mean what a second and simple reading of them says.
 //! * Nothing that was not sent comes out, and nothing comes out after the end.
 
@@ -33,9 +35,14 @@ pub fn response_body(input: &[u8]) {
     assert!(whole.body.len() + whole.behind.len() <= input.len());
     match framing {
         Framing::Length(length) => {
-            let length = usize::try_from(length).unwrap_or(usize::MAX).min(input.len());
+            let length = usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .min(input.len());
             let (body, behind) = input.split_at(length);
-            assert_eq!((whole.body.as_slice(), whole.behind.as_slice()), (body, behind));
+            assert_eq!(
+                (whole.body.as_slice(), whole.behind.as_slice()),
+                (body, behind)
+            );
             assert!(!whole.is_refused);
         }
         Framing::UntilClose => assert_eq!(
@@ -70,7 +77,10 @@ fn decode<'a>(framing: Framing, reads: impl Iterator<Item = &'a [u8]>) -> Decode
             read.ends_with(behind),
             "what stands behind the end is not of this read"
         );
-        assert!(behind.is_empty() || decoder.is_over(), "something was left out");
+        assert!(
+            behind.is_empty() || decoder.is_over(),
+            "something was left out"
+        );
         assert!(
             !was_over || (behind == read && decoded.body.len() == before),
             "a body goes on after its end"
@@ -132,9 +142,12 @@ fn read_body(rest: &mut &[u8], body: &mut Vec<u8>, is_over: &mut bool) -> Result
     Ok(())
 }
 
-/// A line without its end; `None` when the input ends before it does. `may_begin` says of a line, or of the beginning of one,
-/// whether it can be right.
-fn take_line<'a>(rest: &mut &'a [u8], may_begin: impl Fn(&[u8]) -> bool) -> Result<Option<&'a [u8]>, Broken> {
+/// A line without its end; `None` when the input ends before it does. `may_begin` says of a line,
+/// or of the beginning of one, whether it can be right.
+fn take_line<'a>(
+    rest: &mut &'a [u8],
+    may_begin: impl Fn(&[u8]) -> bool,
+) -> Result<Option<&'a [u8]>, Broken> {
     let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     let line = &rest[..end.unwrap_or(rest.len())];
     // Nothing has come of the line yet, and all may still be well.
@@ -159,9 +172,13 @@ fn take_line<'a>(rest: &mut &'a [u8], may_begin: impl Fn(&[u8]) -> bool) -> Resu
     }
 }
 
-/// The size that begins a line: 1 to 16 hexadecimal digits, and behind them nothing, or an extension.
+/// The size that begins a line: 1 to 16 hexadecimal digits, and behind them nothing, or an
+/// extension.
 fn size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
     let (digits, rest) = line.split_at(digits);
     let is_extended = matches!(rest.first(), None | Some(b';' | b' ' | b'\t'));
     if !is_extended || digits.len() > 16 {

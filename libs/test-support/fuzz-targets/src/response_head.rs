@@ -1,11 +1,13 @@
 //! The head of an upstream's answer (RFC 9112).
 //!
-//! Input: a digit that says where the head is cut, and from `4` on that the request was `HEAD`; then what the upstream sent.
+//! Input: a digit that says where the head is cut, and from `4` on that the request was `HEAD`;
+//! then what the upstream sent.
 //!
 //! * However the head is cut into reads, the verdict is the same.
-//! * The framing is that of RFC 9112, section 6.3, as a second and simple reading of the lines has it; a transfer coding
-//!   other than `chunked` alone is refused.
-//! * What goes on to the client holds no hop-by-hop header, no line break, and a length only where it is the one that counts.
+//! * The framing is that of RFC 9112, section 6.3, as a second and simple reading of the lines has
+//!   it; a transfer coding other than `chunked` alone is refused.
+//! * What goes on to the client holds no hop-by-hop header, no line break, and a length only where
+//!   it is the one that counts.
 
 use http::{
     Method,
@@ -33,7 +35,10 @@ pub fn response_head(input: &[u8]) {
     match (parse_head(&input[..cut], &method), &whole) {
         (Ok(None), Ok(Some(head))) => assert!(cut < head.length, "a whole head was not seen"),
         (Ok(None), _) => {}
-        (part, whole) => assert_eq!(part, *whole, "the first {cut} bytes were read as something else"),
+        (part, whole) => assert_eq!(
+            part, *whole,
+            "the first {cut} bytes were read as something else"
+        ),
     }
     if let Ok(Some(head)) = &whole {
         assert!(head.length <= input.len());
@@ -77,7 +82,8 @@ fn is_framed_as_its_lines_say(text: &[u8], method: &Method, head: &ResponseHead)
         [coding] => assert!(coding.eq_ignore_ascii_case(b"chunked"), "another coding"),
         _ => panic!("several codings"),
     }
-    let never_has_a_body = head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
+    let never_has_a_body =
+        head.status.is_informational() || matches!(head.status.as_u16(), 204 | 304);
     let framing = match lengths.first() {
         _ if never_has_a_body || *method == Method::HEAD => Framing::Length(0),
         _ if !codings.is_empty() => Framing::Chunked,

@@ -3,7 +3,8 @@
 //! Input: a digit that says how the stream is cut; then the stream.
 //!
 //! * However the stream is cut, the events are the same.
-//! * Both readers find the same events, where the stream is text whose lines end as the client's server ends them.
+//! * Both readers find the same events, where the stream is text whose lines end as the client's
+//!   server ends them.
 
 use llorch_client::SseParser;
 use task_api::fuzzing::Events;
@@ -16,7 +17,11 @@ pub fn server_sent_events(input: &[u8]) {
         return;
     };
     let whole = read(std::iter::once(input));
-    assert_eq!(read(pieces(seed, input)), whole, "the cut changed the events");
+    assert_eq!(
+        read(pieces(seed, input)),
+        whole,
+        "the cut changed the events"
+    );
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
@@ -39,7 +44,11 @@ pub fn server_sent_events(input: &[u8]) {
 fn read<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Vec<(String, Vec<u8>)> {
     let mut events = Events::default();
     reads
-        .flat_map(|read| events.push(read).expect("no input has an event that is too long"))
+        .flat_map(|read| {
+            events
+                .push(read)
+                .expect("no input has an event that is too long")
+        })
         .map(|(name, data)| (name, data.to_vec()))
         .collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! Input: the node's id, a line feed and the record.
 //!
-//! * What is read is the same after it has been written and read, and after the registry's form of it.
+//! * What is read is the same after it has been written and read, and after the registry's form of
+//!   it.
 //! * What a registry that was restored from it would keep can be read again.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,7 +21,9 @@ pub fn stored_node(input: &[u8]) {
         .position(|byte| *byte == b'\n')
         .unwrap_or(input.len());
     let (key, record) = input.split_at(end);
-    let Ok(key) = std::str::from_utf8(key) else { return };
+    let Ok(key) = std::str::from_utf8(key) else {
+        return;
+    };
     // Of a record that cannot be read as a whole, what operators want is read.
     let Ok((node, _)) = decode(key, record.get(1..).unwrap_or_default()) else {
         return;

@@ -1,6 +1,7 @@
 //! An engine's answer to a task.
 //!
-//! Input: a digit that says how a stream is cut; then the answer, read as a stream and as one piece.
+//! Input: a digit that says how a stream is cut; then the answer, read as a stream and as one
+//! piece.
 //!
 //! * Whatever numbers an engine writes, reading them goes on.
 //! * However a stream is cut, its task is changed in the same way.
@@ -28,5 +29,9 @@ pub fn task_answer(input: &[u8]) {
 fn ends_once(changes: &[String]) {
     let ends = |change: &String| change.starts_with("Finished") || change.starts_with("Failed");
     let first = changes.iter().position(ends);
-    assert_eq!(first.map(|first| first + 1), Some(changes.len()), "{changes:?}");
+    assert_eq!(
+        first.map(|first| first + 1),
+        Some(changes.len()),
+        "{changes:?}"
+    );
 }

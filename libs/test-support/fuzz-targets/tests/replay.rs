@@ -48,9 +48,15 @@ fn every_input_of_every_corpus_keeps_the_properties() {
 
 #[test]
 fn every_target_has_a_corpus_and_a_dictionary_and_each_of_them_a_target() {
-    let names: BTreeSet<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    let names: BTreeSet<_> = TARGETS
+        .iter()
+        .map(|target| target.name.to_owned())
+        .collect();
     for kind in ["corpus", "dictionaries"] {
-        let found: BTreeSet<_> = entries(&directory(kind)).iter().map(|path| stem(path)).collect();
+        let found: BTreeSet<_> = entries(&directory(kind))
+            .iter()
+            .map(|path| stem(path))
+            .collect();
         assert_eq!(found, names, "{kind}");
     }
 }

@@ -163,11 +163,15 @@ impl Parser {
             State::ChunkSize { size, digits } => self.state = chunk_size(byte, size, digits)?,
             State::ChunkExtension { size } if byte == b'\n' => self.state = after_size(size),
             State::ChunkExtension { .. } => {}
-            State::ChunkEnd { left: 2 } if byte == b'\r' => self.state = State::ChunkEnd { left: 1 },
+            State::ChunkEnd { left: 2 } if byte == b'\r' => {
+                self.state = State::ChunkEnd { left: 1 }
+            }
             State::ChunkEnd { left: 1 } if byte == b'\n' => {
                 self.state = State::ChunkSize { size: 0, digits: 0 };
             }
-            State::ChunkEnd { .. } => return Err(Fault::Malformed("a chunk is longer than it says")),
+            State::ChunkEnd { .. } => {
+                return Err(Fault::Malformed("a chunk is longer than it says"));
+            }
             State::Trailer { line: 0 } if byte == b'\n' => self.state = State::Done,
             State::Trailer { .. } if byte == b'\n' => self.state = State::Trailer { line: 0 },
             State::Trailer { .. } if byte == b'\r' => {}
@@ -197,7 +201,8 @@ impl Parser {
         Ok(input.get(end - known..).unwrap_or_default())
     }
 
-    /// Takes up to `left` bytes of the body; gives back what follows and how many are still to come.
+    /// Takes up to `left` bytes of the body; gives back what follows and how many are still to
+    /// come.
     fn take_body<'a>(&mut self, input: &'a [u8], left: u64) -> (&'a [u8], u64) {
         let length = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let (piece, rest) = input.split_at(length);
@@ -283,7 +288,8 @@ struct Head {
 
 impl Head {
     fn read(bytes: &[u8]) -> Result<Self, Fault> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed("a head that is no text"))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| Fault::Malformed("a head that is no text"))?;
         let mut lines = text.split("\r\n");
         let status = lines
             .next()
@@ -306,10 +312,12 @@ impl Head {
                 } else {
                     State::Fixed { left }
                 });
-            } else if name.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked")
+            } else if name.eq_ignore_ascii_case("transfer-encoding")
+                && value.eq_ignore_ascii_case("chunked")
             {
                 body = Some(State::ChunkSize { size: 0, digits: 0 });
-            } else if name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close") {
+            } else if name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
+            {
                 keep_alive = false;
             }
         }

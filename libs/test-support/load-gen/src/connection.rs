@@ -46,7 +46,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Asks. Requests are small and the last one has been answered, so the send buffer takes it at once.
+    /// Asks. Requests are small and the last one has been answered, so the send buffer takes it at
+    /// once.
     pub(crate) fn send(&mut self, request: &[u8], now: Instant) -> io::Result<()> {
         self.parser.reset();
         self.body_began = false;
@@ -85,8 +86,8 @@ impl Connection {
     }
 }
 
-/// Connects and waits for it: on the way to a loopback address this takes microseconds, and it happens before
-/// the clock runs.
+/// Connects and waits for it: on the way to a loopback address this takes microseconds, and it
+/// happens before the clock runs.
 fn connect(target: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(target)?;
     stream.set_nodelay(true)?;

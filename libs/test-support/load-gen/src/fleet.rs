@@ -62,7 +62,8 @@ impl Fleet {
         }
     }
 
-    /// Writes the next request to `request`, in the place of what is there; false when there are no more.
+    /// Writes the next request to `request`, in the place of what is there; false when there are no
+    /// more.
     pub(crate) fn next(&mut self, request: &mut Vec<u8>) -> bool {
         if self.count.is_some_and(|count| self.sent >= count) {
             return false;
@@ -110,10 +111,18 @@ pub fn registration(node: u64, address: &str) -> String {
 /// A heartbeat of a simulated node, with one pool of one replica and one GPU.
 #[must_use]
 pub fn heartbeat(node: u64, number: u64, slots_free: u64, is_ready: bool) -> String {
-    let (total, free) = if is_ready { (SLOTS, slots_free) } else { (0, 0) };
+    let (total, free) = if is_ready {
+        (SLOTS, slots_free)
+    } else {
+        (0, 0)
+    };
     let vram = 18_000_000_000 + slots_free * 1_000_000;
     // One model in ten replicas has another name, as in a fleet with several.
-    let model = if node.is_multiple_of(10) { "sim-b" } else { "sim-a" };
+    let model = if node.is_multiple_of(10) {
+        "sim-b"
+    } else {
+        "sim-a"
+    };
     format!(
         r#"{{"timestamp":"2026-01-01T00:00:00Z","pools":[{{"pool_id":"pool-0","ready":{is_ready},"draining":false,"slots_free":{free},"slots_total":{total},"vram_free_bytes":{vram},"engine":"llamacpp","engine_version":"b6000","models_available":["{model}"],"replicas":[{{"replica_id":"r0","ready":{is_ready},"slots_free":{free},"slots_total":{SLOTS},"models":["{model}"],"generation":1,"running":0,"waiting":0}}]}}],"gpus":[{{"device_id":0,"name":"RTX 3090","vram_total_bytes":24000000000,"vram_used_bytes":6000000000,"utilization_percent":3,"temperature_celsius":41,"power_watts":35}}],"incarnation":1,"seq":{number}}}"#
     )
@@ -161,7 +170,10 @@ mod tests {
         let mut fleet = Fleet::new(1, Beat::Readiness);
         fleet.count = Some(2);
         let said = all(&mut fleet);
-        assert_ne!(said[0].1["pools"][0]["ready"], said[1].1["pools"][0]["ready"]);
+        assert_ne!(
+            said[0].1["pools"][0]["ready"],
+            said[1].1["pools"][0]["ready"]
+        );
         let mut fleet = Fleet::new(3, Beat::Register);
         fleet.count = Some(3);
         let said = all(&mut fleet);

@@ -35,10 +35,17 @@ usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--pat
   --seconds SECONDS   measured time (3)
 ";
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program"
+)]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+    if arguments
+        .iter()
+        .any(|word| word == "--help" || word == "-h")
+    {
         print!("{USAGE}");
         return ExitCode::SUCCESS;
     }
@@ -51,7 +58,9 @@ fn main() -> ExitCode {
     };
     let told = match &plan {
         Work::Load(plan) => run(plan).and_then(|outcome| Ok(serde_json::to_string(&outcome)?)),
-        Work::Paced(pacing) => paced::run(pacing).and_then(|tally| Ok(serde_json::to_string(&tally)?)),
+        Work::Paced(pacing) => {
+            paced::run(pacing).and_then(|tally| Ok(serde_json::to_string(&tally)?))
+        }
     };
     match told {
         Ok(line) => {
@@ -76,7 +85,9 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
     let mut plan = Plan {
         targets: Vec::new(),
         connections: 32,
-        requests: Requests::Get { path: String::new() },
+        requests: Requests::Get {
+            path: String::new(),
+        },
         expected: Expected::Whole,
         warm_up: Duration::from_millis(500),
         measure: Duration::from_secs(3),
@@ -102,18 +113,30 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
         let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
         let bad = |what: &str| format!("{name} {value}: not {what}");
         match name.as_str() {
-            "--target" => plan.targets.push(value.parse().map_err(|_| bad("an address"))?),
+            "--target" => plan
+                .targets
+                .push(value.parse().map_err(|_| bad("an address"))?),
             "--body" => body.clone_from(value),
             "--path" => path.clone_from(value),
             "--fleet" => nodes = Some(value.parse().map_err(|_| bad("a number"))?),
-            "--beat" => beat = Some(value.parse::<Beat>().map_err(|()| bad("a message of a node"))?),
+            "--beat" => {
+                beat = Some(
+                    value
+                        .parse::<Beat>()
+                        .map_err(|()| bad("a message of a node"))?,
+                )
+            }
             "--address" => address = Some(value.clone()),
             "--first-number" => first_number = value.parse().map_err(|_| bad("a number"))?,
             "--count" => count = Some(value.parse().map_err(|_| bad("a number"))?),
             "--connections" => plan.connections = value.parse().map_err(|_| bad("a number"))?,
             "--events" => events = Some(value.parse().map_err(|_| bad("a number"))?),
-            "--warm-up" => plan.warm_up = seconds(value).ok_or_else(|| bad("a number of seconds"))?,
-            "--seconds" => plan.measure = seconds(value).ok_or_else(|| bad("a number of seconds"))?,
+            "--warm-up" => {
+                plan.warm_up = seconds(value).ok_or_else(|| bad("a number of seconds"))?
+            }
+            "--seconds" => {
+                plan.measure = seconds(value).ok_or_else(|| bad("a number of seconds"))?
+            }
             _ => return Err(format!("{name}: unknown option")),
         }
     }

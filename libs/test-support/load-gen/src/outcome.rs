@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::answer::Fault;
 
-/// What a run measured. Rates are of the measured time; `all_…` include the warm-up and the end, for those who
-/// compare with what a process used from its first request to its last.
+/// What a run measured. Rates are of the measured time; `all_…` include the warm-up and the end,
+/// for those who compare with what a process used from its first request to its last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// Measured seconds.
@@ -67,7 +67,10 @@ impl Counters {
 /// Milliseconds below which `percent` of the sorted microseconds are (nearest rank); 0 of nothing.
 fn percentile(sorted: &[u32], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
-    let micros = sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default();
+    let micros = sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default();
     f64::from(micros) / 1000.0
 }
 
@@ -78,7 +81,10 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_nearest_rank() {
         let hundred: Vec<u32> = (1..=100).map(|n| n * 1000).collect();
-        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 99)), (50.0, 99.0));
+        assert_eq!(
+            (percentile(&hundred, 50), percentile(&hundred, 99)),
+            (50.0, 99.0)
+        );
         assert_eq!(
             (
                 percentile(&[7000], 50),

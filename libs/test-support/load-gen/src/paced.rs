@@ -50,7 +50,8 @@ pub struct Tally {
     pub first_error: Option<String>,
     /// The longest time to an answer, in milliseconds.
     pub slowest_ms: f64,
-    /// The interval and the timeout that the server told last, in milliseconds; 0 where it told none.
+    /// The interval and the timeout that the server told last, in milliseconds; 0 where it told
+    /// none.
     pub next_heartbeat_ms: u64,
     /// See [`next_heartbeat_ms`](Self::next_heartbeat_ms).
     pub timeout_ms: u64,
@@ -100,12 +101,15 @@ fn run_share(pacing: &Pacing, share: u64) -> io::Result<Tally> {
     let mut stream = TcpStream::connect(pacing.target)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-    let nodes = (share..pacing.nodes).step_by(usize::try_from(pacing.connections).unwrap_or(usize::MAX));
+    let nodes =
+        (share..pacing.nodes).step_by(usize::try_from(pacing.connections).unwrap_or(usize::MAX));
     let begin = now();
     let end = begin + pacing.time;
     // Agents start at different moments, so they do not report together.
     let spread = |node: u64| FIRST_INTERVAL.mul_f64(node as f64 / pacing.nodes.max(1) as f64);
-    let mut due: BinaryHeap<_> = nodes.map(|node| Reverse((begin + spread(node), node))).collect();
+    let mut due: BinaryHeap<_> = nodes
+        .map(|node| Reverse((begin + spread(node), node)))
+        .collect();
     let mut tally = Tally::default();
     let mut number = pacing.first_number;
     let mut buffer = Vec::with_capacity(MAX_ANSWER);
@@ -137,7 +141,10 @@ fn run_share(pacing: &Pacing, share: u64) -> io::Result<Tally> {
         }
         // As good as random, and the same in every run.
         let drift = (node.wrapping_mul(7919) % 1000) as f64 / 500.0 - 1.0;
-        due.push(Reverse((sent + interval.mul_f64(1.0 + JITTER * drift), node)));
+        due.push(Reverse((
+            sent + interval.mul_f64(1.0 + JITTER * drift),
+            node,
+        )));
     }
     Ok(tally)
 }
@@ -186,7 +193,10 @@ fn head_of(buffer: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
     };
     let wrong = || io::Error::other("not an answer with a content length");
     let head = std::str::from_utf8(buffer.get(..end).unwrap_or_default()).map_err(|_| wrong())?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         let is_length = name.eq_ignore_ascii_case("content-length");
@@ -239,7 +249,10 @@ mod tests {
                 reader.read_exact(&mut vec![0; length]).unwrap();
                 heartbeats += 1;
                 let body = r#"{"success":true,"next_heartbeat_ms":20,"timeout_ms":60}"#;
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 reader.get_mut().write_all(answer.as_bytes()).unwrap();
             }
         });

@@ -22,7 +22,8 @@ use crate::{
     outcome::{Counters, Outcome},
 };
 
-/// Bytes taken from a socket at once; more than a short stream, and still in the second-level cache.
+/// Bytes taken from a socket at once; more than a short stream, and still in the second-level
+/// cache.
 const READ: usize = 64 * 1024;
 /// Ready sockets handled between two looks at the clock.
 const BATCH: usize = 256;
@@ -91,8 +92,8 @@ impl Requests {
 /// All connections are made before the first request is sent; then all send at once.
 ///
 /// # Errors
-/// When there is no target, a connection cannot be made, or too many answers fail; failed answers alone are
-/// counted in the outcome.
+/// When there is no target, a connection cannot be made, or too many answers fail; failed answers
+/// alone are counted in the outcome.
 pub fn run(plan: &Plan) -> io::Result<Outcome> {
     Generator::connect(plan)?.run(plan)
 }

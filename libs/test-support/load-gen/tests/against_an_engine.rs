@@ -18,7 +18,12 @@ const TIMES: [Duration; 4] = [
 
 /// What came of the load, and how many requests that were.
 fn measure(engines: &[&FakeEngine], expected: Expected) -> io::Result<(Outcome, u64)> {
-    let seen = || engines.iter().map(|engine| engine.stats().requests).sum::<u64>();
+    let seen = || {
+        engines
+            .iter()
+            .map(|engine| engine.stats().requests)
+            .sum::<u64>()
+    };
     let mut last = None;
     for time in TIMES {
         let before = seen();
@@ -32,7 +37,11 @@ fn measure(engines: &[&FakeEngine], expected: Expected) -> io::Result<(Outcome, 
     last.ok_or_else(|| io::Error::other("nothing was measured"))
 }
 
-fn measure_for(measure: Duration, engines: &[&FakeEngine], expected: Expected) -> io::Result<Outcome> {
+fn measure_for(
+    measure: Duration,
+    engines: &[&FakeEngine],
+    expected: Expected,
+) -> io::Result<Outcome> {
     let stream = expected != Expected::Whole;
     run(&Plan {
         targets: engines
@@ -52,13 +61,24 @@ fn measure_for(measure: Duration, engines: &[&FakeEngine], expected: Expected) -
 
 #[test]
 fn counts_whole_answers_of_all_targets() {
-    let engines = [Script::default(), Script::default()].map(|script| FakeEngine::start(script).unwrap());
+    let engines =
+        [Script::default(), Script::default()].map(|script| FakeEngine::start(script).unwrap());
     for expected in [Expected::Whole, STREAM] {
-        let before: Vec<u64> = engines.iter().map(|engine| engine.stats().requests).collect();
+        let before: Vec<u64> = engines
+            .iter()
+            .map(|engine| engine.stats().requests)
+            .collect();
         let (outcome, requests) = measure(&[&engines[0], &engines[1]], expected).unwrap();
         assert_eq!((outcome.errors, outcome.first_error), (0, None));
-        let seen: Vec<u64> = engines.iter().map(|engine| engine.stats().requests).collect();
-        assert!(seen.iter().zip(&before).all(|(after, before)| after > before));
+        let seen: Vec<u64> = engines
+            .iter()
+            .map(|engine| engine.stats().requests)
+            .collect();
+        assert!(
+            seen.iter()
+                .zip(&before)
+                .all(|(after, before)| after > before)
+        );
         assert_eq!(outcome.all_answers, requests);
         assert!(outcome.answers_per_second > 0.0 && outcome.first_p99_ms >= outcome.first_p50_ms);
         assert_eq!(outcome.events_per_second > 0.0, expected != Expected::Whole);

@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, path::Path};
 
-/// nginx with two workers: kept-alive connections on both sides, no access log, nothing held back, and buffers
-/// that take a short stream whole (which it is fastest with).
+/// nginx with two workers: kept-alive connections on both sides, no access log, nothing held back,
+/// and buffers that take a short stream whole (which it is fastest with).
 pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> String {
     let directory = directory.display();
-    let servers = engines.iter().map(|engine| format!("    server {engine};\n"));
+    let servers = engines
+        .iter()
+        .map(|engine| format!("    server {engine};\n"));
     // The user of the workers must be able to write where root has made the directory.
     let user = if rustix::process::geteuid().is_root() {
         "user root;\n"
@@ -29,17 +31,17 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
     )
 }
 
-/// haproxy with two threads, kept-alive and shared connections to the engines, and chunks passed on at once.
+/// haproxy with two threads, kept-alive and shared connections to the engines, and chunks passed on
+/// at once.
 pub(super) fn haproxy(port: u16, engines: &[SocketAddr], _directory: &Path) -> String {
     let servers = (0..).zip(engines).map(|(n, engine): (u32, _)| {
         format!("  server e{n} {engine} pool-max-conn 1024 pool-purge-delay 1h\n")
     });
     format!(
-        "global\n  maxconn 8192\n  nbthread 2\n\
-         defaults\n  mode http\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n  \
-         option http-keep-alive\n  option http-no-delay\n  http-reuse always\n\
-         frontend all\n  bind 127.0.0.1:{port} backlog 4096\n  default_backend engines\n\
-         backend engines\n  balance roundrobin\n{servers}",
+        "global\n  maxconn 8192\n  nbthread 2\ndefaults\n  mode http\n  timeout connect 5s\n  \
+         timeout client 300s\n  timeout server 300s\n  option http-keep-alive\n  option \
+         http-no-delay\n  http-reuse always\nfrontend all\n  bind 127.0.0.1:{port} backlog 4096\n  \
+         default_backend engines\nbackend engines\n  balance roundrobin\n{servers}",
         servers = servers.collect::<String>(),
     )
 }

@@ -1,7 +1,8 @@
 //! Every block of shell commands says which test runs it, or why none does.
 //!
-//! The line above the block is a comment: `<!-- run: e2e documents::aliases -->` names a test of
-//! `tests/e2e/documents.rs`, which takes the block from the document, and `<!-- not run: … -->` has a reason.
+//! The line above the block is a comment. `<!-- run: e2e documents::aliases -->` names a test of
+//! `tests/e2e/documents.rs`, which takes the block from the document. `<!-- not run: … -->` has a
+//! reason.
 
 use std::path::Path;
 
@@ -31,7 +32,8 @@ pub(super) fn problems(document: &Document, sources: &[Source]) -> Vec<String> {
             Line::Text(_, text) => above = text,
             Line::Begin(number, language) if SHELL.contains(&language) => {
                 let problem = of_mark(above, &document.path, sources);
-                problems.extend(problem.map(|problem| format!("{}: {problem}", document.at(number))));
+                problems
+                    .extend(problem.map(|problem| format!("{}: {problem}", document.at(number))));
                 above = "";
             }
             Line::Begin(..) | Line::Code => above = "",
@@ -41,7 +43,9 @@ pub(super) fn problems(document: &Document, sources: &[Source]) -> Vec<String> {
 }
 
 fn is_for_people(path: &Path) -> bool {
-    path.starts_with(".docs") || path == Path::new("README.md") || path == Path::new("CONTRIBUTING.md")
+    path.starts_with(".docs")
+        || path == Path::new("README.md")
+        || path == Path::new("CONTRIBUTING.md")
 }
 
 fn of_mark(mark: &str, document: &Path, sources: &[Source]) -> Option<String> {
@@ -102,7 +106,11 @@ mod tests {
                 "<!-- run: e2e documents::other -->\n```sh\n",
                 1,
             ),
-            (".docs/ALIASES.md", "<!-- run: e2e other::aliases -->\n```sh\n", 1),
+            (
+                ".docs/ALIASES.md",
+                "<!-- run: e2e other::aliases -->\n```sh\n",
+                1,
+            ),
             (
                 ".docs/OTHER.md",
                 "<!-- run: e2e documents::aliases -->\n```sh\n",
@@ -115,7 +123,11 @@ mod tests {
             ),
         ] {
             let document = Document::new(path, text);
-            assert_eq!(problems(&document, &sources).len(), expected, "{path}: {text}");
+            assert_eq!(
+                problems(&document, &sources).len(),
+                expected,
+                "{path}: {text}"
+            );
         }
     }
 }

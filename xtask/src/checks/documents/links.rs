@@ -22,7 +22,9 @@ pub(super) fn problems(documents: &[Document], crates: &[PathBuf]) -> Vec<String
     for document in documents {
         for piece in document.pieces() {
             let (line, problem) = match piece {
-                Piece::Link(line, target) => (line, of_link(&target, &document.path, &anchors, &exists)),
+                Piece::Link(line, target) => {
+                    (line, of_link(&target, &document.path, &anchors, &exists))
+                }
                 Piece::Code(_, _) if document.path == Path::new(HISTORY) => continue,
                 Piece::Code(line, code) => (line, of_source(&code, crates)),
             };
@@ -91,7 +93,8 @@ fn of_source(code: &str, crates: &[PathBuf]) -> Option<String> {
         .iter()
         .find(|directory| directory.file_name().is_some_and(|own| own == name))
         .map(|directory| directory.join(rest));
-    let exists = in_crate.is_some_and(|path| path.exists()) || workspace::root().join(code).exists();
+    let exists =
+        in_crate.is_some_and(|path| path.exists()) || workspace::root().join(code).exists();
     (!exists).then(|| format!("there is no file {code}"))
 }
 
@@ -111,7 +114,8 @@ mod tests {
                 .iter()
                 .any(|known| path == Path::new(known))
         };
-        let broken = |target: &str| of_link(target, Path::new("d/b.md"), &anchors, &exists).is_some();
+        let broken =
+            |target: &str| of_link(target, Path::new("d/b.md"), &anchors, &exists).is_some();
         for target in [
             "../a.md",
             "../a.md#top",
@@ -123,7 +127,14 @@ mod tests {
         ] {
             assert!(!broken(target), "{target}");
         }
-        for target in ["a.md", "../a.md#here", "#top", "../../a.md", "/a.md", "../d#here"] {
+        for target in [
+            "a.md",
+            "../a.md#here",
+            "#top",
+            "../../a.md",
+            "/a.md",
+            "../d#here",
+        ] {
             assert!(broken(target), "{target}");
         }
     }

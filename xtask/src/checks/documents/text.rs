@@ -72,7 +72,9 @@ impl Document {
         let mut paragraph: Vec<(usize, &str)> = Vec::new();
         for line in self.lines() {
             match line {
-                Line::Text(number, text) if !text.trim().is_empty() => paragraph.push((number, text)),
+                Line::Text(number, text) if !text.trim().is_empty() => {
+                    paragraph.push((number, text))
+                }
                 _ => paragraph_pieces(&std::mem::take(&mut paragraph), &mut pieces),
             }
         }
@@ -104,7 +106,14 @@ fn paragraph_pieces(lines: &[(usize, &str)], pieces: &mut Vec<Piece>) {
     let texts: Vec<&str> = lines.iter().map(|(_, text)| text.trim()).collect();
     let text = texts.join("\n");
     let first = lines.first().map_or(0, |(number, _)| *number);
-    let line_at = |offset: usize| first + text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+    let line_at = |offset: usize| {
+        first
+            + text
+                .bytes()
+                .take(offset)
+                .filter(|byte| *byte == b'\n')
+                .count()
+    };
     let mut prose = String::new();
     let mut rest = text.as_str();
     while let Some(start) = rest.find('`') {
@@ -120,7 +129,11 @@ fn paragraph_pieces(lines: &[(usize, &str)], pieces: &mut Vec<Piece>) {
         pieces.push(Piece::Code(line, inside[..end].replace('\n', " ")));
         // Code in the text of a link keeps its place, so that offsets stay right.
         let whole = ticks.len() * 2 + end;
-        prose.extend(code[..whole].chars().map(|c| if c == '\n' { '\n' } else { 'x' }));
+        prose.extend(
+            code[..whole]
+                .chars()
+                .map(|c| if c == '\n' { '\n' } else { 'x' }),
+        );
         rest = &code[whole..];
     }
     prose.push_str(rest);

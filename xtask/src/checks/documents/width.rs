@@ -5,7 +5,8 @@ use super::text::{Document, Line};
 /// The most columns of a line of text.
 const COLUMNS: usize = 100;
 
-/// All lines that are too long. Tables, single words (such as links), code and generated documents may be longer.
+/// All lines that are too long. Tables, single words (such as links), code and generated documents
+/// may be longer.
 pub(super) fn problems(document: &Document) -> Vec<String> {
     if document.is_generated() {
         return Vec::new();
@@ -27,7 +28,9 @@ pub(super) fn problems(document: &Document) -> Vec<String> {
 
 fn is_too_long(text: &str) -> bool {
     let is_table = text.trim_start().starts_with('|');
-    let words = text.split_whitespace().filter(|word| !matches!(*word, "-" | "*"));
+    let words = text
+        .split_whitespace()
+        .filter(|word| !matches!(*word, "-" | "*"));
     text.chars().count() > COLUMNS && !is_table && words.count() > 1
 }
 

@@ -22,6 +22,10 @@ use xtask::{
 /// How long the programs of a shell may take to end.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Makes every failed request visible.
+const CURL: &str = "\
+curl() { command curl --silent --show-error --fail-with-body \"$@\" || echo '[curl failed]'; }";
+
 /// What is passed on to cargo, which some commands call.
 const CARGO: [&str; 6] = [
     "HOME",
@@ -133,7 +137,10 @@ impl Place {
                 "cargo run -p orchestratord --bin orchestratord",
                 format!("{programs}/orchestratord"),
             ),
-            ("cargo run -p pool-managerd", format!("{programs}/pool-managerd")),
+            (
+                "cargo run -p pool-managerd",
+                format!("{programs}/pool-managerd"),
+            ),
             ("cargo xtask", xtask),
         ];
         let apply = |text: String, (from, to): &(&str, String)| text.replace(from, to);
@@ -210,7 +217,7 @@ impl<'a> Shell<'a> {
         self.write(&commands)
     }
 
-    /// Types commands and waits for the end of those that do not run in the background. Returns what was printed.
+    /// Types commands, waits for the end of those in the foreground, and returns what was printed.
     pub(super) fn run(&mut self, commands: &str, deadline: Duration) -> Result<String> {
         self.blocks += 1;
         let begin = self.log.text().len();

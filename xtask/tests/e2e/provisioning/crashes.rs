@@ -10,7 +10,8 @@ use xtask::{
 };
 
 use super::{
-    CLIENTS, REPLICAS, SLOTS, SOON, are_ready, assert_other_answers, pool_of, processes, start, two_pools,
+    CLIENTS, REPLICAS, SLOTS, SOON, are_ready, assert_other_answers, pool_of, processes, start,
+    two_pools,
 };
 use crate::load::{Load, ask};
 
@@ -32,7 +33,8 @@ fn a_killed_engine_is_started_again_and_no_other_is_disturbed() -> Result<()> {
                 let killed = now();
                 let old = before[&("chat", "r0")];
                 old.kill();
-                // It may be back before anybody sees that it was away, so its process is asked for and not its absence.
+                // It may be back before anybody sees that it was away, so its process is asked for
+                // and not its absence.
                 wait_for("another engine in its place", SOON, || {
                     processes(cluster, &node)
                         .get(&("chat", "r0"))
@@ -55,9 +57,17 @@ fn a_killed_engine_is_started_again_and_no_other_is_disturbed() -> Result<()> {
             anyhow::Ok(outcomes)
         })?;
 
-        // The node gives a request that got no byte to its other engine, or back to the line; only what had begun breaks.
-        let broken: Vec<_> = outcomes.iter().filter(|outcome| !outcome.is_complete()).collect();
-        println!("{} of {} had begun on it and broke", broken.len(), outcomes.len());
+        // The node gives a request that got no byte to its other engine, or back to the line; only
+        // what had begun breaks.
+        let broken: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| !outcome.is_complete())
+            .collect();
+        println!(
+            "{} of {} had begun on it and broke",
+            broken.len(),
+            outcomes.len()
+        );
         for outcome in &broken {
             assert!(
                 outcome.is_honestly_broken() && outcome.replica == "r0",
@@ -71,7 +81,11 @@ fn a_killed_engine_is_started_again_and_no_other_is_disturbed() -> Result<()> {
         let after = processes(cluster, &node);
         for (name, process) in &after {
             let same = before.get(name) == Some(process);
-            assert_eq!(same, *name != ("chat", "r0"), "{name:?}: {before:?} {after:?}");
+            assert_eq!(
+                same,
+                *name != ("chat", "r0"),
+                "{name:?}: {before:?} {after:?}"
+            );
         }
         assert_eq!(cluster.engine_processes().len(), REPLICAS.len());
         Ok(())

@@ -30,7 +30,11 @@ fn a_drain_shows_what_still_runs_and_outlives_the_agent() -> Result<()> {
     Cluster::test("prov-drain", |cluster| {
         let (orchestrator, mut node) = start(cluster, &two_pools(cluster))?;
         let (client, agent) = (orchestrator.client(), node.client());
-        let tell = |verb: &str| agent.post(&format!("/v2/pools/chat/{verb}"), &json!({}))?.json();
+        let tell = |verb: &str| {
+            agent
+                .post(&format!("/v2/pools/chat/{verb}"), &json!({}))?
+                .json()
+        };
         let running = processes(cluster, &node);
         let engines = ["r0", "r1"].map(|replica| running[&("chat", replica)]);
         thread::scope(|scope| {
@@ -59,7 +63,10 @@ fn a_drain_shows_what_still_runs_and_outlives_the_agent() -> Result<()> {
                 .is_ok_and(|view| view["ready"] == true)
         })?;
         let direct = "/v2/pools/chat/engine/v1/models";
-        assert_eq!(agent.get(direct)?.header("x-llorch-refusal"), "POOL_DRAINING");
+        assert_eq!(
+            agent.get(direct)?.header("x-llorch-refusal"),
+            "POOL_DRAINING"
+        );
         assert_other_answers(&client)?;
         assert_eq!(tell("undrain")?["draining"], false);
         assert_eq!(agent.get(direct)?.status, 200);
@@ -79,7 +86,9 @@ fn one_replica_is_drained_and_the_other_serves() -> Result<()> {
         };
         let said_of = |replica: &str, view: &Value| {
             let replicas = view["replicas"].as_array().cloned().unwrap_or_default();
-            let said = replicas.into_iter().find(|said| said["replica_id"] == replica);
+            let said = replicas
+                .into_iter()
+                .find(|said| said["replica_id"] == replica);
             said.unwrap_or_default()
         };
         let running = processes(cluster, &node);
@@ -89,7 +98,8 @@ fn one_replica_is_drained_and_the_other_serves() -> Result<()> {
             let suspended = engines.map(EngineProcess::suspend);
             let stream = scope.spawn(|| client.chat_stream(WORDS).map(Stream::finish));
             wait_for("the request to run", SOON, || running_in(&agent) == Some(1))?;
-            // Only a replica that drains says how many requests it has: one of the two has this one.
+            // Only a replica that drains says how many requests it has: one of the two has this
+            // one.
             let mut view = tell("r0", "drain")?;
             let mut drained = "r0";
             if said_of("r0", &view)["drain"]["requests_running"] == 0 {
@@ -105,20 +115,29 @@ fn one_replica_is_drained_and_the_other_serves() -> Result<()> {
             );
             assert_eq!(said["drain"]["requests_running"], 1, "{view}");
             assert!(
-                said["drain"]["deadline_ms"].as_u64().is_some_and(|left| left > 0),
+                said["drain"]["deadline_ms"]
+                    .as_u64()
+                    .is_some_and(|left| left > 0),
                 "{view}"
             );
             drop(suspended);
             for outcome in (0..4).map(|number| ask(&client, number % 2 == 0)) {
-                assert!(outcome.is_complete() && outcome.replica != drained, "{outcome:?}");
+                assert!(
+                    outcome.is_complete() && outcome.replica != drained,
+                    "{outcome:?}"
+                );
             }
             assert_eq!(joined(stream)?.end, End::Done);
             anyhow::Ok(drained)
         })?;
-        wait_for("the last request on it to be counted as ended", SOON, || {
-            let view = agent.get_json("/v2/pools/chat");
-            view.is_ok_and(|view| said_of(drained, &view)["drain"]["requests_running"] == 0)
-        })?;
+        wait_for(
+            "the last request on it to be counted as ended",
+            SOON,
+            || {
+                let view = agent.get_json("/v2/pools/chat");
+                view.is_ok_and(|view| said_of(drained, &view)["drain"]["requests_running"] == 0)
+            },
+        )?;
         wait_for("one replica to be left", SOON, || {
             slots(&orchestrator, "chat") == u64::from(SLOTS)
         })?;
@@ -129,7 +148,10 @@ fn one_replica_is_drained_and_the_other_serves() -> Result<()> {
             slots(&orchestrator, "chat") == u64::from(SLOTS)
         })?;
         for outcome in (0..2 * SLOTS).map(|_| ask(&client, true)) {
-            assert!(outcome.is_complete() && outcome.replica != drained, "{outcome:?}");
+            assert!(
+                outcome.is_complete() && outcome.replica != drained,
+                "{outcome:?}"
+            );
         }
         let view = tell(drained, "undrain")?;
         assert_eq!(said_of(drained, &view)["draining"], Value::Null, "{view}");

@@ -41,9 +41,17 @@ fn the_engines_of_a_killed_agent_are_adopted() -> Result<()> {
         let mut broken = pinned("node-a").chat_stream(LONG)?;
         broken.next_text()?;
         node.kill();
-        assert_eq!(cluster.engine_processes(), all, "engines outlive their agent");
+        assert_eq!(
+            cluster.engine_processes(),
+            all,
+            "engines outlive their agent"
+        );
         let broken = broken.finish();
-        assert_eq!(broken.end, End::Error("WORKER_RESET".to_owned()), "{broken:?}");
+        assert_eq!(
+            broken.end,
+            End::Error("WORKER_RESET".to_owned()),
+            "{broken:?}"
+        );
         let restarted = now();
         node.restart()?;
         let client = pinned("node-a");

@@ -72,7 +72,10 @@ fn an_idle_pool_is_stopped_and_woken_by_the_first_request() -> Result<()> {
         asleep(cluster, &orchestrator, &node)?;
         let woken = now();
         let answer = orchestrator.client().chat(3)?;
-        println!("woken and answered after {} ms", woken.elapsed().as_millis());
+        println!(
+            "woken and answered after {} ms",
+            woken.elapsed().as_millis()
+        );
         assert_eq!(answer.status, 200, "{}", answer.body);
 
         // All who come meanwhile wait for the same start.

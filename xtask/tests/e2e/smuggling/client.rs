@@ -12,7 +12,8 @@ use super::{SOON, engine::GOOD_BODY};
 /// A body that every daemon takes.
 pub(crate) const BODY: &str = r#"{"model":"tiny"}"#;
 
-/// Headers of one connection, which no answer has; `connection` and `transfer-encoding` are the daemon's own.
+/// Headers of one connection, which no answer has; `connection` and `transfer-encoding` are the
+/// daemon's own.
 const OF_ONE_HOP: [&str; 7] = [
     "keep-alive",
     "proxy-authenticate",
@@ -40,8 +41,15 @@ impl Place {
     }
 
     fn new(name: &'static str, url: &str, path: &'static str) -> Result<Self> {
-        let address = url.strip_prefix("http://").context("no address")?.to_owned();
-        Ok(Self { name, address, path })
+        let address = url
+            .strip_prefix("http://")
+            .context("no address")?
+            .to_owned();
+        Ok(Self {
+            name,
+            address,
+            path,
+        })
     }
 
     /// A proper request.
@@ -58,7 +66,8 @@ impl Place {
 
     /// What stands in a row, with the names of this place.
     pub(crate) fn fill_in(&self, row: &str) -> String {
-        row.replace("PATH", self.path).replace("HOST", &self.address)
+        row.replace("PATH", self.path)
+            .replace("HOST", &self.address)
     }
 
     pub(crate) fn connect(&self) -> Result<Connection> {
@@ -106,7 +115,8 @@ impl Connection {
         let _ = self.reader.get_mut().write_all(bytes);
     }
 
-    /// Reads an answer to a request with this method; `None` when the connection ends before its first byte.
+    /// Reads an answer to a request with this method; `None` when the connection ends before its
+    /// first byte.
     pub(crate) fn answer(&mut self, method: &str) -> Result<Option<Answer>> {
         let mut lines = Vec::new();
         loop {
@@ -118,7 +128,9 @@ impl Connection {
                 }
                 read => read?,
             };
-            let line = line.strip_suffix("\r\n").context("a line without its end")?;
+            let line = line
+                .strip_suffix("\r\n")
+                .context("a line without its end")?;
             if line.is_empty() {
                 break;
             }
@@ -130,7 +142,9 @@ impl Connection {
         let headers = rest
             .iter()
             .map(|line| line.split_once(':').context("no header"))
-            .map(|header| header.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
+            .map(|header| {
+                header.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            })
             .collect::<Result<Vec<_>>>()?;
         for (name, _) in &headers {
             ensure!(
@@ -198,18 +212,26 @@ impl Connection {
             Err(error) if error.kind() != ErrorKind::ConnectionReset => return Err(error.into()),
             _ => {}
         }
-        ensure!(rest.is_empty(), "injected: {:?}", String::from_utf8_lossy(&rest));
+        ensure!(
+            rest.is_empty(),
+            "injected: {:?}",
+            String::from_utf8_lossy(&rest)
+        );
         Ok(())
     }
 
-    /// Sends a last, proper request, and says whether it was answered. If not, the connection had been closed.
+    /// Sends a last, proper request, and says whether it was answered. If not, the connection had
+    /// been closed.
     pub(crate) fn last_request(&mut self, place: &Place, id: &str) -> Result<bool> {
         self.send(place.request("POST", id, "close").as_bytes());
         let answer = self.answer("POST")?;
         if let Some(answer) = &answer {
             ensure!(
-                (answer.status, answer.body.as_str(), answer.header("x-request-id"))
-                    == (200, GOOD_BODY, Some(id)),
+                (
+                    answer.status,
+                    answer.body.as_str(),
+                    answer.header("x-request-id")
+                ) == (200, GOOD_BODY, Some(id)),
                 "not in step: {answer:?}"
             );
         }

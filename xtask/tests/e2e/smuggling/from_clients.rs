@@ -26,13 +26,16 @@ enum Expected {
 }
 
 /// A request that somebody may want to slip in between two of others.
-const SMUGGLED: &str = "POST PATH HTTP/1.1\r\nhost: HOST\r\nx-smuggled: 1\r\ncontent-length: 2\r\n\r\n{}";
+const SMUGGLED: &str =
+    "POST PATH HTTP/1.1\r\nhost: HOST\r\nx-smuggled: 1\r\ncontent-length: 2\r\n\r\n{}";
 
 pub(crate) fn rows() -> Vec<Row> {
     use Expected::{CutOff, Refused, Served};
     let length = BODY.len();
     let chunks = format!("{length:x}\r\n{BODY}\r\n0\r\n\r\n");
-    let with = |lines: &str, body: &str| format!("POST PATH HTTP/1.1\r\nhost: HOST\r\n{lines}\r\n\r\n{body}");
+    let with = |lines: &str, body: &str| {
+        format!("POST PATH HTTP/1.1\r\nhost: HOST\r\n{lines}\r\n\r\n{body}")
+    };
     let sized = |lines: &str| with(&format!("content-length: {length}\r\n{lines}"), BODY);
     let chunked = |body: &str| with("transfer-encoding: chunked", body);
     let row = |name, request: String, expected| Row {
@@ -101,7 +104,9 @@ pub(crate) fn rows() -> Vec<Row> {
         row("an empty coding", sized("transfer-encoding:"), Refused(400)),
         row(
             "chunked in HTTP/1.0",
-            format!("POST PATH HTTP/1.0\r\nhost: HOST\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"),
+            format!(
+                "POST PATH HTTP/1.0\r\nhost: HOST\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
+            ),
             Refused(400),
         ),
         // Content-Length.
@@ -140,7 +145,11 @@ pub(crate) fn rows() -> Vec<Row> {
             with("content-length: 1 6", BODY),
             Refused(400),
         ),
-        row("an empty length", with("content-length:", BODY), Refused(400)),
+        row(
+            "an empty length",
+            with("content-length:", BODY),
+            Refused(400),
+        ),
         row(
             "a length beyond 64 bits",
             with("content-length: 18446744073709551632", BODY),
@@ -189,11 +198,17 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         row(
             "extensions and trailers",
-            chunked("10;a=b\r\n{\"model\":\"tiny\"}\r\n0\r\ncontent-length: 3\r\nx-smuggled: 1\r\n\r\n"),
+            chunked(
+                "10;a=b\r\n{\"model\":\"tiny\"}\r\n0\r\ncontent-length: 3\r\nx-smuggled: 1\r\n\r\n",
+            ),
             Served,
         ),
         // Heads.
-        row("a folded line", sized("x-a: 1\r\n x-smuggled: 1"), Refused(400)),
+        row(
+            "a folded line",
+            sized("x-a: 1\r\n x-smuggled: 1"),
+            Refused(400),
+        ),
         row(
             "a space before the colon",
             with("content-length : 16", BODY),
@@ -220,14 +235,22 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         row(
             "absolute form with the same host",
-            format!("POST http://HOSTPATH HTTP/1.1\r\nhost: HOST\r\ncontent-length: {length}\r\n\r\n{BODY}"),
+            format!(
+                "POST http://HOSTPATH HTTP/1.1\r\nhost: HOST\r\ncontent-length: {length}\r\n\r\n{BODY}"
+            ),
             Served,
         ),
         row("HTTP/0.9", "GET PATH\r\n\r\n".to_owned(), Refused(400)),
-        row("HTTP/2.0", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), CutOff),
+        row(
+            "HTTP/2.0",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+            CutOff,
+        ),
         row(
             "an upgrade",
-            sized("connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__"),
+            sized(
+                "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
+            ),
             Served,
         ),
         row(
@@ -264,10 +287,16 @@ pub(crate) fn run(setup: &Setup, place: &Place, row: &Row) -> Result<()> {
             ensure!(matches!(&seen[..], [one] if one.body == BODY), "{seen:?}");
         }
         (Expected::Refused(status), Some(answer)) => {
-            ensure!(answer.status == status && seen.is_empty(), "{answer:?}, {seen:?}");
+            ensure!(
+                answer.status == status && seen.is_empty(),
+                "{answer:?}, {seen:?}"
+            );
         }
         (Expected::CutOff, Some(answer)) => {
-            ensure!(answer.status == 400 && seen.is_empty(), "{answer:?}, {seen:?}");
+            ensure!(
+                answer.status == 400 && seen.is_empty(),
+                "{answer:?}, {seen:?}"
+            );
         }
         (Expected::CutOff, None) => ensure!(seen.is_empty(), "{seen:?}"),
         (_, None) => anyhow::bail!("no answer"),

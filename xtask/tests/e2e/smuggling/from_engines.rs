@@ -16,8 +16,8 @@ pub(crate) struct Row {
     status: u16,
     /// `None`: the daemon's own error.
     body: Option<&'static str>,
-    /// The answer breaks off in its body. A gateway takes a small one in whole and answers 502; a node passes it on as it comes,
-    /// and cuts the connection.
+    /// The answer breaks off in its body. A gateway takes a small one in whole and answers 502; a
+    /// node passes it on as it comes, and cuts the connection.
     breaks_off: bool,
 }
 
@@ -78,15 +78,24 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         refused(
             "gzip and chunked",
-            with("transfer-encoding: gzip, chunked", "5\r\nhello\r\n0\r\n\r\n"),
+            with(
+                "transfer-encoding: gzip, chunked",
+                "5\r\nhello\r\n0\r\n\r\n",
+            ),
         ),
         refused(
             "chunked and gzip",
-            with("transfer-encoding: chunked, gzip\r\ncontent-length: 5", "hello"),
+            with(
+                "transfer-encoding: chunked, gzip\r\ncontent-length: 5",
+                "hello",
+            ),
         ),
         refused(
             "chunked twice",
-            with("transfer-encoding: chunked, chunked", "5\r\nhello\r\n0\r\n\r\n"),
+            with(
+                "transfer-encoding: chunked, chunked",
+                "5\r\nhello\r\n0\r\n\r\n",
+            ),
         ),
         refused(
             "chunked in two lines",
@@ -144,7 +153,10 @@ pub(crate) fn rows() -> Vec<Row> {
         refused("a length with a sign", with("content-length: +5", "hello")),
         refused("a negative length", with("content-length: -5", "hello")),
         refused("a hexadecimal length", with("content-length: 0x5", "hello")),
-        refused("a length in two words", with("content-length: 5 5", "hello")),
+        refused(
+            "a length in two words",
+            with("content-length: 5 5", "hello"),
+        ),
         refused("an empty length", with("content-length:", "hello")),
         refused(
             "a length beyond 64 bits",
@@ -215,13 +227,22 @@ pub(crate) fn rows() -> Vec<Row> {
             "a folded first line",
             "HTTP/1.1 200 OK\r\n content-length: 5\r\n\r\nhello",
         ),
-        refused("a space before the colon", with("content-length : 5", "hello")),
+        refused(
+            "a space before the colon",
+            with("content-length : 5", "hello"),
+        ),
         refused(
             "a header without a colon",
             with("content-length: 5\r\nx-a", "hello"),
         ),
-        refused("NUL in a value", with("content-length: 5\r\nx-a: a\0b", "hello")),
-        refused("NUL in a name", with("content-length: 5\r\nx-\0a: b", "hello")),
+        refused(
+            "NUL in a value",
+            with("content-length: 5\r\nx-a: a\0b", "hello"),
+        ),
+        refused(
+            "NUL in a name",
+            with("content-length: 5\r\nx-\0a: b", "hello"),
+        ),
         refused(
             "a bare CR",
             with("content-length: 5\r\nx-a: a\rcontent-length: 6", "hello"),
@@ -238,7 +259,10 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         refused("HTTP/0.9", "hello"),
         refused("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n"),
-        refused("HTTP/2.0", "HTTP/2.0 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
+        refused(
+            "HTTP/2.0",
+            "HTTP/2.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        ),
         refused(
             "a status that is none",
             "HTTP/1.1 20 OK\r\ncontent-length: 5\r\n\r\nhello",
@@ -290,7 +314,8 @@ pub(crate) fn rows() -> Vec<Row> {
         ),
         passed(
             "a few interim answers",
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".to_owned()
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+                .to_owned()
                 + &with("content-length: 5", "hello"),
             200,
             "hello",
@@ -325,7 +350,12 @@ pub(crate) fn rows() -> Vec<Row> {
             "",
         ),
     ];
-    rows.push(passed("a proper answer", GOOD, 200, super::engine::GOOD_BODY));
+    rows.push(passed(
+        "a proper answer",
+        GOOD,
+        200,
+        super::engine::GOOD_BODY,
+    ));
     rows
 }
 

@@ -43,9 +43,16 @@ impl Report {
             failures,
             seconds: took.as_secs_f64(),
             // Engines count them: a sum of what they say must not panic.
-            tokens: timings.iter().map(Timing::tokens).fold(0, u64::saturating_add),
+            tokens: timings
+                .iter()
+                .map(Timing::tokens)
+                .fold(0, u64::saturating_add),
             first: spread(timings.iter().filter_map(|timing| timing.first)),
-            between: spread(timings.iter().flat_map(|timing| timing.gaps.iter().copied())),
+            between: spread(
+                timings
+                    .iter()
+                    .flat_map(|timing| timing.gaps.iter().copied()),
+            ),
             whole: spread(timings.iter().map(|timing| timing.total)),
         }
     }

@@ -52,7 +52,10 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
     };
     section(&percentiles_table(&status.traffic), None);
     section(&models(status), None);
-    let not_shown = status.nodes.all().saturating_sub(view.nodes.nodes.len() as u64);
+    let not_shown = status
+        .nodes
+        .all()
+        .saturating_sub(view.nodes.nodes.len() as u64);
     let more = (not_shown > 0).then(|| format!("{CUT} {not_shown} nodes more; see `llorch nodes`"));
     section(&node_table(&view.nodes), more);
     section(&gpus::by_node(&gpus::of_live_nodes(&view.nodes)), None);
@@ -123,7 +126,11 @@ fn node_table(nodes: &Nodes) -> Table {
         let not_ready = || {
             let pools = node.pools.iter();
             pools
-                .filter_map(|pool| pool.unavailable.as_ref().or(pool.status.last_error.as_ref()))
+                .filter_map(|pool| {
+                    pool.unavailable
+                        .as_ref()
+                        .or(pool.status.last_error.as_ref())
+                })
                 .next()
                 .cloned()
         };
@@ -133,7 +140,12 @@ fn node_table(nodes: &Nodes) -> Table {
             bar(total.saturating_sub(free), total),
             Cell::number(format!("{}/{total}", total.saturating_sub(free))),
             Cell::number(millis(node.last_heartbeat_age_ms as f64)),
-            Cell::new(node.status_reason.clone().or_else(not_ready).unwrap_or_default()),
+            Cell::new(
+                node.status_reason
+                    .clone()
+                    .or_else(not_ready)
+                    .unwrap_or_default(),
+            ),
         ]);
     }
     table

@@ -59,10 +59,12 @@ impl Catalog {
     }
 
     fn model(&mut self, name: &str) -> &mut ModelAnswer {
-        self.models.entry(name.to_owned()).or_insert_with(|| ModelAnswer {
-            model: name.to_owned(),
-            ..ModelAnswer::default()
-        })
+        self.models
+            .entry(name.to_owned())
+            .or_insert_with(|| ModelAnswer {
+                model: name.to_owned(),
+                ..ModelAnswer::default()
+            })
     }
 
     pub(crate) fn into_answer(self) -> CatalogAnswer {
@@ -81,7 +83,9 @@ impl ModelAnswer {
         if ready {
             self.endpoints_ready = self.endpoints_ready.saturating_add(1);
             self.slots_free = self.slots_free.saturating_add(endpoint.slots_free().into());
-            self.slots_total = self.slots_total.saturating_add(endpoint.slots_total().into());
+            self.slots_total = self
+                .slots_total
+                .saturating_add(endpoint.slots_total().into());
             self.available |= endpoint.slots_total() > 0;
         }
     }

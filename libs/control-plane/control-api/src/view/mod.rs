@@ -9,7 +9,9 @@ mod pools;
 pub(crate) use catalog::Catalog;
 pub use catalog::{CatalogAnswer, ModelAnswer};
 pub use gpus::{GpuAnswer, GpusAnswer};
-pub use nodes::{DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer};
+pub use nodes::{
+    DrainAnswer, DrainBegunAnswer, NodeAnswer, NodePoolAnswer, NodesAnswer, ReplicaAnswer,
+};
 pub use pools::{PoolAnswer, PoolsAnswer};
 
 use std::sync::Arc;
@@ -30,7 +32,8 @@ pub struct QuarantineView {
 /// Finds the quarantine of an endpoint, if it is in one.
 pub type QuarantineLookup = dyn Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync;
 
-/// Counts the requests that this control plane has running at an endpoint; `None` where nobody knows.
+/// Counts the requests that this control plane has running at an endpoint; `None` where nobody
+/// knows.
 pub type RunningLookup = dyn Fn(&EndpointKey) -> Option<u64> + Send + Sync;
 
 /// Who is asked about endpoints: the data path, through whoever wires both.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use pool_registry_types::{
-    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaStatus,
+    Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
+    ReplicaStatus,
 };
 use serde::Serialize;
 use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
@@ -74,7 +75,8 @@ pub struct NodePoolAnswer {
     /// An operator drains it, or its node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainAnswer>,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Why it is given no requests, when it is not ready for them.
@@ -91,7 +93,8 @@ pub struct ReplicaAnswer {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: ReplicaStatus,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Why the data path keeps requests from it; absent when it does not.
@@ -105,11 +108,13 @@ pub struct ReplicaAnswer {
 pub struct DrainAnswer {
     /// For how long it has been draining, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over, null without a deadline.
+    /// How long running requests may still take, in milliseconds; 0 when that is over, null
+    /// without a deadline.
     pub deadline_ms: Option<u64>,
     /// How many slots are still taken, as last reported.
     pub slots_busy: u32,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
 }
@@ -127,7 +132,12 @@ pub struct DrainBegunAnswer {
 
 impl NodesAnswer {
     /// A page of nodes at the registry's time `now`.
-    pub(crate) fn new(page: &NodesPage, self_suspicion: bool, now: Duration, lookups: &Lookups) -> Self {
+    pub(crate) fn new(
+        page: &NodesPage,
+        self_suspicion: bool,
+        now: Duration,
+        lookups: &Lookups,
+    ) -> Self {
         Self {
             nodes: page
                 .nodes
@@ -179,7 +189,11 @@ impl NodePoolAnswer {
             replicas.into_iter().map(answer).collect()
         });
         // A sum of which a part is not known is not known.
-        let requests_running = pool.endpoints.iter().map(|key| (lookups.running)(key)).sum();
+        let requests_running = pool
+            .endpoints
+            .iter()
+            .map(|key| (lookups.running)(key))
+            .sum();
         Self {
             drain: pool
                 .drain
@@ -213,7 +227,8 @@ impl ReplicaAnswer {
 fn quarantine_of_all(pool: &PoolView, lookups: &Lookups) -> Option<QuarantineView> {
     let quarantines = pool.endpoints.iter().map(|key| (lookups.quarantine)(key));
     let all: Option<Vec<QuarantineView>> = quarantines.collect();
-    all?.into_iter().min_by_key(|quarantine| quarantine.retry_in_ms)
+    all?.into_iter()
+        .min_by_key(|quarantine| quarantine.retry_in_ms)
 }
 
 impl NodeAnswer {

@@ -43,7 +43,8 @@ pub struct PoolAnswer {
     pub slots_free: u32,
     /// How many it serves at once.
     pub slots_total: u32,
-    /// How many requests this control plane has running there at this moment; absent where nobody knows.
+    /// How many requests this control plane has running there at this moment; absent where nobody
+    /// knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_running: Option<u64>,
     /// Free memory of its pool's devices in bytes; 0 when unknown.

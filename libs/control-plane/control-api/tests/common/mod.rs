@@ -55,7 +55,9 @@ impl Api {
         let own: RegisterRequest = serde_json::from_value(registration("home")).unwrap();
         api.registry.register(own).unwrap();
         let beat = serde_json::from_value(heartbeat(1)).unwrap();
-        api.registry.heartbeat(&"home".parse().unwrap(), beat).unwrap();
+        api.registry
+            .heartbeat(&"home".parse().unwrap(), beat)
+            .unwrap();
         api
     }
 
@@ -138,7 +140,12 @@ async fn raw(router: &Router, method: Method, path: &str, body: impl Into<Body>)
 }
 
 /// Status and JSON of an answer.
-pub async fn call(router: &Router, method: Method, path: &str, body: impl Into<Body>) -> (u16, Value) {
+pub async fn call(
+    router: &Router,
+    method: Method,
+    path: &str,
+    body: impl Into<Body>,
+) -> (u16, Value) {
     let response = raw(router, method, path, body).await;
     let status = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -203,7 +210,9 @@ impl Api {
     /// A heartbeat with these pools.
     pub async fn report(&self, node: &str, pools: Value) {
         let beat = json!({"timestamp": "t", "pools": pools});
-        let (status, answer) = self.post(&format!("/v2/nodes/{node}/heartbeat"), beat).await;
+        let (status, answer) = self
+            .post(&format!("/v2/nodes/{node}/heartbeat"), beat)
+            .await;
         assert_eq!(status, 200, "{answer}");
     }
 }

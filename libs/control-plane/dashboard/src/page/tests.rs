@@ -7,7 +7,12 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 
-fn ask(assets: &Assets, method: &Method, path: &str, headers: &[(HeaderName, &str)]) -> Response<Body> {
+fn ask(
+    assets: &Assets,
+    method: &Method,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+) -> Response<Body> {
     let headers = headers
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
@@ -16,7 +21,13 @@ fn ask(assets: &Assets, method: &Method, path: &str, headers: &[(HeaderName, &st
 }
 
 async fn bytes(response: Response<Body>) -> Vec<u8> {
-    response.into_body().collect().await.unwrap().to_bytes().to_vec()
+    response
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes()
+        .to_vec()
 }
 
 // spec: DASH-1
@@ -25,7 +36,10 @@ async fn every_file_that_a_file_names_is_there_and_nothing_comes_from_elsewhere(
     let assets = Assets::new();
     let page = String::from_utf8(assets.page.plain.bytes.to_vec()).unwrap();
     let mut named = 0;
-    for link in page.split(['"', ' ']).filter(|text| text.starts_with("/assets/")) {
+    for link in page
+        .split(['"', ' '])
+        .filter(|text| text.starts_with("/assets/"))
+    {
         assert!(assets.file(link).is_some(), "the page names {link}");
         named += 1;
     }
@@ -57,7 +71,10 @@ async fn every_file_that_a_file_names_is_there_and_nothing_comes_from_elsewhere(
 #[tokio::test]
 async fn compressed_when_asked_for_and_the_same_either_way() {
     let assets = Assets::new();
-    let path = assets.paths().find(|path| path.ends_with("/app.js")).unwrap();
+    let path = assets
+        .paths()
+        .find(|path| path.ends_with("/app.js"))
+        .unwrap();
     for (accepted, zipped) in [
         ("gzip", true),
         ("br, GZIP;q=0.5", true),

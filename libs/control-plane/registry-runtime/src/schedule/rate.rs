@@ -49,7 +49,11 @@ mod tests {
             rate.take(now);
             taken.push(now);
         }
-        assert!(taken[63] == start && taken[64] > start, "{:?}", &taken[60..70]);
+        assert!(
+            taken[63] == start && taken[64] > start,
+            "{:?}",
+            &taken[60..70]
+        );
         assert!((1063..=1066).contains(&taken.len()), "{}", taken.len());
         // What was not used in a pause counts once.
         now += Duration::from_secs(60);

@@ -71,7 +71,12 @@ impl World {
         self.run_with(time, ANSWER, answers);
     }
 
-    fn run_with(&mut self, time: Duration, fails_after: Duration, answers: impl Fn(&NodeId) -> bool) {
+    fn run_with(
+        &mut self,
+        time: Duration,
+        fails_after: Duration,
+        answers: impl Fn(&NodeId) -> bool,
+    ) {
         let end = self.now + time;
         loop {
             for job in self.schedule.take_due(self.now) {
@@ -80,7 +85,10 @@ impl World {
                 } else {
                     fails_after
                 };
-                self.began.entry(job.node_id.clone()).or_default().push(self.now);
+                self.began
+                    .entry(job.node_id.clone())
+                    .or_default()
+                    .push(self.now);
                 self.probes += 1;
                 self.running.insert((self.now + takes, self.probes), job);
             }
@@ -119,7 +127,10 @@ impl World {
             .filter(|(node_id, _)| node_id.as_str().starts_with(name));
         let pauses = of_name.flat_map(|(_, began)| {
             let began: Vec<Instant> = began.iter().copied().filter(|at| *at >= since).collect();
-            began.windows(2).map(|two| two[1] - two[0]).collect::<Vec<_>>()
+            began
+                .windows(2)
+                .map(|two| two[1] - two[0])
+                .collect::<Vec<_>>()
         });
         pauses.max().unwrap()
     }
@@ -154,7 +165,9 @@ fn nodes_that_are_gone_never_delay_one_that_answers() {
         assert!(pause <= latest(), "{offline}: {pause:?}");
         // One that begins to hang is asked a second time as soon as the first has failed.
         let began = world.now;
-        world.run(4 * SECOND, |node| answers(node) && node.as_str() != "alive-7");
+        world.run(4 * SECOND, |node| {
+            answers(node) && node.as_str() != "alive-7"
+        });
         let asked: Vec<_> = world.began[&id("alive-7")]
             .iter()
             .filter(|at| **at >= began)
@@ -174,8 +187,9 @@ fn offline_nodes_at_the_start_delay_nobody_even_once() {
     let mut world = World::new(nodes);
     let start = world.now;
     world.run(SECOND, |node| node.as_str().starts_with("b-alive"));
-    let at_once =
-        |(node, began): &(&NodeId, &Vec<Instant>)| node.as_str().starts_with('b') && began[0] == start;
+    let at_once = |(node, began): &(&NodeId, &Vec<Instant>)| {
+        node.as_str().starts_with('b') && began[0] == start
+    };
     assert_eq!(world.began.iter().filter(at_once).count(), 64);
 }
 
@@ -234,7 +248,9 @@ fn one_that_comes_back_is_probed_at_once() {
         let since = world.now;
         world.run(Duration::ZERO, |_| true);
         assert_eq!(world.began[&id("a")].last(), Some(&since));
-        world.schedule.update(id("a"), Some(target(true)), world.now);
+        world
+            .schedule
+            .update(id("a"), Some(target(true)), world.now);
         world.run(600 * SECOND, |_| false);
     }
 }
@@ -306,7 +322,10 @@ fn however_large_the_fleet_the_rate_is_bounded_and_each_node_has_its_turn() {
         let mut world = World::new(fleet("alive", nodes, false));
         world.run(30 * SECOND, |_| true);
         let (since, probes) = (world.now, world.probes);
-        assert!(probes as f64 <= most_probes(30 * SECOND), "{nodes}: {probes}");
+        assert!(
+            probes as f64 <= most_probes(30 * SECOND),
+            "{nodes}: {probes}"
+        );
         world.run(60 * SECOND, |_| true);
         let made = (world.probes - probes) as f64;
         assert!(made <= most_probes(60 * SECOND), "{nodes}: {made}");

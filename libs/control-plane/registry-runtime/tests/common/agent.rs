@@ -33,7 +33,10 @@ impl Agent {
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = requests.clone();
         let mut connections = tokio::task::JoinSet::new();
-        #[expect(clippy::disallowed_methods, reason = "aborted when the agent is dropped")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "aborted when the agent is dropped"
+        )]
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(answer_one(stream, answer, counter.clone()));
@@ -52,7 +55,11 @@ impl Agent {
     }
 }
 
-async fn answer_one(mut stream: TcpStream, answer: Option<&'static str>, requests: Arc<AtomicUsize>) {
+async fn answer_one(
+    mut stream: TcpStream,
+    answer: Option<&'static str>,
+    requests: Arc<AtomicUsize>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

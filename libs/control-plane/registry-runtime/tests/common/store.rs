@@ -12,7 +12,8 @@ pub enum Health {
     Well,
     /// Changes nothing and says so.
     Failing,
-    /// Makes the changes and says that it failed, as a disk may when the power of its controller fails.
+    /// Makes the changes and says that it failed, as a disk may when the power of its controller
+    /// fails.
     Unsure,
     Panicking,
 }
@@ -81,7 +82,8 @@ impl RegistryStore for Fickle {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.opened.wait_while(&mut self.closed.lock(), |closed| *closed);
+        self.opened
+            .wait_while(&mut self.closed.lock(), |closed| *closed);
         let health = *self.health.lock();
         if matches!(health, Health::Well | Health::Unsure) {
             self.nodes.apply(changes)?;

@@ -15,8 +15,8 @@ const UNFINISHED_PREFIX: &str = ".registry-";
 /// For the owner only: it tells where every node is.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Makes the directory when there is none. Those above it are made as any other program would, because others may
-/// have business there.
+/// Makes the directory when there is none. Those above it are made as any other program would,
+/// because others may have business there.
 pub(super) fn directory(directory: &Path) -> io::Result<()> {
     match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => {
@@ -44,7 +44,8 @@ fn made(parent: &Path, directory: &Path) -> io::Result<()> {
 
 /// Makes a store with nothing in it, unless another process is faster.
 ///
-/// It gets its name when it is complete: a file that bears the name and is not a store was never one of ours.
+/// It gets its name when it is complete: a file that bears the name and is not a store was never
+/// one of ours.
 pub(super) fn file(directory: &Path, path: &Path) -> Result<(), Fault> {
     // With mode 0600.
     let unfinished = tempfile::Builder::new()

@@ -1,4 +1,5 @@
-//! A store in one file of a directory: redb, which commits all or nothing and outlives a kill at any moment.
+//! A store in one file of a directory: redb, which commits all or nothing and outlives a kill at
+//! any moment.
 
 mod create;
 #[cfg(feature = "fuzzing")]
@@ -29,8 +30,9 @@ type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// Keeps everything in one file.
 ///
-/// One process at a time has the file. A failed write leaves the file as it was before or as it should be after; the
-/// next use opens it anew, so that a disk that was full or away is taken up again without a restart.
+/// One process at a time has the file. A failed write leaves the file as it was before or as it
+/// should be after; the next use opens it anew, so that a disk that was full or away is taken up
+/// again without a restart.
 pub struct FileStore {
     path: PathBuf,
     opener: Opener,
@@ -47,13 +49,16 @@ impl fmt::Debug for FileStore {
 }
 
 impl FileStore {
-    /// Opens the store in `directory`, and makes both if they do not exist: for nobody but this user.
+    /// Opens the store in `directory`, and makes both if they do not exist: for nobody but this
+    /// user.
     ///
-    /// Reads and verifies the whole file, so that damage is found now and not in the middle of the night.
+    /// Reads and verifies the whole file, so that damage is found now and not in the middle of the
+    /// night.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it; [`StoreError::Foreign`], [`StoreError::Damaged`] and
-    /// [`StoreError::Newer`] when the file is not what it should be; [`StoreError::Unusable`] otherwise.
+    /// [`StoreError::InUse`] when another process has it; [`StoreError::Foreign`],
+    /// [`StoreError::Damaged`] and [`StoreError::Newer`] when the file is not what it should
+    /// be; [`StoreError::Unusable`] otherwise.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let made = create::directory(directory)
@@ -98,7 +103,8 @@ impl FileStore {
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, StoreError> {
         let mut slot = self.database.lock();
-        // Taken out: redb refuses everything after a failure, and what a panic leaves behind is not to be met again.
+        // Taken out: redb refuses everything after a failure, and what a panic leaves behind is not
+        // to be met again.
         let database = match slot.take() {
             Some(database) => database,
             None => self.open_database()?,

@@ -1,4 +1,5 @@
-//! What is in the file: one record per node as JSON, so that it can be read in ten years, and the schema's version.
+//! What is in the file: one record per node as JSON, so that it can be read in ten years, and the
+//! schema's version.
 
 use std::{error::Error, io};
 
@@ -7,8 +8,8 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 
 use crate::{Change, StoredNode};
 
-/// The schema this version writes. It rises when an older version could no longer understand a record; a field
-/// that may be missing or ignored does not need that.
+/// The schema this version writes. It rises when an older version could no longer understand a
+/// record; a field that may be missing or ignored does not need that.
 pub(super) const VERSION: u64 = 1;
 
 /// Its name says whose file this is.
@@ -60,7 +61,9 @@ pub(super) fn check(database: &Database) -> Result<(), Fault> {
     let version = match transaction.open_table(META) {
         Ok(meta) => meta.get(VERSION_KEY)?.map(|version| version.value()),
         Err(TableError::TableDoesNotExist(_)) => {
-            return Err(Fault::Foreign("it is a database of another program".to_owned()));
+            return Err(Fault::Foreign(
+                "it is a database of another program".to_owned(),
+            ));
         }
         Err(error) => return Err(error.into()),
     };
@@ -90,11 +93,15 @@ pub(super) fn read(database: &Database) -> Result<Records, Fault> {
 }
 
 impl Records {
-    /// What a node registered and reported it says anew within a heartbeat, so that this may be missing. Its drains are
-    /// nowhere else: a record without them is not skipped, because it may be of a machine that must not be touched.
+    /// What a node registered and reported it says anew within a heartbeat, so that this may be
+    /// missing. Its drains are nowhere else: a record without them is not skipped, because it
+    /// may be of a machine that must not be touched.
     pub(super) fn decode(&mut self, key: &str, value: &[u8]) -> Result<(), Fault> {
-        let cannot_be_read =
-            |error| Fault::Damaged(format!("the record of node {key:?} cannot be read: {error}"));
+        let cannot_be_read = |error| {
+            Fault::Damaged(format!(
+                "the record of node {key:?} cannot be read: {error}"
+            ))
+        };
         let (node, trouble) = match serde_json::from_slice(value) {
             Ok(node) => (node, None),
             Err(error) => (

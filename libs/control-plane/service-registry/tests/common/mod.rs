@@ -65,7 +65,11 @@ pub fn pool(name: &str) -> PoolStatus {
     }
 }
 
-pub fn beat(incarnation: Option<u64>, seq: Option<u64>, pools: Vec<PoolStatus>) -> HeartbeatRequest {
+pub fn beat(
+    incarnation: Option<u64>,
+    seq: Option<u64>,
+    pools: Vec<PoolStatus>,
+) -> HeartbeatRequest {
     HeartbeatRequest {
         timestamp: "2025-09-30T22:00:00Z".to_owned(),
         pools,
@@ -155,7 +159,9 @@ impl World {
 
     /// All nodes, sorted by id.
     pub fn nodes(&self) -> Vec<NodeView> {
-        self.registry.page(None, usize::MAX, &NodeFilter::default()).nodes
+        self.registry
+            .page(None, usize::MAX, &NodeFilter::default())
+            .nodes
     }
 
     pub fn node(&self, node: &str) -> NodeView {
@@ -200,7 +206,10 @@ impl World {
         self.register_as(register(node, "machine-a", Some(1)))
     }
 
-    pub fn register_as(&mut self, request: RegisterRequest) -> Result<RegisterOutcome, RegistryError> {
+    pub fn register_as(
+        &mut self,
+        request: RegisterRequest,
+    ) -> Result<RegisterOutcome, RegistryError> {
         self.registry.register(request, self.now)
     }
 
@@ -217,7 +226,11 @@ impl World {
     }
 
     pub fn probe(&mut self, node: &str, ok: bool) {
-        let result = if ok { Ok(()) } else { Err("refused".to_owned()) };
+        let result = if ok {
+            Ok(())
+        } else {
+            Err("refused".to_owned())
+        };
         self.registry.probe(&id(node), Some(1), result, self.now);
     }
 

@@ -24,7 +24,12 @@ impl Store {
     /// It must have what the registry knows, but for what is to be forgotten by now.
     pub fn agree(&self, world: &World) {
         let due = |known: &KnownNode| known.forget_in.is_some_and(|at| at <= world.now);
-        let stored: Vec<_> = self.0.values().filter(|known| !due(known)).cloned().collect();
+        let stored: Vec<_> = self
+            .0
+            .values()
+            .filter(|known| !due(known))
+            .cloned()
+            .collect();
         let known = world.registry.known().into_iter();
         let known: Vec<_> = known
             .map(|known| absolute(known, world.now))

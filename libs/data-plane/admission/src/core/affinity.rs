@@ -25,9 +25,15 @@ struct Talk {
 
 impl Talk {
     /// Asks something, and goes on with the answer that it got before.
-    fn wish(&mut self, number: usize, strategy: Strategy, rng: &mut fastrand::Rng) -> Arc<Wish> {
+    fn wish(
+        &mut self,
+        number: usize,
+        strategy: Strategy,
+        rng: &mut fastrand::Rng,
+    ) -> Arc<RoutingPreference> {
         if self.messages.is_empty() {
-            self.messages.push(SYSTEM_PROMPT.repeat(number % 2 * 40 + 3));
+            self.messages
+                .push(SYSTEM_PROMPT.repeat(number % 2 * 40 + 3));
         } else {
             self.messages.push("An answer. ".repeat(rng.usize(1..60)));
         }
@@ -37,7 +43,7 @@ impl Talk {
         for message in &self.messages {
             blocks.push(message.as_bytes());
         }
-        Arc::new(Wish {
+        Arc::new(RoutingPreference {
             strategy,
             pin: None,
             affinity: Affinity {
@@ -48,7 +54,10 @@ impl Talk {
     }
 
     fn moves(&self) -> usize {
-        self.places.windows(2).filter(|pair| pair[0] != pair[1]).count()
+        self.places
+            .windows(2)
+            .filter(|pair| pair[0] != pair[1])
+            .count()
     }
 
     fn last_place(&self) -> &str {
@@ -146,12 +155,17 @@ impl Story {
             match event {
                 Event::NodeReports => {
                     self.report();
-                    self.events.insert((self.now + REPORT_EVERY, Event::NodeReports));
+                    self.events
+                        .insert((self.now + REPORT_EVERY, Event::NodeReports));
                 }
                 Event::Asks(number) => self.ask(number),
                 Event::IsAnswered(number) => {
                     let grant = self.held.remove(&number).unwrap();
-                    assert!(self.core.released(&grant, Ending::Served, self.now).is_empty());
+                    assert!(
+                        self.core
+                            .released(&grant, Ending::Served, self.now)
+                            .is_empty()
+                    );
                     self.turns[number] -= 1;
                     if self.turns[number] > 0 {
                         let at = self.later(8 * S);
@@ -164,11 +178,14 @@ impl Story {
 
     fn ask(&mut self, number: usize) {
         let wish = self.talks[number].wish(number, self.strategy, &mut self.rng);
-        let ask = Ask {
+        let ask = AcquireRequest {
             wish: &wish,
             ..ask("m")
         };
-        let mut grant = granted(self.core.arrive(&ask, self.now, || unreachable!("there is room")));
+        let mut grant = granted(
+            self.core
+                .arrive(&ask, self.now, || unreachable!("there is room")),
+        );
         let name = replica_of(&grant).to_owned();
         self.talks[number].places.push(name.clone());
         let free = SLOTS - self.in_flight(&name) - 1;
@@ -185,7 +202,12 @@ impl Story {
 
     /// How many conversations each replica holds.
     fn spread(&self) -> Vec<usize> {
-        let at = |name: &str| self.talks.iter().filter(|talk| talk.last_place() == name).count();
+        let at = |name: &str| {
+            self.talks
+                .iter()
+                .filter(|talk| talk.last_place() == name)
+                .count()
+        };
         REPLICAS.iter().map(|name| at(name)).collect()
     }
 
@@ -321,12 +343,12 @@ proptest! {
         let all: u32 = slots.iter().sum();
         let mut counts = BTreeMap::new();
         for session in 0..sessions {
-            let wish = Arc::new(Wish {
+            let wish = Arc::new(RoutingPreference {
                 strategy: if by_prompt { Strategy::Prefix } else { Strategy::Session },
                 pin: None,
                 affinity: Affinity { session: Some(session_key(&session.to_string())), blocks: vec![u64::from(session)] },
             });
-            let grant = granted(core.arrive(&Ask { wish: &wish, ..ask("m") }, MS, || 0));
+            let grant = granted(core.arrive(&AcquireRequest { wish: &wish, ..ask("m") }, MS, || 0));
             *counts.entry(replica_of(&grant).to_owned()).or_insert(0) += 1;
             core.release(&grant, Ending::Served, MS, 0.0);
         }
@@ -345,8 +367,13 @@ fn a_session_that_uses_two_models_is_two_conversations() {
         models: Some(vec![model.to_owned()]),
         ..replica(name, 4)
     };
-    let mut core = core(&[with("r0", "x"), with("r1", "x"), with("r2", "y"), with("r3", "y")]);
-    let wish = Arc::new(Wish {
+    let mut core = core(&[
+        with("r0", "x"),
+        with("r1", "x"),
+        with("r2", "y"),
+        with("r3", "y"),
+    ]);
+    let wish = Arc::new(RoutingPreference {
         strategy: Strategy::Session,
         pin: None,
         affinity: Affinity {
@@ -357,7 +384,7 @@ fn a_session_that_uses_two_models_is_two_conversations() {
     let mut places = BTreeSet::new();
     for _ in 0..5 {
         for model in ["x", "y"] {
-            let ask = Ask {
+            let ask = AcquireRequest {
                 wish: &wish,
                 ..ask(model)
             };
@@ -375,7 +402,7 @@ fn a_conversation_follows_the_replica_that_the_node_used() {
     for strategy in [Strategy::Session, Strategy::Prefix] {
         let mut core = core(&[replica("r0", 4), replica("r1", 4)]);
         let wish = |blocks: &[u64]| {
-            Arc::new(Wish {
+            Arc::new(RoutingPreference {
                 strategy,
                 pin: None,
                 affinity: Affinity {
@@ -389,7 +416,7 @@ fn a_conversation_follows_the_replica_that_the_node_used() {
             now += S;
             let wish = wish(blocks);
             let mut grant = granted(core.arrive(
-                &Ask {
+                &AcquireRequest {
                     wish: &wish,
                     ..ask("m")
                 },

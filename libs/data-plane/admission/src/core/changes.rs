@@ -1,4 +1,5 @@
-//! What a change of the routing table does to slots, breakers and waiting requests, and which replica a request is at.
+//! What a change of the routing table does to slots, breakers and waiting requests, and which
+//! replica a request is at.
 
 use routing_table::RouteChange;
 
@@ -90,7 +91,10 @@ fn a_new_generation_starts_with_a_closed_breaker_and_still_counts_what_runs() {
     core.apply(&[again(2).set()], 2 * S);
     let changes = core.take_effects().trust_changes;
     assert_eq!(
-        changes.iter().map(|change| change.lost_by).collect::<Vec<_>>(),
+        changes
+            .iter()
+            .map(|change| change.lost_by)
+            .collect::<Vec<_>>(),
         [None]
     );
     let status = core.only_status(2 * S);
@@ -113,7 +117,7 @@ fn a_retry_may_go_to_the_next_generation_of_where_it_has_failed() {
     let grant = take(&mut core, MS);
     let tried = [grant.endpoint.clone()];
     core.release(&grant, Ending::Failed(Failure::Broken), MS, 0.0);
-    let retry = Ask {
+    let retry = AcquireRequest {
         tried: &tried,
         ticket: Some(grant.ticket),
         ..ask("m")
@@ -136,7 +140,10 @@ fn a_batch_of_changes_is_taken_in_before_anybody_is_served_by_it() {
     let gone = RouteChange::Remove(replica("r0", 1).endpoint());
     core.apply(&[replica("r0", 1).set(), replica("r1", 1).set(), gone], MS);
     let granted = core.granted();
-    assert_eq!((waiters(&granted), replica_of(&granted[0].1)), (vec![1], "r1"));
+    assert_eq!(
+        (waiters(&granted), replica_of(&granted[0].1)),
+        (vec![1], "r1")
+    );
 }
 
 #[test]
@@ -168,7 +175,10 @@ fn a_request_counts_where_the_node_sent_it_and_the_hinted_replica_is_full_for_a_
         let slot = core.slot(index).unwrap();
         (slot.own, slot.foreign(now))
     };
-    assert_eq!((load(&core, "r0", MS), load(&core, "r1", MS)), ((0, 2), (1, 0)));
+    assert_eq!(
+        (load(&core, "r0", MS), load(&core, "r1", MS)),
+        ((0, 2), (1, 0))
+    );
     assert_eq!(load(&core, "r0", 300 * MS), (0, 0));
     // From now on it is the other one's request.
     core.release(&grant, Ending::Failed(Failure::Unreachable), MS, 0.0);

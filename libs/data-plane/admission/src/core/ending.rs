@@ -1,4 +1,5 @@
-//! What becomes of a request at its endpoint: an answer, which may come from another replica, and its end.
+//! What becomes of a request at its endpoint: an answer, which may come from another replica, and
+//! its end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,15 +48,18 @@ impl<W> Core<W> {
         }
     }
 
-    /// A node cannot be reached for one of its endpoints, and so for none of the others. It happens once for each start of a
-    /// node that is lost, so it may look at all endpoints.
+    /// A node cannot be reached for one of its endpoints, and so for none of the others. It happens
+    /// once for each start of a node that is lost, so it may look at all endpoints.
     fn eject_others(&mut self, of: &Endpoint, now: Duration, jitter: f64) {
         let is_other = |endpoint: &Endpoint| {
             endpoint.key().node == of.key().node
                 && endpoint.incarnation() == of.incarnation()
                 && endpoint.key() != of.key()
         };
-        let others = self.table.iter().filter(|(_, endpoint, _)| is_other(endpoint));
+        let others = self
+            .table
+            .iter()
+            .filter(|(_, endpoint, _)| is_other(endpoint));
         let others: Vec<_> = others
             .map(|(index, endpoint, _)| (index, Arc::clone(endpoint)))
             .collect();
@@ -64,7 +68,8 @@ impl<W> Core<W> {
                 continue;
             };
             let before = slot.health.lost_by();
-            slot.health.failed(Failure::NodeUnreachable, None, now, jitter);
+            slot.health
+                .failed(Failure::NodeUnreachable, None, now, jitter);
             let after = slot.health.lost_by();
             self.note_trust(endpoint.key(), before, after);
             // It has less room than before, so that nobody is helped by it.
@@ -72,10 +77,12 @@ impl<W> Core<W> {
         }
     }
 
-    /// An answer has begun, maybe with the replica that the node used, and with its `(free, total)` slots.
+    /// An answer has begun, maybe with the replica that the node used, and with its `(free, total)`
+    /// slots.
     ///
-    /// Where the node used another replica of the pool than the one it was given, the slot, the conversation and all that the
-    /// request shows from now on are that one's. The other one counts as full for a moment.
+    /// Where the node used another replica of the pool than the one it was given, the slot, the
+    /// conversation and all that the request shows from now on are that one's. The other one
+    /// counts as full for a moment.
     pub(crate) fn answered(
         &mut self,
         grant: &mut Grant,
@@ -104,7 +111,8 @@ impl<W> Core<W> {
             && hinted != used
             && !grant.is_released
         {
-            // What has become free by time alone is given to those who wait for it: a claim would hide it.
+            // What has become free by time alone is given to those who wait for it: a claim would
+            // hide it.
             self.refresh(now);
             self.move_to(grant, used, now);
         }
@@ -135,7 +143,9 @@ impl<W> Core<W> {
         if used.incarnation() != grant.endpoint.incarnation() {
             return;
         }
-        let Some(slot) = self.slot_mut(index) else { return };
+        let Some(slot) = self.slot_mut(index) else {
+            return;
+        };
         grant.probe = slot.claim(now);
         grant.endpoint = used;
         grant.index = index;
@@ -144,7 +154,8 @@ impl<W> Core<W> {
         self.reload(index, now);
     }
 
-    /// Changes what is known of the endpoint that `grant` is for, and serves waiting requests if it has room now.
+    /// Changes what is known of the endpoint that `grant` is for, and serves waiting requests if it
+    /// has room now.
     fn update(&mut self, grant: &Grant, now: Duration, change: impl FnOnce(&mut Slot, Evidence)) {
         let evidence_for = |slot: &Slot| {
             if slot.is_judged_by(&grant.endpoint) {
@@ -183,10 +194,12 @@ impl<W> Core<W> {
         }
     }
 
-    /// The index of the endpoint that `grant` holds a slot of; `None` where it is gone, or another incarnation.
+    /// The index of the endpoint that `grant` holds a slot of; `None` where it is gone, or another
+    /// incarnation.
     fn locate(&self, grant: &Grant) -> Option<u32> {
-        let is_there = (self.table.endpoint(grant.index))
-            .is_some_and(|known| Arc::ptr_eq(known, &grant.endpoint) || known.key() == grant.endpoint.key());
+        let is_there = (self.table.endpoint(grant.index)).is_some_and(|known| {
+            Arc::ptr_eq(known, &grant.endpoint) || known.key() == grant.endpoint.key()
+        });
         let index = if is_there {
             grant.index
         } else {

@@ -31,7 +31,10 @@ impl Fake {
         EndpointKey {
             node: NodeId::new(&self.node).unwrap(),
             pool: PoolId::new("p").unwrap(),
-            replica: self.replica.as_ref().map(|replica| replica.parse().unwrap()),
+            replica: self
+                .replica
+                .as_ref()
+                .map(|replica| replica.parse().unwrap()),
         }
     }
 
@@ -105,7 +108,12 @@ impl<W> Core<W> {
         self.take_effects().granted
     }
 
-    pub(super) fn released(&mut self, grant: &Grant, ending: Ending, now: Duration) -> Vec<(W, Grant)> {
+    pub(super) fn released(
+        &mut self,
+        grant: &Grant,
+        ending: Ending,
+        now: Duration,
+    ) -> Vec<(W, Grant)> {
         self.release(grant, ending, now, 0.0);
         self.granted()
     }
@@ -122,7 +130,11 @@ impl<W> Core<W> {
 
     /// The changes that lead to a table of exactly these endpoints.
     pub(super) fn changes_to(&self, endpoints: &[Fake]) -> Vec<RouteChange> {
-        let is_gone = |known: &Arc<Endpoint>| endpoints.iter().all(|endpoint| endpoint.key() != *known.key());
+        let is_gone = |known: &Arc<Endpoint>| {
+            endpoints
+                .iter()
+                .all(|endpoint| endpoint.key() != *known.key())
+        };
         let known = self.table.iter().map(|(_, known, _)| known);
         let removed = known
             .filter(|known| is_gone(known))
@@ -138,7 +150,13 @@ impl<W> Core<W> {
     }
 
     /// Whether a request could be served, worked out anew from the slots.
-    pub(super) fn has_place(&self, model: &str, wish: &Wish, tried: &[Arc<Endpoint>], now: Duration) -> bool {
+    pub(super) fn has_place(
+        &self,
+        model: &str,
+        wish: &RoutingPreference,
+        tried: &[Arc<Endpoint>],
+        now: Duration,
+    ) -> bool {
         let mut loads = Loads::default();
         for (index, _, _) in self.table.iter() {
             loads.set(&self.table, index, self.slot(index).unwrap().load(now));
@@ -154,8 +172,8 @@ impl<W> Core<W> {
         }
         self.lines.iter().find_map(|(model, line)| {
             let mut waiting = line.in_order();
-            let (ticket, _) =
-                waiting.find(|(_, waiter)| self.has_place(model, &waiter.wish, &waiter.tried, now))?;
+            let (ticket, _) = waiting
+                .find(|(_, waiter)| self.has_place(model, &waiter.wish, &waiter.tried, now))?;
             Some(ticket)
         })
     }
@@ -168,14 +186,14 @@ impl<W> Core<W> {
     }
 }
 
-static ANYWHERE: LazyLock<Arc<Wish>> = LazyLock::new(Arc::default);
+static ANYWHERE: LazyLock<Arc<RoutingPreference>> = LazyLock::new(Arc::default);
 
-pub(super) fn anywhere() -> &'static Arc<Wish> {
+pub(super) fn anywhere() -> &'static Arc<RoutingPreference> {
     &ANYWHERE
 }
 
-pub(super) fn ask(model: &str) -> Ask<'_> {
-    Ask {
+pub(super) fn ask(model: &str) -> AcquireRequest<'_> {
+    AcquireRequest {
         model,
         priority: Priority::Interactive,
         wish: anywhere(),

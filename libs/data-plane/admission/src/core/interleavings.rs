@@ -1,12 +1,14 @@
-//! The core between threads and under a late timer: no request waits for ever, no slot is given twice, none is lost.
+//! The core between threads and under a late timer: no request waits for ever, no slot is given
+//! twice, none is lost.
 //!
-//! The threads do what `runtime` does: decide under the lock, then, without it, wake the requests that were granted a
-//! slot. Time is a number behind the same lock. A clock thread moves it, past several deadlines at once if need be. A
-//! task thread ticks when something is due; the schedule decides how much later that is, and one test keeps the task
-//! from running at all for a while. After each event, no request may wait beside a free slot unless the task is due.
+//! The threads do what `runtime` does: decide under the lock, then, without it, wake the requests
+//! that were granted a slot. Time is a number behind the same lock. A clock thread moves it, past
+//! several deadlines at once if need be. A task thread ticks when something is due; the schedule
+//! decides how much later that is, and one test keeps the task from running at all for a while.
+//! After each event, no request may wait beside a free slot unless the task is due.
 //!
-//! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost wake-up), and prints
-//! the schedule of a failure, to be run again.
+//! Shuttle runs the threads in thousands of orders on a single thread, reports a deadlock (a lost
+//! wake-up), and prints the schedule of a failure, to be run again.
 
 use routing_table::State as Readiness;
 use shuttle::{
@@ -26,8 +28,8 @@ use crate::Priority;
 
 /// Runs per test: a second or two in a debug build.
 const ORDERS: usize = 2000;
-/// How many unlikely switches an order has at most in the tests that look for rare ones. Most known bugs between
-/// threads need two or three.
+/// How many unlikely switches an order has at most in the tests that look for rare ones. Most known
+/// bugs between threads need two or three.
 const DEPTH: usize = 3;
 const SLOTS: [u32; 2] = [1, 2];
 /// How often the clock moves by itself. After that it moves only to where something is due.
@@ -55,7 +57,8 @@ struct State {
 
 struct Shared {
     state: Mutex<State>,
-    /// Time, the state or the next deadline has changed. `runtime` has a timer and a `Notify` for that.
+    /// Time, the state or the next deadline has changed. `runtime` has a timer and a `Notify` for
+    /// that.
     changed: Condvar,
 }
 
@@ -129,7 +132,10 @@ impl Shared {
         } else {
             Priority::Batch
         };
-        let ask = Ask { priority, ..ask("m") };
+        let ask = AcquireRequest {
+            priority,
+            ..ask("m")
+        };
         let arrival = self.decide(|core, now| {
             core.arrive(&ask, now, || {
                 let (sender, woken) = channel();
@@ -234,7 +240,11 @@ impl Shared {
         }
         let mut state = self.state();
         while state.open > 0 {
-            match state.core.next_wakeup().map(|at| at.max(state.task_runs_from)) {
+            match state
+                .core
+                .next_wakeup()
+                .map(|at| at.max(state.task_runs_from))
+            {
                 Some(at) if at > state.now => {
                     state.now = at;
                     self.changed.notify_all();
@@ -250,7 +260,10 @@ impl Shared {
         let snapshot = state.core.snapshot(state.now);
         assert!(snapshot.waiting.is_empty(), "{snapshot:?}");
         assert!(
-            snapshot.endpoints.iter().all(|endpoint| endpoint.in_flight == 0),
+            snapshot
+                .endpoints
+                .iter()
+                .all(|endpoint| endpoint.in_flight == 0),
             "{snapshot:?}"
         );
     }
@@ -336,12 +349,16 @@ fn a_task_that_does_not_run_for_a_while_leaves_no_request_waiting() {
 fn who_waits_for_nodes_to_come_back_is_woken() {
     use Kind::{Fickle, Patient};
     in_many_orders(|| {
-        send(&[Patient, Patient, Fickle, Patient], Duration::ZERO, |shared| {
-            for state in [Readiness::Draining, Readiness::Ready] {
-                let changes: Vec<_> = replicas(state).iter().map(Fake::set).collect();
-                shared.decide(|core, now| core.apply(&changes, now));
-                thread::yield_now();
-            }
-        });
+        send(
+            &[Patient, Patient, Fickle, Patient],
+            Duration::ZERO,
+            |shared| {
+                for state in [Readiness::Draining, Readiness::Ready] {
+                    let changes: Vec<_> = replicas(state).iter().map(Fake::set).collect();
+                    shared.decide(|core, now| core.apply(&changes, now));
+                    thread::yield_now();
+                }
+            },
+        );
     });
 }

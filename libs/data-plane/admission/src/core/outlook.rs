@@ -5,7 +5,7 @@ use std::time::Duration;
 use placement::NoPlace;
 
 use super::Core;
-use crate::{Outlook, Priority, Wish};
+use crate::{Outlook, Priority, RoutingPreference};
 
 /// The shortest wait a refused client is told: less would only be a busy loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -18,8 +18,11 @@ impl<W> Core<W> {
     /// What a request for `model` that came now would have before it.
     pub(crate) fn outlook(&mut self, model: &str, priority: Priority, now: Duration) -> Outlook {
         self.refresh(now);
-        let ahead = self.lines.get(model).map_or(0, |line| line.before(priority));
-        let place = self.place(model, &Wish::default(), &[]);
+        let ahead = self
+            .lines
+            .get(model)
+            .map_or(0, |line| line.before(priority));
+        let place = self.place(model, &RoutingPreference::default(), &[]);
         let pace = match place {
             Err(NoPlace::UnknownModel | NoPlace::NoneRoutable) => None,
             Ok(_) | Err(NoPlace::Full) => self.slots_per_second(model),
@@ -27,13 +30,14 @@ impl<W> Core<W> {
         Outlook {
             is_free: place.is_ok() && ahead == 0,
             ahead,
-            // A rate that is positive, if ever so small, has an inverse; one too long to be told is not told.
+            // A rate that is positive, if ever so small, has an inverse; one too long to be told is
+            // not told.
             pace: pace.and_then(|per_second| Duration::try_from_secs_f64(1.0 / per_second).ok()),
         }
     }
 
-    /// How long the line, one request longer, takes at the speed at which slots were freed lately, and not before one
-    /// of the endpoints takes requests again.
+    /// How long the line, one request longer, takes at the speed at which slots were freed lately,
+    /// and not before one of the endpoints takes requests again.
     pub(crate) fn time_to_a_slot(&self, model: &str, now: Duration) -> Duration {
         let waiting = self.lines.get(model).map_or(0, |line| line.len());
         let Some(per_second) = self.slots_per_second(model) else {
@@ -59,7 +63,8 @@ impl<W> Core<W> {
             .filter_map(|&index| Some((self.slot(index)?, self.table.report(index)?)))
             .map(|(slot, report)| {
                 // A millisecond at least: a mean of nothing must not promise infinite speed.
-                f64::from(report.slots_total) / slot.service_secs.unwrap_or(ASSUMED_SERVICE_SECS).max(0.001)
+                f64::from(report.slots_total)
+                    / slot.service_secs.unwrap_or(ASSUMED_SERVICE_SECS).max(0.001)
             })
             .sum();
         (per_second > 0.0).then_some(per_second)

@@ -1,7 +1,7 @@
 //! What must hold for admission in every history, however late the timer is.
 //!
-//! A history is a list of events with time between them. Time passes silently: the timer fires (`Tick`) when the
-//! history says so, which may be long after it was due.
+//! A history is a list of events with time between them. Time passes silently: the timer fires
+//! (`Tick`) when the history says so, which may be long after it was due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,7 +131,7 @@ struct Asked {
     ticket: Ticket,
     model: &'static str,
     priority: Priority,
-    wish: Arc<Wish>,
+    wish: Arc<RoutingPreference>,
     tried: Vec<Arc<Endpoint>>,
 }
 
@@ -140,7 +140,10 @@ impl Asked {
     fn is_before(&self, other: &Self) -> bool {
         let may_go_there = self.wish.pin.is_none() || self.wish.pin == other.wish.pin;
         let blocks = may_go_there && self.tried.is_empty();
-        self.model == other.model && self.priority == other.priority && self.ticket < other.ticket && blocks
+        self.model == other.model
+            && self.priority == other.priority
+            && self.ticket < other.ticket
+            && blocks
     }
 }
 
@@ -220,7 +223,7 @@ impl History {
                     } else {
                         Priority::Interactive
                     },
-                    wish: Arc::new(Wish {
+                    wish: Arc::new(RoutingPreference {
                         pin,
                         ..wish(affinity)
                     }),
@@ -246,7 +249,9 @@ impl History {
                 if refusal.is_some() {
                     self.waiting.retain(|other| other.ticket != asked.ticket);
                     prop_assert!(self.over.insert(asked.ticket));
-                    let beside = self.core.has_place(asked.model, &asked.wish, &asked.tried, now);
+                    let beside = self
+                        .core
+                        .has_place(asked.model, &asked.wish, &asked.tried, now);
                     prop_assert!(!beside, "{asked:?} is refused beside a free slot");
                 }
             }
@@ -303,7 +308,7 @@ impl History {
     }
 
     fn arrive(&mut self, asked: Asked, again: Option<Ticket>) -> Result<(), TestCaseError> {
-        let ask = Ask {
+        let ask = AcquireRequest {
             model: asked.model,
             priority: asked.priority,
             wish: &asked.wish,
@@ -330,9 +335,15 @@ impl History {
     /// A request holds a slot now.
     fn granted(&mut self, asked: Asked, grant: Grant) -> Result<(), TestCaseError> {
         prop_assert_eq!(grant.ticket, asked.ticket);
-        prop_assert!(!self.over.contains(&asked.ticket), "two outcomes of {asked:?}");
+        prop_assert!(
+            !self.over.contains(&asked.ticket),
+            "two outcomes of {asked:?}"
+        );
         let place = life(&grant.endpoint);
-        let was_there = asked.tried.iter().any(|tried| is_life(tried, &grant.endpoint));
+        let was_there = asked
+            .tried
+            .iter()
+            .any(|tried| is_life(tried, &grant.endpoint));
         prop_assert!(!was_there, "sent where it has failed");
         if grant.probe.is_some() {
             let window_is_over = |(_, since): &(Ticket, Duration)| self.now >= *since + S;
@@ -349,7 +360,12 @@ impl History {
     }
 
     /// A request is over as far as its client is concerned.
-    fn ended(&mut self, mut asked: Asked, grant: &Grant, ending: Ending) -> Result<(), TestCaseError> {
+    fn ended(
+        &mut self,
+        mut asked: Asked,
+        grant: &Grant,
+        ending: Ending,
+    ) -> Result<(), TestCaseError> {
         self.probes
             .retain(|_, (ticket, _)| *ticket != grant.ticket || grant.probe.is_none());
         if matches!(ending, Ending::Failed(_)) {
@@ -369,7 +385,10 @@ impl History {
             };
             let served = self.waiting.remove(place);
             let overtaken = self.waiting.iter().find(|other| other.is_before(&served));
-            prop_assert!(overtaken.is_none(), "served {served:?} before {overtaken:?}");
+            prop_assert!(
+                overtaken.is_none(),
+                "served {served:?} before {overtaken:?}"
+            );
             self.granted(served, grant)?;
         }
         Ok(())
@@ -381,17 +400,29 @@ impl History {
             let held = &grant.endpoint;
             held.key() == endpoint.key() && held.incarnation() == endpoint.incarnation()
         };
-        self.held.iter().filter(|(_, grant)| is_there(grant)).count()
+        self.held
+            .iter()
+            .filter(|(_, grant)| is_there(grant))
+            .count()
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
         for (index, endpoint, report) in self.core.table.iter() {
             let slot = self.core.slot(index).unwrap();
-            prop_assert_eq!(slot.own as usize, self.taken_at(endpoint), "{}", endpoint.key());
-            // What is known in the form in which placement reads it is what is known, but for what time has changed since.
+            prop_assert_eq!(
+                slot.own as usize,
+                self.taken_at(endpoint),
+                "{}",
+                endpoint.key()
+            );
+            // What is known in the form in which placement reads it is what is known, but for what
+            // time has changed since.
             if self.core.due.next().is_none_or(|at| at > self.now) {
                 let (load, known) = (slot.load(self.now), self.core.loads.get(index));
-                prop_assert_eq!((load.used, load.quarantined), (known.used, known.quarantined));
+                prop_assert_eq!(
+                    (load.used, load.quarantined),
+                    (known.used, known.quarantined)
+                );
             }
             let has_room = report.state.is_routable() && {
                 let load = self.core.loads.get(index);
@@ -402,7 +433,10 @@ impl History {
             prop_assert_eq!(self.core.loads.get(index).conversations, conversations);
         }
         let forgotten = self.core.forgotten(self.now);
-        prop_assert!(forgotten.is_none(), "{forgotten:?} waits beside a free slot");
+        prop_assert!(
+            forgotten.is_none(),
+            "{forgotten:?} waits beside a free slot"
+        );
         Ok(())
     }
 
@@ -427,7 +461,8 @@ impl History {
         }
     }
 
-    /// Each endpoint that may be used is tried again in time, even if its requests are never answered.
+    /// Each endpoint that may be used is tried again in time, even if its requests are never
+    /// answered.
     fn is_tried_again(&mut self) -> Result<(), TestCaseError> {
         self.now += LONG;
         self.step(Step::Tick)?;
@@ -443,15 +478,17 @@ impl History {
                 continue;
             }
             // A model that only this endpoint may serve, as far as this request goes.
-            let Some(models) = endpoint.models() else { continue };
+            let Some(models) = endpoint.models() else {
+                continue;
+            };
             let others = self.core.table.iter().map(|(_, other, _)| other);
             let asked = Asked {
                 ticket: Ticket(self.core.last_ticket + 1),
                 model: name(models.contains(&"m".to_owned())),
                 priority: Priority::Interactive,
-                wish: Arc::new(Wish {
+                wish: Arc::new(RoutingPreference {
                     pin: Some(endpoint.key().node.clone()),
-                    ..Wish::default()
+                    ..RoutingPreference::default()
                 }),
                 tried: others
                     .filter(|other| !is_life(other, &endpoint))
@@ -463,7 +500,11 @@ impl History {
             self.take_effects()?;
             let is_probe_out = self.core.slot(index).unwrap().load(self.now).quarantined;
             let is_served = self.held.iter().any(|(asked, _)| asked.ticket == ticket);
-            prop_assert!(is_served || is_probe_out, "nobody tries {} again", endpoint.key());
+            prop_assert!(
+                is_served || is_probe_out,
+                "nobody tries {} again",
+                endpoint.key()
+            );
         }
         Ok(())
     }
@@ -488,8 +529,8 @@ fn idle_replica(number: u8) -> Fake {
 }
 
 /// That of a request of a conversation, by its session or by its prompt.
-fn wish(conversation: Option<(bool, u8)>) -> Wish {
-    let mut wish = Wish::default();
+fn wish(conversation: Option<(bool, u8)>) -> RoutingPreference {
+    let mut wish = RoutingPreference::default();
     if let Some((by_session, number)) = conversation {
         wish.strategy = if by_session {
             Strategy::Session

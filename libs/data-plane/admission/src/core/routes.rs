@@ -9,8 +9,9 @@ use super::{Core, serving::Helped};
 use crate::slot::Slot;
 
 impl<W> Core<W> {
-    /// Takes in changes, and serves the waiting requests that they help. Each costs the logarithm of the number of endpoints,
-    /// and nothing for lines whose model its endpoint does not serve.
+    /// Takes in changes, and serves the waiting requests that they help. Each costs the logarithm
+    /// of the number of endpoints, and nothing for lines whose model its endpoint does not
+    /// serve.
     pub(crate) fn apply(&mut self, changes: &[RouteChange], now: Duration) {
         let mut helped = Helped::default();
         for change in changes {
@@ -22,7 +23,13 @@ impl<W> Core<W> {
         self.serve(&helped, now);
     }
 
-    fn set(&mut self, endpoint: &Arc<Endpoint>, report: Report, now: Duration, helped: &mut Helped) {
+    fn set(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        report: Report,
+        now: Duration,
+        helped: &mut Helped,
+    ) {
         let Set {
             index,
             replaced,
@@ -76,7 +83,8 @@ impl<W> Core<W> {
 
     fn unset(&mut self, endpoint: &Endpoint, helped: &mut Helped) {
         let index = self.table.index_of(endpoint);
-        let Some((index, known)) = index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
+        let Some((index, known)) =
+            index.and_then(|index| Some((index, self.table.endpoint(index)?.clone())))
         else {
             return;
         };
@@ -96,8 +104,8 @@ impl<W> Core<W> {
         }
     }
 
-    /// An endpoint may serve some of these models no more. Who waits for one that nobody names now may go to those that
-    /// name none.
+    /// An endpoint may serve some of these models no more. Who waits for one that nobody names now
+    /// may go to those that name none.
     fn models_changed(&mut self, before: &Endpoint, helped: &mut Helped) {
         if let Some(models) = before.models() {
             self.turns.keep(models, &self.table);

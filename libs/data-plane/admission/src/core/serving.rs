@@ -30,8 +30,8 @@ impl Helped {
 }
 
 impl<W> Core<W> {
-    /// Brings loads up to date where time alone has changed them, and serves the requests that wait for that. It has to
-    /// do both: the timer no longer looks at what was due before.
+    /// Brings loads up to date where time alone has changed them, and serves the requests that wait
+    /// for that. It has to do both: the timer no longer looks at what was due before.
     pub(super) fn refresh(&mut self, now: Duration) {
         let mut helped = Helped::default();
         while let Some(index) = self.due.take(now) {
@@ -52,7 +52,11 @@ impl<W> Core<W> {
         // Models that share an endpoint take turns by who came first.
         for (_, model) in self.lines_for(helped) {
             while let Some((ticket, place)) = self.next_to_serve(&model) {
-                let Some(waiter) = self.lines.get_mut(&model).and_then(|line| line.serve(ticket)) else {
+                let Some(waiter) = self
+                    .lines
+                    .get_mut(&model)
+                    .and_then(|line| line.serve(ticket))
+                else {
                     break;
                 };
                 if let Some(grant) = self.claim(&model, place, ticket, &waiter.wish, now) {
@@ -72,7 +76,10 @@ impl<W> Core<W> {
             .filter_map(|model| Some((self.lines.get(model)?.oldest()?, model.clone())))
             .collect();
         if helped.unnamed {
-            let unnamed = self.lines.iter().filter(|(model, _)| !self.table.names(model));
+            let unnamed = self
+                .lines
+                .iter()
+                .filter(|(model, _)| !self.table.names(model));
             lines.extend(unnamed.filter_map(|(model, line)| Some((line.oldest()?, model.clone()))));
         }
         lines.sort_unstable();

@@ -19,9 +19,15 @@ fn a_freed_slot_goes_to_who_has_waited_longest_and_to_nobody_else() {
         waits(core.arrive(&ask("m"), MS, || waiter));
     }
     let woken = core.released(&first, Ending::Served, 2 * MS);
-    assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
+        [1]
+    );
     let woken = core.released(&woken[0].1, Ending::Served, 3 * MS);
-    assert_eq!(woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        woken.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
+        [2]
+    );
 }
 
 // spec: ADM-1
@@ -118,9 +124,10 @@ fn a_retry_goes_elsewhere_and_keeps_its_place() {
     let ticket = on_a.ticket;
     let woken = core.released(&on_a, Ending::Failed(Failure::Broken), MS);
     assert_eq!((woken[0].0, node(&woken[0].1)), (1, "a"));
-    // The failed one came before the others and may not go to a: it waits for b, ahead of a newcomer.
+    // The failed one came before the others and may not go to a: it waits for b, ahead of a
+    // newcomer.
     waits(core.arrive(&ask("m"), MS, || 2));
-    let again = Ask {
+    let again = AcquireRequest {
         tried: &tried,
         ticket: Some(ticket),
         ..ask("m")
@@ -136,7 +143,7 @@ fn a_retry_with_nowhere_left_to_go_does_not_wait() {
     let grant = take(&mut core, MS);
     let tried = [grant.endpoint.clone()];
     core.released(&grant, Ending::Failed(Failure::Broken), MS);
-    let again = Ask {
+    let again = AcquireRequest {
         tried: &tried,
         ticket: Some(grant.ticket),
         ..ask("m")
@@ -150,9 +157,9 @@ fn a_retry_with_nowhere_left_to_go_does_not_wait() {
 #[test]
 fn a_retry_that_is_pinned_to_the_node_that_failed_does_not_wait() {
     let mut core = core(&[idle("a", 1), idle("b", 1)]);
-    let pinned = Arc::new(Wish {
+    let pinned = Arc::new(RoutingPreference {
         pin: Some(NodeId::new("a").unwrap()),
-        ..Wish::default()
+        ..RoutingPreference::default()
     });
     let mut ask = ask("m");
     ask.wish = &pinned;
@@ -272,7 +279,7 @@ fn batch_work_waits_for_people_but_not_for_ever() {
     let mut core = core(&[idle("a", 1)]);
     core.config.queue_limit = 20;
     let mut held = take(&mut core, MS);
-    let batch = Ask {
+    let batch = AcquireRequest {
         priority: Priority::Batch,
         ..ask("m")
     };
@@ -295,7 +302,7 @@ fn batch_work_waits_for_people_but_not_for_ever() {
 fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
     let mut core = core(&[idle("a", 1)]);
     let held = take(&mut core, MS);
-    let batch = Ask {
+    let batch = AcquireRequest {
         priority: Priority::Batch,
         ..ask("m")
     };
@@ -315,12 +322,12 @@ fn a_batch_request_does_not_overtake_people_and_has_a_limit_of_its_own() {
 #[test]
 fn who_waits_for_one_node_stands_in_nobodys_way() {
     let mut core = core(&[idle("a", 1), idle("b", 1)]);
-    let pinned = Arc::new(Wish {
+    let pinned = Arc::new(RoutingPreference {
         pin: NodeId::new("a").ok(),
-        ..Wish::default()
+        ..RoutingPreference::default()
     });
     let on_a = granted(core.arrive(
-        &Ask {
+        &AcquireRequest {
             wish: &pinned,
             ..ask("m")
         },
@@ -328,7 +335,7 @@ fn who_waits_for_one_node_stands_in_nobodys_way() {
         || 0,
     ));
     waits(core.arrive(
-        &Ask {
+        &AcquireRequest {
             wish: &pinned,
             ..ask("m")
         },
@@ -351,14 +358,14 @@ fn prompts_return_to_where_they_were_read() {
             blocks: blocks.to_vec(),
             session: None,
         };
-        Arc::new(Wish {
+        Arc::new(RoutingPreference {
             strategy: placement::Strategy::Prefix,
             pin: None,
             affinity,
         })
     };
     let first = granted(core.arrive(
-        &Ask {
+        &AcquireRequest {
             wish: &wish(&[1, 2, 3]),
             ..ask("m")
         },
@@ -366,7 +373,7 @@ fn prompts_return_to_where_they_were_read() {
         || 0,
     ));
     let other = granted(core.arrive(
-        &Ask {
+        &AcquireRequest {
             wish: &wish(&[7, 8, 9]),
             ..ask("m")
         },
@@ -374,7 +381,7 @@ fn prompts_return_to_where_they_were_read() {
         || 0,
     ));
     let again = granted(core.arrive(
-        &Ask {
+        &AcquireRequest {
             wish: &wish(&[1, 2, 3, 4]),
             ..ask("m")
         },
@@ -424,16 +431,21 @@ fn two_models_that_alternate_each_go_round_all_their_endpoints() {
         models: Some(vec![model.to_owned()]),
         ..idle(name, 8)
     };
-    let mut core = core(&[with("a", "x"), with("b", "x"), with("c", "y"), with("d", "y")]);
-    let wish: Arc<Wish> = Arc::new(Wish {
+    let mut core = core(&[
+        with("a", "x"),
+        with("b", "x"),
+        with("c", "y"),
+        with("d", "y"),
+    ]);
+    let wish: Arc<RoutingPreference> = Arc::new(RoutingPreference {
         strategy: placement::Strategy::RoundRobin,
-        ..Wish::default()
+        ..RoutingPreference::default()
     });
     let mut seen = String::new();
     for _ in 0..2 {
         for model in ["x", "y"] {
             seen.push_str(node(&granted(core.arrive(
-                &Ask {
+                &AcquireRequest {
                     wish: &wish,
                     ..ask(model)
                 },
@@ -493,7 +505,10 @@ fn a_model_that_was_known_is_unavailable_not_unheard_of() {
         (false, RefusalReason::UnknownModel),
     ] {
         let ticket = waits(core.arrive(&ask("m"), S, || 1));
-        assert_eq!(core.expire("m", ticket, known, 6 * S).unwrap().reason, reason);
+        assert_eq!(
+            core.expire("m", ticket, known, 6 * S).unwrap().reason,
+            reason
+        );
     }
 }
 
@@ -563,7 +578,11 @@ fn a_probe_with_a_long_prompt_does_not_keep_the_others_away() {
     let slow = take(&mut core, 2 * S);
     waits(core.arrive(&ask("m"), 2 * S, || 1));
     waits(core.arrive(&ask("m"), 2 * S, || 2));
-    assert_eq!(core.next_wakeup(), Some(3 * S), "the time of the first backoff");
+    assert_eq!(
+        core.next_wakeup(),
+        Some(3 * S),
+        "the time of the first backoff"
+    );
     let mut second = core.ticked(3 * S);
     assert_eq!(waiters(&second), [1], "one probe at a time");
     // Its short prompt is answered at once, and that is proof enough.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use placement::{NoPlace, Question, Rank, Skip, Strategy};
+use placement::{NoPlace, PlacementQuery, Rank, Skip, Strategy};
 use routing_table::{EndpointKey, State};
 
 use super::Core;
-use crate::{Priority, Quarantine, Ticket, Wish, line::Line};
+use crate::{Priority, Quarantine, RoutingPreference, Ticket, line::Line};
 
 /// One endpoint, as `GET`s and metrics show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,7 +91,9 @@ pub struct Snapshot {
 impl<W> Core<W> {
     /// How many stand before a waiting request.
     pub(crate) fn ahead_of(&self, model: &str, ticket: Ticket) -> usize {
-        self.lines.get(model).map_or(0, |line| line.ahead_of(ticket))
+        self.lines
+            .get(model)
+            .map_or(0, |line| line.ahead_of(ticket))
     }
 
     pub(crate) fn snapshot(&self, now: Duration) -> Snapshot {
@@ -128,8 +130,8 @@ impl<W> Core<W> {
         self.slot(index)?.health.quarantine(now)
     }
 
-    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table since; `None` where
-    /// it is not known.
+    /// How many requests of ours hold a slot at an endpoint, also at one that has left the table
+    /// since; `None` where it is not known.
     pub(crate) fn in_flight_at(&self, key: &EndpointKey) -> Option<u32> {
         let slot = match self.table.find(key) {
             Some(index) => self.slot(index),
@@ -158,7 +160,9 @@ impl<W> Core<W> {
                     continue;
                 };
                 let load = self.loads.get(index);
-                summary.slots_total = summary.slots_total.saturating_add(report.slots_total.into());
+                summary.slots_total = summary
+                    .slots_total
+                    .saturating_add(report.slots_total.into());
                 if !load.quarantined {
                     let free = report.slots_total.saturating_sub(load.used);
                     summary.slots_free = summary.slots_free.saturating_add(free.into());
@@ -170,16 +174,22 @@ impl<W> Core<W> {
     }
 
     /// What would happen to a request now, and why; nothing changes by asking.
-    pub(crate) fn explain(&mut self, model: &str, wish: &Wish, now: Duration) -> Explanation {
+    pub(crate) fn explain(
+        &mut self,
+        model: &str,
+        wish: &RoutingPreference,
+        now: Duration,
+    ) -> Explanation {
         self.refresh(now);
-        let seen = (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
-        let question = Question {
+        let seen =
+            (wish.strategy == Strategy::Prefix).then(|| self.prefixes.find(&wish.affinity.blocks));
+        let question = PlacementQuery {
             prefix: seen.as_ref(),
             ..self.question(model, wish, &[])
         };
         let chosen = placement::choose(&self.table, &self.loads, &question);
-        let candidates =
-            placement::explain(&self.table, &self.loads, &question).map(|candidate| ExplainedCandidate {
+        let candidates = placement::explain(&self.table, &self.loads, &question).map(|candidate| {
+            ExplainedCandidate {
                 key: candidate.endpoint.key().clone(),
                 rank: candidate.rank,
                 slots_used: candidate.load.used,
@@ -187,7 +197,8 @@ impl<W> Core<W> {
                 vram_free_bytes: candidate.report.vram_free_bytes,
                 skip: candidate.skip,
                 chosen: chosen == Ok(candidate.index),
-            });
+            }
+        });
         Explanation {
             candidates: candidates.collect(),
             no_place: chosen.err(),

@@ -1,4 +1,5 @@
-//! What went through the gateway in the last ten seconds, for people who look now. Pure: the time comes from outside.
+//! What went through the gateway in the last ten seconds, for people who look now. Pure: the time
+//! comes from outside.
 
 mod recent;
 mod spread;
@@ -27,8 +28,8 @@ pub struct Traffic {
     pub requests_per_s: f64,
     /// Those of them that were not served though the client did nothing wrong.
     pub errors_per_s: f64,
-    /// Generated tokens in a second. Of an unstreamed answer as the engine counts them; of a stream its events, until
-    /// the engine tells a count.
+    /// Generated tokens in a second. Of an unstreamed answer as the engine counts them; of a
+    /// stream its events, until the engine tells a count.
     pub tokens_per_s: f64,
     /// From the request to the first event of its stream.
     pub first_token_ms: Percentiles,
@@ -72,8 +73,8 @@ impl Window {
         Self(std::array::from_fn(|_| Second::default()))
     }
 
-    /// Adds what was seen at `now`, which is since an origin of the caller's choice. What is so old that its second is gone
-    /// is forgotten at once.
+    /// Adds what was seen at `now`, which is since an origin of the caller's choice. What is so old
+    /// that its second is gone is forgotten at once.
     // Engines choose some of the numbers here: a sum of them must not panic.
     #[deny(clippy::arithmetic_side_effects)]
     pub(crate) fn add(&mut self, seen: &Seen<'_>, now: Duration) {
@@ -88,7 +89,9 @@ impl Window {
         seen.first_token_us
             .into_iter()
             .for_each(|us| second.first_token.add(us));
-        seen.queued_us.into_iter().for_each(|us| second.queued.add(us));
+        seen.queued_us
+            .into_iter()
+            .for_each(|us| second.queued.add(us));
         seen.gaps_us.iter().for_each(|us| second.gaps.add(*us));
     }
 
@@ -196,7 +199,10 @@ mod tests {
         assert!(near(traffic.first_token_ms.p50, 20.0), "{traffic:?}");
         assert!(near(traffic.inter_token_ms.p99, 5.0), "{traffic:?}");
         let silent = window.traffic(60 * S);
-        assert_eq!((silent.requests_per_s, silent.first_token_ms.p50), (0.0, None));
+        assert_eq!(
+            (silent.requests_per_s, silent.first_token_ms.p50),
+            (0.0, None)
+        );
     }
 
     // spec: SEE-2

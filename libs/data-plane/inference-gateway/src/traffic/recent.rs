@@ -46,8 +46,8 @@ impl RecentErrors {
     }
 }
 
-/// Whether an error is worth an operator's look. Requests that are wrong in themselves are their client's business, and
-/// their messages may repeat what it sent.
+/// Whether an error is worth an operator's look. Requests that are wrong in themselves are their
+/// client's business, and their messages may repeat what it sent.
 pub(crate) fn concerns_operators(code: ErrorCode) -> bool {
     code.status() >= 500 || matches!(code, ErrorCode::QueueFull | ErrorCode::ModelNotAvailable)
 }

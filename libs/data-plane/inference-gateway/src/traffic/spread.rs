@@ -1,4 +1,5 @@
-//! How durations are spread, finely enough for percentiles and small enough to keep one for each second.
+//! How durations are spread, finely enough for percentiles and small enough to keep one for each
+//! second.
 
 use std::time::Duration;
 

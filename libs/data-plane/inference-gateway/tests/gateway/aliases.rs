@@ -6,7 +6,8 @@ use inference_gateway::{Aliases, GatewayConfig};
 
 use crate::harness::{Service, engines, error_of, header, table, text};
 
-const FILE: &str = "[aliases]\n\"gpt-4o\" = \"tiny\"\n\"gone\" = \"nobody-has-it\"\n\"small\" = \"tiny\"\n";
+const FILE: &str =
+    "[aliases]\n\"gpt-4o\" = \"tiny\"\n\"gone\" = \"nobody-has-it\"\n\"small\" = \"tiny\"\n";
 
 fn config() -> GatewayConfig {
     GatewayConfig {
@@ -27,9 +28,14 @@ async fn an_alias_is_served_by_its_model() {
     // The second engine serves a model of the name "small"; the alias goes before it.
     for name in ["tiny", "gpt-4o", "small"] {
         let body = format!(r#"{{"model":"{name}"}}"#);
-        let answer = service.send(Method::POST, "/v1/completions", &[], &body).await;
+        let answer = service
+            .send(Method::POST, "/v1/completions", &[], &body)
+            .await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-replica")
+            ),
             (200, "r0"),
             "{name}"
         );
@@ -48,7 +54,8 @@ async fn an_alias_is_served_by_its_model() {
     let form = "--XX\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ngpt-4o\r\n--XX--\r\n";
     let form_type = ("content-type", "multipart/form-data; boundary=XX");
     let path = "/v1/audio/transcriptions";
-    // The stand-in does not know this route; that its answer comes says that it has read a whole body.
+    // The stand-in does not know this route; that its answer comes says that it has read a whole
+    // body.
     let answer = service.send(Method::POST, path, &[form_type], form).await;
     assert_eq!(header(&answer, "x-llorch-replica"), "r0");
 }
@@ -67,7 +74,12 @@ async fn aliases_of_models_that_are_there_are_listed() {
         .map(|model| model["id"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["gpt-4o", "small", "tiny"]);
-    let (one, _) = text(service.send(Method::GET, "/v1/models/gpt-4o", &[], "").await).await;
+    let (one, _) = text(
+        service
+            .send(Method::GET, "/v1/models/gpt-4o", &[], "")
+            .await,
+    )
+    .await;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&one).unwrap()["id"],
         "gpt-4o"

@@ -46,7 +46,8 @@ async fn a_stream() {
 async fn bytes_are_sacred() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
-    let body = "{ \"messages\" : [ ],\n \"stream\":false, \"unknown\": 1.0e3, \"model\":\"tiny\" }  ";
+    let body =
+        "{ \"messages\" : [ ],\n \"stream\":false, \"unknown\": 1.0e3, \"model\":\"tiny\" }  ";
     let headers = [
         ("authorization", "Bearer clients-own"),
         ("x-api-key", "clients-own"),
@@ -115,7 +116,10 @@ async fn models_are_listed_and_found() {
             )
             .await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-replica")
+            ),
             (200, replica),
             "{model}"
         );
@@ -130,7 +134,12 @@ async fn one_model_is_described() {
         ..Script::default()
     }]);
     let service = Service::over(&engines).await;
-    let (model, _) = text(service.send(Method::GET, "/v1/models/org/name:7b", &[], "").await).await;
+    let (model, _) = text(
+        service
+            .send(Method::GET, "/v1/models/org/name:7b", &[], "")
+            .await,
+    )
+    .await;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&model).unwrap()["id"],
         "org/name:7b"
@@ -158,7 +167,8 @@ async fn other_routes_pass_when_their_body_names_a_model() {
         ("/tokenize", &[], r#"{"content":"x"}"#),
         ("/v1/audio/transcriptions", &[form_type], form),
     ] {
-        // The stand-in does not know them; its answer, from an engine's place, is what shows the way.
+        // The stand-in does not know them; its answer, from an engine's place, is what shows the
+        // way.
         let answer = service.send(Method::POST, path, headers, body).await;
         assert_eq!(header(&answer, "x-llorch-node"), "node-1", "{path}");
         text(answer).await;
@@ -211,5 +221,8 @@ async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
         }
     })
     .await;
-    running.into_iter().filter_map(|(_, output)| output).collect()
+    running
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }

@@ -130,13 +130,17 @@ async fn send_and_leave(service: &Service, number: u64, tally: &Tally) {
     let mut reached = &tally.before_head;
     let request = async {
         let mut answer = service.chat(fate.stream, &fate.script).await;
-        assert_eq!(answer.status(), 200, "request {number} of seed {SEED}: {fate:?}");
+        assert_eq!(
+            answer.status(),
+            200,
+            "request {number} of seed {SEED}: {fate:?}"
+        );
         reached = &tally.in_the_middle;
         for _ in 0..fate.pieces() {
             match answer.body_mut().frame().await {
-                Some(piece) => {
-                    piece.unwrap_or_else(|error| panic!("request {number} of seed {SEED}: {error}; {fate:?}"))
-                }
+                Some(piece) => piece.unwrap_or_else(|error| {
+                    panic!("request {number} of seed {SEED}: {error}; {fate:?}")
+                }),
                 None => {
                     reached = &tally.at_the_end;
                     return;
@@ -215,14 +219,21 @@ async fn assert_every_slot_works(service: &Service) {
     for _ in 0..SLOTS.iter().sum() {
         let answer = service.chat(true, "tokens=100000,token_ms=1").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-attempts")
+            ),
             (200, "1"),
             "seed {SEED}"
         );
         open.push(answer);
     }
     let held = service.in_flight();
-    assert_eq!((held["r0"], held["r1"]), (SLOTS[0], SLOTS[1]), "seed {SEED}");
+    assert_eq!(
+        (held["r0"], held["r1"]),
+        (SLOTS[0], SLOTS[1]),
+        "seed {SEED}"
+    );
     drop(open);
     service.all_slots_back().await;
     let answer = service.chat(false, "").await;

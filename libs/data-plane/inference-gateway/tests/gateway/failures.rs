@@ -56,7 +56,10 @@ async fn an_unstreamed_answer_that_breaks_in_the_middle_succeeds_elsewhere() {
     let service = Service::over(&engines).await;
     let answer = service.chat(false, "").await;
     assert_eq!(
-        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (
+            answer.status().as_u16(),
+            header(&answer, "x-llorch-replica")
+        ),
         (200, "r1")
     );
     assert!(text(answer).await.1);
@@ -74,11 +77,18 @@ async fn a_dead_engine_is_stepped_over_and_left_alone() {
     for (attempts, _) in [("2", "first"), ("1", "second"), ("1", "third")] {
         let answer = service.chat(false, "").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-attempts")
+            ),
             (200, attempts)
         );
     }
-    assert!(service.admission.snapshot().endpoints[0].quarantine.is_some());
+    assert!(
+        service.admission.snapshot().endpoints[0]
+            .quarantine
+            .is_some()
+    );
     // An engine counts an answer when it has written it, a moment after its client has read it.
     until("every answer is counted", || alive.stats().finished == 3).await;
 }
@@ -121,7 +131,10 @@ async fn an_engines_own_refusal_of_a_request_is_passed_on() {
         let service = Service::over(&engines).await;
         let answer = service.chat(true, "").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-attempts")
+            ),
             (status, "1")
         );
         assert_eq!(
@@ -140,7 +153,11 @@ async fn client_errors_do_not_eject_an_engine() {
     for _ in 0..10 {
         assert_eq!(service.chat(false, "").await.status(), 400);
     }
-    assert!(service.admission.snapshot().endpoints[0].quarantine.is_none());
+    assert!(
+        service.admission.snapshot().endpoints[0]
+            .quarantine
+            .is_none()
+    );
 }
 
 // spec: ADM-6
@@ -153,10 +170,15 @@ async fn three_failures_in_a_row_eject_an_engine() {
     }
     service
         .until("it is ejected", |service| {
-            service.admission.snapshot().endpoints[0].quarantine.is_some()
+            service.admission.snapshot().endpoints[0]
+                .quarantine
+                .is_some()
         })
         .await;
-    assert_eq!(header(&service.chat(false, "").await, "x-llorch-replica"), "r1");
+    assert_eq!(
+        header(&service.chat(false, "").await, "x-llorch-replica"),
+        "r1"
+    );
 }
 
 // spec: PATH-6
@@ -194,7 +216,10 @@ async fn a_stream_that_stalls_ends_in_an_error_event_and_stops_the_engine() {
     let service = Service::with(config, Default::default(), table(&engines)).await;
     let (text, whole) = text(service.chat(true, "").await).await;
     assert!(whole);
-    assert_eq!(error_of(events(&text).last().unwrap())["code"], "WORKER_RESET");
+    assert_eq!(
+        error_of(events(&text).last().unwrap())["code"],
+        "WORKER_RESET"
+    );
     crate::harness::until("the engine stopped", || engines[0].stats().cancelled == 1).await;
 }
 
@@ -225,7 +250,11 @@ async fn whatever_else_listens_at_a_nodes_address_is_not_its_data_path() {
     let answer = service.chat(false, "").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");
-    assert!(service.admission.snapshot().endpoints[0].quarantine.is_some());
+    assert!(
+        service.admission.snapshot().endpoints[0]
+            .quarantine
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -237,7 +266,9 @@ async fn an_engine_that_breaks_every_stream_is_ejected() {
     }
     service
         .until("it is ejected", |service| {
-            service.admission.snapshot().endpoints[0].quarantine.is_some()
+            service.admission.snapshot().endpoints[0]
+                .quarantine
+                .is_some()
         })
         .await;
     assert!(

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use http_server::Limits;
-use inference_gateway::{Front, Gateway, GatewayConfig, GatewayMetrics};
+use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Tcp};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
@@ -30,7 +30,8 @@ pub(crate) struct Service {
 /// What nodes ask for.
 pub(crate) const NODE_TOKEN: &str = "canary-node-4711";
 
-/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their engines.
+/// The start of an agent that is reached over TCP. Others have none: the gateway talks to their
+/// engines.
 const FAR: u64 = 2;
 
 /// An endpoint, and what was reported of it.
@@ -64,10 +65,19 @@ impl Place {
         let key = EndpointKey {
             node: NodeId::new("node-1").unwrap(),
             pool: PoolId::new("pool-0").unwrap(),
-            replica: self.replica.as_deref().map(|id| ReplicaId::new(id).unwrap()),
+            replica: self
+                .replica
+                .as_deref()
+                .map(|id| ReplicaId::new(id).unwrap()),
         };
         let models = Some(self.models.clone().into());
-        let endpoint = Endpoint::new(key, self.incarnation, 1, Arc::new(self.target.clone()), models);
+        let endpoint = Endpoint::new(
+            key,
+            self.incarnation,
+            1,
+            Arc::new(self.target.clone()),
+            models,
+        );
         RouteChange::Set(Arc::new(endpoint), self.report)
     }
 }
@@ -103,7 +113,9 @@ impl NodeTransport for Nodes {
         }
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.engines.forward(target, request.outbound, request.clocks);
+            let sent = self
+                .engines
+                .forward(target, request.outbound, request.clocks);
             Ok(NodeAnswer {
                 response: sent.await.map_err(NoAnswer::failed)?,
                 report: NodeReport::default(),
@@ -152,7 +164,10 @@ impl Service {
     pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Vec<Place>) -> Self {
         let nodes = Nodes {
             engines: StreamProxy::new(),
-            tcp: Tcp::new(StreamProxy::new(), Some(HeaderValue::from_static(NODE_TOKEN))),
+            tcp: Tcp::new(
+                StreamProxy::new(),
+                Some(HeaderValue::from_static(NODE_TOKEN)),
+            ),
         };
         Self::behind(Arc::new(nodes), config, admission, &table)
     }
@@ -173,7 +188,7 @@ impl Service {
         let bound = http_server::bind("127.0.0.1:0".parse().unwrap(), Limits::default()).unwrap();
         let url = HttpUrl::new(&format!("http://{}", bound.local_addr())).unwrap();
         bound
-            .serve(Front::new(gateway, others), &tasks, shutdown)
+            .serve(PathRouter::new(gateway, others), &tasks, shutdown)
             .unwrap();
         let service = Self {
             url,
@@ -206,16 +221,30 @@ impl Service {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let request = Outbound::new(method, path.parse().unwrap(), map, Bytes::from(body.to_owned()));
-        self.client.forward(&self.url, &request, patient()).await.unwrap()
+        let request = Outbound::new(
+            method,
+            path.parse().unwrap(),
+            map,
+            Bytes::from(body.to_owned()),
+        );
+        self.client
+            .forward(&self.url, &request, patient())
+            .await
+            .unwrap()
     }
 
     /// Sends a chat request; `x_fake` is the engine's script for it.
     pub(crate) async fn chat(&self, stream: bool, x_fake: &str) -> Response<ProxyBody> {
-        let body =
-            format!(r#"{{"model":"tiny","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#);
-        self.send(Method::POST, "/v1/chat/completions", &[("x-fake", x_fake)], &body)
-            .await
+        let body = format!(
+            r#"{{"model":"tiny","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        );
+        self.send(
+            Method::POST,
+            "/v1/chat/completions",
+            &[("x-fake", x_fake)],
+            &body,
+        )
+        .await
     }
 
     /// Waits until `condition` holds.
@@ -282,6 +311,7 @@ pub(crate) fn events(text: &str) -> Vec<&str> {
 }
 
 pub(crate) fn error_of(text: &str) -> serde_json::Value {
-    serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{error}: {text}"))["error"]
+    serde_json::from_str::<serde_json::Value>(text)
+        .unwrap_or_else(|error| panic!("{error}: {text}"))["error"]
         .clone()
 }

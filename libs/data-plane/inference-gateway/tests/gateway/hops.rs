@@ -37,7 +37,10 @@ async fn a_node_that_is_a_gateway_is_found_out_at_once() {
         let service = circle(path, Vec::new()).await;
         let answer = service.chat(false, "").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-attempts")
+            ),
             (508, "1"),
             "{path:?}"
         );
@@ -47,7 +50,9 @@ async fn a_node_that_is_a_gateway_is_found_out_at_once() {
             "{path:?}"
         );
         assert!(
-            service.admission.snapshot().endpoints[0].quarantine.is_some(),
+            service.admission.snapshot().endpoints[0]
+                .quarantine
+                .is_some(),
             "{path:?}"
         );
     }
@@ -66,7 +71,10 @@ async fn another_node_serves_what_came_back() {
     for _ in 0..2 {
         let answer = service.chat(false, "").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-replica")
+            ),
             (200, "other")
         );
         attempts.push(header(&answer, "x-llorch-attempts").to_owned());
@@ -95,7 +103,10 @@ async fn whatever_is_meant_for_a_node_is_refused_before_its_body() {
                 )
                 .await;
             assert_eq!(
-                (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+                (
+                    answer.status().as_u16(),
+                    header(&answer, "x-llorch-refusal")
+                ),
                 (508, "LOOP_DETECTED"),
                 "{method} {path}"
             );
@@ -128,19 +139,28 @@ async fn no_spelling_of_an_administrative_path_reaches_an_engine() {
         let answer = service.send(Method::POST, path, &[], CHAT).await;
         assert_eq!(answer.status().as_u16(), status, "{path}");
         let error = error_of(&text(answer).await.0);
-        let names_the_path = error["message"].as_str().unwrap().contains("the path \"/v1/");
+        let names_the_path = error["message"]
+            .as_str()
+            .unwrap()
+            .contains("the path \"/v1/");
         assert_eq!(names_the_path, status == 400, "{error}");
     }
     assert_eq!(engines[0].stats().requests, 0);
     // This engine does not know it, and says so itself.
-    let answer = service.send(Method::POST, "/v1/files/my%20file", &[], CHAT).await;
+    let answer = service
+        .send(Method::POST, "/v1/files/my%20file", &[], CHAT)
+        .await;
     assert_eq!(
-        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (
+            answer.status().as_u16(),
+            header(&answer, "x-llorch-replica")
+        ),
         (404, "r0")
     );
 }
 
-/// An engine that can be told to close each connection once it has a whole request, as one does that dies of it.
+/// An engine that can be told to close each connection once it has a whole request, as one does
+/// that dies of it.
 struct Mortal {
     url: String,
     executions: AtomicUsize,
@@ -208,7 +228,10 @@ async fn however_it_is_tried_a_request_is_executed_three_times_at_most() {
             .send(Method::POST, "/v1/chat/completions", &[], CHAT)
             .await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-attempts")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-attempts")
+            ),
             (502, attempts),
             "idle connection: {idle}"
         );

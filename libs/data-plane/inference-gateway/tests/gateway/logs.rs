@@ -17,8 +17,15 @@ const CLIENT_TOKEN: &str = "canary-client-4711";
 /// Of the engine's answers: the third token and the last of a whole one.
 const SAID: [&str; 2] = ["three", "sixteen"];
 
-/// All lines about requests. The client of these tests goes through the same proxy, and says nothing.
-const OURS: [&str; 5] = ["inference_gateway", "access", "admission", "placement", "request"];
+/// All lines about requests. The client of these tests goes through the same proxy, and says
+/// nothing.
+const OURS: [&str; 5] = [
+    "inference_gateway",
+    "access",
+    "admission",
+    "placement",
+    "request",
+];
 
 /// The messages about one request, each of which says where it was.
 fn messages(log: &Log, id: &str, replica: &str) -> Vec<String> {
@@ -27,7 +34,12 @@ fn messages(log: &Log, id: &str, replica: &str) -> Vec<String> {
     about
         .map(|line| {
             assert_eq!(
-                [&line["model"], &line["node"], &line["pool"], &line["replica"]],
+                [
+                    &line["model"],
+                    &line["node"],
+                    &line["pool"],
+                    &line["replica"]
+                ],
                 ["tiny", "node-1", "pool-0", replica],
                 "{line}"
             );

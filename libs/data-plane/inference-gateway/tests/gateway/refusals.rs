@@ -35,7 +35,14 @@ async fn malformed_requests_name_what_is_wrong() {
         (CHAT, &[], "", 400, "INVALID_REQUEST", None),
         (CHAT, &[], "hello", 400, "INVALID_REQUEST", None),
         (CHAT, &[], "{}", 400, "INVALID_REQUEST", Some("model")),
-        (CHAT, &[], r#"{"model":7}"#, 400, "INVALID_REQUEST", Some("model")),
+        (
+            CHAT,
+            &[],
+            r#"{"model":7}"#,
+            400,
+            "INVALID_REQUEST",
+            Some("model"),
+        ),
         (
             CHAT,
             &[],
@@ -94,8 +101,14 @@ async fn wrong_methods_are_told_the_right_one() {
         (Method::DELETE, "/v1/models/tiny", "GET"),
     ] {
         let answer = service.send(method, path, &[], "").await;
-        assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, allow));
-        assert_eq!(error_of(&text(answer).await.0)["code"], "METHOD_NOT_ALLOWED");
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "allow")),
+            (405, allow)
+        );
+        assert_eq!(
+            error_of(&text(answer).await.0)["code"],
+            "METHOD_NOT_ALLOWED"
+        );
     }
 }
 
@@ -197,7 +210,10 @@ async fn an_engine_that_says_when_to_come_back_is_left_alone_until_then() {
         let answer = service.chat(false, "").await;
         assert_eq!(answer.status(), 429);
         let after: u64 = header(&answer, "retry-after").parse().unwrap();
-        assert!((20..=50).contains(&after), "what is left of the pause: {after} s");
+        assert!(
+            (20..=50).contains(&after),
+            "what is left of the pause: {after} s"
+        );
     }
     assert_eq!(engines[0].stats().requests, 1);
 }
@@ -232,7 +248,10 @@ async fn a_deadline_ends_waiting_and_streams() {
         .send(Method::POST, CHAT, &[("x-deadline-ms", "20")], body)
         .await;
     assert_eq!(waiting.status(), 504);
-    assert_eq!(error_of(&text(waiting).await.0)["code"], "DEADLINE_EXCEEDED");
+    assert_eq!(
+        error_of(&text(waiting).await.0)["code"],
+        "DEADLINE_EXCEEDED"
+    );
     drop(held);
     service.all_slots_back().await;
 
@@ -256,7 +275,9 @@ async fn a_deadline_ends_waiting_and_streams() {
         "DEADLINE_EXCEEDED"
     );
     assert!(
-        service.admission.snapshot().endpoints[0].quarantine.is_none(),
+        service.admission.snapshot().endpoints[0]
+            .quarantine
+            .is_none(),
         "the client's limit says nothing about the engine"
     );
 }
@@ -278,7 +299,10 @@ async fn each_api_is_told_in_its_own_words() {
     let answer = service
         .send(Method::POST, "/v1/responses", &[], r#"{"model":"nope"}"#)
         .await;
-    assert_eq!(error_of(&text(answer).await.0)["code"], "MODEL_NOT_AVAILABLE");
+    assert_eq!(
+        error_of(&text(answer).await.0)["code"],
+        "MODEL_NOT_AVAILABLE"
+    );
 }
 
 #[tokio::test]
@@ -289,7 +313,12 @@ async fn a_pin_and_a_strategy_are_per_request() {
     let mut homes = Vec::new();
     for _ in 0..4 {
         let answer = service
-            .send(Method::POST, CHAT, &[("x-llorch-strategy", "session")], body)
+            .send(
+                Method::POST,
+                CHAT,
+                &[("x-llorch-strategy", "session")],
+                body,
+            )
             .await;
         homes.push(header(&answer, "x-llorch-replica").to_owned());
         text(answer).await;
@@ -298,7 +327,12 @@ async fn a_pin_and_a_strategy_are_per_request() {
     let mut turns = Vec::new();
     for _ in 0..4 {
         let answer = service
-            .send(Method::POST, CHAT, &[("x-llorch-strategy", "round-robin")], body)
+            .send(
+                Method::POST,
+                CHAT,
+                &[("x-llorch-strategy", "round-robin")],
+                body,
+            )
             .await;
         turns.push(header(&answer, "x-llorch-replica").to_owned());
         text(answer).await;

@@ -39,13 +39,20 @@ async fn a_served_stream_is_counted() {
             1.0,
         ),
         (r#"llorch_queue_wait_seconds_count{model="tiny"}"#, 1.0),
-        (r#"llorch_request_duration_seconds_count{model="tiny"}"#, 1.0),
+        (
+            r#"llorch_request_duration_seconds_count{model="tiny"}"#,
+            1.0,
+        ),
     ] {
         assert_eq!(value(&page, series), Some(expected), "{series} in {page}");
     }
     let tokens = value(&page, r#"llorch_tokens_total{model="tiny",node="node-1"}"#).unwrap();
     // The last event is the end of the stream. No engine's count: its events count.
-    assert_eq!(tokens, f64::from(u32::try_from(events).unwrap()) - 1.0, "{page}");
+    assert_eq!(
+        tokens,
+        f64::from(u32::try_from(events).unwrap()) - 1.0,
+        "{page}"
+    );
     let traffic = service.metrics.traffic();
     assert!(
         traffic.requests_per_s > 0.0 && traffic.errors_per_s == 0.0,
@@ -105,14 +112,21 @@ async fn an_answer_that_breaks_off_is_told_with_its_reason() {
 async fn what_clients_make_up_is_no_label_and_what_they_say_is_not_kept() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
-    for body in [r#"{"model":"made-up"}"#, r#"{"model":["secret"]}"#, "secret"] {
+    for body in [
+        r#"{"model":"made-up"}"#,
+        r#"{"model":["secret"]}"#,
+        "secret",
+    ] {
         let answer = service
             .send(Method::POST, "/v1/chat/completions", &[], body)
             .await;
         assert!(answer.status().is_client_error());
     }
     let page = page(&service);
-    assert!(!page.contains("made-up") && !page.contains("secret"), "{page}");
+    assert!(
+        !page.contains("made-up") && !page.contains("secret"),
+        "{page}"
+    );
     let refused = r#"llorch_requests_total{endpoint="/v1/chat/completions",model="other",node="",pool="",outcome="refused"}"#;
     assert_eq!(value(&page, refused), Some(3.0), "{page}");
     let errors = service.metrics.recent_errors();
@@ -174,8 +188,15 @@ async fn a_trace_goes_on_to_the_engine() {
         assert_eq!(answer.status(), 200);
         let seen = engines[0].records().pop().unwrap();
         let arrived = telemetry::TraceContext::parse(seen.header("traceparent").unwrap()).unwrap();
-        assert_ne!(arrived.to_string(), theirs, "the gateway is a step of its own");
-        assert_eq!(arrived.trace_id() == "4bf92f3577b34da6a3ce929d0e0e4736", goes_on);
+        assert_ne!(
+            arrived.to_string(),
+            theirs,
+            "the gateway is a step of its own"
+        );
+        assert_eq!(
+            arrived.trace_id() == "4bf92f3577b34da6a3ce929d0e0e4736",
+            goes_on
+        );
         assert_eq!(seen.header("tracestate").is_some(), goes_on);
     }
 }

@@ -129,7 +129,10 @@ fn errors_in_a_stream_and_ends_without_one() {
             "WORKER_RESET stalled",
         ),
         (
-            &[("", r#"{"error":{"message":"over","code":"DEADLINE_EXCEEDED"}}"#)],
+            &[(
+                "",
+                r#"{"error":{"message":"over","code":"DEADLINE_EXCEEDED"}}"#,
+            )],
             "DEADLINE_EXCEEDED over",
         ),
         (
@@ -178,7 +181,9 @@ fn whole_answers() {
         ]
     );
     assert_eq!(
-        whole(r#"{"choices":[{"message":{"role":"assistant","content":"all"},"finish_reason":"stop"}]}"#),
+        whole(
+            r#"{"choices":[{"message":{"role":"assistant","content":"all"},"finish_reason":"stop"}]}"#
+        ),
         ["token \"all\"", "end stop {}"]
     );
     assert_eq!(whole(r#"{"error":{"message":"no"}}"#), ["WORKER_RESET no"]);

@@ -42,7 +42,13 @@ async fn a_reader_waits_for_events_also_when_it_is_asked_anew() {
     let events = events.unwrap();
     assert!(events.starts_with(format!("id: {:08x}-1\nevent: started\n", live.run).as_bytes()));
     live.end(Change::Cancelled, Duration::ZERO);
-    assert!(early.next().await.unwrap().ends_with(b"\"retriable\":false}\n\n"));
+    assert!(
+        early
+            .next()
+            .await
+            .unwrap()
+            .ends_with(b"\"retriable\":false}\n\n")
+    );
     assert_eq!(early.next().await, None);
 }
 
@@ -67,9 +73,15 @@ async fn a_reader_goes_on_where_it_was_and_nowhere_else() {
     assert_eq!(reader(&live, Some(4)).unwrap_err(), CannotResume::NotYet);
     // All that there is has been read, but there is more to come.
     assert!(reader(&live, Some(3)).is_ok());
-    live.end(Failure::new(ErrorCode::WorkerReset, "x").into(), Duration::ZERO);
+    live.end(
+        Failure::new(ErrorCode::WorkerReset, "x").into(),
+        Duration::ZERO,
+    );
     assert!(reader(&live, Some(3)).is_ok());
-    assert_eq!(reader(&live, Some(4)).unwrap_err(), CannotResume::ReadToTheEnd);
+    assert_eq!(
+        reader(&live, Some(4)).unwrap_err(),
+        CannotResume::ReadToTheEnd
+    );
     let other = EventId {
         run: live.run.wrapping_add(1),
         number: 1,

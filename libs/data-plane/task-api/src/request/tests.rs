@@ -52,8 +52,7 @@ fn each_workload_becomes_its_request() {
 
 #[test]
 fn messages_go_to_the_engine_byte_for_byte() {
-    let message =
-        r#"{ "role":"user","content" : "\u00e9","n":123456789012345678901234567890,"role2":1.0e2 }"#;
+    let message = r#"{ "role":"user","content" : "\u00e9","n":123456789012345678901234567890,"role2":1.0e2 }"#;
     let request = format!(r#"{{"workload":"chat","model_ref":"tiny","messages":[ {message} ]}}"#);
     let job = serde_json::from_str::<TaskRequest>(&request)
         .unwrap()
@@ -107,7 +106,10 @@ fn what_is_wrong_is_named() {
     for (request, field) in [
         (with(chat(), "model_ref", json!("")), "model_ref"),
         (with(chat(), "model_ref", json!("a\u{0}b")), "model_ref"),
-        (with(chat(), "model_ref", json!("x".repeat(300))), "model_ref"),
+        (
+            with(chat(), "model_ref", json!("x".repeat(300))),
+            "model_ref",
+        ),
         (with(chat(), "deadline_ms", json!(0)), "deadline_ms"),
         (with(chat(), "deadline_ms", json!(u64::MAX)), "deadline_ms"),
         (with(chat(), "messages", json!([])), "messages"),
@@ -119,11 +121,17 @@ fn what_is_wrong_is_named() {
             with(chat(), "messages", json!([{"content": "hi"}])),
             "messages[0]",
         ),
-        (with(chat(), "messages", json!([["user", "hi"]])), "messages[0]"),
+        (
+            with(chat(), "messages", json!([["user", "hi"]])),
+            "messages[0]",
+        ),
         (with(chat(), "messages", Value::Null), "messages"),
         (with(chat(), "prompt", json!("hi")), "prompt"),
         (with(chat(), "inputs", json!("hi")), "inputs"),
-        (json!({"workload": "completion", "model_ref": "m"}), "prompt"),
+        (
+            json!({"workload": "completion", "model_ref": "m"}),
+            "prompt",
+        ),
         (
             json!({"workload": "embedding", "model_ref": "m", "inputs": []}),
             "inputs",
@@ -157,7 +165,11 @@ fn the_same_request_is_known_again_and_no_other() {
         ("placement", json!({"mode": "pin", "node_id": "n"})),
         ("placement", json!({"mode": "prefer", "node_id": "n"})),
     ] {
-        assert_ne!(print(&chat()), print(&with(chat(), field, value)), "{field}");
+        assert_ne!(
+            print(&chat()),
+            print(&with(chat(), field, value)),
+            "{field}"
+        );
     }
 }
 

@@ -1,6 +1,8 @@
 //! One life, exactly one end; and whoever reads however, every token once and in order.
 
-use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{
+    Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 
 use super::*;
 
@@ -68,11 +70,17 @@ fn a_whole_life_and_its_figures() {
     let Event::Started(started) = &events[0] else {
         panic!("{events:?}")
     };
-    assert_eq!((started.forecast.queue_position, started.waited_ms), (3, 10));
+    assert_eq!(
+        (started.forecast.queue_position, started.waited_ms),
+        (3, 10)
+    );
     let Event::Metrics(metrics) = &events[4] else {
         panic!("{events:?}")
     };
-    assert_eq!((metrics.queue_ms, metrics.first_token_ms), (Some(10), Some(5)));
+    assert_eq!(
+        (metrics.queue_ms, metrics.first_token_ms),
+        (Some(10), Some(5))
+    );
     let Event::End(end) = &events[5] else {
         panic!("{events:?}")
     };
@@ -88,7 +96,13 @@ fn the_engine_counts_tokens_better_than_its_events_do() {
     };
     task.apply(started(), MS);
     task.apply(token("seven in one"), MS);
-    task.apply(Change::Finished { facts, reason: None }, MS);
+    task.apply(
+        Change::Finished {
+            facts,
+            reason: None,
+        },
+        MS,
+    );
     assert!(matches!(task.log().last(), Some(Event::End(end)) if end.tokens_out == 7));
 }
 
@@ -108,7 +122,13 @@ fn what_comes_too_early_or_too_late_changes_nothing() {
         let mut late = task();
         assert!(late.apply(started(), MS) && late.apply(last, MS));
         let count = late.log().len();
-        for change in [started(), token("x"), finished(), broken(), Change::Cancelled] {
+        for change in [
+            started(),
+            token("x"),
+            finished(),
+            broken(),
+            Change::Cancelled,
+        ] {
             assert!(!late.apply(change, 2 * MS));
         }
         assert_eq!((late.state(), late.log().len()), (state, count));
@@ -191,7 +211,10 @@ impl Client {
     }
 
     fn tokens(&self) -> Vec<u32> {
-        self.arrived.iter().filter_map(|(token, _)| *token).collect()
+        self.arrived
+            .iter()
+            .filter_map(|(token, _)| *token)
+            .collect()
     }
 }
 

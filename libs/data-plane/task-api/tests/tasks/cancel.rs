@@ -20,7 +20,10 @@ async fn no_token_follows_a_cancel_and_the_engine_stops() {
     // Answered, so this is all there will ever be.
     let told = service.events("t").await;
     assert_eq!(code(&told), "CANCELLED");
-    assert_eq!(tokens(&told), (0..told.len() as u64 - 2).collect::<Vec<_>>());
+    assert_eq!(
+        tokens(&told),
+        (0..told.len() as u64 - 2).collect::<Vec<_>>()
+    );
     until("the engine stopped", || engines[0].stats().cancelled == 1).await;
     until("the slot is back", || {
         service.admission.snapshot().endpoints[0].in_flight == 0
@@ -43,7 +46,10 @@ async fn a_task_that_waits_leaves_the_line() {
     service.submit(&chat("waiting")).await;
     assert_eq!(service.admission.snapshot().waiting["tiny"].interactive, 1);
     service.cancel("waiting").await;
-    until("nobody waits", || service.admission.snapshot().waiting.is_empty()).await;
+    until("nobody waits", || {
+        service.admission.snapshot().waiting.is_empty()
+    })
+    .await;
     assert_eq!(code(&service.events("waiting").await), "CANCELLED");
     assert_eq!(engines[0].stats().requests, 1);
     service.cancel("running").await;
@@ -59,6 +65,11 @@ async fn cancelling_again_or_too_late_changes_nothing() {
     service.cancel("t").await;
     assert_eq!(service.events("t").await, events);
     assert_eq!(service.show("t").await["state"], json!("done"));
-    let (status, answer) = service.call(Method::POST, "/v2/tasks/none/cancel", "").await;
-    assert_eq!((status, &answer["error"]["code"]), (404, &json!("NOT_FOUND")));
+    let (status, answer) = service
+        .call(Method::POST, "/v2/tasks/none/cancel", "")
+        .await;
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (404, &json!("NOT_FOUND"))
+    );
 }

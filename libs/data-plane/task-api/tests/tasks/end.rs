@@ -76,7 +76,9 @@ async fn a_task_whose_run_is_dropped_has_an_end() {
     // As a process does that cannot wait: everything is aborted, the server too.
     assert!(service.tasks.join(Duration::ZERO).await.is_err());
     until("the engine stopped", || engines[0].stats().running == 0).await;
-    let request = Request::get("/v2/tasks/t/events").body(Body::empty()).unwrap();
+    let request = Request::get("/v2/tasks/t/events")
+        .body(Body::empty())
+        .unwrap();
     let answer = service.api.clone().router().oneshot(request).await.unwrap();
     let events = axum::body::to_bytes(answer.into_body(), usize::MAX)
         .await

@@ -11,7 +11,9 @@ use fake_engine::Script;
 async fn a_chat_from_its_start_to_its_end() {
     let engines = engines([Script::default()]);
     let service = Service::over(&engines).await;
-    let accepted = service.submit(&with(chat("t-1"), "max_tokens", json!(3))).await;
+    let accepted = service
+        .submit(&with(chat("t-1"), "max_tokens", json!(3)))
+        .await;
     assert_eq!(
         accepted,
         json!({"task_id": "t-1", "queue_position": 0, "predicted_start_ms": 0, "links": {
@@ -54,10 +56,15 @@ async fn completions_and_embeddings() {
     }]);
     let service = Service::over(&engines).await;
     service
-        .submit(&json!({"task_id": "c", "workload": "completion", "model_ref": "tiny", "prompt": "p"}))
+        .submit(
+            &json!({"task_id": "c", "workload": "completion", "model_ref": "tiny", "prompt": "p"}),
+        )
         .await;
     let events = service.events("c").await;
-    assert_eq!(names(&events), ["started", "token", "token", "metrics", "end"]);
+    assert_eq!(
+        names(&events),
+        ["started", "token", "token", "metrics", "end"]
+    );
 
     service
         .submit(&json!({"task_id": "e", "workload": "embedding", "model_ref": "tiny", "inputs": ["a", "b"]}))
@@ -87,7 +94,10 @@ async fn the_engine_sees_a_request_like_any_other() {
         .await;
     service.events("t-1").await;
     let seen = engines[0].records().remove(0);
-    assert_eq!((seen.path.as_str(), seen.stream), ("/v1/chat/completions", true));
+    assert_eq!(
+        (seen.path.as_str(), seen.stream),
+        ("/v1/chat/completions", true)
+    );
     assert_eq!(seen.header("x-session-id"), Some("s-9"));
     assert_eq!(seen.header("x-request-id"), Some("t-1"));
     for ours in ["x-priority", "x-deadline-ms", "x-llorch-pin-node"] {

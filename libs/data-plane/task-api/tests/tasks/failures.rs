@@ -5,7 +5,9 @@ use std::time::Duration;
 use fake_engine::{Fault, Script};
 use serde_json::json;
 
-use crate::harness::{Service, Settings, chat, code, endless, engines, names, single, tokens, until, with};
+use crate::harness::{
+    Service, Settings, chat, code, endless, engines, names, single, tokens, until, with,
+};
 use task_api::TaskConfig;
 
 fn faulty(fault: Fault) -> Script {
@@ -23,8 +25,14 @@ async fn a_broken_stream_ends_with_an_error_after_its_last_token() {
         let service = Service::over(&engines).await;
         service.submit(&chat("t")).await;
         let events = service.events("t").await;
-        assert_eq!(names(&events), ["started", "token", "token", "token", "error"]);
-        assert_eq!((tokens(&events), code(&events)), (vec![0, 1, 2], "WORKER_RESET"));
+        assert_eq!(
+            names(&events),
+            ["started", "token", "token", "token", "error"]
+        );
+        assert_eq!(
+            (tokens(&events), code(&events)),
+            (vec![0, 1, 2], "WORKER_RESET")
+        );
         assert_eq!(events[4].data["retriable"], true);
         assert_eq!(service.show("t").await["state"], "failed");
     }
@@ -62,7 +70,8 @@ async fn an_engines_own_refusal_is_told() {
 async fn a_deadline_ends_a_task_wherever_it_is() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
-    // On a slow machine a deadline may pass before the task has started: then another one gets more time.
+    // On a slow machine a deadline may pass before the task has started: then another one gets more
+    // time.
     let mut began = false;
     for deadline in [100, 1000, 10_000, 100_000] {
         let id = format!("streams-{deadline}");
@@ -120,7 +129,9 @@ async fn an_embedding_that_breaks_off_is_told() {
     let engines = engines([faulty(Fault::Cut(0))]);
     let service = Service::over(&engines).await;
     service
-        .submit(&json!({"task_id": "e", "workload": "embedding", "model_ref": "tiny", "inputs": "a"}))
+        .submit(
+            &json!({"task_id": "e", "workload": "embedding", "model_ref": "tiny", "inputs": "a"}),
+        )
         .await;
     assert_eq!(code(&service.events("e").await), "WORKER_RESET");
 }

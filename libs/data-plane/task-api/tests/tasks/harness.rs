@@ -158,11 +158,19 @@ impl Service {
             .map(|(name, id)| (name, HeaderValue::from_str(id).unwrap()))
             .collect();
         let request = Outbound::new(method, path.parse().unwrap(), headers, body.into());
-        self.client.forward(&self.url, &request, patient()).await.unwrap()
+        self.client
+            .forward(&self.url, &request, patient())
+            .await
+            .unwrap()
     }
 
     /// Status and JSON of an answer; `null` for an empty one.
-    pub(crate) async fn call(&self, method: Method, path: &str, body: impl Into<Bytes>) -> (u16, Value) {
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> (u16, Value) {
         let answer = self.send(method, path, None, body).await;
         let status = answer.status().as_u16();
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
@@ -280,7 +288,14 @@ fn parse(text: &str) -> Option<Event> {
         return None;
     }
     let mut lines = text.lines();
-    let mut value = |field: &str| lines.next().unwrap().strip_prefix(field).unwrap().to_owned();
+    let mut value = |field: &str| {
+        lines
+            .next()
+            .unwrap()
+            .strip_prefix(field)
+            .unwrap()
+            .to_owned()
+    };
     Some(Event {
         id: value("id: "),
         name: value("event: "),

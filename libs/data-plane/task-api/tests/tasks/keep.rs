@@ -18,7 +18,11 @@ async fn service(engines: &[fake_engine::FakeEngine], tasks: TaskConfig) -> Serv
 }
 
 async fn is_known(service: &Service, id: &str) -> bool {
-    service.call(Method::GET, &format!("/v2/tasks/{id}"), "").await.0 == 200
+    service
+        .call(Method::GET, &format!("/v2/tasks/{id}"), "")
+        .await
+        .0
+        == 200
 }
 
 // spec: TASK-9
@@ -45,7 +49,10 @@ async fn the_first_that_ended_makes_room_and_what_runs_does_not() {
     assert!(!is_known(&service, "a").await && is_known(&service, "b").await);
     service.submit(&chat("e")).await;
     assert!(!is_known(&service, "b").await);
-    assert_eq!(service.refused(&chat("f")).await, (429, "QUEUE_FULL".to_owned()));
+    assert_eq!(
+        service.refused(&chat("f")).await,
+        (429, "QUEUE_FULL".to_owned())
+    );
     for id in ["c", "d", "e"] {
         service.cancel(id).await;
     }
@@ -74,9 +81,13 @@ async fn a_task_is_forgotten_in_time() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(LIMIT, forgotten).await.expect("forgotten");
+    tokio::time::timeout(LIMIT, forgotten)
+        .await
+        .expect("forgotten");
     // The id is free again, for whatever it likes, and has its own events.
-    service.submit(&with(chat("t"), "max_tokens", json!(1))).await;
+    service
+        .submit(&with(chat("t"), "max_tokens", json!(1)))
+        .await;
     let (again, rest) = read_and_cancel().await;
     assert_eq!((again.name.as_str(), rest.is_empty()), ("started", false));
     assert_ne!(again.id, started.id);
@@ -115,5 +126,8 @@ async fn all_together_have_a_limit_too() {
     assert_eq!(code(&service.events("t").await), "QUEUE_FULL");
     let prompt = "x".repeat(64 * 1024);
     let large = json!({"workload": "completion", "model_ref": "tiny", "prompt": prompt});
-    assert_eq!(service.refused(&large).await, (429, "QUEUE_FULL".to_owned()));
+    assert_eq!(
+        service.refused(&large).await,
+        (429, "QUEUE_FULL".to_owned())
+    );
 }

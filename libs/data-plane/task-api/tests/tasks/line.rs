@@ -99,7 +99,11 @@ async fn node_of(service: &Service, id: &str) -> Value {
 }
 
 fn placed(id: &str, mode: &str, node: &str) -> Value {
-    with(chat(id), "placement", json!({"mode": mode, "node_id": node}))
+    with(
+        chat(id),
+        "placement",
+        json!({"mode": mode, "node_id": node}),
+    )
 }
 
 // spec: TASK-6
@@ -110,7 +114,10 @@ async fn a_pinned_task_waits_for_its_node() {
     service.submit(&placed("a", "pin", "n1")).await;
     assert_eq!(node_of(&service, "a").await, "n1");
     service.submit(&placed("b", "pin", "n1")).await;
-    until("it waits", || service.admission.snapshot().waiting.len() == 1).await;
+    until("it waits", || {
+        service.admission.snapshot().waiting.len() == 1
+    })
+    .await;
     assert_eq!(engines[0].stats().requests, 0);
     service.cancel("a").await;
     assert_eq!(node_of(&service, "b").await, "n1");

@@ -22,7 +22,10 @@ async fn what_is_wrong_is_named() {
         ("{".to_owned(), "not valid JSON"),
         ("[]".to_owned(), "expected a JSON object"),
         ("{}".to_owned(), "workload"),
-        (with(chat("t"), "task_id", json!("a b")).to_string(), "task_id: "),
+        (
+            with(chat("t"), "task_id", json!("a b")).to_string(),
+            "task_id: ",
+        ),
         (
             with(chat("t"), "session_id", json!(7)).to_string(),
             "session_id: ",
@@ -31,8 +34,14 @@ async fn what_is_wrong_is_named() {
             with(chat("t"), "workload", json!("painting")).to_string(),
             "workload: ",
         ),
-        (with(chat("t"), "model_ref", json!(7)).to_string(), "model_ref: "),
-        (with(chat("t"), "messages", json!("hi")).to_string(), "messages: "),
+        (
+            with(chat("t"), "model_ref", json!(7)).to_string(),
+            "model_ref: ",
+        ),
+        (
+            with(chat("t"), "messages", json!("hi")).to_string(),
+            "messages: ",
+        ),
         (
             with(chat("t"), "messages", json!([7])).to_string(),
             "messages[0]: ",
@@ -71,7 +80,12 @@ async fn what_is_wrong_is_named() {
             "placement.mode: ",
         ),
         (
-            with(chat("t"), "placement", json!({"mode": "pin", "node_id": "a b"})).to_string(),
+            with(
+                chat("t"),
+                "placement",
+                json!({"mode": "pin", "node_id": "a b"}),
+            )
+            .to_string(),
             "placement.node_id: ",
         ),
     ] {
@@ -124,7 +138,10 @@ async fn what_the_gateway_refuses_at_once_is_refused_and_its_id_is_free() {
     let (status, answer) = service
         .call(Method::POST, "/v2/tasks", chat("t").to_string())
         .await;
-    assert_eq!((status, &answer["error"]["code"]), (429, &json!("QUEUE_FULL")));
+    assert_eq!(
+        (status, &answer["error"]["code"]),
+        (429, &json!("QUEUE_FULL"))
+    );
     assert!(
         answer["error"]["retry_after_ms"]
             .as_u64()

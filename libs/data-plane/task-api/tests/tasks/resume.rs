@@ -31,7 +31,9 @@ async fn read_brokenly(service: &Service, id: &str, seed: u64) -> (Vec<Event>, u
         let mut stream = service.open(id, last.as_deref()).await;
         connections += 1;
         for _ in 0..random.below(7) {
-            let Some(event) = stream.next().await else { break };
+            let Some(event) = stream.next().await else {
+                break;
+            };
             events.push(event);
         }
         if matches!(events.last(), Some(event) if event.name == "end" || event.name == "error") {

@@ -4,8 +4,8 @@ use pool_registry_types::EngineLoad;
 use proptest::prelude::*;
 
 use crate::figures::{
-    Loads, Props, llama_loaded, llama_metrics, ollama_loaded, props, sglang_loads, sglang_metrics, tgi_info,
-    tgi_metrics, version, vllm_metrics,
+    Loads, Props, llama_loaded, llama_metrics, ollama_loaded, props, sglang_loads, sglang_metrics,
+    tgi_info, tgi_metrics, version, vllm_metrics,
 };
 
 fn load(running: u32, waiting: u32) -> EngineLoad {
@@ -36,7 +36,11 @@ fn llama_server() {
     assert_eq!((router.slots, router.sleeping), (None, None));
     let models = include_bytes!("recorded/llama_models_router.json");
     assert_eq!(llama_loaded(models).unwrap(), ["tiny"]);
-    assert_eq!(llama_loaded(br#"{"data":[{"id":"tiny"}]}"#), None, "no router");
+    assert_eq!(
+        llama_loaded(br#"{"data":[{"id":"tiny"}]}"#),
+        None,
+        "no router"
+    );
     assert!(!props(br#"{"endpoint_metrics":false}"#).has_metrics);
 }
 
@@ -52,14 +56,18 @@ fn vllm_over_all_its_ranks_old_and_new() {
     let asleep = new.replace(r#"sleep_state="awake"} 1.0"#, r#"sleep_state="awake"} 0.0"#);
     assert_ne!(asleep, new);
     assert_eq!(vllm_metrics(asleep.as_bytes()), expected(true));
-    let half = format!("{asleep}vllm:engine_sleep_state{{engine=\"1\",sleep_state=\"awake\"}} 1.0\n");
+    let half =
+        format!("{asleep}vllm:engine_sleep_state{{engine=\"1\",sleep_state=\"awake\"}} 1.0\n");
     assert_eq!(vllm_metrics(half.as_bytes()), expected(false));
     // What was swapped out waits to be computed again.
     assert_eq!(
         vllm_metrics(include_bytes!("recorded/vllm_metrics_old.txt")),
         load(1, 2)
     );
-    assert_eq!(version(br#"{"version":"0.33.0"}"#).as_deref(), Some("0.33.0"));
+    assert_eq!(
+        version(br#"{"version":"0.33.0"}"#).as_deref(),
+        Some("0.33.0")
+    );
 }
 
 // spec: PROBE-7
@@ -76,7 +84,10 @@ fn sglang_over_all_its_ranks() {
     );
     let silent = answer.replacen(r#""num_waiting_reqs":0,"#, "", 1);
     let of_silent = sglang_loads(silent.as_bytes()).unwrap();
-    assert_eq!((of_silent.load.running, of_silent.load.waiting), (Some(13), None));
+    assert_eq!(
+        (of_silent.load.running, of_silent.load.waiting),
+        (Some(13), None)
+    );
     let none = sglang_loads(br#"{"loads":[]}"#).unwrap();
     assert_eq!(none, Loads::default());
     assert_eq!(sglang_loads(br#"{"detail":"Not Found"}"#), None);

@@ -7,20 +7,20 @@ use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 
 use super::stand_in::{Reply, StandIn, nobody};
 use crate::{
-    Ask,
+    ProbeScope,
     probe::{MAX_BODY_BYTES, probe},
 };
 
 /// Longer than any answer of a stand-in takes.
 const LONG: Duration = Duration::from_secs(60);
-const MODELS: Ask = Ask {
+const MODELS: ProbeScope = ProbeScope {
     models: true,
-    ..Ask::READINESS
+    ..ProbeScope::READINESS
 };
 /// For those that never answer.
 const SHORT: Duration = Duration::from_millis(50);
 
-async fn ask(kind: &str, url: &HttpUrl, ask: Ask, limit: Duration) -> ProbeOutcome {
+async fn ask(kind: &str, url: &HttpUrl, ask: ProbeScope, limit: Duration) -> ProbeOutcome {
     probe(&EngineKind::new(kind).unwrap(), url, ask, limit)
         .await
         .unwrap()
@@ -45,8 +45,11 @@ async fn a_ready_engine_tells_its_models_when_asked() {
         other => panic!("{other}"),
     });
     let outcome = ask("llamacpp", &engine.url(), MODELS, LONG).await;
-    assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["tiny".into()]));
-    let outcome = ask("llamacpp", &engine.url(), Ask::READINESS, LONG).await;
+    assert_eq!(
+        outcome,
+        ProbeOutcome::ready().with_models(vec!["tiny".into()])
+    );
+    let outcome = ask("llamacpp", &engine.url(), ProbeScope::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready());
     assert_eq!(engine.paths(), ["/health", "/v1/models", "/health"]);
 }
@@ -54,9 +57,9 @@ async fn a_ready_engine_tells_its_models_when_asked() {
 #[tokio::test]
 async fn ollama_tells_its_version_with_its_readiness() {
     let engine = StandIn::always(Reply::Json(200, r#"{"version":"0.12.3"}"#.into()));
-    let traits = Ask {
+    let traits = ProbeScope {
         traits: true,
-        ..Ask::READINESS
+        ..ProbeScope::READINESS
     };
     let outcome = ask("ollama", &engine.url(), traits, LONG).await;
     assert_eq!(
@@ -157,7 +160,7 @@ async fn each_kind_is_asked_where_its_truth_is() {
         ),
     ] {
         let engine = recorded(answers);
-        let outcome = ask(kind, &engine.url(), Ask::ALL, LONG).await;
+        let outcome = ask(kind, &engine.url(), ProbeScope::ALL, LONG).await;
         assert!(outcome.ready, "{kind}: {outcome:?}");
         assert_eq!(
             outcome.models.as_deref(),
@@ -181,7 +184,7 @@ async fn what_an_engine_does_not_tell_is_no_fault_and_not_made_up() {
             "/health" | "/ready" => Reply::Json(200, "{}".into()),
             _ => Reply::Json(501, r#"{"error":{"message":"not supported"}}"#.into()),
         });
-        let outcome = ask(kind, &silent.url(), Ask::ALL, LONG).await;
+        let outcome = ask(kind, &silent.url(), ProbeScope::ALL, LONG).await;
         let told_nothing = ProbeOutcome {
             load: Some(EngineLoad::default()),
             ..ProbeOutcome::ready()
@@ -196,7 +199,7 @@ async fn what_an_engine_does_not_tell_is_no_fault_and_not_made_up() {
         ("/ready", ""),
         ("/metrics", include_str!("recorded/sglang_metrics.txt")),
     ]);
-    let outcome = ask("sglang", &old.url(), Ask::ALL, LONG).await;
+    let outcome = ask("sglang", &old.url(), ProbeScope::ALL, LONG).await;
     assert_eq!(outcome.load.unwrap().running, Some(4));
 }
 
@@ -211,7 +214,10 @@ async fn a_llama_server_that_was_told_not_to_count_is_not_asked_to() {
             r#"{"total_slots":2,"endpoint_metrics":false,"is_sleeping":true}"#,
         ),
     ]);
-    let load = ask("llamacpp", &engine.url(), Ask::ALL, LONG).await.load.unwrap();
+    let load = ask("llamacpp", &engine.url(), ProbeScope::ALL, LONG)
+        .await
+        .load
+        .unwrap();
     assert_eq!((load.sleeping, load.running), (Some(true), None));
     assert!(!engine.paths().contains(&"/metrics".to_owned()));
 }
@@ -220,7 +226,7 @@ async fn a_llama_server_that_was_told_not_to_count_is_not_asked_to() {
 #[tokio::test]
 async fn an_unknown_engine_is_asked_for_its_models_alone() {
     let engine = StandIn::always(models("x"));
-    let outcome = ask("homemade", &engine.url(), Ask::READINESS, LONG).await;
+    let outcome = ask("homemade", &engine.url(), ProbeScope::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
     assert_eq!(engine.paths(), ["/v1/models"]);
 }
@@ -231,7 +237,7 @@ async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
         "/v1/models" => models("x"),
         _ => Reply::Json(404, "{}".into()),
     });
-    let outcome = ask("sglang", &engine.url(), Ask::READINESS, LONG).await;
+    let outcome = ask("sglang", &engine.url(), ProbeScope::READINESS, LONG).await;
     assert_eq!(outcome, ProbeOutcome::ready().with_models(vec!["x".into()]));
     assert_eq!(engine.paths(), ["/ready", "/v1/models"]);
 }
@@ -240,7 +246,7 @@ async fn an_engine_that_does_not_know_the_path_is_asked_the_common_one() {
 async fn a_base_path_comes_first() {
     let engine = StandIn::always(Reply::Json(200, "{}".into()));
     let url = HttpUrl::new(&format!("{}/engine/a", engine.url())).unwrap();
-    assert!(ask("vllm", &url, Ask::READINESS, LONG).await.ready);
+    assert!(ask("vllm", &url, ProbeScope::READINESS, LONG).await.ready);
     assert_eq!(engine.paths(), ["/engine/a/health"]);
 }
 
@@ -287,7 +293,7 @@ async fn every_trouble_is_a_reason() {
     );
     let said = reason(Reply::Hang, SHORT).await;
     assert!(said.contains("deadline passed before"), "{said}");
-    let outcome = ask("llamacpp", &nobody(), Ask::READINESS, LONG).await;
+    let outcome = ask("llamacpp", &nobody(), ProbeScope::READINESS, LONG).await;
     let said = outcome.reason.unwrap();
     assert!(said.contains("cannot connect to"), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
@@ -297,7 +303,10 @@ async fn every_trouble_is_a_reason() {
 #[tokio::test]
 async fn no_body_is_read_beyond_its_cap() {
     let said = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
-    assert!(said.ends_with("the answer has more than 1048576 bytes"), "{said}");
+    assert!(
+        said.ends_with("the answer has more than 1048576 bytes"),
+        "{said}"
+    );
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1024 * 1024));
     let said = reason(Reply::Raw(endless.into()), LONG).await;
     assert!(

@@ -28,7 +28,9 @@ fn announce(registry: &PoolRegistry, replica: &str, url: &HttpUrl, models: &str)
     let text = format!(
         r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"{url}","slots":1{models}}}"#
     );
-    registry.upsert(serde_json::from_str(&text).unwrap()).unwrap();
+    registry
+        .upsert(serde_json::from_str(&text).unwrap())
+        .unwrap();
 }
 
 async fn until(registry: &PoolRegistry, mut wanted: impl FnMut(&PoolStatus) -> bool) {
@@ -127,7 +129,12 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
 async fn declared_models_stand_and_are_not_asked_for() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
-    announce(&registry, "declared", &engine.url(), r#","models":["mine"]"#);
+    announce(
+        &registry,
+        "declared",
+        &engine.url(),
+        r#","models":["mine"]"#,
+    );
     let other = StandIn::start(healthy);
     announce(&registry, "silent", &other.url(), "");
     while_probing(&registry, TIMING, async {
@@ -171,7 +178,9 @@ async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
         r#"{{"pool_id":"p","replica_id":"r","engine":"llamacpp","url":"{}","slots":4}}"#,
         engine.url()
     );
-    registry.upsert(serde_json::from_str(&text).unwrap()).unwrap();
+    registry
+        .upsert(serde_json::from_str(&text).unwrap())
+        .unwrap();
     let replica = |pool: &PoolStatus| pool.replicas.clone().unwrap().remove(0);
     while_probing(&registry, TIMING, async {
         until(&registry, |pool| pool.slots_total == 2).await;

@@ -7,15 +7,15 @@ use pool_registry_types::EngineLoad;
 use tokio::time::Instant;
 
 use crate::{
-    Ask, Timing,
+    ProbeScope, Timing,
     schedule::{Job, Schedule},
 };
 
 const READINESS: Duration = Duration::from_secs(2);
 /// Of a replica whose handoff declares its models.
-const DECLARED: Ask = Ask {
+const DECLARED: ProbeScope = ProbeScope {
     models: false,
-    ..Ask::ALL
+    ..ProbeScope::ALL
 };
 
 fn not_ready() -> ProbeOutcome {
@@ -23,7 +23,7 @@ fn not_ready() -> ProbeOutcome {
 }
 
 /// It answers what it was asked.
-fn told(ask: Ask) -> ProbeOutcome {
+fn told(ask: ProbeScope) -> ProbeOutcome {
     ProbeOutcome {
         models: ask.models.then(Vec::new),
         load: ask.load.then(EngineLoad::default),
@@ -38,12 +38,14 @@ fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
         let text = format!(
             r#"{{"pool_id":"p","replica_id":"{replica}","engine":"vllm","url":"http://localhost:1","slots":1{models}}}"#
         );
-        registry.upsert(serde_json::from_str(&text).unwrap()).unwrap();
+        registry
+            .upsert(serde_json::from_str(&text).unwrap())
+            .unwrap();
     }
     registry.replicas().to_vec()
 }
 
-fn job(target: &ReplicaTarget, ask: Ask) -> Job {
+fn job(target: &ReplicaTarget, ask: ProbeScope) -> Job {
     Job {
         target: target.clone(),
         ask,
@@ -58,7 +60,10 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.next(), Some(start));
-    assert_eq!(schedule.take_due(9, start), [job(&targets[0], Ask::ALL)]);
+    assert_eq!(
+        schedule.take_due(9, start),
+        [job(&targets[0], ProbeScope::ALL)]
+    );
     assert_eq!(schedule.take_due(9, start), [], "it is being asked");
     assert_eq!(schedule.next(), None);
 
@@ -67,15 +72,15 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
     assert_eq!(schedule.next(), Some(second));
     assert_eq!(
         schedule.take_due(9, second),
-        [job(&targets[0], Ask::ALL)],
+        [job(&targets[0], ProbeScope::ALL)],
         "it has told nothing"
     );
-    schedule.finished(&targets[0], &told(Ask::ALL), second, 0.0);
+    schedule.finished(&targets[0], &told(ProbeScope::ALL), second, 0.0);
     for probes in 1..15 {
         let now = second + READINESS * probes;
-        let load = Ask {
+        let load = ProbeScope {
             load: probes % 3 == 0,
-            ..Ask::READINESS
+            ..ProbeScope::READINESS
         };
         assert_eq!(
             schedule.take_due(9, now),
@@ -85,7 +90,10 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
         schedule.finished(&targets[0], &told(load), now, 0.0);
     }
     let later = second + Timing::default().models;
-    assert_eq!(schedule.take_due(9, later), [job(&targets[0], Ask::ALL)]);
+    assert_eq!(
+        schedule.take_due(9, later),
+        [job(&targets[0], ProbeScope::ALL)]
+    );
 }
 
 #[test]
@@ -97,7 +105,10 @@ fn declared_models_are_not_asked_for() {
     assert_eq!(schedule.take_due(9, start), [job(&targets[0], DECLARED)]);
     schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
     let next = start + READINESS;
-    assert_eq!(schedule.take_due(9, next), [job(&targets[0], Ask::READINESS)]);
+    assert_eq!(
+        schedule.take_due(9, next),
+        [job(&targets[0], ProbeScope::READINESS)]
+    );
 }
 
 #[test]
@@ -112,7 +123,7 @@ fn no_more_than_asked_for_and_the_longest_overdue_first() {
     assert_eq!(schedule.take_due(1, later), [job(&targets[2], DECLARED)]);
     assert_eq!(
         schedule.take_due(9, later),
-        [job(&targets[0], Ask::READINESS)],
+        [job(&targets[0], ProbeScope::READINESS)],
         "r1 is still being asked"
     );
 }
@@ -129,10 +140,10 @@ fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
         ..old[0].clone()
     }];
     schedule.sync(&new, start);
-    schedule.finished(&old[0], &told(Ask::ALL), start, 0.0);
-    assert_eq!(schedule.take_due(9, start), [job(&new[0], Ask::ALL)]);
+    schedule.finished(&old[0], &told(ProbeScope::ALL), start, 0.0);
+    assert_eq!(schedule.take_due(9, start), [job(&new[0], ProbeScope::ALL)]);
     schedule.sync(&[], start);
-    schedule.finished(&new[0], &told(Ask::ALL), start, 0.0);
+    schedule.finished(&new[0], &told(ProbeScope::ALL), start, 0.0);
     assert_eq!(schedule.next(), None);
 }
 

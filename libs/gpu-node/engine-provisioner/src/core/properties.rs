@@ -139,7 +139,10 @@ impl World {
                 self.event(Event::Tick);
             }
             Move::Deadline => {
-                self.now = self.machine.deadline().map_or(self.now, |at| at.max(self.now));
+                self.now = self
+                    .machine
+                    .deadline()
+                    .map_or(self.now, |at| at.max(self.now));
                 self.event(Event::Tick);
             }
             Move::Ready | Move::Refuse | Move::Exit { .. } | Move::Quiet | Move::Wanted => {}

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// Soon enough after whatever was missing is there again, seldom enough to be no load.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// So many starts within [`STORM_WINDOW`] that all failed: the next will not help either. With the backoff above,
-/// an engine that crashes at once gets here in 26 s, one that takes three seconds to crash in 53 s.
+/// So many starts within [`STORM_WINDOW`] that all failed: the next will not help either. With the
+/// backoff above, an engine that crashes at once gets here in 26 s, one that takes three seconds to
+/// crash in 53 s.
 const STORM_STARTS: usize = 10;
 /// See [`STORM_STARTS`].
 const STORM_WINDOW: Duration = Duration::from_secs(60);

@@ -45,12 +45,20 @@ impl<'a, 'i> Fields<'a, 'i> {
 
     /// Names a problem with `key`, or with the table when it does not have it.
     pub(super) fn problem(&mut self, key: &str, what: impl Into<String>) {
-        let at = self.table.get(key).map_or(self.at, |value| value.span().start);
+        let at = self
+            .table
+            .get(key)
+            .map_or(self.at, |value| value.span().start);
         self.problems.add(at, what);
     }
 
     /// Says that `key` is missing when `value` is.
-    pub(super) fn required<T>(&mut self, key: &'static str, value: Option<T>, why: &str) -> Option<T> {
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        value: Option<T>,
+        why: &str,
+    ) -> Option<T> {
         // A value that is there but wrong has been named already.
         if value.is_none() && !self.has(key) {
             self.problem(key, format!("`{key}` is missing: {why}"));
@@ -79,7 +87,10 @@ impl<'a, 'i> Fields<'a, 'i> {
         let text = self.string(key)?;
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
-            let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let known: Vec<String> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
             self.problem(key, format!("`{key}` must be one of {}", known.join(", ")));
         }
         found.map(|(_, value)| *value)
@@ -151,7 +162,11 @@ impl<'a, 'i> Fields<'a, 'i> {
                 let known: Vec<&str> = self.asked.iter().copied().collect();
                 self.problems.add(
                     key.span().start,
-                    format!("unknown key `{}`; there are {}", key.get_ref(), known.join(", ")),
+                    format!(
+                        "unknown key `{}`; there are {}",
+                        key.get_ref(),
+                        known.join(", ")
+                    ),
                 );
             }
         }

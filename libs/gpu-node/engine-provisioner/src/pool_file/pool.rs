@@ -3,7 +3,8 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use pool_registry_types::{
-    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId,
+    EngineKind, MAX_HANDOFF_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS, MAX_SLOTS, MAX_TEXT_BYTES,
+    PoolId,
 };
 use toml::de::DeTable;
 
@@ -25,7 +26,8 @@ pub(crate) const MAX_THREADS: u32 = 4096;
 /// As many as a heartbeat can carry.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 pub(crate) const MAX_REPLICAS: u32 = pool_registry_types::MAX_REPLICAS as u32;
-/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the fields.
+/// How much of a handoff is not its models: three ids, a URL, a mask, numbers, and the names of the
+/// fields.
 const HANDOFF_BESIDE_MODELS_BYTES: usize = 4096;
 /// The most that the models of a pool may take in its engines' handoffs, in bytes of JSON.
 pub(crate) const MAX_MODELS_BYTES: usize = MAX_HANDOFF_BYTES - HANDOFF_BESIDE_MODELS_BYTES;
@@ -49,7 +51,11 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
         "what answers there, for example \"llamacpp\" or \"vllm\"",
     );
     let slots = f.number("slots", &(1..=MAX_SLOTS));
-    let slots = f.required("slots", slots, "how many requests the engine serves at once");
+    let slots = f.required(
+        "slots",
+        slots,
+        "how many requests the engine serves at once",
+    );
     let launch = launch(f, engine.as_ref());
     let replicas = f.number("replicas", &(1..=MAX_REPLICAS));
     let port = port(f, replicas.unwrap_or(1));
@@ -63,7 +69,8 @@ fn read_fields(f: &mut Fields<'_, '_>) -> Option<PoolSpec> {
     {
         f.problem(
             "command",
-            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or `env`, or set `port`",
+            "a port is chosen for the engine, but nothing tells it: put {port} into `command` or \
+             `env`, or set `port`",
         );
     }
     let models = models(f);
@@ -132,8 +139,16 @@ fn launch(f: &mut Fields<'_, '_>, engine: Option<&EngineKind>) -> Option<Launch>
         );
         return None;
     }
-    let binary = f.required("binary", binary, "the llama-server to start, or give a `command`");
-    let model = f.required("model", model, "the GGUF file to serve, or give a `command`");
+    let binary = f.required(
+        "binary",
+        binary,
+        "the llama-server to start, or give a `command`",
+    );
+    let model = f.required(
+        "model",
+        model,
+        "the GGUF file to serve, or give a `command`",
+    );
     let context = f.required("context", context, "how many tokens one request may use");
     Some(Launch::LlamaCpp(LlamaCpp {
         binary: binary?,
@@ -152,7 +167,8 @@ fn port(f: &mut Fields<'_, '_>, replicas: u32) -> Option<u16> {
         f.problem(
             "port",
             format!(
-                "{replicas} replicas cannot share port {port}: leave `port` out, and one is chosen for each"
+                "{replicas} replicas cannot share port {port}: leave `port` out, and one is \
+                 chosen for each"
             ),
         );
     }
@@ -167,12 +183,17 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
     if models.len() > MAX_MODELS || models.iter().any(bad) {
         f.problem(
             "models",
-            format!("`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"),
+            format!(
+                "`models` must be at most {MAX_MODELS} names of 1 to {MAX_MODEL_NAME_BYTES} bytes"
+            ),
         );
     } else if models.iter().map(|name| bytes_of_json(name)).sum::<usize>() > MAX_MODELS_BYTES {
         f.problem(
             "models",
-            format!("`models` must be at most {MAX_MODELS_BYTES} bytes together, or an engine's handoff would be too large"),
+            format!(
+                "`models` must be at most {MAX_MODELS_BYTES} bytes together, or an engine's \
+                 handoff would be too large"
+            ),
         );
     }
     models
@@ -180,7 +201,12 @@ fn models(f: &mut Fields<'_, '_>) -> Vec<String> {
 
 /// In quotation marks, with a comma, and with what has to be escaped.
 fn bytes_of_json(name: &str) -> usize {
-    name.len() + name.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count() + 3
+    name.len()
+        + name
+            .bytes()
+            .filter(|byte| matches!(byte, b'"' | b'\\'))
+            .count()
+        + 3
 }
 
 fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
@@ -190,7 +216,9 @@ fn device_mask(f: &mut Fields<'_, '_>) -> Option<String> {
     } else if let Err(name) = gpu_inventory::cuda_visible_devices(Some(&mask)) {
         f.problem(
             "device_mask",
-            format!("`device_mask`: {name:?} is no device; write for example \"GPU0,GPU1\" or \"none\""),
+            format!(
+                "`device_mask`: {name:?} is no device; write for example \"GPU0,GPU1\" or \"none\""
+            ),
         );
     }
     Some(mask)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pool_registry_types::{Handoff, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES, limits::MAX_URL_BYTES};
+use pool_registry_types::{
+    Handoff, MAX_HANDOFF_BYTES, MAX_ID_BYTES, MAX_TEXT_BYTES, limits::MAX_URL_BYTES,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -73,7 +75,11 @@ fn a_command_is_taken_as_it_is() {
     assert!(matches!(&pool.launch, Launch::Command(argv) if argv.len() == 4));
     assert_eq!(pool.arguments("8081"), ["serve", "m", "--port=8081"]);
     assert_eq!(pool.environment("8081")["HOST"], "127.0.0.1:8081");
-    assert!(!pool.environment("8081").contains_key("CUDA_VISIBLE_DEVICES"));
+    assert!(
+        !pool
+            .environment("8081")
+            .contains_key("CUDA_VISIBLE_DEVICES")
+    );
     assert_eq!((pool.slots, pool.port, pool.replicas), (16, Some(8081), 1));
     assert_eq!(pool.ready_timeout, Duration::from_secs(5));
     assert_eq!(
@@ -93,7 +99,10 @@ fn what_starts_an_engine_otherwise_has_another_fingerprint() {
         ("--metrics", "--no-metrics"),
         ("slots = 4", "slots = 4\nenv = { A = \"1\" }"),
     ] {
-        let changed = PoolFile::parse(&LLAMA.replace(old, new)).unwrap().pools.remove(0);
+        let changed = PoolFile::parse(&LLAMA.replace(old, new))
+            .unwrap()
+            .pools
+            .remove(0);
         assert_ne!(base.fingerprint(), changed.fingerprint(), "{new}");
     }
     let patient = LLAMA.replace("slots = 4", "slots = 4\nstop_grace_secs = 99");
@@ -152,7 +161,9 @@ port = 70000
         (15, "`device_mask`: \"card0\" is no device"),
         (16, "`port` must be a number from 0 to 65535, not 70000"),
     ] {
-        let named = found.iter().any(|(at, text)| *at == line && text.contains(what));
+        let named = found
+            .iter()
+            .any(|(at, text)| *at == line && text.contains(what));
         assert!(named, "line {line}: {what}: not in\n{problems}");
     }
     assert!(found.is_sorted_by_key(|(line, _)| *line));
@@ -184,8 +195,14 @@ fn what_is_no_pool_file_at_all() {
         ("pool = 1", "line 1: `pool` must be tables"),
         ("pool = [1]", "line 1: `pool` must be tables"),
         ("[[pool]]\nid = \"a\nengine = x\n", "line 2: "),
-        ("[[pool]]\nid = \"a\"\nid = \"b\"\n", "line 3: duplicate key"),
-        ("[[pool]]\nengine = \"vllm\"\n", "line 1: `command` is missing"),
+        (
+            "[[pool]]\nid = \"a\"\nid = \"b\"\n",
+            "line 3: duplicate key",
+        ),
+        (
+            "[[pool]]\nengine = \"vllm\"\n",
+            "line 1: `command` is missing",
+        ),
         (
             "[[pool]]\ncommand = []\n",
             "line 2: `command` must begin with a program",

@@ -60,7 +60,10 @@ fn everything_that_is_missing_is_named_at_once() {
         assert!(said.contains(expected), "{binary} {model}: {said}");
     }
     let both = said(&fixture.spec("nothing", "nothing.gguf", ""));
-    assert!(both.contains("no program") && both.contains("no model"), "{both}");
+    assert!(
+        both.contains("no program") && both.contains("no model"),
+        "{both}"
+    );
 }
 
 #[test]
@@ -98,7 +101,10 @@ fn a_fixed_port_must_be_free() {
 #[test]
 fn a_model_needs_as_much_vram_as_it_is_large() {
     let fixture = Fixture::new();
-    for (name, size) in [("m-00001-of-00002.gguf", 100), ("m-00002-of-00002.gguf", 20)] {
+    for (name, size) in [
+        ("m-00001-of-00002.gguf", 100),
+        ("m-00002-of-00002.gguf", 20),
+    ] {
         fixture.file(name, &vec![0; size], 0o644);
     }
     for (model, more, needed) in [
@@ -130,13 +136,14 @@ fn a_check_looks_at_all_engines_of_a_file_together() {
              slots = 1\ncontext = 8\nreplicas = {replicas}\n"
         )
     };
-    let text = pool("a", "model.gguf", 2) + &pool("b", "nothing.gguf", 1) + &pool("c", "model.gguf", 1);
+    let text =
+        pool("a", "model.gguf", 2) + &pool("b", "nothing.gguf", 1) + &pool("c", "model.gguf", 1);
     let file = PoolFile::parse(&text).unwrap();
     let found = |free: u64| -> Vec<(String, String, &str)> {
         let findings = check(&file, Arc::new(move |_| Some(free)));
         let line = |finding: Finding| {
             let what = finding.error.to_string();
-            (finding.pool_id.to_string(), what, finding.error.mend())
+            (finding.pool_id.to_string(), what, finding.error.hint())
         };
         findings.into_iter().map(line).collect()
     };
@@ -144,8 +151,11 @@ fn a_check_looks_at_all_engines_of_a_file_together() {
     let enough = found(24);
     assert_eq!(enough.len(), 1, "{enough:?}");
     assert_eq!(enough[0].0, "b");
-    assert!(enough[0].1.starts_with("there is no model file"), "{enough:?}");
-    assert!(enough[0].2.contains("mend `model`"), "{enough:?}");
+    assert!(
+        enough[0].1.starts_with("there is no model file"),
+        "{enough:?}"
+    );
+    assert!(enough[0].2.contains("correct `model`"), "{enough:?}");
     let too_little = found(23);
     assert_eq!(too_little.len(), 2, "{too_little:?}");
     assert_eq!(too_little[1].0, "c");

@@ -13,7 +13,9 @@ async fn an_engine_that_crashes_at_its_start_says_why_and_disturbs_nobody() {
     let crashes = shell("echo 'out of memory' >&2; exit 3", "restart = \"never\"");
     let node = home.start(&format!("{works}{crashes}"));
     let rows = node
-        .until(|rows| rows.len() == 2 && rows[0].phase == Phase::Failed && rows[1].phase == Phase::Ready)
+        .until(|rows| {
+            rows.len() == 2 && rows[0].phase == Phase::Failed && rows[1].phase == Phase::Ready
+        })
         .await;
     let error = rows[0].last_error.as_deref().unwrap();
     assert!(
@@ -55,7 +57,10 @@ async fn an_engine_that_hangs_at_its_start_is_ended() {
         "exec sleep 100",
         "ready_timeout_secs = 1\nrestart = \"never\"",
     ));
-    let hangs = node.until(|rows| rows.len() == 1 && rows[0].pid.is_some()).await[0].pid;
+    let hangs = node
+        .until(|rows| rows.len() == 1 && rows[0].pid.is_some())
+        .await[0]
+        .pid;
     let engine = node.one(Phase::Failed).await;
     assert_eq!(engine.last_error.as_deref(), Some("not ready within 1 s"));
     gone(hangs.unwrap()).await;
@@ -96,7 +101,10 @@ async fn what_is_missing_is_named_before_anything_starts_and_waited_for() {
         error.contains("there is no program") && error.contains("there is no model file"),
         "{error}"
     );
-    assert_eq!((engine.pid, home.files("state/engine-logs").len()), (None, 0));
+    assert_eq!(
+        (engine.pid, home.files("state/engine-logs").len()),
+        (None, 0)
+    );
     std::fs::write(&model, "GGUF").unwrap();
     // Called as a llama-server is: --host 127.0.0.1 --port PORT …
     let script = format!("#!/bin/sh\nexec {ENGINE} \"$4\"\n");

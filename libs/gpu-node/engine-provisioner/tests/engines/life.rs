@@ -12,9 +12,14 @@ async fn an_engine_is_announced_when_it_is_ready_and_gone_after_a_stop() {
     let text = std::fs::read_to_string(home.path("handoffs/p_r0.json")).unwrap();
     let handoff: Handoff = serde_json::from_str(&text).unwrap();
     assert_eq!(Some(&handoff.url), engine.url.as_ref());
-    assert_eq!((handoff.slots, handoff.device_mask.as_deref()), (2, Some("GPU0")));
-    node.replicas(|replicas| replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total == 2)
-        .await;
+    assert_eq!(
+        (handoff.slots, handoff.device_mask.as_deref()),
+        (2, Some("GPU0"))
+    );
+    node.replicas(|replicas| {
+        replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total == 2
+    })
+    .await;
     assert_eq!(home.files("state/engines").len(), 1);
 
     node.stop().await;
@@ -100,7 +105,8 @@ async fn whoever_ignores_sigterm_is_killed_with_all_its_children() {
         "trap '' TERM; sleep 100 & echo $! > {0}.tmp; mv {0}.tmp {0}; exec \"$0\" \"$1\"",
         child.display()
     );
-    let node = home.start(&shell(&script, "stop_grace_secs = 0").replace("stop_grace_secs = 10\n", ""));
+    let node =
+        home.start(&shell(&script, "stop_grace_secs = 0").replace("stop_grace_secs = 10\n", ""));
     let engine = node.one(Phase::Ready).await;
     let child = number_in(&child).await;
     assert!(is_there(child));
@@ -118,13 +124,19 @@ async fn a_restart_begins_afresh() {
     let after = node.ready(2).await;
     for (old, new) in before.iter().zip(after.iter()) {
         assert_ne!(old.pid, new.pid);
-        assert_eq!(new.replica_id, ReplicaId::new(old.replica_id.as_str()).unwrap());
+        assert_eq!(
+            new.replica_id,
+            ReplicaId::new(old.replica_id.as_str()).unwrap()
+        );
     }
     let unknown = node
         .provisioner
         .restart(&pool_p().as_str().repeat(2).parse().unwrap())
         .await;
-    assert_eq!(unknown.unwrap_err().to_string(), "the pool file has no pool pp");
+    assert_eq!(
+        unknown.unwrap_err().to_string(),
+        "the pool file has no pool pp"
+    );
     node.stop().await;
 }
 
@@ -141,7 +153,10 @@ async fn what_an_engine_writes_is_kept_in_bounds() {
     let full = home.path("state/engine-logs/p_r0.err.log.1");
     until("the full log was put aside", || full.exists()).await;
     let log = home.path("state/engine-logs/p_r0.err.log");
-    until("the log is empty", || std::fs::metadata(&log).unwrap().len() == 0).await;
+    until("the log is empty", || {
+        std::fs::metadata(&log).unwrap().len() == 0
+    })
+    .await;
     let out = std::fs::read_to_string(home.path("state/engine-logs/p_r0.out.log")).unwrap();
     assert_eq!(out, "out\n");
     node.stop().await;

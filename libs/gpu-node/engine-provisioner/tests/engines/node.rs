@@ -1,4 +1,5 @@
-//! A node in a temporary directory: a pool file, a provisioner, and the registry that reads its handoffs.
+//! A node in a temporary directory: a pool file, a provisioner, and the registry that reads its
+//! handoffs.
 
 use std::{
     path::{Path, PathBuf},
@@ -63,7 +64,9 @@ impl Drop for Home {
         for record in records.flatten() {
             let bytes = std::fs::read(record.path()).unwrap_or_default();
             let record: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let pid = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            let pid = record["pid"]
+                .as_i64()
+                .and_then(|pid| i32::try_from(pid).ok());
             if let Some(group) = pid.and_then(Pid::from_raw) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
@@ -110,12 +113,17 @@ impl Node {
         if let Ok(found) = waited {
             return found.unwrap().clone();
         }
-        panic!("it never came to this: {:#?}", self.provisioner.status().borrow());
+        panic!(
+            "it never came to this: {:#?}",
+            self.provisioner.status().borrow()
+        );
     }
 
     /// Waits until the one engine of the node is in this phase.
     pub(crate) async fn one(&self, phase: Phase) -> EngineStatus {
-        self.until(|rows| rows.len() == 1 && rows[0].phase == phase).await[0].clone()
+        self.until(|rows| rows.len() == 1 && rows[0].phase == phase)
+            .await[0]
+            .clone()
     }
 
     pub(crate) async fn ready(&self, engines: usize) -> Arc<[EngineStatus]> {
@@ -124,12 +132,16 @@ impl Node {
     }
 
     /// Waits until the registry says so of the replicas of pool `p`.
-    pub(crate) async fn replicas(&self, so: impl Fn(&[ReplicaStatus]) -> bool) -> Vec<ReplicaStatus> {
+    pub(crate) async fn replicas(
+        &self,
+        so: impl Fn(&[ReplicaStatus]) -> bool,
+    ) -> Vec<ReplicaStatus> {
         let mut changes = self.registry.subscribe();
         let waiting = async {
             loop {
                 changes.borrow_and_update();
-                let status = (self.registry.statuses().into_iter()).find(|pool| pool.pool_id == pool_p());
+                let status =
+                    (self.registry.statuses().into_iter()).find(|pool| pool.pool_id == pool_p());
                 let replicas = status.and_then(|pool| pool.replicas).unwrap_or_default();
                 if so(&replicas) {
                     return replicas;
@@ -237,6 +249,9 @@ pub(crate) async fn number_in(path: &Path) -> u32 {
             .parse()
             .ok()
     };
-    until(&format!("a number in {}", path.display()), || read().is_some()).await;
+    until(&format!("a number in {}", path.display()), || {
+        read().is_some()
+    })
+    .await;
     read().unwrap()
 }

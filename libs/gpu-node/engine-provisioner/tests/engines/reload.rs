@@ -18,15 +18,18 @@ async fn a_new_engine_is_ready_before_the_old_one_gets_no_more_requests() {
 
     let reload = node.provisioner.reload(spec(&pool("models = [\"new\"]")));
     let watched = async {
-        let draining =
-            |row: &engine_provisioner::EngineStatus| row.phase == Phase::Draining && row.pid == old.pid;
+        let draining = |row: &engine_provisioner::EngineStatus| {
+            row.phase == Phase::Draining && row.pid == old.pid
+        };
         let rows = node.until(|rows| rows.iter().any(draining)).await;
         assert!(
             rows.iter()
                 .any(|row| row.phase == Phase::Ready && row.pid != old.pid)
         );
-        node.replicas(|replicas| replicas[0].ready && replicas[0].models == Some(vec!["new".to_owned()]))
-            .await;
+        node.replicas(|replicas| {
+            replicas[0].ready && replicas[0].models == Some(vec!["new".to_owned()])
+        })
+        .await;
         let new = node.registry.claim(&pool_p(), None).unwrap();
         assert_ne!(new.url(), lease.url());
         assert!(is_there(old.pid.unwrap()), "a request is with it");
@@ -82,7 +85,10 @@ async fn where_there_is_room_for_one_only_the_old_one_ends_first_and_comes_back(
         .reload(spec(&shell("exit 1", &port)))
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("did not become ready"), "{error}");
+    assert!(
+        error.to_string().contains("did not become ready"),
+        "{error}"
+    );
     let back = node.one(Phase::Ready).await;
     assert_ne!(back.pid, old.pid);
     assert_eq!(back.url, old.url);

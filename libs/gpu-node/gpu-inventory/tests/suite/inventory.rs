@@ -39,7 +39,10 @@ fn capabilities_are_what_works() {
         gpu_line(1, 0, 0, 0)
     ));
     let left = inventory.capabilities().gpus;
-    assert_eq!(left.iter().map(|gpu| gpu.device_id).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        left.iter().map(|gpu| gpu.device_id).collect::<Vec<_>>(),
+        [1]
+    );
 }
 
 // spec: GPU-7
@@ -98,8 +101,16 @@ fn a_problem_is_said_once_and_so_is_its_end() {
             assert_eq!(inventory.vram_free_for(Some("GPU1")), TOTAL);
         }
     });
-    assert_eq!(log.matches("needs a reset").count(), 2, "begin and end: {log}");
-    assert_eq!(log.matches("kernel driver is not loaded").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("needs a reset").count(),
+        2,
+        "begin and end: {log}"
+    );
+    assert_eq!(
+        log.matches("kernel driver is not loaded").count(),
+        2,
+        "{log}"
+    );
     assert_eq!(log.matches("WARN").count(), 2, "{log}");
     assert_eq!(log.matches("is over").count(), 2, "{log}");
 }
@@ -145,7 +156,8 @@ impl GpuSource for Slow {
 #[test]
 fn a_driver_that_hangs_holds_up_nobody() {
     let (answer, answers) = mpsc::channel();
-    let inventory = Inventory::with_timeout(Box::new(Slow(answers)), HOST, Duration::from_millis(20));
+    let inventory =
+        Inventory::with_timeout(Box::new(Slow(answers)), HOST, Duration::from_millis(20));
     let late = Some(GpuError::Late(Duration::from_millis(20)));
     // Nothing was ever read.
     assert_eq!(inventory.read().problem, late);
@@ -170,7 +182,10 @@ fn a_source_that_panics_is_a_driver_that_does_not_work() {
     }
     let inventory = inventory(Panics);
     for _ in 0..2 {
-        assert!(matches!(inventory.read().problem, Some(GpuError::Driver(_))));
+        assert!(matches!(
+            inventory.read().problem,
+            Some(GpuError::Driver(_))
+        ));
     }
 }
 

@@ -49,7 +49,9 @@ impl Nvidia {
 
 /// A line of the state file.
 pub(crate) fn gpu_line(index: usize, rc: u32, used: u64, mig: u8) -> String {
-    format!("gpu {rc} GPU-{index}000 {TOTAL} {used} 8 6 42 55 250000 {mig} NVIDIA GeForce RTX 3090\n")
+    format!(
+        "gpu {rc} GPU-{index}000 {TOTAL} {used} 8 6 42 55 250000 {mig} NVIDIA GeForce RTX 3090\n"
+    )
 }
 
 /// A machine with two AMD GPUs, an adapter of another make, and the connectors of the first.
@@ -68,13 +70,19 @@ impl Amd {
         for card in [1, 10] {
             machine.write(&format!("card{card}/device/vendor"), "0x1002\n");
             machine.write(&format!("card{card}/device/device"), "0x744c\n");
-            machine.write(&format!("card{card}/device/unique_id"), &format!("ab{card}\n"));
+            machine.write(
+                &format!("card{card}/device/unique_id"),
+                &format!("ab{card}\n"),
+            );
             machine.write(
                 &format!("card{card}/device/mem_info_vram_total"),
                 &format!("{TOTAL}\n"),
             );
             machine.write(&format!("card{card}/device/gpu_busy_percent"), "42\n");
-            machine.write(&format!("card{card}/device/hwmon/hwmon3/temp1_input"), "55000\n");
+            machine.write(
+                &format!("card{card}/device/hwmon/hwmon3/temp1_input"),
+                "55000\n",
+            );
             machine.write(
                 &format!("card{card}/device/hwmon/hwmon3/power1_average"),
                 "250000000\n",
@@ -96,7 +104,10 @@ impl Amd {
 
     pub(crate) fn set_used(&self, used: [u64; 2]) {
         for (card, used) in ["card1", "card10"].iter().zip(used) {
-            self.write(&format!("{card}/device/mem_info_vram_used"), &format!("{used}\n"));
+            self.write(
+                &format!("{card}/device/mem_info_vram_used"),
+                &format!("{used}\n"),
+            );
         }
     }
 }

@@ -75,7 +75,9 @@ fn nvidia_tells_its_model() {
 #[test]
 fn values_a_gpu_does_not_tell_are_no_problem() {
     let machine = Nvidia::new();
-    machine.state(&format!("init 0\ngpu 0 -1 {TOTAL} 0 -1 -1 -1 -1 -1 -1 Tesla\n"));
+    machine.state(&format!(
+        "init 0\ngpu 0 -1 {TOTAL} 0 -1 -1 -1 -1 -1 -1 Tesla\n"
+    ));
     let expected = GpuReading {
         name: "Tesla".to_owned(),
         vram_total_bytes: Some(TOTAL),
@@ -108,7 +110,10 @@ fn a_lost_gpu_spoils_nothing_and_may_come_back() {
             gpu_line(1, rc, 7, 0)
         ));
         let gpus = source.read().unwrap();
-        assert_eq!((gpus[0].is_usable(), gpus[0].vram_used_bytes), (true, Some(7)));
+        assert_eq!(
+            (gpus[0].is_usable(), gpus[0].vram_used_bytes),
+            (true, Some(7))
+        );
         assert_eq!(gpus[1].problems, [GpuProblem::Lost]);
         assert_eq!((gpus[1].index, gpus[1].vram_total_bytes), (1, None));
     }
@@ -148,14 +153,20 @@ fn an_old_driver_costs_the_memory_figures_only() {
     let machine = Nvidia::compiled_with(&["-DOLD_DRIVER"]);
     let gpus = machine.source().read().unwrap();
     assert_eq!(gpus[0].problems, [GpuProblem::OldDriver]);
-    assert_eq!((gpus[0].vram_total_bytes, gpus[0].vram_free_bytes), (None, None));
+    assert_eq!(
+        (gpus[0].vram_total_bytes, gpus[0].vram_free_bytes),
+        (None, None)
+    );
     assert_eq!(gpus[0].temperature_celsius, Some(55));
 }
 
 #[test]
 fn a_library_that_does_not_work_says_why() {
     let missing = NvmlSource::with_library("/nowhere/libnvidia-ml.so.1").read();
-    assert!(matches!(missing, Err(GpuError::NoLibrary(_))), "{missing:?}");
+    assert!(
+        matches!(missing, Err(GpuError::NoLibrary(_))),
+        "{missing:?}"
+    );
     let wrong = Nvidia::compiled_with(&["-DNOT_NVML"]).source().read();
     assert!(matches!(wrong, Err(GpuError::WrongLibrary(_))), "{wrong:?}");
     for (rc, expected) in [

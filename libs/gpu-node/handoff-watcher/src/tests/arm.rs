@@ -49,7 +49,11 @@ fn the_nearest_directory_is_watched_until_the_right_one_exists() {
     assert_eq!(next(), [dir.as_path()], "the same path, another directory");
     fs::remove_dir(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
-    assert_eq!(next(), [dir.as_path()], "perhaps even the same inode number");
+    assert_eq!(
+        next(),
+        [dir.as_path()],
+        "perhaps even the same inode number"
+    );
     fs::remove_dir(&dir).unwrap();
     assert_eq!(next(), [root.path().join("a")]);
 }
@@ -78,19 +82,23 @@ fn a_watch_limit_is_said_once_and_tried_again_at_each_poll() {
     let dir = tempfile::tempdir().unwrap();
     let (tries, warnings) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&tries);
-    let connect = Box::new(
-        move |_: &std::path::Path| match counted.fetch_add(1, Ordering::SeqCst) {
-            3 => Ok(Box::new(()) as Box<dyn Send>),
-            _ => Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)),
-        },
-    );
+    let connect =
+        Box::new(
+            move |_: &std::path::Path| match counted.fetch_add(1, Ordering::SeqCst) {
+                3 => Ok(Box::new(()) as Box<dyn Send>),
+                _ => Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)),
+            },
+        );
     let mut arm = Arm::new(dir.path().to_owned(), Duration::from_secs(1), connect);
     tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
         for _ in 0..3 {
             arm.ensure();
         }
         assert_eq!(
-            (tries.load(Ordering::SeqCst), warnings.load(Ordering::SeqCst)),
+            (
+                tries.load(Ordering::SeqCst),
+                warnings.load(Ordering::SeqCst)
+            ),
             (3, 1)
         );
         arm.ensure();
@@ -98,6 +106,10 @@ fn a_watch_limit_is_said_once_and_tried_again_at_each_poll() {
         assert_eq!(tries.load(Ordering::SeqCst), 4, "watched again");
         arm.forget();
         arm.ensure();
-        assert_eq!(warnings.load(Ordering::SeqCst), 2, "a new failure is said again");
+        assert_eq!(
+            warnings.load(Ordering::SeqCst),
+            2,
+            "a new failure is said again"
+        );
     });
 }

@@ -41,8 +41,8 @@ fn refused(name: &str, reason: Refusal) -> Event {
     }
 }
 
-fn mended(name: &str) -> Event {
-    Event::Mended {
+fn resolved(name: &str) -> Event {
+    Event::Resolved {
         path: PathBuf::from("/d").join(name),
     }
 }
@@ -58,15 +58,17 @@ fn a_refusal_stands_until_the_file_is_a_handoff_or_gone() {
     assert_eq!(
         core.observe(vec![bad("a", half(), None)]),
         [],
-        "somebody is writing: it is not mended yet"
+        "somebody is writing: it is not resolved yet"
     );
     assert_eq!(
         core.observe(vec![good("a", "r0", 1, 1)]),
-        [Event::Appeared(handoff("r0", 1, 1)), mended("a")]
+        [Event::Appeared(handoff("r0", 1, 1)), resolved("a")]
     );
     core.observe(vec![bad("b", Refusal::SymbolicLink, None)]);
-    assert_eq!(core.observe(vec![gone("b")]), [mended("b")]);
-    let one = Refusal::SameReplica { other: "/d/a".into() };
+    assert_eq!(core.observe(vec![gone("b")]), [resolved("b")]);
+    let one = Refusal::SameReplica {
+        other: "/d/a".into(),
+    };
     core.observe(vec![bad("c", Refusal::SymbolicLink, None)]);
     assert_eq!(
         core.observe(vec![good("c", "r0", 2, 1)]),
@@ -149,10 +151,13 @@ fn a_half_written_file_keeps_its_last_state_and_is_refused_after_three_polls() {
     assert_eq!(core.polled(), [], "said once");
     assert_eq!(
         core.observe(vec![good("a", "r0", 1, 1)]),
-        [mended("a")],
+        [resolved("a")],
         "the same as before it broke"
     );
-    assert_eq!(core.observe(vec![gone("a")]), [Event::Gone(handoff("r0", 1, 1))]);
+    assert_eq!(
+        core.observe(vec![gone("a")]),
+        [Event::Gone(handoff("r0", 1, 1))]
+    );
 }
 
 #[test]
@@ -251,14 +256,16 @@ fn of_two_files_for_one_replica_the_first_stays_and_the_second_follows() {
         old: handoff("r0", 1, 9),
         new: handoff("r0", 2, 1),
     };
-    assert_eq!(core.observe(vec![gone("z")]), [takeover, mended("a")]);
+    assert_eq!(core.observe(vec![gone("z")]), [takeover, resolved("a")]);
 }
 
 // spec: HAND-12
 #[test]
 fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
     let mut core = core();
-    let same = Refusal::SameUrl { other: "/d/a".into() };
+    let same = Refusal::SameUrl {
+        other: "/d/a".into(),
+    };
     assert_eq!(
         core.observe(vec![good("a", "r0", 1, 1), good("b", "r1", 1, 1)]),
         [Event::Appeared(handoff("r0", 1, 1)), refused("b", same)]
@@ -269,7 +276,7 @@ fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
     };
     assert_eq!(
         core.observe(vec![good("a", "r0", 2, 1)]),
-        [moved, Event::Appeared(handoff("r1", 1, 1)), mended("b")],
+        [moved, Event::Appeared(handoff("r1", 1, 1)), resolved("b")],
         "the url is free"
     );
 }
@@ -278,8 +285,11 @@ fn of_two_files_with_one_url_the_first_stays_and_the_second_follows() {
 fn a_blocked_file_that_goes_is_forgotten() {
     let mut core = core();
     core.observe(vec![good("a", "r0", 1, 1), good("b", "r0", 1, 1)]);
-    assert_eq!(core.observe(vec![gone("b")]), [mended("b")]);
-    assert_eq!(core.observe(vec![gone("a")]), [Event::Gone(handoff("r0", 1, 1))]);
+    assert_eq!(core.observe(vec![gone("b")]), [resolved("b")]);
+    assert_eq!(
+        core.observe(vec![gone("a")]),
+        [Event::Gone(handoff("r0", 1, 1))]
+    );
 }
 
 #[test]
@@ -288,7 +298,9 @@ fn what_is_in_the_way_is_said_of_the_end_of_a_batch() {
     core.observe(vec![good("c", "r2", 3, 1)]);
     // When `a` is looked at only its url is taken; when the batch is through, its replica is too.
     let batch = || vec![good("a", "r1", 3, 1), good("b", "r1", 1, 1)];
-    let other = Refusal::SameReplica { other: "/d/b".into() };
+    let other = Refusal::SameReplica {
+        other: "/d/b".into(),
+    };
     assert_eq!(
         core.observe(batch()),
         [Event::Appeared(handoff("r1", 1, 1)), refused("a", other)]

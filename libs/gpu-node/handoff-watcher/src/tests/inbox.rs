@@ -4,7 +4,9 @@ use std::{path::Path, time::Duration};
 
 use notify::{
     Event, EventKind,
-    event::{AccessKind, AccessMode, CreateKind, DataChange, Flag, ModifyKind, RemoveKind, RenameMode},
+    event::{
+        AccessKind, AccessMode, CreateKind, DataChange, Flag, ModifyKind, RemoveKind, RenameMode,
+    },
 };
 
 use crate::inbox::{Hints, Inbox, Woken, now};
@@ -48,7 +50,11 @@ fn files_are_named_and_everything_else_is_left_out() {
         ]),
         names(&["a.json", "b.json"])
     );
-    assert_eq!(hints(&[event(opened, DIR)]), Hints::default(), "our own listing");
+    assert_eq!(
+        hints(&[event(opened, DIR)]),
+        Hints::default(),
+        "our own listing"
+    );
 }
 
 #[test]

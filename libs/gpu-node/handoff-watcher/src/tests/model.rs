@@ -1,4 +1,5 @@
-//! Random histories of a directory, looked at late, twice or in part: what is told converges to what is there.
+//! Random histories of a directory, looked at late, twice or in part: what is told converges to
+//! what is there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,10 +64,17 @@ fn what_it_says(replica: u8, port: u16, slots: u32) -> Handoff {
 }
 
 fn look(name: OsString, content: Option<&Content>) -> Observation {
-    let bad = |reason| Seen::Bad { reason, stamp: None };
+    let bad = |reason| Seen::Bad {
+        reason,
+        stamp: None,
+    };
     let seen = match content {
         None => Seen::Gone,
-        Some(&Content::Good { replica, port, slots }) => Seen::Good(what_it_says(replica, port, slots)),
+        Some(&Content::Good {
+            replica,
+            port,
+            slots,
+        }) => Seen::Good(what_it_says(replica, port, slots)),
         Some(Content::Half) => bad(Refusal::NotJson("EOF".into())),
         Some(Content::WrongField) => bad(Refusal::WrongField("slots".into())),
         Some(Content::Oversized) => bad(Refusal::TooLarge {
@@ -94,7 +102,8 @@ impl LastGood {
         }
     }
 
-    /// Everything told is said by a file, and every file either has its say or contradicts one that has.
+    /// Everything told is said by a file, and every file either has its say or contradicts one that
+    /// has.
     fn check(&self, told: &Replay) {
         let said = |handoff: &Handoff| told.replicas.values().any(|told| told == handoff);
         for handoff in told.replicas.values() {
@@ -105,7 +114,8 @@ impl LastGood {
         }
         for good in self.0.values().filter(|good| !said(good)) {
             let blocked = told.replicas.values().any(|told| {
-                told.url == good.url || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
+                told.url == good.url
+                    || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
             });
             assert!(blocked, "nothing speaks against {good:?}");
         }
@@ -195,7 +205,11 @@ proptest! {
 fn write(dir: &std::path::Path, file: u8, content: Content) {
     let name = format!("{file}.json");
     match content {
-        Content::Good { replica, port, slots } => put(dir, &name, &json(&format!("r{replica}"), port, slots)),
+        Content::Good {
+            replica,
+            port,
+            slots,
+        } => put(dir, &name, &json(&format!("r{replica}"), port, slots)),
         // In place, as a careless writer does.
         Content::Half => {
             drop(fs::remove_file(dir.join(&name)));

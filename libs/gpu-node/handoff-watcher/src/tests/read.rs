@@ -43,13 +43,22 @@ fn what_is_no_plain_file_is_refused_without_waiting_for_it() {
     fs::write(at("good.json"), json("r0", 1, 4)).unwrap();
     symlink(at("good.json"), at("link.json")).unwrap();
     assert_eq!(said_of(&at("link.json"))[0], Refusal::SymbolicLink);
-    assert!(matches!(said_of(&at("link.json"))[1], Refusal::Unreadable(_)));
+    assert!(matches!(
+        said_of(&at("link.json"))[1],
+        Refusal::Unreadable(_)
+    ));
 
     // Nobody writes into it: a blocking open would hang here.
     mknodat(CWD, at("fifo.json"), FileType::Fifo, Mode::RWXU, 0).unwrap();
-    assert_eq!(said_of(&at("fifo.json")), [Refusal::NotAFile, Refusal::NotAFile]);
+    assert_eq!(
+        said_of(&at("fifo.json")),
+        [Refusal::NotAFile, Refusal::NotAFile]
+    );
     fs::create_dir(at("dir.json")).unwrap();
-    assert_eq!(said_of(&at("dir.json")), [Refusal::NotAFile, Refusal::NotAFile]);
+    assert_eq!(
+        said_of(&at("dir.json")),
+        [Refusal::NotAFile, Refusal::NotAFile]
+    );
     let _socket = UnixListener::bind(at("socket.json")).unwrap();
     assert_eq!(said_of(&at("socket.json"))[0], Refusal::NotAFile);
 }
@@ -107,7 +116,11 @@ fn content_that_is_wrong_is_told_from_content_that_is_unfinished() {
     assert!(parse(whole.as_bytes()).is_ok());
     assert!(parse(format!("{whole}\n ").as_bytes()).is_ok());
     // Longer content overwritten in place.
-    assert!(parse(format!("{whole}}}").as_bytes()).unwrap_err().may_pass());
+    assert!(
+        parse(format!("{whole}}}").as_bytes())
+            .unwrap_err()
+            .may_pass()
+    );
     assert_eq!(parse(b"{\xff"), Err(Refusal::NotUtf8 { offset: 1 }));
     assert!(matches!(
         parse(&b"[".repeat(60_000)),
@@ -118,7 +131,11 @@ fn content_that_is_wrong_is_told_from_content_that_is_unfinished() {
         (r#""slots":4"#, r#""slots":0"#, "slots"),
         (r#""slots":4"#, r#""slots":"4""#, "slots"),
         (r#""slots":4"#, r#""sluts":4"#, "slots"),
-        (r#""replica_id":"r0""#, r#""replica_id":"../r0""#, "replica_id"),
+        (
+            r#""replica_id":"r0""#,
+            r#""replica_id":"../r0""#,
+            "replica_id",
+        ),
         ("http:", "ftp:", "url"),
     ] {
         let refusal = parse(whole.replace(from, to).as_bytes()).unwrap_err();

@@ -51,7 +51,9 @@ impl Replay {
                     self.standing.insert(path.clone(), reason.clone());
                     self.refused.push((path, reason));
                 }
-                Event::Mended { path } => assert!(self.standing.remove(&path).is_some(), "{path:?} was fine"),
+                Event::Resolved { path } => {
+                    assert!(self.standing.remove(&path).is_some(), "{path:?} was fine")
+                }
                 Event::Scanned => assert!(!std::mem::replace(&mut self.scanned, true), "said once"),
             }
         }

@@ -184,7 +184,7 @@ fn a_half_written_file_keeps_its_state_then_is_refused_then_fixed() {
             new: handoff("first", 1, 2)
         }
     );
-    assert_eq!(watched.next(), Event::Mended { path });
+    assert_eq!(watched.next(), Event::Resolved { path });
 }
 
 // spec: HAND-15
@@ -198,10 +198,17 @@ fn the_end_of_the_first_look_is_told_once_and_after_what_was_there() {
     assert!(matches!(watched.any(), Event::Refused { .. }));
     assert_eq!(watched.any(), Event::Scanned);
     put(dir.path(), "c.json", &json("r1", 2, 1));
-    assert!(matches!(watched.any(), Event::Appeared(_)), "it is said once");
+    assert!(
+        matches!(watched.any(), Event::Appeared(_)),
+        "it is said once"
+    );
 
     let missing = watch(&dir.path().join("missing"), NEVER, true);
-    assert_eq!(missing.any(), Event::Scanned, "there is nothing to wait for");
+    assert_eq!(
+        missing.any(),
+        Event::Scanned,
+        "there is nothing to wait for"
+    );
 }
 
 // spec: HAND-16
@@ -213,11 +220,14 @@ fn what_nobody_has_a_use_for_is_refused_like_any_mistake() {
         0..=4 => Ok(()),
         more => Err(format!("slots must be at most 4 here, not {more}")),
     };
-    let _watcher =
-        HandoffWatcher::start_with_rule(Config::new(dir.path()), Some(Box::new(rule)), move |event| {
+    let _watcher = HandoffWatcher::start_with_rule(
+        Config::new(dir.path()),
+        Some(Box::new(rule)),
+        move |event| {
             drop(sender.send(event));
-        })
-        .unwrap();
+        },
+    )
+    .unwrap();
     let next = || receiver.recv_timeout(PATIENCE).unwrap();
     assert_eq!(next(), Event::Scanned);
     let path = dir.path().join("a.json");
@@ -230,7 +240,7 @@ fn what_nobody_has_a_use_for_is_refused_like_any_mistake() {
     assert_eq!(next(), refused);
     put(dir.path(), "a.json", &json("r0", 1, 4));
     assert_eq!(next(), Event::Appeared(handoff("r0", 1, 4)));
-    assert_eq!(next(), Event::Mended { path });
+    assert_eq!(next(), Event::Resolved { path });
     put(dir.path(), "a.json", &json("r0", 1, 9));
     assert_eq!(next(), refused, "the last good state stays");
 }
@@ -255,7 +265,10 @@ fn what_is_refused_disturbs_no_other_file() {
         matches!(watched.next(), Event::Refused { reason: Refusal::WrongField(text), .. } if text.contains("replica_id"))
     );
     let other: PathBuf = dir.path().join("2.json");
-    assert_eq!(watched.next(), refused("3.json", Refusal::SameReplica { other }));
+    assert_eq!(
+        watched.next(),
+        refused("3.json", Refusal::SameReplica { other })
+    );
 }
 
 // spec: HAND-10
@@ -318,8 +331,10 @@ fn an_overflow_is_answered_by_looking_at_everything() {
 fn stopping_ends_the_thread_and_the_events() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, receiver) = mpsc::channel();
-    let watcher =
-        HandoffWatcher::start(Config::new(dir.path()), move |event| drop(sender.send(event))).unwrap();
+    let watcher = HandoffWatcher::start(Config::new(dir.path()), move |event| {
+        drop(sender.send(event))
+    })
+    .unwrap();
     watcher.stop();
     put(dir.path(), "a.json", &json("r0", 2, 1));
     // The callback went with its thread.

@@ -15,7 +15,8 @@ pub(super) const FILE: &str = "drained-pools.json";
 const CONSEQUENCE: &str =
     "pools and replicas that were drained on this node take requests again; drain them anew";
 
-/// The content of the file. Unknown fields are ignored, so that an older agent can follow a newer one.
+/// The content of the file. Unknown fields are ignored, so that an older agent can follow a newer
+/// one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Content {
     /// Drained pools, for agents that know nothing else.
@@ -51,8 +52,12 @@ pub(super) fn load(path: &Path, now: u64) -> Result<Remembered, StateFileError> 
         since_unix_ms: now,
         deadline_unix_ms: None,
     };
-    let pools = content.pools.into_iter().map(|pool| ((pool, None), since_now));
-    let drains = (content.drains.into_iter()).map(|entry| ((entry.pool_id, entry.replica_id), entry.times));
+    let pools = content
+        .pools
+        .into_iter()
+        .map(|pool| ((pool, None), since_now));
+    let drains =
+        (content.drains.into_iter()).map(|entry| ((entry.pool_id, entry.replica_id), entry.times));
     Ok(pools.chain(drains).collect())
 }
 

@@ -86,10 +86,16 @@ async fn how_long_it_takes_and_may_take_survives_a_restart() {
         "{progress:?}"
     );
     assert_eq!(progress.requests_running, 3);
-    with_writer(writer, later.drain(&registry, &target, Some(Duration::ZERO)))
-        .await
-        .unwrap();
-    assert_eq!(later.progress(&pool("a"), None, 3).unwrap().deadline_ms, Some(0));
+    with_writer(
+        writer,
+        later.drain(&registry, &target, Some(Duration::ZERO)),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        later.progress(&pool("a"), None, 3).unwrap().deadline_ms,
+        Some(0)
+    );
     assert_eq!(later.progress(&pool("b"), None, 0), None);
 }
 
@@ -98,7 +104,10 @@ async fn a_pool_that_is_not_there_is_not_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let (drains, _writer) = Drains::load(dir.path()).unwrap();
     let registry = PoolRegistry::new(Vec::new());
-    let error = drains.drain(&registry, &whole("a"), None).await.unwrap_err();
+    let error = drains
+        .drain(&registry, &whole("a"), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, DrainError::Unknown(_)), "{error}");
     assert_eq!(drains.targets(), []);
 }
@@ -118,7 +127,10 @@ async fn a_damaged_file_is_set_aside_and_one_that_cannot_be_read_is_an_error() {
         let path = dir.path().join(FILE);
         fs::write(&path, damage).unwrap();
         let said = Log::of(|| assert_eq!(loaded(dir.path()).targets(), [], "{damage:?}"));
-        assert!(said.contains(FILE) && said.contains("drain them anew"), "{said}");
+        assert!(
+            said.contains(FILE) && said.contains("drain them anew"),
+            "{said}"
+        );
         assert!(!path.exists(), "{damage:?}");
         let kept = dir.path().join(format!("{FILE}.unreadable-1"));
         assert_eq!(fs::read_to_string(kept).unwrap(), damage);

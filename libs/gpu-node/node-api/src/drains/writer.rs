@@ -1,4 +1,5 @@
-//! Writes the latest state in a task of its own, so that a disk that does not answer holds up no connection.
+//! Writes the latest state in a task of its own, so that a disk that does not answer holds up no
+//! connection.
 
 use std::{
     fmt, io,
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 
 use super::DrainError;
 
-/// What the file should hold. A later state replaces one that was not written yet, so nothing piles up.
+/// What the file should hold. A later state replaces one that was not written yet, so nothing piles
+/// up.
 #[derive(Debug, Clone)]
 struct Latest {
     version: u64,
@@ -79,7 +81,9 @@ pub(super) fn pair(path: PathBuf) -> (Pending, DrainsWriter) {
 impl Pending {
     /// Hands in a state and returns its version. Calls must not overlap.
     pub(super) fn submit(&self, content: serde_json::Result<Vec<u8>>) -> u64 {
-        let content = content.map(Arc::from).map_err(|error| Arc::new(error.into()));
+        let content = content
+            .map(Arc::from)
+            .map_err(|error| Arc::new(error.into()));
         let mut version = 0;
         self.latest.send_modify(|latest| {
             version = latest.version + 1;

@@ -22,7 +22,12 @@ async fn forwards_and_tells_the_slots() {
     ];
     let path = format!("{CHAT}?a=/engine/b");
     let answer = node
-        .send(Method::POST, &path, &headers, r#"{"model":"tiny","messages":[]}"#)
+        .send(
+            Method::POST,
+            &path,
+            &headers,
+            r#"{"model":"tiny","messages":[]}"#,
+        )
         .await;
     assert_eq!(answer.status(), 200);
     assert_eq!(slots(&answer), ("2", "3"));
@@ -51,7 +56,10 @@ async fn refuses_at_once_when_every_slot_is_taken() {
     assert_eq!((held.status().as_u16(), slots(&held)), (200, ("0", "1")));
     let refused = node.chat("").await;
     assert_eq!(
-        (refused.status().as_u16(), header(&refused, "x-llorch-refusal")),
+        (
+            refused.status().as_u16(),
+            header(&refused, "x-llorch-refusal")
+        ),
         (503, "POOL_BUSY")
     );
     assert_eq!(slots(&refused), ("0", "1"));
@@ -73,7 +81,10 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
     node.registry.drain_all();
     let refused = node.chat("").await;
     assert_eq!(
-        (refused.status().as_u16(), header(&refused, "x-llorch-refusal")),
+        (
+            refused.status().as_u16(),
+            header(&refused, "x-llorch-refusal")
+        ),
         (503, "POOL_DRAINING")
     );
     let text = running.into_body().collect().await.unwrap().to_bytes();
@@ -89,7 +100,10 @@ async fn an_engine_that_is_gone_is_reported_and_taken_out() {
     for _ in 0..3 {
         let answer = node.chat("").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-refusal")
+            ),
             (503, "POOL_UNAVAILABLE")
         );
     }
@@ -120,7 +134,14 @@ async fn what_breaks_in_the_middle_is_cut_not_glossed_over() {
     })
     .unwrap();
     let node = Node::over(&[&engine]);
-    assert!(node.chat("token_ms=5").await.into_body().collect().await.is_err());
+    assert!(
+        node.chat("token_ms=5")
+            .await
+            .into_body()
+            .collect()
+            .await
+            .is_err()
+    );
     node.registry.idle().await;
 }
 
@@ -144,10 +165,24 @@ async fn bad_requests_are_told_what_is_wrong() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[&engine]);
     let large = "x".repeat(20_000);
-    type Case<'a> = (Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'a str);
+    type Case<'a> = (
+        Method,
+        &'a str,
+        &'a [(&'a str, &'a str)],
+        &'a str,
+        u16,
+        &'a str,
+    );
     let cases: &[Case<'_>] = &[
         (Method::GET, "/v2/pools/nope", &[], "", 404, "NOT_FOUND"),
-        (Method::GET, "/v2/pools/a%20b", &[], "", 400, "INVALID_REQUEST"),
+        (
+            Method::GET,
+            "/v2/pools/a%20b",
+            &[],
+            "",
+            400,
+            "INVALID_REQUEST",
+        ),
         (
             Method::POST,
             "/v2/pools/a%20b/engine/v1/x",
@@ -173,13 +208,24 @@ async fn bad_requests_are_told_what_is_wrong() {
             "MODEL_NOT_AVAILABLE",
         ),
         (Method::POST, CHAT, &[], &large, 413, "PAYLOAD_TOO_LARGE"),
-        (Method::DELETE, "/v2/pools", &[], "", 405, "METHOD_NOT_ALLOWED"),
+        (
+            Method::DELETE,
+            "/v2/pools",
+            &[],
+            "",
+            405,
+            "METHOD_NOT_ALLOWED",
+        ),
         (Method::GET, "/v2/nothing", &[], "", 404, "NOT_FOUND"),
     ];
     for (method, path, headers, body, status, code) in cases {
         let answer = node.send(method.clone(), path, headers, body).await;
         assert_eq!(answer.status().as_u16(), *status, "{method} {path}");
-        assert_eq!(json(answer).await["error"]["code"], *code, "{method} {path}");
+        assert_eq!(
+            json(answer).await["error"]["code"],
+            *code,
+            "{method} {path}"
+        );
     }
     assert_eq!(engine.stats().requests, 0);
     node.registry.idle().await;

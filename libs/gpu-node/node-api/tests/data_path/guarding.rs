@@ -1,4 +1,5 @@
-//! What neither a client nor an engine can do to a node, and what it does about an engine that is gone.
+//! What neither a client nor an engine can do to a node, and what it does about an engine that is
+//! gone.
 
 use std::sync::{
     Arc,
@@ -26,7 +27,10 @@ async fn an_engine_that_is_gone_is_made_up_for_by_another_of_its_pool() {
     for _ in 0..10 {
         let answer = node.chat("").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-replica")
+            ),
             (200, "r1")
         );
         answer.into_body().collect().await.unwrap();
@@ -59,7 +63,11 @@ async fn an_engine_that_dies_before_its_first_byte_is_made_up_for_once() {
     assert_eq!((answer.status().as_u16(), replica), (200, "r1"));
 
     // Two that die under it, and a third is not risked.
-    let (first, second, third) = (silent(), silent(), FakeEngine::start(Script::default()).unwrap());
+    let (first, second, third) = (
+        silent(),
+        silent(),
+        FakeEngine::start(Script::default()).unwrap(),
+    );
     let node = Node::over(&[&first, &second, &third]);
     let (answer, ()) = tokio::join!(node.chat(""), async {
         first.until(|stats| stats.running == 1).await;
@@ -99,8 +107,9 @@ async fn a_slot_is_not_taken_before_the_body_is_there() {
     })
     .unwrap();
     let node = Node::over(&[&engine]);
-    let slow =
-        format!("POST {CHAT} HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n{{");
+    let slow = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n{{"
+    );
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let mut stream = node.raw(&slow).await;
@@ -149,7 +158,10 @@ async fn an_engine_cannot_speak_for_the_node() {
     .await;
     node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
     let answer = node.chat("").await;
-    assert_eq!((answer.status().as_u16(), slots(&answer)), (200, ("1", "2")));
+    assert_eq!(
+        (answer.status().as_u16(), slots(&answer)),
+        (200, ("1", "2"))
+    );
     for name in ["x-llorch-refusal", "x-llorch-node", "x-llorch-anything"] {
         assert_eq!(header(&answer, name), "", "{name}");
     }
@@ -159,13 +171,17 @@ async fn an_engine_cannot_speak_for_the_node() {
 #[tokio::test]
 async fn an_engine_that_wants_another_protocol_is_broken() {
     let node = Node::over(&[]);
-    let url =
-        engine_that_says("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
-            .await;
+    let url = engine_that_says(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    )
+    .await;
     node.registry.upsert(handoff_of(&url, "r0", 2)).unwrap();
     let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+        (
+            answer.status().as_u16(),
+            header(&answer, "x-llorch-refusal")
+        ),
         (502, "WORKER_RESET")
     );
     node.registry.idle().await;
@@ -181,7 +197,11 @@ async fn methods_that_are_not_for_engines() {
         "CONNECT example.org:80 HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(),
     ] {
         let mut status = [0; 12];
-        node.raw(&request).await.read_exact(&mut status).await.unwrap();
+        node.raw(&request)
+            .await
+            .read_exact(&mut status)
+            .await
+            .unwrap();
         assert_eq!(&status, b"HTTP/1.1 405", "{request}");
     }
     assert_eq!(engine.stats().requests, 0);
@@ -191,7 +211,9 @@ async fn methods_that_are_not_for_engines() {
 async fn a_client_cannot_take_headers_away_with_its_connection() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = Node::over(&[]);
-    node.registry.upsert(handoff_of(&engine.url(), "r0", 2)).unwrap();
+    node.registry
+        .upsert(handoff_of(&engine.url(), "r0", 2))
+        .unwrap();
     for (model, status) in [("unheard-of", "404"), ("tiny", "200")] {
         let mut stream = node
             .raw(&format!(
@@ -234,7 +256,10 @@ async fn an_engine_is_not_administered_through_its_node() {
         let path = format!("/v2/pools/pool-0/engine/{path}");
         let answer = node.send(Method::POST, &path, &[], "{}").await;
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-refusal")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-refusal")
+            ),
             (status, refusal),
             "{path}"
         );
@@ -296,7 +321,11 @@ async fn a_request_reaches_engines_twice_at_most() {
         executions.store(0, Ordering::SeqCst);
         let answer = timeout(PATIENCE, node.chat("")).await.unwrap();
         assert_eq!(header(&answer, "x-llorch-refusal"), "WORKER_RESET");
-        assert_eq!(executions.load(Ordering::SeqCst), 2, "idle connection: {idle}");
+        assert_eq!(
+            executions.load(Ordering::SeqCst),
+            2,
+            "idle connection: {idle}"
+        );
     }
 }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use fake_engine::{FakeEngine, Fault, Script};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
-use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport as _, Slots};
+use node_transport::{
+    NoAnswer, NodeAnswer, NodeRefusal, NodeReport, NodeRequest, NodeTransport as _, Slots,
+};
 use pool_registry::DrainTarget;
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
@@ -43,7 +45,12 @@ fn outbound(x_fake: &str) -> Outbound {
     let mut headers = HeaderMap::new();
     headers.insert("x-fake", x_fake.parse().unwrap());
     let path = "/v1/chat/completions".parse().unwrap();
-    Outbound::new(Method::POST, path, headers, Bytes::from_static(BODY.as_bytes()))
+    Outbound::new(
+        Method::POST,
+        path,
+        headers,
+        Bytes::from_static(BODY.as_bytes()),
+    )
 }
 
 /// A request from a gateway in this process.
@@ -78,7 +85,10 @@ async fn a_hint_is_followed_answered_and_not_sent_on() {
         .await;
     assert_eq!(header(&answer, "x-llorch-replica"), "r1");
     assert_eq!(slots(&answer), ("5", "6"), "of the pool, as ever");
-    let of_replica = ["x-llorch-replica-slots-free", "x-llorch-replica-slots-total"];
+    let of_replica = [
+        "x-llorch-replica-slots-free",
+        "x-llorch-replica-slots-total",
+    ];
     assert_eq!(of_replica.map(|name| header(&answer, name)), ["1", "2"]);
     answer.into_body().collect().await.unwrap();
     let seen = engines[1].records().pop().unwrap();
@@ -101,7 +111,9 @@ async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
     for hint in ["unknown", "elsewhere", "r1/gpu0", "r1 ; v=2", ""] {
         assert_eq!(used(&node, hint).await, "r0", "{hint:?}");
     }
-    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1").await.unwrap();
+    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1")
+        .await
+        .unwrap();
     assert_eq!(used(&node, "r1").await, "r0", "it is full");
     drop(held);
     let target = DrainTarget::Replica(pool(), ReplicaId::new("r1").unwrap());
@@ -115,8 +127,14 @@ async fn a_gateway_in_the_same_process_gets_the_same_choice() {
     let engines = [engine(4), engine(1)];
     let node = Node::over(&[&engines[0], &engines[1]]);
     let replica = |answer: &NodeAnswer| answer.report.replica.as_ref().unwrap().to_string();
-    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1").await.unwrap();
-    assert_eq!(held.report, NodeReport::default(), "it is as the gateway chose");
+    let held = send(&node, Some("r1"), "tokens=100000,token_ms=1")
+        .await
+        .unwrap();
+    assert_eq!(
+        held.report,
+        NodeReport::default(),
+        "it is as the gateway chose"
+    );
     assert_eq!(node.registry.in_flight(), 1);
     let ours = held
         .response
@@ -153,7 +171,13 @@ async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
         .unwrap();
     assert!(answer.response.body().is_complete(), "it is small");
     assert_eq!(node.registry.in_flight(), 0);
-    let text = answer.response.into_body().collect().await.unwrap().to_bytes();
+    let text = answer
+        .response
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     assert!(text.ends_with(b"}"));
 }
 

@@ -1,4 +1,5 @@
-//! What is logged of requests: which node and engine a line is about, for whom, and nothing of what was said.
+//! What is logged of requests: which node and engine a line is about, for whom, and nothing of what
+//! was said.
 
 use captured_log::Log;
 use fake_engine::{FakeEngine, Script};

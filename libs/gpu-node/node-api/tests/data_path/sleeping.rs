@@ -57,12 +57,17 @@ async fn the_first_request_wakes_an_engine_and_all_who_wait_are_served() {
         assert_eq!(header(&refused, "x-llorch-refusal"), "POOL_BUSY");
         assert_eq!(slots(&refused), ("0", "2"));
         assert_eq!(engine.stats().requests, 0);
-        node.registry.upsert(handoff_of(&engine.url(), "r0", 2)).unwrap();
+        node.registry
+            .upsert(handoff_of(&engine.url(), "r0", 2))
+            .unwrap();
     };
     let (first, second, ()) = tokio::join!(node.chat(""), node.chat(""), wakes);
     for answer in [first, second] {
         assert_eq!(
-            (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+            (
+                answer.status().as_u16(),
+                header(&answer, "x-llorch-replica")
+            ),
             (200, "r0")
         );
         answer.into_body().collect().await.unwrap();
@@ -95,11 +100,16 @@ async fn who_waits_in_vain_is_told_why_and_another_engine_is_tried_first() {
         node.registry
             .forsake(&sleeper("r0"), Some("backoff: out of memory"));
         node.registry.wanted(&pool(), &replica("r1")).await;
-        node.registry.upsert(handoff_of(&engine.url(), "r1", 2)).unwrap();
+        node.registry
+            .upsert(handoff_of(&engine.url(), "r1", 2))
+            .unwrap();
     };
     let (answer, ()) = tokio::join!(node.chat(""), fails);
     assert_eq!(
-        (answer.status().as_u16(), header(&answer, "x-llorch-replica")),
+        (
+            answer.status().as_u16(),
+            header(&answer, "x-llorch-replica")
+        ),
         (200, "r1")
     );
     answer.into_body().collect().await.unwrap();

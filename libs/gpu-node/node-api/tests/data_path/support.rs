@@ -64,7 +64,9 @@ impl Node {
     pub(crate) fn over(engines: &[&FakeEngine]) -> Self {
         let registry = PoolRegistry::new(Vec::new());
         for (number, engine) in engines.iter().enumerate() {
-            registry.upsert(handoff(engine, &format!("r{number}"))).unwrap();
+            registry
+                .upsert(handoff(engine, &format!("r{number}")))
+                .unwrap();
         }
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
@@ -97,7 +99,9 @@ impl Node {
 
     /// A connection that sends what it is told to, right or wrong.
     pub(crate) async fn raw(&self, request: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.url.authority().as_str()).await.unwrap();
+        let mut stream = TcpStream::connect(self.url.authority().as_str())
+            .await
+            .unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }

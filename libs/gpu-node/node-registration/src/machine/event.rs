@@ -30,7 +30,8 @@ pub(crate) enum Event {
     /// Outcome: the heartbeat was accepted.
     HeartbeatAccepted {
         next_heartbeat: Duration,
-        /// After how much silence the node counts as offline; `None` from a control plane of version 0.1.0.
+        /// After how much silence the node counts as offline; `None` from a control plane of
+        /// version 0.1.0.
         timeout: Option<Duration>,
     },
     /// Outcome: the registration was taken back.

@@ -4,24 +4,27 @@ use std::time::Duration;
 
 use crate::config::DEFAULT_HEARTBEAT_INTERVAL;
 
-/// The first backoff's ceiling: a control plane that is being restarted by its supervisor is back in a moment.
+/// The first backoff's ceiling: a control plane that is being restarted by its supervisor is back
+/// in a moment.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The ceiling of backoffs at the usual pace. A node must be attached again within 15 s of a control plane's restart:
-/// this, one request that times out (5 s), a registration and a heartbeat fit. Where the control plane has set a longer
-/// interval, the ceiling is half of that, so that a large fleet that lost it comes back no faster than it can take.
+/// The ceiling of backoffs at the usual pace. A node must be attached again within 15 s of a
+/// control plane's restart: this, one request that times out (5 s), a registration and a heartbeat
+/// fit. Where the control plane has set a longer interval, the ceiling is half of that, so that a
+/// large fleet that lost it comes back no faster than it can take.
 pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// How often to repeat what a person must put right: half of the usual node timeout of 30 s, so that a short
-/// trouble, such as a token being changed, does not take the node offline. Half of a longer timeout where there is one.
+/// How often to repeat what a person must put right: half of the usual node timeout of 30 s, so
+/// that a short trouble, such as a token being changed, does not take the node offline. Half of a
+/// longer timeout where there is one.
 const SLOW_RETRY: Duration = Duration::from_secs(15);
 
-/// The longest pause the control plane may ask for at the usual pace; a mistaken one must not lose the node. Where it has
-/// set a longer timeout, the share of one heartbeat of it.
+/// The longest pause the control plane may ask for at the usual pace; a mistaken one must not lose
+/// the node. Where it has set a longer timeout, the share of one heartbeat of it.
 pub(crate) const MAX_ASKED_PAUSE: Duration = Duration::from_secs(10);
 
-/// Heartbeats and slow retries are spread by this share in both directions, so that nodes that were started
-/// together do not stay together.
+/// Heartbeats and slow retries are spread by this share in both directions, so that nodes that were
+/// started together do not stay together.
 const SPREAD: f64 = 0.1;
 
 /// The shortest interval the control plane may ask for.
@@ -30,23 +33,25 @@ const MIN_ASKED_INTERVAL: Duration = Duration::from_secs(1);
 /// A node counts as offline after one timeout: with this many heartbeats in it, two may be lost.
 const HEARTBEATS_PER_TIMEOUT: u32 = 3;
 
-/// The longest interval the control plane may set: at 100 000 nodes that is still three heartbeats in the timeouts that it
-/// uses, and a mistaken one does not silence a node for hours.
+/// The longest interval the control plane may set: at 100 000 nodes that is still three heartbeats
+/// in the timeouts that it uses, and a mistaken one does not silence a node for hours.
 pub(crate) const MAX_SET_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Up to this the control plane's wish for the next heartbeat means that it has room for whatever an agent is configured
-/// to do: it is what it says of a fleet of ordinary size.
+/// Up to this the control plane's wish for the next heartbeat means that it has room for whatever
+/// an agent is configured to do: it is what it says of a fleet of ordinary size.
 const USUAL_INTERVAL: Duration = DEFAULT_HEARTBEAT_INTERVAL;
 
 /// How often to report, and how patiently to come back.
 ///
-/// What was configured holds, or less where the control plane wants that. A control plane sets a longer interval by saying
-/// in the answer to a heartbeat after which silence it takes the node to be offline: only then does it know that the node
-/// reports less often. One of version 0.1.0 says so nowhere but in the answer to a registration.
+/// What was configured holds, or less where the control plane wants that. A control plane sets a
+/// longer interval by saying in the answer to a heartbeat after which silence it takes the node to
+/// be offline: only then does it know that the node reports less often. One of version 0.1.0 says
+/// so nowhere but in the answer to a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     configured: Duration,
-    /// The longest interval while the control plane sets none: a share of the timeout in its answer to the registration.
+    /// The longest interval while the control plane sets none: a share of the timeout in its
+    /// answer to the registration.
     limit: Duration,
     interval: Duration,
     /// The timeout in the last answer to a heartbeat.
@@ -69,9 +74,13 @@ impl Pace {
         self.interval
     }
 
-    /// Takes in the answer to a registration. It can only shorten the interval: a control plane of version 0.1.0 gives the
-    /// same answer and expects the configured interval or less.
-    pub(super) fn registered(&mut self, next_heartbeat: Option<Duration>, timeout: Option<Duration>) {
+    /// Takes in the answer to a registration. It can only shorten the interval: a control plane of
+    /// version 0.1.0 gives the same answer and expects the configured interval or less.
+    pub(super) fn registered(
+        &mut self,
+        next_heartbeat: Option<Duration>,
+        timeout: Option<Duration>,
+    ) {
         if let Some(timeout) = timeout {
             self.limit = share(timeout).clamp(self.floor(), self.configured);
         }
@@ -79,11 +88,14 @@ impl Pace {
         self.interval = wanted.clamp(self.floor(), self.limit);
     }
 
-    /// Takes in the answer to a heartbeat. With a timeout it can lengthen the interval, up to a share of the timeout.
+    /// Takes in the answer to a heartbeat. With a timeout it can lengthen the interval, up to a
+    /// share of the timeout.
     pub(super) fn accepted(&mut self, next_heartbeat: Duration, timeout: Option<Duration>) {
         self.timeout = timeout;
         let longest = match timeout {
-            Some(timeout) if next_heartbeat > USUAL_INTERVAL => share(timeout).min(MAX_SET_INTERVAL),
+            Some(timeout) if next_heartbeat > USUAL_INTERVAL => {
+                share(timeout).min(MAX_SET_INTERVAL)
+            }
             Some(timeout) => share(timeout).min(self.configured),
             None => self.limit,
         };
@@ -91,8 +103,8 @@ impl Pace {
         self.interval = next_heartbeat.clamp(floor, longest.max(floor));
     }
 
-    /// Not below one second, because a mistaken control plane must not turn heartbeats into load; but a node
-    /// that configures less means it.
+    /// Not below one second, because a mistaken control plane must not turn heartbeats into load;
+    /// but a node that configures less means it.
     fn floor(&self) -> Duration {
         self.configured.min(MIN_ASKED_INTERVAL)
     }
@@ -102,8 +114,9 @@ impl Pace {
         sent_at.saturating_add(spread(self.interval, jitter))
     }
 
-    /// Exponential backoff with full jitter: anything up to a ceiling that doubles with each of `before` earlier
-    /// failures. Full jitter spreads a fleet that lost its control plane at the same moment best.
+    /// Exponential backoff with full jitter: anything up to a ceiling that doubles with each of
+    /// `before` earlier failures. Full jitter spreads a fleet that lost its control plane at
+    /// the same moment best.
     pub(super) fn backoff(&self, before: u32, jitter: f64) -> Duration {
         let ceiling = FIRST_BACKOFF
             .saturating_mul(2_u32.saturating_pow(before))
@@ -131,7 +144,9 @@ impl Pace {
 
     /// The pause the control plane asked for, as far as it is reasonable.
     pub(super) fn asked_pause(&self, retry_after: Option<Duration>) -> Duration {
-        retry_after.unwrap_or_default().min(self.longest_asked_pause())
+        retry_after
+            .unwrap_or_default()
+            .min(self.longest_asked_pause())
     }
 
     /// The longest pause that is kept.
@@ -259,7 +274,10 @@ mod tests {
                 timeout_ms.map(Duration::from_millis),
             );
             let interval = pace.interval().as_millis();
-            assert_eq!(interval, expected_ms, "{configured:?} {next_ms} {timeout_ms:?}");
+            assert_eq!(
+                interval, expected_ms,
+                "{configured:?} {next_ms} {timeout_ms:?}"
+            );
         }
     }
 

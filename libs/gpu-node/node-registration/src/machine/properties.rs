@@ -42,7 +42,10 @@ fn history() -> impl Strategy<Value = Vec<(u64, Event, f64)>> {
 }
 
 fn is_outcome(event: Event) -> bool {
-    !matches!(event, Event::Tick | Event::StateChanged | Event::Stop { .. })
+    !matches!(
+        event,
+        Event::Tick | Event::StateChanged | Event::Stop { .. }
+    )
 }
 
 /// How much the spread adds at most.

@@ -23,7 +23,10 @@ impl Bench {
     fn registered(endpoints: usize) -> Self {
         let mut bench = Self::new(endpoints);
         assert_eq!(bench.request(Event::Tick), Some(Request::Register));
-        assert_eq!(bench.request(REGISTERED), Some(Request::Heartbeat { seq: 1 }));
+        assert_eq!(
+            bench.request(REGISTERED),
+            Some(Request::Heartbeat { seq: 1 })
+        );
         assert_eq!(bench.request(ACCEPTED), None);
         bench
     }
@@ -44,7 +47,10 @@ impl Bench {
 
     /// Lets time pass until something is due, and returns how long that was and what is sent.
     fn next(&mut self) -> (Duration, Send) {
-        let wake_at = self.machine.wake_at().expect("a running machine has a next step");
+        let wake_at = self
+            .machine
+            .wake_at()
+            .expect("a running machine has a next step");
         let waited = wake_at.saturating_sub(self.now);
         self.now = self.now.max(wake_at);
         (waited, self.step(Event::Tick).expect("something is due"))
@@ -67,7 +73,10 @@ fn registers_then_reports_at_once_then_every_interval() {
     let mut bench = Bench::registered(1);
     for seq in 2..5 {
         let (waited, send) = bench.next();
-        assert_eq!((waited, send.request), (INTERVAL, Request::Heartbeat { seq }));
+        assert_eq!(
+            (waited, send.request),
+            (INTERVAL, Request::Heartbeat { seq })
+        );
         assert_eq!(bench.request(ACCEPTED), None);
     }
 }
@@ -90,7 +99,10 @@ fn a_forgotten_node_registers_again_at_once() {
         bench.request(Event::Failed(Failure::UnknownNode)),
         Some(Request::Register)
     );
-    assert_eq!(bench.request(REGISTERED), Some(Request::Heartbeat { seq: 3 }));
+    assert_eq!(
+        bench.request(REGISTERED),
+        Some(Request::Heartbeat { seq: 3 })
+    );
 }
 
 #[test]
@@ -121,7 +133,10 @@ fn backs_off_while_nobody_answers_and_comes_back() {
         pauses.push(waited.as_millis());
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1600, 2500, 2500]);
-    assert_eq!(bench.request(REGISTERED), Some(Request::Heartbeat { seq: 1 }));
+    assert_eq!(
+        bench.request(REGISTERED),
+        Some(Request::Heartbeat { seq: 1 })
+    );
     bench.step(ACCEPTED);
     assert_eq!((bench.machine.failures(), bench.next().0), (0, INTERVAL));
 }
@@ -345,7 +360,12 @@ fn no_deregistration_begins_after_its_deadline() {
 #[test]
 fn stopping_can_keep_the_registration() {
     let mut bench = Bench::registered(1);
-    assert_eq!(bench.step(Event::Stop { deregister_by: None }), None);
+    assert_eq!(
+        bench.step(Event::Stop {
+            deregister_by: None
+        }),
+        None
+    );
     assert_eq!(bench.machine.phase(), Phase::Stopped);
 }
 
@@ -357,7 +377,10 @@ fn a_heartbeat_that_is_too_large_is_brief_at_once_and_whole_again_after_a_while(
     let max_bytes = |bench: &Bench| bench.machine.max_report_bytes();
     assert_eq!(max_bytes(&bench), MAX_NODE_BODY_BYTES);
     bench.next();
-    assert_eq!(bench.request(TOO_LARGE), Some(Request::Heartbeat { seq: 3 }));
+    assert_eq!(
+        bench.request(TOO_LARGE),
+        Some(Request::Heartbeat { seq: 3 })
+    );
     assert_eq!(max_bytes(&bench), BRIEF_REPORT_BYTES);
     bench.step(ACCEPTED);
     // Whoever refuses a brief one, too, is asked slowly.

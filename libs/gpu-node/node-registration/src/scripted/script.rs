@@ -11,8 +11,8 @@ use std::{
 use captured_log::Log;
 use parking_lot::Mutex;
 use pool_registry_types::{
-    Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus, RegisterRequest,
-    RegisterResponse,
+    Capabilities, HeartbeatRequest, HeartbeatResponse, HttpUrl, NodeId, PoolStatus,
+    RegisterRequest, RegisterResponse,
 };
 use tracing::Level;
 
@@ -36,7 +36,8 @@ pub(super) enum Asked {
 
 pub(super) type Answer = Result<(), RequestError>;
 
-/// The thread's end: it hands over each request and waits for what to answer, for ever when nothing comes.
+/// The thread's end: it hands over each request and waits for what to answer, for ever when nothing
+/// comes.
 pub(super) struct Scripted {
     asked: Sender<(HttpUrl, Asked)>,
     answers: Receiver<Answer>,
@@ -137,7 +138,10 @@ impl Script {
 
 pub(super) fn config(orchestrators: &[&str]) -> Config {
     Config {
-        orchestrators: orchestrators.iter().map(|url| url.parse().unwrap()).collect(),
+        orchestrators: orchestrators
+            .iter()
+            .map(|url| url.parse().unwrap())
+            .collect(),
         heartbeat_interval: Duration::from_millis(HOUR_MS),
         ..Config::new(
             "node".parse().unwrap(),

@@ -178,7 +178,10 @@ fn serve(stream: &TcpStream, connection: usize, sender: &Sender<(Received, Sende
                     "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
                 );
                 let mut writer = stream;
-                if writer.write_all(format!("{head}{body}").as_bytes()).is_err() {
+                if writer
+                    .write_all(format!("{head}{body}").as_bytes())
+                    .is_err()
+                {
                     return;
                 }
             }

@@ -34,7 +34,10 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
         (shown.ready, shown.last_error, shown.slots_total),
         (true, None, 4)
     );
-    assert_eq!(shown.replicas.unwrap()[1].last_error.as_deref(), Some("no model"));
+    assert_eq!(
+        shown.replicas.unwrap()[1].last_error.as_deref(),
+        Some("no model")
+    );
 
     registry.upsert(handoff("p", "r1", 2, 4)).unwrap();
     let replicas = status(&registry, "p").replicas.unwrap();
@@ -47,7 +50,10 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
     let text = status(&registry, "p").last_error.unwrap();
     assert!(text.starts_with("a \nä") && text.len() <= 3 * 1024);
     absent(None);
-    assert!(registry.statuses().is_empty(), "nothing of the pool is left");
+    assert!(
+        registry.statuses().is_empty(),
+        "nothing of the pool is left"
+    );
 }
 
 #[test]
@@ -59,12 +65,18 @@ fn requests_of_an_engine_are_counted_also_after_it_was_retired() {
     registry.upsert(handoff("p", "r0", 2, 4)).unwrap();
     let third = registry.claim(&pool("p"), None).unwrap();
     assert_eq!(
-        (registry.in_flight_at(&url(1)), registry.in_flight_at(&url(2))),
+        (
+            registry.in_flight_at(&url(1)),
+            registry.in_flight_at(&url(2))
+        ),
         (2, 1)
     );
     drop((first, third));
     assert_eq!(
-        (registry.in_flight_at(&url(1)), registry.in_flight_at(&url(2))),
+        (
+            registry.in_flight_at(&url(1)),
+            registry.in_flight_at(&url(2))
+        ),
         (1, 0)
     );
     drop(second);

@@ -4,7 +4,9 @@ use futures_util::FutureExt as _;
 use pool_registry_types::Handoff;
 
 use super::support::{handoff, pool, replica, status, url, with_models};
-use crate::{Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget};
+use crate::{
+    Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget,
+};
 
 fn sleeper(id: &str, slots: u32) -> Handoff {
     with_models(handoff("p", id, 9000, slots), &["m"])
@@ -29,9 +31,18 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
     registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
     let target = registry.replicas()[0].clone();
     let named = ProbeOutcome::ready().with_models(vec!["m".to_owned()]);
-    registry.probed(&target.pool_id, &target.replica_id, target.generation, named);
+    registry.probed(
+        &target.pool_id,
+        &target.replica_id,
+        target.generation,
+        named,
+    );
     let promise = registry.set_asleep(handoff("p", "r0", 8081, 2));
-    assert_eq!(promise.models, Some(vec!["m".to_owned()]), "what the engine said");
+    assert_eq!(
+        promise.models,
+        Some(vec!["m".to_owned()]),
+        "what the engine said"
+    );
     assert!(!status(&registry, "p").sleeping, "it is still announced");
     registry.remove(&pool("p"), &replica("r0"));
     let said = status(&registry, "p");
@@ -43,7 +54,10 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
         ("llamacpp", None)
     );
     assert_eq!(said.replicas.unwrap()[0].load.sleeping, Some(true));
-    assert!(registry.replicas().is_empty(), "nobody is there to be probed");
+    assert!(
+        registry.replicas().is_empty(),
+        "nobody is there to be probed"
+    );
     assert!(registry.check_room(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
     let other = Handoff {
@@ -71,15 +85,30 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
     assert_eq!(none.unwrap_err(), ClaimError::ModelNotAvailable);
     let (first, second) = (promised(&registry, "m"), promised(&registry, "m"));
     assert!(wanted.now_or_never().is_some());
-    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 0, total: 2 }));
+    assert_eq!(
+        registry.pool_slots(&pool("p")),
+        Some(Slots { free: 0, total: 2 })
+    );
     let third = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
-    assert_eq!(third.unwrap_err(), ClaimError::Busy, "no more than it has slots");
-    assert_eq!(registry.check_room(&pool("p"), Some("m")), Err(ClaimError::Busy));
+    assert_eq!(
+        third.unwrap_err(),
+        ClaimError::Busy,
+        "no more than it has slots"
+    );
+    assert_eq!(
+        registry.check_room(&pool("p"), Some("m")),
+        Err(ClaimError::Busy)
+    );
     drop(second);
     let second = promised(&registry, "m");
-    assert_eq!((registry.in_flight(), registry.usage(&pool("p")).running), (2, 2));
+    assert_eq!(
+        (registry.in_flight(), registry.usage(&pool("p")).running),
+        (2, 2)
+    );
 
-    let Claim::Promised(slot) = first else { panic!() };
+    let Claim::Promised(slot) = first else {
+        panic!()
+    };
     let mut first = std::pin::pin!(slot.awake());
     assert!(first.as_mut().now_or_never().is_none());
     registry
@@ -87,12 +116,18 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
         .unwrap();
     let first = first.now_or_never().unwrap().unwrap();
     assert_eq!(first.url(), &url(8081));
-    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy
+    );
     let second = now(second).unwrap();
     assert!(!status(&registry, "p").sleeping);
     drop((first, second));
     assert_eq!(registry.in_flight(), 0);
-    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 2, total: 2 }));
+    assert_eq!(
+        registry.pool_slots(&pool("p")),
+        Some(Slots { free: 2, total: 2 })
+    );
 }
 
 // spec: PROV-21
@@ -130,8 +165,13 @@ fn one_that_is_awake_and_free_is_taken_first() {
         .upsert(with_models(handoff("p", "r1", 8082, 1), &["m"]))
         .unwrap();
     assert!(!status(&registry, "p").sleeping, "one is awake");
-    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 5, total: 5 }));
-    let awake = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]).unwrap();
+    assert_eq!(
+        registry.pool_slots(&pool("p")),
+        Some(Slots { free: 5, total: 5 })
+    );
+    let awake = registry
+        .claim_or_wake(&pool("p"), Some("m"), None, &[])
+        .unwrap();
     assert_eq!(now(awake).map(|lease| lease.url().clone()), Ok(url(8082)));
     let _taken = registry.claim(&pool("p"), None).unwrap();
     let Claim::Promised(slot) = promised(&registry, "m") else {
@@ -145,7 +185,10 @@ fn one_that_is_awake_and_free_is_taken_first() {
 fn a_drained_replica_takes_only_itself_out() {
     let registry = PoolRegistry::new(Vec::new());
     let target = |id: &str| DrainTarget::Replica(pool("p"), replica(id));
-    assert_eq!(registry.drain(&target("r0")), Err(UnknownTarget::Pool(pool("p"))));
+    assert_eq!(
+        registry.drain(&target("r0")),
+        Err(UnknownTarget::Pool(pool("p")))
+    );
     for (id, port) in [("r0", 8081), ("r1", 8082)] {
         registry.upsert(handoff("p", id, port, 2)).unwrap();
     }
@@ -161,8 +204,16 @@ fn a_drained_replica_takes_only_itself_out() {
     assert!(!replicas[1].draining);
     assert_eq!(registry.in_flight_of_replica(&pool("p"), &replica("r0")), 1);
     let others: Vec<_> = std::iter::from_fn(|| registry.claim(&pool("p"), None).ok()).collect();
-    assert!(others.len() == 2 && others.iter().all(|lease| *lease.replica_id() == replica("r1")));
-    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert!(
+        others.len() == 2
+            && others
+                .iter()
+                .all(|lease| *lease.replica_id() == replica("r1"))
+    );
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy
+    );
     drop((running, others));
 
     // It is the replica that is drained, not the engine.

@@ -1,7 +1,9 @@
 //! What the registry answers, event by event.
 
 use super::support::{claim_all, handoff, pool, replica, status, url, with_models};
-use crate::{ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, Slots, UpsertError};
+use crate::{
+    ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, Slots, UpsertError,
+};
 use pool_registry_types::{ErrorCode, MAX_POOLS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
@@ -31,7 +33,10 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
         (said.slots_free, said.slots_total, said.vram_free_bytes),
         (0, 0, 0)
     );
-    assert_eq!(said.last_error.as_deref(), Some("no engine has been announced"));
+    assert_eq!(
+        said.last_error.as_deref(),
+        Some("no engine has been announced")
+    );
     assert!(matches!(
         registry.claim(&pool("p"), None),
         Err(ClaimError::NotReady(_))
@@ -72,7 +77,10 @@ fn room_is_looked_for_without_taking_it() {
     let _taken = registry.claim(&pool("p"), None).unwrap();
     assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Busy));
     registry.drain_all();
-    assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Draining));
+    assert_eq!(
+        registry.check_room(&pool("p"), None),
+        Err(ClaimError::Draining)
+    );
 }
 
 // spec: SLOT-2
@@ -86,11 +94,17 @@ fn an_engine_is_ready_when_it_appears_and_gives_exactly_its_slots() {
     assert_eq!(leases[0].replica_id(), &replica("r0"));
     assert_eq!(leases[0].engine().as_str(), "llamacpp");
     assert_eq!(leases[0].slots().pool, Slots { free: 0, total: 2 });
-    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy
+    );
     assert_eq!(registry.in_flight(), 2);
     drop(leases);
     assert_eq!(registry.in_flight(), 0);
-    assert_eq!(registry.pool_slots(&pool("p")), Some(Slots { free: 2, total: 2 }));
+    assert_eq!(
+        registry.pool_slots(&pool("p")),
+        Some(Slots { free: 2, total: 2 })
+    );
 }
 
 #[test]
@@ -125,7 +139,12 @@ fn a_model_goes_to_those_that_name_it_else_to_those_that_have_not_said() {
 
     let silent = registry.replicas()[1].clone();
     let outcome = ProbeOutcome::ready().with_models(vec!["z".into()]);
-    registry.probed(&silent.pool_id, &silent.replica_id, silent.generation, outcome);
+    registry.probed(
+        &silent.pool_id,
+        &silent.replica_id,
+        silent.generation,
+        outcome,
+    );
     assert_eq!(
         registry.claim(&pool("p"), Some("y")).unwrap_err(),
         ClaimError::ModelNotAvailable
@@ -144,7 +163,10 @@ fn declared_models_win_over_what_the_engine_says() {
     assert!(registry.replicas()[0].declares_models);
     let outcome = ProbeOutcome::ready().with_models(vec!["said".into()]);
     registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
-    assert_eq!(status(&registry, "p").models_available.unwrap(), ["declared"]);
+    assert_eq!(
+        status(&registry, "p").models_available.unwrap(),
+        ["declared"]
+    );
 
     // An empty list declares nothing.
     registry
@@ -201,7 +223,10 @@ fn a_full_replica_beside_a_broken_one_is_busy_not_broken() {
     fail(&registry, FAILURES_TO_DISTRUST);
     registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
     let _lease = registry.claim(&pool("p"), None).unwrap();
-    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy
+    );
 }
 
 #[test]
@@ -315,7 +340,10 @@ fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
     assert_eq!(status(&registry, "p").slots_free, 0);
     leases.truncate(1);
-    assert_eq!(registry.claim(&pool("p"), None).unwrap_err(), ClaimError::Busy);
+    assert_eq!(
+        registry.claim(&pool("p"), None).unwrap_err(),
+        ClaimError::Busy
+    );
     leases.clear();
     assert_eq!(claim_all(&registry, "p").len(), 1);
 }
@@ -342,11 +370,26 @@ fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
     fail(&registry, 1);
     assert!(!moved(), "still not ready");
     let models = |name: &str| ProbeOutcome::ready().with_models(vec![name.into()]);
-    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("x"));
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        generation(&registry),
+        models("x"),
+    );
     assert!(moved(), "ready again, with models");
-    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("x"));
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        generation(&registry),
+        models("x"),
+    );
     assert!(!moved(), "the same models");
-    registry.probed(&pool("p"), &replica("r0"), generation(&registry), models("y"));
+    registry.probed(
+        &pool("p"),
+        &replica("r0"),
+        generation(&registry),
+        models("y"),
+    );
     assert!(moved(), "other models");
     registry.drain_all();
     assert!(moved(), "draining");
@@ -365,8 +408,12 @@ fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
 fn what_a_heartbeat_cannot_carry_is_refused() {
     let registry = PoolRegistry::new(vec![]);
     for i in 0..MAX_POOLS {
-        registry.upsert(handoff(&format!("p{i}"), "r0", 1, 1)).unwrap();
-        registry.upsert(handoff("p0", &format!("r{i}"), 1, 1)).unwrap();
+        registry
+            .upsert(handoff(&format!("p{i}"), "r0", 1, 1))
+            .unwrap();
+        registry
+            .upsert(handoff("p0", &format!("r{i}"), 1, 1))
+            .unwrap();
     }
     assert_eq!(
         registry.upsert(handoff("more", "r0", 1, 1)),

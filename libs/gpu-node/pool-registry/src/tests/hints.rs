@@ -35,7 +35,10 @@ fn claim(registry: &PoolRegistry, model: &str, hint: &str, excluded: &[ReplicaId
 fn the_replica_that_is_hinted_at_gets_the_request() {
     let registry = three();
     for hint in ["r2", "r1", "r0"] {
-        assert_eq!(claim(&registry, "m", hint, &[]).replica_id(), &replica(hint));
+        assert_eq!(
+            claim(&registry, "m", hint, &[]).replica_id(),
+            &replica(hint)
+        );
     }
 }
 
@@ -44,7 +47,9 @@ fn the_replica_that_is_hinted_at_gets_the_request() {
 fn a_hint_that_cannot_be_followed_is_ignored() {
     let registry = three();
     let used = |model: &str, hint: &str, excluded: &[ReplicaId]| {
-        claim(&registry, model, hint, excluded).replica_id().to_string()
+        claim(&registry, model, hint, excluded)
+            .replica_id()
+            .to_string()
     };
     assert_eq!(used("m", "unknown", &[]), "r0");
     assert_eq!(used("m", "r1", &[replica("r1")]), "r0", "it has been tried");
@@ -85,7 +90,10 @@ fn a_hint_is_no_reason_to_use_an_engine_that_has_not_named_the_model() {
     registry
         .upsert(with_models(handoff("p", "r1", 8081, 1), &["m"]))
         .unwrap();
-    assert_eq!(claim(&registry, "m", "silent", &[]).replica_id(), &replica("r1"));
+    assert_eq!(
+        claim(&registry, "m", "silent", &[]).replica_id(),
+        &replica("r1")
+    );
 }
 
 // spec: SLOT-40
@@ -102,7 +110,11 @@ fn of_engines_that_sleep_the_one_that_is_hinted_at_is_woken() {
     };
     let first = woken();
     assert_eq!(first.replica_id(), &hint);
-    assert_eq!(woken().replica_id(), &replica("r0"), "its one slot is promised");
+    assert_eq!(
+        woken().replica_id(),
+        &replica("r0"),
+        "its one slot is promised"
+    );
     drop(first);
     registry
         .upsert(with_models(handoff("p", "r2", 8082, 1), &["m"]))
@@ -147,7 +159,10 @@ fn a_slot_of_an_abandoned_request_is_reported_at_once_when_taken_and_when_given_
     let mut changes = registry.subscribe();
     let mut lease = claim(&registry, "m", "r2", &[]);
     drop(claim(&registry, "m", "r0", &[]));
-    assert!(!changes.has_changed().unwrap(), "claims and releases are no news");
+    assert!(
+        !changes.has_changed().unwrap(),
+        "claims and releases are no news"
+    );
     let abandoned = lease.abandon();
     drop(lease);
     assert!(changes.has_changed().unwrap());

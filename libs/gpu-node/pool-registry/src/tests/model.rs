@@ -1,4 +1,5 @@
-//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine has.
+//! Random sequences of events: no slot is ever lost, given twice or given beyond what the engine
+//! has.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +67,11 @@ struct World {
 
 impl World {
     fn on_engine(&self, url: &HttpUrl) -> u32 {
-        let count = self.leases.iter().filter(|lease| lease.url() == url).count();
+        let count = self
+            .leases
+            .iter()
+            .filter(|lease| lease.url() == url)
+            .count();
         u32::try_from(count).unwrap()
     }
 
@@ -79,7 +84,8 @@ impl World {
                 slots,
                 model,
             } => {
-                let port = 1000 + u16::from(pool) * 100 + u16::from(replica) * 10 + u16::from(moved);
+                let port =
+                    1000 + u16::from(pool) * 100 + u16::from(replica) * 10 + u16::from(moved);
                 let (pool, replica) = (format!("p{pool}"), format!("r{replica}"));
                 let mut handoff = handoff(&pool, &replica, port, slots);
                 if let Some(model) = model {
@@ -93,14 +99,21 @@ impl World {
                     self.engine_slots.remove(&key);
                 }
             }
-            Step::Remove { pool: p, replica: r } => {
+            Step::Remove {
+                pool: p,
+                replica: r,
+            } => {
                 let (p, r) = (format!("p{p}"), format!("r{r}"));
                 self.registry.remove(&pool(&p), &replica(&r));
                 let key = (p, r);
                 self.handoffs.remove(&key);
                 self.engine_slots.remove(&key);
             }
-            Step::Claim { pool: p, model, hint } => {
+            Step::Claim {
+                pool: p,
+                model,
+                hint,
+            } => {
                 let hint = hint.map(|r| replica(&format!("r{r}")));
                 let model = model.map(|m| format!("m{m}"));
                 self.claim(&format!("p{p}"), model.as_deref(), hint.as_ref());
@@ -110,7 +123,10 @@ impl World {
                     drop(self.leases.swap_remove(which.index(self.leases.len())));
                 }
             }
-            Step::Drain { pool: None, on: true } => self.registry.drain_all(),
+            Step::Drain {
+                pool: None,
+                on: true,
+            } => self.registry.drain_all(),
             Step::Drain {
                 pool: None,
                 on: false,
@@ -140,8 +156,12 @@ impl World {
                         slots,
                         ..ProbeOutcome::default()
                     };
-                    self.registry
-                        .probed(&target.pool_id, &target.replica_id, target.generation, outcome);
+                    self.registry.probed(
+                        &target.pool_id,
+                        &target.replica_id,
+                        target.generation,
+                        outcome,
+                    );
                     if let Some(slots) = slots.filter(|slots| *slots > 0) {
                         let key = (target.pool_id.to_string(), target.replica_id.to_string());
                         self.engine_slots.insert(key, slots);
@@ -172,7 +192,8 @@ impl World {
                 let before = before.unwrap();
                 assert!(before.ready && !before.draining);
                 let can_follow = before.replicas.iter().flatten().any(|said| {
-                    let names = |model: &str| said.models.iter().flatten().any(|name| name == model);
+                    let names =
+                        |model: &str| said.models.iter().flatten().any(|name| name == model);
                     Some(&said.replica_id) == hint && said.slots_free > 0 && model.is_none_or(names)
                 });
                 assert!(
@@ -181,7 +202,10 @@ impl World {
                 );
                 let handoff = &self.handoffs[&(id.to_owned(), lease.replica_id().to_string())];
                 assert_eq!(lease.url(), &handoff.url);
-                let (slots, url) = (self.slots(id, lease.replica_id().as_str()), handoff.url.clone());
+                let (slots, url) = (
+                    self.slots(id, lease.replica_id().as_str()),
+                    handoff.url.clone(),
+                );
                 self.leases.push(lease);
                 assert!(self.on_engine(&url) <= slots, "more requests than slots");
             }
@@ -206,7 +230,8 @@ impl World {
             );
             let replicas = status.replicas.as_deref().unwrap();
             for said in replicas.iter().filter(|said| said.ready) {
-                let handoff = &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
+                let handoff =
+                    &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
                 let slots = self.slots(status.pool_id.as_str(), said.replica_id.as_str());
                 assert_eq!(said.slots_total, slots);
                 assert_eq!(said.slots_promised.unwrap_or(slots), handoff.slots);
@@ -232,7 +257,8 @@ impl World {
                 .count();
             assert_eq!(
                 status.slots_total,
-                ready().map(|said| said.slots_total).sum::<u32>() + u32::try_from(finishing).unwrap()
+                ready().map(|said| said.slots_total).sum::<u32>()
+                    + u32::try_from(finishing).unwrap()
             );
             assert_eq!(status.ready, ready().count() > 0);
         }
@@ -243,7 +269,10 @@ impl World {
         self.check();
         let mut live = 0;
         for status in self.registry.statuses() {
-            assert_eq!(status.slots_free, status.slots_total, "every slot came back");
+            assert_eq!(
+                status.slots_free, status.slots_total,
+                "every slot came back"
+            );
             live += status.replicas.map_or(0, |replicas| replicas.len());
         }
         assert_eq!(live, self.handoffs.len(), "nothing retired is left");

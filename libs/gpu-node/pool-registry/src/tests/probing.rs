@@ -20,26 +20,44 @@ fn says_slots(slots: u32) -> ProbeOutcome {
 fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 4)).unwrap();
-    let probe = |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    let probe =
+        |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     let said = || {
         let status = registry.statuses().remove(0);
         let replica = status.replicas.unwrap().remove(0);
-        (status.slots_total, replica.slots_total, replica.slots_promised)
+        (
+            status.slots_total,
+            replica.slots_total,
+            replica.slots_promised,
+        )
     };
     assert_eq!(probe(says_slots(4)), []);
     assert_eq!(probe(says_slots(9)), [], "what was promised is enough");
     assert_eq!(said(), (4, 4, None));
     let changes = registry.subscribe();
-    let fewer = Change::FewerSlots { promised: 4, has: 2 };
+    let fewer = Change::FewerSlots {
+        promised: 4,
+        has: 2,
+    };
     assert_eq!(probe(says_slots(2)), [fewer]);
-    assert!(changes.has_changed().unwrap(), "a heartbeat says so at once");
+    assert!(
+        changes.has_changed().unwrap(),
+        "a heartbeat says so at once"
+    );
     assert_eq!(said(), (2, 2, Some(4)));
     assert_eq!(probe(says_slots(2)), [], "it is said once");
     assert_eq!(probe(says_slots(0)), [], "that is no count");
     let leases = claim_all(&registry, "p");
     assert_eq!(leases.len(), 2, "no engine gets more than it has");
-    assert_eq!(probe(ProbeOutcome::ready()), [], "not being told changes nothing");
-    assert_eq!(probe(says_slots(8)), [Change::SlotsAsPromised { promised: 4 }]);
+    assert_eq!(
+        probe(ProbeOutcome::ready()),
+        [],
+        "not being told changes nothing"
+    );
+    assert_eq!(
+        probe(says_slots(8)),
+        [Change::SlotsAsPromised { promised: 4 }]
+    );
     assert_eq!(said(), (4, 4, None));
     drop(leases);
 
@@ -55,7 +73,9 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
     let lists = |count: usize| {
-        let names = (0..count).map(|i| format!("m{i:05}")).chain(["x".repeat(300)]);
+        let names = (0..count)
+            .map(|i| format!("m{i:05}"))
+            .chain(["x".repeat(300)]);
         let outcome = ProbeOutcome::ready().with_models(names.collect());
         registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome)
     };
@@ -82,7 +102,13 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
     );
     let outcome = ProbeOutcome::ready().with_models(vec!["tiny".to_owned()]);
     let all = registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
-    assert_eq!(all, [Change::ModelsLeftOut { kept: 1, left_out: 0 }]);
+    assert_eq!(
+        all,
+        [Change::ModelsLeftOut {
+            kept: 1,
+            left_out: 0
+        }]
+    );
     assert_eq!(said(), (1, None));
 }
 
@@ -91,7 +117,8 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
 fn each_change_of_readiness_is_told_once() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
-    let probe = |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    let probe =
+        |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
     let not_ready = Change::NotReady {
@@ -108,8 +135,13 @@ fn each_change_of_readiness_is_told_once() {
 fn what_an_engine_does_is_shown_until_it_says_otherwise_or_is_not_ready() {
     let registry = PoolRegistry::new(vec![]);
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
-    let probe = |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
-    let shown = || registry.statuses()[0].replicas.as_ref().unwrap()[0].load.clone();
+    let probe =
+        |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
+    let shown = || {
+        registry.statuses()[0].replicas.as_ref().unwrap()[0]
+            .load
+            .clone()
+    };
     let busy = EngineLoad {
         running: Some(3),
         models_loaded: Some(vec!["b\n".to_owned(), "a".to_owned()]),
@@ -122,7 +154,11 @@ fn what_an_engine_does_is_shown_until_it_says_otherwise_or_is_not_ready() {
     });
     assert!(!changes.has_changed().unwrap(), "it changes all the time");
     assert_eq!(shown().running, Some(3));
-    assert_eq!(shown().models_loaded.unwrap(), ["a"], "what a heartbeat may say");
+    assert_eq!(
+        shown().models_loaded.unwrap(),
+        ["a"],
+        "what a heartbeat may say"
+    );
     probe(ProbeOutcome::ready());
     assert_eq!(shown().running, Some(3), "it was not asked");
     for _ in 0..3 {

@@ -36,7 +36,9 @@ fn claims_of_many_threads_never_overdraw_an_engine() {
                             engine.fetch_sub(1, Ordering::SeqCst);
                             served.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(error) => assert!(matches!(error, ClaimError::Busy | ClaimError::NotReady(_))),
+                        Err(error) => {
+                            assert!(matches!(error, ClaimError::Busy | ClaimError::NotReady(_)))
+                        }
                     }
                 }
             });

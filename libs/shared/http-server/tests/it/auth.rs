@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::HOST};
 use http_body_util::BodyExt as _;
 use http_server::{
-    AllowedHosts, Authenticated, Caller, HttpService, Limits, OnlyFor, PeerAddr, RequestBody, RequestId, bind,
+    AllowedHosts, Authenticated, Caller, HttpService, Limits, OnlyFor, PeerAddr, RequestBody,
+    RequestId, bind,
 };
 use service_runtime::{Shutdown, Tasks};
 use tokio::net::TcpStream;
@@ -76,7 +77,11 @@ async fn without_a_token_no_web_page_gets_in() {
             ("content-type", "text/plain"),
         ];
         let (status, body) = ask(None, register, &headers).await;
-        assert_eq!((status, code(&body).as_str()), (403, "FORBIDDEN"), "{origin:?}");
+        assert_eq!(
+            (status, code(&body).as_str()),
+            (403, "FORBIDDEN"),
+            "{origin:?}"
+        );
     }
     // In the shape of the route, with any doubt against the page.
     let doubtful: [&[(&str, &str)]; 3] = [
@@ -94,7 +99,11 @@ async fn without_a_token_no_web_page_gets_in() {
     ];
     for headers in doubtful {
         let (status, body) = ask(None, "/v1/chat/completions", headers).await;
-        assert_eq!((status, code(&body).as_str()), (403, "FORBIDDEN"), "{headers:?}");
+        assert_eq!(
+            (status, code(&body).as_str()),
+            (403, "FORBIDDEN"),
+            "{headers:?}"
+        );
         assert!(body.contains("\"type\""), "{body}");
     }
 }
@@ -104,7 +113,10 @@ async fn without_a_token_no_web_page_gets_in() {
 async fn our_own_pages_and_programs_do() {
     let own: [&[(&str, &str)]; 4] = [
         &[("host", "localhost:8080")],
-        &[("host", "localhost:8080"), ("origin", "http://localhost:8080")],
+        &[
+            ("host", "localhost:8080"),
+            ("origin", "http://localhost:8080"),
+        ],
         &[("host", "LOCALHOST"), ("origin", "https://localhost")],
         &[("host", "[::1]:8080"), ("origin", "http://[::1]:8080")],
     ];
@@ -122,8 +134,16 @@ async fn our_own_pages_and_programs_do() {
         ("origin", "http://ui.example"),
         ("authorization", bearer.as_str()),
     ];
-    assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers).await.0, 200);
-    assert_eq!(ask(Some(TOKEN), "/v2/nodes/register", &headers[..2]).await.0, 401);
+    assert_eq!(
+        ask(Some(TOKEN), "/v2/nodes/register", &headers).await.0,
+        200
+    );
+    assert_eq!(
+        ask(Some(TOKEN), "/v2/nodes/register", &headers[..2])
+            .await
+            .0,
+        401
+    );
 }
 
 // spec: AUTH-8
@@ -160,7 +180,10 @@ async fn without_a_token_a_name_that_leads_here_is_not_enough() {
 #[tokio::test]
 async fn with_a_token_any_host_is_served() {
     let bearer = format!("Bearer {TOKEN}");
-    let headers = [("host", "gateway.example"), ("authorization", bearer.as_str())];
+    let headers = [
+        ("host", "gateway.example"),
+        ("authorization", bearer.as_str()),
+    ];
     assert_eq!(ask(Some(TOKEN), "/v2/nodes", &headers).await.0, 200);
     assert_eq!(ask(Some(TOKEN), "/v2/nodes", &headers[..1]).await.0, 401);
 }
@@ -182,7 +205,11 @@ async fn the_host_of_an_absolute_target_counts() {
     for (target, host, expected) in [
         ("http://evil.example/v2/x", "localhost", None),
         ("http://localhost@evil.example/v2/x", "localhost", None),
-        ("http://localhost:1/v2/x", "evil.example", Some("localhost:1")),
+        (
+            "http://localhost:1/v2/x",
+            "evil.example",
+            Some("localhost:1"),
+        ),
         ("/v2/x", "localhost:2", Some("localhost:2")),
         ("/v2/x", "evil.example", None),
     ] {
@@ -192,7 +219,11 @@ async fn the_host_of_an_absolute_target_counts() {
             .await;
         let reply = client.reply().await;
         match expected {
-            Some(named) => assert_eq!((reply.status, reply.text()), (200, named), "{target} {host}"),
+            Some(named) => assert_eq!(
+                (reply.status, reply.text()),
+                (200, named),
+                "{target} {host}"
+            ),
             None => assert_eq!(reply.status, 403, "{target} {host}"),
         }
     }
@@ -206,7 +237,9 @@ async fn the_host_of_an_absolute_target_counts() {
 #[tokio::test]
 async fn a_service_without_authentication_answers_for_its_hosts_only() {
     let ask = async |hosts: Option<AllowedHosts>, path: &str, host: &str| {
-        let mut request = Request::get(path).body(RequestBody::from(Bytes::new())).unwrap();
+        let mut request = Request::get(path)
+            .body(RequestBody::from(Bytes::new()))
+            .unwrap();
         request
             .headers_mut()
             .insert(HOST, HeaderValue::from_str(host).unwrap());

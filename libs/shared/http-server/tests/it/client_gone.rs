@@ -20,8 +20,8 @@ const POST: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}";
 /// How long it may take to notice.
 const SOON: Duration = Duration::from_millis(100);
 
-/// What clients send after their request: nothing, the line break some append to a body, half a pipelined
-/// request, and a whole one.
+/// What clients send after their request: nothing, the line break some append to a body, half a
+/// pipelined request, and a whole one.
 const AFTERTHOUGHTS: [&str; 4] = ["", "\r\n", "POST / HT", GET];
 
 /// How a client leaves.
@@ -223,7 +223,9 @@ async fn in_the_middle_of_its_body() {
         Answering(move |request: Request<RequestBody>| {
             let report = report.clone();
             async move {
-                report.send(request.into_body().read_all(100).await).unwrap();
+                report
+                    .send(request.into_body().read_all(100).await)
+                    .unwrap();
                 std::future::pending().await
             }
         }),

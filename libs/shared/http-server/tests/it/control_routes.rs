@@ -20,15 +20,21 @@ fn routes() -> Router {
                 "/heartbeat",
                 post(async |ApiJson(body): ApiJson<HeartbeatRequest>| body.pools.len().to_string()),
             )
-            .route("/tiny", post(async |ApiJson(body): ApiJson<String, 10>| body))
+            .route(
+                "/tiny",
+                post(async |ApiJson(body): ApiJson<String, 10>| body),
+            )
             .route(
                 "/nodes/{node}/pools/{pool}",
-                get(async |ApiPath((node, pool)): ApiPath<(NodeId, PoolId)>| format!("{node} {pool}")),
+                get(async |ApiPath((node, pool)): ApiPath<(NodeId, PoolId)>| {
+                    format!("{node} {pool}")
+                }),
             )
             .route(
                 "/who",
                 get(
-                    async |Extension(peer): Extension<PeerAddr>, Extension(id): Extension<RequestId>| {
+                    async |Extension(peer): Extension<PeerAddr>,
+                           Extension(id): Extension<RequestId>| {
                         format!("{} {id}", peer.0)
                     },
                 ),
@@ -75,7 +81,10 @@ async fn json_errors_name_the_field() {
             format!("{GOOD}x"),
             &["not valid JSON", "trailing characters", "line 2"],
         ),
-        ("{nonsense}".to_owned(), &["not valid JSON", "line 1 column 2"]),
+        (
+            "{nonsense}".to_owned(),
+            &["not valid JSON", "line 1 column 2"],
+        ),
         (" \n".to_owned(), &["the body is empty"]),
         (String::new(), &["the body is empty"]),
         ("[]".to_owned(), &["invalid"]),
@@ -99,7 +108,10 @@ async fn a_message_is_no_echo_of_a_long_value() {
 #[tokio::test]
 async fn a_route_has_its_own_cap() {
     let (_server, mut client) = client();
-    assert_eq!(client.post("/tiny", "\"12345678\"").await.text(), "12345678");
+    assert_eq!(
+        client.post("/tiny", "\"12345678\"").await.text(),
+        "12345678"
+    );
     let (status, code, message) = client.post("/tiny", "\"123456789\"").await.error();
     assert_eq!((status, code.as_str()), (413, "PAYLOAD_TOO_LARGE"));
     assert!(message.contains("10 bytes"), "{message}");
@@ -109,7 +121,10 @@ async fn a_route_has_its_own_cap() {
 #[tokio::test]
 async fn ids_in_paths_are_checked() {
     let (_server, mut client) = client();
-    assert_eq!(client.get("/nodes/gpu-1/pools/p%2e0").await.text(), "gpu-1 p.0");
+    assert_eq!(
+        client.get("/nodes/gpu-1/pools/p%2e0").await.text(),
+        "gpu-1 p.0"
+    );
     for (path, part) in [
         ("/nodes/gpu-1/pools/a%2Fb", "pool_id must be"),
         ("/nodes/..%2f/pools/p", "node_id must be"),
@@ -135,7 +150,10 @@ async fn unknown_routes_and_methods() {
     );
     assert_eq!(reply.headers["allow"], "POST");
     let reply = client.post("/who", "").await;
-    assert_eq!((reply.status, reply.headers["allow"].as_str()), (405, "GET,HEAD"));
+    assert_eq!(
+        (reply.status, reply.headers["allow"].as_str()),
+        (405, "GET,HEAD")
+    );
 }
 
 #[tokio::test]
@@ -175,14 +193,20 @@ async fn service_routes_report() {
     let reply = client.get("/ready").await;
     assert_eq!(
         (reply.status, reply.text()),
-        (503, r#"{"status":"starting","pending":["first heartbeat"]}"#)
+        (
+            503,
+            r#"{"status":"starting","pending":["first heartbeat"]}"#
+        )
     );
     latch.release();
     let reply = client.get("/ready").await;
     assert_eq!((reply.status, reply.text()), (200, r#"{"status":"ready"}"#));
     readiness.stopping();
     let reply = client.get("/ready").await;
-    assert_eq!((reply.status, reply.text()), (503, r#"{"status":"stopping"}"#));
+    assert_eq!(
+        (reply.status, reply.text()),
+        (503, r#"{"status":"stopping"}"#)
+    );
     let reply = client.get("/metrics").await;
     assert_eq!(reply.text(), "");
     assert!(reply.headers["content-type"].starts_with("text/plain; version=0.0.4"));

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt as _, channel::Channel, combinators::BoxBody};
 use http_server::{ApiError, HttpService, Limits, RequestBody};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Answering, Noticed, READ_BYTES, Server, assert_elapsed, full, hello, notice, once};
+use crate::support::{
+    Answering, Noticed, READ_BYTES, Server, assert_elapsed, full, hello, notice, once,
+};
 
 const LIMITS: Limits = Limits {
     max_connections: 4096,
@@ -26,16 +28,16 @@ const LIMITS: Limits = Limits {
 
 /// Reads the body and says how long it was, or what was wrong with it.
 fn reading() -> impl HttpService {
-    Answering(
-        async |request: Request<RequestBody>| match request.into_body().read_all(1024 * 1024).await {
+    Answering(async |request: Request<RequestBody>| {
+        match request.into_body().read_all(1024 * 1024).await {
             Ok(body) => Response::new(full(body.len().to_string())),
             Err(error) => {
                 let response = ApiError::from(error).into_response();
                 let (parts, body) = response.into_parts();
                 Response::from_parts(parts, full(body.collect().await.unwrap().to_bytes()))
             }
-        },
-    )
+        }
+    })
 }
 
 // spec: DOOR-1
@@ -114,7 +116,10 @@ async fn the_second_request_has_its_own_header_deadline() {
 async fn half_a_pipelined_header_has_the_header_deadline() {
     for (request, rest) in [
         ("GET / HTTP/1.1\r\nhost: h\r\n\r\n", "GET / HTTP/1.1\r\n"),
-        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}", "GET"),
+        (
+            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}",
+            "GET",
+        ),
     ] {
         let server = Server::start(LIMITS, reading());
         let mut client = server.connect();
@@ -203,7 +208,10 @@ async fn nobody_is_late_while_nobody_waits() {
             Response::new(full(body))
         }),
     );
-    assert_eq!(server.connect().post("/", "patience").await.text(), "patience");
+    assert_eq!(
+        server.connect().post("/", "patience").await.text(),
+        "patience"
+    );
 }
 
 // spec: DOOR-4

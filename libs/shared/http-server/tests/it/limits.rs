@@ -98,7 +98,9 @@ async fn a_header_too_long() {
         let value = "y".repeat(length);
         // The server may close before it has read it all.
         let _ = client
-            .try_send(format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {value}\r\n\r\n"))
+            .try_send(format!(
+                "GET / HTTP/1.1\r\nhost: h\r\nx-long: {value}\r\n\r\n"
+            ))
             .await;
         assert_eq!(client.reply().await.status, status, "{length} bytes");
     }
@@ -140,7 +142,9 @@ async fn one_host_exactly() {
         ("host: a\r\nhost: b\r\n", "/"),
     ] {
         let mut client = server.connect();
-        client.send(format!("GET {path} HTTP/1.1\r\n{headers}\r\n")).await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\n{headers}\r\n"))
+            .await;
         let reply = client.reply().await;
         assert_eq!(
             (reply.status, reply.error().1.as_str()),

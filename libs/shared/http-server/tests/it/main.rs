@@ -1,7 +1,7 @@
 //! The server seen from outside: what clients can do to it, and what it does about it.
 //!
-//! Deadlines are tested in memory with the paused clock, so that a test of 75 seconds takes none. What needs a
-//! kernel is in `tcp`.
+//! Deadlines are tested in memory with the paused clock, so that a test of 75 seconds takes none.
+//! What needs a kernel is in `tcp`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -137,7 +137,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"))
+            .await;
         self.reply().await
     }
 
@@ -153,7 +154,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
     /// Reads up to and including `end`.
     pub(crate) async fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
-            if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
+            if let Some(at) = self
+                .unread
+                .windows(end.len())
+                .position(|window| window == end)
+            {
                 return self.unread.drain(..at + end.len()).collect();
             }
             let seen = String::from_utf8_lossy(&self.unread).into_owned();
@@ -184,7 +189,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
     pub(crate) async fn head(&mut self) -> (u16, HashMap<String, String>) {
         let head = String::from_utf8(self.read_until(b"\r\n\r\n").await).unwrap();
         let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         let headers = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -203,7 +215,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
     pub(crate) async fn reply(&mut self) -> Reply {
         let (status, headers) = self.head().await;
         let mut body = Vec::new();
-        if headers.get("transfer-encoding").is_some_and(|v| v == "chunked") {
+        if headers
+            .get("transfer-encoding")
+            .is_some_and(|v| v == "chunked")
+        {
             loop {
                 let chunk = self.chunk().await;
                 if chunk.is_empty() {

@@ -63,7 +63,9 @@ async fn connections_wait_until_the_server_serves() {
 #[tokio::test]
 async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
     let threads = CoreThreads::start(NonZeroUsize::new(2).unwrap()).unwrap();
-    let server = bind(ANY_PORT, Limits::default()).unwrap().on(threads.cores());
+    let server = bind(ANY_PORT, Limits::default())
+        .unwrap()
+        .on(threads.cores());
     let addr = server.local_addr();
     let routes = Router::new().route(
         "/",
@@ -97,7 +99,9 @@ async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
 #[tokio::test]
 async fn a_handler_that_hangs_holds_up_its_thread_and_not_the_end() {
     let threads = CoreThreads::start(NonZeroUsize::MIN).unwrap();
-    let server = bind(ANY_PORT, Limits::default()).unwrap().on(threads.cores());
+    let server = bind(ANY_PORT, Limits::default())
+        .unwrap()
+        .on(threads.cores());
     let addr = server.local_addr();
     let (go_on, hold) = std::sync::mpsc::channel::<()>();
     let hold = std::sync::Arc::new(parking_lot::Mutex::new(hold));
@@ -131,7 +135,10 @@ async fn a_socket_of_somebody_else_outlives_the_server() {
     let waiting = TcpStream::connect(addr).await.unwrap();
     let _second = serve(server());
     let local = waiting.local_addr().unwrap();
-    assert_eq!(Client::new(waiting).get("/").await.text(), local.to_string());
+    assert_eq!(
+        Client::new(waiting).get("/").await.text(),
+        local.to_string()
+    );
 }
 
 #[tokio::test]
@@ -143,7 +150,10 @@ async fn ipv6_and_mapped_peers() {
     };
     let port = server.local_addr().port();
     let _handle = serve(server);
-    let reply = connect((Ipv4Addr::LOCALHOST, port).into()).await.get("/").await;
+    let reply = connect((Ipv4Addr::LOCALHOST, port).into())
+        .await
+        .get("/")
+        .await;
     assert!(reply.text().starts_with("127.0.0.1:"), "{}", reply.text());
 }
 
@@ -225,7 +235,8 @@ async fn survives_running_out_of_descriptors() {
     let mut open = clients.into_iter();
     let mut served = Vec::new();
     for mut client in open.by_ref() {
-        // At least one is served, however long that takes; that there is no answer for the others can only be waited for.
+        // At least one is served, however long that takes; that there is no answer for the others
+        // can only be waited for.
         let patience = if answered == 0 { PATIENCE } else { NO_ANSWER };
         match timeout(patience, client.reply()).await {
             Ok(reply) => assert_eq!(reply.status, 200),
@@ -234,7 +245,10 @@ async fn survives_running_out_of_descriptors() {
         answered += 1;
         served.push(client);
     }
-    assert!((1..FEW_DESCRIPTORS).contains(&answered), "{answered} answered");
+    assert!(
+        (1..FEW_DESCRIPTORS).contains(&answered),
+        "{answered} answered"
+    );
     // A connection that is open goes on while others cannot get in.
     assert_eq!(served[0].get("/").await.status, 200);
 

@@ -36,7 +36,10 @@ fn guarded(token: Option<&str>) -> impl HttpService {
     Authenticated::new(policy, AllowedHosts::new([], "ALLOWED_HOSTS"), hello())
 }
 
-fn serve(token: Option<&str>, max_connections: usize) -> (ServerHandle, impl AsyncFn() -> Client<TcpStream>) {
+fn serve(
+    token: Option<&str>,
+    max_connections: usize,
+) -> (ServerHandle, impl AsyncFn() -> Client<TcpStream>) {
     let limits = Limits {
         max_connections,
         ..limits()
@@ -52,7 +55,11 @@ fn serve(token: Option<&str>, max_connections: usize) -> (ServerHandle, impl Asy
 }
 
 /// Asks as whoever has the token.
-async fn ask<Io: AsyncRead + AsyncWrite + Unpin>(client: &mut Client<Io>, method: &str, path: &str) -> Reply {
+async fn ask<Io: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client<Io>,
+    method: &str,
+    path: &str,
+) -> Reply {
     client
         .send(format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
@@ -95,7 +102,11 @@ async fn whoever_has_the_token_gets_in_however_many_have_none() {
         assert_eq!(heartbeat.status, 200, "{says:?}");
         admitted.extend([operator, node]);
         for client in &mut admitted {
-            assert_eq!(ask(client, "GET", "/v2/status").await.status, 200, "{says:?}");
+            assert_eq!(
+                ask(client, "GET", "/v2/status").await.status,
+                200,
+                "{says:?}"
+            );
         }
     }
     // The oldest of the others had to go.

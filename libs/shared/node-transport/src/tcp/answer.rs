@@ -48,7 +48,8 @@ fn replica(headers: &HeaderMap) -> Option<ReplicaId> {
     ReplicaId::new(text(headers, &headers::REPLICA)?).ok()
 }
 
-/// What the node says of itself with an engine's answer. The slots of the pool are told of where it is the endpoint.
+/// What the node says of itself with an engine's answer. The slots of the pool are told of where it
+/// is the endpoint.
 fn report(headers: &HeaderMap, of_pool: Option<Slots>) -> NodeReport {
     let of_replica = slots(
         headers,
@@ -86,8 +87,9 @@ fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<S
     })
 }
 
-/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the header of nodes,
-/// else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the answer's own, where it has one: clocks differ.
+/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the
+/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the
+/// answer's own, where it has one: clocks differ.
 #[must_use]
 pub fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| {
@@ -130,13 +132,19 @@ mod tests {
         for (pairs, expected) in [
             (vec![(RETRY_AFTER, "7")], secs(7)),
             (vec![(RETRY_AFTER, " 0 ")], secs(0)),
-            (vec![(RETRY_AFTER, "99999999999999999999999")], secs(u64::MAX)),
+            (
+                vec![(RETRY_AFTER, "99999999999999999999999")],
+                secs(u64::MAX),
+            ),
             (vec![(RETRY_AFTER, date)], secs(30)),
             (
                 vec![(RETRY_AFTER, date), (DATE, "Sun, 06 Nov 1994 08:50:05 GMT")],
                 secs(2),
             ),
-            (vec![(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:07 GMT")], secs(0)),
+            (
+                vec![(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:07 GMT")],
+                secs(0),
+            ),
             (
                 vec![(RETRY_AFTER, "2"), (headers::BACKOFF_MS, "1200")],
                 Some(Duration::from_millis(1200)),
@@ -157,7 +165,10 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let read = |pairs: &[(HeaderName, &'static str)]| refusal(&map(pairs), now);
         assert_eq!(
-            read(&[(headers::REFUSAL, "POOL_BUSY"), (headers::BACKOFF_MS, "1200")]),
+            read(&[
+                (headers::REFUSAL, "POOL_BUSY"),
+                (headers::BACKOFF_MS, "1200")
+            ]),
             NodeRefusal {
                 code: Some(ErrorCode::PoolBusy),
                 pause: Some(Duration::from_millis(1200)),
@@ -192,7 +203,10 @@ mod tests {
         assert_eq!(read(&whole[..2]).slots, None, "half a report is none");
         let pool = report(&map(&whole), Some(of_pool));
         assert_eq!(pool.slots, Some(of_pool), "the endpoint is the pool");
-        let strange = [(headers::REPLICA, "../r1"), (headers::REPLICA_SLOTS_FREE, "-1")];
+        let strange = [
+            (headers::REPLICA, "../r1"),
+            (headers::REPLICA_SLOTS_FREE, "-1"),
+        ];
         assert_eq!(read(&strange).replica, None);
     }
 }

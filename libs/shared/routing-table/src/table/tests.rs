@@ -77,7 +77,10 @@ fn an_index_is_kept_until_its_endpoint_is_removed() {
     assert_eq!(again.replaced.as_ref(), Some(&first));
     assert_eq!(table.remove(&first), Some(index));
     assert_eq!(table.summaries()[index as usize].state, State::NotReady);
-    assert_eq!(table.set(&endpoint("c", None), report(State::Ready)).index, index);
+    assert_eq!(
+        table.set(&endpoint("c", None), report(State::Ready)).index,
+        index
+    );
 }
 
 /// What a test does: sets a node with some models in a state, or removes it.

@@ -1,9 +1,10 @@
-//! Where an answer's body ends, and the body without what only frames it (RFC 9112, sections 6 and 7).
+//! Where an answer's body ends, and the body without what only frames it (RFC 9112, sections 6 and
+//! 7).
 
 use super::NotHttp;
 
-/// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a bound they would be
-/// a body that is never passed on.
+/// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a
+/// bound they would be a body that is never passed on.
 pub(crate) const MAX_AROUND_BYTES: u32 = 8 * 1024;
 /// Hexadecimal digits of the largest chunk size that fits into 64 bits.
 pub(crate) const MAX_SIZE_DIGITS: u8 = 16;
@@ -68,7 +69,11 @@ impl BodyDecoder {
     }
 
     /// Adds what `input` has of the body to `out`, and returns what stands behind the body's end.
-    pub(crate) fn decode<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], NotHttp> {
+    pub(crate) fn decode<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<&'a [u8], NotHttp> {
         match self {
             Self::Length(left) => {
                 let (body, rest) = split(input, *left);
@@ -189,7 +194,12 @@ mod tests {
         for (wire, body, behind, over) in [
             ("3\r\nabc\r\n0\r\n\r\n", "abc", "", true),
             ("3\r\nabc\r\n0\r\n\r\nHTTP", "abc", "HTTP", true),
-            ("03;x=\"y\"\r\nabc\r\n2 \r\nde\r\n0;z\r\n\r\n", "abcde", "", true),
+            (
+                "03;x=\"y\"\r\nabc\r\n2 \r\nde\r\n0;z\r\n\r\n",
+                "abcde",
+                "",
+                true,
+            ),
             (
                 "A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
                 "0123456789",

@@ -1,7 +1,9 @@
-//! HTTP/1.1 as a client speaks it: pure functions and state machines over bytes, without a socket or a clock.
+//! HTTP/1.1 as a client speaks it: pure functions and state machines over bytes, without a socket
+//! or a clock.
 //!
-//! Our own, and not hyper's client, because a token's way is what this project is measured by: hyper decodes one
-//! chunk at a time and hands each through a channel, while [`BodyDecoder`] takes all chunks of a read in one pass.
+//! Our own, and not hyper's client, because a token's way is what this project is measured by:
+//! hyper decodes one chunk at a time and hands each through a channel, while [`BodyDecoder`] takes
+//! all chunks of a read in one pass.
 
 mod body;
 mod request;
@@ -23,8 +25,8 @@ pub enum NotHttp {
     /// `Content-Length` is no number, or there are several that differ.
     #[error("Content-Length is not one number")]
     ContentLength,
-    /// `Transfer-Encoding` is not `chunked`, once and alone. It was not asked for, and whoever reads the answer next would not
-    /// learn how it is coded.
+    /// `Transfer-Encoding` is not `chunked`, once and alone. It was not asked for, and whoever
+    /// reads the answer next would not learn how it is coded.
     #[error("Transfer-Encoding is not chunked alone")]
     TransferCoding,
     /// 101, which ends HTTP on the connection. `Upgrade` is never sent on.

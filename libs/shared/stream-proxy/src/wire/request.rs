@@ -21,17 +21,26 @@ pub(crate) fn encode_head(target: &HttpUrl, request: &Outbound) -> Vec<u8> {
         *name == HOST
             || *name == CONTENT_LENGTH
             || is_hop_by_hop(name)
-            || request.withheld.contains(name)
+            || request.removed_headers.contains(name)
             || named.contains(name)
-            || request.own.iter().any(|(own, _)| own == name)
+            || request.set_headers.iter().any(|(own, _)| own == name)
     };
     let theirs = request.headers.iter().filter(|(name, _)| !ends_here(name));
-    let own = request.own.iter().map(|(name, value)| (name, value));
+    let own = request
+        .set_headers
+        .iter()
+        .map(|(name, value)| (name, value));
 
     let (method, authority) = (&request.method, target.authority());
     let (base, path) = (target.base_path(), request.path.as_str());
-    let lines: usize = request.headers.iter().chain(own.clone()).map(line_bytes).sum();
-    let mut head = Vec::with_capacity(OWN_BYTES + base.len() + path.len() + authority.as_str().len() + lines);
+    let lines: usize = request
+        .headers
+        .iter()
+        .chain(own.clone())
+        .map(line_bytes)
+        .sum();
+    let mut head =
+        Vec::with_capacity(OWN_BYTES + base.len() + path.len() + authority.as_str().len() + lines);
     for part in [
         method.as_str(),
         " ",
@@ -104,7 +113,8 @@ mod tests {
         ];
         assert_eq!(
             encoded(&request(Method::POST, headers, b"twelve bytes")),
-            r"POST /base/v1/x?y=1 HTTP/1.1\r\nhost: gpu:80\r\ncontent-type: application/json\r\n".to_owned()
+            r"POST /base/v1/x?y=1 HTTP/1.1\r\nhost: gpu:80\r\ncontent-type: application/json\r\n"
+                .to_owned()
                 + r"x-a: 1\r\nx-a: \xff\r\ncontent-length: 12\r\n\r\n"
         );
     }
@@ -121,8 +131,8 @@ mod tests {
         ];
         static WITHHELD: [HeaderName; 2] = [AUTHORIZATION, HeaderName::from_static("x-priority")];
         let mut request = request(Method::GET, headers, b"");
-        request.withheld = &WITHHELD;
-        request.own = vec![
+        request.removed_headers = &WITHHELD;
+        request.set_headers = vec![
             (
                 HeaderName::from_static("x-request-id"),
                 HeaderValue::from_static("ours"),

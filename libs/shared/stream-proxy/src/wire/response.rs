@@ -29,13 +29,15 @@ pub(crate) struct Head {
     pub(crate) keep_alive: bool,
 }
 
-/// Reads the head at the beginning of `input`, and says how long it is; `None` while it is not whole.
+/// Reads the head at the beginning of `input`, and says how long it is; `None` while it is not
+/// whole.
 ///
 /// `method` is that of the request: the answer to `HEAD` has no body, whatever it says of one.
 pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, usize)>, NotHttp> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR anywhere.
+    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR
+    // anywhere.
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, input, &mut room)
         .map_err(NotHttp::Head)?;
@@ -100,7 +102,8 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
 struct Said {
     /// The one length that all `Content-Length` headers agree on.
     length: Option<u64>,
-    /// The length is written in another way than the next recipient should see it: several times, or with leading zeros.
+    /// The length is written in another way than the next recipient should see it: several times,
+    /// or with leading zeros.
     odd_length: bool,
     /// There is a `Transfer-Encoding`, and it is `chunked`.
     chunked: bool,
@@ -124,12 +127,14 @@ impl Said {
                 if self.length.is_some_and(|told| told != length) {
                     return Err(NotHttp::ContentLength);
                 }
-                self.odd_length |= self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
+                self.odd_length |=
+                    self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
                 self.length = Some(length);
             }
         } else if *name == TRANSFER_ENCODING {
-            // `chunked` once and nothing else. `TE` never goes on, so no other coding was acceptable (RFC 9112, section
-            // 7.4); this hop does not decode others, and the next one would not learn of them.
+            // `chunked` once and nothing else. `TE` never goes on, so no other coding was
+            // acceptable (RFC 9112, section 7.4); this hop does not decode others, and
+            // the next one would not learn of them.
             if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                 return Err(NotHttp::TransferCoding);
             }
@@ -142,7 +147,12 @@ impl Said {
     }
 
     /// How the end of the body is told (RFC 9112, section 6.3).
-    fn framing(&self, method: &Method, status: StatusCode, version: Version) -> Result<BodyDecoder, NotHttp> {
+    fn framing(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        version: Version,
+    ) -> Result<BodyDecoder, NotHttp> {
         if self.chunked && version == Version::HTTP_10 {
             return Err(NotHttp::TransferEncoding);
         }
@@ -156,16 +166,17 @@ impl Said {
         })
     }
 
-    /// Whether other recipients may see another end of this message than this one does (RFC 9112, section 11.2): what
-    /// follows on the connection cannot be trusted.
+    /// Whether other recipients may see another end of this message than this one does (RFC 9112,
+    /// section 11.2): what follows on the connection cannot be trusted.
     fn contradicts_itself(&self, status: StatusCode) -> bool {
         let has_length = self.length.is_some_and(|length| length > 0);
         (self.chunked && self.length.is_some())
             || (status == StatusCode::NO_CONTENT && (self.chunked || has_length))
     }
 
-    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC 9112, section 6.3),
-    /// and not where there is never a body (RFC 9110, section 8.6). An answer to `HEAD` tells of another one's body.
+    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC
+    /// 9112, section 6.3), and not where there is never a body (RFC 9110, section 8.6). An
+    /// answer to `HEAD` tells of another one's body.
     fn length_for_the_next_hop(&self, status: StatusCode) -> LengthHeader {
         match self.length {
             _ if self.chunked || never_has_a_body(status) => LengthHeader::Removed,
@@ -224,7 +235,11 @@ mod tests {
                 Length(5),
                 false,
             ),
-            ("200 OK\r\nTransfer-Encoding: Chunked", BodyDecoder::CHUNKED, true),
+            (
+                "200 OK\r\nTransfer-Encoding: Chunked",
+                BodyDecoder::CHUNKED,
+                true,
+            ),
             (
                 "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
                 BodyDecoder::CHUNKED,
@@ -233,20 +248,30 @@ mod tests {
             ("200 OK", UntilClose, false),
             ("204 No Content", Length(0), true),
             ("204 No Content\r\nContent-Length: 5", Length(0), false),
-            ("204 No Content\r\nTransfer-Encoding: chunked", Length(0), false),
+            (
+                "204 No Content\r\nTransfer-Encoding: chunked",
+                Length(0),
+                false,
+            ),
             ("304 Not Modified\r\nContent-Length: 5", Length(0), true),
             ("103 Early Hints", Length(0), true),
         ] {
             let head = head(&format!("HTTP/1.1 {lines}\r\n\r\n")).unwrap();
             assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{lines}");
         }
-        let (asked, _) = parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &Method::HEAD)
-            .unwrap()
-            .unwrap();
+        let (asked, _) = parse_head(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            &Method::HEAD,
+        )
+        .unwrap()
+        .unwrap();
         assert_eq!((asked.body, asked.keep_alive), (Length(0), true));
         assert_eq!(asked.headers["content-length"], "5");
         for (lines, keep_alive) in [("", false), ("\r\nConnection: keep-alive", true)] {
-            let head = head(&format!("HTTP/1.0 200 OK\r\nContent-Length: 5{lines}\r\n\r\n")).unwrap();
+            let head = head(&format!(
+                "HTTP/1.0 200 OK\r\nContent-Length: 5{lines}\r\n\r\n"
+            ))
+            .unwrap();
             assert_eq!(head.keep_alive, keep_alive, "{lines}");
         }
     }
@@ -258,9 +283,18 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
                 NotHttp::ContentLength,
             ),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 6", NotHttp::ContentLength),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +5", NotHttp::ContentLength),
-            ("HTTP/1.1 200 OK\r\nContent-Length: ", NotHttp::ContentLength),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
+                NotHttp::ContentLength,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: +5",
+                NotHttp::ContentLength,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: ",
+                NotHttp::ContentLength,
+            ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
                 NotHttp::ContentLength,
@@ -320,7 +354,9 @@ mod tests {
                     ("204 No", Method::POST),
                     ("200 OK", Method::HEAD),
                 ] {
-                    let text = format!("HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n");
+                    let text = format!(
+                        "HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n"
+                    );
                     let answer = parse_head(text.as_bytes(), &method).map(|_| ());
                     let refused = matches!(answer, Err(NotHttp::TransferCoding | NotHttp::Head(_)));
                     assert!(refused, "{text:?}: {answer:?}");
@@ -366,8 +402,9 @@ mod tests {
     #[test]
     fn what_is_for_this_connection_goes_no_further() {
         let head = head(
-            "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
-             Transfer-Encoding: chunked\r\nContent-Length: 9\r\nX-Empty:\r\nX-Mine: \u{e9}\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: \
+             timeout=5\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\nX-Empty:\r\nX-Mine: \
+             \u{e9}\r\n\r\n",
         )
         .unwrap();
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();

@@ -36,8 +36,16 @@ fn progress(body: u64, events: u64, done: bool) -> Result<Progress, Fault> {
 #[test]
 fn a_whole_answer_has_the_length_it_promised() {
     let head = "HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\n";
-    check(Expected::Whole, &format!("{head}hello"), &progress(5, 0, true));
-    check(Expected::Whole, &format!("{head}hell"), &progress(4, 0, false));
+    check(
+        Expected::Whole,
+        &format!("{head}hello"),
+        &progress(5, 0, true),
+    );
+    check(
+        Expected::Whole,
+        &format!("{head}hell"),
+        &progress(4, 0, false),
+    );
     check(
         Expected::Whole,
         &format!("{head}hello!"),
@@ -59,7 +67,10 @@ fn a_stream_has_all_its_events_however_it_is_chunked() {
         format!("{STREAM_HEAD}f\r\n{first}\r\ne;x=y\r\n{done}\r\n0\r\n\r\n",),
         format!("{STREAM_HEAD}1D\r\n{both}\r\n0\r\nx-a: b\r\nx-c: d\r\n\r\n"),
         // A chunk ends between the two newlines.
-        format!("{STREAM_HEAD}e\r\n{}\r\nf\r\n\n{done}\r\n0\r\n\r\n", &first[..14]),
+        format!(
+            "{STREAM_HEAD}e\r\n{}\r\nf\r\n\n{done}\r\n0\r\n\r\n",
+            &first[..14]
+        ),
     ];
     for answer in cases {
         check(STREAM, &answer, &progress(29, 2, true));
@@ -70,11 +81,18 @@ fn a_stream_has_all_its_events_however_it_is_chunked() {
 #[test]
 fn a_stream_that_lacks_something_does_not_count() {
     let stream = |data: &str| format!("{STREAM_HEAD}{:x}\r\n{data}\r\n0\r\n\r\n", data.len());
-    check(STREAM, &stream("data: 1\n\ndata: 2\n\n"), &Err(Fault::NotDone));
+    check(
+        STREAM,
+        &stream("data: 1\n\ndata: 2\n\n"),
+        &Err(Fault::NotDone),
+    );
     check(
         STREAM,
         &stream("data: [DONE]\n\n"),
-        &Err(Fault::Events { got: 1, expected: 2 }),
+        &Err(Fault::Events {
+            got: 1,
+            expected: 2,
+        }),
     );
     check(
         Expected::Stream { events: None },
@@ -86,7 +104,10 @@ fn a_stream_that_lacks_something_does_not_count() {
 #[test]
 fn what_is_no_answer_is_told() {
     let cases = [
-        ("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", Fault::Status(503)),
+        (
+            "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
+            Fault::Status(503),
+        ),
         (
             "HTTP/1.0 200 OK\r\n\r\n",
             Fault::Malformed("no HTTP/1.1 status line"),

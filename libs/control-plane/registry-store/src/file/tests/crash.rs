@@ -11,7 +11,10 @@ fn a_kill_leaves_what_was_last_written() {
     // What the next process finds: the file as it is, of a store that was never closed.
     let next = tempfile::tempdir().unwrap();
     fs::copy(&file, next.path().join(FILE_NAME)).unwrap();
-    assert_eq!(names(&FileStore::open(next.path()).unwrap()), ["a", "b", "c"]);
+    assert_eq!(
+        names(&FileStore::open(next.path()).unwrap()),
+        ["a", "b", "c"]
+    );
 }
 
 // spec: KEEP-8
@@ -39,7 +42,10 @@ fn a_power_failure_leaves_the_state_before_or_after() {
             new += 1;
         }
     }
-    assert!(old > 10 && new > 10, "{old} times before, {new} times after");
+    assert!(
+        old > 10 && new > 10,
+        "{old} times before, {new} times after"
+    );
 }
 
 // spec: KEEP-9
@@ -51,10 +57,16 @@ fn changed_bytes_are_noticed_or_do_not_matter() {
     for at in (0..good.len()).step_by(97) {
         let mut image = good.clone();
         image[at] ^= 0x5a;
-        match Disk::with_image(image).store().and_then(|store| store.load()) {
+        match Disk::with_image(image)
+            .store()
+            .and_then(|store| store.load())
+        {
             Ok(nodes) => assert_eq!(nodes.len(), 2, "byte {at}"),
             Err(error) => assert!(
-                matches!(error, StoreError::Damaged { .. } | StoreError::Foreign { .. }),
+                matches!(
+                    error,
+                    StoreError::Damaged { .. } | StoreError::Foreign { .. }
+                ),
                 "byte {at}: {error:?}"
             ),
         }

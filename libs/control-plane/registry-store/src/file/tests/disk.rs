@@ -50,7 +50,9 @@ impl Contents {
             match pending {
                 // The length is the file system's, which keeps its own order.
                 Pending::Length(length) => image.resize(*length, 0),
-                Pending::Write(at, data) if arrives => image[*at..at + data.len()].copy_from_slice(data),
+                Pending::Write(at, data) if arrives => {
+                    image[*at..at + data.len()].copy_from_slice(data)
+                }
                 Pending::Write(..) => {}
             }
         }
@@ -150,7 +152,9 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.lock().take_up(Pending::Write(at(offset), data.to_vec()))
+        self.0
+            .lock()
+            .take_up(Pending::Write(at(offset), data.to_vec()))
     }
 }
 
@@ -165,7 +169,10 @@ fn a_disk_that_was_full_is_taken_up_again() {
         let error = store.apply(&put(&["b"])).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string);
         assert!(
-            matches!(error, StoreError::Failed { .. } | StoreError::Unusable { .. }),
+            matches!(
+                error,
+                StoreError::Failed { .. } | StoreError::Unusable { .. }
+            ),
             "{error:?}"
         );
         assert!(source.is_some_and(|source| source.contains("no storage space")));

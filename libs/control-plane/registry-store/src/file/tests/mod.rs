@@ -1,4 +1,5 @@
-//! The file itself: what it keeps, who may read it, and what it says when it is not what it should be.
+//! The file itself: what it keeps, who may read it, and what it says when it is not what it should
+//! be.
 
 mod crash;
 mod disk;
@@ -28,7 +29,10 @@ fn put(names: &[&str]) -> Vec<Change> {
 
 fn names(store: &FileStore) -> Vec<String> {
     let nodes = store.load().unwrap();
-    nodes.iter().map(|node| node.node_id().to_string()).collect()
+    nodes
+        .iter()
+        .map(|node| node.node_id().to_string())
+        .collect()
 }
 
 /// A directory with a store that keeps `a` and `b`, and the store's file.
@@ -122,7 +126,10 @@ fn of_two_that_begin_together_one_has_it() {
         let starts: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| FileStore::open(directory.path())))
             .collect();
-        starts.into_iter().map(|start| start.join().unwrap()).collect()
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap())
+            .collect()
     });
     let (open, refused): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
     assert_eq!(open.len(), 1, "{refused:?}");
@@ -185,7 +192,11 @@ fn a_later_schema_is_refused() {
         "{error:?}"
     );
     tamper(&file, |transaction| {
-        transaction.open_table(meta).unwrap().remove("schema").unwrap();
+        transaction
+            .open_table(meta)
+            .unwrap()
+            .remove("schema")
+            .unwrap();
     });
     let error = refusal(directory.path());
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
@@ -195,7 +206,11 @@ fn a_later_schema_is_refused() {
 #[test]
 fn a_record_that_is_not_understood_is_not_skipped() {
     let good = serde_json::to_vec(&conformance::node("a", UNIX_EPOCH)).unwrap();
-    for (key, record) in [("c", &b"{\"node_id\":\"c\""[..]), ("c", &good), ("../c", b"{}")] {
+    for (key, record) in [
+        ("c", &b"{\"node_id\":\"c\""[..]),
+        ("c", &good),
+        ("../c", b"{}"),
+    ] {
         let (directory, file) = kept();
         let nodes: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("nodes");
         tamper(&file, |transaction| {
@@ -208,7 +223,9 @@ fn a_record_that_is_not_understood_is_not_skipped() {
         let error = refusal(directory.path());
         let said = error.to_string();
         assert!(
-            matches!(error, StoreError::Damaged { .. }) && said.contains(key) && said.contains("drains"),
+            matches!(error, StoreError::Damaged { .. })
+                && said.contains(key)
+                && said.contains("drains"),
             "{said}"
         );
     }

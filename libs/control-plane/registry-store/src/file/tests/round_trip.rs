@@ -46,7 +46,8 @@ enum Call {
     Restart,
 }
 
-/// Names of pools, some of them as many as there may be, so that each life of a node may bring others.
+/// Names of pools, some of them as many as there may be, so that each life of a node may bring
+/// others.
 fn pools() -> impl Strategy<Value = Vec<String>> {
     let named = |from: usize, count: usize| (from..from + count).map(|i| format!("p{i}")).collect();
     prop_oneof![
@@ -197,7 +198,8 @@ impl World {
         }
     }
 
-    /// As the registry's runtime does it after each call; what is returned is what the stores must have.
+    /// As the registry's runtime does it after each call; what is returned is what the stores must
+    /// have.
     fn keep(&mut self) -> Vec<Change> {
         let at = UNIX_EPOCH + self.now;
         let touched: BTreeSet<NodeId> = self.registry.take_touched();

@@ -112,7 +112,11 @@ fn one_that_does_not_wake_breaks_its_promise_and_is_tried_again() {
     script.tick_after(Duration::from_millis(50), Phase::Starting, &[Effect::Spawn]);
     let refused = Event::Refused("no memory".to_owned());
     script.on(refused, Phase::Backoff, &[Effect::Forsake]);
-    script.tick_after(Duration::from_millis(100), Phase::Starting, &[Effect::Spawn]);
+    script.tick_after(
+        Duration::from_millis(100),
+        Phase::Starting,
+        &[Effect::Spawn],
+    );
     script.on(Event::Ready, Phase::Ready, &[Effect::Announce]);
     script.on(crash(), Phase::Backoff, &gone);
 }

@@ -1,12 +1,14 @@
 //! Which given-up requests an engine may still be at, and when to look next. No I/O, no clock.
 //!
-//! An engine tells which of its tasks run, but not whose they are. So slots are given back by counting. A task that
-//! belongs to a given-up request runs since before it was given up; it is among the tasks that a look has shown and
-//! every later look shows still. Of those, some belong to requests that somebody waits for. As many as are left over may
-//! be given-up ones; who was given up beyond that number has ended.
+//! An engine tells which of its tasks run, but not whose they are. So slots are given back by
+//! counting. A task that belongs to a given-up request runs since before it was given up; it is
+//! among the tasks that a look has shown and every later look shows still. Of those, some belong to
+//! requests that somebody waits for. As many as are left over may be given-up ones; who was given
+//! up beyond that number has ended.
 //!
-//! Only requests that were surely at the engine when it was looked at count as somebody's: one that is still on its way
-//! is not among the tasks, and to count it would give the slot of another away too early.
+//! Only requests that were surely at the engine when it was looked at count as somebody's: one that
+//! is still on its way is not among the tasks, and to count it would give the slot of another away
+//! too early.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,22 +19,23 @@ use std::{
 pub(super) const SETTLE: Duration = Duration::from_millis(250);
 /// A stream stops within 8 ms: the first look finds most engines done.
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// `llama-server` notices the closed connection of an unstreamed request only in a second without results, and every
-/// look is one. So of two pauses between looks one is at least this long.
+/// `llama-server` notices the closed connection of an unstreamed request only in a second without
+/// results, and every look is one. So of two pauses between looks one is at least this long.
 pub(super) const QUIET: Duration = Duration::from_millis(1250);
 /// When nobody new was given up, there is no hurry.
 pub(super) const NEXT_LOOK: Duration = Duration::from_secs(2);
-/// How many looks in a row may go unanswered before the engine is taken to be past caring: the prober has long
-/// said that it is not ready.
+/// How many looks in a row may go unanswered before the engine is taken to be past caring: the
+/// prober has long said that it is not ready.
 pub(super) const LOOKS_WITHOUT_ANSWER: u32 = 12;
-/// How many looks are remembered. Older ones say nothing that these do not, once the requests of then have ended.
+/// How many looks are remembered. Older ones say nothing that these do not, once the requests of
+/// then have ended.
 const REMEMBERED: usize = 8;
 
 /// What an engine calls a request: the slot, and its own number.
 pub(super) type Task = (u64, i64);
 
 /// Which request of ours.
-pub(super) type VisitId = u64;
+pub(super) type TrackedRequestId = u64;
 
 /// What a look at an engine found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +52,8 @@ pub(super) enum Found {
 
 /// A request that somebody waits for.
 #[derive(Debug)]
-struct Visit {
-    id: VisitId,
+struct TrackedRequest {
+    id: TrackedRequestId,
     /// From when on it is surely at the engine.
     at_engine: Duration,
     /// Its answer has begun: the engine hears at once when its reader leaves.
@@ -59,7 +62,7 @@ struct Visit {
 
 /// A request that nobody waits for, and its slot.
 #[derive(Debug)]
-struct Patient<S> {
+struct AbandonedRequest<S> {
     /// A look that is begun from then on shows it, if it runs.
     shown: Duration,
     answered: bool,
@@ -76,11 +79,11 @@ struct Seen {
 /// One engine and our requests to it.
 #[derive(Debug)]
 pub(super) struct Engine<S> {
-    visits: Vec<Visit>,
+    visits: Vec<TrackedRequest>,
     /// Those that looks show first come first.
-    patients: Vec<Patient<S>>,
+    patients: Vec<AbandonedRequest<S>>,
     seen: VecDeque<Seen>,
-    last_id: VisitId,
+    last_id: TrackedRequestId,
     unanswered: u32,
     looking: bool,
     /// When the last look began, and when it ended.
@@ -108,9 +111,9 @@ impl<S> Default for Engine<S> {
 
 impl<S> Engine<S> {
     /// A request sets out.
-    pub(super) fn sent(&mut self, now: Duration) -> VisitId {
+    pub(super) fn sent(&mut self, now: Duration) -> TrackedRequestId {
         self.last_id += 1;
-        self.visits.push(Visit {
+        self.visits.push(TrackedRequest {
             id: self.last_id,
             at_engine: now + SETTLE,
             answered: false,
@@ -119,7 +122,7 @@ impl<S> Engine<S> {
     }
 
     /// Its answer has begun.
-    pub(super) fn answered(&mut self, id: VisitId, now: Duration) {
+    pub(super) fn answered(&mut self, id: TrackedRequestId, now: Duration) {
         if let Some(visit) = self.visits.iter_mut().find(|visit| visit.id == id) {
             visit.at_engine = visit.at_engine.min(now);
             visit.answered = true;
@@ -127,20 +130,22 @@ impl<S> Engine<S> {
     }
 
     /// The engine is done with it, or never had it.
-    pub(super) fn done(&mut self, id: VisitId) {
+    pub(super) fn done(&mut self, id: TrackedRequestId) {
         self.leave(id);
     }
 
     /// Nobody waits for it any more; `slot` is given back when the engine is done.
-    pub(super) fn given_up(&mut self, id: VisitId, slot: S, now: Duration) {
+    pub(super) fn given_up(&mut self, id: TrackedRequestId, slot: S, now: Duration) {
         let visit = self.leave(id);
         let at_engine = visit.as_ref().map_or(now, |visit| visit.at_engine);
         let shown = at_engine.max(now + FIRST_LOOK);
-        let place = self.patients.partition_point(|earlier| earlier.shown <= shown);
+        let place = self
+            .patients
+            .partition_point(|earlier| earlier.shown <= shown);
         let answered = visit.is_some_and(|visit| visit.answered);
         self.patients.insert(
             place,
-            Patient {
+            AbandonedRequest {
                 shown,
                 answered,
                 slot,
@@ -148,7 +153,7 @@ impl<S> Engine<S> {
         );
     }
 
-    fn leave(&mut self, id: VisitId) -> Option<Visit> {
+    fn leave(&mut self, id: TrackedRequestId) -> Option<TrackedRequest> {
         let place = self.visits.iter().position(|visit| visit.id == id)?;
         Some(self.visits.swap_remove(place))
     }
@@ -219,12 +224,18 @@ impl<S> Engine<S> {
         }
         let mut free = Vec::new();
         for seen in &self.seen {
-            let of_others = self.visits.iter().filter(|visit| visit.at_engine <= seen.asked);
+            let of_others = self
+                .visits
+                .iter()
+                .filter(|visit| visit.at_engine <= seen.asked);
             let may_run = seen.tasks.len().saturating_sub(of_others.count());
-            let shown = self.patients.iter().filter(|patient| patient.shown <= seen.asked);
+            let shown = self
+                .patients
+                .iter()
+                .filter(|patient| patient.shown <= seen.asked);
             let mut over = shown.count().saturating_sub(may_run);
-            // The first of them, so that who stays is shown later than whoever may really run: no look from before that is
-            // held against them then.
+            // The first of them, so that who stays is shown later than whoever may really run: no
+            // look from before that is held against them then.
             let ended = self.patients.extract_if(.., |patient| {
                 let has_ended = over > 0 && patient.shown <= seen.asked;
                 over -= usize::from(has_ended);
@@ -237,7 +248,10 @@ impl<S> Engine<S> {
 
     /// Every slot that waits here.
     pub(super) fn all(&mut self) -> Vec<S> {
-        self.patients.drain(..).map(|patient| patient.slot).collect()
+        self.patients
+            .drain(..)
+            .map(|patient| patient.slot)
+            .collect()
     }
 
     /// Nobody is with it, and nobody looks at it.

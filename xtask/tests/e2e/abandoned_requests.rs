@@ -1,4 +1,5 @@
-//! A client that leaves an engine which does not notice: its slot is not given away before the engine is done.
+//! A client that leaves an engine which does not notice: its slot is not given away before the
+//! engine is done.
 
 use std::{io::Write, net::TcpStream, thread, time::Duration};
 
@@ -25,7 +26,7 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
         pad_mb: PAD_MB,
         ..TinyModel::default()
     };
-    Cluster::test_with_model("aftercare", &model, |cluster| {
+    Cluster::test_with_model("abandoned-requests", &model, |cluster| {
         let orchestrator = cluster.orchestrator(&[])?;
         let node = cluster.node("gpu-1", &orchestrator, &[])?;
         let engine = cluster.engine(2)?;
@@ -37,7 +38,8 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
             .context("an address")?
             .to_owned();
 
-        // One stream runs; llama-server then does not ask whether the client of an unstreamed request is still there.
+        // One stream runs; llama-server then does not ask whether the client of an unstreamed
+        // request is still there.
         let client = orchestrator.client();
         let streaming = thread::spawn(move || {
             client
@@ -56,7 +58,8 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
         wait_for("both slots are busy", SOON, || engine.busy_slots() == 2)?;
         drop(leaving);
 
-        // Whoever comes now waits with us, where it can still be sent elsewhere, and not inside the engine.
+        // Whoever comes now waits with us, where it can still be sent elsewhere, and not inside the
+        // engine.
         let client = orchestrator.client();
         let next = thread::spawn(move || ask(&client, false));
         pause(Duration::from_millis(200));

@@ -16,7 +16,7 @@ fn busy(tasks: &[i64]) -> Found {
 }
 
 /// An engine with `old` requests that somebody waits for, all surely there.
-fn engine(old: usize) -> (Engine<u32>, Vec<VisitId>) {
+fn engine(old: usize) -> (Engine<u32>, Vec<TrackedRequestId>) {
     let mut engine = Engine::default();
     let visits = (0..old).map(|_| engine.sent(ms(0))).collect();
     (engine, visits)
@@ -64,7 +64,8 @@ fn who_came_later_does_not_keep_a_slot() {
     let (mut engine, visits) = engine(1);
     engine.given_up(visits[0], 0, ms(1000));
     assert_eq!(look(&mut engine, busy(&[1])).1, NOBODY);
-    // As busy as before, by requests that are never there for long: the task that was seen is not among theirs.
+    // As busy as before, by requests that are never there for long: the task that was seen is not
+    // among theirs.
     let at = engine.next_look().unwrap();
     engine.sent(at - ms(1));
     assert_eq!(look(&mut engine, busy(&[2])).1, [0]);
@@ -127,7 +128,11 @@ fn silence_is_waited_out_for_a_while_and_an_end_is_an_end() {
     }
     assert_eq!(look(&mut engine, Found::Unanswered).1, [0]);
     engine.given_up(visits[1], 1, ms(90_000));
-    assert_eq!(look(&mut engine, Found::Unanswered).1, NOBODY, "counted anew");
+    assert_eq!(
+        look(&mut engine, Found::Unanswered).1,
+        NOBODY,
+        "counted anew"
+    );
     assert_eq!(look(&mut engine, Found::Over).1, [1]);
 }
 
@@ -140,7 +145,8 @@ fn who_left_first_and_is_shown_last_stays() {
     let mut engine = Engine::default();
     let old = engine.sent(ms(0));
     engine.sent(ms(1000));
-    // One is given up on its way and will run on; then one that has long been there, and ends at once.
+    // One is given up on its way and will run on; then one that has long been there, and ends at
+    // once.
     let young = engine.sent(ms(2000));
     engine.given_up(young, 1, ms(2000));
     let passing = engine.sent(ms(2000));
@@ -187,7 +193,7 @@ struct World {
     /// From when to when each task runs, by its number.
     tasks: Vec<(Duration, Option<Duration>)>,
     /// Requests that somebody waits for: ours, and the task.
-    wanted: Vec<(VisitId, usize)>,
+    wanted: Vec<(TrackedRequestId, usize)>,
     /// The tasks of those that were given up.
     given_up: Vec<usize>,
     kept: usize,
@@ -234,7 +240,11 @@ impl World {
             let tasks = (0..self.tasks.len()).filter(|task| self.runs(*task));
             let found = Found::Busy(tasks.map(|task| (0, task as i64)).collect());
             self.kept -= self.engine.looked(found, self.now).len();
-            let run_on = self.given_up.iter().filter(|task| self.runs(**task)).count();
+            let run_on = self
+                .given_up
+                .iter()
+                .filter(|task| self.runs(**task))
+                .count();
             assert!(
                 self.kept >= run_on,
                 "{run_on} run on, and {} slots are kept",

@@ -9,7 +9,7 @@ use crate::{config::Config, control_plane::RequestError, http::HttpControlPlane}
 /// What a control plane says to a node that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Welcome {
+pub struct PreflightOk {
     /// Its version, where it tells it.
     pub version: Option<String>,
 }
@@ -17,7 +17,7 @@ pub struct Welcome {
 /// Why a node could not join.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum LookError {
+pub enum PreflightError {
     /// No answer came.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
@@ -43,30 +43,35 @@ pub enum LookError {
     Foreign(String),
 }
 
-impl LookError {
+impl PreflightError {
     /// What an operator can do about it.
     #[must_use]
-    pub fn mend(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => {
-                "start orchestratord, or mend ORCHESTRATORD_URL, the name's address or the firewall between"
+                "start orchestratord, or correct ORCHESTRATORD_URL, the name's address or the \
+                 firewall between"
             }
             Self::OwnLimit(_) => "raise the limit of open files (ulimit -n)",
-            Self::Token(_) => "set LLORCH_API_TOKEN to the token that orchestratord was started with",
+            Self::Token(_) => {
+                "set LLORCH_API_TOKEN to the token that orchestratord was started with"
+            }
             Self::Home => "start it with ORCHESTRATORD_CLOUD_PROFILE=true",
             Self::Conflict { .. } => {
-                "give one of the two another POOL_MANAGERD_NODE_ID, or stop the other; where both are this \
-                 machine, give it its former POOL_MANAGERD_MACHINE_ID"
+                "give one of the two another POOL_MANAGERD_NODE_ID, or stop the other; where both \
+                 are this machine, give it its former POOL_MANAGERD_MACHINE_ID"
             }
-            Self::Foreign(_) => "mend ORCHESTRATORD_URL: it is the address alone, without a path such as /v1",
+            Self::Foreign(_) => {
+                "correct ORCHESTRATORD_URL: it is the address alone, without a path such as /v1"
+            }
         }
     }
 }
 
-/// Asks each control plane of `config` whether this node could join, one after the other. Blocks for
-/// [`Config::request_timeout`] each at most.
+/// Asks each control plane of `config` whether this node could join, one after the other. Blocks
+/// for [`Config::request_timeout`] each at most.
 #[must_use]
-pub fn look(config: &Config) -> Vec<(HttpUrl, Result<Welcome, LookError>)> {
+pub fn preflight(config: &Config) -> Vec<(HttpUrl, Result<PreflightOk, PreflightError>)> {
     let client = HttpControlPlane::new(config.connect_timeout, config.token.clone());
     let looked = config.orchestrators.iter().map(|url| {
         let known = client.get(
@@ -83,17 +88,17 @@ pub fn look(config: &Config) -> Vec<(HttpUrl, Result<Welcome, LookError>)> {
 }
 
 /// What the answer to "who is this node?" means.
-fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), LookError> {
+fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), PreflightError> {
     let error = match answer {
         Ok(body) => {
-            let node: Value =
-                serde_json::from_slice(&body).map_err(|error| LookError::Foreign(error.to_string()))?;
-            let machine = node["machine_id"]
-                .as_str()
-                .ok_or_else(|| LookError::Foreign("its answer describes no node".to_owned()))?;
+            let node: Value = serde_json::from_slice(&body)
+                .map_err(|error| PreflightError::Foreign(error.to_string()))?;
+            let machine = node["machine_id"].as_str().ok_or_else(|| {
+                PreflightError::Foreign("its answer describes no node".to_owned())
+            })?;
             let is_alive = node["status"] != "offline";
             return if is_alive && machine != config.machine_id.as_str() {
-                Err(LookError::Conflict {
+                Err(PreflightError::Conflict {
                     node_id: config.node_id.clone(),
                     machine: one_line(machine, MAX_TEXT_BYTES),
                 })
@@ -107,24 +112,25 @@ fn judge(config: &Config, answer: Result<Vec<u8>, RequestError>) -> Result<(), L
     match &error {
         // It knows us not yet.
         _ if has(ErrorCode::UnknownNode) => Ok(()),
-        _ if has(ErrorCode::CloudProfileDisabled) => Err(LookError::Home),
-        _ if error.is_about_the_token() => Err(LookError::Token(error.to_string())),
-        RequestError::NoAnswer(reason) => Err(LookError::Unreachable(reason.clone())),
-        RequestError::OwnLimit(reason) => Err(LookError::OwnLimit(reason.clone())),
+        _ if has(ErrorCode::CloudProfileDisabled) => Err(PreflightError::Home),
+        _ if error.is_about_the_token() => Err(PreflightError::Token(error.to_string())),
+        RequestError::NoAnswer(reason) => Err(PreflightError::Unreachable(reason.clone())),
+        RequestError::OwnLimit(reason) => Err(PreflightError::OwnLimit(reason.clone())),
         RequestError::Refused { .. } | RequestError::NotUnderstood(_) => {
-            Err(LookError::Foreign(error.to_string()))
+            Err(PreflightError::Foreign(error.to_string()))
         }
     }
 }
 
-/// What its status says to a node that it does not refuse. One that says nothing of itself is taken as it is.
-fn welcome(status: &[u8]) -> Result<Welcome, LookError> {
+/// What its status says to a node that it does not refuse. One that says nothing of itself is taken
+/// as it is.
+fn welcome(status: &[u8]) -> Result<PreflightOk, PreflightError> {
     let status: Value = serde_json::from_slice(status).unwrap_or_default();
     if status["profile"] == "home" {
-        return Err(LookError::Home);
+        return Err(PreflightError::Home);
     }
     let version = status["version"].as_str();
-    Ok(Welcome {
+    Ok(PreflightOk {
         version: version.map(|version| one_line(version, MAX_TEXT_BYTES)),
     })
 }
@@ -160,29 +166,37 @@ mod tests {
         assert_eq!(judged(node("other", "offline")), Ok(()));
         assert!(matches!(
             judged(node("other", "online")),
-            Err(LookError::Conflict { .. })
+            Err(PreflightError::Conflict { .. })
         ));
         assert_eq!(judged(refused(404, Some(ErrorCode::UnknownNode))), Ok(()));
         assert_eq!(
             judged(refused(503, Some(ErrorCode::CloudProfileDisabled))),
-            Err(LookError::Home)
+            Err(PreflightError::Home)
         );
         assert_eq!(
-            judged(node("a\u{1b}[2Jb", "online")).unwrap_err().to_string(),
+            judged(node("a\u{1b}[2Jb", "online"))
+                .unwrap_err()
+                .to_string(),
             "the node id n is in use by the machine a [2Jb"
         );
         for (answer, expected) in [
-            (refused(401, Some(ErrorCode::Unauthorized)), "accept the token"),
+            (
+                refused(401, Some(ErrorCode::Unauthorized)),
+                "accept the token",
+            ),
             (refused(403, None), "accept the token"),
             (refused(404, None), "no orchestratord"),
             (Ok(b"<html>".to_vec()), "no orchestratord"),
             (Ok(b"{}".to_vec()), "no orchestratord"),
-            (Err(RequestError::NoAnswer("refused".into())), "cannot be reached"),
+            (
+                Err(RequestError::NoAnswer("refused".into())),
+                "cannot be reached",
+            ),
             (Err(RequestError::OwnLimit("files".into())), "was not asked"),
         ] {
             let error = judged(answer).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
-            assert!(!error.mend().is_empty());
+            assert!(!error.hint().is_empty());
         }
     }
 
@@ -196,7 +210,7 @@ mod tests {
         );
         assert_eq!(
             version(r#"{"profile":"home","version":"0.2.0"}"#),
-            Err(LookError::Home)
+            Err(PreflightError::Home)
         );
         assert_eq!(version("<html>"), Ok(None));
     }

@@ -1,13 +1,16 @@
-//! What becomes of a slot whose request was given up: it counts as taken until the engine has stopped.
+//! What becomes of a slot whose request was given up: it counts as taken until the engine has
+//! stopped.
 //!
-//! Closing the connection is the only cancel engines understand, and `llama-server` does not always hear it: it
-//! stops a stream within milliseconds, but goes on with an unstreamed request for as long as others run (its wait
-//! for results asks about the connection only after a second without any). A slot that were given away before would
-//! put two requests on one slot, and the second would wait inside the engine, where nobody can move it.
+//! Closing the connection is the only cancel engines understand, and `llama-server` does not always
+//! hear it: it stops a stream within milliseconds, but goes on with an unstreamed request for as
+//! long as others run (its wait for results asks about the connection only after a second without
+//! any). A slot that were given away before would put two requests on one slot, and the second
+//! would wait inside the engine, where nobody can move it.
 //!
-//! So whoever sends a request to an engine makes a [`Visit`] of it. When the request is given up the visit takes the
-//! slot, and an [`Aftercare`] looks at the engine's own tasks and gives the slot back when the engine is done
-//! (`core` decides). Engines that do not tell get the benefit of the doubt at once.
+//! So whoever sends a request to an engine makes a [`TrackedRequest`] of it. When the request is
+//! given up the visit takes the slot, and an [`AbandonedRequests`] looks at the engine's own tasks
+//! and gives the slot back when the engine is done (`core` decides). Engines that do not tell get
+//! the benefit of the doubt at once.
 
 mod core;
 
@@ -31,12 +34,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::core::{Engine, Found, Task, VisitId};
+use self::core::{Engine, Found, Task, TrackedRequestId};
 
 /// How long a look may take. An engine deep in a long prompt answers late.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it takes at most to hear here of a request that has ended there. A look counts only then: it does not show
-/// that request any more, and whoever waited for it must not be counted either.
+/// How long it takes at most to hear here of a request that has ended there. A look counts only
+/// then: it does not show that request any more, and whoever waited for it must not be counted
+/// either.
 const HEARSAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -46,11 +50,11 @@ type Slot = Box<dyn Send>;
 
 /// Takes slots whose requests were given up. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Aftercare(Arc<Shared>);
+pub struct AbandonedRequests(Arc<Shared>);
 
 /// Looks after them, once it is run. When it ends every slot is given back at once.
 #[derive(Debug)]
-pub struct AftercareTask(Arc<Shared>);
+pub struct AbandonedRequestsTask(Arc<Shared>);
 
 struct Shared {
     origin: Instant,
@@ -60,7 +64,8 @@ struct Shared {
     moved: Notify,
 }
 
-/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into a table.
+/// One engine. Each visit to it holds on to it, so that what a request does here needs no look into
+/// a table.
 struct Ward(
     /// `None`: nobody looks any more.
     Mutex<Option<Engine<Slot>>>,
@@ -83,16 +88,17 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it, or never had it.
+/// A request on its way to an engine, or at it. Dropping it says that the engine is done with it,
+/// or never had it.
 #[derive(Debug)]
 #[must_use = "dropping it says that the engine is done with the request"]
-pub struct Visit(Option<Watched>);
+pub struct TrackedRequest(Option<Watched>);
 
 /// A visit to an engine that tells what it does.
 struct Watched {
     shared: Arc<Shared>,
     ward: Arc<Ward>,
-    id: VisitId,
+    id: TrackedRequestId,
 }
 
 impl fmt::Debug for Watched {
@@ -101,25 +107,29 @@ impl fmt::Debug for Watched {
     }
 }
 
-impl Aftercare {
+impl AbandonedRequests {
     /// An aftercare and the task that does it.
     #[must_use]
-    pub fn new() -> (Self, AftercareTask) {
+    pub fn new() -> (Self, AbandonedRequestsTask) {
         let shared = Arc::new(Shared {
             origin: Instant::now(),
             engines: Mutex::new(Some(HashMap::default())),
             moved: Notify::new(),
         });
-        (Self(Arc::clone(&shared)), AftercareTask(shared))
+        (Self(Arc::clone(&shared)), AbandonedRequestsTask(shared))
     }
 
     /// A request is about to be sent to the engine at `url`.
-    pub fn visit(&self, engine: &EngineKind, url: &HttpUrl) -> Visit {
-        Visit(tells_its_slots(engine).then(|| self.0.arrive(url)).flatten())
+    pub fn track(&self, engine: &EngineKind, url: &HttpUrl) -> TrackedRequest {
+        TrackedRequest(
+            tells_its_slots(engine)
+                .then(|| self.0.arrive(url))
+                .flatten(),
+        )
     }
 }
 
-impl Visit {
+impl TrackedRequest {
     /// The engine's answer has begun.
     pub fn answered(&self) {
         if let Some(visit) = &self.0 {
@@ -134,18 +144,20 @@ impl Visit {
         self.0.is_some()
     }
 
-    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at once when nobody
-    /// can tell, or nobody looks any more.
+    /// Nobody waits for the request any more. `slot` is dropped when the engine is done with it; at
+    /// once when nobody can tell, or nobody looks any more.
     pub fn give_up(mut self, slot: Box<dyn Send>) {
         let Some(visit) = self.0.take() else { return };
         let now = visit.shared.now();
         // What does not get there is dropped, and with it the slot given back.
-        visit.ward.tell(|engine| engine.given_up(visit.id, slot, now));
+        visit
+            .ward
+            .tell(|engine| engine.given_up(visit.id, slot, now));
         visit.shared.moved.notify_one();
     }
 }
 
-impl Drop for Visit {
+impl Drop for TrackedRequest {
     fn drop(&mut self) {
         if let Some(visit) = self.0.take() {
             visit.ward.tell(|engine| engine.done(visit.id));
@@ -178,8 +190,8 @@ impl Shared {
         if let Some(ward) = engines.get(url) {
             return Some(Arc::clone(ward));
         }
-        // Engines come and go, each at a port of its own: those that are gone make room for new ones. One that somebody
-        // holds may be about to be visited.
+        // Engines come and go, each at a port of its own: those that are gone make room for new
+        // ones. One that somebody holds may be about to be visited.
         engines.retain(|_, ward| Arc::strong_count(ward) > 1 || !ward.is_forgotten());
         let ward = Arc::new(Ward(Mutex::new(Some(Engine::default()))));
         engines.insert(url.clone(), Arc::clone(&ward));
@@ -216,8 +228,9 @@ impl Shared {
     }
 }
 
-impl AftercareTask {
-    /// Looks after abandoned slots until `shutdown` is requested; those that are left are given back then.
+impl AbandonedRequestsTask {
+    /// Looks after abandoned slots until `shutdown` is requested; those that are left are given
+    /// back then.
     pub async fn run(self, shutdown: Shutdown) {
         let shared = &self.0;
         let mut looks = FuturesUnordered::new();
@@ -237,7 +250,7 @@ impl AftercareTask {
     }
 }
 
-impl Drop for AftercareTask {
+impl Drop for AbandonedRequestsTask {
     fn drop(&mut self) {
         self.0.close();
     }
@@ -269,7 +282,8 @@ async fn look((url, ward): (HttpUrl, Arc<Ward>)) -> (Arc<Ward>, Found) {
 fn busy_slots(body: &[u8]) -> Option<BTreeSet<Task>> {
     let slots: Value = serde_json::from_slice(body).ok()?;
     let slots = slots.as_array()?.iter().zip(0_u64..);
-    let busy = slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
+    let busy =
+        slots.filter(|(slot, _)| slot.get("is_processing").and_then(Value::as_bool) == Some(true));
     // One that does not number its tasks has one per slot, as far as anybody can tell.
     let task = |(slot, place): (&Value, u64)| {
         let number = slot.get("id_task").and_then(Value::as_i64);

@@ -48,12 +48,12 @@ fn kind(engine: &str) -> EngineKind {
     EngineKind::new(engine).unwrap()
 }
 
-async fn with_aftercare(story: impl AsyncFnOnce(Aftercare)) {
-    let (aftercare, task) = Aftercare::new();
+async fn with_abandoned_requests(story: impl AsyncFnOnce(AbandonedRequests)) {
+    let (abandoned_requests, task) = AbandonedRequests::new();
     let shutdown = Shutdown::new();
     let running = task.run(shutdown.clone());
     tokio::join!(running, async {
-        story(aftercare).await;
+        story(abandoned_requests).await;
         shutdown.request();
     });
 }
@@ -74,11 +74,11 @@ async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
         looked.fetch_add(1, Ordering::SeqCst);
         showing(shown.load(Ordering::SeqCst) as usize)
     });
-    with_aftercare(async |aftercare| {
+    with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
-        let wanted = aftercare.visit(&kind("llamacpp"), &engine.url());
+        let wanted = abandoned_requests.track(&kind("llamacpp"), &engine.url());
         wanted.answered();
-        let visit = aftercare.visit(&kind("llamacpp"), &engine.url());
+        let visit = abandoned_requests.track(&kind("llamacpp"), &engine.url());
         visit.answered();
         visit.give_up(slots.take());
         let twice = tokio::time::timeout(LIMIT, async {
@@ -100,14 +100,16 @@ async fn a_slot_comes_back_when_the_engine_has_stopped_and_not_before() {
 async fn an_engine_that_is_gone_or_does_not_tell_holds_nothing() {
     let silent = StandIn::always(Reply::Json(501, "{}".into()));
     let odd = StandIn::always(Reply::Json(200, "true".into()));
-    with_aftercare(async |aftercare| {
+    with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
         for url in [nobody(), silent.url(), odd.url()] {
-            aftercare.visit(&kind("llamacpp"), &url).give_up(slots.take());
+            abandoned_requests
+                .track(&kind("llamacpp"), &url)
+                .give_up(slots.take());
             slots.until(0).await;
         }
-        aftercare
-            .visit(&kind("vllm"), &silent.url())
+        abandoned_requests
+            .track(&kind("vllm"), &silent.url())
             .give_up(slots.take());
         assert_eq!(slots.taken(), 0, "its word is not asked for");
     })
@@ -118,9 +120,9 @@ async fn an_engine_that_is_gone_or_does_not_tell_holds_nothing() {
 async fn nothing_is_held_beyond_the_end() {
     let busy = StandIn::always(showing(4));
     let slots = Slots::default();
-    let (aftercare, task) = Aftercare::new();
+    let (abandoned_requests, task) = AbandonedRequests::new();
     let shutdown = Shutdown::new();
-    let visit = || aftercare.visit(&kind("llamacpp"), &busy.url());
+    let visit = || abandoned_requests.track(&kind("llamacpp"), &busy.url());
     let (before, after) = (visit(), visit());
     before.give_up(slots.take());
     assert_eq!(slots.taken(), 1);
@@ -133,11 +135,11 @@ async fn nothing_is_held_beyond_the_end() {
 }
 
 /// A slot whose owner sends the next request as soon as it is back.
-struct Next(Aftercare, HttpUrl);
+struct Next(AbandonedRequests, HttpUrl);
 
 impl Drop for Next {
     fn drop(&mut self) {
-        drop(self.0.visit(&kind("llamacpp"), &self.1));
+        drop(self.0.track(&kind("llamacpp"), &self.1));
     }
 }
 
@@ -145,14 +147,14 @@ impl Drop for Next {
 async fn whoever_gets_a_slot_back_may_use_it_at_once() {
     let idle = StandIn::always(showing(0));
     let slots = Slots::default();
-    with_aftercare(async |aftercare| {
-        let visit = aftercare.visit(&kind("llamacpp"), &idle.url());
-        let next = Next(aftercare.clone(), idle.url());
+    with_abandoned_requests(async |abandoned_requests| {
+        let visit = abandoned_requests.track(&kind("llamacpp"), &idle.url());
+        let next = Next(abandoned_requests.clone(), idle.url());
         visit.give_up(Box::new((next, slots.take())));
         slots.until(0).await;
-        let last = Next(aftercare.clone(), idle.url());
-        aftercare
-            .visit(&kind("llamacpp"), &idle.url())
+        let last = Next(abandoned_requests.clone(), idle.url());
+        abandoned_requests
+            .track(&kind("llamacpp"), &idle.url())
             .give_up(Box::new(last));
     })
     .await;

@@ -1,8 +1,10 @@
-//! Runtimes of one thread each, for work that comes in many small pieces of their own, as connections are.
+//! Runtimes of one thread each, for work that comes in many small pieces of their own, as
+//! connections are.
 //!
-//! A runtime of many threads hands tasks from one to another: each wake-up is a question of who runs it, asked of shared
-//! queues and often of the kernel. A connection gains nothing from that. Given to one thread for life, as nginx has it, its
-//! sockets, timers and memory stay with one processor, and nobody is woken who then finds nothing to do.
+//! A runtime of many threads hands tasks from one to another: each wake-up is a question of who
+//! runs it, asked of shared queues and often of the kernel. A connection gains nothing from that.
+//! Given to one thread for life, as nginx has it, its sockets, timers and memory stay with one
+//! processor, and nobody is woken who then finds nothing to do.
 
 use std::{
     io,
@@ -38,7 +40,7 @@ use crate::Shutdown;
 /// ```
 #[derive(Debug)]
 pub struct CoreThreads {
-    cores: Cores,
+    cores: ConnectionThreads,
     stop: Shutdown,
     /// Each thread holds the other end for as long as it lives.
     ended: mpsc::Receiver<()>,
@@ -61,7 +63,8 @@ impl CoreThreads {
             let (stop, alive) = (stop.clone(), mpsc::Sender::clone(&alive));
             let drive = move || {
                 runtime.block_on(stop.requested());
-                // Its tasks are dropped here, on the thread where they lived; a lookup of a name that hangs is not waited for.
+                // Its tasks are dropped here, on the thread where they lived; a lookup of a name
+                // that hangs is not waited for.
                 runtime.shutdown_background();
                 drop(alive);
             };
@@ -70,10 +73,12 @@ impl CoreThreads {
                 .spawn(drive)?;
             Ok(Arc::new(core))
         };
-        let cores = (0..count.get()).map(start).collect::<io::Result<Arc<[_]>>>();
+        let cores = (0..count.get())
+            .map(start)
+            .collect::<io::Result<Arc<[_]>>>();
         let cores = cores.inspect_err(|_| stop.request())?;
         Ok(Self {
-            cores: Cores {
+            cores: ConnectionThreads {
                 all: cores,
                 stop: stop.clone(),
             },
@@ -84,11 +89,12 @@ impl CoreThreads {
 
     /// Where to put work.
     #[must_use]
-    pub fn cores(&self) -> Cores {
+    pub fn cores(&self) -> ConnectionThreads {
         self.cores.clone()
     }
 
-    /// Ends them; what still runs there is dropped. False when a thread has not come to its end `within` that time.
+    /// Ends them; what still runs there is dropped. False when a thread has not come to its end
+    /// `within` that time.
     #[must_use]
     pub fn stop(self, within: Duration) -> bool {
         self.stop.request();
@@ -106,9 +112,10 @@ impl Drop for CoreThreads {
     }
 }
 
-/// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are none.
+/// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are
+/// none.
 #[derive(Debug, Clone, Default)]
-pub struct Cores {
+pub struct ConnectionThreads {
     all: Arc<[Arc<Core>]>,
     stop: Shutdown,
 }
@@ -120,7 +127,7 @@ struct Core {
     taken: AtomicUsize,
 }
 
-impl Cores {
+impl ConnectionThreads {
     /// A seat where the fewest are taken; none where there are no cores.
     #[must_use]
     pub fn seat(&self) -> Option<Seat> {
@@ -130,7 +137,8 @@ impl Cores {
         Some(Seat(Arc::clone(core)))
     }
 
-    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is never past this.
+    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is
+    /// never past this.
     pub async fn alive(&self) {
         for core in self.all.iter() {
             let ran = core.runtime.spawn(async {}).await;
@@ -168,7 +176,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn started(count: usize) -> CoreThreads {
-        CoreThreads::start(NonZeroUsize::new(count).expect("a test asks for some")).expect("threads start")
+        CoreThreads::start(NonZeroUsize::new(count).expect("a test asks for some"))
+            .expect("threads start")
     }
 
     /// The thread that a seat's work runs on.
@@ -199,7 +208,7 @@ mod tests {
         drop(seats.remove(1));
         let again = cores.seat().expect("there are cores");
         assert_eq!(thread_of(&again).await, "core-1");
-        assert!(Cores::default().seat().is_none());
+        assert!(ConnectionThreads::default().seat().is_none());
     }
 
     // spec: DOOR-16

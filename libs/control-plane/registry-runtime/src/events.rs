@@ -1,17 +1,18 @@
-//! What people are told of nodes and their pools: the same changes as in the log, as events to read and follow.
+//! What people are told of nodes and their pools: the same changes as in the log, as events to read
+//! and follow.
 
-use event_log::{EventKind, EventLog, News, PoolChanges};
+use event_log::{EventKind, EventLog, NewEvent, PoolChanges};
 use pool_registry_types::NodeStatus;
 use service_registry::{Delta, Target};
 
 /// Turns what changed in the registry into events.
 #[derive(Debug)]
-pub(crate) struct Newsroom {
+pub(crate) struct EventPublisher {
     events: EventLog,
     pools: PoolChanges,
 }
 
-impl Newsroom {
+impl EventPublisher {
     pub(crate) fn new(events: EventLog) -> Self {
         Self {
             events,
@@ -24,7 +25,7 @@ impl Newsroom {
             Delta::Changed { node_id, pools } => {
                 let pools = pools.iter().map(AsRef::as_ref);
                 for news in self.pools.reported(node_id, pools) {
-                    self.events.tell(news);
+                    self.events.publish(news);
                 }
             }
             other => {
@@ -32,53 +33,64 @@ impl Newsroom {
                     self.pools.left(node_id);
                 }
                 if let Some(news) = of_node(other) {
-                    self.events.tell(news);
+                    self.events.publish(news);
                 }
             }
         }
     }
 }
 
-fn of_node(delta: &Delta) -> Option<News> {
+fn of_node(delta: &Delta) -> Option<NewEvent> {
     Some(match delta {
-        Delta::Joined { node_id, address, .. } => {
-            News::new(EventKind::NodeJoined, format!("joined at {address}")).node(node_id)
-        }
-        Delta::Restarted { node_id, address, .. } => News::new(
+        Delta::Joined {
+            node_id, address, ..
+        } => NewEvent::new(EventKind::NodeJoined, format!("joined at {address}")).node(node_id),
+        Delta::Restarted {
+            node_id, address, ..
+        } => NewEvent::new(
             EventKind::NodeJoined,
             format!("joined again, restarted, at {address}"),
         )
         .node(node_id),
         Delta::Moved { node_id, from, to } => {
-            News::new(EventKind::NodeJoined, format!("moved from {from} to {to}")).node(node_id)
+            NewEvent::new(EventKind::NodeJoined, format!("moved from {from} to {to}")).node(node_id)
         }
         Delta::StatusChanged {
             node_id,
             from,
             to,
             reason,
-        } => News::new(status(*from, *to)?, reason.as_str()).node(node_id),
+        } => NewEvent::new(status(*from, *to)?, reason.as_str()).node(node_id),
         Delta::DrainChanged { target, draining } => drain(target, *draining),
-        Delta::DrainDropped { node_id, pool_id } => News::new(
+        Delta::DrainDropped { node_id, pool_id } => NewEvent::new(
             EventKind::PoolUndrained,
-            "its drain is dropped: the node does not report the pool and has as many drains as it may have",
+            "its drain is dropped: the node does not report the pool and has as many drains as it \
+             may have",
         )
         .node(node_id)
         .pool(pool_id),
-        Delta::Left { node_id, reason } => News::new(EventKind::NodeLeft, reason.to_string()).node(node_id),
-        Delta::SelfSuspicion { on: true, silent, of } => {
+        Delta::Left { node_id, reason } => {
+            NewEvent::new(EventKind::NodeLeft, reason.to_string()).node(node_id)
+        }
+        Delta::SelfSuspicion {
+            on: true,
+            silent,
+            of,
+        } => {
             let message = format!(
-                "{silent} of {of} nodes fell silent together: the fault is more likely on this side, so they stay routable"
+                "{silent} of {of} nodes fell silent together: the fault is more likely on this \
+                 side, so they stay routable"
             );
-            News::new(EventKind::SelfSuspicion, message)
+            NewEvent::new(EventKind::SelfSuspicion, message)
         }
         Delta::SelfSuspicion {
             on: false,
             silent,
             of,
         } => {
-            let message = format!("over: {silent} of {of} nodes are silent, and lose their requests");
-            News::new(EventKind::SelfSuspicion, message)
+            let message =
+                format!("over: {silent} of {of} nodes are silent, and lose their requests");
+            NewEvent::new(EventKind::SelfSuspicion, message)
         }
         _ => return None,
     })
@@ -89,14 +101,15 @@ fn status(from: NodeStatus, to: NodeStatus) -> Option<EventKind> {
     match (from, to) {
         (_, NodeStatus::Offline) => Some(EventKind::NodeOffline),
         (_, NodeStatus::Unreachable) => Some(EventKind::NodeUnreachable),
-        (NodeStatus::Offline | NodeStatus::Unreachable, NodeStatus::Online | NodeStatus::Draining) => {
-            Some(EventKind::NodeOnline)
-        }
+        (
+            NodeStatus::Offline | NodeStatus::Unreachable,
+            NodeStatus::Online | NodeStatus::Draining,
+        ) => Some(EventKind::NodeOnline),
         _ => None,
     }
 }
 
-fn drain(target: &Target, draining: bool) -> News {
+fn drain(target: &Target, draining: bool) -> NewEvent {
     let message = if draining {
         "an operator wants no new requests there"
     } else {
@@ -108,7 +121,7 @@ fn drain(target: &Target, draining: bool) -> News {
         (Target::Pool(..), true) => EventKind::PoolDrained,
         (Target::Pool(..), false) => EventKind::PoolUndrained,
     };
-    let news = News::new(kind, message);
+    let news = NewEvent::new(kind, message);
     match target {
         Target::Node(node_id) => news.node(node_id),
         Target::Pool(node_id, pool_id) => news.node(node_id).pool(pool_id),
@@ -124,9 +137,9 @@ mod tests {
 
     fn told(deltas: &[Delta]) -> Vec<String> {
         let events = EventLog::new();
-        let mut newsroom = Newsroom::new(events.clone());
+        let mut publisher = EventPublisher::new(events.clone());
         for delta in deltas {
-            newsroom.delta(delta);
+            publisher.delta(delta);
         }
         events
             .latest(usize::MAX)
