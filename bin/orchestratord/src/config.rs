@@ -77,7 +77,7 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_ADDR",
         unset: Unset::Value("127.0.0.1:8080"),
         what: "listening address",
-        more: "listening address; under socket activation the socket unit decides: leave this unset",
+        more: "listening address; leave it unset under socket activation: the socket unit decides",
     },
     Setting {
         name: "ORCHESTRATORD_METRICS_ADDR",

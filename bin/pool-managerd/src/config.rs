@@ -121,8 +121,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_POOLS",
         unset: Unset::Value("pool-0"),
         what: "the node's pools; when set, no others",
-        more: "pools to show from the start, separated by commas; when set, handoffs of other pools \
-               are refused, except those of the pool file",
+        more: "pools to show from the start, separated by commas; when set, handoffs of other \
+               pools are refused, except those of the pool file",
     },
     Setting {
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
@@ -152,8 +152,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
         what: "what it remembers across restarts",
-        more: "directory for what it remembers across restarts: the incarnation, drained pools, and \
-               the engines that it started, with their logs",
+        more: "directory for what it remembers across restarts: the incarnation, drained pools, \
+               and the engines that it started, with their logs",
     },
     Setting {
         name: "POOL_MANAGERD_POOLS_FILE",
@@ -165,8 +165,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
         unset: Unset::Value("120000"),
         what: "longest wait for an answer to begin",
-        more: "longest wait for an answer to begin; `orchestratord` has a limit of its own, and the \
-               shorter one holds",
+        more: "longest wait for an answer to begin; `orchestratord` has a limit of its own, and \
+               the shorter one holds",
     },
     Setting {
         name: "POOL_MANAGERD_THREADS",

@@ -1,7 +1,7 @@
 //! The commands of the README and of `.docs`, taken from the pages and typed into a shell.
 //!
-//! A comment above a block names its test: `<!-- run: e2e documents::aliases -->`. `cargo xtask tidy`
-//! checks that each block has one, or says why no test runs it.
+//! A comment above a block names its test: `<!-- run: e2e documents::aliases -->`. `cargo xtask
+//! tidy` checks that each block has one, or says why no test runs it.
 
 mod page;
 mod shell;

@@ -20,7 +20,8 @@ const NOT_RUN: &str = "<!-- not run: ";
 /// Ends both.
 const END: &str = "-->";
 
-/// All blocks of the README, of CONTRIBUTING and of `.docs` without such a comment, or with a wrong one.
+/// All blocks of the README, of CONTRIBUTING and of `.docs` without such a comment, or with a wrong
+/// one.
 pub(super) fn problems(document: &Document, sources: &[Source]) -> Vec<String> {
     if !is_for_people(&document.path) {
         return Vec::new();

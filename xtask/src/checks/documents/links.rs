@@ -1,4 +1,5 @@
-//! Every relative link leads to a file, every anchor to a heading, and every named source file exists.
+//! Every relative link leads to a file, every anchor to a heading, and every named source file
+//! exists.
 
 use std::{
     collections::BTreeMap,

@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn links_and_code_are_found_across_lines() {
-        let text = "See [the\npage](b.md#c) and `x](y`.\n\n- `one\n  two` [z](<>)\n\n```\n[no](link)\n```\n";
+        let text = "See [the\npage](b.md#c) and `x](y`.\n\n- `one\n  two` [z](<>)\n\n\
+                    ```\n[no](link)\n```\n";
         assert_eq!(
             Document::new("a.md", text).pieces(),
             [

@@ -1,4 +1,5 @@
-//! A shell that is typed into, at a place where the commands of a page find other ports and directories.
+//! A shell that is typed into, at a place where the commands of a page find other ports and
+//! directories.
 
 use std::{
     cell::OnceCell,
@@ -200,9 +201,7 @@ impl<'a> Shell<'a> {
             log: Log::at(&log),
             blocks: 0,
         };
-        shell.write(
-            "curl() { command curl --silent --show-error --fail-with-body \"$@\" || echo '[curl failed]'; }",
-        )?;
+        shell.write(CURL)?;
         Ok(shell)
     }
 
