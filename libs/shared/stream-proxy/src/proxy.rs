@@ -267,7 +267,9 @@ impl Exchange<'_> {
         let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
         let head = encode_head(self.target, self.request);
         let due = Instant::now() + limit;
-        match timeout_at(due, Link::open(self.target, head, &self.request.body)).await {
+        // In a box: few requests connect, and the futures around this one are moved for all of them.
+        let opening = Box::pin(Link::open(self.target, head, &self.request.body));
+        match timeout_at(due, opening).await {
             Ok(connected) => connected.map_err(|source| connect_error(source, target())),
             Err(_) if limit < self.clocks.connect => Err(self.late(since.unwrap_or(start))),
             Err(_) => Err(match own_delay(due, limit, Instant::now()) {
