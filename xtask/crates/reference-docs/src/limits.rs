@@ -76,8 +76,7 @@ fn parse(lines: &str) -> Result<Vec<Limit>> {
 const HEAD: &str = "\
 # Limits
 
-<!-- Written by `cargo xtask limits --write` from the code; change it there (`LIMITS` of each \
-                    crate). -->
+<!-- Written by `cargo xtask limits --write` from the table `LIMITS` of each crate. -->
 
 Every limit that clients, nodes, engines and files can meet, by the crate of its constant. Limits
 that are settings name their variable; all others are fixed. `cargo xtask limits` fails when a

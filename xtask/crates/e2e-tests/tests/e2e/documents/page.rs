@@ -19,7 +19,7 @@ pub(super) fn blocks(page: &str, test: &str) -> Result<Vec<String>> {
 /// The output that the page shows below the block `command`.
 pub(super) fn output_below(page: &str, command: &str) -> Result<String> {
     let text = read(page)?;
-    let below = text.split_once(&format!("{command}\n```\n\n```\n"));
+    let below = text.split_once(&format!("{command}\n```\n\n```text\n"));
     let output = below.and_then(|(_, rest)| rest.split_once("\n```"));
     Ok(output
         .with_context(|| format!("{page} shows no output"))?
