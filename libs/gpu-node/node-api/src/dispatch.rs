@@ -7,7 +7,7 @@ use engine_probe::{AbandonedRequests, report};
 use http::{HeaderName, HeaderValue, Response};
 use pool_registry::{Claim, ClaimError, PoolRegistry, PromisedSlot, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use telemetry::TRACEPARENT;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
@@ -40,7 +40,7 @@ pub struct DataPathConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits towards the engine.
-    pub clocks: Clocks,
+    pub clocks: Timeouts,
 }
 
 impl Default for DataPathConfig {
@@ -48,7 +48,7 @@ impl Default for DataPathConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 32 * 1024 * 1024,
-            clocks: Clocks::default(),
+            clocks: Timeouts::default(),
         }
     }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) model: Option<&'a str>,
     /// The replica that its sender has chosen.
     pub(crate) hint: Option<&'a ReplicaId>,
-    pub(crate) clocks: Clocks,
+    pub(crate) clocks: Timeouts,
 }
 
 /// An engine's answer and the slot that it occupies.
@@ -201,7 +201,7 @@ impl Shared {
         &self,
         lease: &SlotLease,
         outbound: &mut Outbound,
-        clocks: Clocks,
+        clocks: Timeouts,
     ) -> Result<Response<ProxyBody>, stream_proxy::ForwardError> {
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
@@ -291,7 +291,7 @@ impl Search<'_> {
 
     /// The answer of an engine that sleeps must begin as soon as that of one that is awake.
     fn until(&mut self) -> Instant {
-        let Clocks {
+        let Timeouts {
             first_byte,
             deadline,
             ..
