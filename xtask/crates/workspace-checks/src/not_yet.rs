@@ -15,14 +15,12 @@ const NOT_YET: &[(Check, &[&str])] = &[
     (
         Check::Words,
         &[
-            ".docs",
-            ".specs",
-            "CHANGELOG.md",
-            "README.md",
+            // They name files that are not renamed yet.
+            ".docs/ARCHITECTURE.md",
+            ".docs/DECISIONS.md",
             "bin/llorch",
             "bin/orchestratord",
             "bin/pool-managerd",
-            "ci",
             "libs/client/llorch-client",
             "libs/control-plane/control-api",
             "libs/control-plane/dashboard",
@@ -57,15 +55,9 @@ const NOT_YET: &[(Check, &[&str])] = &[
     (
         Check::Width,
         &[
-            ".docs",
-            ".specs",
-            "CHANGELOG.md",
-            "CONTRIBUTING.md",
-            "README.md",
             "bin/llorch",
             "bin/orchestratord",
             "bin/pool-managerd",
-            "ci",
             "libs/client/llorch-client",
             "libs/control-plane/control-api",
             "libs/control-plane/dashboard",
