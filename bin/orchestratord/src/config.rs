@@ -307,7 +307,7 @@ impl Config {
             ..GatewayConfig::default()
         };
         let node_token = settings.token.as_ref().map(ApiToken::header_value);
-        gateway.clocks.first_byte = settings.first_byte_timeout;
+        gateway.timeouts.first_byte = settings.first_byte_timeout;
         let shutdown_grace = p.millis(
             "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
             raw.orchestratord_shutdown_grace_ms,

@@ -306,7 +306,7 @@ impl Config {
             _ => None,
         };
         let data_path = DataPathConfig {
-            clocks: Timeouts {
+            timeouts: Timeouts {
                 first_byte: settings.first_byte_timeout,
                 ..Timeouts::default()
             },

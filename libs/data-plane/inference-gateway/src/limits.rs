@@ -1,17 +1,18 @@
-//! The table of every bound on requests and answers of `/v1`, for documents.
+//! The table of all limits on requests and responses of `/v1`, for documents.
 
 use pool_registry_types::limits::Limit;
 
 use crate::{
     aliases::MAX_ALIASES_FILE_BYTES,
-    gateway::{MAX_BODY_BYTES, WHOLE_ANSWER_BYTES},
-    journey::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
+    config::MAX_BODY_BYTES,
     options::MAX_DEADLINE_MS,
+    response::WHOLE_ANSWER_BYTES,
+    retry::{MAX_TRIES, MAX_UNREACHABLE, MIN_REFUSALS, REFUSALS_PER_SECOND},
     scan::MAX_DEPTH,
     sse::MAX_EVENT_BYTES,
 };
 
-/// All of them.
+/// All limits of `/v1`.
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
         .because("The body of a request: a dozen images inline.")

@@ -1,29 +1,29 @@
-//! Why there is no engine's answer, before anybody is told.
+//! Why no engine served a request.
 
 use pool_registry::{ClaimError, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId};
 use stream_proxy::{ForwardError, ResponseError};
 
-/// Why there is no engine's answer.
+/// Why no engine served a request.
 #[derive(Debug)]
-pub(crate) enum NotServed {
-    /// There is no slot to be had.
+pub(crate) enum DispatchError {
+    /// No slot is available.
     NoSlot {
         error: ClaimError,
-        /// How many engines may have begun with the request before.
+        /// How many engines may have started the request before.
         executions: usize,
     },
-    /// An engine was started for the request, and did not become ready in time. It may be for the
-    /// next.
+    /// An engine was started for the request, and did not become ready in time. It may be ready for
+    /// the next request.
     StillAsleep {
-        /// The time was the caller's own limit.
-        is_callers: bool,
+        /// The caller's own deadline passed.
+        is_deadline: bool,
     },
-    /// An engine did not answer.
-    Unanswered(Unanswered),
+    /// An engine failed.
+    Engine(EngineFailure),
 }
 
-impl NotServed {
+impl DispatchError {
     pub(crate) fn no_slot(error: ClaimError) -> Self {
         Self::NoSlot {
             error,
@@ -31,7 +31,7 @@ impl NotServed {
         }
     }
 
-    /// Who comes again soon may be served.
+    /// Whether another attempt soon may be served.
     pub(crate) fn is_momentary(&self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl NotServed {
         )
     }
 
-    /// The same, after `executions` engines may have begun with the request.
+    /// The same error, after `executions` engines may have started the request.
     pub(crate) fn after(self, executions: usize) -> Self {
         match self {
             Self::NoSlot { error, .. } => Self::NoSlot { error, executions },
@@ -54,26 +54,26 @@ impl NotServed {
         match self {
             Self::NoSlot { error, .. } => error.code(),
             Self::StillAsleep { .. } => ErrorCode::DeadlineExceeded,
-            Self::Unanswered(unanswered) => unanswered.code(),
+            Self::Engine(failure) => failure.code(),
         }
     }
 }
 
-/// An engine that did not answer, or not as HTTP knows it.
+/// An engine that sent no valid HTTP response.
 #[derive(Debug)]
-pub(crate) struct Unanswered {
+pub(crate) struct EngineFailure {
     pub(crate) pool_id: PoolId,
     pub(crate) replica_id: ReplicaId,
     pub(crate) error: ForwardError,
 }
 
-impl From<Unanswered> for NotServed {
-    fn from(unanswered: Unanswered) -> Self {
-        Self::Unanswered(unanswered)
+impl From<EngineFailure> for DispatchError {
+    fn from(failure: EngineFailure) -> Self {
+        Self::Engine(failure)
     }
 }
 
-impl Unanswered {
+impl EngineFailure {
     pub(crate) fn new(lease: &SlotLease, error: ForwardError) -> Self {
         Self {
             pool_id: lease.pool_id().clone(),
@@ -82,7 +82,7 @@ impl Unanswered {
         }
     }
 
-    /// Nobody listens: the request cannot have reached the engine, so another one may be given it.
+    /// No connection: the request cannot have reached the engine, so another one may get it.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(
             self.error,
@@ -90,14 +90,14 @@ impl Unanswered {
         )
     }
 
-    /// The engine broke off before the first byte of its answer: it may have begun with the
-    /// request, but nobody has seen anything of it.
+    /// The connection ended before the first byte of the response. The engine may have started the
+    /// request, but the client has seen nothing of it.
     pub(crate) fn is_reset(&self) -> bool {
         matches!(self.error, ForwardError::Reset { .. })
     }
 
-    /// Says it in the log. The spans of a request are off by default (see [`telemetry::REQUEST`]),
-    /// so the line says itself to which request it belongs.
+    /// Logs the failure. Request spans are off by default (see [`telemetry::REQUEST`]), so the line
+    /// names its request itself.
     pub(crate) fn log(&self, request_id: Option<&str>, model: Option<&str>) {
         tracing::info!(
             request_id,
@@ -105,7 +105,7 @@ impl Unanswered {
             pool_id = %self.pool_id,
             replica_id = %self.replica_id,
             error = &self.error as &dyn std::error::Error,
-            "an engine did not answer"
+            "an engine did not respond"
         );
     }
 
@@ -122,7 +122,7 @@ impl Unanswered {
         }
     }
 
-    /// What happened, for people.
+    /// The failure in words.
     pub(crate) fn message(&self) -> String {
         let engine = format!("engine {}/{}", self.pool_id, self.replica_id);
         match &self.error {
@@ -130,14 +130,16 @@ impl Unanswered {
                 format!("{engine} cannot be reached")
             }
             ForwardError::Local(_) => "this node cannot open more connections".to_owned(),
-            ForwardError::OwnDelay { .. } => "this node is overloaded just now".to_owned(),
+            ForwardError::OwnDelay { .. } => "this node is overloaded at the moment".to_owned(),
             ForwardError::Reset {
                 source: ResponseError::Protocol(why),
                 ..
-            } => format!("the answer of {engine} is not valid HTTP: {why}"),
-            ForwardError::Reset { .. } => format!("{engine} broke off before it answered"),
+            } => format!("the response of {engine} is not valid HTTP: {why}"),
+            ForwardError::Reset { .. } => {
+                format!("{engine} closed the connection before it responded")
+            }
             ForwardError::FirstByte { .. } | ForwardError::Deadline { .. } => {
-                format!("{engine} did not begin to answer in time")
+                format!("{engine} did not start to respond in time")
             }
         }
     }

@@ -1,33 +1,33 @@
-//! The last errors, with their reasons, for people who look now.
+//! The most recent errors, for views.
 
 use std::{collections::VecDeque, time::SystemTime};
 
 use pool_registry_types::{ErrorCode, NodeId};
 use serde::Serialize;
 
-/// How many are kept: more than a person reads.
+/// The number of errors that are kept: more than a person reads.
 const CAPACITY: usize = 50;
 
-/// A request that was not served, or whose answer broke off.
+/// A request that failed or whose response broke off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecentError {
-    /// When, by the calendar (RFC 3339, UTC, milliseconds).
+    /// The time (RFC 3339, UTC, milliseconds).
     pub at: String,
-    /// Its name.
+    /// The id of the request.
     pub request_id: String,
-    /// What went wrong.
+    /// The error code.
     pub code: ErrorCode,
-    /// What its client was told.
+    /// The client's error message.
     pub message: String,
-    /// The model it was for, as far as that was known.
+    /// The model, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The node it was with last.
+    /// The last node of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<NodeId>,
 }
 
-/// The newest errors.
+/// A ring of the newest errors.
 #[derive(Debug, Default)]
 pub(crate) struct RecentErrors(VecDeque<RecentError>);
 
@@ -40,14 +40,14 @@ impl RecentErrors {
         self.0.push_back(error);
     }
 
-    /// The newest first.
+    /// All errors, newest first.
     pub(crate) fn newest_first(&self) -> Vec<RecentError> {
         self.0.iter().rev().cloned().collect()
     }
 }
 
-/// Whether an error is worth an operator's look. Requests that are wrong in themselves are their
-/// client's business, and their messages may repeat what it sent.
+/// Whether an error concerns operators. Invalid requests concern only their clients, and their
+/// messages may repeat what the client sent.
 pub(crate) fn concerns_operators(code: ErrorCode) -> bool {
     code.status() >= 500 || matches!(code, ErrorCode::QueueFull | ErrorCode::ModelNotAvailable)
 }
@@ -69,7 +69,7 @@ mod tests {
 
     // spec: SEE-6
     #[test]
-    fn the_newest_are_kept() {
+    fn the_newest_errors_are_kept() {
         let mut errors = RecentErrors::default();
         for number in 0..CAPACITY + 3 {
             errors.push(error(number), SystemTime::UNIX_EPOCH);
@@ -81,7 +81,7 @@ mod tests {
 
     // spec: SEE-6
     #[test]
-    fn what_a_client_did_wrong_is_its_own_business() {
+    fn invalid_requests_do_not_concern_operators() {
         for (code, expected) in [
             (ErrorCode::InvalidRequest, false),
             (ErrorCode::PayloadTooLarge, false),

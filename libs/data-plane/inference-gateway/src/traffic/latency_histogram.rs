@@ -1,24 +1,23 @@
-//! How durations are spread, finely enough for percentiles and small enough to keep one for each
-//! second.
+//! A histogram of durations, fine enough for percentiles and small enough to keep one per second.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Each power of two is cut in so many parts: a percentile is at most 7 % beside the truth.
+/// The parts of each power of two. A percentile is off by at most 7 %.
 const PARTS: u64 = 1 << PART_BITS;
 const PART_BITS: u32 = 3;
-/// Up to 2^32 µs, which is 71 minutes; what is longer counts as that.
+/// Up to 2^32 µs, which is 71 minutes. A longer duration counts as the longest.
 const BUCKETS: usize = (32 - PART_BITS as usize + 1) << PART_BITS;
 
-/// Durations in buckets that grow with them.
+/// Durations in buckets of growing width.
 #[derive(Debug, Clone)]
-pub(crate) struct Spread {
+pub(crate) struct LatencyHistogram {
     counts: Box<[u32; BUCKETS]>,
     total: u64,
 }
 
-impl Default for Spread {
+impl Default for LatencyHistogram {
     fn default() -> Self {
         Self {
             counts: Box::new([0; BUCKETS]),
@@ -27,18 +26,18 @@ impl Default for Spread {
     }
 }
 
-/// Three percentiles, in milliseconds; absent when nothing was seen.
+/// Three percentiles in milliseconds; absent without any sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// Half of them were at most this.
+    /// The median.
     pub p50: Option<f64>,
-    /// Nine of ten.
+    /// The 90th percentile.
     pub p90: Option<f64>,
-    /// 99 of a hundred.
+    /// The 99th percentile.
     pub p99: Option<f64>,
 }
 
-impl Spread {
+impl LatencyHistogram {
     pub(crate) fn add(&mut self, micros: u32) {
         if let Some(count) = self.counts.get_mut(bucket(micros)) {
             *count = count.saturating_add(1);
@@ -71,16 +70,16 @@ impl Spread {
         }
     }
 
-    /// The middle of the bucket in which so many of a hundred are reached, in milliseconds.
+    /// The middle of the bucket that holds this percentile, in milliseconds.
     fn at(&self, percent: u64) -> Option<f64> {
         if self.total == 0 {
             return None;
         }
         let rank = (self.total * percent).div_ceil(100).max(1);
-        let mut seen = 0;
+        let mut passed = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
-            seen += u64::from(*count);
-            if seen >= rank {
+            passed += u64::from(*count);
+            if passed >= rank {
                 let middle = Duration::from_micros((lowest(bucket) + lowest(bucket + 1)) / 2);
                 return Some(middle.as_secs_f64() * 1000.0);
             }
@@ -89,7 +88,7 @@ impl Spread {
     }
 }
 
-/// Below 8 µs each has its own; above, three bits after the first decide.
+/// Each value below 8 µs has its own bucket. Above, the three bits after the first one select it.
 fn bucket(micros: u32) -> usize {
     let micros = u64::from(micros);
     if micros < PARTS {
@@ -116,24 +115,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_seen_has_no_percentiles() {
-        assert_eq!(Spread::default().percentiles(), Percentiles::default());
+    fn an_empty_histogram_has_no_percentiles() {
+        assert_eq!(
+            LatencyHistogram::default().percentiles(),
+            Percentiles::default()
+        );
     }
 
     // spec: SEE-2
     #[test]
     fn percentiles_of_a_hundred() {
-        let mut spread = Spread::default();
+        let mut histogram = LatencyHistogram::default();
         for millis in 1..=100 {
-            spread.add(millis * 1000);
+            histogram.add(millis * 1000);
         }
-        let Percentiles { p50, p90, p99 } = spread.percentiles();
+        let Percentiles { p50, p90, p99 } = histogram.percentiles();
         for (found, truth) in [(p50, 50.0), (p90, 90.0), (p99, 99.0)] {
             let found = found.unwrap();
             assert!((found - truth).abs() <= 0.07 * truth, "{found} for {truth}");
         }
-        spread.clear();
-        assert_eq!(spread.percentiles(), Percentiles::default());
+        histogram.clear();
+        assert_eq!(histogram.percentiles(), Percentiles::default());
     }
 
     proptest! {
@@ -141,7 +143,8 @@ mod tests {
         fn a_duration_is_in_its_bucket(micros in any::<u32>()) {
             let bucket = bucket(micros);
             prop_assert!(bucket < BUCKETS);
-            prop_assert!(lowest(bucket) <= u64::from(micros) && u64::from(micros) < lowest(bucket + 1));
+            let range = lowest(bucket)..lowest(bucket + 1);
+            prop_assert!(range.contains(&u64::from(micros)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the headers of a node's answer say.
+//! Reads a node's report or refusal from the headers of its response.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,10 +9,10 @@ use http::{
 use pool_registry_types::{ErrorCode, ReplicaId, headers};
 use stream_proxy::ProxyBody;
 
-use crate::{NoAnswer, NodeAnswer, NodeRefusal, NodeReport, Slots};
+use crate::transport::{NodeRefusal, NodeReport, NodeResponse, Slots, TransportError};
 
-/// What a node says to the control plane, and nobody else hears.
-static OF_THE_NODE: [HeaderName; 7] = [
+/// Headers of a node for the control plane. They do not go on to the client.
+static REPORT_HEADERS: [HeaderName; 7] = [
     headers::REPLICA,
     headers::REPLICA_SLOTS_FREE,
     headers::REPLICA_SLOTS_TOTAL,
@@ -22,34 +22,33 @@ static OF_THE_NODE: [HeaderName; 7] = [
     headers::EXECUTIONS,
 ];
 
-/// Reads an answer that came at `now`, from an endpoint that is a whole pool or not.
+/// Reads a response that arrived at `now`. `is_pool` tells whether the endpoint is a whole pool.
 pub(super) fn read(
     mut response: Response<ProxyBody>,
     is_pool: bool,
     now: SystemTime,
-) -> Result<NodeAnswer, NoAnswer> {
+) -> Result<NodeResponse, TransportError> {
     let status = response.status().as_u16();
     let headers = response.headers_mut();
     if headers.contains_key(headers::REFUSAL) {
-        return Err(NoAnswer::Refused(refusal(headers, now)));
+        return Err(TransportError::Refused(refusal(headers, now)));
     }
-    // A node's data path says this with each of its answers, in every version.
+    // A node's data path sends these headers with every response, in every version.
     let Some(of_pool) = slots(headers, &headers::SLOTS_FREE, &headers::SLOTS_TOTAL) else {
-        return Err(NoAnswer::NotANode(status));
+        return Err(TransportError::NotANode(status));
     };
     let report = report(headers, is_pool.then_some(of_pool));
-    for name in &OF_THE_NODE {
+    for name in &REPORT_HEADERS {
         headers.remove(name);
     }
-    Ok(NodeAnswer { response, report })
+    Ok(NodeResponse { response, report })
 }
 
 fn replica(headers: &HeaderMap) -> Option<ReplicaId> {
     ReplicaId::new(text(headers, &headers::REPLICA)?).ok()
 }
 
-/// What the node says of itself with an engine's answer. The slots of the pool are told of where it
-/// is the endpoint.
+/// The node's report with an engine's response. `of_pool` is set where the pool is the endpoint.
 fn report(headers: &HeaderMap, of_pool: Option<Slots>) -> NodeReport {
     let of_replica = slots(
         headers,
@@ -69,7 +68,7 @@ fn refusal(headers: &HeaderMap, now: SystemTime) -> NodeRefusal {
             .iter()
             .copied()
             .find(|known| known.as_str() == code),
-        pause: asked_pause(headers, now),
+        pause: requested_pause(headers, now),
         executed: headers.contains_key(headers::EXECUTIONS),
         replica: replica(headers),
     }
@@ -87,14 +86,14 @@ fn slots(headers: &HeaderMap, free: &HeaderName, total: &HeaderName) -> Option<S
     })
 }
 
-/// The delay that the answer, received at `now`, asks for before a retry: in milliseconds in the
-/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date counts from the
-/// answer's own, where it has one: clocks differ.
+/// The pause that the response, received at `now`, requests before a retry: in milliseconds in the
+/// header of nodes, else in whole seconds or as a date (RFC 9110, 10.2.3). A date is relative to
+/// the response's own date, where it has one, because clocks differ.
 #[must_use]
-pub fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn requested_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // One that is too large for any time is a long time.
+        // A number that does not fit is a long time.
         is_number.then(|| text.parse().unwrap_or(u64::MAX))
     };
     if let Some(millis) = text(headers, &headers::BACKOFF_MS).and_then(number) {
@@ -106,7 +105,7 @@ pub fn asked_pause(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(after).ok()?;
     let sent = text(headers, &DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    // One that has passed already asks for nothing.
+    // A date in the past requests no pause.
     Some(date.duration_since(sent.unwrap_or(now)).unwrap_or_default())
 }
 
@@ -125,7 +124,7 @@ mod tests {
 
     // spec: PATH-37
     #[test]
-    fn a_pause_is_asked_for_in_seconds_in_milliseconds_or_by_a_date() {
+    fn a_pause_is_given_in_seconds_milliseconds_or_as_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
         let date = "Sun, 06 Nov 1994 08:50:07 GMT";
         let secs = |secs| Some(Duration::from_secs(secs));
@@ -155,13 +154,13 @@ mod tests {
             (vec![(RETRY_AFTER, "")], None),
             (vec![], None),
         ] {
-            assert_eq!(asked_pause(&map(&pairs), now), expected, "{pairs:?}");
+            assert_eq!(requested_pause(&map(&pairs), now), expected, "{pairs:?}");
         }
     }
 
     // spec: PATH-37, PATH-63
     #[test]
-    fn a_refusal_says_why_for_how_long_and_after_what() {
+    fn a_refusal_has_a_reason_a_pause_and_whether_an_engine_started() {
         let now = SystemTime::UNIX_EPOCH;
         let read = |pairs: &[(HeaderName, &'static str)]| refusal(&map(pairs), now);
         assert_eq!(
@@ -187,7 +186,7 @@ mod tests {
 
     // spec: PATH-64
     #[test]
-    fn a_report_is_about_the_replica_or_else_about_the_pool() {
+    fn a_report_covers_the_replica_or_else_the_pool() {
         let of_pool = Slots { free: 5, total: 9 };
         let read = |pairs: &[(HeaderName, &'static str)]| report(&map(pairs), None);
         let whole = [
@@ -200,7 +199,11 @@ mod tests {
             slots: Some(Slots { free: 1, total: 4 }),
         };
         assert_eq!(read(&whole), expected);
-        assert_eq!(read(&whole[..2]).slots, None, "half a report is none");
+        assert_eq!(
+            read(&whole[..2]).slots,
+            None,
+            "half a report is not a report"
+        );
         let pool = report(&map(&whole), Some(of_pool));
         assert_eq!(pool.slots, Some(of_pool), "the endpoint is the pool");
         let strange = [

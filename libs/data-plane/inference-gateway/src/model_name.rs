@@ -1,7 +1,7 @@
-//! The model that a request names: read, and put in place of an alias.
+//! The model that a request names, and the replacement of an alias.
 //!
-//! Engines check the name, so an alias has to give way to the model it stands for. That is the one
-//! change this gateway makes to a body, and it touches nothing but the value of that one field.
+//! Engines check the name, so the model's name must replace an alias. That is the only change that
+//! this gateway makes to a body, and it affects only the value of that field.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -15,12 +15,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Aliases, multipart,
+    aliases::Aliases,
+    error::GatewayError,
+    multipart,
     peek::{PeekError, check_model, peek},
-    reply::Fault,
 };
 
-/// The model a request names, in JSON or in a form.
+/// The model that a request names, in JSON or in a form.
 pub(crate) fn named_model<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
@@ -34,78 +35,76 @@ pub(crate) fn named_model<'a>(
     }
 }
 
-/// The model a request means, and the body that says so.
-pub(crate) struct Meant {
+/// The model of a request, and the body that names it.
+pub(crate) struct ResolvedModel {
     pub(crate) model: String,
-    /// What its client called the model, where that is another name.
+    /// The client's name for the model, if it is an alias.
     pub(crate) alias: Option<String>,
     pub(crate) body: Bytes,
 }
 
-/// What a request that names the model `named` means. Its body, and with it what its headers say of
-/// the body, is another than the client's only for an alias.
-pub(crate) fn meant(
+/// Resolves the name `named`. Only an alias changes the body and the headers that describe it.
+pub(crate) fn resolve(
     aliases: &Aliases,
     named: String,
     headers: &mut HeaderMap,
     body: Bytes,
-) -> Result<Meant, Fault> {
+) -> Result<ResolvedModel, GatewayError> {
     let Some(model) = aliases.target(&named) else {
-        return Ok(Meant {
+        return Ok(ResolvedModel {
             model: named,
             alias: None,
             body,
         });
     };
-    // The name was read where it is looked for now.
     let body = with_model(headers, &body, model).ok_or_else(|| {
-        Fault::new(
+        GatewayError::new(
             ErrorCode::Internal,
-            "the model's name cannot be put in place",
+            "the model's name cannot replace the alias",
         )
     })?;
-    // The connection to the engine says how long this one is.
+    // The connection to the engine sets the new length.
     headers.remove(CONTENT_LENGTH);
-    Ok(Meant {
+    Ok(ResolvedModel {
         model: model.to_owned(),
         alias: Some(named),
         body,
     })
 }
 
-/// The body with `model` in place of the one it names; `None` when it names none.
+/// The body with `model` instead of the model that it names; `None` when it names none.
 pub(crate) fn with_model(headers: &HeaderMap, body: &[u8], model: &str) -> Option<Bytes> {
     let (field, value) = match form_type(headers) {
-        // A form's field is plain text; a name has no line break that could end it.
+        // A form's field is plain text. A name has no line break that could end it.
         Some(form) => (multipart::model(form, body)?, Cow::Borrowed(model)),
         None => {
-            let located: Located<'_> = serde_json::from_slice(body).ok()?;
+            let located: ModelField<'_> = serde_json::from_slice(body).ok()?;
             (
                 located.model?.get(),
                 serde_json::to_string(model).ok()?.into(),
             )
         }
     };
-    let place = place_of(field, body)?;
+    let range = range_of(field, body)?;
     Some(Bytes::from(
         [
-            body.get(..place.start)?,
+            body.get(..range.start)?,
             value.as_bytes(),
-            body.get(place.end..)?,
+            body.get(range.end..)?,
         ]
         .concat(),
     ))
 }
 
-/// Where the model's value stands.
+/// The field `model`, borrowed from the body.
 #[derive(Deserialize)]
-struct Located<'a> {
+struct ModelField<'a> {
     #[serde(borrow)]
     model: Option<&'a RawValue>,
 }
 
-/// Where `part`, which borrows from `whole`, stands in it.
-fn place_of(part: &str, whole: &[u8]) -> Option<Range<usize>> {
+/// The range of `part` in `whole`, which it borrows from.
+fn range_of(part: &str, whole: &[u8]) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= whole.len()).then_some(start..end)
@@ -162,7 +161,7 @@ mod tests {
 
     // spec: PATH-9
     #[test]
-    fn a_form_whose_parts_cannot_be_told_apart_is_refused() {
+    fn a_form_without_a_boundary_is_rejected() {
         for content_type in [
             "multipart/form-data",
             "multipart/form-data; boundary=",
@@ -177,7 +176,7 @@ mod tests {
 
     // spec: PATH-18
     #[test]
-    fn a_form_keeps_everything_but_the_field() {
+    fn a_form_changes_only_in_the_field() {
         let headers = HeaderMap::from_iter([(
             CONTENT_TYPE,
             HeaderValue::from_static("Multipart/form-data; boundary=XX"),
@@ -202,13 +201,19 @@ mod tests {
     proptest! {
         // spec: PATH-18
         #[test]
-        fn whatever_the_names_the_rest_stays(before in "[^\\p{C}]{1,20}", after in "[^\\p{C}]{1,20}", other in ".{0,20}") {
+        fn any_other_field_stays_as_it_is(
+            before in "[^\\p{C}]{1,20}",
+            after in "[^\\p{C}]{1,20}",
+            other in ".{0,20}",
+        ) {
             let rest = serde_json::to_string(&other).unwrap();
             let body = |model: &str| {
-                format!(r#"{{{rest}:{rest}, "model" :{} , "y":{{"model":{rest}}}}}"#, serde_json::to_string(model).unwrap())
+                let model = serde_json::to_string(model).unwrap();
+                format!(r#"{{{rest}:{rest}, "model" :{model} , "y":{{"model":{rest}}}}}"#)
             };
             prop_assume!(!["model", "stream"].contains(&other.as_str()));
-            let found = with_model(&HeaderMap::new(), body(&before).as_bytes(), &after).unwrap();
+            let before = body(&before);
+            let found = with_model(&HeaderMap::new(), before.as_bytes(), &after).unwrap();
             prop_assert_eq!(std::str::from_utf8(&found).unwrap(), body(&after));
             let named = named_model(&HeaderMap::new(), &found).unwrap().unwrap();
             prop_assert_eq!(named.as_ref(), after.as_str());
