@@ -56,7 +56,7 @@ const OWNED_FEATURES: [(&str, &str, &[&str]); 2] = [
 
 /// Crates that must not reach an async runtime, not even through others of ours: pure cores, and
 /// the agent that is to be embedded anywhere.
-const WITHOUT_TOKIO: [&str; 8] = [
+const WITHOUT_TOKIO: [&str; 9] = [
     "pool-registry-types",
     "routing-table",
     "service-registry",
@@ -65,6 +65,7 @@ const WITHOUT_TOKIO: [&str; 8] = [
     "llorch-client",
     "state-file",
     "local-limits",
+    "sse",
 ];
 
 /// A dependency as a manifest names it.
