@@ -8,7 +8,7 @@ use node_api::DataPathConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 
 use crate::api;
 
@@ -308,9 +308,9 @@ impl Config {
             _ => None,
         };
         let data_path = DataPathConfig {
-            clocks: Clocks {
+            clocks: Timeouts {
                 first_byte: settings.first_byte_timeout,
-                ..Clocks::default()
+                ..Timeouts::default()
             },
             ..DataPathConfig::default()
         };

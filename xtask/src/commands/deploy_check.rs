@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::{arguments::Arguments, report::Report};
 use deploy_checks::{
-    installed, machine, manifests, names,
+    home_engines, installed, machine, manifests, names,
     package::{self, Programs},
     release, units,
 };
@@ -45,6 +45,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
             report.check("install", || installed::check(&programs));
             if boot {
                 report.check("boot", || installed::check_booted(&programs));
+                report.check("home engines", || {
+                    home_engines::check_home_engines(&programs)
+                });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, ErrorKind},
 };
 
 use sse::Parser;
@@ -52,10 +52,12 @@ impl EventStream {
     /// The next event; `None` at the end of the stream.
     pub(crate) fn next_event(&mut self) -> Result<Option<ServerEvent>, ClientError> {
         loop {
-            let buffer = self
-                .body
-                .fill_buf()
-                .map_err(|error| interrupted(&self.url, &error.to_string()))?;
+            let buffer = match self.body.fill_buf() {
+                Ok(buffer) => buffer,
+                // A signal, which says nothing about the connection.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(interrupted(&self.url, &error.to_string())),
+            };
             if buffer.is_empty() {
                 return Ok(None);
             }

@@ -105,9 +105,9 @@ proptest! {
     fn the_parser_follows_the_standard_however_the_stream_is_cut(
         stream in stream(), cuts in cuts(),
     ) {
-        let expected = (reference(&stream), Ok(()));
-        prop_assert_eq!(parse(&[&stream], usize::MAX), expected.clone());
-        prop_assert_eq!(parse(&pieces(&stream, &cuts), usize::MAX), expected);
+        let expected = &(reference(&stream), Ok(()));
+        prop_assert_eq!(&parse(&[&stream], usize::MAX), expected);
+        prop_assert_eq!(&parse(&pieces(&stream, &cuts), usize::MAX), expected);
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl Client {
             status: head.status.as_u16(),
             headers: head.headers,
             sent,
-            lines: BufReader::new(body.into_reader()),
+            body: BufReader::new(body.into_reader()),
+            parser: sse::Parser::new(EVENT_BYTES),
         })
     }
 
@@ -266,6 +267,9 @@ impl Event {
     }
 }
 
+/// The longest event of a test.
+const EVENT_BYTES: usize = 8 * 1024 * 1024;
+
 /// An answer that is still coming. Dropping it closes the connection.
 pub struct Stream {
     /// The status code.
@@ -273,7 +277,8 @@ pub struct Stream {
     /// The header fields.
     pub headers: HeaderMap,
     sent: Instant,
-    lines: BufReader<BodyReader<'static>>,
+    body: BufReader<BodyReader<'static>>,
+    parser: sse::Parser,
 }
 
 impl std::fmt::Debug for Stream {
@@ -334,22 +339,21 @@ impl Stream {
     /// # Errors
     /// When the connection breaks.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
-        let mut line = String::new();
         loop {
-            line.clear();
-            if self
-                .lines
-                .read_line(&mut line)
-                .context("the stream breaks off")?
-                == 0
-            {
+            let piece = self.body.fill_buf().context("the stream breaks off")?;
+            if piece.is_empty() {
                 return Ok(None);
             }
-            if let Some(data) = line.strip_prefix("data:") {
-                return Ok(Some(Event {
-                    at: self.sent.elapsed(),
-                    data: data.trim().to_owned(),
-                }));
+            let mut rest = piece;
+            let event = self.parser.next_event(&mut rest)?;
+            let event = event.map(|event| Event {
+                at: self.sent.elapsed(),
+                data: event.data_text().trim().to_owned(),
+            });
+            let read = piece.len() - rest.len();
+            self.body.consume(read);
+            if event.is_some() {
+                return Ok(event);
             }
         }
     }

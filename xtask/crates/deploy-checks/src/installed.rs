@@ -22,11 +22,11 @@ use workspace_checks::fail_on;
 
 /// How long a daemon may take to do what it was asked, on a busy machine with programs of a debug
 /// build.
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
-const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
+pub(super) const DAEMONS: [&str; 2] = ["orchestratord", "pool-managerd"];
 const PROGRAMS: [&str; 3] = ["orchestratord", "pool-managerd", "llorch"];
-const UNITS: [&str; 3] = [
+pub(super) const UNITS: [&str; 3] = [
     "orchestratord.socket",
     "orchestratord.service",
     "pool-managerd.service",
@@ -55,7 +55,7 @@ const FILES: [&str; 15] = [
 const LEFT: [&str; 2] = ["/run/llorch", "/var/lib/llorch"];
 
 /// Where the packages lie in the machine, and the later version of them.
-const PACKAGES: &str = "/packages";
+pub(super) const PACKAGES: &str = "/packages";
 const LATER: &str = "/packages/later";
 
 /// The version of the later packages, which differ in nothing else but a line of their settings.
@@ -125,7 +125,11 @@ pub fn check_booted(programs: &Programs) -> Result<()> {
     let logs = tempfile::tempdir().context("cannot create a temporary directory")?;
     let booted = machine.boot(&logs.path().join("systemd.log"))?;
     let run = |words: &[&str]| succeed(&mut booted.command(words));
-    let done = under_systemd(&machine, &booted, &run);
+    with_journal(under_systemd(&machine, &booted, &run), &run)
+}
+
+/// Adds what the daemons logged to an error.
+pub(super) fn with_journal(done: Result<()>, run: &Run<'_>) -> Result<()> {
     done.with_context(|| {
         let journal = run(&[
             "journalctl",
@@ -219,7 +223,7 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
 }
 
 /// What runs a command in the machine, and fails when it does.
-type Run<'a> = dyn Fn(&[&str]) -> Result<String> + 'a;
+pub(super) type Run<'a> = dyn Fn(&[&str]) -> Result<String> + 'a;
 
 /// While the packages are upgraded, the control plane refuses nobody: its socket stays.
 fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
@@ -248,7 +252,7 @@ fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
     Ok(())
 }
 
-fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
+pub(super) fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
     let pid = run(&["systemctl", "show", "--value", "--property=MainPID", daemon])?;
     let pid = pid.trim().to_owned();
     ensure!(pid != "0", "{daemon} does not run");
@@ -256,7 +260,7 @@ fn main_process(run: &Run<'_>, daemon: &str) -> Result<String> {
 }
 
 /// Builds the packages into the machine, and a later version of each.
-fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
+pub(super) fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
     let later = machine.path(LATER);
     fs::create_dir_all(&later)?;
     for package in package::build(programs, &machine.path(PACKAGES), Compression::Fast)? {
@@ -298,7 +302,7 @@ fn put_packages(programs: &Programs, machine: &Machine) -> Result<()> {
 /// As the documents say; without a network, so that nothing but a minimal system is there to depend
 /// on. Settings that both sides changed are those of the operator, which is what apt does when
 /// nobody answers its question.
-fn install(run: &Run<'_>, packages: &str) -> Result<()> {
+pub(super) fn install(run: &Run<'_>, packages: &str) -> Result<()> {
     let command = format!(
         "apt-get install --yes --option=Dpkg::Options::=--force-confold \
          --option=Dpkg::Options::=--force-unsafe-io {packages}/*.deb"
@@ -310,7 +314,7 @@ fn apt(run: &Run<'_>, what: &str, packages: &[&str]) -> Result<()> {
     run(&[&["apt-get", what, "--yes"][..], packages].concat()).map(drop)
 }
 
-fn upgrade(run: &Run<'_>) -> Result<()> {
+pub(super) fn upgrade(run: &Run<'_>) -> Result<()> {
     install(run, LATER)?;
     for program in PROGRAMS {
         let version = run(&["dpkg-query", "--show", "--showformat=${Version}", program])?;
@@ -405,7 +409,7 @@ fn check_nothing_left(run: &Run<'_>) -> Result<()> {
     fail_on(&left)
 }
 
-fn append(path: &Path, line: &str) -> Result<()> {
+pub(super) fn append(path: &Path, line: &str) -> Result<()> {
     let file = OpenOptions::new().append(true).open(path);
     let mut file = file.with_context(|| format!("cannot open {}", path.display()))?;
     writeln!(file, "{line}").with_context(|| format!("cannot write {}", path.display()))

@@ -89,7 +89,7 @@ const LOCAL: &[(&str, &str, &str)] = &[
     ),
     (
         "llorch-client",
-        "MAX_LINE_BYTES",
+        "MAX_EVENT_BYTES",
         "what a client reads of an answer",
     ),
     (

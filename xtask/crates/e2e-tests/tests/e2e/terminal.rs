@@ -25,11 +25,12 @@ pub(crate) const ENTER: &str = "\r";
 pub(crate) const CTRL_C: &str = "\x03";
 pub(crate) const CTRL_D: &str = "\x04";
 
-/// A line that runs a command, prints its exit code, and whether the terminal reads whole lines
-/// again, as before it. The shell outlives Ctrl-C, and waits in the end so that the screen stays.
+/// A shell line that runs a command, prints its exit code on a line of its own, and prints whether
+/// the terminal reads whole lines again, as before it. The shell survives Ctrl-C and waits at the
+/// end, so that the screen stays.
 pub(crate) fn with_its_end(command: &str) -> String {
     format!(
-        "trap : INT; {command}; echo \"ended with $?\"; \
+        "trap : INT; {command}; printf '\\nended with %s\\n' $?; \
          case $(stty -a) in *-icanon*) echo raw ;; *) echo restored ;; esac; read line"
     )
 }

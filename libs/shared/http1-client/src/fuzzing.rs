@@ -1,33 +1,32 @@
-//! Entry points for the fuzz targets: what reads an upstream's bytes, as this crate uses it. Not a
-//! part of the API.
+//! Entry points for the fuzz targets: the parsers of an upstream's bytes. Not a part of the API.
 
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
-    NotHttp,
+    ProtocolError,
     wire::{self, BodyDecoder},
 };
 
-/// The head of an upstream's answer.
+/// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseHead {
-    /// Its bytes.
+    /// Its length in bytes.
     pub length: usize,
     /// The status.
     pub status: StatusCode,
-    /// The headers that go on.
+    /// The end-to-end headers.
     pub headers: HeaderMap,
-    /// Where the body ends.
+    /// The body, before its first byte.
     pub body: ResponseBody,
     /// Whether the connection may carry another request.
     pub keep_alive: bool,
 }
 
-/// Reads the head at the beginning of `input`; `None` while it is not whole.
+/// Parses the head at the beginning of `input`; `None` while it is incomplete.
 ///
 /// # Errors
 /// When it is not HTTP/1.x.
-pub fn parse_head(input: &[u8], method: &Method) -> Result<Option<ResponseHead>, NotHttp> {
+pub fn parse_head(input: &[u8], method: &Method) -> Result<Option<ResponseHead>, ProtocolError> {
     let parsed = wire::parse_head(input, method)?;
     Ok(parsed.map(|(head, length)| ResponseHead {
         length,
@@ -38,10 +37,10 @@ pub fn parse_head(input: &[u8], method: &Method) -> Result<Option<ResponseHead>,
     }))
 }
 
-/// How the end of a body is known.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// By so many bytes.
+    /// By its length in bytes.
     Length(u64),
     /// By the chunked coding.
     Chunked,
@@ -49,12 +48,12 @@ pub enum Framing {
     UntilClose,
 }
 
-/// A body that is being decoded.
+/// A decoder of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseBody(BodyDecoder);
 
 impl ResponseBody {
-    /// A body with this framing, before its first byte.
+    /// A decoder before the first byte of a body with this framing.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         Self(match framing {
@@ -64,7 +63,7 @@ impl ResponseBody {
         })
     }
 
-    /// How its end is known; of a length what is left.
+    /// The framing; a length is what is left.
     #[must_use]
     pub fn framing(&self) -> Framing {
         match &self.0 {
@@ -74,29 +73,33 @@ impl ResponseBody {
         }
     }
 
-    /// Whether it is known to be over.
+    /// Whether the body is known to be complete.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.0.is_over()
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete()
     }
 
-    /// Whether the connection may end here.
+    /// Whether the end of the connection is a proper end of the body.
     #[must_use]
     pub fn may_end_here(&self) -> bool {
         self.0.may_end_here()
     }
 
-    /// The bytes still to come, where that is known.
+    /// The bytes still to come, if known.
     #[must_use]
-    pub fn exact(&self) -> Option<u64> {
-        self.0.exact()
+    pub fn bytes_left(&self) -> Option<u64> {
+        self.0.bytes_left()
     }
 
-    /// Adds what `input` has of the body to `out`, and returns what stands behind the body's end.
+    /// Appends the body bytes of `input` to `out`, and returns the bytes after the end of the body.
     ///
     /// # Errors
     /// When it is not HTTP/1.x.
-    pub fn decode<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], NotHttp> {
+    pub fn decode<'a>(
+        &mut self,
+        input: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<&'a [u8], ProtocolError> {
         self.0.decode(input, out)
     }
 }

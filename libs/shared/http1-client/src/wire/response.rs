@@ -1,4 +1,4 @@
-//! The head of an answer: what it says, and where its body will end.
+//! The head of a response, and how its body ends.
 
 use std::mem::MaybeUninit;
 
@@ -8,87 +8,90 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
-use super::{BodyDecoder, NotHttp};
-use crate::headers::EndsHere;
+use super::{body::BodyDecoder, error::ProtocolError};
+use crate::hop_by_hop::HopByHop;
 
 /// The longest head that is read.
-pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// The most headers it may have.
-pub(crate) const MAX_HEADERS: usize = 128;
-/// Room for headers that whoever passes the answer on adds, so that the map need not grow.
-const ROOM_FOR_MORE: usize = 6;
+pub const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The most headers of a head.
+pub const MAX_HEADERS: usize = 128;
+/// Room for headers that a gateway adds, so that the map need not grow.
+const ADDED_HEADERS: usize = 6;
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    /// Without those that are meant for this connection only.
-    pub(crate) headers: HeaderMap,
+#[non_exhaustive]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The end-to-end headers. A `Content-Length` among them is the one that counts.
+    pub headers: HeaderMap,
     pub(crate) body: BodyDecoder,
-    /// Whether the connection may carry another request once the body has been read.
+    /// Whether the connection may carry another request after the body.
     pub(crate) keep_alive: bool,
 }
 
-/// Reads the head at the beginning of `input`, and says how long it is; `None` while it is not
-/// whole.
+/// Parses the head at the beginning of `input` and returns it with its length; `None` while it is
+/// incomplete.
 ///
-/// `method` is that of the request: the answer to `HEAD` has no body, whatever it says of one.
-pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, usize)>, NotHttp> {
+/// `method` is that of the request: the response to `HEAD` has no body, whatever its headers say.
+pub(crate) fn parse_head(
+    input: &[u8],
+    method: &Method,
+) -> Result<Option<(ResponseHead, usize)>, ProtocolError> {
     let mut room = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    // By default it refuses folded lines, white space before a colon, and NUL or a bare CR
-    // anywhere.
+    // The default refuses folded lines, white space before a colon, NUL and bare CR.
     let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, input, &mut room)
-        .map_err(NotHttp::Head)?;
+        .map_err(ProtocolError::Head)?;
     let httparse::Status::Complete(length) = status else {
         return if input.len() > MAX_HEAD_BYTES {
-            Err(NotHttp::HeadTooLarge(MAX_HEAD_BYTES))
+            Err(ProtocolError::HeadTooLarge(MAX_HEAD_BYTES))
         } else {
             Ok(None)
         };
     };
-    let bad = NotHttp::Head(httparse::Error::Status);
+    let bad = ProtocolError::Head(httparse::Error::Status);
     let status = StatusCode::from_u16(parsed.code.ok_or(bad)?).map_err(|_| bad)?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        // `Upgrade` never goes on, so nobody asked for it.
-        return Err(NotHttp::SwitchedProtocols);
+        return Err(ProtocolError::SwitchedProtocols);
     }
     let version = match parsed.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
-    // One copy for all values, which are parts of it.
+    // One copy; all values are slices of it.
     let bytes = Bytes::copy_from_slice(&input[..length]);
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ROOM_FOR_MORE);
-    let (mut said, mut ends_here) = (Said::default(), EndsHere::default());
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ADDED_HEADERS);
+    let (mut framing, mut hop_by_hop) = (FramingHeaders::default(), HopByHop::default());
     for header in parsed.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| NotHttp::Head(httparse::Error::HeaderName))?;
-        said.hear(&name, header.value)?;
-        if ends_here.meet(&name, header.value) {
+            .map_err(|_| ProtocolError::Head(httparse::Error::HeaderName))?;
+        framing.read(&name, header.value)?;
+        if hop_by_hop.contains(&name, header.value) {
             continue;
         }
-        let value = HeaderValue::from_maybe_shared(part_of(&bytes, input, header.value))
-            .map_err(|_| NotHttp::Head(httparse::Error::HeaderValue))?;
+        let value = HeaderValue::from_maybe_shared(slice_of(&bytes, input, header.value))
+            .map_err(|_| ProtocolError::Head(httparse::Error::HeaderValue))?;
         headers.append(name, value);
     }
-    let body = said.framing(method, status, version)?;
+    let body = framing.body(method, status, version)?;
     let keep_alive = body != BodyDecoder::UntilClose
-        && !said.close
-        && !said.contradicts_itself(status)
-        && (version != Version::HTTP_10 || said.keep_alive);
-    match said.length_for_the_next_hop(status) {
-        LengthHeader::AsReceived => {}
-        LengthHeader::Is(length) => {
+        && !framing.close
+        && !framing.is_ambiguous(status)
+        && (version != Version::HTTP_10 || framing.keep_alive);
+    match framing.forwarded_length(status) {
+        ForwardedLength::AsReceived => {}
+        ForwardedLength::Is(length) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        LengthHeader::Removed => {
+        ForwardedLength::Removed => {
             headers.remove(CONTENT_LENGTH);
         }
     }
-    ends_here.remove_named(&mut headers);
-    let head = Head {
+    hop_by_hop.remove_named(&mut headers);
+    let head = ResponseHead {
         status,
         headers,
         body,
@@ -97,46 +100,44 @@ pub(crate) fn parse_head(input: &[u8], method: &Method) -> Result<Option<(Head, 
     Ok(Some((head, length)))
 }
 
-/// What the headers say of the message itself.
+/// The headers that frame the message and decide about the connection.
 #[derive(Debug, Default)]
-struct Said {
-    /// The one length that all `Content-Length` headers agree on.
+struct FramingHeaders {
+    /// The length that all `Content-Length` headers agree on.
     length: Option<u64>,
-    /// The length is written in another way than the next recipient should see it: several times,
-    /// or with leading zeros.
-    odd_length: bool,
-    /// There is a `Transfer-Encoding`, and it is `chunked`.
+    /// The length is repeated or has leading zeros, so it is rewritten for the next recipient.
+    is_length_unusual: bool,
+    /// `Transfer-Encoding` is present and is `chunked`.
     chunked: bool,
     close: bool,
     keep_alive: bool,
 }
 
-/// What becomes of `Content-Length` at the next hop.
-enum LengthHeader {
+/// The `Content-Length` that the caller sees.
+enum ForwardedLength {
     AsReceived,
     Is(u64),
     Removed,
 }
 
-impl Said {
-    fn hear(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), NotHttp> {
+impl FramingHeaders {
+    fn read(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), ProtocolError> {
         let options = || value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         if *name == CONTENT_LENGTH {
             for text in options() {
-                let length = number(text).ok_or(NotHttp::ContentLength)?;
-                if self.length.is_some_and(|told| told != length) {
-                    return Err(NotHttp::ContentLength);
+                let length = number(text).ok_or(ProtocolError::ContentLength)?;
+                if self.length.is_some_and(|earlier| earlier != length) {
+                    return Err(ProtocolError::ContentLength);
                 }
-                self.odd_length |=
+                self.is_length_unusual |=
                     self.length.is_some() || (text.starts_with(b"0") && text.len() > 1);
                 self.length = Some(length);
             }
         } else if *name == TRANSFER_ENCODING {
-            // `chunked` once and nothing else. `TE` never goes on, so no other coding was
-            // acceptable (RFC 9112, section 7.4); this hop does not decode others, and
-            // the next one would not learn of them.
+            // Only `chunked`, once. The request has no `TE`, so no other coding is acceptable
+            // (RFC 9112, section 7.4).
             if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                return Err(NotHttp::TransferCoding);
+                return Err(ProtocolError::TransferCoding);
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -146,15 +147,15 @@ impl Said {
         Ok(())
     }
 
-    /// How the end of the body is told (RFC 9112, section 6.3).
-    fn framing(
+    /// How the body ends (RFC 9112, section 6.3).
+    fn body(
         &self,
         method: &Method,
         status: StatusCode,
         version: Version,
-    ) -> Result<BodyDecoder, NotHttp> {
+    ) -> Result<BodyDecoder, ProtocolError> {
         if self.chunked && version == Version::HTTP_10 {
-            return Err(NotHttp::TransferEncoding);
+            return Err(ProtocolError::TransferEncoding);
         }
         if never_has_a_body(status) || *method == Method::HEAD {
             return Ok(BodyDecoder::EMPTY);
@@ -166,33 +167,35 @@ impl Said {
         })
     }
 
-    /// Whether other recipients may see another end of this message than this one does (RFC 9112,
-    /// section 11.2): what follows on the connection cannot be trusted.
-    fn contradicts_itself(&self, status: StatusCode) -> bool {
+    /// Whether another recipient may find another end of this message (RFC 9112, section 11.2).
+    /// Then the connection is not reused.
+    fn is_ambiguous(&self, status: StatusCode) -> bool {
         let has_length = self.length.is_some_and(|length| length > 0);
         (self.chunked && self.length.is_some())
             || (status == StatusCode::NO_CONTENT && (self.chunked || has_length))
     }
 
-    /// A length goes on only where it says how this message ends: not beside a transfer coding (RFC
-    /// 9112, section 6.3), and not where there is never a body (RFC 9110, section 8.6). An
-    /// answer to `HEAD` tells of another one's body.
-    fn length_for_the_next_hop(&self, status: StatusCode) -> LengthHeader {
+    /// A length is forwarded only if it frames this message: not beside a transfer coding (RFC
+    /// 9112, section 6.3), and not with a status that has no body (RFC 9110, section 8.6). In a
+    /// response to `HEAD` it is the length that `GET` would have.
+    fn forwarded_length(&self, status: StatusCode) -> ForwardedLength {
         match self.length {
-            _ if self.chunked || never_has_a_body(status) => LengthHeader::Removed,
-            Some(length) if self.odd_length => LengthHeader::Is(length),
-            _ => LengthHeader::AsReceived,
+            _ if self.chunked || never_has_a_body(status) => ForwardedLength::Removed,
+            Some(length) if self.is_length_unusual => ForwardedLength::Is(length),
+            _ => ForwardedLength::AsReceived,
         }
     }
 }
 
-/// Whatever the headers say (RFC 9112, section 6.3).
+/// Whether a response with this status has no body, whatever its headers say (RFC 9112, section
+/// 6.3).
 fn never_has_a_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// What `part`, a part of `input`, is of `copy`, which is a copy of `input`'s beginning.
-fn part_of(copy: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
+/// The slice of `copy` that corresponds to `part`, where `part` is a slice of `input` and `copy` a
+/// copy of the beginning of `input`.
+fn slice_of(copy: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
     let start = part.as_ptr().addr().wrapping_sub(input.as_ptr().addr());
     if part.is_empty() || start >= copy.len() || copy.len() - start < part.len() {
         return Bytes::copy_from_slice(part);
@@ -200,7 +203,7 @@ fn part_of(copy: &Bytes, input: &[u8], part: &[u8]) -> Bytes {
     copy.slice(start..start + part.len())
 }
 
-/// Digits only: a parser that takes a sign as well sees another number than the next hop.
+/// Accepts digits only: with a sign, the next recipient may read another number.
 fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -214,14 +217,14 @@ mod tests {
 
     use super::*;
 
-    fn head(text: &str) -> Result<Head, NotHttp> {
+    fn head(text: &str) -> Result<ResponseHead, ProtocolError> {
         let (head, length) = parse_head(text.as_bytes(), &Method::POST)?.expect("a whole head");
         assert_eq!(length, text.len());
         Ok(head)
     }
 
     #[test]
-    fn where_the_body_ends() {
+    fn the_headers_frame_the_body() {
         use BodyDecoder::{Length, UntilClose};
         for (lines, body, keep_alive) in [
             ("200 OK\r\nContent-Length: 5", Length(5), true),
@@ -259,14 +262,14 @@ mod tests {
             let head = head(&format!("HTTP/1.1 {lines}\r\n\r\n")).unwrap();
             assert_eq!((head.body, head.keep_alive), (body, keep_alive), "{lines}");
         }
-        let (asked, _) = parse_head(
+        let (response, _) = parse_head(
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
             &Method::HEAD,
         )
         .unwrap()
         .unwrap();
-        assert_eq!((asked.body, asked.keep_alive), (Length(0), true));
-        assert_eq!(asked.headers["content-length"], "5");
+        assert_eq!((response.body, response.keep_alive), (Length(0), true));
+        assert_eq!(response.headers["content-length"], "5");
         for (lines, keep_alive) in [("", false), ("\r\nConnection: keep-alive", true)] {
             let head = head(&format!(
                 "HTTP/1.0 200 OK\r\nContent-Length: 5{lines}\r\n\r\n"
@@ -277,57 +280,60 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_contradicts_itself_is_refused() {
+    fn an_invalid_head_is_refused() {
         for (text, error) in [
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
-                NotHttp::ContentLength,
+                ProtocolError::ContentLength,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
-                NotHttp::ContentLength,
+                ProtocolError::ContentLength,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: +5",
-                NotHttp::ContentLength,
+                ProtocolError::ContentLength,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: ",
-                NotHttp::ContentLength,
+                ProtocolError::ContentLength,
             ),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999",
-                NotHttp::ContentLength,
+                ProtocolError::ContentLength,
             ),
             (
                 "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
-                NotHttp::TransferEncoding,
+                ProtocolError::TransferEncoding,
             ),
             (
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x",
-                NotHttp::SwitchedProtocols,
+                ProtocolError::SwitchedProtocols,
             ),
             (
                 "HTTP/1.1 200 OK\r\nX : 1",
-                NotHttp::Head(httparse::Error::HeaderName),
+                ProtocolError::Head(httparse::Error::HeaderName),
             ),
             (
                 "HTTP/1.1 200 OK\r\nX: 1\r\n 2",
-                NotHttp::Head(httparse::Error::HeaderName),
+                ProtocolError::Head(httparse::Error::HeaderName),
             ),
             (
                 "HTTP/1.1 200 OK\r\nX: a\0b",
-                NotHttp::Head(httparse::Error::HeaderValue),
+                ProtocolError::Head(httparse::Error::HeaderValue),
             ),
             (
                 "HTTP/1.1 200 OK\r\nX: a\rb",
-                NotHttp::Head(httparse::Error::HeaderValue),
+                ProtocolError::Head(httparse::Error::HeaderValue),
             ),
-            ("HTTP/1.1 099 No", NotHttp::Head(httparse::Error::Status)),
-            ("SSH-2.0-x", NotHttp::Head(httparse::Error::Version)),
+            (
+                "HTTP/1.1 099 No",
+                ProtocolError::Head(httparse::Error::Status),
+            ),
+            ("SSH-2.0-x", ProtocolError::Head(httparse::Error::Version)),
         ] {
-            let answer = parse_head(format!("{text}\r\n\r\n").as_bytes(), &Method::POST);
-            assert_eq!(answer.map(|_| ()).unwrap_err(), error, "{text}");
+            let parsed = parse_head(format!("{text}\r\n\r\n").as_bytes(), &Method::POST);
+            assert_eq!(parsed.map(|_| ()).unwrap_err(), error, "{text}");
         }
     }
 
@@ -357,9 +363,12 @@ mod tests {
                     let text = format!(
                         "HTTP/1.1 {status}\r\n{length}Transfer-Encoding: {codings}\r\n\r\n"
                     );
-                    let answer = parse_head(text.as_bytes(), &method).map(|_| ());
-                    let refused = matches!(answer, Err(NotHttp::TransferCoding | NotHttp::Head(_)));
-                    assert!(refused, "{text:?}: {answer:?}");
+                    let parsed = parse_head(text.as_bytes(), &method).map(|_| ());
+                    let is_refused = matches!(
+                        parsed,
+                        Err(ProtocolError::TransferCoding | ProtocolError::Head(_))
+                    );
+                    assert!(is_refused, "{text:?}: {parsed:?}");
                 }
             }
         }
@@ -367,7 +376,7 @@ mod tests {
 
     // spec: PATH-21
     #[test]
-    fn the_length_that_goes_on_is_the_one_that_counts() {
+    fn the_forwarded_length_is_the_effective_one() {
         for (lines, method, length) in [
             ("200 OK\r\nContent-Length: 5", Method::POST, Some("5")),
             ("200 OK\r\nContent-Length: 5, 5", Method::POST, Some("5")),
@@ -394,13 +403,13 @@ mod tests {
         ] {
             let text = format!("HTTP/1.1 {lines}\r\n\r\n");
             let (head, _) = parse_head(text.as_bytes(), &method).unwrap().unwrap();
-            let told: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
-            assert_eq!(told, Vec::from_iter(length), "{lines}");
+            let forwarded: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(forwarded, Vec::from_iter(length), "{lines}");
         }
     }
 
     #[test]
-    fn what_is_for_this_connection_goes_no_further() {
+    fn hop_by_hop_headers_are_removed() {
         let head = head(
             "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: \
              timeout=5\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\nX-Empty:\r\nX-Mine: \
@@ -414,27 +423,27 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_end_is_waited_for_and_then_refused() {
+    fn an_endless_head_is_refused_at_its_limit() {
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD_BYTES));
-        for (input, refused) in [(&endless[..100], false), (&endless, true)] {
-            let answer = parse_head(input.as_bytes(), &Method::POST).map(|head| head.is_some());
-            let expected = if refused {
-                Err(NotHttp::HeadTooLarge(MAX_HEAD_BYTES))
+        for (input, is_refused) in [(&endless[..100], false), (&endless, true)] {
+            let parsed = parse_head(input.as_bytes(), &Method::POST).map(|head| head.is_some());
+            let expected = if is_refused {
+                Err(ProtocolError::HeadTooLarge(MAX_HEAD_BYTES))
             } else {
                 Ok(false)
             };
-            assert_eq!(answer, expected);
+            assert_eq!(parsed, expected);
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(
+        fn any_lines_are_parsed_or_refused(
             lines in prop::collection::vec("[ -~]{0,30}", 0..6),
-            behind in prop::collection::vec(any::<u8>(), 0..40),
+            trailing in prop::collection::vec(any::<u8>(), 0..40),
         ) {
             let text = format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", lines.join("\r\n"));
-            let input = [text.as_bytes(), &behind].concat();
+            let input = [text.as_bytes(), &trailing].concat();
             if let Ok(Some((_, length))) = parse_head(&input, &Method::GET) {
                 prop_assert!(length <= input.len());
             }

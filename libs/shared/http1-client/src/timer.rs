@@ -1,4 +1,4 @@
-//! One timer for all the limits of a connection's life.
+//! One timer for all limits of a connection.
 
 use std::{
     pin::Pin,
@@ -7,11 +7,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-/// A timer that is set when something is first waited for, and anew only when it fires too early.
+/// A timer that is set at the first wait, and again only when it fires too early.
 ///
-/// Limits mostly move on: each answer, and each frame, has a later one. To move the limit then
-/// costs nothing, and the runtime's timers are touched once in a limit's length instead of once for
-/// each request.
+/// Limits mostly move later: each response and each read has a later one. Moving a limit later
+/// costs nothing, so the runtime's timers are touched once per limit instead of once per request.
 #[derive(Debug, Default)]
 pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -21,7 +20,7 @@ impl Timer {
         let sleep = self
             .0
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        // A limit that moved earlier than the timer: the timer would sleep through it.
+        // The limit is earlier than the timer, which would sleep through it.
         if at < sleep.deadline() {
             sleep.as_mut().reset(at);
         }

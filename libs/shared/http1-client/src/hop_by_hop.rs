@@ -1,4 +1,4 @@
-//! Headers that mean one connection only, and so end at this hop.
+//! Headers that concern one connection only (RFC 9110, section 7.6.1).
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -8,8 +8,8 @@ use http::{
     },
 };
 
-/// RFC 9110, section 7.6.1, and the older names that clients still send. `Alt-Svc` names other
-/// addresses of the upstream, which a client behind this hop cannot reach or should not.
+/// RFC 9110, section 7.6.1, and older names that clients still send. `Alt-Svc` names other
+/// addresses of the upstream, which a client behind a gateway cannot or should not reach.
 const HOP_BY_HOP: [HeaderName; 12] = [
     ALT_SVC,
     CONNECTION,
@@ -25,13 +25,15 @@ const HOP_BY_HOP: [HeaderName; 12] = [
     UPGRADE,
 ];
 
-/// Whether a header always means one connection only.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// Whether a header always concerns one connection only.
+#[must_use]
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
-/// The headers that a request's `Connection` names beside those that are hop-by-hop in any case.
-pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The headers that `Connection` names, besides those that are hop-by-hop in any case.
+#[must_use]
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers
         .get_all(CONNECTION)
         .iter()
@@ -39,33 +41,33 @@ pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     values.flat_map(named_by).collect()
 }
 
-/// Those that one value of `Connection` names.
+/// The headers that one value of `Connection` names.
 fn named_by(value: &[u8]) -> impl Iterator<Item = HeaderName> {
     str::from_utf8(value)
         .unwrap_or_default()
         .split(',')
         .map(str::trim)
-        // What nearly everybody says, and no header.
+        // Common options that are not header names.
         .filter(|option| {
             !option.eq_ignore_ascii_case("keep-alive") && !option.eq_ignore_ascii_case("close")
         })
         .filter_map(|name| name.parse().ok())
 }
 
-/// Headers that end here, met one by one in an answer: `llama-server` sends one with each.
+/// Finds the hop-by-hop headers of a response while its head is parsed.
 #[derive(Debug, Default)]
-pub(crate) struct EndsHere(Vec<HeaderName>);
+pub(crate) struct HopByHop(Vec<HeaderName>);
 
-impl EndsHere {
-    /// Whether this one does, in any case.
-    pub(crate) fn meet(&mut self, name: &HeaderName, value: &[u8]) -> bool {
+impl HopByHop {
+    /// Whether this header is hop-by-hop in any case. Remembers the names in `Connection`.
+    pub(crate) fn contains(&mut self, name: &HeaderName, value: &[u8]) -> bool {
         if *name == CONNECTION {
             self.0.extend(named_by(value));
         }
         is_hop_by_hop(name)
     }
 
-    /// Removes those that `Connection` has named.
+    /// Removes the headers that `Connection` named.
     pub(crate) fn remove_named(self, headers: &mut HeaderMap) {
         for name in self.0 {
             headers.remove(name);
@@ -79,9 +81,9 @@ mod tests {
 
     // spec: PATH-14
     #[test]
-    fn keeps_what_is_meant_for_the_other_end() {
+    fn only_end_to_end_headers_stay() {
         let mut headers = HeaderMap::new();
-        let mut ends_here = EndsHere::default();
+        let mut hop_by_hop = HopByHop::default();
         for (name, value) in [
             ("connection", "keep-alive, x-private"),
             ("connection", "x-other"),
@@ -102,11 +104,11 @@ mod tests {
             ("x-session-id", "s"),
         ] {
             let name = HeaderName::from_static(name);
-            if !ends_here.meet(&name, value.as_bytes()) {
+            if !hop_by_hop.contains(&name, value.as_bytes()) {
                 headers.append(name, HeaderValue::from_static(value));
             }
         }
-        ends_here.remove_named(&mut headers);
+        hop_by_hop.remove_named(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-type", "x-session-id"]);

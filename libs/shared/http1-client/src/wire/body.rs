@@ -1,66 +1,65 @@
-//! Where an answer's body ends, and the body without what only frames it (RFC 9112, sections 6 and
-//! 7).
+//! Decodes the body of a response and finds its end (RFC 9112, sections 6 and 7).
 
-use super::NotHttp;
+use super::error::ProtocolError;
 
-/// The most bytes of one chunk's extension, or of all trailers: nobody uses either, and without a
-/// bound they would be a body that is never passed on.
-pub(crate) const MAX_AROUND_BYTES: u32 = 8 * 1024;
+/// The most bytes of one chunk's extension, or of all trailers. Both are rarely used, and neither
+/// makes progress that a reader of the body could see.
+pub const MAX_CHUNK_OVERHEAD_BYTES: u32 = 8 * 1024;
 /// Hexadecimal digits of the largest chunk size that fits into 64 bits.
-pub(crate) const MAX_SIZE_DIGITS: u8 = 16;
+pub const MAX_SIZE_DIGITS: u8 = 16;
 
-/// Takes the body out of what comes over the wire, however it is cut into reads.
+/// Decodes a body, however it is cut into reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BodyDecoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Length(u64),
-    /// Chunks, each with its size.
+    /// The chunked coding.
     Chunked(Chunk),
-    /// All there is until the connection ends.
+    /// Everything until the connection ends.
     UntilClose,
 }
 
-/// The place in the chunked coding.
+/// The position in the chunked coding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Chunk {
-    /// In a chunk's size, of which `digits` have been read.
+    /// In a chunk's size; `digits` of it have been read.
     Size { size: u64, digits: u8 },
-    /// Behind the size: white space or an extension, until the line ends.
+    /// After the size: white space or an extension, until the line ends.
     Extension { size: u64, length: u32 },
-    /// Before the line feed that ends the size's line.
+    /// Before the line feed that ends the line of the size.
     SizeEnd { size: u64 },
-    /// In the data, of which so much is left.
+    /// In the data; `left` bytes of it are to come.
     Data { left: u64 },
-    /// Before the carriage return behind the data.
+    /// Before the carriage return after the data.
     DataEnd,
-    /// Before the line feed behind the data.
+    /// Before the line feed after the data.
     DataEndLf,
     /// In the trailers: `line` bytes of this line, `length` of all.
     Trailer { line: u32, length: u32 },
-    /// Before the line feed of a trailer's line; an empty one ends the body.
+    /// Before the line feed of a trailer line; an empty line ends the body.
     TrailerLf { line: u32, length: u32 },
-    /// Behind the body.
+    /// After the body.
     End,
 }
 
 impl BodyDecoder {
-    /// A body without a byte.
+    /// An empty body.
     pub(crate) const EMPTY: Self = Self::Length(0);
-    /// A body in chunks, before its first.
+    /// A chunked body, before its first chunk.
     pub(crate) const CHUNKED: Self = Self::Chunked(Chunk::Size { size: 0, digits: 0 });
 
-    /// Whether the body is known to be over.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Whether the body is known to be complete.
+    pub(crate) fn is_complete(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::End))
     }
 
-    /// Whether the end of the connection is the proper end of the body.
+    /// Whether the end of the connection is a proper end of the body.
     pub(crate) fn may_end_here(&self) -> bool {
-        self.is_over() || *self == Self::UntilClose
+        self.is_complete() || *self == Self::UntilClose
     }
 
-    /// The bytes still to come, where that is known.
-    pub(crate) fn exact(&self) -> Option<u64> {
+    /// The bytes still to come, if known.
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             Self::Chunked(Chunk::End) => Some(0),
@@ -68,12 +67,12 @@ impl BodyDecoder {
         }
     }
 
-    /// Adds what `input` has of the body to `out`, and returns what stands behind the body's end.
+    /// Appends the body bytes of `input` to `out`, and returns the bytes after the end of the body.
     pub(crate) fn decode<'a>(
         &mut self,
         input: &'a [u8],
         out: &mut Vec<u8>,
-    ) -> Result<&'a [u8], NotHttp> {
+    ) -> Result<&'a [u8], ProtocolError> {
         match self {
             Self::Length(left) => {
                 let (body, rest) = split(input, *left);
@@ -96,16 +95,16 @@ impl BodyDecoder {
     }
 }
 
-/// The first `length` bytes of `input`, as far as they are there, and the rest.
+/// Up to `length` bytes of `input`, and the rest.
 fn split(input: &[u8], length: u64) -> (&[u8], &[u8]) {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     input.split_at(length.min(input.len()))
 }
 
 impl Chunk {
-    /// Goes on as far as one part of the coding reaches; `input` is not empty.
-    fn step<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], NotHttp> {
-        let Some((&byte, behind)) = input.split_first() else {
+    /// Decodes one part of the coding; `input` is not empty.
+    fn step<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+        let Some((&byte, after)) = input.split_first() else {
             return Ok(input);
         };
         *self = match *self {
@@ -127,37 +126,41 @@ impl Chunk {
                 },
                 (b'\r', _) if digits > 0 => Self::SizeEnd { size },
                 (b';' | b' ' | b'\t', _) if digits > 0 => Self::Extension { size, length: 0 },
-                _ => return Err(NotHttp::ChunkSize),
+                _ => return Err(ProtocolError::ChunkSize),
             },
             Self::Extension { size, length } => match byte {
                 b'\r' => Self::SizeEnd { size },
-                b'\n' => return Err(NotHttp::ChunkEnd),
-                _ if length >= MAX_AROUND_BYTES => return Err(NotHttp::TooMuchAround),
+                b'\n' => return Err(ProtocolError::ChunkEnd),
+                _ if length >= MAX_CHUNK_OVERHEAD_BYTES => {
+                    return Err(ProtocolError::ChunkOverhead);
+                }
                 _ => Self::Extension {
                     size,
                     length: length + 1,
                 },
             },
-            Self::SizeEnd { .. } if byte != b'\n' => return Err(NotHttp::ChunkEnd),
+            Self::SizeEnd { .. } if byte != b'\n' => return Err(ProtocolError::ChunkEnd),
             Self::SizeEnd { size: 0 } => Self::Trailer { line: 0, length: 0 },
             Self::SizeEnd { size } => Self::Data { left: size },
             Self::DataEnd if byte == b'\r' => Self::DataEndLf,
             Self::DataEndLf if byte == b'\n' => Self::Size { size: 0, digits: 0 },
-            Self::DataEnd | Self::DataEndLf => return Err(NotHttp::ChunkEnd),
+            Self::DataEnd | Self::DataEndLf => return Err(ProtocolError::ChunkEnd),
             Self::Trailer { line, length } => match byte {
                 b'\r' => Self::TrailerLf { line, length },
-                b'\n' => return Err(NotHttp::ChunkEnd),
-                _ if length >= MAX_AROUND_BYTES => return Err(NotHttp::TooMuchAround),
+                b'\n' => return Err(ProtocolError::ChunkEnd),
+                _ if length >= MAX_CHUNK_OVERHEAD_BYTES => {
+                    return Err(ProtocolError::ChunkOverhead);
+                }
                 _ => Self::Trailer {
                     line: line + 1,
                     length: length + 1,
                 },
             },
-            Self::TrailerLf { .. } if byte != b'\n' => return Err(NotHttp::ChunkEnd),
+            Self::TrailerLf { .. } if byte != b'\n' => return Err(ProtocolError::ChunkEnd),
             Self::TrailerLf { line: 0, .. } | Self::End => Self::End,
             Self::TrailerLf { length, .. } => Self::Trailer { line: 0, length },
         };
-        Ok(behind)
+        Ok(after)
     }
 }
 
@@ -171,27 +174,27 @@ mod tests {
 
     use super::*;
 
-    /// Decodes `wire`, given in reads of the lengths named and then the rest.
+    /// Decodes `wire` in reads of the lengths in `cuts`, then the rest.
     fn decode(
         mut decoder: BodyDecoder,
         wire: &[u8],
         cuts: &[usize],
-    ) -> Result<(Vec<u8>, Vec<u8>, bool), NotHttp> {
-        let (mut out, mut behind) = (Vec::new(), Vec::new());
+    ) -> Result<(Vec<u8>, Vec<u8>, bool), ProtocolError> {
+        let (mut out, mut trailing) = (Vec::new(), Vec::new());
         let mut wire = wire;
         let mut cuts = cuts.iter();
         while !wire.is_empty() {
             let length = cuts.next().map_or(wire.len(), |cut| (*cut).min(wire.len()));
             let (read, rest) = wire.split_at(length);
-            behind.extend_from_slice(decoder.decode(read, &mut out)?);
+            trailing.extend_from_slice(decoder.decode(read, &mut out)?);
             wire = rest;
         }
-        Ok((out, behind, decoder.is_over()))
+        Ok((out, trailing, decoder.is_complete()))
     }
 
     #[test]
-    fn chunks_as_they_may_come() {
-        for (wire, body, behind, over) in [
+    fn valid_chunks_are_decoded() {
+        for (wire, body, trailing, is_complete) in [
             ("3\r\nabc\r\n0\r\n\r\n", "abc", "", true),
             ("3\r\nabc\r\n0\r\n\r\nHTTP", "abc", "HTTP", true),
             (
@@ -210,29 +213,33 @@ mod tests {
             ("1\r\na\r\n0\r\n", "a", "", false),
         ] {
             let decoded = decode(BodyDecoder::CHUNKED, wire.as_bytes(), &[]).unwrap();
-            assert_eq!(decoded, (body.into(), behind.into(), over), "{wire:?}");
+            assert_eq!(
+                decoded,
+                (body.into(), trailing.into(), is_complete),
+                "{wire:?}"
+            );
         }
     }
 
     #[test]
-    fn what_is_no_chunk_is_refused() {
-        let long = "x".repeat(MAX_AROUND_BYTES as usize + 1);
+    fn invalid_chunks_are_refused() {
+        let long = "x".repeat(MAX_CHUNK_OVERHEAD_BYTES as usize + 1);
         for (wire, error) in [
-            ("\r\n".to_owned(), NotHttp::ChunkSize),
-            (";x\r\n".to_owned(), NotHttp::ChunkSize),
-            ("g\r\n".to_owned(), NotHttp::ChunkSize),
-            ("-1\r\n".to_owned(), NotHttp::ChunkSize),
-            ("0x3\r\nabc\r\n".to_owned(), NotHttp::ChunkSize),
-            ("11111111111111111\r\n".to_owned(), NotHttp::ChunkSize),
-            ("1\na\r\n".to_owned(), NotHttp::ChunkSize),
-            ("1\rx".to_owned(), NotHttp::ChunkEnd),
-            ("1;a\n".to_owned(), NotHttp::ChunkEnd),
-            ("1\r\nab".to_owned(), NotHttp::ChunkEnd),
-            ("1\r\na\rx".to_owned(), NotHttp::ChunkEnd),
-            ("0\r\nx\n".to_owned(), NotHttp::ChunkEnd),
-            ("0\r\n\rx".to_owned(), NotHttp::ChunkEnd),
-            (format!("1;{long}"), NotHttp::TooMuchAround),
-            (format!("0\r\n{long}"), NotHttp::TooMuchAround),
+            ("\r\n".to_owned(), ProtocolError::ChunkSize),
+            (";x\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("g\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("-1\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("0x3\r\nabc\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("11111111111111111\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("1\na\r\n".to_owned(), ProtocolError::ChunkSize),
+            ("1\rx".to_owned(), ProtocolError::ChunkEnd),
+            ("1;a\n".to_owned(), ProtocolError::ChunkEnd),
+            ("1\r\nab".to_owned(), ProtocolError::ChunkEnd),
+            ("1\r\na\rx".to_owned(), ProtocolError::ChunkEnd),
+            ("0\r\nx\n".to_owned(), ProtocolError::ChunkEnd),
+            ("0\r\n\rx".to_owned(), ProtocolError::ChunkEnd),
+            (format!("1;{long}"), ProtocolError::ChunkOverhead),
+            (format!("0\r\n{long}"), ProtocolError::ChunkOverhead),
         ] {
             let decoded = decode(BodyDecoder::CHUNKED, wire.as_bytes(), &[]);
             assert_eq!(decoded, Err(error), "{:?}", &wire[..wire.len().min(40)]);
@@ -240,22 +247,22 @@ mod tests {
     }
 
     #[test]
-    fn a_length_and_an_open_end() {
+    fn bodies_with_a_length_or_until_the_connection_ends() {
         let decoded = decode(BodyDecoder::Length(3), b"abcd", &[1, 1]).unwrap();
         assert_eq!(decoded, (b"abc".to_vec(), b"d".to_vec(), true));
         let decoded = decode(BodyDecoder::UntilClose, b"abcd", &[1]).unwrap();
         assert_eq!(decoded, (b"abcd".to_vec(), Vec::new(), false));
         assert!(BodyDecoder::UntilClose.may_end_here());
-        assert!(BodyDecoder::EMPTY.is_over());
+        assert!(BodyDecoder::EMPTY.is_complete());
         assert!(!BodyDecoder::CHUNKED.may_end_here());
     }
 
     proptest! {
         // spec: PATH-2
         #[test]
-        fn chunks_give_the_same_body_however_they_are_cut(
+        fn cuts_between_reads_do_not_change_the_body(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..20),
-            behind in prop::collection::vec(any::<u8>(), 0..4),
+            trailing in prop::collection::vec(any::<u8>(), 0..4),
             cuts in prop::collection::vec(1_usize..40, 0..200),
         ) {
             let mut wire = Vec::new();
@@ -265,17 +272,16 @@ mod tests {
                 wire.extend_from_slice(b"\r\n");
             }
             wire.extend_from_slice(b"0\r\n\r\n");
-            wire.extend_from_slice(&behind);
+            wire.extend_from_slice(&trailing);
             let decoded = decode(BodyDecoder::CHUNKED, &wire, &cuts);
-            prop_assert_eq!(decoded, Ok((chunks.concat(), behind, true)));
+            prop_assert_eq!(decoded, Ok((chunks.concat(), trailing, true)));
         }
 
         #[test]
-        fn any_bytes_are_decoded_or_refused(
+        fn cuts_between_reads_do_not_change_the_verdict(
             wire in prop::collection::vec(prop::sample::select(b"0123aF;\r\n x".to_vec()), 0..200),
             cuts in prop::collection::vec(1_usize..9, 0..200),
         ) {
-            // However it is cut, the verdict is the same.
             prop_assert_eq!(
                 decode(BodyDecoder::CHUNKED, &wire, &cuts),
                 decode(BodyDecoder::CHUNKED, &wire, &[])

@@ -6,27 +6,25 @@ use std::{
 };
 
 use local_limits::{is_local_limit, spare_descriptor};
-use pool_registry_types::HttpUrl;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpStream, lookup_host};
 
-/// Connects to the first address of `target` that accepts.
+/// Connects to the first address of `host` that accepts.
 ///
-/// `send` is given each socket at once, before anybody has said that it is connected: on loopback
-/// the handshake is over when the system call returns, and a request that goes out right away need
-/// not wait for the runtime to learn that. Elsewhere it fails, with [`io::ErrorKind::WouldBlock`],
-/// and nothing is lost.
+/// `send` gets each socket before the runtime knows that it is connected. On loopback the handshake
+/// is complete when `connect` returns, so the request need not wait for an event. Otherwise `send`
+/// fails with [`io::ErrorKind::WouldBlock`], and the request is sent later.
 pub(crate) async fn connect(
-    target: &HttpUrl,
+    host: &str,
+    port: u16,
     mut send: impl FnMut(&Socket) -> io::Result<()>,
 ) -> io::Result<TcpStream> {
-    let (host, port) = (target.host(), target.port());
     if let Ok(ip) = host.parse::<IpAddr>() {
         return open(SocketAddr::new(ip, port), &mut send).await;
     }
     let addresses: Vec<SocketAddr> = if host.eq_ignore_ascii_case("localhost") {
-        // Resolved without asking anybody (RFC 6761, section 6.3). IPv4 first: engines bind
+        // Resolve without a resolver (RFC 6761, section 6.3). IPv4 first: most local servers bind
         // 127.0.0.1.
         let loopback = [
             IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -39,26 +37,27 @@ pub(crate) async fn connect(
             Err(error) => return Err(spare_descriptor().err().unwrap_or(error)),
         }
     };
-    let mut why = None;
+    let mut last_error = None;
     for address in addresses {
         match open(address, &mut send).await {
             Ok(stream) => return Ok(stream),
-            Err(error) if ends_the_search(&error) => return Err(error),
-            Err(error) => why = Some(graver(why, error)),
+            Err(error) if stops_search(&error) => return Err(error),
+            Err(error) => last_error = Some(more_telling(last_error, error)),
         }
     }
-    Err(why.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+    Err(last_error
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 /// Whether this process cannot try the other addresses either. A local address may be missing for
-/// one family only.
-fn ends_the_search(error: &io::Error) -> bool {
+/// one address family only.
+fn stops_search(error: &io::Error) -> bool {
     is_local_limit(error) && error.kind() != io::ErrorKind::AddrNotAvailable
 }
 
-/// The one of two failures that says more about the target: that this machine has no address of a
-/// family, as where IPv6 is off, says nothing.
-fn graver(earlier: Option<io::Error>, later: io::Error) -> io::Error {
+/// The error that says more about the target. That this machine has no address of a family, for
+/// example without IPv6, says nothing.
+fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
     match earlier {
         Some(earlier) if is_local_limit(&later) => earlier,
         _ => later,
@@ -74,7 +73,7 @@ async fn open(
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    // A token is a small packet, and waiting to fill it is the opposite of what anybody wants.
+    // Send small packets at once.
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
@@ -92,7 +91,7 @@ async fn open(
         {
             false
         }
-        // Mostly that nobody listens there.
+        // Mostly a refused connection.
         Err(error) => return Err(error),
     };
     let stream = TcpStream::from_std(socket.into())?;
@@ -115,14 +114,14 @@ mod tests {
 
     // spec: PATH-41
     #[test]
-    fn a_missing_family_of_addresses_hides_no_refusal() {
-        let why = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
-        let why = why
+    fn a_missing_address_family_hides_no_refused_connection() {
+        let errors = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
+        let error = errors
             .into_iter()
-            .fold(None, |why, error| Some(graver(why, error)));
-        assert_eq!(why.unwrap().kind(), io::ErrorKind::ConnectionRefused);
-        assert!(!ends_the_search(&system(Errno::ADDRNOTAVAIL)));
-        assert!(!ends_the_search(&system(Errno::CONNREFUSED)));
-        assert!(ends_the_search(&system(Errno::MFILE)));
+            .fold(None, |earlier, error| Some(more_telling(earlier, error)));
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!stops_search(&system(Errno::ADDRNOTAVAIL)));
+        assert!(!stops_search(&system(Errno::CONNREFUSED)));
+        assert!(stops_search(&system(Errno::MFILE)));
     }
 }
