@@ -152,6 +152,7 @@ mod tests {
             ("a.md", format!("- [{words}]({word}).")),
             ("a.md", format!("1. https://{word}")),
             ("a.md", format!("```text\n{words}\n```")),
+            ("a.md", format!("```sh\n{words}\n```")),
         ] {
             assert_eq!(long(path, &line), 0, "{line}");
         }
@@ -160,7 +161,7 @@ mod tests {
             ("a.rs", format!("let a = {word};")),
             ("a.md", format!("See [{words}]({word}).")),
             ("a.md", format!("```text\n```\n{words}x")),
-            ("a.md", format!("```sh\n{words}\n```")),
+            ("a.md", format!("```toml\n{words}\n```")),
         ] {
             assert_eq!(long(path, &line), 1, "{line}");
         }

@@ -145,7 +145,7 @@ mod tests {
         let crates = [root().join("xtask")];
         for (code, expected) in [
             ("xtask/src/lib.rs", false),
-            ("xtask/src/checks", false),
+            ("xtask/src/commands", false),
             ("xtask/src/nothing.rs", true),
             ("elsewhere/src/lib.rs", true),
             ("libs/*/src/lib.rs", false),

@@ -68,7 +68,7 @@ impl<'a> Document<'a> {
         for line in self.lines() {
             match line {
                 Line::Text(number, text) if !text.trim().is_empty() => {
-                    paragraph.push((number, text))
+                    paragraph.push((number, text));
                 }
                 _ => paragraph_pieces(&std::mem::take(&mut paragraph), &mut pieces),
             }

@@ -1,16 +1,16 @@
-//! What is drained, as an operator writes it.
+//! The target of a drain, as an operator writes it.
 
 use std::{fmt, str::FromStr};
 
 use pool_registry_types::{IdError, NodeId, PoolId, ReplicaId};
 use thiserror::Error;
 
-/// What is drained: `NODE`, `NODE/POOL` or `NODE/POOL/REPLICA`.
+/// A node, a pool or a replica to drain: `NODE`, `NODE/POOL` or `NODE/POOL/REPLICA`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct DrainTarget {
     /// The node.
     pub node: NodeId,
-    /// One of its pools; all of it when there is none.
+    /// One of its pools; `None` for the whole node.
     pub pool: Option<PoolTarget>,
 }
 
@@ -19,19 +19,19 @@ pub struct Target {
 pub struct PoolTarget {
     /// The pool.
     pub pool: PoolId,
-    /// One of its replicas; all of it when there is none.
+    /// One of its replicas; `None` for the whole pool.
     pub replica: Option<ReplicaId>,
 }
 
-/// A text that is no [`Target`].
+/// The text is no [`DrainTarget`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be NODE, NODE/POOL or NODE/POOL/REPLICA: {0}")]
-pub struct TargetError(#[from] IdError);
+pub struct DrainTargetError(#[from] IdError);
 
-impl FromStr for Target {
-    type Err = TargetError;
+impl FromStr for DrainTarget {
+    type Err = DrainTargetError;
 
-    fn from_str(text: &str) -> Result<Self, TargetError> {
+    fn from_str(text: &str) -> Result<Self, DrainTargetError> {
         let mut parts = text.splitn(3, '/');
         let node = parts.next().unwrap_or_default().parse()?;
         let pool = parts.next().map(str::parse).transpose()?;
@@ -43,7 +43,7 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for DrainTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.node)?;
         if let Some(PoolTarget { pool, replica }) = &self.pool {
@@ -56,8 +56,8 @@ impl fmt::Display for Target {
     }
 }
 
-impl Target {
-    /// Its path below the server.
+impl DrainTarget {
+    /// The path of its resource.
     pub(crate) fn path(&self) -> String {
         let node = &self.node;
         match &self.pool {
@@ -86,14 +86,14 @@ mod tests {
             ("gpu-1/pool-0", "/v2/pools/gpu-1/pool-0"),
             ("gpu-1/pool-0/r0", "/v2/pools/gpu-1/pool-0/replicas/r0"),
         ] {
-            let target: Target = text.parse().unwrap();
+            let target: DrainTarget = text.parse().unwrap();
             assert_eq!(
                 (target.path().as_str(), target.to_string().as_str()),
                 (path, text)
             );
         }
         for bad in ["", "a/b/c/d", "a/", "/b", "a b", "a/b/", "a//c"] {
-            let error = bad.parse::<Target>().unwrap_err().to_string();
+            let error = bad.parse::<DrainTarget>().unwrap_err().to_string();
             assert!(
                 error.starts_with("must be NODE, NODE/POOL or NODE/POOL/REPLICA"),
                 "{error}"

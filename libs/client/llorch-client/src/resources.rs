@@ -1,5 +1,4 @@
-//! Nodes, pools and models, as `/v2` shows them to operators. What nodes said in a heartbeat keeps
-//! its type.
+//! Nodes, pools, GPUs and models as `/v2` shows them. Parts of a heartbeat keep their type.
 
 use pool_registry_types::{
     Capabilities, GpuStatus, NodeId, NodeStatus, PoolId, PoolStatus, ReplicaId, ReplicaStatus,
@@ -8,30 +7,32 @@ use serde::Deserialize;
 
 /// `GET /v2/nodes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Nodes {
     /// Sorted by id.
     pub nodes: Vec<Node>,
-    /// Most nodes fell silent together, so those that did stay routable for a while.
+    /// Most nodes fell silent together, so the control plane keeps routing to them for a while.
     #[serde(default)]
     pub self_suspicion: bool,
-    /// There are more; these are the first ones.
+    /// The last node of this page, when there are more.
     #[serde(default)]
     pub next_after: Option<NodeId>,
 }
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Node {
     /// Its id.
     pub node_id: NodeId,
-    /// Where it listens.
+    /// Its URL.
     pub address: String,
-    /// Where it stands.
+    /// Its state.
     pub status: NodeStatus,
-    /// Why, when it is offline or unreachable.
+    /// Why it is offline or unreachable.
     #[serde(default)]
     pub status_reason: Option<String>,
-    /// How long ago it was last heard, in milliseconds.
+    /// The age of its last heartbeat, in milliseconds.
     pub last_heartbeat_age_ms: u64,
     /// The agent's version.
     #[serde(default)]
@@ -39,10 +40,10 @@ pub struct Node {
     /// Its hardware.
     #[serde(default)]
     pub capabilities: Capabilities,
-    /// Its GPUs as it last reported them; `None` when it has not.
+    /// Its GPUs as last reported; `None` before the first report.
     #[serde(default)]
     pub gpus: Option<Vec<GpuStatus>>,
-    /// An operator drains it.
+    /// The drain, while an operator drains it.
     #[serde(default)]
     pub drain: Option<Drain>,
     /// Its pools.
@@ -52,127 +53,144 @@ pub struct Node {
 
 /// One pool of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct NodePool {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: PoolStatus,
-    /// Its replicas, where the node reports them.
+    /// Its replicas, when the node reports them.
     #[serde(default)]
     pub replicas: Vec<Replica>,
-    /// An operator drains it, or its node.
+    /// The drain, while an operator drains it or its node.
     #[serde(default)]
     pub drain: Option<Drain>,
-    /// How many requests the control plane has running there at this moment; `None` from one that
-    /// does not tell.
+    /// Requests that the control plane has running there; `None` from a server that does not send
+    /// the count.
     #[serde(default)]
     pub requests_running: Option<u64>,
-    /// Why it is given no requests.
+    /// Why it gets no requests.
     #[serde(default)]
     pub unavailable: Option<String>,
-    /// What the data path holds against it.
+    /// Its open circuit breaker.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
 }
 
 /// One replica of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Replica {
     /// As in the heartbeat.
     #[serde(flatten)]
     pub status: ReplicaStatus,
-    /// How many requests the control plane has running there at this moment; `None` from one that
-    /// does not tell.
+    /// Requests that the control plane has running there; `None` from a server that does not send
+    /// the count.
     #[serde(default)]
     pub requests_running: Option<u64>,
-    /// Why the data path keeps requests from it.
+    /// Its open circuit breaker.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
 }
 
-/// An operator's drain and how far it is.
+/// The progress of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Drain {
-    /// For how long, in milliseconds.
+    /// The time since it began, in milliseconds.
     pub for_ms: u64,
-    /// How long running requests may still take, in milliseconds; 0 when that is over.
+    /// The time until its deadline, in milliseconds; 0 after the deadline.
     #[serde(default)]
     pub deadline_ms: Option<u64>,
-    /// Slots still taken, as last reported.
+    /// Slots in use, as last reported.
     pub slots_busy: u32,
-    /// How many requests the control plane has running there at this moment; `None` from one that
-    /// does not tell.
+    /// Requests that the control plane has running there; `None` from a server that does not send
+    /// the count.
     #[serde(default)]
     pub requests_running: Option<u64>,
 }
 
-/// The answer to a drain that has begun.
+/// The response to a drain request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct DrainBegun {
-    /// How many requests the control plane still has running there; `None` from one that does not
-    /// tell.
+#[non_exhaustive]
+pub struct DrainStarted {
+    /// Requests that the control plane still has running there; `None` from a server that does not
+    /// send the count.
     #[serde(default)]
     pub requests_running: Option<u64>,
 }
 
-/// The data path has seen it fail.
+/// An open circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Quarantine {
-    /// What failed.
+    /// The failure that opened it.
     pub reason: String,
-    /// When it is tried again, in milliseconds.
+    /// The time until the next probe, in milliseconds.
     pub retry_in_ms: u64,
 }
 
 /// `GET /v2/gpus`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Gpus {
     /// Sorted by node, then by index.
     pub gpus: Vec<Gpu>,
 }
 
-/// One GPU, as its node last reported it.
+/// A GPU, as its node last reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Gpu {
-    /// The node it is in.
+    /// Its node.
     pub node_id: NodeId,
-    /// What it is and how it fares.
+    /// Its hardware and state.
     #[serde(flatten)]
     pub status: GpuStatus,
 }
 
+impl Gpu {
+    /// A GPU of a node.
+    #[must_use]
+    pub fn new(node_id: NodeId, status: GpuStatus) -> Self {
+        Self { node_id, status }
+    }
+}
+
 /// `GET /v2/pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Pools {
     /// Sorted by node, pool and replica.
     pub pools: Vec<Pool>,
 }
 
-/// One endpoint.
+/// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Pool {
-    /// The node it is on.
+    /// Its node.
     pub node_id: NodeId,
     /// The pool.
     pub pool_id: PoolId,
-    /// The replica; `None` where the pool as a whole is the endpoint.
+    /// The replica; `None` when the whole pool is the endpoint.
     #[serde(default)]
     pub replica_id: Option<ReplicaId>,
-    /// It takes requests.
+    /// Whether it accepts requests.
     pub ready: bool,
-    /// It takes no new ones; running ones finish.
+    /// Whether it drains: it accepts no new requests and finishes the running ones.
     pub draining: bool,
     /// Why it cannot serve.
     #[serde(default)]
     pub unavailable: Option<String>,
-    /// How many more requests it could take when it last reported.
+    /// Free slots, as last reported.
     pub slots_free: u32,
-    /// How many it serves at once.
+    /// All slots.
     pub slots_total: u32,
-    /// How many requests the control plane has running there at this moment; `None` from one that
-    /// does not tell.
+    /// Requests that the control plane has running there; `None` from a server that does not send
+    /// the count.
     #[serde(default)]
     pub requests_running: Option<u64>,
-    /// Free memory of its devices in bytes; 0 when unknown.
+    /// Free memory of its GPUs, in bytes; 0 when unknown.
     #[serde(default)]
     pub vram_free_bytes: u64,
     /// Its engine.
@@ -184,32 +202,34 @@ pub struct Pool {
     /// The models it serves.
     #[serde(default)]
     pub models_available: Option<Vec<String>>,
-    /// What the data path holds against it.
+    /// Its open circuit breaker.
     #[serde(default)]
     pub quarantine: Option<Quarantine>,
 }
 
 /// `GET /v2/catalog/availability`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Catalog {
     /// Sorted by name.
     pub models: Vec<Model>,
 }
 
-/// One model and who serves it.
+/// A model and its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct Model {
     /// Its name.
     pub model: String,
-    /// A request for it can be served now, or as soon as a slot is free.
+    /// Whether a request for it can be served, now or when a slot becomes free.
     pub available: bool,
-    /// Endpoints that name it.
+    /// Endpoints that have it.
     pub endpoints: u32,
-    /// How many of them are ready.
+    /// Ready endpoints.
     pub endpoints_ready: u32,
-    /// Free slots of the ready ones.
+    /// Free slots of the ready endpoints.
     pub slots_free: u64,
-    /// Slots of the ready ones.
+    /// Slots of the ready endpoints.
     pub slots_total: u64,
     /// Their nodes.
     pub nodes: Vec<NodeId>,
@@ -217,43 +237,45 @@ pub struct Model {
 
 /// `POST /v2/placement/explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Explained {
-    /// The strategy that was applied.
+#[non_exhaustive]
+pub struct PlacementExplanation {
+    /// The strategy.
     pub strategy: String,
-    /// Why the request would have to wait, or fail.
+    /// Why no endpoint can serve the request now.
     #[serde(default)]
     pub no_place: Option<String>,
-    /// How many requests wait for the model already.
+    /// Requests that wait for the model.
     pub waiting: u64,
-    /// Every endpoint that may serve the model.
-    pub candidates: Vec<Candidate>,
+    /// Every endpoint that has the model.
+    pub candidates: Vec<PlacementCandidate>,
 }
 
-/// One endpoint, as the choice saw it.
+/// An endpoint with its score.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Candidate {
+#[non_exhaustive]
+pub struct PlacementCandidate {
     /// Its node.
     pub node_id: NodeId,
     /// Its pool.
     pub pool_id: PoolId,
-    /// Its replica; `None` where the pool as a whole is the endpoint.
+    /// Its replica; `None` when the whole pool is the endpoint.
     #[serde(default)]
     pub replica_id: Option<ReplicaId>,
-    /// It would be chosen.
+    /// Whether the strategy chooses it.
     pub chosen: bool,
-    /// Why it would not even be considered.
+    /// Why the strategy skips it.
     #[serde(default)]
     pub skipped: Option<String>,
-    /// Where it stands by the strategy; the lowest is chosen.
+    /// Its score; the lowest is chosen.
     pub score: Vec<u64>,
-    /// What the score says; `None` from a control plane that does not tell.
+    /// The score in words; `None` from an older server.
     #[serde(default)]
     pub score_in_words: Option<String>,
-    /// Slots that are taken.
+    /// Slots in use.
     pub slots_used: u32,
-    /// Slots it has.
+    /// All slots.
     pub slots_total: u32,
-    /// Free memory of its devices in bytes; 0 when unknown.
+    /// Free memory of its GPUs, in bytes; 0 when unknown.
     #[serde(default)]
     pub vram_free_bytes: u64,
 }
@@ -264,13 +286,20 @@ mod tests {
 
     #[test]
     fn a_node_as_the_server_shows_it() {
+        let replica = serde_json::json!({
+            "replica_id":"r0","ready":true,"slots_free":3,"slots_total":4,"draining":true,
+            "requests_running":1,
+        });
         let nodes: Nodes = serde_json::from_value(serde_json::json!({"nodes":[{
-            "node_id":"gpu-1","machine_id":"gpu-1","address":"http://h:1","status":"draining","last_heartbeat_age_ms":9,
-            "incarnation":1,"version":"0.1.0","capabilities":{"gpus":[],"cpu_cores":2,"ram_total_bytes":3},
+            "node_id":"gpu-1","machine_id":"gpu-1","address":"http://h:1","status":"draining",
+            "last_heartbeat_age_ms":9,"incarnation":1,"version":"0.1.0",
+            "capabilities":{"gpus":[],"cpu_cores":2,"ram_total_bytes":3},
             "drain":{"for_ms":5,"deadline_ms":null,"slots_busy":1},
-            "pools":[{"pool_id":"pool-0","ready":true,"draining":true,"slots_free":3,"slots_total":4,"vram_free_bytes":0,
-                      "engine":"llamacpp","models_available":["tiny"],"quarantine":null,
-                      "replicas":[{"replica_id":"r0","ready":true,"slots_free":3,"slots_total":4,"draining":true,"requests_running":1}]}],
+            "pools":[{
+                "pool_id":"pool-0","ready":true,"draining":true,"slots_free":3,"slots_total":4,
+                "vram_free_bytes":0,"engine":"llamacpp","models_available":["tiny"],
+                "quarantine":null,"replicas":[replica],
+            }],
         }]}))
         .unwrap();
         let node = &nodes.nodes[0];
