@@ -220,6 +220,9 @@ impl Forwarding<'_> {
     ) -> Result<(), GatewayError> {
         lease.used(failed.replica.as_ref());
         lease.ended(failed.outcome);
+        let endpoint = Arc::clone(lease.endpoint());
+        // First, so that admission knows of the failure when it computes `Retry-After`.
+        drop(lease);
         let resend = &self.request.outbound.resend;
         let failure = AttemptFailure {
             kind: failed.kind(),
@@ -241,7 +244,7 @@ impl Forwarding<'_> {
             }
         }
         if excludes_endpoint || failed.is_permanent {
-            self.excluded.push(Arc::clone(lease.endpoint()));
+            self.excluded.push(endpoint);
         }
         observer.retried();
         self.last_error = Some(failed.error);
