@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::DEFAULT_HEARTBEAT_INTERVAL;
-
 /// The first backoff's ceiling: a control plane that is being restarted by its supervisor is back
 /// in a moment.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
@@ -36,10 +34,6 @@ const HEARTBEATS_PER_TIMEOUT: u32 = 3;
 /// The longest interval the control plane may set: at 100 000 nodes that is still three heartbeats
 /// in the timeouts that it uses, and a mistaken one does not silence a node for hours.
 pub(crate) const MAX_SET_INTERVAL: Duration = Duration::from_secs(10 * 60);
-
-/// Up to this the control plane's wish for the next heartbeat means that it has room for whatever
-/// an agent is configured to do: it is what it says of a fleet of ordinary size.
-const USUAL_INTERVAL: Duration = DEFAULT_HEARTBEAT_INTERVAL;
 
 /// How often to report, and how patiently to come back.
 ///
@@ -93,10 +87,7 @@ impl Pace {
     pub(super) fn accepted(&mut self, next_heartbeat: Duration, timeout: Option<Duration>) {
         self.timeout = timeout;
         let longest = match timeout {
-            Some(timeout) if next_heartbeat > USUAL_INTERVAL => {
-                share(timeout).min(MAX_SET_INTERVAL)
-            }
-            Some(timeout) => share(timeout).min(self.configured),
+            Some(timeout) => share(timeout).min(MAX_SET_INTERVAL),
             None => self.limit,
         };
         let floor = self.floor();
@@ -247,12 +238,12 @@ mod tests {
             (TEN, 60_000, None, 10_000),
             (TEN, 4_000, None, 4_000),
             (FIFTH, 60_000, None, 200),
-            // A fleet of ordinary size: the same.
+            // With a timeout: as the control plane says, also when it asks for 10 s or less.
             (TEN, 10_000, Some(30_000), 10_000),
-            (FIFTH, 10_000, Some(30_000), 200),
-            (5 * SECOND, 10_000, Some(30_000), 5_000),
+            (FIFTH, 10_000, Some(30_000), 10_000),
+            (5 * SECOND, 10_000, Some(30_000), 10_000),
             (TEN, 4_000, Some(12_000), 4_000),
-            // A large one: as the control plane says.
+            (SECOND, 4_000, Some(12_000), 4_000),
             (TEN, 20_000, Some(60_000), 20_000),
             (FIFTH, 20_000, Some(60_000), 20_000),
             (60 * SECOND, 20_000, Some(60_000), 20_000),
