@@ -14,6 +14,7 @@
 
 mod abandoned_requests;
 mod answer;
+mod changes;
 mod figures;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -23,16 +24,15 @@ mod limits;
 mod probe;
 mod prober;
 mod prometheus;
-mod report;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub use abandoned_requests::{AbandonedRequests, AbandonedRequestsTask, TrackedRequest};
+pub use changes::log_changes;
 pub use limits::LIMITS;
 pub use probe::{NotAsked, ProbeScope, probe};
 pub use prober::{MAX_CONCURRENT, Prober};
-pub use report::report;
 pub use schedule::Timing;
 
 /// What the README shows is compiled with the tests, and run where it can be.

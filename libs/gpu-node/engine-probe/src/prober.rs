@@ -8,8 +8,8 @@ use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
 use crate::{
+    changes::log_changes,
     probe::{NotAsked, probe},
-    report::report,
     schedule::{Job, Schedule, Timing},
 };
 
@@ -96,7 +96,7 @@ impl Prober {
         let changes = self
             .registry
             .probed(pool_id, replica_id, target.generation, outcome);
-        report(pool_id, replica_id, &changes);
+        log_changes(pool_id, replica_id, &changes);
     }
 }
 

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use pool_registry::Usage;
+use pool_registry::PoolUsage;
 use tokio::time::Instant;
 
 use crate::{PoolSpec, RestartPolicy, status::Phase};
@@ -186,7 +186,7 @@ impl Machine {
             // Nothing ran, so it cannot have been a storm of starts.
             self.restarts.start_was_refused();
             self.failed(reason, now);
-            return self.forsake();
+            return self.withdraw();
         }
         Vec::new()
     }
@@ -209,7 +209,7 @@ impl Machine {
     }
 
     /// What promised it keeps it no longer. Without sleep there are no promises.
-    fn forsake(&self) -> Vec<Effect> {
+    fn withdraw(&self) -> Vec<Effect> {
         (self.policy.sleep_after.map(|_| Effect::Forsake))
             .into_iter()
             .collect()
@@ -223,7 +223,7 @@ impl Machine {
         vec![Effect::Promise]
     }
 
-    fn used(&mut self, usage: Usage, now: Instant) -> Vec<Effect> {
+    fn used(&mut self, usage: PoolUsage, now: Instant) -> Vec<Effect> {
         let State::Ready {
             idle: Some(idle), ..
         } = &mut self.state
@@ -287,7 +287,7 @@ impl Machine {
             self.state,
             State::Stopped | State::Failed | State::Backoff { .. }
         ) {
-            effects.extend(self.forsake());
+            effects.extend(self.withdraw());
         }
         effects
     }
@@ -346,7 +346,7 @@ impl Machine {
             }
         };
         if is_final {
-            effects.extend(self.forsake());
+            effects.extend(self.withdraw());
         }
         effects
     }

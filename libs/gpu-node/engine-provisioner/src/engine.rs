@@ -217,7 +217,7 @@ impl Engine {
             Effect::Announce => self.announce(),
             Effect::Retract => self.retract(),
             Effect::Promise => self.offer(),
-            Effect::Forsake => self.forsake(),
+            Effect::Forsake => self.withdraw(),
             Effect::Look => {
                 return Some(Event::Used(self.shared.registry.usage(&self.spec.pool_id)));
             }
@@ -272,7 +272,7 @@ impl Engine {
             self.spec.pool_id.clone(),
             self.replica_id.clone(),
         );
-        let promise = registry.set_asleep(promise);
+        let promise = registry.set_scaled_to_zero(promise);
         self.promise = Some(promise.clone());
         if let Err(error) = promises::remember(&self.shared.record_dir, &self.spec, &promise) {
             let dir = self.shared.record_dir.display();
@@ -282,17 +282,17 @@ impl Engine {
             );
         }
         let wanted = async move {
-            registry.wanted(&pool, &replica).await;
+            registry.wait_for_demand(&pool, &replica).await;
             Event::Wanted
         };
         self.wanted = Some(wanted.boxed());
     }
 
-    fn forsake(&mut self) {
+    fn withdraw(&mut self) {
         let reason = self.machine.last_error().map(|error| &**error);
         // Not what another engine promised that has taken its place.
         if let Some(promise) = self.promise.take()
-            && self.shared.registry.forsake(&promise, reason)
+            && self.shared.registry.withdraw_offer(&promise, reason)
         {
             self.is_not_asleep();
         }

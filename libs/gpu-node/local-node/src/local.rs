@@ -187,7 +187,7 @@ fn registry(mut pools: Vec<PoolId>, drained: Vec<DrainTarget>) -> PoolRegistry {
     let registry = PoolRegistry::new(pools);
     for target in drained {
         match target {
-            DrainTarget::Replica(pool, replica) => registry.drain_before(&pool, replica),
+            DrainTarget::Replica(pool, replica) => registry.drain_in_advance(&pool, replica),
             // All of them are known, since a few lines ago.
             target => drop::<Result<(), UnknownTarget>>(registry.drain(&target)),
         }

@@ -166,7 +166,7 @@ impl Shared {
         // Before the body is read: who comes in vain shall know at once. And without a slot: a body
         // that takes its time must not keep others waiting.
         self.registry
-            .check_room(pool, model)
+            .check_capacity(pool, model)
             .map_err(|error| self.refusal(pool, &NotServed::no_slot(error)))?;
         let id = body.request_id().map(RequestId::header_value);
         let body = body

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use engine_probe::{AbandonedRequests, report};
+use engine_probe::{AbandonedRequests, log_changes};
 use http::{HeaderName, HeaderValue, Response};
 use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
@@ -193,7 +193,9 @@ impl Shared {
     fn report_unreachable(&self, lease: &SlotLease, request_id: Option<&str>, model: Option<&str>) {
         self.node.in_scope(|| {
             let span = tracing::error_span!("request", request_id, model);
-            span.in_scope(|| report(lease.pool_id(), lease.replica_id(), &lease.unreachable()));
+            span.in_scope(|| {
+                log_changes(lease.pool_id(), lease.replica_id(), &lease.unreachable())
+            });
         });
     }
 
@@ -259,10 +261,10 @@ impl Search<'_> {
             let slot = match self
                 .shared
                 .registry
-                .claim_or_wake(pool, model, hint, &self.tried)
+                .claim_or_start(pool, model, hint, &self.tried)
             {
                 Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
-                Ok(Claim::Promised(slot)) => slot,
+                Ok(Claim::Pending(slot)) => slot,
                 Err(ClaimError::NotReady(excluded)) => {
                     let why = why_not_woken.unwrap_or(ClaimError::NotReady(excluded));
                     return Err(NotServed::no_slot(why));
@@ -270,7 +272,7 @@ impl Search<'_> {
                 Err(error) => return Err(NotServed::no_slot(error)),
             };
             let replica = slot.replica_id().clone();
-            match tokio::time::timeout_at(self.until(), slot.awake()).await {
+            match tokio::time::timeout_at(self.until(), slot.ready()).await {
                 Ok(Ok(lease)) => return Ok(self.slot(lease)),
                 Ok(Err(why @ ClaimError::NotReady(_))) => {
                     self.tried.push(replica);

@@ -52,8 +52,8 @@ impl BodyGuard for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(visit) = self.visit.take().filter(TrackedRequest::is_watched) {
-            visit.give_up(Box::new(self.lease.abandon()));
+        if let Some(visit) = self.visit.take().filter(TrackedRequest::is_tracked) {
+            visit.abandon(Box::new(self.lease.abandon()));
         }
     }
 }

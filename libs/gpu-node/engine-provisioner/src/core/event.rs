@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_registry::Usage;
+use pool_registry::PoolUsage;
 
 use crate::{PoolSpec, RestartPolicy};
 
@@ -33,7 +33,7 @@ pub(crate) enum Event {
     /// It is to be offered, and to start when somebody needs it.
     Doze,
     /// Its pool has been used so much.
-    Used(Usage),
+    Used(PoolUsage),
     /// Somebody waits for it.
     Wanted,
     /// The [`deadline`](Machine::deadline) passed.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_registry::Usage;
+use pool_registry::PoolUsage;
 use tokio::time::Instant;
 
 /// How many looks there are until an engine sleeps. It sleeps that much later than it could.
@@ -39,7 +39,7 @@ impl Idle {
     }
 
     /// Takes in what was seen. True when it is time to sleep.
-    pub(super) fn looked(&mut self, usage: Usage, now: Instant) -> bool {
+    pub(super) fn looked(&mut self, usage: PoolUsage, now: Instant) -> bool {
         let claims = self.claims.replace(usage.claims);
         if usage.running > 0 || claims.is_some_and(|before| before != usage.claims) {
             self.since = now;

@@ -106,7 +106,7 @@ impl World {
                 self.promised = true;
             }
             Effect::Forsake => self.promised = false,
-            Effect::Look => self.event(Event::Used(Usage::default())),
+            Effect::Look => self.event(Event::Used(PoolUsage::default())),
             Effect::Retract => self.announced = false,
             Effect::AwaitQuiet => self.quieting = true,
             Effect::Forget => assert!(!self.alive && !self.announced, "the handoff goes first"),

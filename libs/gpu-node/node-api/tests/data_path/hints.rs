@@ -237,7 +237,7 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
 
     let node = Node::over(&[]);
     node.registry
-        .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
+        .set_scaled_to_zero(handoff_of("http://127.0.0.1:1", "r0", 1));
     let clocks = Clocks {
         deadline: Some(Instant::now() + Duration::from_millis(1)),
         ..Clocks::default()

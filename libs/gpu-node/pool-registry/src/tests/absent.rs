@@ -18,7 +18,7 @@ fn why_an_engine_is_absent_is_reported_until_it_is_there() {
     absent(Some("no model"));
     assert!(changed());
     absent(Some("no model"));
-    assert!(!changed(), "the same is no news");
+    assert!(!changed(), "the same is no urgency");
     let shown = status(&registry, "p");
     assert_eq!(
         (shown.ready, shown.last_error.as_deref()),

@@ -2,7 +2,7 @@
 
 use super::support::{claim_all, handoff, pool, replica, status, url, with_models};
 use crate::{
-    ClaimError, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome, Slots, UpsertError,
+    ClaimError, DrainTarget, FAILURE_THRESHOLD, PoolRegistry, ProbeOutcome, Slots, UpsertError,
 };
 use pool_registry_types::{ErrorCode, MAX_POOLS};
 
@@ -72,13 +72,16 @@ fn another_try_goes_to_another_engine() {
 #[test]
 fn room_is_looked_for_without_taking_it() {
     let registry = one_engine(1);
-    assert_eq!(registry.check_room(&pool("p"), None), Ok(()));
+    assert_eq!(registry.check_capacity(&pool("p"), None), Ok(()));
     assert_eq!(registry.in_flight(), 0);
     let _taken = registry.claim(&pool("p"), None).unwrap();
-    assert_eq!(registry.check_room(&pool("p"), None), Err(ClaimError::Busy));
+    assert_eq!(
+        registry.check_capacity(&pool("p"), None),
+        Err(ClaimError::Busy)
+    );
     registry.drain_all();
     assert_eq!(
-        registry.check_room(&pool("p"), None),
+        registry.check_capacity(&pool("p"), None),
         Err(ClaimError::Draining)
     );
 }
@@ -179,14 +182,14 @@ fn declared_models_win_over_what_the_engine_says() {
 #[test]
 fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     registry.probed(
         &pool("p"),
         &replica("r0"),
         generation(&registry),
         ProbeOutcome::ready(),
     );
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     assert!(status(&registry, "p").ready, "never three in a row");
 
     fail(&registry, 1);
@@ -220,7 +223,7 @@ fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
 #[test]
 fn a_full_replica_beside_a_broken_one_is_busy_not_broken() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST);
+    fail(&registry, FAILURE_THRESHOLD);
     registry.upsert(handoff("p", "r1", 8082, 1)).unwrap();
     let _lease = registry.claim(&pool("p"), None).unwrap();
     assert_eq!(
@@ -292,7 +295,7 @@ fn a_retired_replica_stays_until_its_last_lease() {
 #[test]
 fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
     let registry = one_engine(1);
-    fail(&registry, FAILURES_TO_DISTRUST - 1);
+    fail(&registry, FAILURE_THRESHOLD - 1);
     let old = registry.claim(&pool("p"), None).unwrap();
     let old_generation = generation(&registry);
     registry.upsert(handoff("p", "r0", 9000, 1)).unwrap();
@@ -365,7 +368,7 @@ fn the_version_moves_with_what_a_heartbeat_must_say_at_once() {
     assert!(moved(), "slot totals");
     drop(registry.claim(&pool("p"), None).unwrap());
     assert!(!moved(), "a claim and a release");
-    fail(&registry, FAILURES_TO_DISTRUST);
+    fail(&registry, FAILURE_THRESHOLD);
     assert!(moved(), "readiness");
     fail(&registry, 1);
     assert!(!moved(), "still not ready");

@@ -5,7 +5,7 @@ use pool_registry_types::ReplicaId;
 
 use super::support::{handoff, pool, replica, status, with_models};
 use crate::{
-    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURES_TO_DISTRUST, PoolRegistry, ProbeOutcome,
+    Claim, ClaimError, ClaimedSlots, DrainTarget, FAILURE_THRESHOLD, PoolRegistry, ProbeOutcome,
     SlotLease, Slots,
 };
 
@@ -26,8 +26,8 @@ fn three() -> PoolRegistry {
 
 fn claim(registry: &PoolRegistry, model: &str, hint: &str, excluded: &[ReplicaId]) -> SlotLease {
     let hint = replica(hint);
-    let claim = registry.claim_or_wake(&pool("p"), Some(model), Some(&hint), excluded);
-    claim.unwrap().awake().now_or_never().unwrap().unwrap()
+    let claim = registry.claim_or_start(&pool("p"), Some(model), Some(&hint), excluded);
+    claim.unwrap().ready().now_or_never().unwrap().unwrap()
 }
 
 // spec: SLOT-40
@@ -61,7 +61,7 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
     assert_eq!(used("m", "r1", &[]), "r0", "it drains");
     registry.undrain(&target).unwrap();
     let generation = registry.replicas()[1].generation;
-    for _ in 0..FAILURES_TO_DISTRUST {
+    for _ in 0..FAILURE_THRESHOLD {
         registry.probed(
             &pool("p"),
             &replica("r1"),
@@ -74,7 +74,7 @@ fn a_hint_that_cannot_be_followed_is_ignored() {
     assert_eq!(used("m", "r1", &[]), "r0", "it is gone");
 
     registry.drain_all();
-    let refused = registry.claim_or_wake(&pool("p"), Some("m"), Some(&replica("r0")), &[]);
+    let refused = registry.claim_or_start(&pool("p"), Some("m"), Some(&replica("r0")), &[]);
     assert_eq!(refused.unwrap_err(), ClaimError::Draining);
 }
 
@@ -101,11 +101,11 @@ fn a_hint_is_no_reason_to_use_an_engine_that_has_not_named_the_model() {
 fn of_engines_that_sleep_the_one_that_is_hinted_at_is_woken() {
     let registry = PoolRegistry::new(Vec::new());
     for (id, slots) in [("r0", 4), ("r1", 1)] {
-        registry.set_asleep(with_models(handoff("p", id, 9000, slots), &["m"]));
+        registry.set_scaled_to_zero(with_models(handoff("p", id, 9000, slots), &["m"]));
     }
     let hint = replica("r1");
-    let woken = || match registry.claim_or_wake(&pool("p"), Some("m"), Some(&hint), &[]) {
-        Ok(Claim::Promised(slot)) => slot,
+    let woken = || match registry.claim_or_start(&pool("p"), Some("m"), Some(&hint), &[]) {
+        Ok(Claim::Pending(slot)) => slot,
         other => panic!("{other:?}"),
     };
     let first = woken();
@@ -161,7 +161,7 @@ fn a_slot_of_an_abandoned_request_is_reported_at_once_when_taken_and_when_given_
     drop(claim(&registry, "m", "r0", &[]));
     assert!(
         !changes.has_changed().unwrap(),
-        "claims and releases are no news"
+        "claims and releases are no urgency"
     );
     let abandoned = lease.abandon();
     drop(lease);

@@ -186,8 +186,8 @@ impl World {
             .statuses()
             .into_iter()
             .find(|status| status.pool_id.as_str() == id);
-        match self.registry.claim_or_wake(&pool(id), model, hint, &[]) {
-            Ok(Claim::Promised(slot)) => panic!("nobody sleeps: {slot:?}"),
+        match self.registry.claim_or_start(&pool(id), model, hint, &[]) {
+            Ok(Claim::Pending(slot)) => panic!("nobody sleeps: {slot:?}"),
             Ok(Claim::Slot(lease)) => {
                 let before = before.unwrap();
                 assert!(before.ready && !before.draining);

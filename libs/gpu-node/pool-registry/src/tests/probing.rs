@@ -1,7 +1,7 @@
 //! What probes change, and what is told of it.
 
 use super::support::{claim_all, handoff, pool, replica};
-use crate::{Change, PoolRegistry, ProbeOutcome};
+use crate::{PoolRegistry, ProbeOutcome, ReplicaChange};
 use pool_registry_types::{EngineLoad, MAX_MODELS};
 
 fn generation(registry: &PoolRegistry) -> u64 {
@@ -35,9 +35,9 @@ fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
     assert_eq!(probe(says_slots(9)), [], "what was promised is enough");
     assert_eq!(said(), (4, 4, None));
     let changes = registry.subscribe();
-    let fewer = Change::FewerSlots {
-        promised: 4,
-        has: 2,
+    let fewer = ReplicaChange::FewerSlots {
+        announced: 4,
+        actual: 2,
     };
     assert_eq!(probe(says_slots(2)), [fewer]);
     assert!(
@@ -56,7 +56,7 @@ fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
     );
     assert_eq!(
         probe(says_slots(8)),
-        [Change::SlotsAsPromised { promised: 4 }]
+        [ReplicaChange::SlotsAsAnnounced { announced: 4 }]
     );
     assert_eq!(said(), (4, 4, None));
     drop(leases);
@@ -85,7 +85,7 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
         (replica.models.unwrap().len(), replica.last_error)
     };
     let kept = MAX_MODELS;
-    let left_out = |left_out| vec![Change::ModelsLeftOut { kept, left_out }];
+    let left_out = |left_out| vec![ReplicaChange::ModelsLeftOut { kept, left_out }];
     assert_eq!(lists(2000), left_out(2000 - MAX_MODELS + 1));
     assert_eq!(lists(2000), [], "it is said once");
     let (offered, error) = said();
@@ -104,7 +104,7 @@ fn an_engine_with_more_models_than_a_replica_may_have_offers_the_first_and_says_
     let all = registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     assert_eq!(
         all,
-        [Change::ModelsLeftOut {
+        [ReplicaChange::ModelsLeftOut {
             kept: 1,
             left_out: 0
         }]
@@ -121,12 +121,12 @@ fn each_change_of_readiness_is_told_once() {
         |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
     assert_eq!(probe(ProbeOutcome::failed("gone")), []);
-    let not_ready = Change::NotReady {
+    let not_ready = ReplicaChange::NotReady {
         reason: "gone".to_owned(),
     };
     assert_eq!(probe(ProbeOutcome::failed("gone")), [not_ready]);
     assert_eq!(probe(ProbeOutcome::failed("still gone")), []);
-    assert_eq!(probe(ProbeOutcome::ready()), [Change::ReadyAgain]);
+    assert_eq!(probe(ProbeOutcome::ready()), [ReplicaChange::ReadyAgain]);
     assert_eq!(probe(ProbeOutcome::ready()), []);
 }
 

@@ -8,20 +8,20 @@ use crate::{
     Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget,
 };
 
-fn sleeper(id: &str, slots: u32) -> Handoff {
+fn scaled_to_zero(id: &str, slots: u32) -> Handoff {
     with_models(handoff("p", id, 9000, slots), &["m"])
 }
 
-fn promised(registry: &PoolRegistry, model: &str) -> Claim {
+fn pending(registry: &PoolRegistry, model: &str) -> Claim {
     let claim = registry
-        .claim_or_wake(&pool("p"), Some(model), None, &[])
+        .claim_or_start(&pool("p"), Some(model), None, &[])
         .unwrap();
-    assert!(matches!(claim, Claim::Promised(_)), "{claim:?}");
+    assert!(matches!(claim, Claim::Pending(_)), "{claim:?}");
     claim
 }
 
 fn now(claim: Claim) -> Result<SlotLease, ClaimError> {
-    claim.awake().now_or_never().unwrap()
+    claim.ready().now_or_never().unwrap()
 }
 
 // spec: PROV-19
@@ -37,7 +37,7 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
         target.generation,
         named,
     );
-    let promise = registry.set_asleep(handoff("p", "r0", 8081, 2));
+    let promise = registry.set_scaled_to_zero(handoff("p", "r0", 8081, 2));
     assert_eq!(
         promise.models,
         Some(vec!["m".to_owned()]),
@@ -58,17 +58,17 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
         registry.replicas().is_empty(),
         "nobody is there to be probed"
     );
-    assert!(registry.check_room(&pool("p"), Some("m")).is_ok());
+    assert!(registry.check_capacity(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
     let other = Handoff {
         url: url(1),
         ..promise.clone()
     };
     assert!(
-        !registry.forsake(&other, None),
+        !registry.withdraw_offer(&other, None),
         "nobody takes back what another promised"
     );
-    assert!(registry.forsake(&promise, None));
+    assert!(registry.withdraw_offer(&promise, None));
     assert!(registry.statuses().is_empty());
 }
 
@@ -76,40 +76,40 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
 #[test]
 fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 2));
-    let mut wanted = std::pin::pin!(async {
-        registry.wanted(&pool("p"), &replica("r0")).await;
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 2));
+    let mut demand = std::pin::pin!(async {
+        registry.wait_for_demand(&pool("p"), &replica("r0")).await;
     });
-    assert!(wanted.as_mut().now_or_never().is_none());
-    let none = registry.claim_or_wake(&pool("p"), Some("other"), None, &[]);
+    assert!(demand.as_mut().now_or_never().is_none());
+    let none = registry.claim_or_start(&pool("p"), Some("other"), None, &[]);
     assert_eq!(none.unwrap_err(), ClaimError::ModelNotAvailable);
-    let (first, second) = (promised(&registry, "m"), promised(&registry, "m"));
-    assert!(wanted.now_or_never().is_some());
+    let (first, second) = (pending(&registry, "m"), pending(&registry, "m"));
+    assert!(demand.now_or_never().is_some());
     assert_eq!(
         registry.pool_slots(&pool("p")),
         Some(Slots { free: 0, total: 2 })
     );
-    let third = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
+    let third = registry.claim_or_start(&pool("p"), Some("m"), None, &[]);
     assert_eq!(
         third.unwrap_err(),
         ClaimError::Busy,
         "no more than it has slots"
     );
     assert_eq!(
-        registry.check_room(&pool("p"), Some("m")),
+        registry.check_capacity(&pool("p"), Some("m")),
         Err(ClaimError::Busy)
     );
     drop(second);
-    let second = promised(&registry, "m");
+    let second = pending(&registry, "m");
     assert_eq!(
         (registry.in_flight(), registry.usage(&pool("p")).running),
         (2, 2)
     );
 
-    let Claim::Promised(slot) = first else {
+    let Claim::Pending(slot) = first else {
         panic!()
     };
-    let mut first = std::pin::pin!(slot.awake());
+    let mut first = std::pin::pin!(slot.ready());
     assert!(first.as_mut().now_or_never().is_none());
     registry
         .upsert(with_models(handoff("p", "r0", 8081, 2), &["m"]))
@@ -134,9 +134,9 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
 #[test]
 fn who_waits_in_vain_is_told_why() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 1));
-    let waits = promised(&registry, "m");
-    registry.forsake(&sleeper("r0", 1), Some("backoff: no memory"));
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 1));
+    let waits = pending(&registry, "m");
+    registry.withdraw_offer(&scaled_to_zero("r0", 1), Some("backoff: no memory"));
     assert_eq!(
         now(waits).unwrap_err(),
         ClaimError::NotReady("backoff: no memory".into())
@@ -144,23 +144,23 @@ fn who_waits_in_vain_is_told_why() {
     assert_eq!(registry.in_flight(), 0);
     assert!(!status(&registry, "p").ready);
 
-    registry.set_asleep(sleeper("r0", 1));
-    let waits = promised(&registry, "m");
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 1));
+    let waits = pending(&registry, "m");
     let target = DrainTarget::Pool(pool("p"));
     registry.drain(&target).unwrap();
     assert_eq!(now(waits).unwrap_err(), ClaimError::Draining);
-    let refused = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
+    let refused = registry.claim_or_start(&pool("p"), Some("m"), None, &[]);
     assert_eq!(refused.unwrap_err(), ClaimError::Draining);
     let said = status(&registry, "p");
     assert!(said.sleeping && said.draining);
     registry.undrain(&target).unwrap();
-    let _waits = promised(&registry, "m");
+    let _waits = pending(&registry, "m");
 }
 
 #[test]
 fn one_that_is_awake_and_free_is_taken_first() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 4));
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 4));
     registry
         .upsert(with_models(handoff("p", "r1", 8082, 1), &["m"]))
         .unwrap();
@@ -170,11 +170,11 @@ fn one_that_is_awake_and_free_is_taken_first() {
         Some(Slots { free: 5, total: 5 })
     );
     let awake = registry
-        .claim_or_wake(&pool("p"), Some("m"), None, &[])
+        .claim_or_start(&pool("p"), Some("m"), None, &[])
         .unwrap();
     assert_eq!(now(awake).map(|lease| lease.url().clone()), Ok(url(8082)));
     let _taken = registry.claim(&pool("p"), None).unwrap();
-    let Claim::Promised(slot) = promised(&registry, "m") else {
+    let Claim::Pending(slot) = pending(&registry, "m") else {
         panic!()
     };
     assert_eq!(slot.replica_id(), &replica("r0"));
@@ -242,7 +242,7 @@ fn a_drained_replica_takes_only_itself_out() {
 #[test]
 fn a_replica_can_be_drained_before_it_is_there() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.drain_before(&pool("p"), replica("r0"));
+    registry.drain_in_advance(&pool("p"), replica("r0"));
     registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
     assert_eq!(
         registry.claim(&pool("p"), None).unwrap_err(),

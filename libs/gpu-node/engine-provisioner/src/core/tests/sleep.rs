@@ -6,7 +6,7 @@ const AFTER: Duration = Duration::from_secs(80);
 const LOOK: Duration = Duration::from_secs(10);
 
 fn used(claims: u64, running: u64) -> Event {
-    Event::Used(Usage { claims, running })
+    Event::Used(PoolUsage { claims, running })
 }
 
 impl Script {
