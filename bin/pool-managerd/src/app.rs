@@ -30,8 +30,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
     let node = match &config.cloud {
-        Some(cloud) => Node::start(cloud.node.clone(), daemon.proxy(), &tasks, &parts)
-            .context("start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR")?,
+        Some(cloud) => {
+            let mut config = cloud.node.clone();
+            config.watch.own_addresses = [Some(addr), metrics_addr].into_iter().flatten().collect();
+            Node::start(config, daemon.proxy(), &tasks, &parts).context(
+                "start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR",
+            )?
+        }
         None => Node::unwatched(config.pools.clone(), config.data_path, daemon.proxy()),
     };
     let registry = node.registry().clone();

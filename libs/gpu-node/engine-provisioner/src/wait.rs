@@ -1,4 +1,4 @@
-//! What an engine's supervisor waits for: that the engine is ready, and that nobody uses it.
+//! Waiting for an engine: until it is ready, offered, or without requests.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use engine_probe::{ProbeScope, probe};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{EngineKind, HttpUrl};
 
-use crate::core::Event;
+use crate::core::EngineEvent;
 
-/// How often an engine that starts is asked. A `llama-server` with a small model is ready after 50
-/// ms; a probe costs it nothing.
-const ASK_EVERY: Duration = Duration::from_millis(50);
-/// How often one is asked that takes its time.
-const ASK_SLOWLY: Duration = Duration::from_secs(1);
-/// How long it may take to answer; it may be busy loading.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// The interval of probes at the start. A `llama-server` with a small model is ready after 50 ms, and
+/// a probe costs it nothing.
+const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
+/// The interval of probes of an engine that starts slowly.
+const LONGEST_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a probe may take; the engine may be busy loading.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns when the engine at `url` says that it takes requests.
-pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> Event {
-    let mut pause = ASK_EVERY;
-    let asked = || probe(kind, url, ProbeScope::READINESS, ANSWER_LIMIT);
-    while !asked().await.is_ok_and(|outcome| outcome.ready) {
+/// Returns when the engine at `url` reports that it takes requests.
+pub(crate) async fn ready(kind: &EngineKind, url: &HttpUrl) -> EngineEvent {
+    let mut pause = FIRST_PROBE_INTERVAL;
+    let probed = || probe(kind, url, ProbeScope::READINESS, PROBE_TIMEOUT);
+    while !probed().await.is_ok_and(|outcome| outcome.ready) {
         tokio::time::sleep(pause).await;
-        pause = (pause + pause / 8).min(ASK_SLOWLY);
+        pause = (pause + pause / 8).min(LONGEST_PROBE_INTERVAL);
     }
-    Event::Ready
+    EngineEvent::Ready
 }
 
 /// Returns when the registry offers the engine at `url`.
@@ -42,24 +42,23 @@ pub(crate) async fn offered(registry: &PoolRegistry, url: &HttpUrl) {
     }
 }
 
-/// Returns when the registry no longer offers the engine at `url`, and the last request to it has
-/// ended.
+/// Returns when the registry no longer offers the engine at `url`, and its last request has ended.
 ///
-/// Its handoff is gone by then, so that no new one comes: whoever reads handoffs has taken note.
-pub(crate) async fn quiet(registry: &PoolRegistry, url: &HttpUrl) -> Event {
+/// The registry then knows that the handoff is gone, so no new request will come.
+pub(crate) async fn drained(registry: &PoolRegistry, url: &HttpUrl) -> EngineEvent {
     let mut changes = registry.subscribe();
     loop {
-        // Marked as seen before looking, so that a change in between is not missed.
+        // Mark as seen before reading, so that a change in between is not missed.
         changes.borrow_and_update();
         let offered = registry
             .replicas()
             .iter()
             .any(|replica| replica.url == *url);
         if !offered && registry.in_flight_at(url) == 0 {
-            return Event::Quiet;
+            return EngineEvent::Drained;
         }
         if changes.changed().await.is_err() {
-            return Event::Quiet;
+            return EngineEvent::Drained;
         }
     }
 }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn quiet_is_when_the_last_request_of_a_retired_engine_has_ended() {
+    async fn an_engine_is_drained_when_it_is_retired_and_its_last_request_has_ended() {
         let registry = PoolRegistry::new(Vec::new());
         let handoff: Handoff = serde_json::from_str(
             r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":2}"#,
@@ -80,11 +79,11 @@ mod tests {
         .unwrap();
         registry.upsert(handoff.clone()).unwrap();
         let lease = registry.claim(&handoff.pool_id, None).unwrap();
-        let mut waiting = std::pin::pin!(quiet(&registry, &handoff.url));
+        let mut waiting = std::pin::pin!(drained(&registry, &handoff.url));
         assert!(waiting.as_mut().now_or_never().is_none(), "it is offered");
         registry.remove(&handoff.pool_id, &handoff.replica_id);
         assert!(waiting.as_mut().now_or_never().is_none(), "a request runs");
         drop(lease);
-        assert_eq!(waiting.await, Event::Quiet);
+        assert_eq!(waiting.await, EngineEvent::Drained);
     }
 }
