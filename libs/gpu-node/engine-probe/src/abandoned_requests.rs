@@ -37,9 +37,9 @@ use self::core::{EngineTracker, PollResult, Task, TrackedRequestId};
 
 /// How long a poll may take. An engine that processes a long prompt answers late.
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it takes at most until this process knows that a request has ended at the engine. A poll
-/// counts only after that: it no longer shows the request, so the request must no longer be counted
-/// as wanted.
+/// How long it takes at most until this process knows that a request has ended at the engine. A
+/// poll counts only after that: it no longer shows the request, so the request must no longer be
+/// counted as wanted.
 const COMPLETION_DELAY: Duration = Duration::from_millis(10);
 /// An entry of `/slots` is a few hundred bytes, with its sampling parameters a few thousand.
 pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;

@@ -21,12 +21,15 @@ pub fn log_changes(pool_id: &PoolId, replica_id: &ReplicaId, changes: &[ReplicaC
                  it has slots; start it with as many, or write `\"slots\": {actual}`"
             ),
             ReplicaChange::ModelsLeftOut { kept, left_out: 0 } => {
-                tracing::info!(%pool_id, %replica_id, models = kept, "All models of the engine are offered");
+                tracing::info!(
+                    %pool_id, %replica_id, models = kept, "All models of the engine are offered"
+                );
             }
             ReplicaChange::ModelsLeftOut { kept, left_out } => tracing::warn!(
                 %pool_id, %replica_id, kept, left_out,
-                "Engine lists models that are not offered: a replica has at most {MAX_MODELS}, with \
-                 names of at most {MAX_MODEL_NAME_BYTES} bytes; name those to offer in its handoff"
+                "Engine lists models that are not offered: a replica has at most {MAX_MODELS}, \
+                 with names of at most {MAX_MODEL_NAME_BYTES} bytes; name those to offer in its \
+                 handoff"
             ),
             ReplicaChange::SlotsAsAnnounced { announced } => {
                 tracing::info!(

@@ -11,8 +11,8 @@ use pool_registry_types::PoolId;
 
 use crate::spec::{Launch, PoolSpec};
 
-/// The variable that `llama-server` reads. Its command line, and so `args`, overrides it. An argument
-/// would change the fingerprint of an engine whenever another pool changes.
+/// The variable that `llama-server` reads. Its command line, and so `args`, overrides it. An
+/// argument would change the fingerprint of an engine whenever another pool changes.
 pub(crate) const VARIABLE: &str = "LLAMA_ARG_THREADS";
 
 /// The cores of the machine, and how many engines share them.
@@ -43,8 +43,8 @@ impl CpuShare {
         self.engines.lock().insert(spec.pool_id.clone(), count);
     }
 
-    /// The threads of an engine of `spec`. `None` leaves the choice to the engine: it is the only one,
-    /// or its pool sets the number.
+    /// The threads of an engine of `spec`. `None` leaves the choice to the engine: it is the only
+    /// one, or its pool sets the number.
     pub(crate) fn threads(&self, spec: &PoolSpec) -> Option<u32> {
         let Launch::LlamaCpp(llama) = &spec.launch else {
             return None;

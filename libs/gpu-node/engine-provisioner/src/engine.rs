@@ -338,8 +338,8 @@ impl Engine {
         if let Err(error) = self.context.handoffs.write(&handoff) {
             tracing::error!(
                 pool_id = %self.spec.pool_id, replica_id = %self.replica_id, %error,
-                "cannot write the handoff of an engine, so it gets no requests; correct the runtime \
-                 directory and restart the pool"
+                "cannot write the handoff of an engine, so it gets no requests; correct the \
+                 runtime directory and restart the pool"
             );
         }
     }

@@ -54,8 +54,8 @@ impl HandoffDirectory {
         }
     }
 
-    /// Removes the handoff of a replica unless it announces the engine at `kept`. Returns whether it
-    /// removed one.
+    /// Removes the handoff of a replica unless it announces the engine at `kept`. Returns whether
+    /// it removed one.
     pub(crate) fn remove_unless(
         &self,
         pool: &PoolId,

@@ -14,8 +14,8 @@ use std::{
 
 use pool_registry_types::{PoolId, ReplicaId};
 
-/// The size at which a file is rotated, in bytes. A busy `llama-server` writes a few hundred bytes per
-/// request.
+/// The size at which a file is rotated, in bytes. A busy `llama-server` writes a few hundred bytes
+/// per request.
 pub(crate) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How many rotated files are kept.
 pub(crate) const KEPT: u32 = 3;

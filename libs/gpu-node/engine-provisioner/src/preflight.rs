@@ -209,8 +209,8 @@ fn check_port(port: u16) -> Result<(), PreflightError> {
         .map_err(|source| PreflightError::PortTaken { port, source })
 }
 
-/// A free port of loopback. If another process takes it before the engine does, the engine fails and
-/// its next start gets another port.
+/// A free port of loopback. If another process takes it before the engine does, the engine fails
+/// and its next start gets another port.
 pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
@@ -238,7 +238,8 @@ pub(crate) fn vram_needed(spec: &PoolSpec) -> u64 {
         .fold(0, |sum, metadata| sum.saturating_add(metadata.len()))
 }
 
-/// The files of a model. A model in several files is named by its first, `name-00001-of-00003.gguf`.
+/// The files of a model. A model in several files is named by its first,
+/// `name-00001-of-00003.gguf`.
 fn model_files(first: &Path) -> Vec<PathBuf> {
     let parts = || {
         let name = first.file_name()?.to_str()?;

@@ -15,8 +15,8 @@ use crate::{cpu_share, spec::PoolSpec};
 /// Secrets of the agent that an engine must not get.
 const AGENT_SECRETS: [&str; 1] = ["LLORCH_API_TOKEN"];
 
-/// Variables of the agent's service manager. An engine that used them would report to the manager in
-/// place of the agent.
+/// Variables of the agent's service manager. An engine that used them would report to the manager
+/// in place of the agent.
 const SERVICE_MANAGER_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// How often an adopted process is checked. It is not a child of this process, so its exit is not
@@ -57,7 +57,9 @@ impl ProcessIdentity {
             && let Err(error) = rustix::process::kill_process_group(group, signal)
             && error != Errno::SRCH
         {
-            tracing::warn!(pid = self.pid, ?signal, %error, "cannot signal an engine; end it by hand");
+            tracing::warn!(
+                pid = self.pid, ?signal, %error, "cannot signal an engine; stop the process"
+            );
         }
     }
 }

@@ -87,7 +87,9 @@ impl ProcessRecordFile {
     pub(crate) fn remove(self) {
         if let Err(error) = files::remove(&self.path) {
             let path = self.path.display();
-            tracing::warn!(%path, %error, "cannot remove the record of an engine that ended; remove the file");
+            tracing::warn!(
+                %path, %error, "cannot remove the record of an engine that ended; remove the file"
+            );
         }
     }
 }

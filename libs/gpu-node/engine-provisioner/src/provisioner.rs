@@ -59,8 +59,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Finds engines that still run, and removes the handoffs of engines that do not. Call it before
-    /// handoffs are read.
+    /// Finds engines that still run, and removes the handoffs of engines that do not. Call it
+    /// before handoffs are read.
     ///
     /// # Errors
     /// When a directory cannot be used.
@@ -77,8 +77,8 @@ impl Prepared {
         })
     }
 
-    /// Starts or adopts every engine. `registry` must be kept up to date with the handoffs: it tells
-    /// when an engine that stops has no more requests. `free_vram` returns the free memory.
+    /// Starts or adopts every engine. `registry` must be kept up to date with the handoffs: it
+    /// tells when an engine that stops has no more requests. `free_vram` returns the free memory.
     ///
     /// After `shutdown` the engines are no longer supervised, but continue to run; see
     /// [`stop_all`](Provisioner::stop_all).
@@ -196,8 +196,8 @@ impl Provisioner {
     }
 
     /// Replaces the engines of a pool with engines of `spec`, one after the other. If memory and
-    /// ports allow it, each new engine is ready before the old one stops getting requests. Otherwise
-    /// the old one is stopped first. Continues when the future is dropped.
+    /// ports allow it, each new engine is ready before the old one stops getting requests.
+    /// Otherwise the old one is stopped first. Continues when the future is dropped.
     ///
     /// # Errors
     /// When the pool file has no such pool, all engines are being stopped, or a new engine does not

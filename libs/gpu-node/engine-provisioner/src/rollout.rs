@@ -20,8 +20,8 @@ use crate::{
 const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Restarts every engine of `pool`, one after the other, so that a pool with several engines always
-/// has some. Engines that do not serve come first. Engines that are scaled to zero are skipped: they
-/// start afresh anyway.
+/// has some. Engines that do not serve come first. Engines that are scaled to zero are skipped:
+/// they start afresh anyway.
 pub(crate) async fn restart(
     supervisor: &Supervisor,
     pool: &mut ManagedPool,

@@ -16,7 +16,8 @@ const EXTENSION: &str = "asleep";
 /// The consequence of a damaged file. It continues a sentence after "so ".
 const CONSEQUENCE: &str = "an engine that was scaled to zero is started";
 
-/// The content of a file. Unknown fields are ignored, so that an older agent can replace a newer one.
+/// The content of a file. Unknown fields are ignored, so that an older agent can replace a newer
+/// one.
 #[derive(Debug, Serialize, Deserialize)]
 struct OfferRecord {
     /// The configuration with which it was started.
@@ -45,8 +46,8 @@ pub(crate) fn remove(dir: &Path, pool: &PoolId, replica: &ReplicaId) -> io::Resu
     files::remove(&path(dir, pool, replica))
 }
 
-/// The offer of a replica that was scaled to zero when the last agent ended, if `spec` still scales to
-/// zero and is otherwise unchanged.
+/// The offer of a replica that was scaled to zero when the last agent ended, if `spec` still scales
+/// to zero and is otherwise unchanged.
 pub(crate) fn load(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Option<Handoff> {
     spec.sleep_after?;
     let parse = |bytes: &[u8]| serde_json::from_slice::<OfferRecord>(bytes);

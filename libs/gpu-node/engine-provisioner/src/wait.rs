@@ -8,8 +8,8 @@ use pool_registry_types::{EngineKind, HttpUrl};
 
 use crate::core::EngineEvent;
 
-/// The interval of probes at the start. A `llama-server` with a small model is ready after 50 ms, and
-/// a probe costs it nothing.
+/// The interval of probes at the start. A `llama-server` with a small model is ready after 50 ms,
+/// and a probe costs it nothing.
 const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// The interval of probes of an engine that starts slowly.
 const LONGEST_PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,7 +74,8 @@ mod tests {
     async fn an_engine_is_drained_when_it_is_retired_and_its_last_request_has_ended() {
         let registry = PoolRegistry::new(Vec::new());
         let handoff: Handoff = serde_json::from_str(
-            r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":2}"#,
+            r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1",
+                "slots":2}"#,
         )
         .unwrap();
         registry.upsert(handoff.clone()).unwrap();

@@ -111,8 +111,8 @@ impl HintQueue {
         }
     }
 
-    /// Waits for hints, for `until`, or for the request to stop. A poll that is due takes precedence
-    /// over hints, so that a busy directory cannot delay it.
+    /// Waits for hints, for `until`, or for the request to stop. A poll that is due takes
+    /// precedence over hints, so that a busy directory cannot delay it.
     pub(crate) fn wait(&self, until: Instant) -> Wakeup {
         let mut state = self.state.lock();
         loop {

@@ -95,8 +95,8 @@ impl HandoffIndex {
         }
     }
 
-    /// Applies observations that were made together. Only differences are reported: renaming a file,
-    /// or writing the same content again, is no event.
+    /// Applies observations that were made together. Only differences are reported: renaming a
+    /// file, or writing the same content again, is no event.
     pub(crate) fn observe(&mut self, observations: Vec<FileObservation>) -> Vec<HandoffEvent> {
         let mut changes = ChangeSet::default();
         for FileObservation { name, state } in observations {

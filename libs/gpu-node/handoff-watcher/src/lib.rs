@@ -9,8 +9,8 @@
 //! * The directory may be missing, appear later, be removed and come back.
 //! * A half-written file keeps its last valid handoff and is read again. It is
 //!   [refused](HandoffEvent::Refused) after [`POLLS_TO_REFUSE`] incomplete polls in a row.
-//! * Only plain, small files of this user or of root are read. An invalid file is refused once, with
-//!   the field and the reason, and does not affect other files.
+//! * Only plain, small files of this user or of root are read. An invalid file is refused once,
+//!   with the field and the reason, and does not affect other files.
 //! * The first scan [ends](HandoffEvent::Scanned) after every existing file has been reported.
 //! * Of two files that claim the same replica or URL, the first one counts. The other is refused,
 //!   and accepted when the first is gone.

@@ -134,7 +134,8 @@ mod tests {
     fn a_wrong_field_is_reported_in_one_short_line() {
         for value in ["x".repeat(60_000), "\\u001b[2J\\n".repeat(5_000)] {
             let file = format!(
-                r#"{{"pool_id":"a","replica_id":"r","engine":"x","url":"http://h:1","slots":"{value}"}}"#
+                r#"{{"pool_id":"a","replica_id":"r","engine":"x","url":"http://h:1",
+                    "slots":"{value}"}}"#
             );
             let refusal = parse(file.as_bytes()).unwrap_err();
             assert!(!refusal.is_transient(), "{refusal}");

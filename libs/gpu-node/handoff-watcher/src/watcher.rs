@@ -35,8 +35,8 @@ pub struct HandoffWatcherBuilder {
 }
 
 impl HandoffWatcherBuilder {
-    /// Sets how often every file is looked at. The default is [`DEFAULT_POLL_INTERVAL`], the minimum
-    /// 10 ms.
+    /// Sets how often every file is looked at. The default is [`DEFAULT_POLL_INTERVAL`], the
+    /// minimum 10 ms.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval.max(MIN_POLL_INTERVAL);
@@ -62,8 +62,8 @@ impl HandoffWatcherBuilder {
         self
     }
 
-    /// Starts watching. `on_event` runs on the watcher's thread, first with the files that are there
-    /// already. Nothing is watched while it runs, so it should be quick. It must not drop the
+    /// Starts watching. `on_event` runs on the watcher's thread, first with the files that are
+    /// there already. Nothing is watched while it runs, so it should be quick. It must not drop the
     /// handle.
     ///
     /// # Errors

@@ -175,7 +175,9 @@ impl InProcessAgent {
                 }
                 Err(error @ RegistrarError::Refused(_)) => {
                     let node_id = &self.identity.node_id;
-                    tracing::error!(%node_id, %error, "the control plane in this process refuses this node");
+                    tracing::error!(
+                        %node_id, %error, "the control plane in this process refuses this node"
+                    );
                     return RETRY_INTERVAL;
                 }
             }

@@ -108,7 +108,7 @@ fn engines(report: &mut Report, file: &PoolFile, snapshot: Snapshot) {
             Some(_) => Vec::new(),
         })
         .collect();
-    let free = Arc::new(move |mask: Option<&str>| snapshot.vram_surely_free_for(mask));
+    let free = Arc::new(move |mask: Option<&str>| snapshot.known_vram_free_for(mask));
     let findings = engine_provisioner::check_pool_file(file, free);
     for (pool, unknown) in file.pools.iter().zip(masks) {
         let subject = format!("pool {}", pool.pool_id);

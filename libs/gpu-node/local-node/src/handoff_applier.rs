@@ -29,7 +29,9 @@ impl HandoffApplier {
             HandoffEvent::Gone { path, handoff, .. } => {
                 let (pool_id, replica_id) = (&handoff.pool_id, &handoff.replica_id);
                 let path = path.display();
-                tracing::info!(%pool_id, %replica_id, %path, "Handoff removed, retiring the replica");
+                tracing::info!(
+                    %pool_id, %replica_id, %path, "Handoff removed, retiring the replica"
+                );
                 self.registry.remove(pool_id, replica_id);
                 self.clear_refusal(pool_id, replica_id);
             }

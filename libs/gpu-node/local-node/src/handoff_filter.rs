@@ -43,8 +43,8 @@ impl HandoffFilter {
     }
 }
 
-/// Whether a URL leads to this machine. Names are not resolved: a slow name server would delay every
-/// handoff, and a malicious one would redirect requests.
+/// Whether a URL leads to this machine. Names are not resolved: a slow name server would delay
+/// every handoff, and a malicious one would redirect requests.
 fn is_on_this_machine(url: &HttpUrl, hostname: Option<&str>) -> bool {
     let host = url.host();
     match host.parse::<IpAddr>() {

@@ -157,7 +157,7 @@ impl LocalNode {
     /// driver, and blocks for up to its time limit.
     #[must_use]
     pub fn vram_free_for(&self, mask: Option<&str>) -> Option<u64> {
-        self.inventory.read().vram_surely_free_for(mask)
+        self.inventory.read().known_vram_free_for(mask)
     }
 
     /// Its GPUs as of the last [`report`](Self::report); empty before the first.
@@ -166,8 +166,8 @@ impl LocalNode {
         self.gpus.subscribe()
     }
 
-    /// Its pools and GPUs for a heartbeat, from one reading of the GPUs. Asks the driver, and blocks
-    /// for up to its time limit.
+    /// Its pools and GPUs for a heartbeat, from one reading of the GPUs. Asks the driver, and
+    /// blocks for up to its time limit.
     pub fn report(&self) -> (Vec<PoolStatus>, Vec<GpuStatus>) {
         let gpus = self.inventory.read();
         for pool in self.registry.statuses() {

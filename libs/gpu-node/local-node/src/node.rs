@@ -120,8 +120,8 @@ impl Node {
         }
     }
 
-    /// Locks its directories, loads drains, adopts engines of an earlier process, and watches handoffs
-    /// until `shutdown` is requested.
+    /// Locks its directories, loads drains, adopts engines of an earlier process, and watches
+    /// handoffs until `shutdown` is requested.
     ///
     /// # Errors
     /// When another process uses a directory, or a required directory cannot be used.
@@ -267,8 +267,8 @@ impl Node {
     }
 }
 
-/// Creates the directory if possible, and locks it. A directory that cannot be created or written is
-/// not locked: the starter of engines may create it later.
+/// Creates the directory if possible, and locks it. A directory that cannot be created or written
+/// is not locked: the starter of engines may create it later.
 fn lock_runtime_dir(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
     if let Err(error) = state_file::create_directory(dir) {
         tracing::debug!(dir = %dir.display(), %error, "cannot create the runtime directory");
@@ -289,7 +289,7 @@ fn load_drains(
         Err(error) if !starts_engines && matches!(state_dir, StateDir::Optional(_)) => {
             tracing::warn!(
                 dir = %dir.display(), %error,
-                "cannot write the state directory, so drained pools and replicas are forgotten when \
+                "cannot write the state directory, so drained pools and replicas are lost when \
                  this process ends"
             );
             return Ok((Drains::in_memory(), None));

@@ -197,7 +197,8 @@ async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_announce
     let dir = tempfile::tempdir().unwrap();
     let runtime_dir = dir.path().join("engines");
     std::fs::create_dir_all(&runtime_dir).unwrap();
-    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1",
+        "slots":3,"models":["m"]}"#;
     write(&runtime_dir, "p_r0.json", handoff);
     let world = World::new();
     let node = world.node(config(dir.path())).unwrap();
@@ -241,7 +242,8 @@ async fn a_drain_is_reported_at_once_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let runtime_dir = dir.path().join("engines");
     std::fs::create_dir_all(&runtime_dir).unwrap();
-    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1","slots":3,"models":["m"]}"#;
+    let handoff = r#"{"pool_id":"p","replica_id":"r0","engine":"x","url":"http://127.0.0.1:1",
+        "slots":3,"models":["m"]}"#;
     write(&runtime_dir, "p_r0.json", handoff);
     let is_drained = |pools: &[PoolStatus]| {
         let replicas = pools.iter().flat_map(|pool| pool.replicas.iter().flatten());
@@ -326,7 +328,8 @@ async fn a_handoff_that_the_registry_refuses_is_listed_with_its_own_file() {
     let write_replica = |index: usize| {
         let port = 1000 + index;
         let handoff = format!(
-            r#"{{"pool_id":"p","replica_id":"r{index:04}","engine":"x","url":"http://localhost:{port}","slots":1}}"#
+            r#"{{"pool_id":"p","replica_id":"r{index:04}","engine":"x",
+                "url":"http://localhost:{port}","slots":1}}"#
         );
         write(&runtime_dir, &format!("file-{index:04}.json"), &handoff);
     };
@@ -363,9 +366,9 @@ async fn two_nodes_do_not_share_a_directory() {
             state_dir: StateDir::Required(dir.path().join(state)),
             ..config(dir.path())
         });
-        let said = refused.unwrap_err().to_string();
+        let text = refused.unwrap_err().to_string();
         let pid = format!("process {}", std::process::id());
-        assert!(said.contains(&pid), "{said}");
+        assert!(text.contains(&pid), "{text}");
     }
     drop(first);
     world.node(config(dir.path())).unwrap();

@@ -6,7 +6,8 @@ use pool_registry_types::{MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaSta
 
 use crate::core::{RegistryCore, ReportUrgency};
 
-/// The longest reason that is kept, in bytes: what happened, and the last lines of an engine's stderr.
+/// The longest reason that is kept, in bytes: what happened, and the last lines of an engine's
+/// stderr.
 const MAX_REASON_BYTES: usize = 3 * 1024;
 
 impl RegistryCore {

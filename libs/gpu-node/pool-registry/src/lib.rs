@@ -5,16 +5,16 @@
 //! an engine, and drop the [`SlotLease`] to give it back. An engine never gets more requests than
 //! it has slots, even while its handoff is being rewritten.
 //!
-//! * **Ready**: a replica is ready as soon as it is announced; [probes](PoolRegistry::probed) verify
-//!   it from then on. [`FAILURE_THRESHOLD`] failed probes in a row make it not ready, one success
-//!   makes it ready again. If the engine reports fewer slots than its handoff announces, it gets
-//!   no more requests than it has slots. If it reports more, the handoff counts.
-//! * **Draining**: an operator drains a replica, a pool or the node. New claims are refused, running
-//!   requests finish.
+//! * **Ready**: a replica is ready as soon as it is announced; [probes](PoolRegistry::probed)
+//!   verify it from then on. [`FAILURE_THRESHOLD`] failed probes in a row make it not ready, one
+//!   success makes it ready again. If the engine reports fewer slots than its handoff announces, it
+//!   gets no more requests than it has slots. If it reports more, the handoff counts.
+//! * **Draining**: an operator drains a replica, a pool or the node. New claims are refused,
+//!   running requests finish.
 //! * **Scaled to zero**: the engine of a replica is stopped until a request needs it. Its slots can
 //!   be claimed; the claim waits for the engine.
-//! * **Retired**: the handoff of a replica is gone or names another engine. The replica takes no new
-//!   requests and is forgotten with its last lease. A replica of the same name starts afresh.
+//! * **Retired**: the handoff of a replica is gone or names another engine. The replica takes no
+//!   new requests and is forgotten with its last lease. A replica of the same name starts afresh.
 //!
 //! The private module `core` decides, without a clock and without I/O. [`PoolRegistry`] puts it
 //! behind a lock and notifies waiters. Nothing here blocks, logs or spawns.

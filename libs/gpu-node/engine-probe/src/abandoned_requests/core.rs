@@ -25,7 +25,8 @@ pub(super) const FIRST_POLL_DELAY: Duration = Duration::from_millis(20);
 pub(super) const QUIET_PERIOD: Duration = Duration::from_millis(1250);
 /// The pause between polls while no further request is abandoned.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Stop after this many unanswered polls in a row; the prober has marked the engine unready by then.
+/// Stop after this many unanswered polls in a row; the prober has marked the engine unready by
+/// then.
 pub(super) const UNANSWERED_POLLS: u32 = 12;
 /// How many poll results are kept. Older ones add nothing, once the requests of their time have
 /// ended.

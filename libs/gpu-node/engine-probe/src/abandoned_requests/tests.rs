@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::tests::stand_in::{Reply, StandIn, nobody};
+use crate::tests::stand_in::{Reply, StandIn, closed_port};
 
 /// A condition that does not hold within this time is a failure.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -102,7 +102,7 @@ async fn an_engine_that_is_gone_or_reports_no_slots_keeps_nothing() {
     let odd = StandIn::always(Reply::Json(200, "true".into()));
     with_abandoned_requests(async |abandoned_requests| {
         let slots = Slots::default();
-        for url in [nobody(), silent.url(), odd.url()] {
+        for url in [closed_port(), silent.url(), odd.url()] {
             abandoned_requests
                 .track(&kind("llamacpp"), &url)
                 .abandon(slots.take());

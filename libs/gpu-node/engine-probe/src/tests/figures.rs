@@ -132,7 +132,10 @@ fn what_cannot_be_a_count_says_nothing() {
 proptest! {
     // spec: PROBE-5
     #[test]
-    fn no_answer_is_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..60), json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
+    fn every_answer_can_be_read(
+        bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        json in r#"[\[\]{}":,a-z0-9]{0,60}"#,
+    ) {
         for answer in [&bytes[..], json.as_bytes()] {
             props(answer);
             llama_metrics(answer);

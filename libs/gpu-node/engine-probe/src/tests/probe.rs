@@ -5,7 +5,7 @@ use std::time::Duration;
 use pool_registry::ProbeOutcome;
 use pool_registry_types::{EngineKind, EngineLoad, HttpUrl};
 
-use super::stand_in::{Reply, StandIn, nobody};
+use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{
     ProbeScope,
     probe::{MAX_BODY_BYTES, probe},
@@ -277,40 +277,40 @@ async fn a_body_without_a_length_ends_with_the_connection() {
 #[tokio::test]
 async fn every_trouble_is_a_reason() {
     let loading = r#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
-    let said = reason(Reply::Json(503, loading.into()), LONG).await;
-    assert!(said.ends_with("/health: 503: Loading model"), "{said}");
-    let said = reason(Reply::Json(500, "oops".into()), LONG).await;
-    assert!(said.ends_with("/health: 500"), "{said}");
-    let said = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
+    let text = reason(Reply::Json(503, loading.into()), LONG).await;
+    assert!(text.ends_with("/health: 503: Loading model"), "{text}");
+    let text = reason(Reply::Json(500, "oops".into()), LONG).await;
+    assert!(text.ends_with("/health: 500"), "{text}");
+    let text = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
     assert!(
-        said.contains("broke off before it answered: the answer is not HTTP: "),
-        "{said}"
+        text.contains("broke off before it answered: the answer is not HTTP: "),
+        "{text}"
     );
-    let said = reason(Reply::Raw(vec![]), LONG).await;
+    let text = reason(Reply::Raw(vec![]), LONG).await;
     assert!(
-        said.contains("broke off before it answered: the connection was closed"),
-        "{said}"
+        text.contains("broke off before it answered: the connection was closed"),
+        "{text}"
     );
-    let said = reason(Reply::Hang, SHORT).await;
-    assert!(said.contains("deadline passed before"), "{said}");
-    let outcome = ask("llamacpp", &nobody(), ProbeScope::READINESS, LONG).await;
-    let said = outcome.reason.unwrap();
-    assert!(said.contains("cannot connect to"), "{said}");
-    assert!(said.contains("Connection refused"), "{said}");
+    let text = reason(Reply::Hang, SHORT).await;
+    assert!(text.contains("deadline passed before"), "{text}");
+    let outcome = ask("llamacpp", &closed_port(), ProbeScope::READINESS, LONG).await;
+    let text = outcome.reason.unwrap();
+    assert!(text.contains("cannot connect to"), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
 }
 
 // spec: PROBE-5
 #[tokio::test]
 async fn no_body_is_read_beyond_its_cap() {
-    let said = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
+    let text = reason(Reply::Json(200, "x".repeat(MAX_BODY_BYTES + 1)), LONG).await;
     assert!(
-        said.ends_with("the answer has more than 1048576 bytes"),
-        "{said}"
+        text.ends_with("the answer has more than 1048576 bytes"),
+        "{text}"
     );
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1024 * 1024));
-    let said = reason(Reply::Raw(endless.into()), LONG).await;
+    let text = reason(Reply::Raw(endless.into()), LONG).await;
     assert!(
-        said.contains("the answer is not HTTP: the head has more than 65536 bytes"),
-        "{said}"
+        text.contains("the answer is not HTTP: the head has more than 65536 bytes"),
+        "{text}"
     );
 }

@@ -23,7 +23,7 @@ fn not_ready() -> ProbeOutcome {
 }
 
 /// It answers what it was asked.
-fn told(ask: ProbeScope) -> ProbeOutcome {
+fn outcome_of(scope: ProbeScope) -> ProbeOutcome {
     ProbeOutcome {
         models: ask.models.then(Vec::new),
         load: ask.load.then(EngineLoad::default),
@@ -36,7 +36,8 @@ fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
     for (replica, declares) in replicas {
         let models = if *declares { r#","models":["m"]"# } else { "" };
         let text = format!(
-            r#"{{"pool_id":"p","replica_id":"{replica}","engine":"vllm","url":"http://localhost:1","slots":1{models}}}"#
+            r#"{{"pool_id":"p","replica_id":"{replica}","engine":"vllm",
+                "url":"http://localhost:1","slots":1{models}}}"#
         );
         registry
             .upsert(serde_json::from_str(&text).unwrap())
@@ -73,9 +74,9 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
     assert_eq!(
         schedule.take_due(9, second),
         [job(&targets[0], ProbeScope::ALL)],
-        "it has told nothing"
+        "its models are unknown"
     );
-    schedule.finished(&targets[0], &told(ProbeScope::ALL), second, 0.0);
+    schedule.finished(&targets[0], &outcome_of(ProbeScope::ALL), second, 0.0);
     for probes in 1..15 {
         let now = second + READINESS * probes;
         let load = ProbeScope {
@@ -87,7 +88,7 @@ fn a_new_replica_is_asked_at_once_and_then_regularly() {
             [job(&targets[0], load)],
             "probe {probes}"
         );
-        schedule.finished(&targets[0], &told(load), now, 0.0);
+        schedule.finished(&targets[0], &outcome_of(load), now, 0.0);
     }
     let later = second + Timing::default().models;
     assert_eq!(
@@ -103,7 +104,7 @@ fn declared_models_are_not_asked_for() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.take_due(9, start), [job(&targets[0], DECLARED)]);
-    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
+    schedule.finished(&targets[0], &outcome_of(DECLARED), start, 0.0);
     let next = start + READINESS;
     assert_eq!(
         schedule.take_due(9, next),
@@ -118,7 +119,7 @@ fn no_more_than_asked_for_and_the_longest_overdue_first() {
     let mut schedule = Schedule::new(Timing::default());
     schedule.sync(&targets, start);
     assert_eq!(schedule.take_due(2, start).len(), 2);
-    schedule.finished(&targets[0], &told(DECLARED), start, 0.0);
+    schedule.finished(&targets[0], &outcome_of(DECLARED), start, 0.0);
     let later = start + READINESS;
     assert_eq!(schedule.take_due(1, later), [job(&targets[2], DECLARED)]);
     assert_eq!(
@@ -140,10 +141,10 @@ fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
         ..old[0].clone()
     }];
     schedule.sync(&new, start);
-    schedule.finished(&old[0], &told(ProbeScope::ALL), start, 0.0);
+    schedule.finished(&old[0], &outcome_of(ProbeScope::ALL), start, 0.0);
     assert_eq!(schedule.take_due(9, start), [job(&new[0], ProbeScope::ALL)]);
     schedule.sync(&[], start);
-    schedule.finished(&new[0], &told(ProbeScope::ALL), start, 0.0);
+    schedule.finished(&new[0], &outcome_of(ProbeScope::ALL), start, 0.0);
     assert_eq!(schedule.next(), None);
 }
 

@@ -1,4 +1,4 @@
-//! An engine that answers what it is told to, on a thread of its own.
+//! An engine with scripted answers, on its own thread.
 
 use std::{
     io::{Read as _, Write as _},
@@ -37,7 +37,7 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// `script` says what to answer to each path.
+    /// `script` gives the answer to each path.
     pub(crate) fn start(script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,8 +98,11 @@ fn answer(mut stream: TcpStream, state: &mut State) {
     let bytes = match reply {
         Reply::Json(status, body) => {
             let length = body.len();
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
-                .into_bytes()
+            format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\
+                     content-length: {length}\r\n\r\n{body}"
+            )
+            .into_bytes()
         }
         Reply::Raw(bytes) => bytes,
         Reply::Hang => return state.hanging.push(stream),
@@ -108,8 +111,8 @@ fn answer(mut stream: TcpStream, state: &mut State) {
     let _: std::io::Result<()> = stream.write_all(&bytes);
 }
 
-/// An address where nobody listens.
-pub(crate) fn nobody() -> HttpUrl {
+/// An address where nothing listens.
+pub(crate) fn closed_port() -> HttpUrl {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap()
 }

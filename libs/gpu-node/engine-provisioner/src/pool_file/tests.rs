@@ -231,7 +231,12 @@ fn a_file_that_cannot_be_read_is_reported_with_its_path() {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in "(\\[\\[pool\\]\\]\n)?(([a-z_]{2,8}|id|slots|port|env) ?= ?(\"[a-z{}/]*\"|-?[0-9]{1,12}|\\[[\"a,]*\\]|\\{[a= 1\"]*\\})\n){0,6}\\PC{0,10}") {
+    fn no_text_panics(
+        text in concat!(
+            "(\\[\\[pool\\]\\]\n)?(([a-z_]{2,8}|id|slots|port|env) ?= ?(\"[a-z{}/]*\"",
+            "|-?[0-9]{1,12}|\\[[\"a,]*\\]|\\{[a= 1\"]*\\})\n){0,6}\\PC{0,10}",
+        ),
+    ) {
         let _ = PoolFile::parse(&text);
     }
 }
@@ -257,7 +262,8 @@ fn the_largest_pool_has_handoffs_that_can_be_read() {
         let names = (0..names).map(|i| format!("'{i:04}{}'", "\"".repeat(56)));
         let models = names.collect::<Vec<_>>().join(",");
         format!(
-            "[[pool]]\nid = \"{id}\"\nengine = \"{id}\"\ncommand = [\"x\"]\nslots = 65536\nport = 65535\nmodels = [{models}]\n"
+            "[[pool]]\nid = \"{id}\"\nengine = \"{id}\"\ncommand = [\"x\"]\nslots = 65536\n\
+             port = 65535\nmodels = [{models}]\n"
         )
     };
     let mut pool = PoolFile::parse(&with(514)).unwrap().pools.remove(0);

@@ -190,12 +190,12 @@ fn a_half_written_file_keeps_its_last_handoff_and_is_refused_after_three_polls()
 fn a_file_that_stays_incomplete_is_refused_although_it_changes() {
     let mut index = index();
     let fingerprint = fingerprint();
-    let mut said = 0;
+    let mut reported = 0;
     for poll in 0..POLLS_TO_REFUSE as usize {
         index.observe(vec![bad("a", half(), Some(fingerprint[poll % 2]))]);
-        said += index.poll_finished().len();
+        reported += index.poll_finished().len();
     }
-    assert_eq!(said, 1);
+    assert_eq!(reported, 1);
 }
 
 // spec: HAND-6

@@ -1,5 +1,5 @@
-//! Property tests: random histories of a directory that is read late, twice or in part. The reported
-//! state converges to the directory.
+//! Property tests: random histories of a directory that is read late, twice or in part. The
+//! reported state converges to the directory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,18 +102,19 @@ impl LastGood {
     }
 
     /// Every reported handoff is in a file. Every file is reported, or conflicts with one that is.
-    fn check(&self, told: &Replay) {
-        let said = |handoff: &Handoff| told.replicas.values().any(|told| told == handoff);
-        for handoff in told.replicas.values() {
+    fn check(&self, reported: &Replay) {
+        let is_reported =
+            |handoff: &Handoff| reported.replicas.values().any(|other| other == handoff);
+        for handoff in reported.replicas.values() {
             assert!(
                 self.0.values().any(|good| good == handoff),
                 "no file contains {handoff:?}"
             );
         }
-        for good in self.0.values().filter(|good| !said(good)) {
-            let blocked = told.replicas.values().any(|told| {
-                told.url == good.url
-                    || (&told.pool_id, &told.replica_id) == (&good.pool_id, &good.replica_id)
+        for good in self.0.values().filter(|good| !is_reported(good)) {
+            let blocked = reported.replicas.values().any(|other| {
+                other.url == good.url
+                    || (&other.pool_id, &other.replica_id) == (&good.pool_id, &good.replica_id)
             });
             assert!(blocked, "nothing conflicts with {good:?}");
         }
@@ -125,12 +126,13 @@ proptest! {
     #[test]
     fn reported_handoffs_are_those_of_the_files(steps in prop::collection::vec(step(5), 1..60)) {
         let mut directory: BTreeMap<OsString, Content> = BTreeMap::new();
-        let (mut index, mut told, mut last_good) = (HandoffIndex::new("/d".into()), Replay::default(), LastGood::default());
+        let mut index = HandoffIndex::new("/d".into());
+        let (mut reported, mut last_good) = (Replay::default(), LastGood::default());
         let everything: BTreeSet<OsString> = (0..5).map(name).collect();
         let mut observe = |index: &mut HandoffIndex, observations: Vec<FileObservation>| {
             observations.iter().for_each(|observation| last_good.saw(observation));
-            told.apply(index.observe(observations));
-            last_good.check(&told);
+            reported.apply(index.observe(observations));
+            last_good.check(&reported);
         };
         for step in steps {
             match step {
@@ -141,20 +143,31 @@ proptest! {
                         directory.insert(name(to), content);
                     }
                 }
-                Step::Hint { file } => observe(&mut index, vec![observation(name(file), directory.get(&name(file)))]),
+                Step::Hint { file } => {
+                    let seen = observation(name(file), directory.get(&name(file)));
+                    observe(&mut index, vec![seen]);
+                }
                 Step::Poll => {
-                    let looks = everything.iter().map(|name| observation(name.clone(), directory.get(name)));
-                    observe(&mut index, looks.collect());
+                    let names = everything.iter();
+                    let all = names.map(|name| observation(name.clone(), directory.get(name)));
+                    observe(&mut index, all.collect());
                 }
             }
         }
-        let looks = || everything.iter().map(|name| observation(name.clone(), directory.get(name))).collect::<Vec<_>>();
-        observe(&mut index, looks());
-        prop_assert_eq!(index.observe(looks()), vec![], "nothing changed");
-        for (path, reason) in &told.refused_now {
+        let observe_all = || -> Vec<FileObservation> {
+            let names = everything.iter();
+            names.map(|name| observation(name.clone(), directory.get(name))).collect()
+        };
+        observe(&mut index, observe_all());
+        prop_assert_eq!(index.observe(observe_all()), vec![], "nothing changed");
+        for (path, reason) in &reported.refused_now {
             let name = path.file_name().unwrap();
-            prop_assert!(directory.contains_key(name), "{:?} is gone, so its refusal must be resolved", name);
-            let is_blocked = matches!(reason, Refusal::SameReplica { .. } | Refusal::SameUrl { .. });
+            prop_assert!(
+                directory.contains_key(name),
+                "{:?} is gone, so its refusal must be resolved", name
+            );
+            let is_blocked =
+                matches!(reason, Refusal::SameReplica { .. } | Refusal::SameUrl { .. });
             let is_good = matches!(directory[name], Content::Good { .. });
             prop_assert!(!is_good || is_blocked, "{:?} is refused: {}", name, reason);
         }
@@ -170,18 +183,22 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = |file: u8| dir.path().join(name(file));
         let mut scanner = Scanner::new(dir.path().to_owned(), None);
-        let (mut index, mut told, mut last_good) = (HandoffIndex::new(dir.path().to_owned()), Replay::default(), LastGood::default());
+        let mut index = HandoffIndex::new(dir.path().to_owned());
+        let (mut reported, mut last_good) = (Replay::default(), LastGood::default());
         let mut observe = |index: &mut HandoffIndex, observations: Vec<FileObservation>| {
             observations.iter().for_each(|observation| last_good.saw(observation));
-            told.apply(index.observe(observations));
-            last_good.check(&told);
+            reported.apply(index.observe(observations));
+            last_good.check(&reported);
         };
         for step in steps {
             match step {
                 Step::Write { file, content } => write(dir.path(), file, content),
                 Step::Delete { file } => drop(fs::remove_file(path(file))),
                 Step::Rename { from, to } => drop(fs::rename(path(from), path(to))),
-                Step::Hint { file } => observe(&mut index, scanner.read_files([name(file)], SystemTime::now())),
+                Step::Hint { file } => {
+                    let seen = scanner.read_files([name(file)], SystemTime::now());
+                    observe(&mut index, seen);
+                }
                 Step::Poll => observe(&mut index, scanner.scan(SystemTime::now()).unwrap()),
             }
         }

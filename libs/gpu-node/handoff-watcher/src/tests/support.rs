@@ -12,7 +12,8 @@ use crate::{HandoffEvent, Refusal};
 
 pub(crate) fn json(replica: &str, port: u16, slots: u32) -> String {
     format!(
-        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp","url":"http://localhost:{port}","slots":{slots}}}"#
+        r#"{{"pool_id":"p","replica_id":"{replica}","engine":"llamacpp",
+            "url":"http://localhost:{port}","slots":{slots}}}"#
     )
 }
 

@@ -328,11 +328,11 @@ fn thousands_of_files_at_once_all_arrive() {
             &json(&format!("r{i}"), 1000 + i, 1),
         );
     }
-    let mut told = Replay::default();
-    while told.replicas.len() < usize::from(FILES) {
-        told.apply([watched.next()]);
+    let mut reported = Replay::default();
+    while reported.replicas.len() < usize::from(FILES) {
+        reported.apply([watched.next()]);
     }
-    assert!(told.refused.is_empty());
+    assert!(reported.refused.is_empty());
 }
 
 // spec: HAND-11

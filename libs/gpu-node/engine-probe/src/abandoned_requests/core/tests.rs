@@ -183,7 +183,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..250_u8).prop_map(|travels| Step::Send { travels }),
         2 => any::<prop::sample::Index>().prop_map(Step::Finish),
-        3 => (any::<prop::sample::Index>(), 0..9000_u16).prop_map(|(which, runs_on_ms)| Step::Leave { which, runs_on_ms }),
+        3 => (any::<prop::sample::Index>(), 0..9000_u16)
+            .prop_map(|(which, runs_on_ms)| Step::Leave { which, runs_on_ms }),
         4 => (0..1500_u16).prop_map(Step::Pause),
     ]
 }
