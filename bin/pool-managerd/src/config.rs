@@ -9,7 +9,7 @@ use node_registration::RegistrationConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 
 use crate::api;
 
@@ -130,7 +130,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
         unset: Unset::Value("10"),
         what: "how often it reports",
-        more: "how often it reports; changes are reported at once",
+        more: "how often it reports until the control plane sets the interval; changes are \
+               reported at once",
     },
     Setting {
         name: "ORCHESTRATORD_REGISTER_ON_STARTUP",
@@ -310,9 +311,9 @@ impl Config {
             _ => None,
         };
         let data_path = DataPathConfig {
-            clocks: Clocks {
+            clocks: Timeouts {
                 first_byte: settings.first_byte_timeout,
-                ..Clocks::default()
+                ..Timeouts::default()
             },
             ..DataPathConfig::default()
         };

@@ -3,7 +3,9 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
-    TASK_BODY_BYTES, TaskConfig, request::MAX_DEADLINE, run::MAX_ERROR_BYTES, sse::MAX_EVENT_BYTES,
+    TASK_BODY_BYTES, TaskConfig,
+    request::MAX_DEADLINE,
+    run::{MAX_ERROR_BYTES, MAX_EVENT_BYTES},
 };
 
 const DEFAULTS: TaskConfig = TaskConfig::DEFAULT;

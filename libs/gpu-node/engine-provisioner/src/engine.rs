@@ -3,16 +3,17 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use pool_registry_types::{Handoff, HttpUrl, ReplicaId};
+use pool_registry_types::{Handoff, ReplicaId};
 use service_runtime::{Shutdown, Tasks};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
 use crate::{
     context::Context,
     core::{EngineEffect, EngineEvent, EngineMachine, Policy},
+    engine_handle::{CommandReceiver, EngineHandle, EngineSnapshot},
     handoff_directory::handoff,
     running_engine::RunningEngine,
     scaled_to_zero,
@@ -23,24 +24,6 @@ use crate::{
 
 /// Commands that wait for an engine; the task takes them between two effects.
 const COMMAND_QUEUE: usize = 8;
-
-/// A command for an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EngineCommand {
-    Stop,
-    Restart,
-}
-
-impl From<EngineCommand> for EngineEvent {
-    fn from(command: EngineCommand) -> Self {
-        match command {
-            EngineCommand::Stop => Self::Stop,
-            EngineCommand::Restart => Self::Restart,
-        }
-    }
-}
-
-type CommandReceiver = mpsc::Receiver<(EngineCommand, oneshot::Sender<()>)>;
 
 /// How an engine begins.
 #[derive(Debug)]
@@ -53,68 +36,6 @@ pub(crate) enum EngineStart {
     Adopt(Box<RunningEngine>),
     /// Offer it: it was scaled to zero when an earlier agent ended.
     ScaledToZero(Box<Handoff>),
-}
-
-/// The handle of an engine. Dropping it stops the engine.
-#[derive(Debug)]
-pub(crate) struct EngineHandle {
-    pub(crate) spec: Arc<PoolSpec>,
-    commands: mpsc::Sender<(EngineCommand, oneshot::Sender<()>)>,
-    snapshots: watch::Receiver<EngineSnapshot>,
-}
-
-/// The state of an engine for its supervisor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineSnapshot {
-    pub(crate) phase: EnginePhase,
-    pub(crate) url: Option<HttpUrl>,
-    pub(crate) last_error: Option<Arc<str>>,
-}
-
-impl EngineSnapshot {
-    /// Why it is not ready.
-    pub(crate) fn reason(self) -> Arc<str> {
-        let phase = self.phase;
-        self.last_error.unwrap_or_else(|| phase.as_str().into())
-    }
-}
-
-impl EngineHandle {
-    /// Returns when the engine has begun to execute the command; at once when its task has ended.
-    pub(crate) async fn send(&self, command: EngineCommand) {
-        let (begun, on_begun) = oneshot::channel();
-        if self.commands.send((command, begun)).await.is_ok() {
-            let _ = on_begun.await;
-        }
-    }
-
-    /// Whether it takes requests.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.snapshots.borrow().phase == EnginePhase::Ready
-    }
-
-    /// Where it listens.
-    pub(crate) fn url(&self) -> Option<HttpUrl> {
-        self.snapshots.borrow().url.clone()
-    }
-
-    /// Whether it is stopped until a request needs it.
-    pub(crate) fn is_scaled_to_zero(&self) -> bool {
-        self.snapshots.borrow().phase == EnginePhase::ScaledToZero
-    }
-
-    /// Waits until `reached` holds for its phase.
-    pub(crate) async fn wait_until(
-        &self,
-        mut reached: impl FnMut(EnginePhase) -> bool,
-    ) -> EngineSnapshot {
-        let mut snapshots = self.snapshots.clone();
-        match snapshots.wait_for(|snapshot| reached(snapshot.phase)).await {
-            Ok(snapshot) => snapshot.clone(),
-            // Its task has ended, so nothing will change.
-            Err(_) => self.snapshots.borrow().clone(),
-        }
-    }
 }
 
 /// Supervises an engine of `spec` until `shutdown` is requested. Its process continues then.

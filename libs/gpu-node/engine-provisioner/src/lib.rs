@@ -22,6 +22,7 @@ mod context;
 mod core;
 mod cpu_share;
 mod engine;
+mod engine_handle;
 mod error;
 mod files;
 mod handoff_directory;

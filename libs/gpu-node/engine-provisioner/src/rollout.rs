@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use pool_registry_types::{HttpUrl, ReplicaId};
 
 use crate::{
-    engine::{EngineCommand, EngineHandle, EngineSnapshot, EngineStart},
+    engine::EngineStart,
+    engine_handle::{EngineCommand, EngineHandle, EngineSnapshot},
     error::ChangeError,
     preflight::vram_needed,
     spec::PoolSpec,

@@ -8,7 +8,8 @@ use service_runtime::{Shutdown, Tasks};
 use crate::{
     adoption::SurvivingEngine,
     context::Context,
-    engine::{EngineHandle, EngineStart, supervise},
+    engine::{EngineStart, supervise},
+    engine_handle::EngineHandle,
     running_engine::RunningEngine,
     spec::PoolSpec,
 };

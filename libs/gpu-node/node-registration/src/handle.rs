@@ -139,24 +139,24 @@ pub(crate) fn start(
     Ok(RegistrationHandle { shared })
 }
 
-/// The owner's end of the registration. Dropping it stops the thread and keeps the registration,
-/// which then ends by its timeout; [`deregister`](Self::deregister) takes it back.
+/// The handle of a registration. Dropping it stops the thread and keeps the registration, which
+/// then ends by its timeout; [`deregister`](Self::deregister) removes it.
 ///
-/// The thread ends at once, or after the request that is on its way, which takes 5 s at most by
-/// default. Dropping does not wait for that.
+/// The thread ends at once, or after the request in flight, which takes 5 s at most by default.
+/// Dropping does not wait for that.
 #[must_use = "dropping the handle stops the heartbeats"]
 pub struct RegistrationHandle {
     shared: Arc<Shared>,
 }
 
 impl RegistrationHandle {
-    /// The state of a pool changed, for instance it began to drain: report it within 50 ms. Cheap,
-    /// never blocks, and many calls become one heartbeat.
+    /// Reports a change of a pool within 50 ms, for example a drain. Cheap and non-blocking; several
+    /// calls become one heartbeat.
     pub fn notify(&self) {
         self.shared.notify();
     }
 
-    /// Something to call [`notify`](Self::notify) with from anywhere else.
+    /// A handle that can only [`notify`](Self::notify).
     #[must_use]
     pub fn notifier(&self) -> Notifier {
         Notifier {
@@ -164,17 +164,17 @@ impl RegistrationHandle {
         }
     }
 
-    /// How things stand.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> RegistrationStatus {
         self.shared.status()
     }
 
-    /// Takes the registration back and stops the thread. Blocks for `timeout` at most, even when
-    /// the control plane hangs; in async code, call it from a thread that may block.
+    /// Deregisters and stops the thread. Blocks for `timeout` at most, even when the control plane
+    /// hangs; in async code, call it from a thread that may block.
     ///
     /// # Errors
-    /// When the registration could not be taken back in time. The thread is stopped all the same.
+    /// When the node could not be deregistered in time. The thread is stopped anyway.
     pub fn deregister(self, timeout: Duration) -> Result<(), DeregisterError> {
         let until = self.shared.clock.now().saturating_add(timeout);
         self.shared.stop(Some(until));
@@ -211,7 +211,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The state of a pool changed: report it within 50 ms. Cheap, and never blocks.
+    /// Reports a change of a pool within 50 ms. Cheap and non-blocking.
     pub fn notify(&self) {
         self.shared.notify();
     }

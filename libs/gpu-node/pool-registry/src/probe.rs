@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_cannot_spoil_a_heartbeat() {
+    fn values_of_engines_are_bounded_for_a_heartbeat() {
         assert_eq!(usable_version("v1\u{1b}[31m\n").as_deref(), Some("v1 [31m"));
         assert_eq!(usable_version("\n"), None);
         assert_eq!(

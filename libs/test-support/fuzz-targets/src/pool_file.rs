@@ -8,7 +8,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use engine_provisioner::{Launch, OnAgentStop, PoolFile, PoolSpec, PoolFileProblems, RestartPolicy};
+use engine_provisioner::{
+    Launch, OnAgentStop, PoolFile, PoolFileProblems, PoolSpec, RestartPolicy,
+};
 use pool_registry_types::{MAX_POOLS, MAX_SLOTS};
 
 use crate::bounds;

@@ -1,4 +1,4 @@
-//! Answers as engines give them.
+//! Tests of parsing answers of engines.
 
 use pool_registry_types::EngineKind;
 use proptest::prelude::*;
@@ -71,7 +71,7 @@ fn models_of_each_kind_of_engine() {
 }
 
 #[test]
-fn what_is_no_list_of_models_says_nothing() {
+fn an_answer_without_a_model_list_is_ignored() {
     for body in [
         "",
         "<html>",
@@ -87,7 +87,7 @@ fn what_is_no_list_of_models_says_nothing() {
 
 // spec: PROBE-3
 #[test]
-fn where_each_kind_says_that_it_is_ready() {
+fn each_kind_has_its_readiness_path() {
     for (engine, path) in [
         ("llamacpp", "/health"),
         ("vllm", "/health"),
@@ -101,7 +101,7 @@ fn where_each_kind_says_that_it_is_ready() {
 }
 
 #[test]
-fn complaints_in_their_own_words() {
+fn errors_of_engines_are_repeated() {
     let loading = br#"{"error":{"message":"Loading model","type":"unavailable_error","code":503}}"#;
     assert_eq!(error_message(loading).as_deref(), Some("Loading model"));
     let unhealthy = br#"{"error":"unhealthy","error_type":"healthcheck"}"#;
@@ -114,7 +114,7 @@ fn complaints_in_their_own_words() {
 proptest! {
     // spec: PROBE-5
     #[test]
-    fn no_answer_is_too_strange(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
+    fn every_answer_can_be_parsed(body in "\\PC{0,60}", json in r#"[\[\]{}":,a-z0-9]{0,60}"#) {
         for text in [body, json] {
             models(&kind("ollama"), text.as_bytes());
             error_message(text.as_bytes());

@@ -1,4 +1,4 @@
-//! A registry and its engines over time.
+//! Tests of the prober with a registry and engines.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use service_runtime::Shutdown;
 use super::stand_in::{Reply, StandIn, closed_port};
 use crate::{MAX_CONCURRENT, Prober, Timing};
 
-/// Fast enough for tests, with more time than any stand-in that answers will need.
+/// Fast enough for tests, with more time than a stand-in needs to answer.
 const TIMING: Timing = Timing {
     readiness: Duration::from_millis(5),
     load: Duration::from_millis(20),
@@ -41,7 +41,7 @@ async fn until(registry: &PoolRegistry, mut wanted: impl FnMut(&PoolStatus) -> b
     }
 }
 
-/// Probes while `story` goes on.
+/// Runs the prober during `story`.
 async fn while_probing(registry: &PoolRegistry, timing: Timing, story: impl Future<Output = ()>) {
     let shutdown = Shutdown::new();
     let prober = Prober::with_timing(registry.clone(), timing).run(shutdown.clone());
@@ -64,7 +64,7 @@ fn healthy(path: &str) -> Reply {
 
 // spec: PROBE-1
 #[tokio::test]
-async fn a_replica_is_ready_before_it_is_asked_and_its_models_follow() {
+async fn a_replica_is_ready_before_its_first_probe_and_its_models_follow() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
     while_probing(&registry, TIMING, async {
@@ -102,7 +102,7 @@ async fn readiness_is_lost_and_found() {
 }
 
 #[tokio::test]
-async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
+async fn engines_that_refuse_hang_or_answer_nonsense_are_not_ready() {
     let hangs = StandIn::always(Reply::Hang);
     let nonsense = StandIn::always(Reply::Raw(b"hello\r\n\r\n".into()));
     let short = Timing {
@@ -127,7 +127,7 @@ async fn engines_that_refuse_talk_nonsense_or_hang_are_not_ready() {
 
 // spec: PROBE-4
 #[tokio::test]
-async fn declared_models_stand_and_are_not_asked_for() {
+async fn declared_models_are_used_and_not_asked_for() {
     let engine = StandIn::start(healthy);
     let registry = PoolRegistry::new(vec![]);
     announce(
@@ -160,7 +160,7 @@ async fn declared_models_stand_and_are_not_asked_for() {
 
 // spec: PROBE-10
 #[tokio::test]
-async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
+async fn an_engine_with_fewer_slots_than_announced_gets_no_more_requests() {
     let slots = Arc::new(AtomicU16::new(2));
     let has = Arc::clone(&slots);
     let engine = StandIn::start(move |path| match path {
@@ -198,7 +198,7 @@ async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
 
 // spec: PROBE-6
 #[tokio::test]
-async fn a_crowd_that_hangs_does_not_keep_others_out_for_long() {
+async fn engines_that_hang_do_not_delay_others_for_long() {
     let registry = PoolRegistry::new(vec![]);
     let hanging: Vec<StandIn> = (0..=MAX_CONCURRENT)
         .map(|_| StandIn::always(Reply::Hang))

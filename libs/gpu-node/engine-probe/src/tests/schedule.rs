@@ -1,4 +1,4 @@
-//! Who is asked when, with a clock made by hand.
+//! Tests of the schedule, with a manual clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const READINESS: Duration = Duration::from_secs(2);
-/// Of a replica whose handoff declares its models.
+/// The scope for a replica whose handoff declares its models.
 const DECLARED: ProbeScope = ProbeScope {
     models: false,
     ..ProbeScope::ALL
@@ -22,11 +22,11 @@ fn not_ready() -> ProbeOutcome {
     ProbeOutcome::failed("gone")
 }
 
-/// It answers what it was asked.
+/// An outcome with everything in the scope.
 fn outcome_of(scope: ProbeScope) -> ProbeOutcome {
     ProbeOutcome {
-        models: ask.models.then(Vec::new),
-        load: ask.load.then(EngineLoad::default),
+        models: scope.models.then(Vec::new),
+        load: scope.load.then(EngineLoad::default),
         ..ProbeOutcome::ready()
     }
 }
@@ -46,16 +46,16 @@ fn targets(replicas: &[(&str, bool)]) -> Vec<ReplicaTarget> {
     registry.replicas().to_vec()
 }
 
-fn job(target: &ReplicaTarget, ask: ProbeScope) -> Job {
+fn job(target: &ReplicaTarget, scope: ProbeScope) -> Job {
     Job {
         target: target.clone(),
-        ask,
+        scope,
     }
 }
 
 // spec: PROBE-1, PROBE-9
 #[test]
-fn a_new_replica_is_asked_at_once_and_then_regularly() {
+fn a_new_replica_is_probed_at_once_and_then_regularly() {
     let start = Instant::now();
     let targets = targets(&[("r0", false)]);
     let mut schedule = Schedule::new(Timing::default());
@@ -113,7 +113,7 @@ fn declared_models_are_not_asked_for() {
 }
 
 #[test]
-fn no_more_than_asked_for_and_the_longest_overdue_first() {
+fn the_longest_overdue_probes_start_first_up_to_the_limit() {
     let start = Instant::now();
     let targets = targets(&[("r0", true), ("r1", true), ("r2", true)]);
     let mut schedule = Schedule::new(Timing::default());
@@ -130,7 +130,7 @@ fn no_more_than_asked_for_and_the_longest_overdue_first() {
 }
 
 #[test]
-fn a_replica_announced_anew_is_asked_at_once_and_late_results_do_not_count() {
+fn a_new_handoff_is_probed_at_once_and_late_outcomes_do_not_count() {
     let start = Instant::now();
     let old = targets(&[("r0", false)]);
     let mut schedule = Schedule::new(Timing::default());

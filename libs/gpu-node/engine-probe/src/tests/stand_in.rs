@@ -13,9 +13,9 @@ use pool_registry_types::HttpUrl;
 /// What to do with a connection.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    /// This status and body.
+    /// Answer with this status and body.
     Json(u16, String),
-    /// These bytes, whatever they are.
+    /// Send these bytes.
     Raw(Vec<u8>),
     /// Take the request and never answer.
     Hang,
@@ -59,7 +59,7 @@ impl StandIn {
         Self { address, state }
     }
 
-    /// One that answers everything with `reply`.
+    /// An engine that answers every request with `reply`.
     pub(crate) fn always(reply: Reply) -> Self {
         Self::start(move |_| reply.clone())
     }
@@ -68,7 +68,7 @@ impl StandIn {
         HttpUrl::new(&format!("http://{}", self.address)).unwrap()
     }
 
-    /// The paths it was asked for so far.
+    /// The requested paths so far.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.state.lock().paths.clone()
     }
@@ -77,7 +77,7 @@ impl StandIn {
 impl Drop for StandIn {
     fn drop(&mut self) {
         self.state.lock().stop = true;
-        // Wakes the accepting thread so that it sees it.
+        // Wakes the accepting thread, so that it sees the stop.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -107,7 +107,7 @@ fn answer(mut stream: TcpStream, state: &mut State) {
         Reply::Raw(bytes) => bytes,
         Reply::Hang => return state.hanging.push(stream),
     };
-    // The other end may have heard enough already.
+    // The peer may have closed the connection already.
     let _: std::io::Result<()> = stream.write_all(&bytes);
 }
 

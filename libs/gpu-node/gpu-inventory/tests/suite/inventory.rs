@@ -13,11 +13,11 @@ const HOST: HostResources = HostResources {
 };
 
 /// Much longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An inventory with a long timeout, for a machine that is busy with other tests.
 fn inventory(source: impl GpuSource + 'static) -> Inventory {
-    Inventory::with_timeout(Box::new(source), HOST, PATIENCE)
+    Inventory::with_timeout(Box::new(source), HOST, DEADLINE)
 }
 
 #[test]
