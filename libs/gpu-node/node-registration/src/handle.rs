@@ -150,8 +150,8 @@ pub struct RegistrationHandle {
 }
 
 impl RegistrationHandle {
-    /// Reports a change of a pool within 50 ms, for example a drain. Cheap and non-blocking; several
-    /// calls become one heartbeat.
+    /// Reports a change of a pool within 50 ms, for example a drain. Cheap and non-blocking;
+    /// several calls become one heartbeat.
     pub fn notify(&self) {
         self.shared.notify();
     }
