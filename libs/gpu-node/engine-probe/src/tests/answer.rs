@@ -28,7 +28,8 @@ fn models_of_each_kind_of_engine() {
         (
             "vllm",
             r#"{"object":"list","data":[{"id":"meta-llama/Llama-3.1-8B","object":"model",
-                 "created":1763884800,"owned_by":"vllm","root":"meta-llama/Llama-3.1-8B","parent":null,
+                 "created":1763884800,"owned_by":"vllm","root":"meta-llama/Llama-3.1-8B",
+                 "parent":null,
                  "max_model_len":8192,"permission":[{}]},
                 {"id":"sql-lora","object":"model","parent":"meta-llama/Llama-3.1-8B"}]}"#,
             &["meta-llama/Llama-3.1-8B", "sql-lora"],
