@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use serde_json::{Value, json};
@@ -90,12 +90,15 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
 struct Engines(StreamProxy);
 
 impl NodeTransport for Engines {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })
@@ -119,7 +122,7 @@ impl Service {
         tasks.spawn_unjoined("admission", admission.clone().run());
         let gateway = Gateway::new(
             GatewayConfig {
-                clocks: patient(),
+                timeouts: patient(),
                 ..GatewayConfig::default()
             },
             admission.clone(),
