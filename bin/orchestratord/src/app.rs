@@ -57,7 +57,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             node,
             kept,
         }) => {
-            let node = Node::start(node.clone(), proxy.clone(), &tasks, &parts).context(
+            let mut node = node.clone();
+            node.watch.own_addresses = [Some(addr), metrics_addr].into_iter().flatten().collect();
+            let node = Node::start(node, proxy.clone(), &tasks, &parts).context(
                 "start the node; see ORCHESTRATORD_RUNTIME_DIR and ORCHESTRATORD_STATE_DIR",
             )?;
             (Keeping::Optional(kept), Some((node_id, node)))

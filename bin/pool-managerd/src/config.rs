@@ -5,6 +5,7 @@ use std::time::Duration;
 use daemon::{Program, Setting, Settings, Unset};
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
+use node_registration::RegistrationConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
@@ -128,7 +129,8 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
         unset: Unset::Value("10"),
         what: "how often it reports",
-        more: "how often it reports; changes are reported at once",
+        more: "how often it reports until the control plane sets the interval; changes are \
+               reported at once",
     },
     Setting {
         name: "ORCHESTRATORD_REGISTER_ON_STARTUP",
@@ -230,7 +232,7 @@ impl AsRef<Settings> for Config {
 pub(crate) struct Cloud {
     pub(crate) node: NodeConfig,
     /// `None` when it was told not to register.
-    pub(crate) registration: Option<node_registration::Config>,
+    pub(crate) registration: Option<RegistrationConfig>,
 }
 
 impl Config {
@@ -282,24 +284,25 @@ impl Config {
                 "must be set in the CLOUD profile, for example http://control-plane:8080",
             );
         }
-        let orchestrators: Vec<HttpUrl> = p
+        let mut orchestrators = p
             .list("ORCHESTRATORD_URL", raw.orchestratord_url)
-            .unwrap_or_default();
-        let registration = match (joins, node_id, address, orchestrators.first().cloned()) {
+            .unwrap_or_default()
+            .into_iter();
+        let registration = match (joins, node_id, address, orchestrators.next()) {
             (true, Some(node_id), Some(address), Some(first)) => {
                 // A node id is of the form of a machine id.
                 let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok());
                 machine_id.map(|machine_id| {
-                    let incarnation_file =
-                        Some(settings.state_dir.join(format!("{node_id}.incarnation")));
-                    node_registration::Config {
-                        orchestrators,
-                        pools: pools.clone(),
-                        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                        heartbeat_interval,
-                        token: settings.token.clone(),
-                        incarnation_file,
-                        ..node_registration::Config::new(node_id, machine_id, address, first)
+                    let incarnation = settings.state_dir.join(format!("{node_id}.incarnation"));
+                    let config = RegistrationConfig::new(node_id, machine_id, address, first)
+                        .with_fallbacks(orchestrators.collect())
+                        .with_pools(pools.clone())
+                        .with_version(env!("CARGO_PKG_VERSION"))
+                        .with_heartbeat_interval(heartbeat_interval)
+                        .with_incarnation_file(incarnation);
+                    match &settings.token {
+                        Some(token) => config.with_token(token.clone()),
+                        None => config,
                     }
                 })
             }
@@ -437,14 +440,14 @@ mod tests {
         let registration = cloud.registration.unwrap();
         assert_eq!(
             (
-                registration.node_id.as_str(),
-                registration.machine_id.as_str()
+                registration.node_id().as_str(),
+                registration.machine_id().as_str()
             ),
             ("gpu-1", "gpu-1")
         );
-        assert_eq!(registration.orchestrators.len(), 2);
-        assert_eq!(registration.heartbeat_interval, Duration::from_secs(10));
-        assert!(registration.token.is_some() && config.settings.auth.has_token());
+        assert_eq!(registration.control_planes().count(), 2);
+        assert_eq!(registration.heartbeat_interval(), Duration::from_secs(10));
+        assert!(registration.has_token() && config.settings.auth.has_token());
     }
 
     // spec: CONF-1

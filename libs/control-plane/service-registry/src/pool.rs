@@ -321,12 +321,12 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of
-/// its replicas names. `None` while nobody has said.
+/// The models of a replica; see [`PoolStatus::models_of`]. Of a pool: what it or any of its replicas
+/// names. `None` while they are not known.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
     let told: Vec<&Vec<String>> = match replica {
-        Some(replica) => replica.models.as_ref().or(pool).into_iter().collect(),
+        Some(replica) => status.models_of(replica).into_iter().collect(),
         None => pool.into_iter().chain(replica_models(status)).collect(),
     };
     if told.is_empty() {
@@ -343,8 +343,8 @@ fn says_the_same_models(
 ) -> bool {
     let same_pool = || before.0.models_available == after.0.models_available;
     match (at(before.0, before.1), at(after.0, after.1)) {
-        (Some(before), Some(after)) => {
-            before.models == after.models && (after.models.is_some() || same_pool())
+        (Some(replica), Some(replica_after)) => {
+            before.0.models_of(replica) == after.0.models_of(replica_after)
         }
         (None, None) => same_pool() && replica_models(before.0).eq(replica_models(after.0)),
         _ => false,

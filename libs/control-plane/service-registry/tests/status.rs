@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
+use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus};
 use routing_table::State;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
@@ -335,6 +335,45 @@ fn models_are_what_the_pool_or_a_replica_names() {
             .models()
             .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
+    }
+}
+
+// spec: PLACE-13
+#[test]
+fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
+    let replica = |id: &str, models: Option<&[&str]>| ReplicaStatus {
+        ready: true,
+        slots_free: 1,
+        slots_total: 1,
+        models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
+        ..ReplicaStatus::new(ReplicaId::new(id).unwrap())
+    };
+    let mut world = World::new();
+    world
+        .register_as(RegisterRequest {
+            takes_replica_hint: true,
+            ..register("a", "m", Some(1))
+        })
+        .unwrap();
+    // The order matters: an endpoint is made anew when only the other replica changes.
+    for (first, expected) in [
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+        (Some(&["x"][..]), [Some(vec!["x"]), None]),
+        (Some(&[]), [Some(vec![]), None]),
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+    ] {
+        let mut status = pool("pool-0");
+        status.models_available = Some(vec!["y".to_owned(), "x".to_owned()]);
+        status.replicas = Some(vec![replica("r0", first), replica("r1", None)]);
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
+        let endpoints = world.endpoints();
+        let found = [0, 1].map(|index: usize| {
+            let models = endpoints[index].0.models();
+            models.map(|models| models.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        assert_eq!(found, expected, "{first:?}");
     }
 }
 

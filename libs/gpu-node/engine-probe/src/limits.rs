@@ -1,4 +1,4 @@
-//! The table of what bounds the answers of engines to probes, for documents.
+//! The table of limits for documents.
 
 use pool_registry_types::limits::Limit;
 
@@ -7,7 +7,7 @@ use crate::{
     prober::MAX_CONCURRENT,
 };
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
         .because("An engine's answer to a probe.")

@@ -158,7 +158,7 @@ impl Shared {
         // Reject before reading the body, and without holding a slot: a slow body must not block
         // others.
         self.registry
-            .check_room(pool, model)
+            .check_capacity(pool, model)
             .map_err(|error| self.refusal(pool, &DispatchError::no_slot(error)))?;
         let id = body.request_id().map(RequestId::header_value);
         let body = body

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use engine_probe::{AbandonedRequests, report};
+use engine_probe::{AbandonedRequests, log_changes};
 use http::Response;
-use pool_registry::{Claim, ClaimError, PoolRegistry, PromisedSlot, SlotLease};
+use pool_registry::{Claim, ClaimError, PendingSlot, PoolRegistry, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
 use request_forwarding::{record_result, remove_own_headers, set_trace};
 use stream_proxy::{ForwardError, Outbound, ProxyBody, StreamProxy, Timeouts};
@@ -194,7 +194,9 @@ impl Shared {
     fn report_unreachable(&self, lease: &SlotLease, request_id: Option<&str>, model: Option<&str>) {
         self.node.in_scope(|| {
             let span = tracing::error_span!("request", request_id, model);
-            span.in_scope(|| report(lease.pool_id(), lease.replica_id(), &lease.unreachable()));
+            span.in_scope(|| {
+                log_changes(lease.pool_id(), lease.replica_id(), &lease.unreachable())
+            });
         });
     }
 
@@ -238,7 +240,7 @@ impl EngineSearch<'_> {
             Claim::Slot(lease) => Ok(self.slot(lease)),
             // Boxed: few requests wake an engine, and every request moves the futures around this
             // one.
-            Claim::Promised(slot) => Box::pin(self.wake(slot)).instrument(span).await,
+            Claim::Pending(slot) => Box::pin(self.wake(slot)).instrument(span).await,
         }
     }
 
@@ -248,17 +250,17 @@ impl EngineSearch<'_> {
             pool, model, hint, ..
         } = self.request;
         let registry = &self.shared.registry;
-        let claimed = registry.claim_or_wake(pool, model, hint, &self.tried);
+        let claimed = registry.claim_or_start(pool, model, hint, &self.tried);
         claimed.map_err(|error| match error {
             ClaimError::NotReady(_) => DispatchError::no_slot(wake_error.unwrap_or(error)),
             error => DispatchError::no_slot(error),
         })
     }
 
-    async fn wake(&mut self, mut slot: PromisedSlot) -> Result<ClaimedSlot, DispatchError> {
+    async fn wake(&mut self, mut slot: PendingSlot) -> Result<ClaimedSlot, DispatchError> {
         loop {
             let replica = slot.replica_id().clone();
-            let error = match tokio::time::timeout_at(self.wake_by(), slot.awake()).await {
+            let error = match tokio::time::timeout_at(self.wake_by(), slot.ready()).await {
                 Ok(Ok(lease)) => return Ok(self.slot(lease)),
                 Ok(Err(error @ ClaimError::NotReady(_))) => error,
                 Ok(Err(error)) => return Err(DispatchError::no_slot(error)),
@@ -271,7 +273,7 @@ impl EngineSearch<'_> {
             self.tried.push(replica);
             slot = match self.claim(Some(error))? {
                 Claim::Slot(lease) => return Ok(self.slot(lease)),
-                Claim::Promised(slot) => slot,
+                Claim::Pending(slot) => slot,
             };
         }
     }

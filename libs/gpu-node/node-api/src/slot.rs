@@ -52,8 +52,8 @@ impl BodyGuard for ClaimedSlot {
 
 impl Drop for ClaimedSlot {
     fn drop(&mut self) {
-        if let Some(tracked) = self.tracked.take().filter(TrackedRequest::is_watched) {
-            tracked.give_up(Box::new(self.lease.abandon()));
+        if let Some(tracked) = self.tracked.take().filter(TrackedRequest::is_tracked) {
+            tracked.abandon(Box::new(self.lease.abandon()));
         }
     }
 }

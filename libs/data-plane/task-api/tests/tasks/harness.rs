@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{TransportError, NodeResponse, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use serde_json::{Value, json};
@@ -90,7 +90,10 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
 struct Engines(StreamProxy);
 
 impl NodeTransport for Engines {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
             let sent = self.0.forward(target, request.outbound, request.timeouts);

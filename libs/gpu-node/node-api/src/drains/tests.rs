@@ -36,7 +36,7 @@ async fn with_writer<T>(writer: DrainsWriter, work: impl Future<Output = T>) -> 
 async fn drains_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let registry = PoolRegistry::new(vec![pool("a"), pool("b")]);
-    registry.drain_before(&pool("a"), ReplicaId::new("r1").unwrap());
+    registry.drain_in_advance(&pool("a"), ReplicaId::new("r1").unwrap());
     let (drains, writer) = Drains::load(dir.path()).unwrap();
     assert_eq!(drains.targets(), []);
     with_writer(writer, async {

@@ -240,7 +240,7 @@ async fn a_gateway_in_the_same_process_gets_the_engines_failure() {
 
     let node = Node::over(&[]);
     node.registry
-        .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
+        .set_scaled_to_zero(handoff_of("http://127.0.0.1:1", "r0", 1));
     let timeouts = Timeouts {
         deadline: Some(Instant::now() + Duration::from_millis(1)),
         ..Timeouts::default()

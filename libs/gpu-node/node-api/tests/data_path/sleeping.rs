@@ -21,7 +21,7 @@ fn replica(id: &str) -> ReplicaId {
 fn asleep(replicas: &[&str]) -> Node {
     let node = Node::over(&[]);
     for id in replicas {
-        node.registry.set_asleep(sleeper(id));
+        node.registry.set_scaled_to_zero(sleeper(id));
     }
     node
 }
@@ -50,7 +50,7 @@ async fn the_first_request_wakes_an_engine_and_all_waiting_ones_are_served() {
     .unwrap();
     let node = asleep(&["r0"]);
     let wakes = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         running(&node, 2).await;
         // As many requests wait as there will be slots; the next one is refused at once.
         let refused = node.chat("").await;
@@ -96,10 +96,10 @@ async fn a_failed_wake_up_is_reported_after_another_engine_was_tried() {
     let engine = FakeEngine::start(Script::default()).unwrap();
     let node = asleep(&["r0", "r1"]);
     let fails = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
-        node.registry.wanted(&pool(), &replica("r1")).await;
+            .withdraw_offer(&sleeper("r0"), Some("backoff: out of memory"));
+        node.registry.wait_for_demand(&pool(), &replica("r1")).await;
         node.registry
             .upsert(handoff_of(&engine.url(), "r1", 2))
             .unwrap();
@@ -116,9 +116,9 @@ async fn a_failed_wake_up_is_reported_after_another_engine_was_tried() {
 
     let node = asleep(&["r0"]);
     let fails = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry
-            .forsake(&sleeper("r0"), Some("backoff: out of memory"));
+            .withdraw_offer(&sleeper("r0"), Some("backoff: out of memory"));
     };
     let (answer, ()) = tokio::join!(node.chat(""), fails);
     assert_eq!(answer.status().as_u16(), 503);
@@ -133,14 +133,14 @@ async fn a_failed_wake_up_is_reported_after_another_engine_was_tried() {
 async fn a_drain_refuses_waiting_requests() {
     let node = asleep(&["r0"]);
     let drains = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry.drain(&DrainTarget::Pool(pool())).unwrap();
     };
     let (answer, ()) = tokio::join!(node.chat(""), drains);
     assert_eq!(header(&answer, "x-llorch-refusal"), "POOL_DRAINING");
     node.registry.undrain(&DrainTarget::Pool(pool())).unwrap();
     let stops = async {
-        node.registry.wanted(&pool(), &replica("r0")).await;
+        node.registry.wait_for_demand(&pool(), &replica("r0")).await;
         node.registry.drain_all();
     };
     let (answer, ()) = tokio::join!(node.chat(""), stops);

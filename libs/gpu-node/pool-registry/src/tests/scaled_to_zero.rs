@@ -1,4 +1,4 @@
-//! Engines that sleep, and replicas that are drained one by one.
+//! Tests of scale to zero, and of drains of single replicas.
 
 use futures_util::FutureExt as _;
 use pool_registry_types::Handoff;
@@ -8,25 +8,25 @@ use crate::{
     Claim, ClaimError, DrainTarget, PoolRegistry, ProbeOutcome, SlotLease, Slots, UnknownTarget,
 };
 
-fn sleeper(id: &str, slots: u32) -> Handoff {
+fn scaled_to_zero(id: &str, slots: u32) -> Handoff {
     with_models(handoff("p", id, 9000, slots), &["m"])
 }
 
-fn promised(registry: &PoolRegistry, model: &str) -> Claim {
+fn pending(registry: &PoolRegistry, model: &str) -> Claim {
     let claim = registry
-        .claim_or_wake(&pool("p"), Some(model), None, &[])
+        .claim_or_start(&pool("p"), Some(model), None, &[])
         .unwrap();
-    assert!(matches!(claim, Claim::Promised(_)), "{claim:?}");
+    assert!(matches!(claim, Claim::Pending(_)), "{claim:?}");
     claim
 }
 
 fn now(claim: Claim) -> Result<SlotLease, ClaimError> {
-    claim.awake().now_or_never().unwrap()
+    claim.ready().now_or_never().unwrap()
 }
 
 // spec: PROV-19
 #[test]
-fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
+fn a_scaled_to_zero_engine_is_offered_with_its_models_and_slots() {
     let registry = PoolRegistry::new(Vec::new());
     registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
     let target = registry.replicas()[0].clone();
@@ -37,79 +37,82 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
         target.generation,
         named,
     );
-    let promise = registry.set_asleep(handoff("p", "r0", 8081, 2));
+    let offer = registry.set_scaled_to_zero(handoff("p", "r0", 8081, 2));
     assert_eq!(
-        promise.models,
+        offer.models,
         Some(vec!["m".to_owned()]),
-        "what the engine said"
+        "the models that the engine reported"
     );
     assert!(!status(&registry, "p").sleeping, "it is still announced");
     registry.remove(&pool("p"), &replica("r0"));
-    let said = status(&registry, "p");
-    assert!(said.ready && said.sleeping && !said.draining, "{said:?}");
-    assert_eq!((said.slots_free, said.slots_total), (2, 2));
-    assert_eq!(said.models_available, Some(vec!["m".to_owned()]));
+    let shown = status(&registry, "p");
+    assert!(
+        shown.ready && shown.sleeping && !shown.draining,
+        "{shown:?}"
+    );
+    assert_eq!((shown.slots_free, shown.slots_total), (2, 2));
+    assert_eq!(shown.models_available, Some(vec!["m".to_owned()]));
     assert_eq!(
-        (said.engine.unwrap().as_str(), said.last_error),
+        (shown.engine.unwrap().as_str(), shown.last_error),
         ("llamacpp", None)
     );
-    assert_eq!(said.replicas.unwrap()[0].load.sleeping, Some(true));
+    assert_eq!(shown.replicas.unwrap()[0].load.sleeping, Some(true));
     assert!(
         registry.replicas().is_empty(),
-        "nobody is there to be probed"
+        "there is no engine to probe"
     );
-    assert!(registry.check_room(&pool("p"), Some("m")).is_ok());
+    assert!(registry.check_capacity(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
     let other = Handoff {
         url: url(1),
-        ..promise.clone()
+        ..offer.clone()
     };
     assert!(
-        !registry.forsake(&other, None),
-        "nobody takes back what another promised"
+        !registry.withdraw_offer(&other, None),
+        "the offer of another engine stays"
     );
-    assert!(registry.forsake(&promise, None));
+    assert!(registry.withdraw_offer(&offer, None));
     assert!(registry.statuses().is_empty());
 }
 
 // spec: PROV-20, SLOT-1
 #[test]
-fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
+fn waiting_requests_keep_their_slots_when_the_engine_starts() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 2));
-    let mut wanted = std::pin::pin!(async {
-        registry.wanted(&pool("p"), &replica("r0")).await;
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 2));
+    let mut demand = std::pin::pin!(async {
+        registry.wait_for_demand(&pool("p"), &replica("r0")).await;
     });
-    assert!(wanted.as_mut().now_or_never().is_none());
-    let none = registry.claim_or_wake(&pool("p"), Some("other"), None, &[]);
+    assert!(demand.as_mut().now_or_never().is_none());
+    let none = registry.claim_or_start(&pool("p"), Some("other"), None, &[]);
     assert_eq!(none.unwrap_err(), ClaimError::ModelNotAvailable);
-    let (first, second) = (promised(&registry, "m"), promised(&registry, "m"));
-    assert!(wanted.now_or_never().is_some());
+    let (first, second) = (pending(&registry, "m"), pending(&registry, "m"));
+    assert!(demand.now_or_never().is_some());
     assert_eq!(
         registry.pool_slots(&pool("p")),
         Some(Slots { free: 0, total: 2 })
     );
-    let third = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
+    let third = registry.claim_or_start(&pool("p"), Some("m"), None, &[]);
     assert_eq!(
         third.unwrap_err(),
         ClaimError::Busy,
-        "no more than it has slots"
+        "no more requests than slots"
     );
     assert_eq!(
-        registry.check_room(&pool("p"), Some("m")),
+        registry.check_capacity(&pool("p"), Some("m")),
         Err(ClaimError::Busy)
     );
     drop(second);
-    let second = promised(&registry, "m");
+    let second = pending(&registry, "m");
     assert_eq!(
         (registry.in_flight(), registry.usage(&pool("p")).running),
         (2, 2)
     );
 
-    let Claim::Promised(slot) = first else {
+    let Claim::Pending(slot) = first else {
         panic!()
     };
-    let mut first = std::pin::pin!(slot.awake());
+    let mut first = std::pin::pin!(slot.ready());
     assert!(first.as_mut().now_or_never().is_none());
     registry
         .upsert(with_models(handoff("p", "r0", 8081, 2), &["m"]))
@@ -132,11 +135,11 @@ fn who_waits_for_an_engine_has_its_slots_when_it_wakes() {
 
 // spec: PROV-21
 #[test]
-fn who_waits_in_vain_is_told_why() {
+fn a_request_that_waited_in_vain_gets_the_reason() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 1));
-    let waits = promised(&registry, "m");
-    registry.forsake(&sleeper("r0", 1), Some("backoff: no memory"));
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 1));
+    let waits = pending(&registry, "m");
+    registry.withdraw_offer(&scaled_to_zero("r0", 1), Some("backoff: no memory"));
     assert_eq!(
         now(waits).unwrap_err(),
         ClaimError::NotReady("backoff: no memory".into())
@@ -144,37 +147,37 @@ fn who_waits_in_vain_is_told_why() {
     assert_eq!(registry.in_flight(), 0);
     assert!(!status(&registry, "p").ready);
 
-    registry.set_asleep(sleeper("r0", 1));
-    let waits = promised(&registry, "m");
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 1));
+    let waits = pending(&registry, "m");
     let target = DrainTarget::Pool(pool("p"));
     registry.drain(&target).unwrap();
     assert_eq!(now(waits).unwrap_err(), ClaimError::Draining);
-    let refused = registry.claim_or_wake(&pool("p"), Some("m"), None, &[]);
+    let refused = registry.claim_or_start(&pool("p"), Some("m"), None, &[]);
     assert_eq!(refused.unwrap_err(), ClaimError::Draining);
-    let said = status(&registry, "p");
-    assert!(said.sleeping && said.draining);
+    let shown = status(&registry, "p");
+    assert!(shown.sleeping && shown.draining);
     registry.undrain(&target).unwrap();
-    let _waits = promised(&registry, "m");
+    let _waits = pending(&registry, "m");
 }
 
 #[test]
-fn one_that_is_awake_and_free_is_taken_first() {
+fn a_running_engine_with_a_free_slot_is_used_first() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.set_asleep(sleeper("r0", 4));
+    registry.set_scaled_to_zero(scaled_to_zero("r0", 4));
     registry
         .upsert(with_models(handoff("p", "r1", 8082, 1), &["m"]))
         .unwrap();
-    assert!(!status(&registry, "p").sleeping, "one is awake");
+    assert!(!status(&registry, "p").sleeping, "one engine runs");
     assert_eq!(
         registry.pool_slots(&pool("p")),
         Some(Slots { free: 5, total: 5 })
     );
-    let awake = registry
-        .claim_or_wake(&pool("p"), Some("m"), None, &[])
+    let running = registry
+        .claim_or_start(&pool("p"), Some("m"), None, &[])
         .unwrap();
-    assert_eq!(now(awake).map(|lease| lease.url().clone()), Ok(url(8082)));
+    assert_eq!(now(running).map(|lease| lease.url().clone()), Ok(url(8082)));
     let _taken = registry.claim(&pool("p"), None).unwrap();
-    let Claim::Promised(slot) = promised(&registry, "m") else {
+    let Claim::Pending(slot) = pending(&registry, "m") else {
         panic!()
     };
     assert_eq!(slot.replica_id(), &replica("r0"));
@@ -182,7 +185,7 @@ fn one_that_is_awake_and_free_is_taken_first() {
 
 // spec: PROV-22
 #[test]
-fn a_drained_replica_takes_only_itself_out() {
+fn a_drained_replica_does_not_affect_the_others() {
     let registry = PoolRegistry::new(Vec::new());
     let target = |id: &str| DrainTarget::Replica(pool("p"), replica(id));
     assert_eq!(
@@ -195,11 +198,11 @@ fn a_drained_replica_takes_only_itself_out() {
     let running = registry.claim(&pool("p"), None).unwrap();
     assert_eq!(running.replica_id(), &replica("r0"));
     registry.drain(&target("r0")).unwrap();
-    let said = status(&registry, "p");
-    assert!(said.ready && !said.draining);
-    // The request that still runs counts, so that nobody thinks it takes a slot of the other one.
-    assert_eq!((said.slots_free, said.slots_total), (2, 3));
-    let replicas = said.replicas.unwrap();
+    let shown = status(&registry, "p");
+    assert!(shown.ready && !shown.draining);
+    // The running request is counted, so that it is not subtracted from the other replica.
+    assert_eq!((shown.slots_free, shown.slots_total), (2, 3));
+    let replicas = shown.replicas.unwrap();
     assert_eq!((replicas[0].draining, replicas[0].slots_free), (true, 0));
     assert!(!replicas[1].draining);
     assert_eq!(registry.in_flight_of_replica(&pool("p"), &replica("r0")), 1);
@@ -216,7 +219,7 @@ fn a_drained_replica_takes_only_itself_out() {
     );
     drop((running, others));
 
-    // It is the replica that is drained, not the engine.
+    // The drain belongs to the replica, not to the engine.
     registry.upsert(handoff("p", "r0", 8083, 2)).unwrap();
     assert_eq!(
         registry.claim(&pool("p"), None).unwrap().replica_id(),
@@ -240,9 +243,9 @@ fn a_drained_replica_takes_only_itself_out() {
 }
 
 #[test]
-fn a_replica_can_be_drained_before_it_is_there() {
+fn a_replica_can_be_drained_in_advance() {
     let registry = PoolRegistry::new(Vec::new());
-    registry.drain_before(&pool("p"), replica("r0"));
+    registry.drain_in_advance(&pool("p"), replica("r0"));
     registry.upsert(handoff("p", "r0", 8081, 2)).unwrap();
     assert_eq!(
         registry.claim(&pool("p"), None).unwrap_err(),

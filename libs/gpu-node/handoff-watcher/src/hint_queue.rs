@@ -1,5 +1,5 @@
-//! What inotify said, until the watcher's thread gets to it: coalesced, bounded, and only ever a
-//! hint.
+//! Hints from inotify for the watcher's thread: coalesced and bounded. A hint only says which files
+//! to read.
 
 use std::{
     collections::BTreeSet,
@@ -16,48 +16,48 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::scan::is_candidate;
 
-/// More names than this are not worth listing: looking at every file costs the same.
-const MAX_NAMES: usize = 1024;
+/// With more names than this a full scan costs the same.
+const NAMES_BEFORE_RESCAN: usize = 1024;
 
-/// How long to gather hints after the first one. Creating, writing and closing a file are three
-/// events, a rename two; looking after each would read half-written files and see renamed ones
-/// disappear.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long to collect hints after the first one. Creating, writing and closing a file are three
+/// events, a rename two. Reading after each event would find half-written files, and renamed ones
+/// as missing.
+const COALESCE: Duration = Duration::from_millis(2);
 
 /// What may have changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hints {
+pub(crate) struct ChangeHints {
     /// These files.
     pub(crate) names: BTreeSet<OsString>,
-    /// Anything.
-    pub(crate) everything: bool,
-    /// What was watched is no longer where it was.
-    pub(crate) moved: bool,
+    /// Any file may have changed.
+    pub(crate) rescan: bool,
+    /// The watched directory was moved or removed.
+    pub(crate) watch_lost: bool,
 }
 
-impl Hints {
+impl ChangeHints {
     fn is_empty(&self) -> bool {
-        self.names.is_empty() && !self.everything
+        self.names.is_empty() && !self.rescan
     }
 
-    /// Takes in what inotify said about a watch of `dir` or of a directory above it.
+    /// Adds an event of inotify about `dir` or a directory above it.
     pub(crate) fn add(&mut self, dir: &Path, event: &notify::Result<Event>) {
         let Ok(event) = event else {
-            self.everything = true;
+            self.rescan = true;
             return;
         };
         if event.need_rescan() {
-            self.everything = true;
+            self.rescan = true;
         }
-        // Our own reading opens files. Answering to that would never end.
-        if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-        {
+        // Our own reads open files. Reacting to them would never end.
+        let written = AccessKind::Close(AccessMode::Write);
+        if matches!(event.kind, EventKind::Access(kind) if kind != written) {
             return;
         }
         for path in &event.paths {
             if dir.starts_with(path) {
-                self.everything = true;
-                self.moved |= matches!(
+                self.rescan = true;
+                self.watch_lost |= matches!(
                     event.kind,
                     EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
                 );
@@ -66,44 +66,44 @@ impl Hints {
                 self.names.extend(name.map(ToOwned::to_owned));
             }
         }
-        if self.names.len() > MAX_NAMES {
+        if self.names.len() > NAMES_BEFORE_RESCAN {
             self.names.clear();
-            self.everything = true;
+            self.rescan = true;
         }
     }
 }
 
-/// Why the watcher's thread goes on.
+/// Why the watcher's thread wakes up.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// It is to end.
+pub(crate) enum Wakeup {
+    /// It should stop.
     Stop,
-    /// The time it waited for has come.
-    Due,
+    /// A poll is due.
+    PollDue,
     /// Something may have changed.
-    Hints(Hints),
+    Hints(ChangeHints),
 }
 
-/// Where hints and the request to stop meet the watcher's thread.
+/// Passes hints and the request to stop to the watcher's thread.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
+pub(crate) struct HintQueue {
     state: Mutex<State>,
     wake: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    hints: Hints,
+    hints: ChangeHints,
     stop: bool,
 }
 
-impl Inbox {
+impl HintQueue {
     pub(crate) fn stop(&self) {
         self.state.lock().stop = true;
         self.wake.notify_all();
     }
 
-    pub(crate) fn event(&self, dir: &Path, event: &notify::Result<Event>) {
+    pub(crate) fn push(&self, dir: &Path, event: &notify::Result<Event>) {
         let mut state = self.state.lock();
         state.hints.add(dir, event);
         if !state.hints.is_empty() {
@@ -111,29 +111,29 @@ impl Inbox {
         }
     }
 
-    /// Waits for hints, for `until`, or for the end. When `until` has passed it wins over hints, so
-    /// that a busy directory cannot put off the poll.
-    pub(crate) fn wait(&self, until: Instant) -> Woken {
+    /// Waits for hints, for `until`, or for the request to stop. A poll that is due takes
+    /// precedence over hints, so that a busy directory cannot delay it.
+    pub(crate) fn wait(&self, until: Instant) -> Wakeup {
         let mut state = self.state.lock();
         loop {
             if state.stop {
-                return Woken::Stop;
+                return Wakeup::Stop;
             }
             if now() >= until {
-                return Woken::Due;
+                return Wakeup::PollDue;
             }
             if !state.hints.is_empty() {
                 break;
             }
             self.wake.wait_until(&mut state, until);
         }
-        let gathered = now() + GATHER;
-        while !state.stop && !self.wake.wait_until(&mut state, gathered).timed_out() {}
-        Woken::Hints(std::mem::take(&mut state.hints))
+        let deadline = now() + COALESCE;
+        while !state.stop && !self.wake.wait_until(&mut state, deadline).timed_out() {}
+        Wakeup::Hints(std::mem::take(&mut state.hints))
     }
 }
 
-/// The time by which this thread waits.
+/// The clock of this thread.
 #[expect(
     clippy::disallowed_methods,
     reason = "a thread without an async runtime; its tests wait for events, not for times"

@@ -1,26 +1,26 @@
-//! Cuts a heartbeat to a size that a control plane takes: what is needed least goes first.
+//! Shortens a heartbeat to the size limit of the control plane. Omits the least needed parts first:
 //!
 //! 1. the models that replicas have in memory,
 //! 2. the models of single replicas, which the pool names as well,
-//! 3. all of an error text but its beginning,
+//! 3. error texts, except their beginning,
 //! 4. the replicas,
 //! 5. the GPUs,
-//! 6. models of pools, as many as it takes and of all pools alike.
+//! 6. models of pools: as many as necessary, evenly from all pools.
 //!
-//! What is left then always fits: see the test of the largest report.
+//! The rest always fits: see the test of the largest report.
 
 use std::io;
 
 use pool_registry_types::{HeartbeatRequest, MAX_MODELS, MAX_TEXT_BYTES, PoolStatus, lines};
 use serde::Serialize;
 
-/// What a pool says when not all of its models are reported.
+/// The error of a pool that does not report all of its models.
 pub(crate) const MODELS_LEFT_OUT: &str =
     "some of its models are not reported, because the node's report would be too large";
 
-/// What was left out of a heartbeat: this, and everything before it.
+/// What was omitted from a heartbeat: this, and everything before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cut {
+pub(crate) enum Omission {
     LoadedModels,
     ReplicaModels,
     ErrorTexts,
@@ -29,7 +29,7 @@ pub(crate) enum Cut {
     PoolModels,
 }
 
-impl Cut {
+impl Omission {
     const IN_ORDER: [Self; 6] = [
         Self::LoadedModels,
         Self::ReplicaModels,
@@ -54,31 +54,34 @@ impl Cut {
     }
 }
 
-/// A heartbeat that was cut.
+/// A heartbeat that was shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shortened {
+pub(crate) struct ShortenedReport {
     /// The last step that was needed.
-    pub(crate) cut: Cut,
-    /// How many names of models are missing in pools.
+    pub(crate) omission: Omission,
+    /// How many model names are missing in pools.
     pub(crate) models_left_out: usize,
-    /// The size of the whole report.
+    /// The size of the complete report.
     pub(crate) bytes: usize,
 }
 
-/// Makes `request` no larger than `max_bytes`; `None` when it is not to begin with.
-pub(crate) fn fit(request: &mut HeartbeatRequest, max_bytes: usize) -> Option<Shortened> {
+/// Shortens `request` to `max_bytes`; returns `None` when it already fits.
+pub(crate) fn limit_size(
+    request: &mut HeartbeatRequest,
+    max_bytes: usize,
+) -> Option<ShortenedReport> {
     let bytes = size(request);
     if bytes <= max_bytes {
         return None;
     }
-    let mut shortened = Shortened {
-        cut: Cut::LoadedModels,
+    let mut shortened = ShortenedReport {
+        omission: Omission::LoadedModels,
         models_left_out: 0,
         bytes,
     };
-    for cut in Cut::IN_ORDER {
-        shortened.cut = cut;
-        shortened.models_left_out = apply(cut, request, max_bytes);
+    for omission in Omission::IN_ORDER {
+        shortened.omission = omission;
+        shortened.models_left_out = apply(omission, request, max_bytes);
         if size(request) <= max_bytes {
             break;
         }
@@ -86,16 +89,16 @@ pub(crate) fn fit(request: &mut HeartbeatRequest, max_bytes: usize) -> Option<Sh
     Some(shortened)
 }
 
-/// Returns how many names of models pools have lost.
-fn apply(cut: Cut, request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
+/// Returns how many model names the pools have lost.
+fn apply(omission: Omission, request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
     let pools = &mut request.pools;
     let replicas = pools
         .iter_mut()
         .flat_map(|pool| pool.replicas.iter_mut().flatten());
-    match cut {
-        Cut::LoadedModels => replicas.for_each(|replica| replica.load.models_loaded = None),
-        Cut::ReplicaModels => replicas.for_each(|replica| replica.models = None),
-        Cut::ErrorTexts => {
+    match omission {
+        Omission::LoadedModels => replicas.for_each(|replica| replica.load.models_loaded = None),
+        Omission::ReplicaModels => replicas.for_each(|replica| replica.models = None),
+        Omission::ErrorTexts => {
             replicas.for_each(|replica| begin(&mut replica.last_error));
             pools
                 .iter_mut()
@@ -106,9 +109,9 @@ fn apply(cut: Cut, request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
                 .flatten()
                 .for_each(|gpu| begin(&mut gpu.problem));
         }
-        Cut::Replicas => pools.iter_mut().for_each(|pool| pool.replicas = None),
-        Cut::Gpus => request.gpus = None,
-        Cut::PoolModels => return cut_models(request, max_bytes),
+        Omission::Replicas => pools.iter_mut().for_each(|pool| pool.replicas = None),
+        Omission::Gpus => request.gpus = None,
+        Omission::PoolModels => return cut_models(request, max_bytes),
     }
     0
 }
@@ -119,7 +122,7 @@ fn begin(text: &mut Option<String>) {
     }
 }
 
-/// Keeps the first name of each pool, then the second of each, and so on while there is room.
+/// Keeps the first name of each pool, then the second of each, and so on, while they fit.
 fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
     let names: Vec<Vec<String>> = request.pools.iter_mut().map(take_models).collect();
     let mut room = max_bytes.saturating_sub(size(request));
@@ -129,7 +132,7 @@ fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
             let Some(name) = names.get(round) else {
                 continue;
             };
-            // And a comma.
+            // With a comma.
             let needed = size(name) + 1;
             if needed > room {
                 break 'rounds;
@@ -153,7 +156,7 @@ fn cut_models(request: &mut HeartbeatRequest, max_bytes: usize) -> usize {
     left_out
 }
 
-/// Leaves the list empty, and room for a word about what may be missing in it.
+/// Empties the list, and reserves space for the error about missing models.
 fn take_models(pool: &mut PoolStatus) -> Vec<String> {
     let names = pool
         .models_available
@@ -183,7 +186,7 @@ fn size(value: &(impl Serialize + ?Sized)) -> usize {
     }
 
     let mut count = Count(0);
-    // What cannot be written is found out, and told, when it is sent.
+    // An error is reported when the request is sent.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
@@ -198,12 +201,12 @@ mod tests {
     use super::*;
     use crate::machine::BRIEF_REPORT_BYTES;
 
-    /// A quotation mark is the longest that a clean text can be in JSON, for its bytes.
+    /// Quotation marks give the longest JSON per byte of a clean text.
     fn long(bytes: usize) -> String {
         "\"".repeat(bytes)
     }
 
-    /// The longest error. What is cut of it is plain, because a test should not take long.
+    /// The longest error. The part that is cut off is plain, to keep the test short.
     fn error() -> String {
         format!(
             "{}{}",
@@ -282,90 +285,93 @@ mod tests {
     // spec: REG-12
     #[test]
     fn the_largest_report_fits_the_smallest_body() {
-        // More replicas, and more models of each, would only be left out sooner.
+        // More replicas, or more models of each, would only be omitted sooner.
         let mut request = report((0..MAX_POOLS).map(|i| pool(i, 1, 8)).collect());
         for max_bytes in [MAX_NODE_BODY_BYTES, BRIEF_REPORT_BYTES] {
-            let shortened = fit(&mut request, max_bytes).unwrap();
+            let shortened = limit_size(&mut request, max_bytes).unwrap();
             assert!(size(&request) <= max_bytes, "{shortened:?}");
             request.bound();
             assert!(size(&request) <= max_bytes);
         }
-        assert_eq!(request.pools.len(), MAX_POOLS, "no pool is left out");
+        assert_eq!(request.pools.len(), MAX_POOLS, "no pool is omitted");
         let one_each = |pool: &PoolStatus| {
             pool.models_available
                 .as_ref()
                 .is_some_and(|models| !models.is_empty())
         };
-        assert!(request.pools.iter().all(one_each), "nor all models of one");
+        assert!(
+            request.pools.iter().all(one_each),
+            "and every pool keeps a model"
+        );
     }
 
     // spec: REG-12
     #[test]
-    fn what_is_needed_least_goes_first() {
+    fn the_least_needed_parts_are_omitted_first() {
         let mut whole = report(vec![pool(0, 2, 10), pool(1, 1, 5)]);
         whole.gpus.as_mut().unwrap().truncate(2);
         let mut seen = Vec::new();
         let mut max_bytes = size(&whole);
-        // Smaller and smaller, until nothing but what is needed is left.
+        // Reduce the limit until only the needed parts are left.
         while max_bytes > 6 * 1024 {
             let mut request = whole.clone();
-            let shortened = fit(&mut request, max_bytes);
+            let shortened = limit_size(&mut request, max_bytes);
             assert!(size(&request) <= max_bytes, "{max_bytes}: {shortened:?}");
-            let cut = shortened.map(|shortened| shortened.cut);
+            let omission = shortened.map(|shortened| shortened.omission);
             let names = |pool: &PoolStatus| pool.models_available.as_ref().map_or(0, Vec::len);
             let left_out = 15 - request.pools.iter().map(names).sum::<usize>();
             assert_eq!(
                 shortened.map_or(0, |shortened| shortened.models_left_out),
                 left_out
             );
-            assert_eq!(left_out > 0, cut == Some(Cut::PoolModels));
-            let gone = |cut_here| cut >= Some(cut_here);
+            assert_eq!(left_out > 0, omission == Some(Omission::PoolModels));
+            let gone = |cut_here| omission >= Some(cut_here);
             let replica = request.pools[0]
                 .replicas
                 .as_ref()
                 .map(|replicas| &replicas[0]);
-            assert_eq!(replica.is_none(), gone(Cut::Replicas));
+            assert_eq!(replica.is_none(), gone(Omission::Replicas));
             if let Some(replica) = replica {
                 assert_eq!(
                     replica.load.models_loaded.is_none(),
-                    gone(Cut::LoadedModels)
+                    gone(Omission::LoadedModels)
                 );
-                assert_eq!(replica.models.is_none(), gone(Cut::ReplicaModels));
+                assert_eq!(replica.models.is_none(), gone(Omission::ReplicaModels));
                 let text = replica.last_error.as_ref().unwrap();
-                assert_eq!(text.len() == MAX_TEXT_BYTES, gone(Cut::ErrorTexts));
+                assert_eq!(text.len() == MAX_TEXT_BYTES, gone(Omission::ErrorTexts));
             }
-            assert_eq!(request.gpus.is_none(), gone(Cut::Gpus));
-            seen.push(cut);
+            assert_eq!(request.gpus.is_none(), gone(Omission::Gpus));
+            seen.push(omission);
             max_bytes -= 512;
         }
         seen.dedup();
         let expected: Vec<_> = std::iter::once(None)
-            .chain(Cut::IN_ORDER.into_iter().map(Some))
+            .chain(Omission::IN_ORDER.into_iter().map(Some))
             .collect();
         assert_eq!(seen, expected);
     }
 
     // spec: REG-12
     #[test]
-    fn a_pool_that_lost_models_says_so_and_the_others_do_not() {
+    fn a_pool_that_lost_models_reports_it_and_the_others_do_not() {
         let mut few = pool(0, 0, 2);
         let mut many = pool(1, 0, MAX_MODELS);
         (few.last_error, many.last_error) = (None, None);
         let mut request = report(vec![few, many]);
-        let shortened = fit(&mut request, 64 * 1024).unwrap();
+        let shortened = limit_size(&mut request, 64 * 1024).unwrap();
         assert!(size(&request) <= 64 * 1024);
-        let said: Vec<_> = request
+        let errors: Vec<_> = request
             .pools
             .iter()
             .map(|pool| pool.last_error.as_deref())
             .collect();
-        assert_eq!(said, [None, Some(MODELS_LEFT_OUT)]);
+        assert_eq!(errors, [None, Some(MODELS_LEFT_OUT)]);
         let kept: Vec<_> = request
             .pools
             .iter()
             .map(|pool| pool.models_available.as_ref().unwrap().len())
             .collect();
-        assert_eq!(kept[0], 2, "a small pool keeps what it has");
+        assert_eq!(kept[0], 2, "a small pool keeps its models");
         assert_eq!(kept[1] + shortened.models_left_out, MAX_MODELS);
         assert!(kept[1] > 50, "{kept:?}");
     }

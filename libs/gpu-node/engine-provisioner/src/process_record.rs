@@ -1,4 +1,4 @@
-//! What the agent remembers of a process that it started, so that its next life can adopt it.
+//! Records of started processes, so that the next agent can adopt them.
 
 use std::{
     fs, io,
@@ -9,33 +9,35 @@ use pool_registry_types::{EngineKind, HttpUrl, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PoolSpec, files,
-    process::{Identity, boot_id},
+    files,
+    process::{ProcessIdentity, boot_id},
+    spec::PoolSpec,
 };
 
-/// One process. Unknown fields are ignored, so that an older agent can follow a newer one.
+/// The record of a process. Unknown fields are ignored, so that an older agent can replace a newer
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct ProcessRecord {
     pub(crate) pool_id: PoolId,
     pub(crate) replica_id: ReplicaId,
     pub(crate) engine: EngineKind,
-    /// The start of the machine under which it runs.
+    /// The boot of the machine in which it runs.
     boot_id: String,
     pid: u32,
-    /// See [`Identity`].
+    /// See [`ProcessIdentity`].
     started: u64,
     pub(crate) url: HttpUrl,
-    /// How it was started; see [`PoolSpec`](crate::PoolSpec).
+    /// The configuration with which it was started.
     pub(crate) fingerprint: String,
 }
 
-impl Record {
-    /// Of an engine of `spec`. `None` where the system does not tell one start from another; then
-    /// nothing is ever adopted.
+impl ProcessRecord {
+    /// The record of an engine of `spec`. `None` on systems without a boot id; there no engine is
+    /// adopted.
     pub(crate) fn new(
         spec: &PoolSpec,
         replica_id: ReplicaId,
-        process: Identity,
+        process: ProcessIdentity,
         url: HttpUrl,
     ) -> Option<Self> {
         Some(Self {
@@ -50,9 +52,9 @@ impl Record {
         })
     }
 
-    /// The process, when it still runs.
-    pub(crate) fn process(&self) -> Option<Identity> {
-        let identity = Identity {
+    /// The process, if it still runs.
+    pub(crate) fn process(&self) -> Option<ProcessIdentity> {
+        let identity = ProcessIdentity {
             pid: self.pid,
             started: self.started,
         };
@@ -61,16 +63,16 @@ impl Record {
     }
 }
 
-/// A record's file. Dropping it leaves the file, for that is its purpose.
+/// The file of a record. Dropping it keeps the file.
 #[derive(Debug)]
-pub(crate) struct RecordFile {
+pub(crate) struct ProcessRecordFile {
     path: PathBuf,
 }
 
-impl RecordFile {
-    /// Writes a record to `dir`. There may be several of one replica, while it is replaced.
-    pub(crate) fn write(dir: &Path, record: &Record) -> io::Result<Self> {
-        let Record {
+impl ProcessRecordFile {
+    /// Writes a record to `dir`. A replica that is being replaced has several.
+    pub(crate) fn write(dir: &Path, record: &ProcessRecord) -> io::Result<Self> {
+        let ProcessRecord {
             pool_id,
             replica_id,
             pid,
@@ -81,96 +83,99 @@ impl RecordFile {
         Ok(Self { path })
     }
 
-    /// The process is gone.
+    /// Removes the file, when the process is gone.
     pub(crate) fn remove(self) {
         if let Err(error) = files::remove(&self.path) {
             let path = self.path.display();
-            tracing::warn!(%path, %error, "cannot remove the record of an engine that ended; remove it by hand");
+            tracing::warn!(
+                %path, %error, "cannot remove the record of an engine that ended; remove the file"
+            );
         }
     }
 }
 
-/// What a damaged record means. It goes on after "so ".
-const CONSEQUENCE: &str = "an engine that it named is not adopted if it still runs; end it by \
-                           hand when its port is taken";
+/// The consequence of a damaged record. It continues a sentence after "so ".
+const CONSEQUENCE: &str = "its engine is not adopted if it still runs; stop the engine if its \
+                           port is taken";
 
-/// Every process in `dir` that still runs. Records of others are removed, and damaged ones set
-/// aside.
+/// Every process in `dir` that still runs. Records of other processes are removed, and damaged ones
+/// set aside.
 ///
 /// # Errors
-/// When the directory or a record cannot be read just now: an engine that is not known would be
-/// started twice.
-pub(crate) fn living(dir: &Path) -> io::Result<Vec<(RecordFile, Record, Identity)>> {
-    let mut living = Vec::new();
+/// When the directory or a record cannot be read: an unknown engine would be started twice.
+pub(crate) fn load_running(
+    dir: &Path,
+) -> io::Result<Vec<(ProcessRecordFile, ProcessRecord, ProcessIdentity)>> {
+    let mut load_running = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let parse = |bytes: &[u8]| serde_json::from_slice::<Record>(bytes);
+        let parse = |bytes: &[u8]| serde_json::from_slice::<ProcessRecord>(bytes);
         let Some(record) =
             state_file::recover(&path, parse, CONSEQUENCE).map_err(io::Error::other)?
         else {
             continue;
         };
-        let file = RecordFile { path };
+        let file = ProcessRecordFile { path };
         match record.process() {
-            Some(process) => living.push((file, record, process)),
+            Some(process) => load_running.push((file, record, process)),
             None => file.remove(),
         }
     }
-    Ok(living)
+    Ok(load_running)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        let ourselves = Identity::of(std::process::id()).unwrap();
+    fn record() -> ProcessRecord {
+        let ourselves = ProcessIdentity::of(std::process::id()).unwrap();
         let url = HttpUrl::new("http://127.0.0.1:1").unwrap();
-        let spec = PoolSpec::forgotten(PoolId::new("p").unwrap(), EngineKind::new("x").unwrap());
+        let spec = PoolSpec::removed(PoolId::new("p").unwrap(), EngineKind::new("x").unwrap());
         let replica = ReplicaId::new("r0").unwrap();
-        Record::new(&spec, replica, ourselves, url).unwrap()
+        ProcessRecord::new(&spec, replica, ourselves, url).unwrap()
     }
 
     // spec: PROV-11
     #[test]
-    fn only_what_still_runs_is_remembered() {
+    fn only_running_processes_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let stale = [
-            Record {
+            ProcessRecord {
                 boot_id: "another".to_owned(),
                 pid: 1,
                 ..record()
             },
-            Record {
+            ProcessRecord {
                 started: record().started - 1,
                 pid: record().pid,
                 replica_id: ReplicaId::new("r1").unwrap(),
                 ..record()
             },
-            Record {
+            ProcessRecord {
                 pid: u32::MAX,
                 ..record()
             },
         ];
         for record in &stale {
-            RecordFile::write(dir.path(), record).unwrap();
+            ProcessRecordFile::write(dir.path(), record).unwrap();
         }
         fs::write(dir.path().join("x.json"), "no record").unwrap();
-        fs::write(dir.path().join("notes.txt"), "not ours").unwrap();
-        let file = RecordFile::write(dir.path(), &record()).unwrap();
-        let found = living(dir.path()).unwrap();
+        fs::write(dir.path().join("notes.txt"), "not adoptable").unwrap();
+        let file = ProcessRecordFile::write(dir.path(), &record()).unwrap();
+        let found = load_running(dir.path()).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1, record());
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
             3,
-            "the living one, what is not ours, and the damaged one"
+            "the record of the running process, a foreign file, and the damaged record"
         );
         assert!(dir.path().join("x.json.unreadable-1").exists());
         file.remove();
-        assert!(living(dir.path()).unwrap().is_empty());
+        assert!(load_running(dir.path()).unwrap().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at many files without reading them all.
+//! Tests of scanning many files without reading them all.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use super::support::{json, put};
 use crate::{
-    core::Seen,
+    index::FileState,
     scan::{Scanner, is_candidate},
 };
 
@@ -23,7 +23,7 @@ fn only_changed_files_are_read_again() {
         );
     }
     let mut scanner = Scanner::new(dir.path().to_owned(), None);
-    // Seen long after they were written, their stamps can be trusted.
+    // Long after they were written, their fingerprints are reliable.
     let late = SystemTime::now() + Duration::from_secs(3600);
     assert_eq!(scanner.scan(late).unwrap().len(), 200);
     assert_eq!(scanner.reads, 200);
@@ -39,12 +39,12 @@ fn only_changed_files_are_read_again() {
         .map(|observation| observation.name.to_str().unwrap())
         .collect();
     assert_eq!(names, ["7.json", "8.json", "9.json"]);
-    assert_eq!(seen[2].seen, Seen::Gone);
+    assert_eq!(seen[2].state, FileState::Absent);
     assert_eq!(scanner.reads, 202);
 }
 
 #[test]
-fn a_file_just_written_is_read_again_because_its_stamp_may_lie() {
+fn a_file_just_written_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "a.json", &json("r0", 1, 1));
     let mut scanner = Scanner::new(dir.path().to_owned(), None);
@@ -64,15 +64,15 @@ fn a_missing_directory_is_empty_and_one_that_cannot_be_listed_is_an_error() {
     put(&engines, "a.json", &json("r0", 1, 1));
     assert_eq!(scanner.scan(now).unwrap().len(), 1);
     fs::remove_dir_all(&engines).unwrap();
-    assert_eq!(scanner.scan(now).unwrap()[0].seen, Seen::Gone);
-    // A link to itself can be neither listed nor said to be absent.
+    assert_eq!(scanner.scan(now).unwrap()[0].state, FileState::Absent);
+    // A link to itself can be neither listed nor is it absent.
     std::os::unix::fs::symlink(&engines, &engines).unwrap();
     assert!(scanner.scan(now).is_err());
 }
 
 // spec: HAND-4
 #[test]
-fn temporary_names_are_left_alone() {
+fn temporary_names_are_ignored() {
     for (name, candidate) in [
         ("pool-0_r0.json", true),
         ("x.json", true),

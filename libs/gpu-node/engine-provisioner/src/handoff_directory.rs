@@ -1,5 +1,4 @@
-//! The handoffs of our engines: written when an engine is ready, removed before anything else when
-//! it goes.
+//! The handoff files of the provisioner's engines.
 
 use std::{
     io,
@@ -10,18 +9,18 @@ use parking_lot::Mutex;
 use pool_registry_types::{Handoff, HttpUrl, PoolId, ReplicaId};
 use state_file::ReadError;
 
-use crate::{PoolSpec, files};
+use crate::{files, spec::PoolSpec};
 
-/// The directory of handoffs.
+/// Writes and removes handoff files.
 #[derive(Debug)]
-pub(crate) struct Handoffs {
+pub(crate) struct HandoffDirectory {
     dir: PathBuf,
-    /// Held over a look and what follows from it, so that an engine that goes never takes the
-    /// handoff of the one that replaces it.
+    /// Held from reading a file until it is removed, so that an engine that stops never removes the
+    /// handoff of its replacement.
     lock: Mutex<()>,
 }
 
-impl Handoffs {
+impl HandoffDirectory {
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self {
             dir,
@@ -33,15 +32,15 @@ impl Handoffs {
         self.dir.join(format!("{pool}_{replica}.json"))
     }
 
-    /// Announces an engine, in place of any other of its name.
-    pub(crate) fn announce(&self, handoff: &Handoff) -> io::Result<()> {
+    /// Announces an engine. Replaces the handoff of another engine of the same replica.
+    pub(crate) fn write(&self, handoff: &Handoff) -> io::Result<()> {
         let text = serde_json::to_vec(handoff)?;
         let _held = self.lock.lock();
         state_file::write(&self.path(&handoff.pool_id, &handoff.replica_id), &text)
     }
 
-    /// Takes back the announcement of the engine at `url`; that of another engine stays.
-    pub(crate) fn retract(
+    /// Removes the handoff of the engine at `url`; that of another engine stays.
+    pub(crate) fn remove(
         &self,
         pool: &PoolId,
         replica: &ReplicaId,
@@ -49,15 +48,15 @@ impl Handoffs {
     ) -> io::Result<()> {
         let path = self.path(pool, replica);
         let _held = self.lock.lock();
-        match announced(&path)? {
-            Some(announced) if announced != *url => Ok(()),
+        match announced_url(&path)? {
+            Some(other) if other != *url => Ok(()),
             _ => files::remove(&path),
         }
     }
 
-    /// Takes back every announcement of that name but that of the engine at `kept`. True when there
-    /// was one.
-    pub(crate) fn retract_all_but(
+    /// Removes the handoff of a replica unless it announces the engine at `kept`. Returns whether
+    /// it removed one.
+    pub(crate) fn remove_unless(
         &self,
         pool: &PoolId,
         replica: &ReplicaId,
@@ -65,16 +64,16 @@ impl Handoffs {
     ) -> io::Result<bool> {
         let path = self.path(pool, replica);
         let _held = self.lock.lock();
-        if !path.exists() || (kept.is_some() && announced(&path)?.as_ref() == kept) {
+        if !path.exists() || (kept.is_some() && announced_url(&path)?.as_ref() == kept) {
             return Ok(false);
         }
         files::remove(&path).map(|()| true)
     }
 }
 
-/// Where the engine listens that this file announces; `None` when it announces none. A file that
-/// cannot be read just now may announce another engine.
-fn announced(path: &Path) -> io::Result<Option<HttpUrl>> {
+/// The URL that a file announces; `None` when it announces none. A file that cannot be read may
+/// announce another engine.
+fn announced_url(path: &Path) -> io::Result<Option<HttpUrl>> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Handoff>(bytes);
     match state_file::read(path, parse) {
         Ok(handoff) => Ok(handoff.map(|handoff| handoff.url)),
@@ -83,7 +82,7 @@ fn announced(path: &Path) -> io::Result<Option<HttpUrl>> {
     }
 }
 
-/// What is announced of an engine of `spec`.
+/// The handoff of an engine of `spec`.
 pub(crate) fn handoff(spec: &PoolSpec, replica: &ReplicaId, url: &HttpUrl) -> Handoff {
     Handoff {
         pool_id: spec.pool_id.clone(),
@@ -105,24 +104,20 @@ mod tests {
     use crate::PoolFile;
 
     #[test]
-    fn an_engine_takes_back_only_its_own_announcement() {
+    fn an_engine_removes_only_its_own_handoff() {
         let dir = tempfile::tempdir().unwrap();
-        let handoffs = Handoffs::new(dir.path().to_owned());
+        let handoffs = HandoffDirectory::new(dir.path().to_owned());
         let pool =
             "[[pool]]\nid=\"p\"\nengine=\"x\"\ncommand=[\"x\"]\nslots=3\nport=1\nmodels=[\"m\"]";
         let spec = PoolFile::parse(pool).unwrap().pools.remove(0);
         let replica = ReplicaId::new("r0").unwrap();
         let url = |port: u16| HttpUrl::new(&format!("http://127.0.0.1:{port}")).unwrap();
-        let there = || dir.path().join("p_r0.json").exists();
+        let exists = || dir.path().join("p_r0.json").exists();
 
-        handoffs
-            .announce(&handoff(&spec, &replica, &url(1)))
-            .unwrap();
-        handoffs
-            .announce(&handoff(&spec, &replica, &url(2)))
-            .unwrap();
-        handoffs.retract(&spec.pool_id, &replica, &url(1)).unwrap();
-        assert!(there(), "the new one stays when the old one goes");
+        handoffs.write(&handoff(&spec, &replica, &url(1))).unwrap();
+        handoffs.write(&handoff(&spec, &replica, &url(2))).unwrap();
+        handoffs.remove(&spec.pool_id, &replica, &url(1)).unwrap();
+        assert!(exists(), "the new handoff stays when the old engine stops");
         let text = fs::read_to_string(dir.path().join("p_r0.json")).unwrap();
         let read: Handoff = serde_json::from_str(&text).unwrap();
         assert_eq!((read.slots, read.models), (3, Some(vec!["m".to_owned()])));
@@ -134,30 +129,30 @@ mod tests {
 
         assert!(
             !handoffs
-                .retract_all_but(&spec.pool_id, &replica, Some(&url(2)))
+                .remove_unless(&spec.pool_id, &replica, Some(&url(2)))
                 .unwrap()
         );
         assert!(
             handoffs
-                .retract_all_but(&spec.pool_id, &replica, Some(&url(3)))
+                .remove_unless(&spec.pool_id, &replica, Some(&url(3)))
                 .unwrap()
         );
         assert!(
             !handoffs
-                .retract_all_but(&spec.pool_id, &replica, None)
+                .remove_unless(&spec.pool_id, &replica, None)
                 .unwrap()
         );
-        handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap();
+        handoffs.remove(&spec.pool_id, &replica, &url(2)).unwrap();
 
         fs::write(dir.path().join("p_r0.json"), "{").unwrap();
-        handoffs.retract(&spec.pool_id, &replica, &url(2)).unwrap();
-        assert!(!there(), "half a handoff announces nobody");
+        handoffs.remove(&spec.pool_id, &replica, &url(2)).unwrap();
+        assert!(!exists(), "an incomplete handoff announces no engine");
 
-        // It cannot be read, and may announce another engine.
+        // A file that cannot be read may announce another engine.
         let path = dir.path().join("p_r0.json");
         symlink(&path, &path).unwrap();
         handoffs
-            .retract(&spec.pool_id, &replica, &url(2))
+            .remove(&spec.pool_id, &replica, &url(2))
             .unwrap_err();
         assert!(fs::symlink_metadata(&path).is_ok());
     }

@@ -1,4 +1,4 @@
-//! From inotify's events to hints, and how they wake the thread.
+//! Tests of hints from inotify events, and of waiting for them.
 
 use std::{path::Path, time::Duration};
 
@@ -9,12 +9,12 @@ use notify::{
     },
 };
 
-use crate::inbox::{Hints, Inbox, Woken, now};
+use crate::hint_queue::{ChangeHints, HintQueue, Wakeup, now};
 
 const DIR: &str = "/run/x/engines";
 
-fn hints(events: &[Event]) -> Hints {
-    let mut hints = Hints::default();
+fn hints(events: &[Event]) -> ChangeHints {
+    let mut hints = ChangeHints::default();
     for event in events {
         hints.add(Path::new(DIR), &Ok(event.clone()));
     }
@@ -25,15 +25,15 @@ fn event(kind: EventKind, path: &str) -> Event {
     Event::new(kind).add_path(path.into())
 }
 
-fn names(names: &[&str]) -> Hints {
-    Hints {
+fn names(names: &[&str]) -> ChangeHints {
+    ChangeHints {
         names: names.iter().map(Into::into).collect(),
-        ..Hints::default()
+        ..ChangeHints::default()
     }
 }
 
 #[test]
-fn files_are_named_and_everything_else_is_left_out() {
+fn changed_files_are_named_and_other_paths_ignored() {
     let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
     let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
     let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
@@ -52,62 +52,62 @@ fn files_are_named_and_everything_else_is_left_out() {
     );
     assert_eq!(
         hints(&[event(opened, DIR)]),
-        Hints::default(),
+        ChangeHints::default(),
         "our own listing"
     );
 }
 
 #[test]
-fn an_overflow_an_error_and_a_flood_mean_everything() {
-    let everything = Hints {
-        everything: true,
-        ..Hints::default()
+fn an_overflow_an_error_and_many_names_cause_a_rescan() {
+    let rescan = ChangeHints {
+        rescan: true,
+        ..ChangeHints::default()
     };
     assert_eq!(
         hints(&[Event::new(EventKind::Other).set_flag(Flag::Rescan)]),
-        everything
+        rescan
     );
-    let mut on_error = Hints::default();
+    let mut on_error = ChangeHints::default();
     on_error.add(Path::new(DIR), &Err(notify::Error::generic("x")));
-    assert_eq!(on_error, everything);
+    assert_eq!(on_error, rescan);
     let create = EventKind::Create(CreateKind::File);
     let flood: Vec<Event> = (0..2000)
         .map(|i| event(create, &format!("{DIR}/{i}.json")))
         .collect();
-    assert!(hints(&flood).everything);
+    assert!(hints(&flood).rescan);
     assert!(hints(&flood).names.len() < 2000);
 }
 
 #[test]
-fn a_directory_on_the_way_means_everything_and_its_loss_a_new_watch() {
+fn a_change_of_a_parent_directory_causes_a_rescan_and_its_loss_a_new_watch() {
     let made = hints(&[event(EventKind::Create(CreateKind::Folder), "/run/x")]);
-    assert!(made.everything && !made.moved);
+    assert!(made.rescan && !made.watch_lost);
     for kind in [
         EventKind::Remove(RemoveKind::Folder),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)),
     ] {
         let lost = hints(&[event(kind, DIR)]);
-        assert!(lost.everything && lost.moved);
+        assert!(lost.rescan && lost.watch_lost);
     }
     assert_eq!(
         hints(&[event(EventKind::Create(CreateKind::Folder), "/run/y")]),
-        Hints::default()
+        ChangeHints::default()
     );
 }
 
 #[test]
-fn waiting_ends_with_stop_first_then_time_then_hints() {
-    let inbox = Inbox::default();
+fn stop_comes_before_a_poll_and_a_poll_before_hints() {
+    let hints = HintQueue::default();
     let later = now() + Duration::from_secs(3600);
     let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
-    inbox.event(Path::new(DIR), &Ok(event(close, "/run/x/engines/a.json")));
-    assert_eq!(inbox.wait(now()), Woken::Due);
-    assert_eq!(inbox.wait(later), Woken::Hints(names(&["a.json"])));
+    hints.push(Path::new(DIR), &Ok(event(close, "/run/x/engines/a.json")));
+    assert_eq!(hints.wait(now()), Wakeup::PollDue);
+    assert_eq!(hints.wait(later), Wakeup::Hints(names(&["a.json"])));
     assert_eq!(
-        inbox.wait(now() + Duration::from_millis(1)),
-        Woken::Due,
-        "each hint is given once"
+        hints.wait(now() + Duration::from_millis(1)),
+        Wakeup::PollDue,
+        "each hint is returned once"
     );
-    inbox.stop();
-    assert_eq!(inbox.wait(now()), Woken::Stop);
+    hints.stop();
+    assert_eq!(hints.wait(now()), Wakeup::Stop);
 }

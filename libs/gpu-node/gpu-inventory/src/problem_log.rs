@@ -1,39 +1,38 @@
-//! Saying each problem once, and once when it is over.
+//! Which problems have been logged, so that each is logged once, and once when it is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most names of devices that are remembered as unknown; masks come from files, which may be
-/// many.
+/// The most unknown device names that are kept; masks come from files.
 const MAX_NAMES: usize = 1024;
 
-/// What was said and still holds.
+/// The logged problems that still exist.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct ProblemLog {
     problems: BTreeMap<String, String>,
     names: BTreeSet<String>,
 }
 
-/// What has to be said now.
+/// What has to be logged now.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
-    /// What has the problem, and which.
+pub(crate) struct ProblemChanges {
+    /// New problems: the subject and the problem.
     pub(crate) begun: Vec<(String, String)>,
-    /// What has its problem no more, and which that was.
+    /// Problems that are over: the subject and the problem.
     pub(crate) over: Vec<(String, String)>,
 }
 
-impl Said {
-    /// Takes all the problems there are now, by what has them.
-    pub(crate) fn update(&mut self, now: BTreeMap<String, String>) -> News {
-        let news = News {
+impl ProblemLog {
+    /// Applies all current problems, by subject.
+    pub(crate) fn update(&mut self, now: BTreeMap<String, String>) -> ProblemChanges {
+        let changes = ProblemChanges {
             begun: difference(&now, &self.problems, |old, new| old == new),
             over: difference(&self.problems, &now, |_, _| true),
         };
         self.problems = now;
-        news
+        changes
     }
 
-    /// Whether `name` is new as the name of no device.
+    /// Whether `name` was not yet logged as an unknown device.
     pub(crate) fn is_new_name(&mut self, name: &str) -> bool {
         self.names.len() < MAX_NAMES
             && !self.names.contains(name)
@@ -41,7 +40,7 @@ impl Said {
     }
 }
 
-/// What is in `these` and not, in the sense of `same`, in `those`.
+/// The entries of `these` that are not in `those`, compared by `same`.
 fn difference(
     these: &BTreeMap<String, String>,
     those: &BTreeMap<String, String>,
@@ -67,9 +66,9 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_said_when_it_begins_changes_and_ends() {
-        let mut said = Said::default();
-        let news = |entries: &[(&str, &str)]| map(entries).into_iter().collect::<Vec<_>>();
+    fn a_problem_is_logged_when_it_begins_changes_and_ends() {
+        let mut log = ProblemLog::default();
+        let entries = |list: &[(&str, &str)]| map(list).into_iter().collect::<Vec<_>>();
         for (now, begun, over) in [
             (&[("a", "1")] as &[_], &[("a", "1")] as &[_], &[] as &[_]),
             (&[("a", "1")], &[], &[]),
@@ -77,21 +76,21 @@ mod tests {
             (&[("b", "1")], &[], &[("a", "2")]),
             (&[], &[], &[("b", "1")]),
         ] {
-            let expected = News {
-                begun: news(begun),
-                over: news(over),
+            let expected = ProblemChanges {
+                begun: entries(begun),
+                over: entries(over),
             };
-            assert_eq!(said.update(map(now)), expected, "{now:?}");
+            assert_eq!(log.update(map(now)), expected, "{now:?}");
         }
     }
 
     #[test]
-    fn names_are_said_once_and_not_without_end() {
-        let mut said = Said::default();
-        assert!(said.is_new_name("GPU7"));
-        assert!(!said.is_new_name("GPU7"));
+    fn names_are_logged_once_and_bounded() {
+        let mut log = ProblemLog::default();
+        assert!(log.is_new_name("GPU7"));
+        assert!(!log.is_new_name("GPU7"));
         let new = (0..5000)
-            .filter(|i| said.is_new_name(&i.to_string()))
+            .filter(|i| log.is_new_name(&i.to_string()))
             .count();
         assert_eq!(new, MAX_NAMES - 1);
     }

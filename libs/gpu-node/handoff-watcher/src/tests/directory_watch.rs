@@ -1,4 +1,4 @@
-//! Which directory is watched, and what is said when none can be.
+//! Tests of which directory is watched, and of the log when none can be.
 
 use std::{
     fs,
@@ -16,30 +16,33 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-use crate::arm::Arm;
+use crate::directory_watch::DirectoryWatch;
 
-/// An arm that only notes which places it would watch.
-fn noting(dir: PathBuf) -> (Arm, Arc<Mutex<Vec<PathBuf>>>) {
+/// A watch that only records which directories it would watch.
+fn recording(dir: PathBuf) -> (DirectoryWatch, Arc<Mutex<Vec<PathBuf>>>) {
     let places = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&places);
     let connect = Box::new(move |place: &std::path::Path| {
         noted.lock().push(place.to_owned());
         Ok(Box::new(()) as Box<dyn Send>)
     });
-    (Arm::new(dir, Duration::from_secs(1), connect), places)
+    (
+        DirectoryWatch::new(dir, Duration::from_secs(1), connect),
+        places,
+    )
 }
 
 #[test]
 fn the_nearest_directory_is_watched_until_the_right_one_exists() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a/b");
-    let (mut arm, places) = noting(dir.clone());
+    let (mut watch, places) = recording(dir.clone());
     let mut next = || {
-        arm.ensure();
+        watch.ensure();
         std::mem::take(&mut *places.lock())
     };
     assert_eq!(next(), [root.path()]);
-    assert_eq!(next(), [] as [PathBuf; 0], "watched already");
+    assert_eq!(next(), [] as [PathBuf; 0], "already watched");
     fs::create_dir(root.path().join("a")).unwrap();
     assert_eq!(next(), [root.path().join("a")]);
     fs::create_dir(&dir).unwrap();
@@ -49,11 +52,7 @@ fn the_nearest_directory_is_watched_until_the_right_one_exists() {
     assert_eq!(next(), [dir.as_path()], "the same path, another directory");
     fs::remove_dir(&dir).unwrap();
     fs::create_dir(&dir).unwrap();
-    assert_eq!(
-        next(),
-        [dir.as_path()],
-        "perhaps even the same inode number"
-    );
+    assert_eq!(next(), [dir.as_path()], "the inode may be reused");
     fs::remove_dir(&dir).unwrap();
     assert_eq!(next(), [root.path().join("a")]);
 }
@@ -78,7 +77,7 @@ impl Subscriber for Warnings {
 }
 
 #[test]
-fn a_watch_limit_is_said_once_and_tried_again_at_each_poll() {
+fn a_watch_limit_is_logged_once_and_retried_at_each_poll() {
     let dir = tempfile::tempdir().unwrap();
     let (tries, warnings) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&tries);
@@ -89,10 +88,10 @@ fn a_watch_limit_is_said_once_and_tried_again_at_each_poll() {
                 _ => Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)),
             },
         );
-    let mut arm = Arm::new(dir.path().to_owned(), Duration::from_secs(1), connect);
+    let mut watch = DirectoryWatch::new(dir.path().to_owned(), Duration::from_secs(1), connect);
     tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
         for _ in 0..3 {
-            arm.ensure();
+            watch.ensure();
         }
         assert_eq!(
             (
@@ -101,15 +100,15 @@ fn a_watch_limit_is_said_once_and_tried_again_at_each_poll() {
             ),
             (3, 1)
         );
-        arm.ensure();
-        arm.ensure();
+        watch.ensure();
+        watch.ensure();
         assert_eq!(tries.load(Ordering::SeqCst), 4, "watched again");
-        arm.forget();
-        arm.ensure();
+        watch.discard();
+        watch.ensure();
         assert_eq!(
             warnings.load(Ordering::SeqCst),
             2,
-            "a new failure is said again"
+            "a new failure is logged again"
         );
     });
 }

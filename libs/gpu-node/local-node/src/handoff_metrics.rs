@@ -1,6 +1,6 @@
-//! Counts what the handoff directory says.
+//! Metrics of handoff files.
 
-use handoff_watcher::Event;
+use handoff_watcher::HandoffEvent;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family},
@@ -8,14 +8,14 @@ use prometheus_client::{
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Result {
+enum HandoffResult {
     Accepted,
     Changed,
     Removed,
     Refused,
 }
 
-impl EncodeLabelValue for Result {
+impl EncodeLabelValue for HandoffResult {
     fn encode(
         &self,
         encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
@@ -32,35 +32,35 @@ impl EncodeLabelValue for Result {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
-    result: Result,
+    result: HandoffResult,
 }
 
-/// Handoffs by what became of them; clones share the counters.
+/// Counts handoff files by result. Clones share the counters.
 #[derive(Debug, Clone)]
-pub(crate) struct HandoffCounts(Family<Labels, Counter>);
+pub(crate) struct HandoffMetrics(Family<Labels, Counter>);
 
-impl HandoffCounts {
-    /// All at zero: an alert on a first refusal needs to see that there was none before.
+impl HandoffMetrics {
+    /// Creates all counters at zero, so that an alert sees the first refusal as an increase.
     pub(crate) fn new() -> Self {
         let counts = Family::<Labels, Counter>::default();
         for result in [
-            Result::Accepted,
-            Result::Changed,
-            Result::Removed,
-            Result::Refused,
+            HandoffResult::Accepted,
+            HandoffResult::Changed,
+            HandoffResult::Removed,
+            HandoffResult::Refused,
         ] {
             drop(counts.get_or_create(&Labels { result }));
         }
         Self(counts)
     }
 
-    pub(crate) fn count(&self, event: &Event) {
+    pub(crate) fn count(&self, event: &HandoffEvent) {
         let result = match event {
-            Event::Appeared(_) => Result::Accepted,
-            Event::Changed { .. } => Result::Changed,
-            Event::Gone(_) => Result::Removed,
-            Event::Refused { .. } => Result::Refused,
-            Event::Resolved { .. } | Event::Scanned => return,
+            HandoffEvent::Appeared { .. } => HandoffResult::Accepted,
+            HandoffEvent::Changed { .. } => HandoffResult::Changed,
+            HandoffEvent::Gone { .. } => HandoffResult::Removed,
+            HandoffEvent::Refused { .. } => HandoffResult::Refused,
+            _ => return,
         };
         self.0.get_or_create(&Labels { result }).inc();
     }
