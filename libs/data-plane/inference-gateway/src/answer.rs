@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use admission::{Failure, Lease, Outcome};
+use admission::{EndpointFailure, Lease, LeaseOutcome};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pool_registry_types::ErrorCode;
@@ -56,7 +56,7 @@ impl Passing {
         let lease = self.lease.take()?;
         let cut_short = self.events.as_ref().is_some_and(|events| !events.is_over());
         if broken.is_none() && !cut_short {
-            lease.ended(Outcome::Served);
+            lease.ended(LeaseOutcome::Served);
             self.record.served();
             return self
                 .events
@@ -129,8 +129,8 @@ impl Passing {
 
 /// What the client is told of an answer that broke off, and what that says of the endpoint. `None`:
 /// its stream ended as if it were whole.
-pub(crate) fn broken(why: Option<&StreamError>) -> (ErrorCode, &'static str, Option<Outcome>) {
-    let failed = Some(Outcome::Failed(Failure::Broken));
+pub(crate) fn broken(why: Option<&StreamError>) -> (ErrorCode, &'static str, Option<LeaseOutcome>) {
+    let failed = Some(LeaseOutcome::Failed(EndpointFailure::Broken));
     match why {
         // The client's own limit says nothing about the engine, which may go on for a moment.
         Some(StreamError::Deadline) => (
@@ -234,7 +234,7 @@ mod tests {
             (None, ErrorCode::WorkerReset, true),
         ] {
             let (told, _, outcome) = broken(error.as_ref());
-            let expected = blames.then_some(Outcome::Failed(Failure::Broken));
+            let expected = blames.then_some(LeaseOutcome::Failed(EndpointFailure::Broken));
             assert_eq!((told, outcome), (code, expected), "{error:?}");
         }
     }

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use admission::{Failure, Outcome};
+use admission::{EndpointFailure, LeaseOutcome};
 use http::StatusCode;
 use node_transport::{NoAnswer, NodeAnswer, NodeRefusal, asked_pause};
 use pool_registry_types::{ErrorCode, ReplicaId};
@@ -23,11 +23,11 @@ pub(crate) enum Attempt {
     /// already.
     Answer {
         answer: Box<NodeAnswer>,
-        outcome: Option<Outcome>,
+        outcome: Option<LeaseOutcome>,
     },
     /// Nothing for the client yet.
     Failed {
-        outcome: Outcome,
+        outcome: LeaseOutcome,
         fault: Fault,
         /// A node refused the request after one of its engines may have begun with it.
         executed: bool,
@@ -47,7 +47,7 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
         Err(NoAnswer::Failed { error, replica }) => return judge_error(&error, replica, about),
         Err(NoAnswer::Unreachable(error)) => {
             return Attempt::Failed {
-                outcome: Outcome::Failed(Failure::NodeUnreachable),
+                outcome: LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
                 fault: reply::failed(&error, about),
                 executed: false,
                 replica: None,
@@ -60,7 +60,7 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
     match answer.response.status() {
         // The engine's own queue is full: busy is not failure.
         StatusCode::TOO_MANY_REQUESTS => Attempt::Failed {
-            outcome: Outcome::Refused {
+            outcome: LeaseOutcome::Refused {
                 pause: asked_pause(answer.response.headers(), SystemTime::now()),
             },
             fault: Fault::new(ErrorCode::QueueFull, "the engine is busy"),
@@ -69,7 +69,7 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
             is_final: false,
         },
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Attempt::Failed {
-            outcome: Outcome::Failed(Failure::Broken),
+            outcome: LeaseOutcome::Failed(EndpointFailure::Broken),
             fault: Fault::new(
                 ErrorCode::PoolUnavailable,
                 "the engine cannot serve just now",
@@ -81,7 +81,7 @@ pub(crate) fn judge(result: Result<NodeAnswer, NoAnswer>, about: About<'_>) -> A
         // Maybe the request's own fault: passed on, and remembered.
         status if status.is_server_error() => Attempt::Answer {
             answer: Box::new(answer),
-            outcome: Some(Outcome::Failed(Failure::Broken)),
+            outcome: Some(LeaseOutcome::Failed(EndpointFailure::Broken)),
         },
         _ => Attempt::Answer {
             answer: Box::new(answer),
@@ -100,7 +100,7 @@ fn judge_stranger(status: u16, about: About<'_>) -> Attempt {
          its pool-managerd and that both have the same LLORCH_API_TOKEN"
     );
     Attempt::Failed {
-        outcome: Outcome::Failed(Failure::NodeUnreachable),
+        outcome: LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
         fault: Fault::new(
             ErrorCode::NodeUnavailable,
             "the node that serves this model cannot be reached",
@@ -115,10 +115,10 @@ fn judge_error(error: &ForwardError, replica: Option<ReplicaId>, about: About<'_
     let fault = reply::failed(error, about);
     let outcome = match error {
         ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
-            Outcome::Failed(Failure::Unreachable)
+            LeaseOutcome::Failed(EndpointFailure::Unreachable)
         }
         ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => {
-            Outcome::Failed(Failure::Broken)
+            LeaseOutcome::Failed(EndpointFailure::Broken)
         }
         ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
             return Attempt::GivenUp { fault };
@@ -142,7 +142,7 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
         replica,
     } = refusal;
     let elsewhere = |code, message| Attempt::Failed {
-        outcome: Outcome::Refused { pause },
+        outcome: LeaseOutcome::Refused { pause },
         fault: if executed {
             Fault::new(
                 ErrorCode::WorkerReset,
@@ -156,7 +156,7 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
         is_final: false,
     };
     let broken = |code, message| Attempt::Failed {
-        outcome: Outcome::Failed(Failure::Broken),
+        outcome: LeaseOutcome::Failed(EndpointFailure::Broken),
         fault: Fault::new(code, message),
         executed: false,
         replica: replica.clone(),
@@ -192,7 +192,7 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
                  POOL_MANAGERD_ADDRESS there"
             );
             Attempt::Failed {
-                outcome: Outcome::Failed(Failure::NodeUnreachable),
+                outcome: LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
                 fault: Fault::new(
                     ErrorCode::LoopDetected,
                     "the address of the node that serves this model leads back to a gateway",
@@ -238,6 +238,6 @@ mod tests {
             panic!("a refusal is no answer");
         };
         assert_eq!(fault.code, ErrorCode::QueueFull);
-        assert_eq!(outcome, Outcome::Refused { pause });
+        assert_eq!(outcome, LeaseOutcome::Refused { pause });
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use admission::{AcquireRequest, Admission, Failure, Lease, Outcome, RefusalReason};
+use admission::{AcquireRequest, Admission, EndpointFailure, Lease, LeaseOutcome, RefusalReason};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
@@ -268,8 +268,9 @@ impl Gateway {
                     }
                     lease.ended(outcome);
                     drop(lease);
-                    let executed =
-                        executed || was_resent || outcome == Outcome::Failed(Failure::Broken);
+                    let executed = executed
+                        || was_resent
+                        || outcome == LeaseOutcome::Failed(EndpointFailure::Broken);
                     (outcome, fault, executed, endpoint)
                 }
                 Attempt::GivenUp { fault } => return Err(journey.ends_with(fault)),
@@ -313,7 +314,7 @@ impl Gateway {
         let ask = AcquireRequest {
             model: &journey.model,
             priority: journey.priority,
-            wish: &journey.wish,
+            preference: &journey.wish,
             tried: &journey.tried,
             ticket: journey.ticket,
         };
@@ -402,7 +403,7 @@ impl Gateway {
         &self,
         route: Route,
         answer: NodeAnswer,
-        outcome: Option<Outcome>,
+        outcome: Option<LeaseOutcome>,
         mut lease: Lease,
         record: &mut Record,
         journey: &Journey,
@@ -460,7 +461,7 @@ impl Gateway {
             None
         };
         let body = if let Some(whole) = whole {
-            lease.ended(Outcome::Served);
+            lease.ended(LeaseOutcome::Served);
             record.whole(&whole);
             record.served();
             GatewayBody::whole(whole)
@@ -484,7 +485,7 @@ impl Gateway {
 struct Broken {
     fault: Fault,
     /// What that says of the endpoint; `None` when it says nothing, and the request ends.
-    outcome: Option<Outcome>,
+    outcome: Option<LeaseOutcome>,
     /// The endpoint that served it.
     endpoint: Arc<Endpoint>,
 }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admission::{Failure, Lease, Outcome, Priority, RoutingPreference, Ticket};
+use admission::{EndpointFailure, Lease, LeaseOutcome, Priority, RoutingPreference, Ticket};
 use routing_table::Endpoint;
 use tokio::time::Instant;
 
@@ -127,7 +127,7 @@ impl Journey {
     pub(crate) fn may_try_again(
         &mut self,
         endpoint: Arc<Endpoint>,
-        outcome: Outcome,
+        outcome: LeaseOutcome,
         executed: bool,
         spend: impl FnOnce() -> bool,
     ) -> bool {
@@ -140,14 +140,16 @@ impl Journey {
         match outcome {
             // Nothing was spent upstream, unless a first sending met a connection that was closed:
             // going elsewhere is free, and the quarantine keeps it from coming back.
-            Outcome::Failed(Failure::Unreachable | Failure::NodeUnreachable) => {
+            LeaseOutcome::Failed(
+                EndpointFailure::Unreachable | EndpointFailure::NodeUnreachable,
+            ) => {
                 self.unreachable = self.unreachable.saturating_add(1);
                 self.unreachable < MAX_UNREACHABLE && (!executed || self.may_execute_again(spend))
             }
             // The slot was not free after all. The request waits again, at its old place, for what
             // is left of its time. The time at the busy endpoint counts too: there it
             // waited in a queue that nobody here sees.
-            Outcome::Refused { .. } => {
+            LeaseOutcome::Refused { .. } => {
                 if let Some((asked, before)) = self.asked.take() {
                     self.queued = before.saturating_add(asked.elapsed());
                 }
@@ -158,7 +160,7 @@ impl Journey {
                 // it is a try.
                 may_wait && (!executed || self.may_execute_again(spend))
             }
-            Outcome::Failed(Failure::Broken) | Outcome::Served => {
+            LeaseOutcome::Failed(EndpointFailure::Broken) | LeaseOutcome::Served => {
                 self.tried.push(endpoint);
                 self.may_execute_again(spend)
             }
@@ -192,7 +194,7 @@ mod tests {
     // spec: PATH-27
     #[test]
     fn a_refusal_after_an_execution_is_a_try() {
-        let busy = Outcome::Refused { pause: None };
+        let busy = LeaseOutcome::Refused { pause: None };
         let mut journey = Journey::new(
             "m".into(),
             Arc::default(),
@@ -216,7 +218,7 @@ mod tests {
     // spec: PATH-38
     #[test]
     fn an_endless_row_of_refusals_ends() {
-        let busy = Outcome::Refused { pause: None };
+        let busy = LeaseOutcome::Refused { pause: None };
         for (patience, expected) in [(5, 32), (600, 2400)] {
             let mut journey = Journey::new(
                 "m".into(),

@@ -1,97 +1,101 @@
-//! Who has seen which beginning of a prompt: a bounded index from block hashes to endpoints.
+//! Which endpoints have seen which prompt prefixes: a bounded index from block hashes to endpoints.
 
 use std::collections::HashMap;
 
-/// How many blocks are remembered at most: 128 Ki blocks stand for 32 MiB of prompts, about what
-/// the caches of a small fleet hold, in about 4 MiB of memory.
+/// The largest number of remembered blocks: 128 Ki blocks stand for 32 MiB of prompts, about what
+/// the caches of a small fleet hold. They use about 4 MiB of memory.
 const MAX_BLOCKS_REMEMBERED: usize = 128 * 1024;
 
-/// How many endpoints are remembered per block: a popular beginning needs a few, and more would
-/// only mean that everybody has it.
+/// The number of remembered endpoints per block. A popular prefix needs a few; with more, almost
+/// every endpoint has it and the index gains nothing.
 const ENDPOINTS_PER_BLOCK: usize = 4;
 
-/// Endpoint hashes, most recent first; 0 stands for none.
-type Seen = [u64; ENDPOINTS_PER_BLOCK];
+/// Endpoint hashes, most recent first. 0 marks an unused entry; unused entries are last.
+type BlockEndpoints = [u64; ENDPOINTS_PER_BLOCK];
 
-/// Remembers where prompts went. The oldest half is forgotten when it is full.
+/// Remembers where prompts went. When it is full, the older half is forgotten.
 #[derive(Debug, Default)]
 pub struct PrefixIndex {
-    recent: HashMap<u64, Seen>,
-    older: HashMap<u64, Seen>,
+    recent: HashMap<u64, BlockEndpoints>,
+    older: HashMap<u64, BlockEndpoints>,
 }
 
-/// How much of a prompt each of a few endpoints has seen.
+/// How much of a prompt some endpoints have seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PrefixMatch {
     blocks: u32,
-    /// `(endpoint hash, blocks seen)`.
-    seen: Vec<(u64, u32)>,
+    /// Endpoint hashes with the number of blocks that each has seen.
+    endpoints: Vec<(u64, u32)>,
 }
 
 impl PrefixIndex {
-    /// An index that knows nothing.
+    /// An empty index.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A prompt with these blocks goes to an endpoint.
+    /// Records that an endpoint sees a prompt with these blocks.
     pub fn record(&mut self, blocks: &[u64], endpoint: u64) {
         for block in blocks {
             if self.recent.len() >= MAX_BLOCKS_REMEMBERED / 2 && !self.recent.contains_key(block) {
                 self.older = std::mem::take(&mut self.recent);
             }
-            let seen = self
+            let endpoints = self
                 .recent
                 .entry(*block)
                 .or_insert_with(|| self.older.remove(block).unwrap_or_default());
-            let place = seen
+            let position = endpoints
                 .iter()
                 .position(|known| *known == endpoint)
                 .unwrap_or(ENDPOINTS_PER_BLOCK - 1);
-            seen[..=place].rotate_right(1);
-            seen[0] = endpoint;
+            endpoints[..=position].rotate_right(1);
+            endpoints[0] = endpoint;
         }
     }
 
-    /// Who has seen how much of a prompt with these blocks.
+    /// Finds the endpoints that have seen a prefix of these blocks.
     #[must_use]
     pub fn find(&self, blocks: &[u64]) -> PrefixMatch {
-        let mut found = PrefixMatch {
+        let mut prefix = PrefixMatch {
             blocks: u32::try_from(blocks.len()).unwrap_or(u32::MAX),
             ..PrefixMatch::default()
         };
         for (depth, block) in (1_u32..).zip(blocks) {
-            let Some(seen) = self.recent.get(block).or_else(|| self.older.get(block)) else {
+            let Some(seen_by) = self.recent.get(block).or_else(|| self.older.get(block)) else {
                 break;
             };
-            for endpoint in seen.iter().filter(|endpoint| **endpoint != 0) {
-                match found.seen.iter_mut().find(|(known, _)| known == endpoint) {
+            for endpoint in seen_by.iter().filter(|endpoint| **endpoint != 0) {
+                match prefix
+                    .endpoints
+                    .iter_mut()
+                    .find(|(known, _)| known == endpoint)
+                {
                     Some((_, deepest)) => *deepest = depth,
-                    None => found.seen.push((*endpoint, depth)),
+                    None => prefix.endpoints.push((*endpoint, depth)),
                 }
             }
         }
-        found
+        prefix
     }
 }
 
 impl PrefixMatch {
-    /// The hashes of the endpoints that have seen some of the prompt, and how many of its blocks.
+    /// The hashes of the endpoints that have seen some of the prompt, with the number of blocks.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.seen.iter().copied()
+        self.endpoints.iter().copied()
     }
 
-    /// The part of the prompt that an endpoint has seen, of `whole`.
+    /// The fraction of the prompt that an endpoint has seen, in units of `whole`.
     #[must_use]
     pub fn part_seen_by(&self, endpoint: u64, whole: u32) -> u32 {
         let depth = self
-            .seen
+            .endpoints
             .iter()
             .find(|(known, _)| *known == endpoint)
             .map_or(0, |(_, depth)| *depth);
         let part = u64::from(whole) * u64::from(depth) / u64::from(self.blocks.max(1));
-        // No endpoint has seen more than all.
+        // The depth is at most the number of blocks.
         u32::try_from(part).unwrap_or(whole)
     }
 }
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_longest_beginning_per_endpoint() {
+    fn finds_the_longest_prefix_per_endpoint() {
         let mut index = PrefixIndex::new();
         index.record(&[1, 2, 3, 4], 10);
         index.record(&[1, 2, 7], 20);
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded_and_keeps_what_is_used() {
+    fn is_bounded_and_keeps_recently_used_blocks() {
         let mut index = PrefixIndex::new();
         for block in 0..2 * MAX_BLOCKS_REMEMBERED as u64 {
             index.record(&[block + 1_000], 1);

@@ -13,7 +13,9 @@ use http::{Method, Request};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
 use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::StreamProxy;
 use task_api::{TaskApi, TaskConfig};
@@ -103,9 +105,9 @@ fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
         pool: PoolId::new("pool-0")?,
         replica: None,
     };
-    let report = Report {
+    let report = EndpointReport {
         number: 1,
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: 4,
         slots_free: 4,
         vram_free_bytes: 0,
@@ -113,7 +115,7 @@ fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
     let target = Arc::new(HttpUrl::new(&engine.url())?);
     let endpoint = Endpoint::new(key, 1, 0, target, Some(["tiny".to_owned()].into()));
     let tasks = Tasks::new(Shutdown::new());
-    let admission = Admission::new(admission::Config::default());
+    let admission = Admission::new(admission::AdmissionConfig::default());
     admission.apply(&[RouteChange::Set(Arc::new(endpoint), report)]);
     tasks.spawn_unjoined("admission", admission.clone().run());
     let gateway = Gateway::new(

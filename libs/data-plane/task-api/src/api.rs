@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use admission::{Admission, Outlook, Priority};
+use admission::{Admission, Priority, WaitEstimate};
 use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
@@ -148,8 +148,8 @@ impl TaskApi {
         if !is_new {
             return Ok(live);
         }
-        let outlook = self.0.outlook(&job.model, job.priority);
-        live.expect(forecast(outlook, outlook.ahead));
+        let estimate = self.0.estimate(&job.model, job.priority);
+        live.expect(forecast(estimate, estimate.ahead));
         let mut run = Run::new(Arc::clone(&self.0), Arc::clone(&live), job);
         if let Err(Refused {
             failure,
@@ -206,17 +206,17 @@ impl TaskApi {
     /// because who comes later stands behind it.
     pub(crate) fn forecast(&self, live: &Live) -> Option<Forecast> {
         let was = live.look(|task| (task.state() == State::Queued).then(|| task.forecast()))?;
-        let outlook = self.0.outlook(&live.model, live.priority);
+        let estimate = self.0.estimate(&live.model, live.priority);
         // The task itself is one of those before a newcomer.
-        let position = was.queue_position.min(outlook.ahead.saturating_sub(1));
-        Some(forecast(outlook, position))
+        let position = was.queue_position.min(estimate.ahead.saturating_sub(1));
+        Some(forecast(estimate, position))
     }
 }
 
 impl Shared {
-    fn outlook(&self, model: &str, priority: Priority) -> Outlook {
+    fn estimate(&self, model: &str, priority: Priority) -> WaitEstimate {
         self.admission
-            .outlook(self.gateway.model_of(model), priority)
+            .estimate_wait(self.gateway.model_of(model), priority)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -297,10 +297,10 @@ impl Shared {
     }
 }
 
-fn forecast(outlook: Outlook, position: usize) -> Forecast {
+fn forecast(estimate: WaitEstimate, position: usize) -> Forecast {
     Forecast {
         queue_position: position,
-        predicted_start_ms: outlook.starts_in(position).map(millis),
+        predicted_start_ms: estimate.starts_in(position).map(millis),
     }
 }
 

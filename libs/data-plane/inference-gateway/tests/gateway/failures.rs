@@ -86,7 +86,7 @@ async fn a_dead_engine_is_stepped_over_and_left_alone() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
     // An engine counts an answer when it has written it, a moment after its client has read it.
@@ -155,7 +155,7 @@ async fn client_errors_do_not_eject_an_engine() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_none()
     );
 }
@@ -171,7 +171,7 @@ async fn three_failures_in_a_row_eject_an_engine() {
     service
         .until("it is ejected", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;
@@ -252,7 +252,7 @@ async fn whatever_else_listens_at_a_nodes_address_is_not_its_data_path() {
     assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
 }
@@ -267,7 +267,7 @@ async fn an_engine_that_breaks_every_stream_is_ejected() {
     service
         .until("it is ejected", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;

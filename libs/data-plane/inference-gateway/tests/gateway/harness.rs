@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use admission::{Admission, Config};
+use admission::{Admission, AdmissionConfig};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
@@ -12,7 +12,9 @@ use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, PathRouter};
 use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport, Tcp};
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
 
@@ -41,7 +43,7 @@ pub(crate) struct Place {
     pub(crate) replica: Option<String>,
     pub(crate) target: HttpUrl,
     pub(crate) models: Vec<String>,
-    pub(crate) report: Report,
+    pub(crate) report: EndpointReport,
 }
 
 impl Place {
@@ -89,9 +91,9 @@ pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> Place {
         replica: Some(replica.to_owned()),
         target: HttpUrl::new(&engine.url()).unwrap(),
         models: script.models,
-        report: Report {
+        report: EndpointReport {
             number: 1,
-            state: State::Ready,
+            state: EndpointState::Ready,
             slots_total: script.slots,
             slots_free: script.slots,
             vram_free_bytes: 0,
@@ -133,10 +135,10 @@ fn patient() -> Clocks {
 }
 
 /// Nobody waits in vain for a slot that comes back, however slow the machine is.
-fn unhurried() -> Config {
-    Config {
+fn unhurried() -> AdmissionConfig {
+    AdmissionConfig {
         max_wait: Duration::from_secs(600),
-        ..Config::default()
+        ..AdmissionConfig::default()
     }
 }
 
@@ -161,7 +163,11 @@ impl Service {
         Self::with(config, unhurried(), table(engines)).await
     }
 
-    pub(crate) async fn with(config: GatewayConfig, admission: Config, table: Vec<Place>) -> Self {
+    pub(crate) async fn with(
+        config: GatewayConfig,
+        admission: AdmissionConfig,
+        table: Vec<Place>,
+    ) -> Self {
         let nodes = Nodes {
             engines: StreamProxy::new(),
             tcp: Tcp::new(
@@ -175,7 +181,7 @@ impl Service {
     pub(crate) fn behind(
         nodes: Arc<dyn NodeTransport>,
         config: GatewayConfig,
-        admission: Config,
+        admission: AdmissionConfig,
         table: &[Place],
     ) -> Self {
         let shutdown = Shutdown::new();

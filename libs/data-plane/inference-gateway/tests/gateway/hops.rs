@@ -51,7 +51,7 @@ async fn a_node_that_is_a_gateway_is_found_out_at_once() {
         );
         assert!(
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some(),
             "{path:?}"
         );

@@ -12,7 +12,9 @@ use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
 use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
@@ -33,7 +35,7 @@ pub(crate) struct Service {
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) tasks: TaskConfig,
-    pub(crate) admission: admission::Config,
+    pub(crate) admission: admission::AdmissionConfig,
 }
 
 /// One engine per script, on the nodes `n0`, `n1`, ….
@@ -74,9 +76,9 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
         replica: None,
     };
     let target = Arc::new(HttpUrl::new(&engine.url()).unwrap());
-    let report = Report {
+    let report = EndpointReport {
         number: 1,
-        state: State::Ready,
+        state: EndpointState::Ready,
         slots_total: script.slots,
         slots_free: script.slots,
         vram_free_bytes: 0,

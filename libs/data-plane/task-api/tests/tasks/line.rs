@@ -57,9 +57,9 @@ async fn a_task_waits_longer_than_a_client_would() {
         token_delay: Duration::from_millis(20),
         ..single()
     }]);
-    let admission = admission::Config {
+    let admission = admission::AdmissionConfig {
         max_wait: Duration::from_millis(1),
-        ..admission::Config::default()
+        ..admission::AdmissionConfig::default()
     };
     let settings = Settings {
         admission,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use admission::Config;
+use admission::AdmissionConfig;
 use axum::body::Body;
 use fake_engine::Script;
 use http::{Method, Request};
@@ -117,9 +117,9 @@ async fn too_large_a_task_is_refused() {
 #[tokio::test]
 async fn what_the_gateway_refuses_at_once_is_refused_and_its_id_is_free() {
     let engines = engines([endless()]);
-    let admission = Config {
+    let admission = AdmissionConfig {
         queue_limit: 1,
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let settings = Settings {
         admission,
