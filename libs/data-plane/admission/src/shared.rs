@@ -107,6 +107,13 @@ pub enum LeaseOutcome {
         /// The pause that it asked for.
         pause: Option<Duration>,
     },
+    /// The endpoint's node refused the request for the whole pool, because no replica has a free
+    /// slot or accepts new requests. This is not a failure; all endpoints of the pool that serve
+    /// one of the same models count as full for a moment.
+    PoolRefused {
+        /// The pause that the node asked for.
+        pause: Option<Duration>,
+    },
 }
 
 /// A slot on an endpoint. Dropping it gives the slot back.
@@ -192,6 +199,7 @@ impl Drop for Lease {
             Some(LeaseOutcome::Served) => RequestEnd::Served,
             Some(LeaseOutcome::Failed(failure)) => RequestEnd::Failed(*failure),
             Some(LeaseOutcome::Refused { pause }) => RequestEnd::Refused { pause: *pause },
+            Some(LeaseOutcome::PoolRefused { pause }) => RequestEnd::PoolRefused { pause: *pause },
             None => RequestEnd::Abandoned,
         };
         let jitter = fastrand::f64() * 2.0 - 1.0;

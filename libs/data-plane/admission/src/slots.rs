@@ -39,6 +39,16 @@ pub(crate) struct BusyPeriod {
     pause: Option<Duration>,
 }
 
+impl BusyPeriod {
+    /// The same for a whole pool, whose pause is shorter.
+    pub(crate) fn of_pool(self) -> Self {
+        Self {
+            pause: self.pause.map(|pause| pause.min(LONGEST_POOL_PAUSE)),
+            ..self
+        }
+    }
+}
+
 /// The slots of one incarnation of an endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slots {

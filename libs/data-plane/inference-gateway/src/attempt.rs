@@ -142,7 +142,7 @@ fn judge_refusal(refusal: NodeRefusal, about: About<'_>) -> Attempt {
         replica,
     } = refusal;
     let elsewhere = |code, message| Attempt::Failed {
-        outcome: LeaseOutcome::Refused { pause },
+        outcome: LeaseOutcome::PoolRefused { pause },
         fault: if executed {
             Fault::new(
                 ErrorCode::WorkerReset,
@@ -223,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    // spec: PATH-37
+    // spec: ADM-36, PATH-37
     #[test]
     fn a_busy_node_says_for_how_long() {
         let pause = Some(Duration::from_millis(1200));
@@ -238,6 +238,6 @@ mod tests {
             panic!("a refusal is no answer");
         };
         assert_eq!(fault.code, ErrorCode::QueueFull);
-        assert_eq!(outcome, LeaseOutcome::Refused { pause });
+        assert_eq!(outcome, LeaseOutcome::PoolRefused { pause });
     }
 }

@@ -149,7 +149,7 @@ impl Journey {
             // The slot was not free after all. The request waits again, at its old place, for what
             // is left of its time. The time at the busy endpoint counts too: there it
             // waited in a queue that nobody here sees.
-            LeaseOutcome::Refused { .. } => {
+            LeaseOutcome::Refused { .. } | LeaseOutcome::PoolRefused { .. } => {
                 if let Some((asked, before)) = self.asked.take() {
                     self.queued = before.saturating_add(asked.elapsed());
                 }

@@ -38,6 +38,8 @@ pub(crate) enum RequestEnd {
     Failed(EndpointFailure),
     /// The endpoint was busy or accepts no new requests. `pause` is the pause that it asked for.
     Refused { pause: Option<Duration> },
+    /// The endpoint's node refused the request for the whole pool.
+    PoolRefused { pause: Option<Duration> },
     /// There is no evidence: the client left.
     Abandoned,
 }

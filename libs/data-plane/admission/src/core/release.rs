@@ -10,7 +10,10 @@ use super::{
     grant::{Grant, RequestEnd},
     serve::FreedModels,
 };
-use crate::{circuit_breaker::EndpointFailure, slots::Slots};
+use crate::{
+    circuit_breaker::EndpointFailure,
+    slots::{BusyPeriod, Slots},
+};
 
 /// Whether the result of a request counts for the present engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +30,33 @@ impl<W> AdmissionCore<W> {
             return;
         }
         let held = (end == RequestEnd::Served).then(|| now.saturating_sub(grant.since));
+        let mut pool_is_busy = None;
         self.update_slots(grant, now, |slots, evidence| {
             slots.release(held, now);
             if evidence == Evidence::Current {
-                apply_end(slots, grant, end, now, jitter);
+                pool_is_busy = apply_end(slots, grant, end, now, jitter);
             }
         });
+        if let Some(period) = pool_is_busy {
+            self.set_pool_busy(&grant.endpoint, period, now);
+        }
         if end == RequestEnd::Failed(EndpointFailure::NodeUnreachable) {
             self.open_other_breakers(&grant.endpoint, now, jitter);
+        }
+    }
+
+    /// Marks the endpoints of the pool as busy that serve one of the refused endpoint's models: the
+    /// node has searched all of them for a free slot.
+    fn set_pool_busy(&mut self, refused: &Endpoint, period: BusyPeriod, now: Duration) {
+        let peers: Vec<_> = self.table.pool_peers(refused).collect();
+        for index in peers {
+            if let Some(slots) = self.slots_mut(index)
+                && slots.is_incarnation_of(refused)
+            {
+                slots.set_busy(period, now);
+                // The endpoint has less room than before, so no waiting request is helped.
+                self.update_load(index, now);
+            }
         }
     }
 
@@ -211,8 +233,15 @@ impl<W> AdmissionCore<W> {
     }
 }
 
-/// Applies the end of a request as evidence about its endpoint.
-fn apply_end(slots: &mut Slots, grant: &Grant, end: RequestEnd, now: Duration, jitter: f64) {
+/// Applies the end of a request as evidence about its endpoint. Returns the busy period of the whole
+/// pool, if the node refused the request for it.
+fn apply_end(
+    slots: &mut Slots,
+    grant: &Grant,
+    end: RequestEnd,
+    now: Duration,
+    jitter: f64,
+) -> Option<BusyPeriod> {
     match end {
         RequestEnd::Served => {
             slots.accepted();
@@ -227,6 +256,13 @@ fn apply_end(slots: &mut Slots, grant: &Grant, end: RequestEnd, now: Duration, j
             // A refusal is a response: the endpoint is alive.
             slots.breaker.response_started(grant.probe);
         }
+        RequestEnd::PoolRefused { pause } => {
+            let period = slots.refused(pause).of_pool();
+            slots.set_busy(period, now);
+            slots.breaker.response_started(grant.probe);
+            return Some(period);
+        }
         RequestEnd::Abandoned => slots.breaker.abandoned(grant.probe, now),
     }
+    None
 }

@@ -91,6 +91,7 @@ fn an_index_is_stable_until_its_endpoint_is_removed() {
     );
 }
 
+// spec: ADM-36
 #[test]
 fn pool_peers_share_the_pool_and_a_model() {
     let at = |node: &str, pool: &str, replica: &str, models: Option<&[&str]>| {

@@ -1,5 +1,6 @@
 //! Slots: load of others, refusals and pauses, new incarnations.
 
+use pool_registry_types::NodeId;
 use routing_table::EndpointState;
 
 use super::{
@@ -169,4 +170,71 @@ fn repeated_refusals_double_the_pause() {
     core.released(&grant, BUSY, now);
     queued(core.acquire(&request("m"), now, || 1));
     assert_eq!(core.next_wakeup(), Some(now + 250 * MS));
+}
+
+/// A refusal of a node for a whole pool, without a pause.
+const POOL_BUSY: RequestEnd = RequestEnd::PoolRefused { pause: None };
+
+// spec: ADM-36
+#[test]
+fn a_refusal_for_the_whole_pool_fills_all_its_endpoints() {
+    let with_models = |name: &str, models: &[&str]| TestEndpoint {
+        models: Some(models.iter().map(|&model| model.to_owned()).collect()),
+        ..replica(name, 2)
+    };
+    let mut core = core(&[
+        with_models("r0", &["m"]),
+        with_models("r1", &["m", "other"]),
+        with_models("r2", &["other"]),
+        idle("another-node", 1),
+    ]);
+    let preference = Arc::new(RoutingPreference {
+        pin: Some(NodeId::new("n").unwrap()),
+        ..RoutingPreference::default()
+    });
+    let pinned = AcquireRequest {
+        preference: &preference,
+        ..request("m")
+    };
+    let in_pool = granted(core.acquire(&pinned, S, || 0));
+    let running = granted(core.acquire(&pinned, S, || 0));
+    assert_eq!((replica_of(&in_pool), replica_of(&running)), ("r0", "r1"));
+    core.released(&in_pool, POOL_BUSY, S);
+    // The retry does not try the pool again.
+    assert_eq!(node(&take(&mut core, S)), "another-node");
+    queued(core.acquire(&request("m"), S, || 1));
+    // Another model of the pool is not affected, and a released slot is free.
+    assert_eq!(
+        replica_of(&granted(core.acquire(&request("other"), S, || 2))),
+        "r2"
+    );
+    assert_eq!(
+        waiters(&core.released(&running, RequestEnd::Served, S)),
+        [1]
+    );
+}
+
+// spec: ADM-36
+#[test]
+fn a_pool_is_full_until_its_next_report_or_the_end_of_the_pause() {
+    let full_pool = |pause| {
+        let mut core = core(&[replica("r0", 2), replica("r1", 2)]);
+        let refused = take(&mut core, S);
+        core.released(&refused, RequestEnd::PoolRefused { pause }, S);
+        queued(core.acquire(&request("m"), S, || 1));
+        core
+    };
+    let mut reported_again = full_pool(None);
+    let report = TestEndpoint {
+        report: 2,
+        ..replica("r1", 2)
+    };
+    reported_again.apply(&[report.set()], S + MS);
+    assert_eq!(waiters(&reported_again.granted()), [1]);
+    // A pause of the pool is not ended by a report, and lasts 2 s at most.
+    for (pause, full_for) in [(None, 250 * MS), (Some(S), S), (Some(3600 * S), 2 * S)] {
+        let mut core = full_pool(pause);
+        assert!(core.ticked(S + full_for - MS).is_empty());
+        assert_eq!(waiters(&core.ticked(S + full_for)), [1], "{pause:?}");
+    }
 }

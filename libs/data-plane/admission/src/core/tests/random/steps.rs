@@ -110,7 +110,8 @@ fn ending() -> impl Strategy<Value = RequestEnd> {
     let pause = prop::option::of((0..90_000_u64).prop_map(Duration::from_millis));
     prop_oneof![
         3 => Just(RequestEnd::Served),
-        1 => pause.prop_map(|pause| RequestEnd::Refused { pause }),
+        1 => pause.clone().prop_map(|pause| RequestEnd::Refused { pause }),
+        1 => pause.prop_map(|pause| RequestEnd::PoolRefused { pause }),
         1 => Just(RequestEnd::Abandoned),
         1 => Just(RequestEnd::Failed(EndpointFailure::Broken)),
         1 => Just(RequestEnd::Failed(EndpointFailure::Unreachable)),
