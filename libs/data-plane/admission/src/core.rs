@@ -302,17 +302,18 @@ impl<W> AdmissionCore<W> {
         let probe = self.slots_mut(index)?.claim(now);
         self.round_robin.advance(model);
         let has_affinity = matches!(preference.strategy, Strategy::Session | Strategy::Prefix);
-        let grant = Grant {
+        let mut grant = Grant {
             endpoint,
             index,
             ticket,
             since: now,
             probe,
             preference: has_affinity.then(|| Arc::clone(preference)),
+            known_blocks: 0,
             session: preference.affinity.conversation_key(model),
             is_released: false,
         };
-        self.record_affinity(&grant, now);
+        self.record_affinity(&mut grant, now);
         self.update_load(index, now);
         Some(grant)
     }

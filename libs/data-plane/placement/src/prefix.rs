@@ -35,9 +35,11 @@ impl PrefixIndex {
         Self::default()
     }
 
-    /// Records that an endpoint sees a prompt with these blocks.
-    pub fn record(&mut self, blocks: &[u64], endpoint: u64) {
-        for block in blocks {
+    /// Records that an endpoint sees a prompt with these blocks. Returns how many of the leading
+    /// blocks it had seen before.
+    pub fn record(&mut self, blocks: &[u64], endpoint: u64) -> usize {
+        let mut seen_before = 0;
+        for (depth, block) in (1..).zip(blocks) {
             if self.recent.len() >= MAX_BLOCKS_REMEMBERED / 2 && !self.recent.contains_key(block) {
                 self.older = std::mem::take(&mut self.recent);
             }
@@ -45,12 +47,32 @@ impl PrefixIndex {
                 .recent
                 .entry(*block)
                 .or_insert_with(|| self.older.remove(block).unwrap_or_default());
-            let position = endpoints
-                .iter()
-                .position(|known| *known == endpoint)
-                .unwrap_or(ENDPOINTS_PER_BLOCK - 1);
-            endpoints[..=position].rotate_right(1);
+            let known = endpoints.iter().position(|known| *known == endpoint);
+            if known.is_some() {
+                // It has seen the blocks before this one too, even if others displaced it there.
+                seen_before = depth;
+            }
+            endpoints[..=known.unwrap_or(ENDPOINTS_PER_BLOCK - 1)].rotate_right(1);
             endpoints[0] = endpoint;
+        }
+        seen_before
+    }
+
+    /// Forgets that an endpoint has seen these blocks.
+    pub fn forget(&mut self, blocks: &[u64], endpoint: u64) {
+        for block in blocks {
+            for half in [&mut self.recent, &mut self.older] {
+                let Some(endpoints) = half.get_mut(block) else {
+                    continue;
+                };
+                if let Some(position) = endpoints.iter().position(|known| *known == endpoint) {
+                    endpoints[position..].rotate_left(1);
+                    endpoints[ENDPOINTS_PER_BLOCK - 1] = 0;
+                }
+                if endpoints[0] == 0 {
+                    half.remove(block);
+                }
+            }
         }
     }
 
@@ -127,6 +149,28 @@ mod tests {
             .filter(|endpoint| found.part_seen_by(*endpoint, 1) == 1)
             .collect();
         assert_eq!(known, [2, 3, 4, 5]);
+    }
+
+    // spec: PLACE-37
+    #[test]
+    fn forgets_one_endpoint_of_a_block_and_keeps_the_others() {
+        let mut index = PrefixIndex::new();
+        assert_eq!(index.record(&[1, 2], 10), 0);
+        assert_eq!(index.record(&[1, 2, 3], 10), 2);
+        assert_eq!(index.record(&[1, 2, 3], 20), 0);
+        index.forget(&[2, 3], 20);
+        let found = index.find(&[1, 2, 3]);
+        assert_eq!(
+            (found.part_seen_by(10, 3), found.part_seen_by(20, 3)),
+            (3, 1)
+        );
+        index.forget(&[2, 3, 4], 10);
+        assert_eq!(index.find(&[1, 2, 3]).part_seen_by(10, 3), 1);
+        assert_eq!(
+            index.recent.len(),
+            1,
+            "blocks without endpoints are removed"
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl<W> AdmissionCore<W> {
     }
 
     /// Records that the grant's endpoint holds the request's conversation and sees its prompt.
-    pub(super) fn record_affinity(&mut self, grant: &Grant, now: Duration) {
+    pub(super) fn record_affinity(&mut self, grant: &mut Grant, now: Duration) {
         let Some(preference) = &grant.preference else {
             return;
         };
@@ -37,7 +37,7 @@ impl<W> AdmissionCore<W> {
         let (conversation, before) = match (preference.strategy, grant.session) {
             (Strategy::Prefix, _) => {
                 let blocks = &preference.affinity.blocks;
-                self.prefixes.record(blocks, endpoint);
+                grant.known_blocks = self.prefixes.record(blocks, endpoint);
                 let before = self.conversations.find_by_blocks(blocks);
                 (blocks.last().copied(), before.map(|(before, _)| before))
             }
@@ -53,6 +53,17 @@ impl<W> AdmissionCore<W> {
             if let Some(index) = self.table.by_hash(hash) {
                 self.update_conversation_count(index);
             }
+        }
+    }
+
+    /// Forgets that the grant's endpoint sees the request's prompt. It keeps the blocks that it had
+    /// seen before.
+    pub(super) fn forget_prompt(&mut self, grant: &Grant) {
+        if let Some(preference) = &grant.preference
+            && preference.strategy == Strategy::Prefix
+            && let Some(new_blocks) = preference.affinity.blocks.get(grant.known_blocks..)
+        {
+            self.prefixes.forget(new_blocks, grant.endpoint.hash());
         }
     }
 

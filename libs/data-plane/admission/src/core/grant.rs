@@ -23,6 +23,8 @@ pub(crate) struct Grant {
     pub(crate) probe: Option<u64>,
     /// For strategies that remember where requests went; `None` for the others.
     pub(super) preference: Option<Arc<RoutingPreference>>,
+    /// How many leading blocks of the prompt the endpoint had seen before this request.
+    pub(super) known_blocks: usize,
     /// The key of the session's conversation.
     pub(super) session: Option<u64>,
     /// The slot is already given back, because the node used a replica that is unknown here.

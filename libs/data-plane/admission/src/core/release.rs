@@ -148,6 +148,7 @@ impl<W> AdmissionCore<W> {
             }
         });
         grant.is_released = true;
+        self.forget_prompt(grant);
         let key = EndpointKey {
             replica: Some(replica.clone()),
             ..grant.endpoint.key().clone()

@@ -449,3 +449,44 @@ fn a_conversation_moves_to_the_replica_that_the_node_used() {
         assert_eq!(turn(&[1, 2, 3, 4, 5], None), other);
     }
 }
+
+// spec: PLACE-37
+#[test]
+fn a_prompt_prefix_belongs_to_the_replica_that_the_node_used() {
+    let prompt = |blocks: &[u64]| {
+        Arc::new(RoutingPreference {
+            strategy: Strategy::Prefix,
+            pin: None,
+            affinity: Affinity {
+                session: None,
+                blocks: blocks.to_vec(),
+            },
+        })
+    };
+    for used in ["r1", "unknown"] {
+        let mut core = core(&[replica("r0", 4), replica("r1", 4)]);
+        let mut turn = |blocks: &[u64], used: Option<&str>| {
+            let preference = prompt(blocks);
+            let request = AcquireRequest {
+                preference: &preference,
+                ..request("m")
+            };
+            let mut grant = granted(core.acquire(&request, MS, || 0));
+            let hinted = replica_of(&grant).to_owned();
+            let used = used.map(|used| used.parse().unwrap());
+            core.response_started(&mut grant, used.as_ref(), None, MS);
+            core.release(&grant, RequestEnd::Served, MS, 0.0);
+            hinted
+        };
+        // r0 has really seen the first five blocks, and not the next five.
+        assert_eq!(turn(&[1, 2, 3, 4, 5], None), "r0");
+        let long: Vec<u64> = (1..=10).collect();
+        assert_eq!(turn(&long, Some(used)), "r0");
+        let match_of = |blocks: &[u64], name: &str| {
+            let hash = replica(name, 4).endpoint().hash();
+            core.prefixes.find(blocks).part_seen_by(hash, 10)
+        };
+        assert_eq!(match_of(&long, "r0"), 5, "{used}");
+        assert_eq!(match_of(&long, "r1"), if used == "r1" { 10 } else { 0 });
+    }
+}
