@@ -63,8 +63,8 @@ impl Rank {
             (Strategy::Session | Strategy::Prefix, _) => {
                 let (affinity, unseen, share) = (
                     first >> TIE_KIND_SHIFT,
-                    (first >> SHARE_BITS) & MAX_BYTE,
-                    first & MAX_SHARE,
+                    (first >> SHARE_BITS) & FULL_BYTE,
+                    first & FULL_SHARE,
                 );
                 if affinity == TieKind::Conversation as u32 {
                     return "the conversation is held here".to_owned();
@@ -75,11 +75,11 @@ impl Rank {
                     hundredths / 100,
                     hundredths % 100
                 );
-                let (busy, tie) = (percent(second >> TIE_BITS, MAX_BYTE), second & MAX_TIE);
+                let (busy, tie) = (percent(second >> TIE_BITS, FULL_BYTE), second & FULL_TIE);
                 let tie = if strategy == Strategy::Session {
                     format!(
                         "{} % away from the session's first choice",
-                        percent(tie, MAX_TIE)
+                        percent(tie, FULL_TIE)
                     )
                 } else {
                     turn(tie)
@@ -87,7 +87,7 @@ impl Rank {
                 if affinity == TieKind::Prefix as u32 {
                     format!(
                         "{} % of the prompt unseen, {per_slot}, {busy} % taken, {tie}",
-                        percent(unseen, MAX_BYTE)
+                        percent(unseen, FULL_BYTE)
                     )
                 } else {
                     format!("{per_slot}, {busy} % taken, {tie}")
@@ -218,9 +218,9 @@ const TIE_KIND_SHIFT: u32 = 28;
 const SHARE_BITS: u32 = 20;
 const TIE_BITS: u32 = 24;
 /// The largest 8-bit number.
-const MAX_BYTE: u32 = u8::MAX as u32;
-const MAX_SHARE: u32 = (1 << SHARE_BITS) - 1;
-const MAX_TIE: u32 = (1 << TIE_BITS) - 1;
+const FULL_BYTE: u32 = u8::MAX as u32;
+const FULL_SHARE: u32 = (1 << SHARE_BITS) - 1;
+const FULL_TIE: u32 = (1 << TIE_BITS) - 1;
 /// One conversation per slot. Shares above 64 per slot are indistinguishable: no engine caches that
 /// many prompts for each slot, so above it the least busy endpoint is the best.
 const SHARE_PER_CONVERSATION: u32 = 1 << 14;
@@ -229,9 +229,9 @@ const SHARE_PER_CONVERSATION: u32 = 1 << 14;
 pub(crate) fn spread(summary: &EndpointSummary, load: Load) -> Rank {
     let slots = u64::from(summary.slots_total.max(1));
     let share = u64::from(load.conversations) * u64::from(SHARE_PER_CONVERSATION) / slots;
-    let share = u32::try_from(share).map_or(MAX_SHARE, |share| share.min(MAX_SHARE));
+    let share = u32::try_from(share).map_or(FULL_SHARE, |share| share.min(FULL_SHARE));
     let busy = Utilization::new(summary, load);
-    let busy_byte = (busy.fraction() >> (FRACTION_BITS - u8::BITS)).min(MAX_BYTE);
+    let busy_byte = (busy.fraction() >> (FRACTION_BITS - u8::BITS)).min(FULL_BYTE);
     let first = (TieKind::None as u32) << TIE_KIND_SHIFT | share;
     Rank::new(busy.class(), first, busy_byte << TIE_BITS)
 }
@@ -245,7 +245,7 @@ impl Rank {
 
     /// A rank of [`spread`] with a tie-breaker.
     pub(crate) fn with_tie(self, tie: u32) -> Self {
-        Self(self.0 | u64::from(tie.min(MAX_TIE)))
+        Self(self.0 | u64::from(tie.min(FULL_TIE)))
     }
 
     /// A rank of [`spread`] for the endpoint that holds the conversation.
@@ -260,9 +260,9 @@ impl Rank {
     /// A rank of [`spread`] for an endpoint that has not seen the fraction `unseen` of the prompt.
     pub(crate) fn with_prefix(self, unseen: u32) -> Self {
         let [share, second] = self.parts();
-        let unseen = (unseen >> (FRACTION_BITS - u8::BITS)).min(MAX_BYTE);
+        let unseen = (unseen >> (FRACTION_BITS - u8::BITS)).min(FULL_BYTE);
         let first =
-            (TieKind::Prefix as u32) << TIE_KIND_SHIFT | unseen << SHARE_BITS | share & MAX_SHARE;
+            (TieKind::Prefix as u32) << TIE_KIND_SHIFT | unseen << SHARE_BITS | share & FULL_SHARE;
         Rank::new(self.class(), first, second)
     }
 }
@@ -270,5 +270,5 @@ impl Rank {
 /// The distance of an endpoint from a session's first choice, by rendezvous hashing.
 pub(crate) fn distance(session: u64, hash: u64) -> u32 {
     // The remaining bits fit.
-    u32::try_from(!mix(session, hash) >> (u64::BITS - TIE_BITS)).unwrap_or(MAX_TIE)
+    u32::try_from(!mix(session, hash) >> (u64::BITS - TIE_BITS)).unwrap_or(FULL_TIE)
 }

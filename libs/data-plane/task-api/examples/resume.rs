@@ -1,7 +1,7 @@
-//! Enqueues a task and reads it over a connection that breaks after every event: `cargo run -p
-//! task-api --example resume`.
+//! Submits a task and reads it over connections that break after every event:
+//! `cargo run -p task-api --example resume`.
 //!
-//! A stand-in engine answers; nothing else is needed.
+//! A fake engine generates the answer; no other set-up is needed.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut last: Option<String> = None;
     loop {
-        // A new connection each time, that goes on where the one before broke.
+        // A new connection that resumes where the previous one broke.
         let events = call(
             &router,
             Method::GET,
@@ -80,7 +80,7 @@ async fn call(
     Ok(router.clone().oneshot(request).await?.into_body())
 }
 
-/// Sends requests to the engine itself; a control plane sends them to nodes.
+/// Sends requests directly to the engine. A control plane sends them to nodes.
 #[derive(Debug)]
 struct Direct(StreamProxy);
 
@@ -97,8 +97,7 @@ impl NodeTransport for Direct {
     }
 }
 
-/// What a control plane wires: admission, which knows the endpoints, the gateway, and the task API
-/// before it.
+/// The parts that a control plane connects: the admission, the gateway and the task API.
 fn service(engine: &FakeEngine) -> Result<Router, Box<dyn Error>> {
     let key = EndpointKey {
         node: NodeId::new("local")?,

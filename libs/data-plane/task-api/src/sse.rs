@@ -1,44 +1,44 @@
-//! Reads server-sent events from a stream that is cut anywhere (HTML standard, 9.2.6).
+//! Parses server-sent events from a stream in arbitrary pieces (HTML standard, 9.2.6).
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 use thiserror::Error;
 
-/// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
+/// The largest event. A token has a few hundred bytes, and about 10 KiB with log-probabilities.
 pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// One event: its name, empty for the usual ones, and its data.
+/// One event with its data. The name is empty if the stream does not set one.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SseEvent {
     pub(crate) name: String,
     pub(crate) data: Bytes,
 }
 
-/// An event longer than any engine's.
+/// An event exceeds [`MAX_EVENT_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("an event of more than {MAX_EVENT_BYTES} bytes")]
-pub(crate) struct TooLong;
+pub(crate) struct EventTooLong;
 
-/// Puts events together from whatever pieces they come in.
+/// An incremental parser.
 #[derive(Default)]
 pub(crate) struct SseParser {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// The last byte was a carriage return: a line feed right after it belongs to it.
+    /// The last byte was a carriage return. A line feed right after it is part of the same line end.
     after_cr: bool,
     name: String,
     data: BytesMut,
-    /// There was a `data` line, if only an empty one.
+    /// The event has a `data` line, which may be empty.
     has_data: bool,
 }
 
 impl SseParser {
-    /// Takes a piece of the stream and appends the events that it completes.
+    /// Parses a piece of the stream and appends the events that it completes.
     pub(crate) fn push(
         &mut self,
         mut piece: &[u8],
         events: &mut Vec<SseEvent>,
-    ) -> Result<(), TooLong> {
+    ) -> Result<(), EventTooLong> {
         while let Some(first) = piece.first() {
             if std::mem::take(&mut self.after_cr) && *first == b'\n' {
                 piece = piece.get(1..).unwrap_or_default();
@@ -63,9 +63,9 @@ impl SseParser {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), TooLong> {
+    fn check(&self) -> Result<(), EventTooLong> {
         if self.line.len() + self.data.len() > MAX_EVENT_BYTES {
-            return Err(TooLong);
+            return Err(EventTooLong);
         }
         Ok(())
     }
@@ -91,7 +91,7 @@ impl SseParser {
                 self.data.extend_from_slice(value);
             }
             b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
-            // Comments, ids and whatever else: of no use here.
+            // Comments, ids and unknown fields are ignored.
             _ => {}
         }
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_standard_says() {
+    fn parses_the_grammar_of_the_standard() {
         for (text, expected) in [
             ("data: x\n\n", one("", "x")),
             ("data:x\r\n\r\n", one("", "x")),
@@ -146,24 +146,24 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_event_is_refused() {
+    fn an_event_that_is_too_long_is_refused() {
         let half = vec![b'x'; MAX_EVENT_BYTES];
         let mut events = Vec::new();
         let mut parser = SseParser::default();
         assert_eq!(parser.push(&half, &mut events), Ok(()));
-        assert_eq!(parser.push(b"x", &mut events), Err(TooLong));
+        assert_eq!(parser.push(b"x", &mut events), Err(EventTooLong));
         let mut parser = SseParser::default();
         parser.push(b"data: ", &mut events).unwrap();
         parser.push(b"\ndata: ", &mut events).unwrap();
         assert_eq!(
             parser.push(&[&half[..], b"\n"].concat(), &mut events),
-            Err(TooLong)
+            Err(EventTooLong)
         );
     }
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(
+        fn the_pieces_do_not_matter(
             lines in prop::collection::vec("(data|event|: x|)(: ?[a-zü]{0,4})?", 0..12),
             endings in prop::collection::vec(0..3_usize, 12),
             cuts in prop::collection::vec(1..5_usize, 1..10),

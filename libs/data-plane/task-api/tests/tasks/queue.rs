@@ -9,7 +9,7 @@ use crate::harness::{Service, Settings, chat, endless, engines, single, until, w
 
 // spec: TASK-6
 #[tokio::test]
-async fn a_task_that_waits_knows_its_place() {
+async fn a_waiting_task_knows_its_position() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("a")).await;
@@ -22,7 +22,7 @@ async fn a_task_that_waits_knows_its_place() {
         .iter()
         .map(|task| (&task["queue_position"], &task["predicted_start_ms"]))
         .collect();
-    // One slot, and a second assumed for each while nobody has finished.
+    // One slot, and an assumed service time of one second.
     assert_eq!(
         figures,
         [
@@ -52,7 +52,7 @@ async fn a_task_that_waits_knows_its_place() {
 }
 
 #[tokio::test]
-async fn a_task_waits_longer_than_a_client_would() {
+async fn a_task_waits_longer_than_a_request_of_a_client() {
     let engines = engines([Script {
         token_delay: Duration::from_millis(20),
         ..single()
@@ -74,7 +74,7 @@ async fn a_task_waits_longer_than_a_client_would() {
 
 // spec: TASK-6
 #[tokio::test]
-async fn people_go_before_batch_work() {
+async fn interactive_tasks_go_before_batch_tasks() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("a")).await;
@@ -125,7 +125,7 @@ async fn a_pinned_task_waits_for_its_node() {
 }
 
 #[tokio::test]
-async fn a_task_that_prefers_a_node_takes_another_when_that_is_full_or_fails() {
+async fn a_task_uses_another_node_when_the_preferred_one_is_full_or_fails() {
     let [first, second] = engines([endless(), endless()]);
     let engines = [first, second];
     let service = Service::over(&engines).await;

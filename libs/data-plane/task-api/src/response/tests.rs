@@ -1,53 +1,60 @@
-//! Answers as engines really write them.
+//! Responses as real engines write them.
 
 use super::*;
 
-/// What came of a stream of events, in a form to compare.
+/// The changes by a stream of events, as text.
 fn read(events: &[(&str, &str)]) -> Vec<String> {
-    let mut answer = Answer::default();
+    let mut reader = ResponseReader::default();
     let mut changes = Vec::new();
     for (name, data) in events {
         let event = SseEvent {
             name: (*name).to_owned(),
             data: data.as_bytes().to_vec().into(),
         };
-        answer.event(&event, &mut changes);
+        reader.event(&event, &mut changes);
     }
-    answer.end(&mut changes);
-    changes.iter().map(told).collect()
+    reader.end(&mut changes);
+    changes.iter().map(describe).collect()
 }
 
-fn told(change: &Change) -> String {
+fn describe(change: &TaskChange) -> String {
     match change {
-        Change::Token {
+        TaskChange::Token {
             text,
             reasoning: false,
         } => format!("token {text:?}"),
-        Change::Token {
+        TaskChange::Token {
             text,
             reasoning: true,
         } => format!("thought {text:?}"),
-        Change::Embedding { index, values } => format!("embedding {index} {values}"),
-        Change::Finished { facts, reason } => format!(
+        TaskChange::Embedding { index, values } => format!("embedding {index} {values}"),
+        TaskChange::Finished { figures, reason } => format!(
             "end {} {}",
             reason.as_deref().unwrap_or("-"),
-            serde_json::to_string(facts).unwrap()
+            serde_json::to_string(figures).unwrap()
         ),
-        Change::Failed(failure) => format!("{} {}", failure.code.as_str(), failure.message),
+        TaskChange::Failed(error) => format!("{} {}", error.code.as_str(), error.message),
         other => format!("{other:?}"),
     }
 }
 
 #[test]
-fn a_chat_of_llama_server() {
-    let told = read(&[
+fn a_chat_stream_of_llama_server() {
+    let changes = read(&[
         (
             "",
-            r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],"object":"chat.completion.chunk"}"#,
+            concat!(
+                r#"{"choices":[{"finish_reason":null,"index":0,"#,
+                r#""delta":{"role":"assistant","content":null}}],"#,
+                r#""object":"chat.completion.chunk"}"#,
+            ),
         ),
         (
             "",
-            r#"{"choices":[{"finish_reason":null,"index":0,"delta":{"reasoning_content":"hm","reasoning":"hm"}}]}"#,
+            concat!(
+                r#"{"choices":[{"finish_reason":null,"index":0,"#,
+                r#""delta":{"reasoning_content":"hm","reasoning":"hm"}}]}"#,
+            ),
         ),
         (
             "",
@@ -59,63 +66,84 @@ fn a_chat_of_llama_server() {
         ),
         (
             "",
-            r#"{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":2,"total_tokens":22,"prompt_tokens_details":{"cached_tokens":15}},"timings":{"cache_n":15,"prompt_n":5,"prompt_ms":1.5,"predicted_n":2,"predicted_ms":2.5}}"#,
+            concat!(
+                r#"{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":2,"#,
+                r#""total_tokens":22,"prompt_tokens_details":{"cached_tokens":15}},"#,
+                r#""timings":{"cache_n":15,"prompt_n":5,"prompt_ms":1.5,"#,
+                r#""predicted_n":2,"predicted_ms":2.5}}"#,
+            ),
         ),
         ("", "[DONE]"),
         ("", r#"{"choices":[{"delta":{"content":"too late"}}]}"#),
     ]);
     assert_eq!(
-        told,
+        changes,
         [
             "thought \"hm\"",
             "token \" one\"",
-            r#"end length {"prompt_tokens":20,"cached_tokens":15,"completion_tokens":2,"prompt_ms":1.5,"predicted_ms":2.5}"#,
+            concat!(
+                r#"end length {"prompt_tokens":20,"cached_tokens":15,"#,
+                r#""completion_tokens":2,"prompt_ms":1.5,"predicted_ms":2.5}"#,
+            ),
         ]
     );
 }
 
 #[test]
-fn a_completion() {
-    let told = read(&[
+fn a_completion_stream() {
+    let changes = read(&[
         ("", r#"{"choices":[{"index":0,"text":"a"}]}"#),
         (
             "",
-            r#"{"choices":[{"index":0,"text":"","finish_reason":"stop"}],"usage":{"completion_tokens":1}}"#,
+            concat!(
+                r#"{"choices":[{"index":0,"text":"","finish_reason":"stop"}],"#,
+                r#""usage":{"completion_tokens":1}}"#,
+            ),
         ),
         ("", "[DONE]"),
     ]);
-    assert_eq!(told, ["token \"a\"", r#"end stop {"completion_tokens":1}"#]);
+    assert_eq!(
+        changes,
+        ["token \"a\"", r#"end stop {"completion_tokens":1}"#]
+    );
 }
 
 // spec: PATH-39
 #[test]
-fn figures_without_measure_do_not_spoil_the_answer() {
-    let told = read(&[
+fn huge_figures_do_not_spoil_the_answer() {
+    let changes = read(&[
         (
             "",
-            r#"{"choices":[{"text":"a"}],"timings":{"prompt_n":18446744073709551615,"cache_n":18446744073709551615}}"#,
+            concat!(
+                r#"{"choices":[{"text":"a"}],"#,
+                r#""timings":{"prompt_n":18446744073709551615,"#,
+                r#""cache_n":18446744073709551615}}"#,
+            ),
         ),
         ("", "[DONE]"),
     ]);
     let most = u64::MAX;
     let figures = format!(r#"{{"prompt_tokens":{most},"cached_tokens":{most}}}"#);
-    assert_eq!(told, ["token \"a\"".to_owned(), format!("end - {figures}")]);
+    assert_eq!(
+        changes,
+        ["token \"a\"".to_owned(), format!("end - {figures}")]
+    );
 }
 
 #[test]
-fn strange_figures_do_not_spoil_the_answer() {
-    let told = read(&[
+fn invalid_figures_do_not_spoil_the_answer() {
+    let changes = read(&[
         (
             "",
             r#"{"choices":[{"text":"a"}],"usage":{"completion_tokens":"many"},"timings":[]}"#,
         ),
         ("", "[DONE]"),
     ]);
-    assert_eq!(told, ["token \"a\"", "end - {}"]);
+    assert_eq!(changes, ["token \"a\"", "end - {}"]);
 }
 
 #[test]
-fn errors_in_a_stream_and_ends_without_one() {
+fn streams_that_end_with_an_error_or_without_an_end() {
     for (events, expected) in [
         (
             &[][..],
@@ -124,7 +152,10 @@ fn errors_in_a_stream_and_ends_without_one() {
         (
             &[(
                 "",
-                r#"{"error":{"message":"stalled","type":"server_error","param":null,"code":"WORKER_RESET"}}"#,
+                concat!(
+                    r#"{"error":{"message":"stalled","type":"server_error","#,
+                    r#""param":null,"code":"WORKER_RESET"}}"#,
+                ),
             )],
             "WORKER_RESET stalled",
         ),
@@ -164,16 +195,17 @@ fn errors_in_a_stream_and_ends_without_one() {
 }
 
 #[test]
-fn whole_answers() {
+fn whole_responses() {
     let whole = |body: &str| {
         let mut changes = Vec::new();
-        Answer::default().whole(body.as_bytes(), &mut changes);
-        changes.iter().map(told).collect::<Vec<_>>()
+        ResponseReader::default().whole(body.as_bytes(), &mut changes);
+        changes.iter().map(describe).collect::<Vec<_>>()
     };
     assert_eq!(
-        whole(
-            r#"{"data":[{"object":"embedding","index":0,"embedding":[0.50,-1e-3]},{"embedding":"AAAA"}],"usage":{"prompt_tokens":2}}"#
-        ),
+        whole(concat!(
+            r#"{"data":[{"object":"embedding","index":0,"embedding":[0.50,-1e-3]},"#,
+            r#"{"embedding":"AAAA"}],"usage":{"prompt_tokens":2}}"#,
+        )),
         [
             "embedding 0 [0.50,-1e-3]",
             "embedding 1 \"AAAA\"",
@@ -181,16 +213,17 @@ fn whole_answers() {
         ]
     );
     assert_eq!(
-        whole(
-            r#"{"choices":[{"message":{"role":"assistant","content":"all"},"finish_reason":"stop"}]}"#
-        ),
+        whole(concat!(
+            r#"{"choices":[{"message":{"role":"assistant","content":"all"},"#,
+            r#""finish_reason":"stop"}]}"#,
+        )),
         ["token \"all\"", "end stop {}"]
     );
     assert_eq!(whole(r#"{"error":{"message":"no"}}"#), ["WORKER_RESET no"]);
 }
 
 #[test]
-fn refusals_have_our_codes() {
+fn error_responses_get_error_codes_of_the_api() {
     for (status, body, code, message) in [
         (
             404,
@@ -229,9 +262,9 @@ fn refusals_have_our_codes() {
             "the engine refused the request",
         ),
     ] {
-        let failure = failure(body.as_bytes(), StatusCode::from_u16(status).unwrap());
+        let error = read_error(body.as_bytes(), StatusCode::from_u16(status).unwrap());
         assert_eq!(
-            (failure.code, failure.message.as_str()),
+            (error.code, error.message.as_str()),
             (code, message),
             "{status} {body}"
         );

@@ -1,4 +1,4 @@
-//! Reads an engine's answer, streamed or whole, and says what it means for the task.
+//! Reads an engine's response, streamed or whole, and turns it into changes of the task.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
@@ -9,20 +9,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    event::{EngineFacts, Failure},
+    event::{EngineFigures, TaskError},
     sse::SseEvent,
-    task::Change,
+    task::TaskChange,
 };
 
-/// How a completions stream ends.
+/// The end of a stream of completions.
 const DONE: &[u8] = b"[DONE]";
 
-/// What is read of a chunk of a stream, and of a whole answer: they differ in a word.
+/// The fields that are read from a chunk of a stream and from a whole response. They differ only in
+/// `delta` and `message`.
 #[derive(Deserialize)]
 struct Chunk<'a> {
     choices: Option<Vec<Choice>>,
     data: Option<Vec<Vector>>,
-    // Numbers for people: whatever is strange about them must not spoil the answer.
+    // Parsed separately: invalid figures must not spoil the answer.
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -44,9 +45,9 @@ struct Choice {
 #[derive(Deserialize)]
 struct Delta {
     content: Option<Box<str>>,
-    /// As llama.cpp and SGLang call it.
+    /// The name in llama.cpp and SGLang.
     reasoning_content: Option<Box<str>>,
-    /// As newer vLLMs call it, some of them beside the other name.
+    /// The name in newer vLLM versions, some of which send both.
     reasoning: Option<Box<str>>,
 }
 
@@ -68,7 +69,7 @@ struct PromptDetails {
     cached_tokens: Option<u64>,
 }
 
-/// llama-server's own figures.
+/// The figures of llama-server.
 #[derive(Deserialize)]
 struct Timings {
     prompt_n: Option<u64>,
@@ -78,32 +79,32 @@ struct Timings {
     predicted_ms: Option<f64>,
 }
 
-/// What an engine or the gateway says of an error.
+/// An error as an engine or the gateway reports it.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct ReportedError<'a> {
     message: Option<String>,
     #[serde(borrow)]
     code: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct ErrorAnswer<'a> {
+struct ErrorBody<'a> {
     #[serde(borrow)]
     error: &'a RawValue,
 }
 
-/// What has been read of one answer.
+/// Reads one response.
 #[derive(Default)]
-pub(crate) struct Answer {
-    facts: EngineFacts,
-    reason: Option<String>,
-    /// How it ended has been said.
+pub(crate) struct ResponseReader {
+    figures: EngineFigures,
+    finish_reason: Option<String>,
+    /// The change that ends the task was made.
     is_over: bool,
 }
 
-impl Answer {
+impl ResponseReader {
     /// Reads one event of a stream.
-    pub(crate) fn event(&mut self, event: &SseEvent, changes: &mut Vec<Change>) {
+    pub(crate) fn event(&mut self, event: &SseEvent, changes: &mut Vec<TaskChange>) {
         if self.is_over {
             return;
         }
@@ -111,14 +112,14 @@ impl Answer {
         if data == DONE {
             self.finish(changes);
         } else if event.name == "error" {
-            self.fail(failure(data, StatusCode::BAD_GATEWAY), changes);
+            self.fail(read_error(data, StatusCode::BAD_GATEWAY), changes);
         } else {
             self.chunk(data, changes);
         }
     }
 
-    /// Reads an answer that came in one piece.
-    pub(crate) fn whole(&mut self, body: &[u8], changes: &mut Vec<Change>) {
+    /// Reads a whole response.
+    pub(crate) fn whole(&mut self, body: &[u8], changes: &mut Vec<TaskChange>) {
         self.chunk(body, changes);
         if !self.is_over {
             self.finish(changes);
@@ -126,28 +127,28 @@ impl Answer {
     }
 
     /// The stream is over.
-    pub(crate) fn end(&mut self, changes: &mut Vec<Change>) {
+    pub(crate) fn end(&mut self, changes: &mut Vec<TaskChange>) {
         if !self.is_over {
             let message = "the engine broke off in the middle of its answer";
-            self.fail(Failure::new(ErrorCode::WorkerReset, message), changes);
+            self.fail(TaskError::new(ErrorCode::WorkerReset, message), changes);
         }
     }
 
-    fn chunk(&mut self, data: &[u8], changes: &mut Vec<Change>) {
+    fn chunk(&mut self, data: &[u8], changes: &mut Vec<TaskChange>) {
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else {
-            // What it says of itself is not repeated: it may hold a part of the answer.
+            // The parser's error is not repeated, because it may contain a part of the answer.
             let message = "the engine's answer is not of the form that was asked for";
-            return self.fail(Failure::new(ErrorCode::WorkerReset, message), changes);
+            return self.fail(TaskError::new(ErrorCode::WorkerReset, message), changes);
         };
         if let Some(error) = chunk.error.filter(|error| error.get() != "null") {
-            return self.fail(told(error, StatusCode::BAD_GATEWAY), changes);
+            return self.fail(task_error(error, StatusCode::BAD_GATEWAY), changes);
         }
-        // One choice is asked for.
+        // Requests ask for one choice.
         if let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() {
             self.choice(choice, changes);
         }
         for (number, vector) in (0..).zip(chunk.data.unwrap_or_default()) {
-            changes.push(Change::Embedding {
+            changes.push(TaskChange::Embedding {
                 index: vector.index.unwrap_or(number),
                 values: vector.embedding,
             });
@@ -155,7 +156,7 @@ impl Answer {
         self.note(chunk.usage, chunk.timings);
     }
 
-    fn choice(&mut self, choice: Choice, changes: &mut Vec<Change>) {
+    fn choice(&mut self, choice: Choice, changes: &mut Vec<TaskChange>) {
         let (content, reasoning) = choice
             .delta
             .or(choice.message)
@@ -164,48 +165,48 @@ impl Answer {
             });
         for (text, reasoning) in [(reasoning, true), (content, false), (choice.text, false)] {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
-                changes.push(Change::Token { text, reasoning });
+                changes.push(TaskChange::Token { text, reasoning });
             }
         }
         if choice.finish_reason.is_some() {
-            self.reason = choice.finish_reason;
+            self.finish_reason = choice.finish_reason;
         }
     }
 
     /// Keeps the latest figures.
     fn note(&mut self, usage: Option<&RawValue>, timings: Option<&RawValue>) {
-        let facts = &mut self.facts;
+        let figures = &mut self.figures;
         if let Some(timings) = parse::<Timings>(timings) {
             let prompt = timings
                 .prompt_n
                 .map(|new| new.saturating_add(timings.cache_n.unwrap_or_default()));
-            facts.prompt_tokens = prompt.or(facts.prompt_tokens);
-            facts.cached_tokens = timings.cache_n.or(facts.cached_tokens);
-            facts.completion_tokens = timings.predicted_n.or(facts.completion_tokens);
-            facts.prompt_ms = timings.prompt_ms.or(facts.prompt_ms);
-            facts.predicted_ms = timings.predicted_ms.or(facts.predicted_ms);
+            figures.prompt_tokens = prompt.or(figures.prompt_tokens);
+            figures.cached_tokens = timings.cache_n.or(figures.cached_tokens);
+            figures.completion_tokens = timings.predicted_n.or(figures.completion_tokens);
+            figures.prompt_ms = timings.prompt_ms.or(figures.prompt_ms);
+            figures.predicted_ms = timings.predicted_ms.or(figures.predicted_ms);
         }
         if let Some(usage) = parse::<Usage>(usage) {
             let cached = usage
                 .prompt_tokens_details
                 .and_then(|details| details.cached_tokens);
-            facts.prompt_tokens = usage.prompt_tokens.or(facts.prompt_tokens);
-            facts.cached_tokens = cached.or(facts.cached_tokens);
-            facts.completion_tokens = usage.completion_tokens.or(facts.completion_tokens);
+            figures.prompt_tokens = usage.prompt_tokens.or(figures.prompt_tokens);
+            figures.cached_tokens = cached.or(figures.cached_tokens);
+            figures.completion_tokens = usage.completion_tokens.or(figures.completion_tokens);
         }
     }
 
-    fn finish(&mut self, changes: &mut Vec<Change>) {
+    fn finish(&mut self, changes: &mut Vec<TaskChange>) {
         self.is_over = true;
-        changes.push(Change::Finished {
-            facts: std::mem::take(&mut self.facts),
-            reason: self.reason.take(),
+        changes.push(TaskChange::Finished {
+            figures: std::mem::take(&mut self.figures),
+            reason: self.finish_reason.take(),
         });
     }
 
-    fn fail(&mut self, failure: Failure, changes: &mut Vec<Change>) {
+    fn fail(&mut self, error: TaskError, changes: &mut Vec<TaskChange>) {
         self.is_over = true;
-        changes.push(Change::Failed(failure));
+        changes.push(TaskChange::Failed(error));
     }
 }
 
@@ -213,43 +214,43 @@ fn parse<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// The failure that an error answer with this status tells of.
-pub(crate) fn failure(body: &[u8], status: StatusCode) -> Failure {
-    match serde_json::from_slice::<ErrorAnswer<'_>>(body) {
-        Ok(answer) => told(answer.error, status),
-        Err(_) => Failure::new(code_of(status), "the engine refused the request"),
+/// Reads the body of an error response with this status.
+pub(crate) fn read_error(body: &[u8], status: StatusCode) -> TaskError {
+    match serde_json::from_slice::<ErrorBody<'_>>(body) {
+        Ok(body) => task_error(body.error, status),
+        Err(_) => TaskError::new(code_of(status), "the engine refused the request"),
     }
 }
 
-fn told(error: &RawValue, status: StatusCode) -> Failure {
-    let told = parse::<Told<'_>>(Some(error));
-    let own_code = told.as_ref().and_then(|told| {
-        let name = parse::<String>(told.code)?;
+fn task_error(error: &RawValue, status: StatusCode) -> TaskError {
+    let reported = parse::<ReportedError<'_>>(Some(error));
+    let own_code = reported.as_ref().and_then(|reported| {
+        let name = parse::<String>(reported.code)?;
         ErrorCode::ALL
             .iter()
             .copied()
             .find(|code| code.as_str() == name)
     });
-    // Engines write the status there.
-    let status = told
+    // Engines use the status as the code.
+    let status = reported
         .as_ref()
-        .and_then(|told| parse::<u16>(told.code))
+        .and_then(|reported| parse::<u16>(reported.code))
         .and_then(|code| StatusCode::from_u16(code).ok())
         .filter(|status| status.is_client_error() || status.is_server_error())
         .unwrap_or(status);
-    let message = told.and_then(|told| told.message);
-    Failure::new(
+    let message = reported.and_then(|reported| reported.message);
+    TaskError::new(
         own_code.unwrap_or_else(|| code_of(status)),
         message.unwrap_or_else(|| "the engine reported an error".to_owned()),
     )
 }
 
-/// What an engine's status means for a task.
+/// The error code for an engine's status.
 fn code_of(status: StatusCode) -> ErrorCode {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::PayloadTooLarge,
         StatusCode::TOO_MANY_REQUESTS => ErrorCode::QueueFull,
-        // The engine's key is ours to know: the client can do nothing about it.
+        // The engine's key belongs to the node, so the client cannot correct it.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE => {
             ErrorCode::PoolUnavailable
         }

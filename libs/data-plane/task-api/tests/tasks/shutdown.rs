@@ -1,4 +1,4 @@
-//! The end of the process: every task has an end too.
+//! The shutdown of the process ends every task.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Service, chat, code, endless, engines, until};
 
 // spec: TASK-10
 #[tokio::test]
-async fn a_task_that_is_read_may_finish() {
+async fn a_task_with_a_reader_may_finish() {
     let engines = engines([Script {
         token_delay: Duration::from_millis(5),
         ..Script::default()
@@ -29,7 +29,7 @@ async fn a_task_that_is_read_may_finish() {
 
 // spec: TASK-10
 #[tokio::test]
-async fn one_that_nobody_reads_ends_at_once() {
+async fn a_task_without_a_reader_ends_at_once() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     for id in ["runs", "waits"] {
@@ -37,7 +37,7 @@ async fn one_that_nobody_reads_ends_at_once() {
     }
     service.until_state("runs", "running").await;
     let reader = service.open("runs", None).await;
-    // The reader leaves in the middle of it.
+    // The reader leaves during the shutdown.
     let leaves = async {
         service.until_state("waits", "failed").await;
         drop(reader);
@@ -56,7 +56,7 @@ async fn one_that_nobody_reads_ends_at_once() {
 
 // spec: TASK-10
 #[tokio::test]
-async fn at_the_limit_readers_are_told() {
+async fn at_the_limit_readers_get_an_error() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;
@@ -67,13 +67,13 @@ async fn at_the_limit_readers_are_told() {
 }
 
 #[tokio::test]
-async fn a_task_whose_run_is_dropped_has_an_end() {
+async fn a_task_whose_run_is_dropped_ends() {
     let engines = engines([endless()]);
     let service = Service::over(&engines).await;
     service.submit(&chat("t")).await;
     let mut reader = service.open("t", None).await;
     reader.next().await.unwrap();
-    // As a process does that cannot wait: everything is aborted, the server too.
+    // Everything is aborted, the server too, as in a process that cannot wait.
     assert!(service.tasks.join(Duration::ZERO).await.is_err());
     until("the engine stopped", || engines[0].stats().running == 0).await;
     let request = Request::get("/v2/tasks/t/events")

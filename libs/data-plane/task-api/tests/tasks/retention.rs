@@ -1,4 +1,4 @@
-//! What is kept, and what is forgotten.
+//! Which tasks are kept and which are forgotten.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn is_known(service: &Service, id: &str) -> bool {
 
 // spec: TASK-9
 #[tokio::test]
-async fn the_first_that_ended_makes_room_and_what_runs_does_not() {
+async fn the_task_that_ended_first_makes_room_and_running_tasks_stay() {
     let engines = engines([Script::default()]);
     let config = TaskConfig {
         max_tasks: 3,
@@ -67,7 +67,7 @@ async fn a_task_is_forgotten_in_time() {
         ..TaskConfig::default()
     };
     let service = service(&engines, config).await;
-    // Read from before its end on: afterwards it may be gone before anybody asks.
+    // The reader starts before the end, because the task may be forgotten right after it.
     let read_and_cancel = async || {
         let mut reader = service.open("t", None).await;
         let started = reader.next().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_task_is_forgotten_in_time() {
     tokio::time::timeout(LIMIT, forgotten)
         .await
         .expect("forgotten");
-    // The id is free again, for whatever it likes, and has its own events.
+    // The id is free again, and the new task has its own events.
     service
         .submit(&with(chat("t"), "max_tokens", json!(1)))
         .await;
@@ -95,7 +95,7 @@ async fn a_task_is_forgotten_in_time() {
 
 // spec: TASK-9
 #[tokio::test]
-async fn an_answer_too_long_to_be_kept_ends() {
+async fn an_answer_that_is_too_long_ends_the_task() {
     let engines = engines([Script {
         tokens: 1_000_000,
         ..Script::default()
@@ -112,7 +112,7 @@ async fn an_answer_too_long_to_be_kept_ends() {
 }
 
 #[tokio::test]
-async fn all_together_have_a_limit_too() {
+async fn all_tasks_together_have_a_limit() {
     let engines = engines([Script {
         tokens: 1_000_000,
         ..Script::default()
