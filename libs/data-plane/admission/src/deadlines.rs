@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-/// The deadlines by index. The cost of finding due deadlines depends on how many are due, and not on
-/// how many exist.
+/// The deadlines by index. The cost of finding due deadlines depends on how many are due, and not
+/// on how many exist.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     by_index: Vec<Option<Duration>>,

@@ -7,9 +7,9 @@
 //! * own requests: one count per endpoint, which a lease increments and its drop decrements;
 //! * the endpoints: reported load, and failures ([`EndpointFailure`]) of the data path.
 //!
-//! The decisions are pure and live in `core` (slots and queues) and `circuit_breaker`. `shared` adds
-//! a lock, a clock and wake-ups. The lock is held for one decision and never across an await; no
-//! token of a stream passes through it.
+//! The decisions are pure and live in `core` (slots and queues) and `circuit_breaker`. `shared`
+//! adds a lock, a clock and wake-ups. The lock is held for one decision and never across an await;
+//! no token of a stream passes through it.
 
 mod admission;
 mod circuit_breaker;

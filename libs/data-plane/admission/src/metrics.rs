@@ -1,5 +1,5 @@
-//! Metrics of slots, queues and circuit breakers. Each scrape reads them from a snapshot, so nothing
-//! is counted twice.
+//! Metrics of slots, queues and circuit breakers. Each scrape reads them from a snapshot, so
+//! nothing is counted twice.
 
 // Peers choose the numbers here: a sum or a product of them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]

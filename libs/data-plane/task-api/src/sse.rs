@@ -24,7 +24,7 @@ pub(crate) struct EventTooLong;
 pub(crate) struct SseParser {
     /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// The last byte was a carriage return. A line feed right after it is part of the same line end.
+    /// The last byte was a carriage return. A line feed right after it ends the same line.
     after_cr: bool,
     name: String,
     data: BytesMut,

@@ -234,8 +234,8 @@ impl<W> AdmissionCore<W> {
     }
 }
 
-/// Applies the end of a request as evidence about its endpoint. Returns the busy period of the whole
-/// pool, if the node refused the request for it.
+/// Applies the end of a request as evidence about its endpoint. Returns the busy period of the
+/// whole pool, if the node refused the request for it.
 fn apply_end(
     slots: &mut Slots,
     grant: &Grant,

@@ -142,7 +142,8 @@ proptest! {
                     prop_assert!(store.next_expiry().is_none_or(|at| at > now));
                 }
             }
-            prop_assert_eq!(store.bytes, store.tasks.values().map(|stored| stored.bytes).sum::<usize>());
+            let bytes: usize = store.tasks.values().map(|stored| stored.bytes).sum();
+            prop_assert_eq!(store.bytes, bytes);
             prop_assert!(store.bytes <= 100 && store.tasks.len() <= 5);
             let ended: Vec<_> = store.tasks.values().filter_map(|stored| stored.ended).collect();
             prop_assert_eq!(ended.len(), store.ended.len());

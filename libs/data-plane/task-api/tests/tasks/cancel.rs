@@ -46,7 +46,7 @@ async fn a_cancelled_task_leaves_the_queue() {
     service.submit(&chat("waiting")).await;
     assert_eq!(service.admission.snapshot().waiting["tiny"].interactive, 1);
     service.cancel("waiting").await;
-    until("nobody waits", || {
+    until("the queue is empty", || {
         service.admission.snapshot().waiting.is_empty()
     })
     .await;

@@ -350,17 +350,23 @@ proptest! {
         sessions in 1..60_u32,
         by_prompt in any::<bool>(),
     ) {
-        let endpoints: Vec<_> = (0..).zip(&slots).map(|(n, slots)| replica(&format!("r{n}"), *slots)).collect();
-        let mut core = core(&endpoints);
+        let endpoints = (0..).zip(&slots);
+        let endpoints = endpoints.map(|(n, slots)| replica(&format!("r{n}"), *slots));
+        let mut core = core(&endpoints.collect::<Vec<_>>());
         let all: u32 = slots.iter().sum();
         let mut counts = BTreeMap::new();
         for session in 0..sessions {
+            let affinity = Affinity {
+                session: Some(session_key(&session.to_string())),
+                blocks: vec![u64::from(session)],
+            };
             let preference = Arc::new(RoutingPreference {
                 strategy: if by_prompt { Strategy::Prefix } else { Strategy::Session },
                 pin: None,
-                affinity: Affinity { session: Some(session_key(&session.to_string())), blocks: vec![u64::from(session)] },
+                affinity,
             });
-            let grant = granted(core.acquire(&AcquireRequest { preference: &preference, ..request("m") }, MS, || 0));
+            let request = AcquireRequest { preference: &preference, ..request("m") };
+            let grant = granted(core.acquire(&request, MS, || 0));
             *counts.entry(replica_of(&grant).to_owned()).or_insert(0) += 1;
             core.release(&grant, RequestEnd::Served, MS, 0.0);
         }

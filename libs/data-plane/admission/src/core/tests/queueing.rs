@@ -1,4 +1,4 @@
-//! Queues: who is served when, and who is refused.
+//! Queues: the order of service, refusals and retries.
 
 use pool_registry_types::NodeId;
 use routing_table::EndpointState;
