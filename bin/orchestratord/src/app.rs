@@ -11,7 +11,7 @@ use event_log::EventLog;
 use http_server::{Authenticated, BoundServer, ServerHandle, service_routes_of, with_fallbacks};
 use inference_gateway::{Gateway, GatewayMetrics, PathRouter, explain_routes};
 use local_node::Node;
-use node_transport::{NodeTransport, Tcp};
+use node_transport::{NodeTransport, TcpTransport};
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
@@ -77,7 +77,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
                 )
             }
             None => (
-                Arc::new(Tcp::new(proxy.clone(), token.clone())),
+                Arc::new(TcpTransport::new(proxy.clone(), token.clone())),
                 Arc::new(OverTcp { proxy, token }),
             ),
         };

@@ -15,7 +15,7 @@ use node_api::LocalControl;
 use node_transport::NODE_IDLE;
 use pool_registry_types::{ErrorCode, MAX_NODE_BODY_BYTES};
 use service_registry::NodeView;
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 
 /// How long a node may take for a change. It answers a restart when all engines of the pool have
 /// started, one after the other, and a large model loads for minutes.
@@ -47,12 +47,12 @@ impl NodeControl for OverTcp {
             request
                 .set_headers
                 .extend(token.map(|token| (AUTHORIZATION, token)));
-            let clocks = Clocks {
+            let timeouts = Timeouts {
                 first_byte: LONGEST_CHANGE,
                 idle: NODE_IDLE,
-                ..Clocks::default()
+                ..Timeouts::default()
             };
-            let answer = proxy.forward(&address, &request, clocks).await;
+            let answer = proxy.forward(&address, &request, timeouts).await;
             let (head, body) = answer.map_err(|error| unavailable(&error))?.into_parts();
             let body = Limited::new(body, MAX_NODE_BODY_BYTES).collect().await;
             let body = body.map_err(|error| unavailable(&*error))?.to_bytes();

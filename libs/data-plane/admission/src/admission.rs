@@ -110,38 +110,17 @@ impl Admission {
                 is_known_model,
             } => (ticket, is_known_model),
         };
-        // A queued request has a sender in the core until it gets a slot, so these two errors do
-        // not occur.
-        let lost = Refusal {
-            reason: RefusalReason::NoneRoutable,
-            retry_after: None,
+        let Some(woken) = receiver else {
+            return Err(LOST);
         };
-        let Some(mut woken) = receiver else {
-            return Err(lost);
-        };
-        let _position = QueuePosition {
+        let position = QueuePosition {
             shared: &self.0,
             model: request.model,
             ticket,
+            is_known,
         };
-        let queue_timeout = Instant::now() + queue_timeout;
-        let until = deadline.map_or(queue_timeout, |deadline| deadline.min(queue_timeout));
-        tokio::select! {
-            biased;
-            lease = &mut woken => return lease.map_err(|_| lost),
-            () = sleep_until(until) => {}
-        }
-        let timed_out =
-            (self.0).decide(|core, now| core.time_out(request.model, ticket, is_known, now));
-        match timed_out {
-            // The slot was granted at the last moment, and the lease is on its way.
-            None => woken.await.map_err(|_| lost),
-            Some(_) if deadline.is_some_and(|deadline| deadline <= queue_timeout) => Err(Refusal {
-                reason: RefusalReason::Deadline,
-                retry_after: None,
-            }),
-            Some(refusal) => Err(refusal),
-        }
+        // Boxed: few requests wait, but the futures around this one are moved for every request.
+        Box::pin(position.wait(woken, deadline, queue_timeout)).await
     }
 
     /// Sets the hook for changes of breakers. It runs on the request path, so it must be brief.
@@ -243,11 +222,50 @@ impl RouteSink for Admission {
     }
 }
 
+/// The refusal of a request whose waker is lost. A queued request has a waker in the core until it
+/// gets a slot, so this does not occur.
+const LOST: Refusal = Refusal {
+    reason: RefusalReason::NoneRoutable,
+    retry_after: None,
+};
+
 /// A position in a queue. Dropping it leaves the queue.
 struct QueuePosition<'a> {
     shared: &'a Arc<Shared>,
     model: &'a str,
     ticket: Ticket,
+    /// The model was known when the request came.
+    is_known: bool,
+}
+
+impl QueuePosition<'_> {
+    /// Waits for a slot until `deadline`, and at most for `queue_timeout`.
+    async fn wait(
+        self,
+        mut woken: oneshot::Receiver<Lease>,
+        deadline: Option<Instant>,
+        queue_timeout: Duration,
+    ) -> Result<Lease, Refusal> {
+        let wait_end = Instant::now() + queue_timeout;
+        let until = deadline.map_or(wait_end, |deadline| deadline.min(wait_end));
+        tokio::select! {
+            biased;
+            lease = &mut woken => return lease.map_err(|_| LOST),
+            () = sleep_until(until) => {}
+        }
+        let timed_out = self
+            .shared
+            .decide(|core, now| core.time_out(self.model, self.ticket, self.is_known, now));
+        match timed_out {
+            // The slot was granted at the last moment, and the lease is on its way.
+            None => woken.await.map_err(|_| LOST),
+            Some(_) if deadline.is_some_and(|deadline| deadline <= wait_end) => Err(Refusal {
+                reason: RefusalReason::Deadline,
+                retry_after: None,
+            }),
+            Some(refusal) => Err(refusal),
+        }
+    }
 }
 
 impl Drop for QueuePosition<'_> {

@@ -11,7 +11,7 @@ use fake_engine::{FakeEngine, Script};
 use futures_util::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request};
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{
     Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
@@ -85,12 +85,15 @@ async fn call(
 struct Direct(StreamProxy);
 
 impl NodeTransport for Direct {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })

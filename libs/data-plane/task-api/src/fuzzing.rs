@@ -1,40 +1,22 @@
-//! Entry points for the fuzz targets: the readers of an engine's response. Not a part of the API.
+//! Entry points for the fuzz targets: the reader of an engine's response to a task. Not a part of
+//! the API.
 
-use bytes::Bytes;
+use sse::Parser;
 
-use crate::{response::ResponseReader, sse::SseParser};
-
-/// Parses server-sent events from pieces of a stream.
-#[derive(Default)]
-pub struct Events(SseParser);
-
-impl Events {
-    /// Parses a piece of the stream. Returns the name and the data of each event that it completes,
-    /// or `None` when an event is too long.
-    pub fn push(&mut self, piece: &[u8]) -> Option<Vec<(String, Bytes)>> {
-        let mut events = Vec::new();
-        self.0.push(piece, &mut events).ok()?;
-        Some(
-            events
-                .into_iter()
-                .map(|event| (event.name, event.data))
-                .collect(),
-        )
-    }
-}
+use crate::{
+    response::ResponseReader,
+    run::{MAX_EVENT_BYTES, read_events},
+};
 
 /// The changes of a task by a stream in `pieces`, as text.
 #[must_use]
 pub fn read_stream<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
-    let mut parser = SseParser::default();
+    let mut parser = Parser::new(MAX_EVENT_BYTES);
     let mut reader = ResponseReader::default();
-    let (mut events, mut changes) = (Vec::new(), Vec::new());
+    let mut changes = Vec::new();
     for piece in pieces {
-        if parser.push(piece, &mut events).is_err() {
+        if !read_events(&mut parser, piece, &mut reader, &mut changes) {
             break;
-        }
-        for event in events.drain(..) {
-            reader.event(&event, &mut changes);
         }
     }
     reader.end(&mut changes);

@@ -15,7 +15,7 @@
 //! The decisions are pure: `log` (append, read from any position), `task` (states, exactly one
 //! end), `store` (what is kept and what is forgotten). `handle` adds a lock and wake-ups around one
 //! task, `reader` follows its events, `run` sends its request through the gateway, and `response`
-//! and `sse` read the engine's response.
+//! reads the engine's response.
 
 mod api;
 mod config;
@@ -38,7 +38,6 @@ mod run;
 #[cfg(feature = "openapi")]
 mod schema;
 mod shared;
-mod sse;
 mod store;
 mod task;
 mod view;

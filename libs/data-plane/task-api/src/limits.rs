@@ -3,8 +3,10 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
-    config::TaskConfig, request::MAX_DEADLINE, routes::TASK_BODY_BYTES, run::MAX_ERROR_BYTES,
-    sse::MAX_EVENT_BYTES,
+    config::TaskConfig,
+    request::MAX_DEADLINE,
+    routes::TASK_BODY_BYTES,
+    run::{MAX_ERROR_BYTES, MAX_EVENT_BYTES},
 };
 
 const DEFAULTS: TaskConfig = TaskConfig::DEFAULT;

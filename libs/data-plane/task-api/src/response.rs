@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use crate::{
     event::{EngineFigures, TaskError},
-    sse::SseEvent,
     task::TaskChange,
 };
 
@@ -104,14 +103,14 @@ pub(crate) struct ResponseReader {
 
 impl ResponseReader {
     /// Reads one event of a stream.
-    pub(crate) fn event(&mut self, event: &SseEvent, changes: &mut Vec<TaskChange>) {
+    pub(crate) fn event(&mut self, name: &str, data: &[u8], changes: &mut Vec<TaskChange>) {
         if self.is_over {
             return;
         }
-        let data = event.data.trim_ascii();
+        let data = data.trim_ascii();
         if data == DONE {
             self.finish(changes);
-        } else if event.name == "error" {
+        } else if name == "error" {
             self.fail(read_error(data, StatusCode::BAD_GATEWAY), changes);
         } else {
             self.chunk(data, changes);

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use http_server::{Caller, RequestBody, RequestId};
 use inference_gateway::{GatewayBody, QueueTimeout};
 use pool_registry_types::{ErrorCode, NodeId, headers};
+use sse::Parser;
 use tokio::time::Instant;
 
 use crate::{
@@ -21,7 +22,6 @@ use crate::{
     request::{EngineRequest, Placement},
     response::{self, ResponseReader},
     shared::Shared,
-    sse::SseParser,
     task::{TaskChange, millis},
 };
 
@@ -32,6 +32,9 @@ const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
 
 /// The largest part of an error response that is read.
 pub(crate) const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// The largest event. A token has a few hundred bytes, and about 10 KiB with log-probabilities.
+pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// A running task. Dropping it releases the engine and ends the task.
 pub(crate) struct TaskRun {
@@ -162,23 +165,21 @@ impl TaskRun {
     }
 
     async fn read_events(&mut self, mut body: GatewayBody) {
-        let mut parser = SseParser::default();
+        let mut parser = Parser::new(MAX_EVENT_BYTES);
         let mut reader = ResponseReader::default();
-        let (mut events, mut changes) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         loop {
             // An error of the body ends it. The reader notices that the end is missing.
             let data = match body.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) | None => break,
             };
-            if parser.push(&data, &mut events).is_err() {
-                break;
-            }
-            for event in events.drain(..) {
-                reader.event(&event, &mut changes);
-            }
+            let is_valid = read_events(&mut parser, &data, &mut reader, &mut changes);
             if !changes.is_empty() && !self.guard.apply(changes.drain(..)) {
                 return;
+            }
+            if !is_valid {
+                break;
             }
         }
         reader.end(&mut changes);
@@ -210,6 +211,22 @@ impl TaskRun {
         } else {
             let message = "the engine broke off in the middle of its answer";
             TaskError::new(ErrorCode::WorkerReset, message)
+        }
+    }
+}
+
+/// Reads the events that `piece` completes. Returns false when an event is too long.
+pub(crate) fn read_events(
+    parser: &mut Parser,
+    mut piece: &[u8],
+    reader: &mut ResponseReader,
+    changes: &mut Vec<TaskChange>,
+) -> bool {
+    loop {
+        match parser.next_event(&mut piece) {
+            Ok(Some(event)) => reader.event(event.name, event.data, changes),
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error as _, path::PathBuf};
 
 use engine_provisioner::{ChangeError, PoolFile, PoolFileError, Provisioner};
 use http_server::ApiError;
-use node_api::{Change, Engines};
+use node_api::{EngineChange, EngineControl};
 use pool_registry_types::{ErrorCode, PoolId};
 
 /// A pool file that was read, and where, so that it can be read again.
@@ -41,8 +41,8 @@ pub(crate) struct PoolFileEngines {
     pub(crate) path: PathBuf,
 }
 
-impl Engines for PoolFileEngines {
-    fn restart(&self, pool: PoolId) -> Change {
+impl EngineControl for PoolFileEngines {
+    fn restart(&self, pool: PoolId) -> EngineChange {
         let provisioner = self.provisioner.clone();
         Box::pin(async move {
             provisioner
@@ -52,7 +52,7 @@ impl Engines for PoolFileEngines {
         })
     }
 
-    fn reload(&self, pool: PoolId) -> Change {
+    fn reload(&self, pool: PoolId) -> EngineChange {
         let (provisioner, path) = (self.provisioner.clone(), self.path.clone());
         Box::pin(async move {
             let file = tokio::task::spawn_blocking(move || PoolFile::read(&path))

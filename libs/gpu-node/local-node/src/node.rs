@@ -9,7 +9,9 @@ use std::{
 
 use engine_provisioner::{DirectoryError, Prepared, Provisioner};
 use http_server::Routes;
-use node_api::{DataPathConfig, Dispatcher, Drains, Engines, Gpus, LocalControl, NodeMetrics};
+use node_api::{
+    DataPathConfig, Dispatcher, Drains, EngineControl, Gpus, LocalControl, NodeMetrics,
+};
 use pool_registry::PoolRegistry;
 use pool_registry_types::PoolId;
 use prometheus_client::registry::Registry;
@@ -85,7 +87,7 @@ pub struct Node {
     registry: PoolRegistry,
     engines: Option<Provisioner>,
     drains: Arc<Drains>,
-    changes: Option<Arc<dyn Engines>>,
+    changes: Option<Arc<dyn EngineControl>>,
     dispatcher: Dispatcher,
     metrics: NodeMetrics,
     /// For as long as it lives.
@@ -154,7 +156,7 @@ impl Node {
         let local = LocalNode::start(watch, tasks, shutdown).map_err(NodeError::Watcher)?;
         tracing::info!(dir = %dir.display(), "Handoff watcher started");
         let registry = local.registry().clone();
-        let mut changes: Option<Arc<dyn Engines>> = None;
+        let mut changes: Option<Arc<dyn EngineControl>> = None;
         let engines = prepared.map(|(prepared, path)| {
             let memory = local.clone();
             let free_vram = Arc::new(move |mask: Option<&str>| memory.vram_free_for(mask));

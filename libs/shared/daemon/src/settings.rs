@@ -13,7 +13,7 @@ use bearer_auth::{ApiToken, AuthPolicy};
 use http_server::{AllowedHosts, HostName};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 use telemetry::LogFormat;
 use tracing::Span;
 
@@ -178,7 +178,7 @@ impl Settings {
             first_byte_timeout: p.millis(
                 &named("FIRST_BYTE_TIMEOUT_MS"),
                 raw.first_byte_timeout_ms,
-                Clocks::default().first_byte,
+                Timeouts::default().first_byte,
                 1..=86_400_000,
             ),
             drain_timeout: p.seconds(

@@ -7,11 +7,7 @@ fn read(events: &[(&str, &str)]) -> Vec<String> {
     let mut reader = ResponseReader::default();
     let mut changes = Vec::new();
     for (name, data) in events {
-        let event = SseEvent {
-            name: (*name).to_owned(),
-            data: data.as_bytes().to_vec().into(),
-        };
-        reader.event(&event, &mut changes);
+        reader.event(name, data.as_bytes(), &mut changes);
     }
     reader.end(&mut changes);
     changes.iter().map(describe).collect()

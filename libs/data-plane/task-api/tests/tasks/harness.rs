@@ -10,14 +10,14 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_server::Limits;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics};
-use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTransport};
+use node_transport::{NodeReport, NodeRequest, NodeResponse, NodeTransport, TransportError};
 use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{
     Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
 };
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use task_api::{TaskApi, TaskConfig};
 
 /// The time limit of every condition. Tests never wait for it to pass.
@@ -60,11 +60,11 @@ pub(crate) fn endless() -> Script {
     }
 }
 
-/// Clocks for a loaded machine, on which a connection may take long.
-fn slow_clocks() -> Clocks {
-    Clocks {
+/// Timeouts for a loaded machine, on which a connection may take long.
+fn long_timeouts() -> Timeouts {
+    Timeouts {
         connect: Duration::from_secs(60),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 
@@ -92,12 +92,15 @@ fn endpoint(number: usize, engine: &FakeEngine) -> RouteChange {
 struct Engines(StreamProxy);
 
 impl NodeTransport for Engines {
-    fn send<'a>(&'a self, request: NodeRequest<'a>) -> BoxFuture<'a, Result<NodeAnswer, NoAnswer>> {
+    fn send<'a>(
+        &'a self,
+        request: NodeRequest<'a>,
+    ) -> BoxFuture<'a, Result<NodeResponse, TransportError>> {
         Box::pin(async move {
             let target = request.endpoint.target();
-            let sent = self.0.forward(target, request.outbound, request.clocks);
-            Ok(NodeAnswer {
-                response: sent.await.map_err(NoAnswer::failed)?,
+            let sent = self.0.forward(target, request.outbound, request.timeouts);
+            Ok(NodeResponse {
+                response: sent.await.map_err(TransportError::failed)?,
                 report: NodeReport::default(),
             })
         })
@@ -121,7 +124,7 @@ impl Service {
         tasks.spawn_unjoined("admission", admission.clone().run());
         let gateway = Gateway::new(
             GatewayConfig {
-                clocks: slow_clocks(),
+                timeouts: long_timeouts(),
                 ..GatewayConfig::default()
             },
             admission.clone(),
@@ -161,7 +164,7 @@ impl Service {
             .collect();
         let request = Outbound::new(method, path.parse().unwrap(), headers, body.into());
         self.client
-            .forward(&self.url, &request, slow_clocks())
+            .forward(&self.url, &request, long_timeouts())
             .await
             .unwrap()
     }
