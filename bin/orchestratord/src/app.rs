@@ -41,7 +41,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let events = EventLog::new();
     let admission = Admission::new(config.admission);
     let trust = events.clone();
-    admission.on_trust_change(move |change| trust.publish(watching::breaker_event(&change)));
+    admission.on_breaker_change(move |change| trust.publish(watching::breaker_event(&change)));
     let (watched, over) = (admission.clone(), parts.clone());
     tasks.spawn("admission", async move {
         tokio::select! {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use admission::Config as AdmissionConfig;
+use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{Program, Setting, Settings, Unset};
 use http::HeaderValue;

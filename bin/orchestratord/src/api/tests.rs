@@ -16,7 +16,7 @@ use super::*;
 
 /// Everything that [`routes`] mounts, over parts in which nothing happens.
 fn mounted() -> BTreeSet<(String, String)> {
-    let admission = Admission::new(admission::Config::default());
+    let admission = Admission::new(admission::AdmissionConfig::default());
     let gateway = Gateway::new(
         GatewayConfig::default(),
         admission.clone(),

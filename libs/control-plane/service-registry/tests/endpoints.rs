@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{HttpUrl, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus};
-use routing_table::{RouteChange, State};
+use routing_table::{EndpointState, RouteChange};
 use service_registry::{HeartbeatOutcome, SUSPICION_MAX, Target};
 
 fn replica(name: &str) -> ReplicaStatus {
@@ -397,8 +397,8 @@ fn of_two_replicas_or_pools_that_change_places_none_is_lost() {
     assert_eq!(
         states[..2],
         [
-            ("a/pool-0/r0".to_owned(), State::Ready),
-            ("a/pool-0/r1".to_owned(), State::Ready)
+            ("a/pool-0/r0".to_owned(), EndpointState::Ready),
+            ("a/pool-0/r1".to_owned(), EndpointState::Ready)
         ]
     );
     let named = |name: &str| PoolStatus {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus};
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ fn a_drain_and_its_undo() {
         let endpoints = world.endpoints();
         endpoints
             .iter()
-            .filter(|(_, report)| report.state == State::Draining)
+            .filter(|(_, report)| report.state == EndpointState::Draining)
             .count()
     };
     assert_eq!(draining(&world), 2);

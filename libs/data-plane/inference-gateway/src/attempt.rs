@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use admission::{Failure, Outcome};
+use admission::{EndpointFailure, LeaseOutcome};
 use http::StatusCode;
 use node_transport::{NodeRefusal, NodeResponse, TransportError, requested_pause};
 use pool_registry_types::{ErrorCode, ReplicaId};
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Accepted {
     pub(crate) response: NodeResponse,
     /// What the response says about the endpoint, where its head decides that.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<LeaseOutcome>,
 }
 
 /// Why an attempt brought no response for the client.
@@ -34,7 +34,7 @@ pub(crate) enum AttemptError {
 /// An attempt that failed because of its endpoint.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: LeaseOutcome,
     pub(crate) error: GatewayError,
     /// A node refused the request after one of its engines may have started it.
     pub(crate) executed: bool,
@@ -45,7 +45,7 @@ pub(crate) struct FailedAttempt {
 }
 
 impl FailedAttempt {
-    fn new(outcome: Outcome, code: ErrorCode, message: &'static str) -> Self {
+    fn new(outcome: LeaseOutcome, code: ErrorCode, message: &'static str) -> Self {
         Self {
             outcome,
             error: GatewayError::new(code, message),
@@ -57,11 +57,13 @@ impl FailedAttempt {
 
     pub(crate) fn kind(&self) -> FailureKind {
         match self.outcome {
-            Outcome::Failed(Failure::Unreachable | Failure::NodeUnreachable) => {
-                FailureKind::Unreachable
+            LeaseOutcome::Failed(
+                EndpointFailure::Unreachable | EndpointFailure::NodeUnreachable,
+            ) => FailureKind::Unreachable,
+            LeaseOutcome::Refused { .. } | LeaseOutcome::PoolRefused { .. } => FailureKind::Refused,
+            LeaseOutcome::Failed(EndpointFailure::Broken) | LeaseOutcome::Served => {
+                FailureKind::Broken
             }
-            Outcome::Refused { .. } => FailureKind::Refused,
-            Outcome::Failed(Failure::Broken) | Outcome::Served => FailureKind::Broken,
         }
     }
 }
@@ -79,7 +81,7 @@ pub(crate) fn classify(
         Err(TransportError::Unreachable(error)) => {
             let error = GatewayError::attempt_failed(&error, context);
             Err(AttemptError::Retriable(FailedAttempt {
-                outcome: Outcome::Failed(Failure::NodeUnreachable),
+                outcome: LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
                 error,
                 executed: false,
                 replica: None,
@@ -98,7 +100,7 @@ pub(crate) fn classify(
             Err(AttemptError::Retriable(FailedAttempt {
                 is_permanent: true,
                 ..FailedAttempt::new(
-                    Outcome::Failed(Failure::NodeUnreachable),
+                    LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
                     ErrorCode::NodeUnavailable,
                     "the node that serves this model cannot be reached",
                 )
@@ -115,7 +117,7 @@ fn classify_response(response: NodeResponse) -> Result<Accepted, FailedAttempt> 
             Err(FailedAttempt {
                 replica: response.report.replica,
                 ..FailedAttempt::new(
-                    Outcome::Refused { pause },
+                    LeaseOutcome::Refused { pause },
                     ErrorCode::QueueFull,
                     "the engine is busy",
                 )
@@ -124,7 +126,7 @@ fn classify_response(response: NodeResponse) -> Result<Accepted, FailedAttempt> 
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Err(FailedAttempt {
             replica: response.report.replica,
             ..FailedAttempt::new(
-                Outcome::Failed(Failure::Broken),
+                LeaseOutcome::Failed(EndpointFailure::Broken),
                 ErrorCode::PoolUnavailable,
                 "the engine cannot serve at the moment",
             )
@@ -132,7 +134,7 @@ fn classify_response(response: NodeResponse) -> Result<Accepted, FailedAttempt> 
         // The request itself may be at fault: pass the response on, and remember it.
         status if status.is_server_error() => Ok(Accepted {
             response,
-            outcome: Some(Outcome::Failed(Failure::Broken)),
+            outcome: Some(LeaseOutcome::Failed(EndpointFailure::Broken)),
         }),
         _ => Ok(Accepted {
             response,
@@ -148,14 +150,16 @@ fn classify_failure(
 ) -> AttemptError {
     let gateway_error = GatewayError::attempt_failed(error, context);
     let failure = match error {
-        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => Failure::Unreachable,
-        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => Failure::Broken,
+        ForwardError::Connect { .. } | ForwardError::ConnectTimeout { .. } => {
+            EndpointFailure::Unreachable
+        }
+        ForwardError::Reset { .. } | ForwardError::FirstByte { .. } => EndpointFailure::Broken,
         ForwardError::Deadline { .. } | ForwardError::Local(_) | ForwardError::OwnDelay { .. } => {
             return AttemptError::Final(gateway_error);
         }
     };
     AttemptError::Retriable(FailedAttempt {
-        outcome: Outcome::Failed(failure),
+        outcome: LeaseOutcome::Failed(failure),
         error: gateway_error,
         executed: false,
         replica,
@@ -182,12 +186,12 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
         };
         FailedAttempt {
             executed,
-            ..FailedAttempt::new(Outcome::Refused { pause }, code, message)
+            ..FailedAttempt::new(LeaseOutcome::PoolRefused { pause }, code, message)
         }
     };
     let broken = |code, message| FailedAttempt {
         replica,
-        ..FailedAttempt::new(Outcome::Failed(Failure::Broken), code, message)
+        ..FailedAttempt::new(LeaseOutcome::Failed(EndpointFailure::Broken), code, message)
     };
     AttemptError::Retriable(match code {
         Some(ErrorCode::PoolBusy) => {
@@ -224,7 +228,7 @@ fn classify_refusal(refusal: NodeRefusal, context: LogContext<'_>) -> AttemptErr
             FailedAttempt {
                 is_permanent: true,
                 ..FailedAttempt::new(
-                    Outcome::Failed(Failure::NodeUnreachable),
+                    LeaseOutcome::Failed(EndpointFailure::NodeUnreachable),
                     ErrorCode::LoopDetected,
                     "the address of the node that serves this model leads back to a gateway",
                 )
@@ -251,13 +255,13 @@ pub(crate) struct BrokenResponse {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'static str,
     /// What that says about the endpoint; `None` when it says nothing.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<LeaseOutcome>,
 }
 
 impl BrokenResponse {
     /// `error` is `None` for a stream that ended early, but without a transport error.
     pub(crate) fn new(error: Option<&StreamError>) -> Self {
-        let failed = Some(Outcome::Failed(Failure::Broken));
+        let failed = Some(LeaseOutcome::Failed(EndpointFailure::Broken));
         let (code, message, outcome) = match error {
             // The client's own limit says nothing about the engine.
             Some(StreamError::Deadline) => (
@@ -327,7 +331,7 @@ mod tests {
             panic!("a refusal can be retried");
         };
         assert_eq!(failed.error.code, ErrorCode::QueueFull);
-        assert_eq!(failed.outcome, Outcome::Refused { pause });
+        assert_eq!(failed.outcome, LeaseOutcome::PoolRefused { pause });
     }
 
     // spec: PATH-41, PATH-42
@@ -362,7 +366,7 @@ mod tests {
             (None, ErrorCode::WorkerReset, true),
         ] {
             let broken = BrokenResponse::new(error.as_ref());
-            let expected = blames.then_some(Outcome::Failed(Failure::Broken));
+            let expected = blames.then_some(LeaseOutcome::Failed(EndpointFailure::Broken));
             assert_eq!((broken.code, broken.outcome), (code, expected), "{error:?}");
         }
     }

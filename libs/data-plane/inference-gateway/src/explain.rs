@@ -5,7 +5,7 @@ use std::sync::Arc;
 use admission::{Admission, RoutingPreference};
 use axum::{Json, extract::State};
 use http_server::{ApiJson, Routes};
-use placement::{Affinity, NoPlace, Skip, Strategy, prompt_blocks, session_key};
+use placement::{Affinity, PlacementError, SkipReason, Strategy, prompt_blocks, session_key};
 use pool_registry_types::{NodeId, PoolId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -139,16 +139,16 @@ async fn explain(
             pool_id: candidate.key.pool,
             replica_id: candidate.key.replica,
             chosen: candidate.chosen,
-            skipped: candidate.skip.map(Skip::as_str),
+            skipped: candidate.skip.map(SkipReason::as_str),
             score: candidate.rank.parts(),
-            score_in_words: candidate.rank.in_words(strategy, by_session),
+            score_in_words: candidate.rank.describe(strategy, by_session),
             slots_used: candidate.slots_used,
             slots_total: candidate.slots_total,
             vram_free_bytes: candidate.vram_free_bytes,
         });
     Ok(Json(ExplainAnswer {
         strategy: strategy.as_str(),
-        no_place: explained.no_place.as_ref().map(NoPlace::to_string),
+        no_place: explained.error.as_ref().map(PlacementError::to_string),
         waiting: explained.waiting,
         candidates: candidates.collect(),
     }))

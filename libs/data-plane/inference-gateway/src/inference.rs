@@ -143,7 +143,7 @@ impl Forwarding<'_> {
         let wanted = AcquireRequest {
             model: observer.model(),
             priority: self.request.priority,
-            wish: &self.request.preference,
+            preference: &self.request.preference,
             tried: &self.excluded,
             ticket: self.ticket,
         };

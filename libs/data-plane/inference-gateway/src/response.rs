@@ -1,6 +1,6 @@
 //! Makes the client's response of an endpoint's.
 
-use admission::{Lease, Outcome};
+use admission::{Lease, LeaseOutcome};
 use bytes::{Bytes, BytesMut};
 use http::{
     Response,
@@ -98,7 +98,7 @@ impl ClientResponse {
         };
         let content = match whole {
             Some(whole) => {
-                lease.ended(Outcome::Served);
+                lease.ended(LeaseOutcome::Served);
                 Content::Whole(whole)
             }
             None => Content::Streaming { body, events: None },

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use admission::{Lease, Outcome};
+use admission::{Lease, LeaseOutcome};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use stream_proxy::{ProxyBody, StreamError};
@@ -109,7 +109,7 @@ impl StreamingBody {
         let stream = self.events.as_mut().map(|events| &mut events.stream);
         let is_cut_short = stream.as_ref().is_some_and(|stream| !stream.is_over());
         if error.is_none() && !is_cut_short {
-            lease.ended(Outcome::Served);
+            lease.ended(LeaseOutcome::Served);
             self.observer.served();
             return stream
                 .map(EventStream::take_rest)

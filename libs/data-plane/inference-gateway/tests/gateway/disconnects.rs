@@ -208,7 +208,7 @@ async fn assert_nothing_is_left(service: &Service) {
         snapshot
             .endpoints
             .iter()
-            .all(|endpoint| endpoint.quarantine.is_none()),
+            .all(|endpoint| endpoint.open_breaker.is_none()),
         "seed {SEED}: {snapshot:?}"
     );
 }

@@ -86,7 +86,7 @@ async fn a_dead_engine_is_skipped_and_then_avoided() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
     // An engine counts a response once it has written it, shortly after the client has read it.
@@ -155,7 +155,7 @@ async fn client_errors_do_not_open_the_breaker() {
     }
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_none()
     );
 }
@@ -171,7 +171,7 @@ async fn three_failures_in_a_row_open_the_breaker() {
     service
         .until("the breaker is open", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;
@@ -256,7 +256,7 @@ async fn another_server_at_a_nodes_address_is_not_its_data_path() {
     assert_eq!(error_of(&text(answer).await.0)["code"], "NODE_UNAVAILABLE");
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_some()
     );
 }
@@ -271,7 +271,7 @@ async fn broken_streams_open_the_breaker() {
     service
         .until("the breaker is open", |service| {
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some()
         })
         .await;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use admission::{Admission, Config};
+use admission::{Admission, AdmissionConfig};
 use bytes::Bytes;
 use fake_engine::{FakeEngine, Script};
 use futures_util::future::BoxFuture;
@@ -14,7 +14,9 @@ use node_transport::{
     NodeReport, NodeRequest, NodeResponse, NodeTransport, TcpTransport, TransportError,
 };
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
+use routing_table::{
+    Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink as _,
+};
 use service_runtime::{Shutdown, Tasks};
 use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 
@@ -42,7 +44,7 @@ pub(crate) struct TestEndpoint {
     pub(crate) replica: Option<String>,
     pub(crate) target: HttpUrl,
     pub(crate) models: Vec<String>,
-    pub(crate) report: Report,
+    pub(crate) report: EndpointReport,
 }
 
 impl TestEndpoint {
@@ -90,9 +92,9 @@ pub(crate) fn endpoint(engine: &FakeEngine, replica: &str) -> TestEndpoint {
         replica: Some(replica.to_owned()),
         target: HttpUrl::new(&engine.url()).unwrap(),
         models: script.models,
-        report: Report {
+        report: EndpointReport {
             number: 1,
-            state: State::Ready,
+            state: EndpointState::Ready,
             slots_total: script.slots,
             slots_free: script.slots,
             vram_free_bytes: 0,
@@ -137,10 +139,10 @@ fn generous_timeouts() -> Timeouts {
 }
 
 /// A queue timeout that a busy machine does not reach.
-fn long_queue() -> Config {
-    Config {
+fn long_queue() -> AdmissionConfig {
+    AdmissionConfig {
         max_wait: Duration::from_secs(600),
-        ..Config::default()
+        ..AdmissionConfig::default()
     }
 }
 
@@ -167,7 +169,7 @@ impl Service {
 
     pub(crate) async fn with(
         config: GatewayConfig,
-        admission: Config,
+        admission: AdmissionConfig,
         table: Vec<TestEndpoint>,
     ) -> Self {
         let nodes = Nodes {
@@ -183,7 +185,7 @@ impl Service {
     pub(crate) fn behind(
         nodes: Arc<dyn NodeTransport>,
         config: GatewayConfig,
-        admission: Config,
+        admission: AdmissionConfig,
         table: &[TestEndpoint],
     ) -> Self {
         let shutdown = Shutdown::new();

@@ -51,7 +51,7 @@ async fn a_loop_is_detected_at_once() {
         );
         assert!(
             service.admission.snapshot().endpoints[0]
-                .quarantine
+                .open_breaker
                 .is_some(),
             "{path:?}"
         );

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use admission::Config;
+use admission::AdmissionConfig;
 use fake_engine::Script;
 use http::Method;
 use inference_gateway::GatewayConfig;
-use routing_table::State;
+use routing_table::EndpointState;
 
 use crate::harness::{Service, endpoint, engines, error_of, events, header, table, text};
 
@@ -120,7 +120,7 @@ async fn a_body_over_the_limit_is_rejected() {
         max_body_bytes: 1000,
         ..GatewayConfig::default()
     };
-    let service = Service::with(config, Config::default(), table(&engines)).await;
+    let service = Service::with(config, AdmissionConfig::default(), table(&engines)).await;
     let body = format!(r#"{{"model":"tiny","prompt":"{}"}}"#, "x".repeat(2000));
     let answer = service.send(Method::POST, CHAT, &[], &body).await;
     assert_eq!(answer.status(), 413);
@@ -148,9 +148,9 @@ async fn waiting_too_long_is_429_with_a_retry_time() {
         slots: 1,
         ..Script::default()
     }]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let _held = service.chat(true, "tokens=100000,token_ms=1").await;
@@ -168,10 +168,10 @@ async fn a_full_queue_is_429_at_once() {
         slots: 1,
         ..Script::default()
     }]);
-    let config = Config {
+    let config = AdmissionConfig {
         queue_limit: 0,
         max_wait: Duration::from_secs(3600),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let _held = service.chat(true, "tokens=100000,token_ms=1").await;
@@ -182,9 +182,9 @@ async fn a_full_queue_is_429_at_once() {
 #[tokio::test]
 async fn the_queue_timeout_covers_all_attempts() {
     let engines = engines([Script::default().with("head_ms=600,status=429").unwrap()]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(500),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let answer = service.chat(false, "").await;
@@ -204,9 +204,9 @@ async fn the_queue_timeout_covers_all_attempts() {
 #[tokio::test]
 async fn an_engine_that_requests_a_pause_gets_no_requests_during_it() {
     let engines = engines([Script::default().with("status=429,retry=50").unwrap()]);
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     for _ in 0..3 {
@@ -226,10 +226,10 @@ async fn an_engine_that_requests_a_pause_gets_no_requests_during_it() {
 async fn no_ready_endpoint_is_503_after_the_wait() {
     let engines = engines([Script::default()]);
     let mut away = endpoint(&engines[0], "r0");
-    away.report.state = State::NotReady;
-    let config = Config {
+    away.report.state = EndpointState::NotReady;
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(50),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, vec![away]).await;
     let answer = service.chat(false, "").await;
@@ -279,7 +279,7 @@ async fn a_deadline_ends_waiting_and_streams() {
     );
     assert!(
         service.admission.snapshot().endpoints[0]
-            .quarantine
+            .open_breaker
             .is_none(),
         "the client's limit says nothing about the engine"
     );
@@ -344,9 +344,9 @@ async fn a_pin_and_a_strategy_are_per_request() {
         turns[0] != turns[1] && turns[0] == turns[2] && turns[1] == turns[3],
         "{turns:?}"
     );
-    let config = Config {
+    let config = AdmissionConfig {
         max_wait: Duration::from_millis(20),
-        ..Config::default()
+        ..AdmissionConfig::default()
     };
     let service = Service::with(GatewayConfig::default(), config, table(&engines)).await;
     let elsewhere = service
