@@ -1,4 +1,4 @@
-//! All routes beside the data path, and what describes all of them.
+//! All routes beside `/v1`, and the OpenAPI document of everything that is served.
 
 use api_reference::{About, Reference};
 use control_api::ControlApi;
@@ -14,7 +14,7 @@ const ABOUT: About = About {
                   codes. All times are in milliseconds where a name ends in _ms.",
 };
 
-/// The document of everything that is served.
+/// The OpenAPI document of everything that is served.
 pub(crate) fn reference() -> Reference {
     let parts = [
         control_api::openapi(),
@@ -26,8 +26,8 @@ pub(crate) fn reference() -> Reference {
     Reference::new(&ABOUT, parts)
 }
 
-/// All routes beside the data path and the page.
-pub(crate) fn routes(control: ControlApi, others: [Routes; 4]) -> Routes {
+/// All routes beside `/v1` and the dashboard.
+pub(crate) fn routes(control: ControlApi, others: [Routes; 3]) -> Routes {
     let all = control.routes().merge(reference().routes());
     others.into_iter().fold(all, Routes::merge)
 }

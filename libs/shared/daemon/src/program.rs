@@ -1,8 +1,9 @@
-//! A daemon as a program: arguments, exit codes, and the runtime that everything runs in.
+//! The program around a daemon: arguments, exit codes, and the async runtime.
 
 use std::{
     fmt::Display,
     io::{self, Write as _},
+    iter,
     net::{SocketAddr, TcpListener},
     process::ExitCode,
 };
@@ -17,46 +18,62 @@ use telemetry::Service;
 use tokio::time::Instant;
 
 use crate::{
-    Report, Setting, Settings, check,
+    DescribeSetting, Report, Setting, SettingDescription, Settings, check,
+    common::{COMMON, LOG_FILTER},
     help::{limits, lines, rows},
     running::{Daemon, JOIN_TIMEOUT, StartError},
 };
 
-/// How many threads there are at most for all that is no connection: reports, timers, the registry,
-/// tasks.
+/// The most threads for everything but connections: reports, timers, the registry, tasks.
 const OTHER_THREADS: usize = 4;
 
-/// Who a daemon is.
+/// Describes a daemon to `main`.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
-    /// The name of its binary, as logs and metrics say it.
+    /// The name of its binary, for logs and metrics.
     pub name: &'static str,
     /// Its version; `env!("CARGO_PKG_VERSION")` of the binary, not of a library.
     pub version: &'static str,
-    /// What it is, after its name.
+    /// A short description, which stands after its name.
     pub title: &'static str,
-    /// What `--help` says of what it does.
+    /// The paragraph of `--help` before the settings.
     pub about: &'static str,
-    /// Every variable that it reads.
-    pub settings: &'static [Setting],
-    /// What `--help` says of its end.
+    /// Its listen address.
+    pub address: &'static Setting<SocketAddr>,
+    /// The settings that it has beside the common ones.
+    pub settings: &'static [&'static dyn DescribeSetting],
+    /// The paragraph of `--help` after the settings.
     pub ending: &'static str,
-    /// What the names of its own variables begin with, as in `"DEMO_"`.
+    /// The beginning of the names of its own variables, such as `"DEMO_"`.
     pub prefix: &'static str,
-    /// The OpenAPI document of what it serves, as JSON.
+    /// Its OpenAPI document, as JSON.
     pub openapi: fn() -> String,
-    /// The bounds that its peers can meet, by the crate that they are in.
+    /// The bounds that its peers can meet, by crate.
     pub limits: &'static [&'static [(&'static str, &'static [Limit])]],
 }
 
-/// The revision that a release was built from; see `ci/deploy/release`.
+/// The revision that a release is built from; see `ci/deploy/release`.
 const REVISION: Option<&str> = option_env!("LLORCH_REVISION");
 
 impl Program {
-    /// The variables that concern it, as they are now. Those that it does not tell of it does not
-    /// see either, so that none can be forgotten.
+    /// All its settings, described: the listen address, its own, and the common ones.
+    pub(crate) fn settings(&self) -> Vec<SettingDescription> {
+        let address: &dyn DescribeSetting = self.address;
+        iter::once(address)
+            .chain(self.settings.iter().copied())
+            .chain(COMMON.iter().copied())
+            .map(|setting| setting.describe(self.prefix))
+            .collect()
+    }
+
+    /// The variables of its settings, as they are now. It sees no other variable, so a setting
+    /// without a row has no effect.
     fn environment(&self) -> Environment {
-        let names: Vec<&str> = self.settings.iter().map(|setting| setting.name).collect();
+        let settings = self.settings();
+        let names: Vec<&str> = settings
+            .iter()
+            .map(|setting| setting.name.as_str())
+            .collect();
         Environment::from_process(&names)
     }
 
@@ -80,26 +97,27 @@ impl Program {
             ending,
             ..
         } = self;
-        let rows = rows(self.settings);
+        let rows = rows(&self.settings());
         format!(
             "{name}, {title}\n\nUsage: {name} [check [--json] | --help | --version | --settings | \
-             --openapi | --limits]\n\n{about}\n\n`check` looks at everything a start needs, says \
-             what is wrong and how to hint it, and starts nothing.\n\nSettings come from the \
-             environment; --settings prints them for programs, --openapi what is served, and \
-             --limits every bound:\n\n{rows}\n{ending}\nExit codes: 0 stopped, 1 failed, or \
+             --openapi | --limits]\n\n{about}\n\n`check` checks everything that a start needs,
+                 says \
+             what is wrong and how to fix it, and starts nothing.\n\nSettings come from the \
+             environment; --settings prints them for programs, --openapi prints the API, and \
+             --limits prints every bound:\n\n{rows}\n{ending}\nExit codes: 0 stopped, 1 failed, or \
              errors found by `check`, {EXIT_BAD_CONFIGURATION} bad settings, {EXIT_SECOND_SIGNAL} \
              second signal."
         )
     }
 
-    /// A socket that was handed over has its address already; a setting that says another one is a
-    /// mistake, and whoever made it should not look for the daemon where it is not.
+    /// A socket that was handed over has its address already. A setting with another address is a
+    /// mistake: clients would look for the daemon at the wrong place.
     fn settle_address(
         &self,
         environment: &mut Environment,
         addr: SocketAddr,
     ) -> Result<(), String> {
-        let variable = Settings::variable(self, "ADDR");
+        let variable = self.address.variable(self.prefix);
         environment
             .settle(&variable, addr.to_string(), |before| {
                 before.parse() == Ok(addr)
@@ -113,35 +131,35 @@ impl Program {
             })
     }
 
-    /// Says why nothing is started; the exit code says it also when nobody reads.
+    /// Refuses to start, with the reason on standard error.
     fn refuse(&self, reason: &str) -> ExitCode {
         let _ = writeln!(io::stderr(), "{}: {reason}", self.name);
         ExitCode::from(EXIT_BAD_CONFIGURATION)
     }
 }
 
-/// Says what was asked for. `println!` would panic when nobody reads it any more.
-fn say(text: &str) -> ExitCode {
+/// Prints to standard output. `println!` would panic when the reader has gone.
+fn print(text: &str) -> ExitCode {
     match writeln!(io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// The whole life of a daemon: its arguments, its `configure`d settings, and `run` until it
-/// returns.
+/// Runs a daemon: reads the arguments, calls `configure` with the environment, and `run` with the
+/// configuration.
 ///
-/// With the argument `check` it is a short one: it looks at what a start needs, at more by `look`,
-/// and prints a [`Report`]; 1 when there are errors.
+/// With the argument `check` it starts nothing: it checks what a start needs, calls `preflight`
+/// for more checks, and prints a [`Report`]. The exit code is then 1 when there are errors.
 ///
-/// `run` gets a [`Daemon`] that listens for signals and holds its address; it stops when
-/// [`Daemon::asked_to_stop`] returns, and calls [`Daemon::end`] last. The exit code is 0 when it
-/// has stopped in order, 1 when it failed or one of its tasks panicked, 64 when an argument or a
-/// setting is bad. An error is logged in its alternate form, with its causes in `anyhow`'s.
+/// `run` gets a [`Daemon`] that listens for signals. It begins to stop when
+/// [`Daemon::stop_requested`] returns, and calls [`Daemon::end`] last. The exit code is 0 after an
+/// orderly stop, 1 when `run` failed or a task panicked, 64 when an argument or a setting is bad.
+/// An error is logged in its alternate form, which lists the causes in `anyhow`.
 pub fn main<C, E>(
     program: &'static Program,
     configure: impl FnOnce(Environment) -> Result<C, Problems>,
-    look: impl FnOnce(&C, &mut Report),
+    preflight: impl FnOnce(&C, &mut Report),
     run: impl AsyncFnOnce(C, Daemon) -> Result<(), E>,
 ) -> ExitCode
 where
@@ -155,13 +173,15 @@ where
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         [] => {}
-        ["--help" | "-h", ..] => return say(&program.help()),
-        ["--settings", ..] => return say(&lines(program.settings)),
-        ["--limits", ..] => return say(&limits(program.limits)),
-        ["--openapi", ..] => return say((program.openapi)().trim_end()),
-        ["--version" | "-V", ..] => return say(&program.version_line()),
-        ["check"] => return said(&checked(program, configure, look), false),
-        ["check", "--json"] => return said(&checked(program, configure, look), true),
+        ["--help" | "-h", ..] => return print(&program.help()),
+        ["--settings", ..] => return print(&lines(&program.settings())),
+        ["--limits", ..] => return print(&limits(program.limits)),
+        ["--openapi", ..] => return print((program.openapi)().trim_end()),
+        ["--version" | "-V", ..] => return print(&program.version_line()),
+        ["check"] => return print_report(&check_start(program, configure, preflight), false),
+        ["check", "--json"] => {
+            return print_report(&check_start(program, configure, preflight), true);
+        }
         ["check", other, ..] | [other, ..] => {
             return program.refuse(&format!(
                 "unknown argument {other:?}; settings come from the environment, see --help"
@@ -191,14 +211,15 @@ where
         version: program.version,
         instance: settings.node.as_deref(),
     };
-    let exporting = match telemetry::init_for(&service, settings.log_format, "info") {
-        Ok(exporting) => exporting,
-        Err(error) => return program.refuse(&error.to_string()),
-    };
+    let exporting =
+        match telemetry::init_for(&service, settings.log_format, &LOG_FILTER.default_value()) {
+            Ok(exporting) => exporting,
+            Err(error) => return program.refuse(&error.to_string()),
+        };
     let span = config.as_ref().span();
-    let _everything = span.enter();
-    let lived = live(program, config, listener, run);
-    let code = match lived {
+    let _entered = span.enter();
+    let result = run_on_threads(program, config, listener, run);
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(
@@ -214,10 +235,10 @@ where
 }
 
 /// Looks at everything that a start needs.
-fn checked<C: AsRef<Settings>>(
+fn check_start<C: AsRef<Settings>>(
     program: &Program,
     configure: impl FnOnce(Environment) -> Result<C, Problems>,
-    look: impl FnOnce(&C, &mut Report),
+    preflight: impl FnOnce(&C, &mut Report),
 ) -> Report {
     let mut report = Report::default();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -227,27 +248,27 @@ fn checked<C: AsRef<Settings>>(
         Err(problems) => check::bad_settings(&mut report, program, &problems),
         Ok(config) => {
             check::common(&mut report, program, config.as_ref());
-            look(&config, &mut report);
+            preflight(&config, &mut report);
         }
     }
     report
 }
 
-fn said(report: &Report, as_json: bool) -> ExitCode {
+fn print_report(report: &Report, as_json: bool) -> ExitCode {
     let text = if as_json {
         serde_json::to_string(report).unwrap_or_else(|error| error.to_string())
     } else {
         report.to_string()
     };
-    let said = say(&text);
+    let printed = print(&text);
     if report.has_errors() {
         ExitCode::FAILURE
     } else {
-        said
+        printed
     }
 }
 
-fn live<C, E>(
+fn run_on_threads<C, E>(
     program: &'static Program,
     config: C,
     listener: Option<TcpListener>,
@@ -264,20 +285,20 @@ where
         .build()
         .map_err(StartError::Runtime)?;
     let connections = CoreThreads::start(settings.threads).map_err(StartError::Runtime)?;
-    // Within the caller's span, as this thread stays in it.
-    let life = async {
+    // Within the span of the caller, because this thread stays in it.
+    let main = async {
         let daemon = Daemon::start(program, config.as_ref(), connections.cores(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
-        // Stopped in order, but not always because somebody asked.
+        // An orderly stop can also follow a panic of a task.
         tasks.outcome().map_err(StartError::from).map_err(E::from)
     };
-    let result = runtime.block_on(life);
+    let result = runtime.block_on(main);
     let until = Instant::now() + JOIN_TIMEOUT;
     if !connections.stop(JOIN_TIMEOUT) {
         tracing::warn!("a thread of connections did not end in time");
     }
-    // Not dropped: that would wait for a disk that hangs.
+    // Dropping it would wait for a disk that hangs.
     runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
     result
 }
