@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{process::succeed, workspace};
+use child_process::succeed;
 
 /// The targets, each with the longest input that is made for it: room for its largest interesting
 /// shape, and little enough for tens of thousands of executions a second.
@@ -88,7 +88,7 @@ pub(crate) fn named(name: &str) -> Result<Vec<(&'static str, u32)>> {
 
 /// Everything that is made here: builds, found inputs, logs.
 pub(crate) fn directory() -> PathBuf {
-    workspace::target().join("libfuzzer")
+    workspace_build::target().join("libfuzzer")
 }
 
 /// Builds the targets and gives the directory of their programs.
@@ -106,11 +106,11 @@ pub(crate) fn build(targets: &[(&str, u32)]) -> Result<PathBuf> {
         .lines()
         .find_map(|line| line.strip_prefix("host: "))
         .context("rustc does not say what it builds for")?;
-    let package = workspace::root().join(PACKAGE);
+    let package = workspace_build::root().join(PACKAGE);
     // The same versions of everything as in the daemons. What only fuzzing needs is added to the
     // copy.
     fs::copy(
-        workspace::root().join("Cargo.lock"),
+        workspace_build::root().join("Cargo.lock"),
         package.join("Cargo.lock"),
     )
     .context("cannot copy Cargo.lock")?;
@@ -132,7 +132,7 @@ fn nightly(words: &[&str]) -> Command {
     let [program, arguments @ ..] = NIGHTLY;
     let mut command = Command::new(program);
     command
-        .current_dir(workspace::root())
+        .current_dir(workspace_build::root())
         .args(arguments)
         .args(words);
     command
@@ -189,7 +189,7 @@ fn run_one(programs: &Path, target: &str, max_len: u32, effort: &Effort) -> Resu
             .with_context(|| format!("cannot create {}", directory.display()))?;
     }
     let before = files(&artifacts)?;
-    let library = workspace::root().join(LIBRARY);
+    let library = workspace_build::root().join(LIBRARY);
     let log = own.join("log");
     let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut command = Command::new(programs.join(target));
@@ -291,7 +291,7 @@ mod tests {
             .iter()
             .map(|(target, _)| (*target).to_owned())
             .collect();
-        let root = workspace::root();
+        let root = workspace_build::root();
         assert_eq!(stems(&root.join(PACKAGE).join("targets")), names);
         assert_eq!(stems(&root.join(LIBRARY).join("corpus")), names);
         assert_eq!(stems(&root.join(LIBRARY).join("dictionaries")), names);

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::clock::now;
+use test_clock::now;
 
 /// How many tests or checks passed and failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{report::Counts, workspace::cargo};
+use crate::report::Counts;
+use workspace_build::cargo;
 
 /// What runs the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,10 @@ pub(crate) enum Runner {
 
 /// The one test that builds the daemons with the feature `otlp`. The rest of the workspace is built
 /// without.
-const OTLP: [&str; 6] = ["--package", "xtask", "--features", "otlp", "--test", "otlp"];
+const OTLP: [&str; 6] = ["--package", E2E, "--features", "otlp", "--test", "otlp"];
+
+/// The package of the tests of the real daemons, and the name of its test program.
+const E2E: &str = "e2e-tests";
 
 /// Which tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl Runner {
                     "run",
                     "--workspace",
                     "-E",
-                    "not binary_id(xtask::e2e)",
+                    "not binary_id(e2e-tests::e2e)",
                 ]]
             }
             (Self::CargoTest, Selection::Workspace) => vec![
@@ -64,13 +68,13 @@ impl Runner {
                     "test",
                     "--workspace",
                     "--exclude",
-                    "xtask",
+                    E2E,
                     "--lib",
                     "--bins",
                     "--tests",
                     "--examples",
                 ],
-                vec!["test", "--package", "xtask", "--lib", "--bins"],
+                vec!["test", "--package", E2E, "--lib"],
             ],
             (Self::Nextest, Selection::Otlp) => vec![[&["nextest", "run"], &OTLP[..]].concat()],
             (Self::CargoTest, Selection::Otlp) => vec![[&["test"], &OTLP[..]].concat()],
@@ -80,7 +84,7 @@ impl Runner {
                     "nextest",
                     "run",
                     "--package",
-                    "xtask",
+                    E2E,
                     "--test",
                     "e2e",
                     "--test-threads",
@@ -91,7 +95,7 @@ impl Runner {
                 vec![command]
             }
             (Self::CargoTest, Selection::E2e(filter)) => {
-                let mut command = vec!["test", "--package", "xtask", "--test", "e2e"];
+                let mut command = vec!["test", "--package", E2E, "--test", "e2e"];
                 command.extend(filter.as_deref());
                 command.extend(["--", "--test-threads", "1", "--nocapture"]);
                 vec![command]

@@ -16,7 +16,7 @@ use node_api::LocalControl;
 use node_transport::{NODE_IDLE, NodeTransport, Tcp};
 use pool_registry_types::{ErrorCode, MAX_NODE_BODY_BYTES};
 use service_registry::NodeView;
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 
 /// The longest time for a change on a node. A restart is answered when all engines of the pool have
 /// started, one after the other, and a large model loads for minutes.
@@ -72,10 +72,10 @@ impl NodeControl for OverTcp {
             request
                 .set_headers
                 .extend(token.map(|token| (AUTHORIZATION, token)));
-            let clocks = Clocks {
+            let clocks = Timeouts {
                 first_byte: LONGEST_CHANGE,
                 idle: NODE_IDLE,
-                ..Clocks::default()
+                ..Timeouts::default()
             };
             let answer = proxy.forward(&address, &request, clocks).await;
             let (head, body) = answer.map_err(|error| unavailable(&error))?.into_parts();

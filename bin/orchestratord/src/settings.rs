@@ -61,21 +61,19 @@ pub(crate) static STALE_CHECK_INTERVAL: Setting<Duration> = Setting::seconds(
 pub(crate) static POOLS_FILE: Setting<Option<PathBuf>> =
     Setting::optional_path("ORCHESTRATORD_POOLS_FILE")
         .help("engines to start and supervise; HOME")
-        .document(
-            "engines to start and supervise (HOME): [an example](#run-two-models-on-this-machine)",
-        );
+        .document("engines to start and supervise (HOME): [a pool file](POOL_FILE.md)");
 
 pub(crate) static ALIASES_FILE: Setting<Option<PathBuf>> =
     Setting::optional_path("ORCHESTRATORD_ALIASES_FILE")
         .help("other names for models (TOML)")
-        .document("a file with [other names for models](#other-names-for-models)");
+        .document("a file with [other names for models](ALIASES.md)");
 
 pub(crate) static PLACEMENT: Setting<Strategy> =
     Setting::value("ORCHESTRATORD_PLACEMENT", Strategy::default)
-        .help("how to choose an endpoint; see the README")
+        .help("how to choose among free endpoints")
         .document(
-            "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to \
-             choose](#steering-a-request) an endpoint",
+            "[how to choose](REQUESTS.md#strategies) among free endpoints: `least-loaded`, \
+             `round-robin`, `weighted`, `session` or `prefix`",
         );
 
 pub(crate) static QUEUE_LIMIT: Setting<usize> = Setting::integer(

@@ -8,7 +8,7 @@ use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId};
 use service_runtime::env::{Environment, Problems};
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 
 use crate::settings::{
     ADDRESS, HEARTBEAT_INTERVAL, MACHINE_ID, NODE_ID, ORCHESTRATORS, POOLS, POOLS_FILE, PROGRAM,
@@ -47,9 +47,9 @@ impl Config {
         let listed = reader.read(&POOLS);
         let pools = shown_pools(listed.clone(), engines.as_ref());
         let data_path = DataPathConfig {
-            clocks: Clocks {
+            clocks: Timeouts {
                 first_byte: settings.first_byte_timeout,
-                ..Clocks::default()
+                ..Timeouts::default()
             },
             ..DataPathConfig::default()
         };

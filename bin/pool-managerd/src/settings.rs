@@ -87,10 +87,7 @@ pub(crate) static WATCH_INTERVAL: Setting<Duration> = Setting::millis(
 pub(crate) static POOLS_FILE: Setting<Option<PathBuf>> =
     Setting::optional_path("POOL_MANAGERD_POOLS_FILE")
         .help("engines to start and supervise; CLOUD")
-        .document(
-            "engines to start and supervise (CLOUD): [an \
-             example](#run-two-models-on-this-machine)",
-        );
+        .document("engines to start and supervise (CLOUD): [a pool file](POOL_FILE.md)");
 
 /// All but the listen address and the common ones.
 const SETTINGS: &[&dyn DescribeSetting] = &[

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{
-    arguments::Arguments,
-    bench::{self, Options, registry},
-    workspace::cargo,
-};
+use crate::arguments::Arguments;
+use benchmarks::{Options, registry};
+use workspace_build::cargo;
 
 pub(super) const USAGE: &str = "\
 cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES] [--scenarios NAMES]
@@ -91,7 +89,7 @@ fn gateway(mut arguments: Arguments) -> Result<()> {
         "--seconds {}: nothing would be measured",
         options.seconds
     );
-    println!("{}", bench::run(options)?);
+    println!("{}", benchmarks::run(options)?);
     Ok(())
 }
 

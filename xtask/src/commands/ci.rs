@@ -5,12 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::test::{add_tests, otlp};
-use crate::{
-    arguments::Arguments,
-    checks::{layers, metrics, tidy, trace},
-    report::Report,
-    workspace::cargo,
-};
+use crate::{arguments::Arguments, report::Report};
+use workspace_build::cargo;
+use workspace_checks::{layers, metrics, tidy, trace};
 
 pub(super) const USAGE: &str = "\
 cargo xtask ci
@@ -47,7 +44,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     add_tests(&mut report, false)?;
     report.check("otlp lints", || {
         let mut command = cargo(&["clippy", "--quiet", "--all-targets", "--features", "otlp"]);
-        for package in ["telemetry", "orchestratord", "pool-managerd", "xtask"] {
+        for package in ["telemetry", "orchestratord", "pool-managerd", "e2e-tests"] {
             command.args(["--package", package]);
         }
         succeed(command.args(["--", "-D", "warnings"]))
@@ -65,14 +62,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
         super::deploy_check::run(Arguments::new(Vec::new()))
     });
     report.check("package", || {
-        // The tests have built every crate already; this looks at what would be in the package.
-        succeed(&mut cargo(&[
-            "package",
-            "--workspace",
-            "--no-verify",
-            "--allow-dirty",
-            "--quiet",
-        ]))
+        // The tests have built every crate already. This checks what would be in the packages.
+        let mut command = cargo(&["package", "--no-verify", "--allow-dirty", "--quiet"]);
+        for name in layers::published()? {
+            command.args(["--package", &name]);
+        }
+        succeed(&mut command)
     });
     report.finish()
 }

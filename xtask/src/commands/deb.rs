@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{
-    arguments::Arguments,
-    deploy::package::{self, Compression, Programs},
-    workspace::{Binaries, target},
-};
+use crate::arguments::Arguments;
+use deploy_checks::package::{self, Compression, Programs};
+use workspace_build::{Binaries, target};
 
 pub(super) const USAGE: &str = "\
 cargo xtask deb [--release] [--fast] [--out DIR]

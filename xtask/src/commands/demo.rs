@@ -8,14 +8,12 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{
-    arguments::Arguments,
-    clock::wait_for_some,
-    cluster::{Cluster, Engine, Node, Orchestrator},
-    gguf::TinyModel,
-    http::{Answer, chain},
-    process::Group,
-};
+use crate::arguments::Arguments;
+use child_process::Group;
+use test_client::{Answer, chain};
+use test_clock::wait_for_some;
+use test_cluster::{Cluster, Engine, Node, Orchestrator};
+use tiny_model::TinyModel;
 
 pub(super) const USAGE: &str = "\
 cargo xtask demo [--check] [--keep]

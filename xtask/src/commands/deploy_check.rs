@@ -2,16 +2,14 @@
 
 use anyhow::{Result, bail};
 
-use crate::{
-    arguments::Arguments,
-    deploy::{
-        installed, machine, manifests, names,
-        package::{self, Programs},
-        release, settings, units,
-    },
-    report::Report,
-    workspace::Binaries,
+use crate::{arguments::Arguments, report::Report};
+use deploy_checks::{
+    home_engines, installed, machine, manifests, names,
+    package::{self, Programs},
+    release, units,
 };
+use reference_docs::settings;
+use workspace_build::Binaries;
 
 pub(super) const USAGE: &str = "\
 cargo xtask deploy-check [--boot]
@@ -47,6 +45,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
             report.check("install", || installed::check(&programs));
             if boot {
                 report.check("boot", || installed::check_booted(&programs));
+                report.check("home engines", || {
+                    home_engines::check_home_engines(&programs)
+                });
             }
         }
     }

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::{
-    arguments::Arguments,
-    fuzz::{self, Effort, Fuzzer},
-};
+use crate::arguments::Arguments;
+use e2e_tests::schemathesis::{self, Effort, Fuzzer};
 
 pub(super) const USAGE: &str = "\
 cargo xtask fuzz-api [--seconds N] [--examples N] [--seed N]
@@ -39,9 +37,9 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     };
     // All of them, whatever one finds.
     let results = [
-        fuzz::node(&fuzzer, effort),
-        fuzz::control_plane(&fuzzer, effort),
-        fuzz::home(&fuzzer, effort),
+        schemathesis::node(&fuzzer, effort),
+        schemathesis::control_plane(&fuzzer, effort),
+        schemathesis::home(&fuzzer, effort),
     ];
     let mut failed = 0;
     for error in results.into_iter().filter_map(Result::err) {

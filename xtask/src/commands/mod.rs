@@ -17,10 +17,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{
-    arguments::Arguments,
-    checks::{layers, metrics, tidy, trace},
-};
+use crate::arguments::Arguments;
+use workspace_checks::{layers, metrics, tidy, trace};
 
 /// Exit code of a command line that is not understood (`EX_USAGE`).
 const USAGE_ERROR: u8 = 64;
@@ -85,8 +83,16 @@ const COMMANDS: [Command; 17] = [
     Command {
         name: "tidy",
         summary: "check files and manifests for what no compiler checks",
-        usage: "cargo xtask tidy\n\nEvery file begins with //!, every crate inherits the lints \
-                and has a README whose Rust is compiled, no test is ignored.",
+        usage: "cargo xtask tidy
+
+Fails when a Rust file does not begin with //!, a test is \
+                ignored, a crate does not inherit the lints
+or has no README whose Rust is \
+                compiled, a file has a banned word or a line over 100 columns,
+files of a \
+                crate use each other in a cycle, a link of a document leads nowhere, or a shell \
+                command
+of a document is run by no test and has no reason.",
         run: |arguments| arguments.finish().and_then(|()| tidy::check()),
     },
     Command {

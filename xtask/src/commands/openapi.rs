@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{arguments::Arguments, deploy::settings::Document, workspace::Binaries};
+use crate::arguments::Arguments;
+use reference_docs::Document;
+use workspace_build::Binaries;
 
 pub(super) const USAGE: &str = "\
 cargo xtask openapi [--write]

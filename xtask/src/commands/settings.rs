@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{arguments::Arguments, deploy::settings, workspace::Binaries};
+use crate::arguments::Arguments;
+use reference_docs::settings;
+use workspace_build::Binaries;
 
 pub(super) const USAGE: &str = "\
 cargo xtask settings [--write]

@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use crate::{
     arguments::Arguments,
-    engine::{VARIABLE, find_or_fetch},
     report::{Counts, Report},
     runner::{Runner, Selection, doctests},
-    tools::{self, LeftOut},
-    workspace::{BIN_DIR_VARIABLE, Binaries, build_llorch},
 };
+use llama_server::{VARIABLE, find_or_fetch};
+use test_tools::LeftOut;
+use workspace_build::{BIN_DIR_VARIABLE, Binaries, build_llorch};
 
 pub(super) const USAGE: &str = "\
 cargo xtask test [--quick]
@@ -26,7 +26,7 @@ Uses nextest when it is installed. Tests that need what this machine does not ha
 pub(super) const E2E_USAGE: &str = "\
 cargo xtask e2e [FILTER]
 
-Builds the daemons, gets an engine and runs the tests in xtask/tests/e2e whose names contain \
+Builds the daemons, gets an engine and runs the tests in xtask/crates/e2e-tests/tests/e2e whose names contain \
                                     FILTER.
 $LLAMA_SERVER names an engine to use instead of the one that is fetched.";
 
@@ -57,7 +57,7 @@ pub(super) fn add_tests(report: &mut Report, quick: bool) -> Result<()> {
 
 /// Tells the tests where to note what they leave out.
 fn noted_in(left_out: &LeftOut) -> (&'static str, &OsStr) {
-    (tools::VARIABLE, left_out.path().as_os_str())
+    (test_tools::VARIABLE, left_out.path().as_os_str())
 }
 
 pub(super) fn run_e2e(mut arguments: Arguments) -> Result<()> {

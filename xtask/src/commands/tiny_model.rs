@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::{arguments::Arguments, gguf::TinyModel};
+use crate::arguments::Arguments;
+use tiny_model::TinyModel;
 
 pub(super) const USAGE: &str = "\
 cargo xtask tiny-model OUT [--ctx N] [--name NAME] [--eos-after N] [--pad-mb N] [--seed N]

@@ -2,22 +2,23 @@
 
 use std::{
     fmt,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, ErrorKind},
 };
 
+use sse::Parser;
 use ureq::{Body, BodyReader};
 
-use crate::{ClientError, SseEvent, SseParser, error::echo};
+use crate::{ClientError, SseEvent, error::echo};
 
-/// The longest line: an embedding of many dimensions is some hundred KiB.
-const MAX_LINE_BYTES: u64 = 8 * 1024 * 1024;
+/// The longest line, and the most data of an event: an embedding of many dimensions is some hundred
+/// KiB.
+const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The events of an answer. Dropping it closes the connection.
 pub struct Events {
     url: String,
-    lines: BufReader<BodyReader<'static>>,
-    parser: SseParser,
-    line: Vec<u8>,
+    body: BufReader<BodyReader<'static>>,
+    parser: Parser,
 }
 
 impl fmt::Debug for Events {
@@ -32,31 +33,34 @@ impl Events {
     pub(crate) fn new(url: String, body: Body) -> Self {
         Self {
             url,
-            lines: BufReader::new(body.into_reader()),
-            parser: SseParser::default(),
-            line: Vec::new(),
+            body: BufReader::new(body.into_reader()),
+            parser: Parser::new(MAX_EVENT_BYTES),
         }
     }
 
     /// The next event; `None` when the stream has ended.
     ///
     /// # Errors
-    /// When the connection breaks, or a line is too long to be one.
+    /// When the connection breaks, or an event is too long.
     pub fn next_event(&mut self) -> Result<Option<SseEvent>, ClientError> {
         loop {
-            self.line.clear();
-            let mut limited = self.lines.by_ref().take(MAX_LINE_BYTES);
-            let read = limited
-                .read_until(b'\n', &mut self.line)
-                .map_err(|error| self.broken(&error.to_string()))?;
-            if read == 0 {
+            let piece = match self.body.fill_buf() {
+                Ok(piece) => piece,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.broken(&error.to_string())),
+            };
+            if piece.is_empty() {
                 return Ok(None);
             }
-            if read as u64 == MAX_LINE_BYTES {
-                return Err(self.broken("a line of more than 8 MiB"));
-            }
-            if let Some(event) = self.parser.line(&String::from_utf8_lossy(&self.line)) {
-                return Ok(Some(event));
+            let mut rest = piece;
+            let event = self.parser.next_event(&mut rest);
+            let event = event.map(|event| event.map(SseEvent::from));
+            let read = piece.len() - rest.len();
+            self.body.consume(read);
+            match event {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => {}
+                Err(error) => return Err(self.broken(&error.to_string())),
             }
         }
     }

@@ -26,7 +26,7 @@ mod events;
 mod follow;
 mod pages;
 mod served;
-mod sse;
+mod sse_event;
 mod status;
 mod target;
 mod task;
@@ -40,7 +40,7 @@ pub use events::Events;
 pub use follow::{Follow, Followed};
 pub use pages::NodesQuery;
 pub use served::{Routing, Served};
-pub use sse::{SseEvent, SseParser};
+pub use sse_event::SseEvent;
 pub use status::{
     FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic,
 };

@@ -50,10 +50,9 @@ impl<S: HttpService> HttpService for Heartbeats<S> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<Self::Body>> + Send {
         if let (Some(registry), Some(node_id)) = (self.registry, heartbeat_of(&request)) {
-            let body = request.into_body();
-            return future::Either::Left(
-                respond(registry, node_id, body).map(|answer| answer.map(Either::Left)),
-            );
+            // In a box: the server moves the future of every request, and this one is large.
+            let answer = Box::pin(respond(registry, node_id, request.into_body()));
+            return future::Either::Left(answer.map(|answer| answer.map(Either::Left)));
         }
         let answer = self.inner.respond(request);
         future::Either::Right(answer.map(|response| response.map(Either::Right)))

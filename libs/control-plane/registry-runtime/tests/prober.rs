@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    TEST_TIMEOUT, Running,
+    Running, TEST_TIMEOUT,
     agent::{Agent, OK},
     beat, id, register_at, start,
 };

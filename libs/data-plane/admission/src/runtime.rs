@@ -134,28 +134,37 @@ impl Admission {
         };
         // The core says "waiting" only after it took a sender, which it keeps until it grants a
         // slot.
-        let lost = Refusal {
-            reason: RefusalReason::NoneRoutable,
-            retry_after: None,
+        let Some(woken) = receiver else {
+            return Err(LOST);
         };
-        let Some(mut woken) = receiver else {
-            return Err(lost);
-        };
-        let _place = Place {
+        let place = Place {
             admission: self,
             model: ask.model,
             ticket,
         };
+        // In a box: few requests wait, and the futures around this one are moved for all of them.
+        Box::pin(self.wait(place, known, woken, deadline, patience)).await
+    }
+
+    /// Waits for a slot until `deadline`, and for `patience` at most.
+    async fn wait(
+        &self,
+        place: Place<'_>,
+        known: bool,
+        mut woken: oneshot::Receiver<Lease>,
+        deadline: Option<Instant>,
+        patience: Duration,
+    ) -> Result<Lease, Refusal> {
         let patience = Instant::now() + patience;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         tokio::select! {
             biased;
-            lease = &mut woken => return lease.map_err(|_| lost),
+            lease = &mut woken => return lease.map_err(|_| LOST),
             () = sleep_until(until) => {}
         }
-        match self.decide(|core, now| core.expire(ask.model, ticket, known, now)) {
+        match self.decide(|core, now| core.expire(place.model, place.ticket, known, now)) {
             // The slot was granted at the last moment, and is on its way here.
-            None => woken.await.map_err(|_| lost),
+            None => woken.await.map_err(|_| LOST),
             Some(_) if deadline.is_some_and(|deadline| deadline <= patience) => Err(Refusal {
                 reason: RefusalReason::Deadline,
                 retry_after: None,
@@ -295,6 +304,12 @@ impl RouteSink for Admission {
         self.decide(|core, now| core.apply(changes, now));
     }
 }
+
+/// What ends a request whose sender in the core is gone.
+const LOST: Refusal = Refusal {
+    reason: RefusalReason::NoneRoutable,
+    retry_after: None,
+};
 
 /// A place in a line; leaves it when dropped.
 struct Place<'a> {

@@ -198,14 +198,14 @@ impl Body for GatewayBody {
 mod tests {
     use std::{io, time::Duration};
 
-    use stream_proxy::BrokenAnswer;
+    use stream_proxy::ResponseError;
 
     use super::*;
 
     // spec: PATH-41, PATH-42
     #[test]
     fn only_what_the_upstream_did_is_held_against_it() {
-        let io = |code| StreamError::Broken(BrokenAnswer::Io(io::Error::from_raw_os_error(code)));
+        let io = |code| StreamError::Broken(ResponseError::Io(io::Error::from_raw_os_error(code)));
         let (no_buffers, reset) = (io(105), io(104));
         let second = Duration::from_secs(1);
         for (error, code, blames) in [
@@ -227,7 +227,7 @@ mod tests {
                 true,
             ),
             (
-                Some(StreamError::Broken(BrokenAnswer::Closed)),
+                Some(StreamError::Broken(ResponseError::Closed)),
                 ErrorCode::WorkerReset,
                 true,
             ),

@@ -143,18 +143,12 @@ const TYPE_WITHIN: usize = 64;
 /// The name of an event and its first line of data (HTML standard, 9.2.6).
 fn fields(event: &[u8]) -> (&[u8], &[u8]) {
     let (mut name, mut data): (&[u8], &[u8]) = (b"", b"");
-    for line in event.split(|byte| *byte == b'\n') {
-        if let Some(value) = line.strip_prefix(b"event:") {
-            name = value.trim_ascii();
-        } else if let Some(value) = line.strip_prefix(b"data:")
-            && data.is_empty()
-        {
-            data = value.trim_ascii();
-        } else if let Some(value) = line.strip_prefix(b"error:")
-            && data.is_empty()
-        {
-            // llama-server's own way of telling an error.
-            data = value.trim_ascii();
+    for field in sse::fields(event) {
+        match field.name {
+            b"event" => name = field.value.trim_ascii(),
+            // `error` is llama-server's format of errors.
+            b"data" | b"error" if data.is_empty() => data = field.value.trim_ascii(),
+            _ => {}
         }
     }
     (name, data)

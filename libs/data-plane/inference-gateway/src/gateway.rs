@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use placement::Strategy;
 use pool_registry_types::{ErrorCode, headers};
 use routing_table::Endpoint;
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamError};
+use stream_proxy::{Outbound, ProxyBody, StreamError, Timeouts};
 use telemetry::TRACEPARENT;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
@@ -79,7 +79,7 @@ pub struct GatewayConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits for each try.
-    pub clocks: Clocks,
+    pub clocks: Timeouts,
 }
 
 impl Default for GatewayConfig {
@@ -89,7 +89,7 @@ impl Default for GatewayConfig {
             strategy: Strategy::default(),
             aliases: Aliases::default(),
             max_body_bytes: MAX_BODY_BYTES,
-            clocks: Clocks::default(),
+            clocks: Timeouts::default(),
         }
     }
 }
@@ -349,7 +349,7 @@ impl Gateway {
         record: &Record,
     ) -> Attempt {
         let endpoint = lease.endpoint();
-        let clocks = Clocks {
+        let clocks = Timeouts {
             deadline: journey.deadline,
             ..self.0.config.clocks
         };

@@ -14,7 +14,7 @@ use http::{
 use http_server::{ApiError, BodyError};
 use pool_registry_types::{ErrorCode, headers};
 use serde::Serialize;
-use stream_proxy::{BrokenAnswer, ForwardError};
+use stream_proxy::{ForwardError, ResponseError};
 
 use crate::{
     about::{About, tell},
@@ -156,7 +156,7 @@ pub(crate) fn failed(error: &ForwardError, about: About<'_>) -> Fault {
             "the node that serves this model cannot be reached",
         ),
         ForwardError::Reset {
-            source: BrokenAnswer::NotHttp(_),
+            source: ResponseError::Protocol(_),
             ..
         } => (
             ErrorCode::WorkerReset,

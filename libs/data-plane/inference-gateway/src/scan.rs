@@ -10,8 +10,24 @@ use crate::peek::Peek;
 /// How deep lists and objects are followed: one bit for each. Requests are four or five deep.
 pub(crate) const MAX_DEPTH: u32 = 128;
 
-/// How many bytes of a string are looked at together.
-const CHUNK: usize = 16;
+/// The same byte in each place of a word.
+const fn repeat(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Marks, by its highest bit, the first byte of a little-endian word that ends the plain part of a
+/// string: a quote, a backslash or a control character. Bytes after it may be marked wrongly.
+///
+/// Source: "Determine if a word has a byte less than n" and "… equal to n" of the Bit Twiddling
+/// Hacks.
+const fn string_ends(word: u64) -> u64 {
+    let control = word.wrapping_sub(repeat(b' ')) & !word;
+    let quote = word ^ repeat(b'"');
+    let quote = quote.wrapping_sub(repeat(1)) & !quote;
+    let backslash = word ^ repeat(b'\\');
+    let backslash = backslash.wrapping_sub(repeat(1)) & !backslash;
+    (control | quote | backslash) & repeat(0x80)
+}
 
 /// The fields of a plain and valid body.
 pub(crate) fn scan(body: &str) -> Option<Peek<'_>> {
@@ -241,15 +257,18 @@ impl<'a> Scanner<'a> {
 
     /// What needs no attention within a string.
     fn plain(&mut self) {
-        let ends = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
         let mut rest = self.rest();
-        // Without a branch for each byte, so that they are compared all at once.
-        while let Some((chunk, behind)) = rest.split_first_chunk::<CHUNK>()
-            && !chunk.iter().fold(false, |any, byte| any | ends(*byte))
-        {
+        // Eight bytes at a time: most strings of a request are about as long.
+        while let Some((word, behind)) = rest.split_first_chunk() {
+            let ends = string_ends(u64::from_le_bytes(*word));
+            if ends != 0 {
+                self.at += (ends.trailing_zeros() / u8::BITS) as usize;
+                return;
+            }
             rest = behind;
-            self.at += CHUNK;
+            self.at += word.len();
         }
+        let ends = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
         self.at += rest.iter().take_while(|byte| !ends(**byte)).count();
     }
 }

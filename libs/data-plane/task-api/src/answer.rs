@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use crate::{
     event::{EngineFacts, Failure},
-    sse::SseEvent,
     task::Change,
 };
 
@@ -103,14 +102,14 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Reads one event of a stream.
-    pub(crate) fn event(&mut self, event: &SseEvent, changes: &mut Vec<Change>) {
+    pub(crate) fn event(&mut self, name: &str, data: &[u8], changes: &mut Vec<Change>) {
         if self.is_over {
             return;
         }
-        let data = event.data.trim_ascii();
+        let data = data.trim_ascii();
         if data == DONE {
             self.finish(changes);
-        } else if event.name == "error" {
+        } else if name == "error" {
             self.fail(failure(data, StatusCode::BAD_GATEWAY), changes);
         } else {
             self.chunk(data, changes);

@@ -14,7 +14,7 @@
 //!
 //! The decisions are pure: `log` (append, read from anywhere), `task` (one life, exactly one end),
 //! `shelf` (what is kept and what is forgotten). `live` puts a lock and wake-ups around one task,
-//! `run` sends it through the gateway, and `answer` and `sse` read what comes back.
+//! `run` sends it through the gateway, and `answer` reads what comes back.
 
 mod answer;
 mod api;
@@ -32,7 +32,6 @@ mod request;
 mod routes;
 mod run;
 mod shelf;
-mod sse;
 mod task;
 mod view;
 

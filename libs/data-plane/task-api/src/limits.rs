@@ -3,7 +3,9 @@
 use pool_registry_types::limits::Limit;
 
 use crate::{
-    TASK_BODY_BYTES, TaskConfig, request::MAX_DEADLINE, run::MAX_ERROR_BYTES, sse::MAX_EVENT_BYTES,
+    TASK_BODY_BYTES, TaskConfig,
+    request::MAX_DEADLINE,
+    run::{MAX_ERROR_BYTES, MAX_EVENT_BYTES},
 };
 
 const DEFAULTS: TaskConfig = TaskConfig::DEFAULT;
@@ -11,7 +13,7 @@ const DEFAULTS: TaskConfig = TaskConfig::DEFAULT;
 /// All of them.
 pub const LIMITS: &[Limit] = &[
     Limit::new("TASK_BODY_BYTES", TASK_BODY_BYTES as u64, "bytes")
-        .because("The body that makes a task.")
+        .because("The body of a new task.")
         .enforced_by("POST /v2/tasks")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::time("MAX_DEADLINE", MAX_DEADLINE)
@@ -19,7 +21,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("POST /v2/tasks")
         .beyond("400 INVALID_REQUEST"),
     Limit::new("TaskConfig::max_tasks", DEFAULTS.max_tasks as u64, "tasks")
-        .because("Tasks that are known at a time.")
+        .because("Stored tasks.")
         .enforced_by("POST /v2/tasks")
         .beyond("an ended one is forgotten; without one, 429 QUEUE_FULL"),
     Limit::new("TaskConfig::max_bytes", DEFAULTS.max_bytes as u64, "bytes")
@@ -43,7 +45,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("task-api")
         .beyond("the task ends with an error"),
     Limit::time("TaskConfig::max_duration", DEFAULTS.max_duration)
-        .because("A task without a deadline, in all.")
+        .because("The whole run of a task without a deadline.")
         .enforced_by("task-api")
         .beyond("the task ends with an error"),
     Limit::new("MAX_EVENT_BYTES", MAX_EVENT_BYTES as u64, "bytes")
@@ -51,7 +53,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("task-api")
         .beyond("the task ends with an error"),
     Limit::new("MAX_ERROR_BYTES", MAX_ERROR_BYTES as u64, "bytes")
-        .because("What is read of an error that a task is answered with.")
+        .because("The part of an error answer that a task reads.")
         .enforced_by("task-api")
         .beyond("the rest is not read"),
 ];

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use http_server::{Caller, RequestBody, RequestId};
 use inference_gateway::{GatewayBody, QueueTimeout};
 use pool_registry_types::{ErrorCode, NodeId, headers};
+use sse::Parser;
 use tokio::time::Instant;
 
 use crate::{
@@ -21,7 +22,6 @@ use crate::{
     event::{Failure, Place},
     live::Live,
     request::{Job, Placement},
-    sse::SseParser,
     task::{Change, millis},
 };
 
@@ -32,6 +32,9 @@ const DEADLINE: HeaderName = HeaderName::from_static("x-deadline-ms");
 
 /// The most of an error answer that is read.
 pub(crate) const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// The longest event. A token is a few hundred bytes; one with all log-probabilities some 10 KiB.
+pub(crate) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// A task on its way. Dropping it lets go of the engine and ends the task.
 pub(crate) struct Run {
@@ -161,23 +164,21 @@ impl Run {
     }
 
     async fn read_events(&mut self, mut body: GatewayBody) {
-        let mut parser = SseParser::default();
+        let mut parser = Parser::new(MAX_EVENT_BYTES);
         let mut answer = Answer::default();
-        let (mut events, mut changes) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         loop {
             // An error of the body is its end; that it came too early is seen by what is missing.
             let data = match body.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 Some(Err(_)) | None => break,
             };
-            if parser.push(&data, &mut events).is_err() {
-                break;
-            }
-            for event in events.drain(..) {
-                answer.event(&event, &mut changes);
-            }
+            let is_valid = read_events(&mut parser, &data, &mut answer, &mut changes);
             if !changes.is_empty() && !self.ending.tell(changes.drain(..)) {
                 return;
+            }
+            if !is_valid {
+                break;
             }
         }
         answer.end(&mut changes);
@@ -205,6 +206,22 @@ impl Run {
         } else {
             let message = "the engine broke off in the middle of its answer";
             Failure::new(ErrorCode::WorkerReset, message)
+        }
+    }
+}
+
+/// Reads the events that `piece` completes. Returns false when an event is too long.
+pub(crate) fn read_events(
+    parser: &mut Parser,
+    mut piece: &[u8],
+    answer: &mut Answer,
+    changes: &mut Vec<Change>,
+) -> bool {
+    loop {
+        match parser.next_event(&mut piece) {
+            Ok(Some(event)) => answer.event(event.name, event.data, changes),
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
 }

@@ -18,11 +18,11 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("engine-probe")
         .beyond("it counts as not answered, and is asked again"),
     Limit::new("MAX_CONCURRENT", MAX_CONCURRENT as u64, "probes")
-        .because("Probes of a node under way at a time.")
+        .because("Simultaneous probes of a node.")
         .enforced_by("engine-probe")
         .beyond("the next one waits"),
     Limit::new("MAX_WORDS", MAX_WORDS as u64, "characters")
-        .because("What a reason repeats of an engine's own words.")
+        .because("The quote of an engine's text in a reason.")
         .enforced_by("engine-probe")
         .beyond("the text is cut"),
 ];

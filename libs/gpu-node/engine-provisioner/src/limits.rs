@@ -39,7 +39,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("engine-provisioner")
         .beyond(REFUSED),
     Limit::new("MAX_BYTES", logs::MAX_BYTES, "bytes")
-        .because("The log of an engine that was started here.")
+        .because("The log of a supervised engine.")
         .enforced_by("engine-provisioner")
         .beyond("the file is emptied"),
 ];

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use engine_probe::{AbandonedRequests, report};
 use http::{HeaderName, HeaderValue, Response};
-use pool_registry::{Claim, ClaimError, PoolRegistry, SlotLease};
+use pool_registry::{Claim, ClaimError, PoolRegistry, PromisedSlot, SlotLease};
 use pool_registry_types::{PoolId, ReplicaId, headers};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use telemetry::TRACEPARENT;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
@@ -40,7 +40,7 @@ pub struct DataPathConfig {
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// Time limits towards the engine.
-    pub clocks: Clocks,
+    pub clocks: Timeouts,
 }
 
 impl Default for DataPathConfig {
@@ -48,7 +48,7 @@ impl Default for DataPathConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 32 * 1024 * 1024,
-            clocks: Clocks::default(),
+            clocks: Timeouts::default(),
         }
     }
 }
@@ -102,7 +102,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) model: Option<&'a str>,
     /// The replica that its sender has chosen.
     pub(crate) hint: Option<&'a ReplicaId>,
-    pub(crate) clocks: Clocks,
+    pub(crate) clocks: Timeouts,
 }
 
 /// An engine's answer and the slot that it occupies.
@@ -201,7 +201,7 @@ impl Shared {
         &self,
         lease: &SlotLease,
         outbound: &mut Outbound,
-        clocks: Clocks,
+        clocks: Timeouts,
     ) -> Result<Response<ProxyBody>, stream_proxy::ForwardError> {
         let span = tracing::debug_span!(
             target: telemetry::REQUEST,
@@ -243,52 +243,55 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn find(&mut self) -> Result<Slot, NotServed> {
-        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
-        self.claim().instrument(span).await
-    }
-
     /// A slot of an engine that was not tried. When all that are awake are taken, one that sleeps
     /// is woken and waited for. One that does not wake counts as tried.
-    async fn claim(&mut self) -> Result<Slot, NotServed> {
+    async fn find(&mut self) -> Result<Slot, NotServed> {
+        let span = tracing::debug_span!(target: telemetry::REQUEST, "admission");
+        match span.in_scope(|| self.claim(None))? {
+            Claim::Slot(lease) => Ok(self.slot(lease)),
+            // In a box: few requests wake an engine, and the futures around this one are moved for
+            // all of them.
+            Claim::Promised(slot) => Box::pin(self.wake(slot)).instrument(span).await,
+        }
+    }
+
+    /// `why_not_woken`: why an engine that slept is not there, if one was to be woken.
+    fn claim(&self, why_not_woken: Option<ClaimError>) -> Result<Claim, NotServed> {
         let Wanted {
             pool, model, hint, ..
         } = self.wanted;
-        let mut why_not_woken = None;
+        let registry = &self.shared.registry;
+        let claimed = registry.claim_or_wake(pool, model, hint, &self.tried);
+        claimed.map_err(|error| match error {
+            ClaimError::NotReady(_) => NotServed::no_slot(why_not_woken.unwrap_or(error)),
+            error => NotServed::no_slot(error),
+        })
+    }
+
+    async fn wake(&mut self, mut slot: PromisedSlot) -> Result<Slot, NotServed> {
         loop {
-            let slot = match self
-                .shared
-                .registry
-                .claim_or_wake(pool, model, hint, &self.tried)
-            {
-                Ok(Claim::Slot(lease)) => return Ok(self.slot(lease)),
-                Ok(Claim::Promised(slot)) => slot,
-                Err(ClaimError::NotReady(excluded)) => {
-                    let why = why_not_woken.unwrap_or(ClaimError::NotReady(excluded));
-                    return Err(NotServed::no_slot(why));
-                }
-                Err(error) => return Err(NotServed::no_slot(error)),
-            };
             let replica = slot.replica_id().clone();
-            match tokio::time::timeout_at(self.until(), slot.awake()).await {
+            let why = match tokio::time::timeout_at(self.until(), slot.awake()).await {
                 Ok(Ok(lease)) => return Ok(self.slot(lease)),
-                Ok(Err(why @ ClaimError::NotReady(_))) => {
-                    self.tried.push(replica);
-                    why_not_woken = Some(why);
-                }
+                Ok(Err(why @ ClaimError::NotReady(_))) => why,
                 Ok(Err(error)) => return Err(NotServed::no_slot(error)),
                 Err(_elapsed) => {
                     let deadline = self.wanted.clocks.deadline;
                     let is_callers = deadline.is_some_and(|deadline| Instant::now() >= deadline);
                     return Err(NotServed::StillAsleep { is_callers });
                 }
-            }
+            };
+            self.tried.push(replica);
+            slot = match self.claim(Some(why))? {
+                Claim::Slot(lease) => return Ok(self.slot(lease)),
+                Claim::Promised(slot) => slot,
+            };
         }
     }
 
     /// The answer of an engine that sleeps must begin as soon as that of one that is awake.
     fn until(&mut self) -> Instant {
-        let Clocks {
+        let Timeouts {
             first_byte,
             deadline,
             ..

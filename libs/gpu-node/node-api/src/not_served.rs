@@ -2,7 +2,7 @@
 
 use pool_registry::{ClaimError, SlotLease};
 use pool_registry_types::{ErrorCode, PoolId, ReplicaId};
-use stream_proxy::{BrokenAnswer, ForwardError};
+use stream_proxy::{ForwardError, ResponseError};
 
 /// Why there is no engine's answer.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Unanswered {
             ForwardError::Local(_) => "this node cannot open more connections".to_owned(),
             ForwardError::OwnDelay { .. } => "this node is overloaded just now".to_owned(),
             ForwardError::Reset {
-                source: BrokenAnswer::NotHttp(why),
+                source: ResponseError::Protocol(why),
                 ..
             } => format!("the answer of {engine} is not valid HTTP: {why}"),
             ForwardError::Reset { .. } => format!("{engine} broke off before it answered"),

@@ -10,7 +10,7 @@ use std::{
 
 use bearer_auth::ApiToken;
 use http_server::HostName;
-use stream_proxy::Clocks;
+use stream_proxy::Timeouts;
 use telemetry::LogFormat;
 
 use crate::{DescribeSetting, Setting, settings::RequireAuth};
@@ -101,7 +101,7 @@ pub static STATE_DIR: Setting<PathBuf> = Setting::path("STATE_DIR", || ".runtime
 
 pub(crate) static FIRST_BYTE_TIMEOUT: Setting<Duration> = Setting::millis(
     "FIRST_BYTE_TIMEOUT_MS",
-    || Clocks::default().first_byte,
+    || Timeouts::default().first_byte,
     1..=86_400_000,
 )
 .after_prefix()

@@ -41,7 +41,7 @@ pub const LIMITS: &[Limit] = &[Limit::new(
     METRICS_CONNECTIONS.max_connections as u64,
     "connections",
 )
-.because("Connections of the metrics listener, which has no authentication.")
+.because("Connections of the metrics listener, which are not authenticated.")
 .enforced_by("listeners of `…_METRICS_ADDR`")
 .beyond("the oldest of them is closed for a new one")];
 

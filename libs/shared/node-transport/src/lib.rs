@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use pool_registry_types::{ErrorCode, ReplicaId};
 use routing_table::Endpoint;
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody};
+use stream_proxy::{ForwardError, Outbound, ProxyBody, Timeouts};
 pub use tcp::{NODE_IDLE, Tcp, asked_pause};
 
 /// A request for an endpoint.
@@ -25,7 +25,7 @@ pub struct NodeRequest<'a> {
     /// The request itself. It may be sent again elsewhere when this comes to nothing.
     pub outbound: &'a mut Outbound,
     /// Time limits for this try.
-    pub clocks: Clocks,
+    pub clocks: Timeouts,
 }
 
 /// Free and total slots.

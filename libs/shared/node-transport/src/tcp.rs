@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use pool_registry_types::headers;
-use stream_proxy::{Clocks, ForwardError, StreamProxy};
+use stream_proxy::{ForwardError, StreamProxy, Timeouts};
 
 use crate::{NoAnswer, NodeAnswer, NodeRequest, NodeTransport};
 
 /// How long a connection to a node is kept for another request. A node keeps idle ones for 75 s, so
 /// that the next burst need not connect anew; engines, which most often close them after 5 s, get
-/// [`Clocks::idle`].
+/// [`Timeouts::idle`].
 pub const NODE_IDLE: Duration = Duration::from_secs(60);
 
 /// The value of [`headers::VIA`].
@@ -63,7 +63,7 @@ impl Tcp {
         own.extend(model.ok().map(|model| (headers::MODEL, model)));
         let hint = endpoint.labels().replica.clone();
         own.extend(hint.map(|hint| (headers::REPLICA_HINT, hint)));
-        let clocks = Clocks {
+        let clocks = Timeouts {
             idle: NODE_IDLE,
             ..clocks
         };

@@ -18,7 +18,7 @@ use node_transport::{
 };
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -64,7 +64,7 @@ async fn ask(
         endpoint: &endpoint,
         model: "tiny",
         outbound,
-        clocks: Clocks::default(),
+        clocks: Timeouts::default(),
     });
     tokio::join!(sent, async {
         let (mut node, _) = listener.accept().await.unwrap();

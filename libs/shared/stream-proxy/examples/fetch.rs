@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 
 #[expect(clippy::print_stdout, reason = "an example owns its terminal")]
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     .parse()?;
     let request = Outbound::new(Method::GET, path, HeaderMap::new(), Bytes::new());
     let answer = StreamProxy::new()
-        .forward(&target, &request, Clocks::default())
+        .forward(&target, &request, Timeouts::default())
         .await?;
     println!("{}", answer.status());
     let mut body = answer.into_body();

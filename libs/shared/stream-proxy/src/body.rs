@@ -5,100 +5,66 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use local_limits::is_local_limit;
-use thiserror::Error;
+use http1_client::{IdlePool, ResponseError, UpstreamConnection};
 use tokio::time::Instant;
 
-use crate::{
-    Clocks,
-    delay::own_delay,
-    link::{BrokenAnswer, Link},
-    pool::IdleStack,
-};
+use crate::{delay::own_delay, error::StreamError, timeouts::Timeouts};
 
-/// Why a stream that had begun did not come to its proper end.
-#[derive(Debug, Error)]
-pub enum StreamError {
-    /// The upstream closed or reset the connection, or sent something that is not HTTP.
-    #[error("the upstream broke off in the middle of its answer")]
-    Broken(#[source] BrokenAnswer),
-    /// Nothing came for too long.
-    #[error("the upstream sent nothing for {} s", .0.as_secs())]
-    Stalled(Duration),
-    /// Nothing came for too long, but this process noticed so late that it says nothing about the
-    /// upstream.
-    #[error("this process was {} ms late itself in the middle of the answer", .0.as_millis())]
-    OwnDelay(Duration),
-    /// The caller's deadline passed.
-    #[error("the request's deadline passed in the middle of the answer")]
-    Deadline,
-}
-
-impl StreamError {
-    /// Whether this process itself is the reason, so that the failure says nothing about the
-    /// upstream.
-    #[must_use]
-    pub fn is_own(&self) -> bool {
-        match self {
-            Self::OwnDelay(_) => true,
-            Self::Broken(BrokenAnswer::Io(error)) => is_local_limit(error),
-            Self::Broken(_) | Self::Stalled(_) | Self::Deadline => false,
-        }
-    }
-}
-
-/// What a caller holds for as long as the upstream works on a request, such as a slot of it.
+/// A resource that a caller holds while the upstream works on a request, such as a slot.
 ///
-/// Dropping it without [`done`](Self::done) means that the answer broke off, or that its reader
-/// left: the connection is closed by then, and the upstream may still work on the request.
+/// Dropping it without [`done`](Self::done) means that the response broke or its reader left. The
+/// connection is closed by then, and the upstream may still work on the request.
 pub trait BodyGuard: fmt::Debug + Send + Sync {
-    /// The upstream has sent all of its answer.
+    /// The upstream has sent its complete response.
     fn done(self: Box<Self>);
 }
 
 /// A response body that polls its own upstream connection.
 ///
-/// Read to its end, it gives the connection back for the next request. Dropped before, it closes
-/// the connection and thereby cancels the request upstream.
+/// Reading it to its end returns the connection to the idle pool. Dropping it earlier closes the
+/// connection, which cancels the request upstream.
 #[derive(Debug)]
 pub struct ProxyBody {
-    /// `None` once the body has ended, one way or the other.
-    link: Option<Box<Link>>,
-    home: Arc<IdleStack>,
-    /// Read ahead by [`ProxyBody::poll_first`], or put back.
+    /// `None` once the body is complete or broken.
+    connection: Option<Box<UpstreamConnection>>,
+    idle_pool: Arc<IdlePool>,
+    /// Bytes that [`ProxyBody::poll_first`] read ahead, or that were put back.
     first: Option<Bytes>,
-    clocks: Clocks,
-    /// Since when the reader has been waiting; `None` while frames are at hand.
+    timeouts: Timeouts,
+    /// When the reader began to wait; `None` while frames are ready.
     waiting_since: Option<Instant>,
-    /// After `link`, so that a body that is dropped closes its connection first.
+    /// Declared after `connection`, so that dropping the body closes the connection first.
     guard: Option<Box<dyn BodyGuard>>,
 }
 
 impl ProxyBody {
-    pub(crate) fn new(link: Box<Link>, home: Arc<IdleStack>, clocks: Clocks) -> Self {
+    pub(crate) fn new(
+        connection: Box<UpstreamConnection>,
+        idle_pool: Arc<IdlePool>,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
-            link: Some(link),
-            home,
+            connection: Some(connection),
+            idle_pool,
             first: None,
-            clocks,
+            timeouts,
             waiting_since: None,
             guard: None,
         }
     }
 
-    /// Whether the upstream has sent all of its answer, read or not.
+    /// Whether the upstream has sent its complete response, read or not.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.link.is_none()
+        self.connection.is_none()
     }
 
-    /// Holds `guard` until the upstream has sent all of its answer. To be called before the body is
-    /// read; where the answer is complete already, the guard is done at once.
+    /// Holds `guard` until the upstream has sent its complete response. Call it before reading the
+    /// body; if the response is complete already, the guard is done at once.
     pub fn attach(&mut self, guard: Box<dyn BodyGuard>) {
         if self.is_complete() {
             guard.done();
@@ -107,14 +73,13 @@ impl ProxyBody {
         }
     }
 
-    /// Closes the connection. A task that waits for the upstream to finish the request learns that
-    /// it may not have.
+    /// Closes the connection and drops the guard without calling it done.
     fn break_off(&mut self) {
-        self.link = None;
+        self.connection = None;
         self.guard = None;
     }
 
-    /// Puts back bytes that were read from this body, so that they are the next to be read.
+    /// Puts back bytes that were read from this body; they are read next.
     pub fn put_back(&mut self, read: Bytes) {
         if read.is_empty() {
             return;
@@ -125,12 +90,12 @@ impl ProxyBody {
         });
     }
 
-    /// Reads ahead until the first bytes, or the end, are there; `None` when `limit` passes before.
+    /// Reads ahead until the first bytes or the end have arrived; `None` when `limit` passes first.
     pub(crate) fn poll_first(
         &mut self,
         limit: Instant,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(), BrokenAnswer>>> {
+    ) -> Poll<Option<Result<(), ResponseError>>> {
         match self.poll_part(cx) {
             Poll::Ready(Some(Ok(bytes))) => {
                 self.first = Some(bytes);
@@ -138,28 +103,30 @@ impl ProxyBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(None) => Poll::Ready(Some(Ok(()))),
-            Poll::Pending => match &mut self.link {
-                Some(link) => link.poll_until(limit, cx).map(|()| None),
+            Poll::Pending => match &mut self.connection {
+                Some(connection) => connection.poll_until(limit, cx).map(|()| None),
                 None => Poll::Pending,
             },
         }
     }
 
-    /// What the upstream has sent by now, in one piece. The connection goes back, or is closed,
-    /// with the body's end.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenAnswer>>> {
-        let Some(link) = &mut self.link else {
+    /// All bytes that the upstream has sent so far. At the end of the body the connection returns
+    /// to the idle pool or is closed.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseError>>> {
+        let Some(connection) = &mut self.connection else {
             return Poll::Ready(None);
         };
         let mut part = Vec::new();
-        match ready!(link.poll_body(&mut part, cx)) {
+        match ready!(connection.poll_body(&mut part, cx)) {
             Err(error) => {
                 self.break_off();
                 return Poll::Ready(Some(Err(error)));
             }
             Ok(true) => {
-                if let Some(link) = self.link.take().filter(|link| link.is_reusable()) {
-                    self.home.put(link, self.clocks.idle);
+                if let Some(connection) = self.connection.take()
+                    && connection.is_reusable()
+                {
+                    self.idle_pool.put(connection, self.timeouts.idle);
                 }
                 if let Some(guard) = self.guard.take() {
                     guard.done();
@@ -190,16 +157,16 @@ impl Body for ProxyBody {
             }
             Poll::Pending => {
                 let since = *this.waiting_since.get_or_insert_with(Instant::now);
-                let stalled = since + this.clocks.between_frames;
+                let stalled = since + this.timeouts.between_frames;
                 let limit = this
-                    .clocks
+                    .timeouts
                     .deadline
                     .map_or(stalled, |deadline| deadline.min(stalled));
-                if let Some(link) = &mut this.link {
-                    ready!(link.poll_until(limit, cx));
+                if let Some(connection) = &mut this.connection {
+                    ready!(connection.poll_until(limit, cx));
                 }
                 this.break_off();
-                let allowed = this.clocks.between_frames;
+                let allowed = this.timeouts.between_frames;
                 Poll::Ready(Some(Err(if limit != stalled {
                     StreamError::Deadline
                 } else if let Some(late) = own_delay(stalled, allowed, Instant::now()) {
@@ -212,12 +179,16 @@ impl Body for ProxyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.link.is_none() && self.first.is_none()
+        self.connection.is_none() && self.first.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().map_or(0, |first| first.len() as u64);
-        match self.link.as_ref().map_or(Some(0), |link| link.bytes_left()) {
+        let left = self
+            .connection
+            .as_ref()
+            .map_or(Some(0), |connection| connection.bytes_left());
+        match left {
             Some(rest) => SizeHint::with_exact(first + rest),
             None => {
                 let mut hint = SizeHint::new();

@@ -1,24 +1,23 @@
-//! Whether a time limit that passed says anything about the other side.
+//! Whether an expired timeout says anything about the upstream.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From this part of a limit on, our own delay spoils the verdict: the other side may have been
-/// given that much less.
-const SPOILING_PART: u32 = 4;
+/// A local delay of more than this fraction (one in `SIGNIFICANT_FRACTION`) of a timeout makes the
+/// timeout meaningless: the upstream may have had that much less time.
+const SIGNIFICANT_FRACTION: u32 = 4;
 
-/// What a healthy process on a busy machine may be late by; no verdict is spoilt by less.
-const HARMLESS: Duration = Duration::from_millis(250);
+/// A healthy process on a busy machine may be this late. A smaller delay is never significant.
+const TOLERATED: Duration = Duration::from_millis(250);
 
-/// How late this process noticed, at `now`, that a limit of the length `limit` passed at `due`;
-/// `None` when that was soon enough for a verdict.
+/// How late this process noticed, at `now`, that a timeout of length `limit` expired at `due`;
+/// `None` if the delay is not significant.
 ///
-/// A process that was stopped, or that got no processor, sends late and reads late. Its timers show
-/// it: they fire late.
+/// A process that was stopped or got no CPU sends late and reads late. Its timers fire late, too.
 pub(crate) fn own_delay(due: Instant, limit: Duration, now: Instant) -> Option<Duration> {
     let late = now.saturating_duration_since(due);
-    (late > HARMLESS.max(limit / SPOILING_PART)).then_some(late)
+    (late > TOLERATED.max(limit / SIGNIFICANT_FRACTION)).then_some(late)
 }
 
 #[cfg(test)]
@@ -27,9 +26,9 @@ mod tests {
 
     // spec: PATH-42
     #[test]
-    fn a_timer_that_fires_late_blames_nobody() {
+    fn a_late_timer_is_no_evidence() {
         let due = Instant::now() + Duration::from_secs(60);
-        for (limit_ms, late_ms, spoils) in [
+        for (limit_ms, late_ms, is_significant) in [
             (1000, 0, false),
             (1000, 250, false),
             (1000, 251, true),
@@ -43,8 +42,12 @@ mod tests {
                 Duration::from_millis(limit_ms),
                 Duration::from_millis(late_ms),
             );
-            let found = own_delay(due, limit, due + late);
-            assert_eq!(found, spoils.then_some(late), "{limit_ms} {late_ms}");
+            let delay = own_delay(due, limit, due + late);
+            assert_eq!(
+                delay,
+                is_significant.then_some(late),
+                "{limit_ms} {late_ms}"
+            );
         }
         assert_eq!(
             own_delay(due, Duration::ZERO, due - Duration::from_secs(1)),

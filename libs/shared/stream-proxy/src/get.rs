@@ -13,28 +13,34 @@ use pool_registry_types::HttpUrl;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::{Clocks, ForwardError, Outbound, StreamError, StreamProxy, delay::own_delay};
+use crate::{
+    delay::own_delay,
+    error::{ForwardError, StreamError},
+    outbound::Outbound,
+    proxy::StreamProxy,
+    timeouts::Timeouts,
+};
 
-/// Why a probe got no answer.
+/// Why a probe got no response.
 #[derive(Debug, Error)]
 pub enum GetError {
-    /// Nothing usable came back, or not in time.
+    /// No response, or not in time.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// The answer broke off.
+    /// The response broke off.
     #[error("the answer broke off")]
     Broken(#[source] StreamError),
-    /// The time was up, and this process noticed so late that it says nothing about the target.
-    #[error("this process was {} ms late itself", .0.as_millis())]
+    /// The timeout expired, but this process noticed it so late that it says nothing about the
+    /// target.
+    #[error("this process was {} ms late", .0.as_millis())]
     OwnDelay(Duration),
-    /// The answer is longer than the caller wants to read.
+    /// The response is longer than the caller's limit.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
 
 impl GetError {
-    /// Whether this process itself is the reason, so that the failure says nothing about the
-    /// target.
+    /// Whether this process caused the failure, so that it says nothing about the target.
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
@@ -56,7 +62,7 @@ impl GetError {
         )
     }
 
-    /// The error and what caused it, on one line for people:
+    /// The error and its causes in one line:
     /// `cannot connect to http://127.0.0.1:8081: Connection refused (os error 111)`.
     #[must_use]
     pub fn with_causes(&self) -> String {
@@ -71,11 +77,11 @@ impl GetError {
     }
 }
 
-/// Asks `target` for `path`, within `limit` for everything and up to `max_bytes` of body. Redirects
-/// are not followed.
+/// Gets `path` from `target`, within `limit` for everything and up to `max_bytes` of body. Does not
+/// follow redirects.
 ///
 /// # Errors
-/// When no whole answer came; an error status is an answer.
+/// When no complete response came. A response with an error status is a success here.
 pub async fn get(
     target: &HttpUrl,
     path: PathAndQuery,
@@ -83,14 +89,14 @@ pub async fn get(
     max_bytes: usize,
 ) -> Result<(StatusCode, Bytes), GetError> {
     let due = Instant::now() + limit;
-    let answer = ask(target, path, limit, due, max_bytes).await;
-    answer.map_err(|error| match own_delay(due, limit, Instant::now()) {
+    let response = request(target, path, limit, due, max_bytes).await;
+    response.map_err(|error| match own_delay(due, limit, Instant::now()) {
         Some(late) if error.is_late() => GetError::OwnDelay(late),
         _ => error,
     })
 }
 
-async fn ask(
+async fn request(
     target: &HttpUrl,
     path: PathAndQuery,
     limit: Duration,
@@ -104,16 +110,17 @@ async fn ask(
         HeaderValue::from_static(concat!("llorch/", env!("CARGO_PKG_VERSION"))),
     );
     let request = Outbound::new(Method::GET, path, headers, Bytes::new());
-    let clocks = Clocks {
+    let timeouts = Timeouts {
         connect: limit,
         first_byte: limit,
         between_frames: limit,
         deadline: Some(due),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
-    // A proxy of its own, so that the connection ends with the answer: engines have few to give.
+    // With a proxy of its own, the connection closes after the response. Engines accept only a few
+    // connections.
     let (head, body) = StreamProxy::new()
-        .forward(target, &request, clocks)
+        .forward(target, &request, timeouts)
         .await?
         .into_parts();
     match Limited::new(body, max_bytes).collect().await {

@@ -1,52 +1,43 @@
-//! Forward one HTTP request to one upstream and stream the answer back.
+//! Forward one HTTP request to one upstream and stream the response back.
 //!
-//! Node and control plane use it alike; it knows nothing of pools, models or retries. What it
-//! promises:
+//! Node and control plane use it alike. It knows nothing of pools, models or retries.
 //!
-//! * **As fast as the socket.** The upstream connection is not a task of its own: whoever reads the
-//!   response body drives it. One wake-up passes on everything the upstream has sent, in one frame,
-//!   and nothing is waited for, so a single token leaves at once and many travel together. All
-//!   chunks of a read are decoded in one pass, and a stream that waits for its next token holds no
-//!   buffer.
-//! * **Dropping is cancelling.** A response body dropped early closes the upstream socket, which is
-//!   the only cancel that inference engines understand. A body read to its end gives the connection
-//!   back. What a caller holds for the upstream's sake goes with the body as a [`BodyGuard`], and
-//!   is told apart: done, or broken off.
-//! * **Four clocks.** Connect, first byte, between frames, and the caller's own deadline; see
-//!   [`Clocks`].
-//! * **Honest errors.** [`ForwardError`] says whether a request can have reached the upstream, so
-//!   that a caller knows what another try may cost, and whether the failure is this process's own;
-//!   [`StreamError`] says how a stream that had begun came to its end.
+//! * **As fast as the socket.** The upstream connection is not a task: reading the response body
+//!   drives it. One wake-up passes on everything that the upstream has sent, in one frame. Ready
+//!   bytes are passed on at once, and a stream that waits for its next token holds no buffer.
+//! * **Dropping is cancelling.** Dropping a response body early closes the upstream socket, which
+//!   is the only form of cancellation that inference engines understand. A body that is read to its
+//!   end returns the connection to the idle pool. A [`BodyGuard`] travels with the body and learns
+//!   which of the two happened.
+//! * **Four timeouts.** Connect, first byte, between frames, and the caller's deadline; see
+//!   [`Timeouts`].
+//! * **Precise errors.** [`ForwardError`] says whether the request can have reached the upstream,
+//!   and whether this process caused the failure itself. [`StreamError`] says how a stream broke.
 //!
-//! [`StreamProxy::forward`] returns when the first byte of the body is there (or the body is known
-//! to be empty), not when the head is: a head alone is worth nothing to a client, and an upstream
-//! that dies between the two can still be replaced by another one unnoticed.
+//! [`StreamProxy::forward`] returns when the first byte of the body has arrived (or the body is
+//! known to be empty), not with the head. Until then another upstream can still take over.
 
 mod body;
-mod connect;
 mod delay;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
+mod error;
 mod get;
-mod headers;
 mod limits;
-mod link;
-mod pool;
+mod outbound;
 mod proxy;
 mod resend;
-mod timer;
-mod wire;
+mod timeouts;
 
-pub use body::{BodyGuard, ProxyBody, StreamError};
+pub use body::{BodyGuard, ProxyBody};
+pub use error::{ForwardError, StreamError};
 pub use get::{GetError, get};
+pub use http1_client::{ProtocolError, ResponseError};
 pub use limits::LIMITS;
-pub use link::BrokenAnswer;
-pub use proxy::{Clocks, ForwardError, Outbound, StreamProxy};
+pub use outbound::Outbound;
+pub use proxy::StreamProxy;
 pub use resend::Resend;
-pub use wire::NotHttp;
+pub use timeouts::Timeouts;
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

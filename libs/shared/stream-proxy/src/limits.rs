@@ -1,40 +1,59 @@
-//! The table of every bound on what an upstream may answer, for documents.
+//! The bounds on what an upstream may send, for documents.
 
+use http1_client::{
+    MAX_CHUNK_OVERHEAD_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_IDLE_CONNECTIONS,
+    MAX_INTERIM_RESPONSES, MAX_SIZE_DIGITS,
+};
 use pool_registry_types::limits::Limit;
 
-use crate::{
-    link::MAX_INTERIM_ANSWERS,
-    pool::MAX_IDLE_LINKS,
-    wire::{MAX_AROUND_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SIZE_DIGITS},
-};
-
-const BROKEN: &str = "the answer is broken: another endpoint is tried, or 502 WORKER_RESET; a \
+const CHECKED_BY: &str = "every request to an upstream";
+const BROKEN: &str = "the response is broken: another endpoint is tried, or 502 WORKER_RESET; a \
                       stream ends with that event";
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[
-    Limit::new("MAX_HEAD_BYTES", MAX_HEAD_BYTES as u64, "bytes")
-        .because("The head of an answer of an engine or a node.")
-        .enforced_by("every request to an upstream")
+    Limit::new(
+        "http1_client::MAX_HEAD_BYTES",
+        MAX_HEAD_BYTES as u64,
+        "bytes",
+    )
+    .because("The head of a response of an engine or a node.")
+    .enforced_by(CHECKED_BY)
+    .beyond(BROKEN),
+    Limit::new("http1_client::MAX_HEADERS", MAX_HEADERS as u64, "headers")
+        .because("Headers of a response of an engine or a node.")
+        .enforced_by(CHECKED_BY)
         .beyond(BROKEN),
-    Limit::new("MAX_HEADERS", MAX_HEADERS as u64, "headers")
-        .because("Headers of an answer of an engine or a node.")
-        .enforced_by("every request to an upstream")
-        .beyond(BROKEN),
-    Limit::new("MAX_INTERIM_ANSWERS", MAX_INTERIM_ANSWERS as u64, "answers")
-        .because("Interim answers (1xx) before an answer of an engine or a node.")
-        .enforced_by("every request to an upstream")
-        .beyond(BROKEN),
-    Limit::new("MAX_AROUND_BYTES", MAX_AROUND_BYTES as u64, "bytes")
-        .because("The extension of a chunk, or all trailers, of an answer.")
-        .enforced_by("every request to an upstream")
-        .beyond(BROKEN),
-    Limit::new("MAX_SIZE_DIGITS", MAX_SIZE_DIGITS as u64, "digits")
-        .because("The size of a chunk of an answer, in hexadecimal digits.")
-        .enforced_by("every request to an upstream")
-        .beyond(BROKEN),
-    Limit::new("MAX_IDLE_LINKS", MAX_IDLE_LINKS as u64, "connections")
-        .because("Idle connections that are kept to one upstream.")
-        .enforced_by("every request to an upstream")
-        .beyond("the connection is closed after the answer"),
+    Limit::new(
+        "http1_client::MAX_INTERIM_RESPONSES",
+        MAX_INTERIM_RESPONSES as u64,
+        "responses",
+    )
+    .because("Interim responses (1xx) before a response of an engine or a node.")
+    .enforced_by(CHECKED_BY)
+    .beyond(BROKEN),
+    Limit::new(
+        "http1_client::MAX_CHUNK_OVERHEAD_BYTES",
+        MAX_CHUNK_OVERHEAD_BYTES as u64,
+        "bytes",
+    )
+    .because("The extension of a chunk, or all trailers, of a response.")
+    .enforced_by(CHECKED_BY)
+    .beyond(BROKEN),
+    Limit::new(
+        "http1_client::MAX_SIZE_DIGITS",
+        MAX_SIZE_DIGITS as u64,
+        "digits",
+    )
+    .because("The size of a chunk of a response, in hexadecimal digits.")
+    .enforced_by(CHECKED_BY)
+    .beyond(BROKEN),
+    Limit::new(
+        "http1_client::MAX_IDLE_CONNECTIONS",
+        MAX_IDLE_CONNECTIONS as u64,
+        "connections",
+    )
+    .because("Idle connections that are kept to one upstream.")
+    .enforced_by(CHECKED_BY)
+    .beyond("the connection is closed after the response"),
 ];

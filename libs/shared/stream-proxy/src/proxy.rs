@@ -1,242 +1,91 @@
-//! Sending one request to one upstream.
+//! Sends one request to one upstream.
 
-use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, uri::PathAndQuery};
-use local_limits::is_local_limit;
+use http::Response;
+use http1_client::{IdlePool, IdlePools, ResponseHead, SWEEP_INTERVAL, UpstreamConnection};
 use pool_registry_types::HttpUrl;
-use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    ProxyBody, Resend,
-    delay::own_delay,
-    link::{BrokenAnswer, Link},
-    pool::{IdleStack, SWEEP_INTERVAL, Stacks},
-    wire::{Head, encode_head},
+    body::ProxyBody, delay::own_delay, error::ForwardError, outbound::Outbound, timeouts::Timeouts,
 };
 
-/// How long a request may take, part by part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clocks {
-    /// To connect. A machine of the same network answers within a millisecond, or is gone.
-    pub connect: Duration,
-    /// From the connection to the first byte of the answer's body.
-    pub first_byte: Duration,
-    /// Between two frames of the answer.
-    pub between_frames: Duration,
-    /// For everything; the caller's own deadline.
-    pub deadline: Option<Instant>,
-    /// How long the connection may lie idle after the answer and still serve another request.
-    /// Shorter than the upstream keeps it, or requests meet connections that are closing under
-    /// them.
-    pub idle: Duration,
-}
-
-impl Default for Clocks {
-    /// 1 s to connect, 120 s to the first byte (prompts are long), 60 s between frames, no
-    /// deadline, 4 s idle: `llama-server` and vLLM close idle connections after 5 s.
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(1),
-            first_byte: Duration::from_secs(120),
-            between_frames: Duration::from_secs(60),
-            deadline: None,
-            idle: Duration::from_secs(4),
-        }
-    }
-}
-
-/// A request to send on. The body is whole, so that it can be sent again.
-#[derive(Debug, Clone)]
-pub struct Outbound {
-    /// The method.
-    pub method: Method,
-    /// Path and query, to be appended to the target's base path.
-    pub path: PathAndQuery,
-    /// The client's headers as they came. Those of one hop (RFC 9110, section 7.6.1), `Host` and
-    /// `Content-Length` do not go on, nor do those `removed_headers`.
-    pub headers: HeaderMap,
-    /// Headers of the client that end here.
-    pub removed_headers: &'static [HeaderName],
-    /// Headers of the caller's own. They take the place of the client's with the same name, and
-    /// nothing that the client sent takes them away.
-    pub set_headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body, byte for byte as the client sent it.
-    pub body: Bytes,
-    /// Whether it may be sent a second time, and whether it was.
-    pub resend: Resend,
-}
-
-impl Outbound {
-    /// A request with the client's headers and none of the caller's own.
-    #[must_use]
-    pub fn new(method: Method, path: PathAndQuery, headers: HeaderMap, body: Bytes) -> Self {
-        Self {
-            method,
-            path,
-            headers,
-            removed_headers: &[],
-            set_headers: Vec::new(),
-            body,
-            resend: Resend::default(),
-        }
-    }
-}
-
-/// Why no answer came. Nothing was sent to the client yet, so another upstream may still be tried.
-#[derive(Debug, Error)]
-pub enum ForwardError {
-    /// No connection: the request cannot have reached the upstream.
-    #[error("cannot connect to {target}")]
-    Connect {
-        /// Where to.
-        target: HttpUrl,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// This process itself lacks what a connection needs (file descriptors, ports, memory). Says
-    /// nothing about the upstream.
-    #[error("no connection can be opened from here")]
-    Local(#[source] io::Error),
-    /// A time limit passed, and this process noticed so late that the limit says nothing about the
-    /// upstream.
-    #[error("this process was {} ms late itself, so a time limit for {target} means nothing", late.as_millis())]
-    OwnDelay {
-        /// Where to.
-        target: HttpUrl,
-        /// How long after its time the limit was noticed.
-        late: Duration,
-    },
-    /// No connection within the limit: the request cannot have reached the upstream.
-    #[error("{target} did not accept a connection within {} ms", limit.as_millis())]
-    ConnectTimeout {
-        /// Where to.
-        target: HttpUrl,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The connection ended, or turned to something that is not HTTP, before the first byte of the
-    /// body.
-    #[error("{target} broke off before it answered")]
-    Reset {
-        /// Where to.
-        target: HttpUrl,
-        /// How.
-        source: BrokenAnswer,
-    },
-    /// No first byte within the limit.
-    #[error("{target} sent no byte of its answer within {} s", limit.as_secs())]
-    FirstByte {
-        /// Where to.
-        target: HttpUrl,
-        /// The limit.
-        limit: Duration,
-    },
-    /// The caller's own deadline passed.
-    #[error("the request's deadline passed before {target} answered")]
-    Deadline {
-        /// Where to.
-        target: HttpUrl,
-    },
-}
-
-/// Sends requests to upstreams and keeps their idle connections. Cloning is cheap and shares them.
+/// Sends requests to upstreams and reuses their connections. Clones share the idle connections.
 #[derive(Debug, Clone, Default)]
 pub struct StreamProxy {
-    stacks: Arc<Stacks>,
+    idle_pools: Arc<IdlePools>,
 }
 
 impl StreamProxy {
-    /// A proxy without connections yet.
+    /// A proxy without connections.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends `request` to `target` and returns its answer once the first byte of the body is there.
+    /// Sends `request` to `target` and returns its response once the first byte of the body has
+    /// arrived.
     ///
-    /// The answer's hop-by-hop headers are gone, and its version is this side's own. A request
-    /// whose reused connection is closed without a byte of an answer is sent once more on a new
-    /// connection, if [`Outbound::resend`] allows it.
+    /// The response has no hop-by-hop headers, and the version of this side. If a reused connection
+    /// closes without a byte of a response, the request is sent once more on a new connection,
+    /// provided that [`Outbound::resend`] allows it.
     ///
     /// # Errors
-    /// See [`ForwardError`]. No error means that the upstream answered; what it answered, an HTTP
-    /// error status included, is the caller's to judge.
+    /// See [`ForwardError`]. Any response is a success here, also one with an HTTP error status.
     pub async fn forward(
         &self,
         target: &HttpUrl,
         request: &Outbound,
-        clocks: Clocks,
+        timeouts: Timeouts,
     ) -> Result<Response<ProxyBody>, ForwardError> {
-        let home = self.stacks.of(target);
+        let idle_pool = self.idle_pools.of(target.authority().as_str());
         let exchange = Exchange {
             target,
             request,
-            clocks,
-            home: &home,
+            timeouts,
+            idle_pool: &idle_pool,
         };
         let sent = Instant::now();
-        if let Some(mut idle) = home.take(sent) {
-            idle.send(encode_head(target, request), &request.body);
+        if let Some(mut idle) = idle_pool.take(sent) {
+            idle.send(request.encode_head(target), &request.body);
             match exchange.run(idle, sent).await {
-                Err(Unanswered { is_stale: true, .. }) if request.resend.take() => {
-                    // Both sendings together have the time of one.
-                    let link = exchange.open(Some(sent)).await?;
+                Err(ExchangeError { is_stale: true, .. }) if request.resend.take() => {
+                    // Both attempts share one timeout.
+                    let connection = exchange.open(Some(sent)).await?;
                     return exchange
-                        .run(link, sent)
+                        .run(connection, sent)
                         .await
-                        .map_err(|unanswered| unanswered.error);
+                        .map_err(|failed| failed.error);
                 }
-                answered => return answered.map_err(|unanswered| unanswered.error),
+                response => return response.map_err(|failed| failed.error),
             }
         }
-        let link = exchange.open(None).await?;
+        let connection = exchange.open(None).await?;
         exchange
-            .run(link, Instant::now())
+            .run(connection, Instant::now())
             .await
-            .map_err(|unanswered| unanswered.error)
+            .map_err(|failed| failed.error)
     }
 
-    /// Closes connections that have been idle too long, until `stop` is done. Without it they are
-    /// closed when the next request to the same upstream comes.
+    /// Closes connections that have been idle too long, until `stop` completes. Without it they are
+    /// closed by the next request to the same upstream.
     pub async fn sweep(self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         while timeout(SWEEP_INTERVAL, &mut stop).await.is_err() {
-            self.stacks.sweep();
+            self.idle_pools.sweep();
         }
     }
 }
 
-/// Who is to blame for a connection that did not come about.
-fn connect_error(source: io::Error, target: HttpUrl) -> ForwardError {
-    if is_local_limit(&source) {
-        ForwardError::Local(source)
-    } else {
-        ForwardError::Connect { target, source }
-    }
-}
-
-/// Who is to blame for an answer that broke off.
-fn reset_error(source: BrokenAnswer, target: &HttpUrl) -> ForwardError {
-    match source {
-        BrokenAnswer::Io(source) if is_local_limit(&source) => ForwardError::Local(source),
-        source => ForwardError::Reset {
-            target: target.clone(),
-            source,
-        },
-    }
-}
-
-/// Why an exchange brought no answer.
-struct Unanswered {
+/// Why an exchange got no response.
+struct ExchangeError {
     error: ForwardError,
-    /// The other side ended the connection without a byte of an answer.
+    /// The upstream ended the connection without a byte of a response.
     is_stale: bool,
 }
 
-impl From<ForwardError> for Unanswered {
+impl From<ForwardError> for ExchangeError {
     fn from(error: ForwardError) -> Self {
         Self {
             error,
@@ -245,31 +94,43 @@ impl From<ForwardError> for Unanswered {
     }
 }
 
-/// One request and the upstream it goes to.
+/// One request and its upstream.
 struct Exchange<'a> {
     target: &'a HttpUrl,
     request: &'a Outbound,
-    clocks: Clocks,
-    home: &'a Arc<IdleStack>,
+    timeouts: Timeouts,
+    idle_pool: &'a Arc<IdlePool>,
 }
 
 impl Exchange<'_> {
-    /// A new connection, with the request on its way. `since`: when it was sent for the first time,
-    /// if it was.
-    async fn open(&self, since: Option<Instant>) -> Result<Box<Link>, ForwardError> {
+    /// Opens a connection and sends the request. `first_sent` is the time of the first attempt, if
+    /// this is the second.
+    async fn open(
+        &self,
+        first_sent: Option<Instant>,
+    ) -> Result<Box<UpstreamConnection>, ForwardError> {
         let target = || self.target.clone();
         let start = Instant::now();
-        let until = match since {
-            Some(since) => Some(self.limit(since)),
-            None => self.clocks.deadline,
+        let until = match first_sent {
+            Some(sent) => Some(self.limit(sent)),
+            None => self.timeouts.deadline,
         };
         let left = until.map(|until| until.saturating_duration_since(start));
-        let limit = left.map_or(self.clocks.connect, |left| left.min(self.clocks.connect));
-        let head = encode_head(self.target, self.request);
+        let connect = self.timeouts.connect;
+        let limit = left.map_or(connect, |left| left.min(connect));
+        let head = self.request.encode_head(self.target);
+        let (host, port) = (self.target.host(), self.target.port());
         let due = Instant::now() + limit;
-        match timeout_at(due, Link::open(self.target, head, &self.request.body)).await {
-            Ok(connected) => connected.map_err(|source| connect_error(source, target())),
-            Err(_) if limit < self.clocks.connect => Err(self.late(since.unwrap_or(start))),
+        // Few requests connect. The box keeps the future of every request small.
+        let opening = Box::pin(UpstreamConnection::open(
+            host,
+            port,
+            head,
+            &self.request.body,
+        ));
+        match timeout_at(due, opening).await {
+            Ok(opened) => opened.map_err(|source| ForwardError::connect(source, target())),
+            Err(_) if limit < connect => Err(self.late(first_sent.unwrap_or(start))),
             Err(_) => Err(match own_delay(due, limit, Instant::now()) {
                 Some(late) => ForwardError::OwnDelay {
                     target: target(),
@@ -283,18 +144,18 @@ impl Exchange<'_> {
         }
     }
 
-    /// Until when the answer to what was sent at `start` must have begun.
+    /// When the response to a request sent at `start` must have begun.
     fn limit(&self, start: Instant) -> Instant {
-        let first_byte = start + self.clocks.first_byte;
-        self.clocks
+        let first_byte = start + self.timeouts.first_byte;
+        self.timeouts
             .deadline
             .map_or(first_byte, |deadline| deadline.min(first_byte))
     }
 
-    /// It had not.
+    /// The error when [`limit`](Self::limit) has passed.
     fn late(&self, start: Instant) -> ForwardError {
         let target = self.target.clone();
-        let allowed = self.clocks.first_byte;
+        let allowed = self.timeouts.first_byte;
         let first_byte = start + allowed;
         if self.limit(start) != first_byte {
             return ForwardError::Deadline { target };
@@ -308,38 +169,38 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the answer to what is sent on `link`; its time began at `start`.
+    /// Waits for the response to the request that was sent at `start`.
     async fn run(
         &self,
-        mut link: Box<Link>,
+        mut connection: Box<UpstreamConnection>,
         start: Instant,
-    ) -> Result<Response<ProxyBody>, Unanswered> {
+    ) -> Result<Response<ProxyBody>, ExchangeError> {
         let limit = self.limit(start);
         let late = || self.late(start);
-        let reset = |source| reset_error(source, self.target);
+        let broken = |source| ForwardError::response(source, self.target);
 
-        let head = poll_fn(|cx| match link.poll_head(&self.request.method, cx) {
+        let head = poll_fn(|cx| match connection.poll_head(&self.request.method, cx) {
             Poll::Ready(head) => Poll::Ready(Some(head)),
-            Poll::Pending => link.poll_until(limit, cx).map(|()| None),
+            Poll::Pending => connection.poll_until(limit, cx).map(|()| None),
         })
         .await
         .ok_or_else(late)?
-        .map_err(|source| Unanswered {
-            is_stale: source.is_end() && !link.has_answered(),
-            error: reset(source),
+        .map_err(|source| ExchangeError {
+            is_stale: source.is_disconnect() && !connection.has_response_byte(),
+            error: broken(source),
         })?;
-        let mut body = ProxyBody::new(link, self.home.clone(), self.clocks);
+        let mut body = ProxyBody::new(connection, self.idle_pool.clone(), self.timeouts);
         poll_fn(|cx| body.poll_first(limit, cx))
             .await
             .ok_or_else(late)?
-            .map_err(reset)?;
-        Ok(answer(head, body))
+            .map_err(broken)?;
+        Ok(response(head, body))
     }
 }
 
-fn answer(head: Head, body: ProxyBody) -> Response<ProxyBody> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
-    answer
+fn response(head: ResponseHead, body: ProxyBody) -> Response<ProxyBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
 }

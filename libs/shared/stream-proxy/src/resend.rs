@@ -1,4 +1,4 @@
-//! Whether a request may be sent a second time without its caller's doing.
+//! Whether the proxy may send a request a second time on its own.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,18 +6,16 @@ const AVAILABLE: u8 = 0;
 const USED: u8 = 1;
 const FORBIDDEN: u8 = 2;
 
-/// The one time that a request may be sent again on a fresh connection, because a reused one was
-/// closed without a byte of an answer.
+/// Permits one resend on a fresh connection after a reused one closed without a byte of a response.
 ///
-/// An upstream that closes an idle connection and one that dies of a request look the same from
-/// here. So the second sending may be a second execution. It belongs to the request, not to a try:
-/// however often a caller forwards the same [`Outbound`](crate::Outbound), there is one.
+/// An upstream that closes an idle connection looks the same as one that crashed on the request, so
+/// the resend may be a second execution. The permit belongs to the request, not to an attempt:
+/// there is one, however often a caller forwards the same [`Outbound`](crate::Outbound).
 #[derive(Debug, Default)]
 pub struct Resend(AtomicU8);
 
 impl Resend {
-    /// Allows no second sending from now on. A caller does so before it tries again a request that
-    /// may have been executed.
+    /// Forbids the resend. Call it before retrying a request that may have been executed.
     pub fn forbid(&self) {
         let _ = self
             .0
@@ -30,7 +28,7 @@ impl Resend {
         self.0.load(Ordering::Relaxed) == USED
     }
 
-    /// Uses it; false when it was used or forbidden before.
+    /// Uses the permit; false if it was used or forbidden before.
     pub(crate) fn take(&self) -> bool {
         self.0
             .compare_exchange(AVAILABLE, USED, Ordering::Relaxed, Ordering::Relaxed)
@@ -50,15 +48,18 @@ mod tests {
 
     // spec: PATH-27
     #[test]
-    fn there_is_one_at_most() {
+    fn a_request_is_resent_once_at_most() {
         let resend = Resend::default();
         assert!(!resend.was_used());
         assert!(resend.take());
         assert!(!resend.take());
         resend.forbid();
         assert!(resend.was_used());
-        let copy = resend.clone();
-        assert!(!copy.take() && !resend.take(), "a copy has no second one");
+        let clone = resend.clone();
+        assert!(
+            !clone.take() && !resend.take(),
+            "a clone has no permit of its own"
+        );
 
         let resend = Resend::default();
         resend.forbid();

@@ -1,4 +1,4 @@
-//! The proxy against real sockets whose other end is scripted byte by byte.
+//! The proxy against real sockets; the tests script each byte of the upstream.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use pool_registry_types::HttpUrl;
 use stream_proxy::{
-    BrokenAnswer, Clocks, ForwardError, Outbound, ProxyBody, StreamError, StreamProxy,
+    ForwardError, Outbound, ProxyBody, ResponseError, StreamError, StreamProxy, Timeouts,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,10 +22,10 @@ use tokio::{
     time::Instant,
 };
 
-/// A limit that a test expects to run into, once it lets time pass at once.
+/// A timeout that a test reaches by advancing the clock.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// The other end of a connection: an upstream whose every byte the test decides.
+/// An upstream whose every byte the test decides.
 struct Upstream {
     listener: TcpListener,
 }
@@ -86,15 +86,15 @@ async fn next(body: &mut ProxyBody) -> Result<String, StreamError> {
     Ok(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
 }
 
-/// Sends a request and lets `serve` answer it.
+/// Sends a request and lets `serve` respond.
 async fn exchange<S>(
     proxy: &StreamProxy,
     upstream: &Upstream,
-    clocks: Clocks,
+    timeouts: Timeouts,
     serve: impl AsyncFnOnce(TcpStream) -> S,
 ) -> (Result<Response<ProxyBody>, ForwardError>, S) {
     let (url, request) = (upstream.url(), request("{}"));
-    tokio::join!(proxy.forward(&url, &request, clocks), async {
+    tokio::join!(proxy.forward(&url, &request, timeouts), async {
         let mut stream = upstream.accept().await;
         read_request(&mut stream, "{}").await;
         serve(stream).await
@@ -102,14 +102,14 @@ async fn exchange<S>(
 }
 
 #[tokio::test]
-async fn passes_the_request_on_and_the_answer_back() {
+async fn request_and_response_are_forwarded() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     let (url, request) = (upstream.url(), request(r#"{"model":"x"}"#));
-    let (answer, seen) = tokio::join!(proxy.forward(&url, &request, Clocks::default()), async {
+    let (answer, seen) = tokio::join!(proxy.forward(&url, &request, Timeouts::default()), async {
         let mut stream = upstream.accept().await;
         let seen = read_request(&mut stream, r#"{"model":"x"}"#).await;
-        let answer =
-            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-Mine: 1\r\nKeep-Alive: timeout=5\r\n\r\nok";
+        let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX-Mine: 1\r\n\
+              Keep-Alive: timeout=5\r\n\r\nok";
         stream.write_all(answer).await.unwrap();
         seen
     });
@@ -135,19 +135,23 @@ async fn passes_the_request_on_and_the_answer_back() {
 
 // spec: PATH-2
 #[tokio::test]
-async fn a_token_leaves_at_once_and_many_travel_together() {
+async fn ready_tokens_leave_at_once_and_together() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, mut stream) =
-        exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+    let (answer, mut stream) = exchange(
+        &proxy,
+        &upstream,
+        Timeouts::default(),
+        async |mut stream| {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
                 .await
                 .unwrap();
             stream
-        })
-        .await;
+        },
+    )
+    .await;
     let mut body = answer.unwrap().into_body();
-    // The rest of the answer does not exist yet, and still the first token is here.
+    // The first token arrives before the rest of the response exists.
     assert_eq!(next(&mut body).await.unwrap(), "a1");
     stream
         .write_all(b"2\r\na2\r\n2\r\na3\r\n2\r\na4\r\n")
@@ -159,13 +163,13 @@ async fn a_token_leaves_at_once_and_many_travel_together() {
 }
 
 #[tokio::test]
-async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
+async fn an_open_connection_is_reused_and_a_closed_one_is_not() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     let (url, request) = (upstream.url(), request("{}"));
     let once = async || {
         text(
             proxy
-                .forward(&url, &request, Clocks::default())
+                .forward(&url, &request, Timeouts::default())
                 .await
                 .unwrap()
                 .into_body(),
@@ -199,18 +203,18 @@ async fn a_finished_connection_is_used_again_and_a_closed_one_is_not() {
 
 // spec: PATH-19
 #[tokio::test]
-async fn an_idle_connection_serves_again_for_as_long_as_the_clocks_say() {
+async fn an_idle_connection_is_reused_until_its_timeout() {
     for (idle, is_kept) in [(Duration::from_secs(60), true), (Duration::ZERO, false)] {
         let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
         let (url, request) = (upstream.url(), request("{}"));
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             idle,
-            ..Clocks::default()
+            ..Timeouts::default()
         };
         let once = async || {
             text(
                 proxy
-                    .forward(&url, &request, clocks)
+                    .forward(&url, &request, timeouts)
                     .await
                     .unwrap()
                     .into_body(),
@@ -243,15 +247,19 @@ async fn an_idle_connection_serves_again_for_as_long_as_the_clocks_say() {
 #[tokio::test]
 async fn dropping_the_body_closes_the_connection() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, mut stream) =
-        exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
+    let (answer, mut stream) = exchange(
+        &proxy,
+        &upstream,
+        Timeouts::default(),
+        async |mut stream| {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
                 .await
                 .unwrap();
             stream
-        })
-        .await;
+        },
+    )
+    .await;
     drop(answer.unwrap());
     assert_eq!(
         stream.read(&mut [0; 16]).await.unwrap_or(0),
@@ -265,7 +273,7 @@ async fn dropping_the_request_closes_the_connection() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     let (url, request) = (upstream.url(), request("{}"));
     let (_, mut stream) = tokio::select! {
-        _ = proxy.forward(&url, &request, Clocks::default()) => panic!("nobody answered"),
+        _ = proxy.forward(&url, &request, Timeouts::default()) => panic!("nobody result"),
         stream = async {
             let mut stream = upstream.accept().await;
             (read_request(&mut stream, "{}").await, stream)
@@ -280,7 +288,7 @@ async fn dropping_the_request_closes_the_connection() {
 
 // spec: PATH-8
 #[tokio::test]
-async fn nobody_there() {
+async fn a_refused_connection() {
     let gone: SocketAddr = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -288,7 +296,7 @@ async fn nobody_there() {
         .unwrap();
     let url = HttpUrl::new(&format!("http://{gone}")).unwrap();
     let error = StreamProxy::new()
-        .forward(&url, &request("{}"), Clocks::default())
+        .forward(&url, &request("{}"), Timeouts::default())
         .await
         .unwrap_err();
     assert!(matches!(error, ForwardError::Connect { .. }), "{error:?}");
@@ -299,17 +307,17 @@ async fn nobody_there() {
 async fn an_upstream_that_never_answers() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for head in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             first_byte: LIMIT,
-            ..Clocks::default()
+            ..Timeouts::default()
         };
         let silent = async |mut stream: TcpStream| {
             stream.write_all(head.as_bytes()).await.unwrap();
-            // From here on nothing happens but that limits are reached.
+            // From here on the clock advances to each timeout.
             tokio::time::pause();
             stream
         };
-        let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        let (answer, _open) = exchange(&proxy, &upstream, timeouts, silent).await;
         tokio::time::resume();
         let error = answer.unwrap_err();
         assert!(
@@ -317,12 +325,12 @@ async fn an_upstream_that_never_answers() {
             "{head:?}: {error:?}"
         );
 
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             first_byte: 2 * LIMIT,
             deadline: Some(Instant::now() + LIMIT),
-            ..Clocks::default()
+            ..Timeouts::default()
         };
-        let (answer, _open) = exchange(&proxy, &upstream, clocks, silent).await;
+        let (answer, _open) = exchange(&proxy, &upstream, timeouts, silent).await;
         tokio::time::resume();
         let error = answer.unwrap_err();
         assert!(
@@ -341,9 +349,14 @@ async fn an_upstream_that_breaks_off_before_the_first_byte() {
         "SSH-2.0-x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
-        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-            stream.write_all(sent.as_bytes()).await.unwrap();
-        })
+        let (answer, ()) = exchange(
+            &proxy,
+            &upstream,
+            Timeouts::default(),
+            async |mut stream| {
+                stream.write_all(sent.as_bytes()).await.unwrap();
+            },
+        )
         .await;
         let error = answer.unwrap_err();
         assert!(
@@ -354,18 +367,23 @@ async fn an_upstream_that_breaks_off_before_the_first_byte() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_keeps_what_came_before() {
+async fn a_broken_stream_keeps_earlier_bytes() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for head in [
         "Transfer-Encoding: chunked\r\n\r\n2\r\n",
         "Content-Length: 9\r\n\r\n",
     ] {
-        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-            stream
-                .write_all(format!("HTTP/1.1 200 OK\r\n{head}a1").as_bytes())
-                .await
-                .unwrap();
-        })
+        let (answer, ()) = exchange(
+            &proxy,
+            &upstream,
+            Timeouts::default(),
+            async |mut stream| {
+                stream
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{head}a1").as_bytes())
+                    .await
+                    .unwrap();
+            },
+        )
         .await;
         let mut body = answer.unwrap().into_body();
         assert_eq!(next(&mut body).await.unwrap(), "a1");
@@ -382,12 +400,12 @@ async fn a_stream_that_breaks_keeps_what_came_before() {
 async fn a_stream_that_stalls() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for has_deadline in [false, true] {
-        let limits = Clocks {
+        let limits = Timeouts {
             between_frames: LIMIT,
-            ..Clocks::default()
+            ..Timeouts::default()
         };
-        let clocks = if has_deadline {
-            Clocks {
+        let timeouts = if has_deadline {
+            Timeouts {
                 between_frames: 2 * LIMIT,
                 deadline: Some(Instant::now() + LIMIT),
                 ..limits
@@ -395,7 +413,7 @@ async fn a_stream_that_stalls() {
         } else {
             limits
         };
-        let (answer, mut stream) = exchange(&proxy, &upstream, clocks, async |mut stream| {
+        let (answer, mut stream) = exchange(&proxy, &upstream, timeouts, async |mut stream| {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
                 .await
@@ -423,14 +441,14 @@ async fn a_stream_that_stalls() {
 
 // spec: PATH-42
 #[tokio::test]
-async fn a_process_that_was_stopped_in_the_middle_of_an_answer_blames_nobody() {
+async fn a_process_stopped_in_the_middle_of_a_response_does_not_blame_the_upstream() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for (stopped, is_own) in [(3 * LIMIT, true), (LIMIT, false)] {
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             between_frames: LIMIT,
-            ..Clocks::default()
+            ..Timeouts::default()
         };
-        let (answer, _open) = exchange(&proxy, &upstream, clocks, async |mut stream| {
+        let (answer, _open) = exchange(&proxy, &upstream, timeouts, async |mut stream| {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na1\r\n")
                 .await
@@ -449,7 +467,7 @@ async fn a_process_that_was_stopped_in_the_middle_of_an_answer_blames_nobody() {
 }
 
 #[tokio::test]
-async fn many_at_once_each_get_their_own_answer() {
+async fn concurrent_requests_get_their_own_responses() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     let url = upstream.url();
     let ask = |proxy: StreamProxy, n: usize| {
@@ -461,7 +479,7 @@ async fn many_at_once_each_get_their_own_answer() {
                 .headers
                 .insert("content-length", HeaderValue::from(4));
             let answer = proxy
-                .forward(&url, &Outbound { body, ..request }, Clocks::default())
+                .forward(&url, &Outbound { body, ..request }, Timeouts::default())
                 .await
                 .unwrap();
             assert_eq!(text(answer.into_body()).await, format!("{n:04}").repeat(3));
@@ -481,7 +499,8 @@ async fn many_at_once_each_get_their_own_answer() {
                     };
                     let body = String::from_utf8(body.to_vec()).unwrap();
                     let answer = format!(
-                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{body}\r\n4\r\n{body}\r\n4\r\n{body}\r\n0\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                         4\r\n{body}\r\n4\r\n{body}\r\n4\r\n{body}\r\n0\r\n\r\n"
                     );
                     stream.write_all(answer.as_bytes()).await.unwrap();
                     seen.clear();
@@ -513,14 +532,19 @@ async fn many_at_once_each_get_their_own_answer() {
 
 // spec: PATH-21
 #[tokio::test]
-async fn bytes_put_back_are_the_next_to_be_read() {
+async fn bytes_put_back_are_read_next() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef")
-            .await
-            .unwrap();
-    })
+    let (answer, ()) = exchange(
+        &proxy,
+        &upstream,
+        Timeouts::default(),
+        async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef")
+                .await
+                .unwrap();
+        },
+    )
     .await;
     let mut body = answer.unwrap().into_body();
     assert_eq!(next(&mut body).await.unwrap(), "abcdef");
@@ -534,19 +558,24 @@ async fn bytes_put_back_are_the_next_to_be_read() {
 
 // spec: PATH-22
 #[tokio::test]
-async fn a_few_interim_answers_are_skipped_and_a_flood_is_refused() {
+async fn a_few_interim_responses_are_skipped_and_a_flood_is_refused() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     for (count, is_answered) in [(16, true), (17, false)] {
-        let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-            let sent = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(count)
-                + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(sent.as_bytes()).await.unwrap();
-        })
+        let (answer, ()) = exchange(
+            &proxy,
+            &upstream,
+            Timeouts::default(),
+            async |mut stream| {
+                let sent = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(count)
+                    + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(sent.as_bytes()).await.unwrap();
+            },
+        )
         .await;
         let is_malformed = matches!(
             &answer,
             Err(ForwardError::Reset {
-                source: BrokenAnswer::NotHttp(_),
+                source: ResponseError::Protocol(_),
                 ..
             })
         );
@@ -560,13 +589,19 @@ async fn a_few_interim_answers_are_skipped_and_a_flood_is_refused() {
 
 // spec: PATH-28
 #[tokio::test]
-async fn an_answer_has_the_version_and_framing_of_this_side() {
+async fn a_response_has_the_version_and_framing_of_this_side() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
-    let (answer, ()) = exchange(&proxy, &upstream, Clocks::default(), async |mut stream| {
-        let sent = "HTTP/1.0 200 OK\r\nConnection: keep-alive, x-mine\r\nKeep-Alive: timeout=5\r\nX-Mine: 1\r\n\
-                    Upgrade: h2c\r\nTrailer: x-sum\r\nProxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\r\nbody";
-        stream.write_all(sent.as_bytes()).await.unwrap();
-    })
+    let (answer, ()) = exchange(
+        &proxy,
+        &upstream,
+        Timeouts::default(),
+        async |mut stream| {
+            let sent = "HTTP/1.0 200 OK\r\nConnection: keep-alive, x-mine\r\n\
+                    Keep-Alive: timeout=5\r\nX-Mine: 1\r\nUpgrade: h2c\r\nTrailer: x-sum\r\n\
+                    Proxy-Authenticate: Basic\r\nAlt-Svc: h3=\":443\"\r\n\r\nbody";
+            stream.write_all(sent.as_bytes()).await.unwrap();
+        },
+    )
     .await;
     let answer = answer.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_11);

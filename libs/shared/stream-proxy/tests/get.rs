@@ -13,9 +13,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Longer than any answer here takes.
+/// Longer than any response here takes.
 const LONG: Duration = Duration::from_secs(60);
-/// More than any answer here has, except where too much is the point.
+/// More bytes than any response here has, except in the tests of the limit.
 const AMPLE: usize = 1024;
 
 type Got = Result<(StatusCode, Bytes), GetError>;
@@ -34,7 +34,7 @@ fn path() -> PathAndQuery {
     PathAndQuery::from_static("/health?x=1")
 }
 
-/// Takes one connection, reads the request and answers with `bytes`; the connection stays open.
+/// Accepts one connection, reads the request and writes `bytes`; the connection stays open.
 async fn serve(listener: &TcpListener, bytes: &str) -> (String, TcpStream) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut seen = Vec::new();
@@ -49,7 +49,7 @@ async fn serve(listener: &TcpListener, bytes: &str) -> (String, TcpStream) {
     )
 }
 
-/// Asks someone who answers with `bytes`, and keeps the connection open or not.
+/// Sends a probe to a server that writes `bytes` and then keeps the connection open, or closes it.
 async fn ask(bytes: &str, keep: bool, limit: Duration, max_bytes: usize) -> Got {
     let (listener, address) = listen().await;
     let url = url(&format!("http://{address}"));
@@ -61,13 +61,13 @@ async fn ask(bytes: &str, keep: bool, limit: Duration, max_bytes: usize) -> Got 
     got
 }
 
-/// As [`ask`], of someone who says no more: when all is read that was written, time passes at once.
-async fn ask_in_vain(bytes: &str) -> GetError {
+/// As [`ask`], with a server that stays silent. Once all bytes are read, time is advanced.
+async fn ask_silent_server(bytes: &str) -> GetError {
     let (listener, address) = listen().await;
     let url = url(&format!("http://{address}"));
     let serving = async {
         let (_, stream) = serve(&listener, bytes).await;
-        // Each yield lets the runtime look at its sockets.
+        // Each yield lets the runtime poll its sockets.
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
@@ -80,7 +80,7 @@ async fn ask_in_vain(bytes: &str) -> GetError {
 }
 
 #[tokio::test]
-async fn a_whole_answer_on_a_connection_that_ends_with_it() {
+async fn a_complete_response_closes_its_connection() {
     let (listener, address) = listen().await;
     let url = url(&format!("http://{address}/base"));
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -106,7 +106,7 @@ async fn a_whole_answer_on_a_connection_that_ends_with_it() {
 }
 
 #[tokio::test]
-async fn every_way_to_end_a_body() {
+async fn each_framing_ends_a_body() {
     for (answer, keep) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody", true),
         (
@@ -129,7 +129,7 @@ async fn every_way_to_end_a_body() {
 }
 
 #[tokio::test]
-async fn an_error_status_or_a_redirect_is_an_answer() {
+async fn an_error_status_or_a_redirect_is_a_response() {
     let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = elsewhere.local_addr().unwrap();
     let redirect =
@@ -146,7 +146,7 @@ async fn an_error_status_or_a_redirect_is_an_answer() {
         let (status, body) = ask(answer, true, LONG, AMPLE).await.unwrap();
         assert_eq!((status.as_u16(), &body[..]), (expected, text.as_bytes()));
     }
-    // A connection would be there already: whoever has the answer has made it before.
+    // A followed redirect would have connected before the response was returned.
     elsewhere.set_nonblocking(true).unwrap();
     let followed = elsewhere.accept().map_err(|error| error.kind());
     assert_eq!(
@@ -157,7 +157,7 @@ async fn an_error_status_or_a_redirect_is_an_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_its_cap_and_no_further() {
+async fn a_response_beyond_its_limit_is_refused() {
     for head in ["content-length: 5\r\n\r\n", "connection: close\r\n\r\n"] {
         let answer = format!("HTTP/1.1 200 OK\r\n{head}12345");
         let (_, body) = ask(&answer, false, LONG, 5).await.unwrap();
@@ -169,13 +169,13 @@ async fn an_answer_is_read_up_to_its_cap_and_no_further() {
 }
 
 #[tokio::test]
-async fn who_hangs_is_given_up_at_the_limit() {
+async fn a_hanging_server_is_abandoned_at_the_limit() {
     for begun in [
         "",
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n",
     ] {
-        let error = ask_in_vain(begun).await;
+        let error = ask_silent_server(begun).await;
         assert!(
             matches!(
                 error,
@@ -185,7 +185,7 @@ async fn who_hangs_is_given_up_at_the_limit() {
         );
     }
     let begun = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbo";
-    let error = ask_in_vain(begun).await;
+    let error = ask_silent_server(begun).await;
     assert!(
         matches!(
             error,
@@ -196,7 +196,7 @@ async fn who_hangs_is_given_up_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_reason_names_its_cause_once() {
+async fn an_error_names_its_cause_once() {
     let (listener, address) = listen().await;
     drop(listener);
     let error = get(&url(&format!("http://{address}")), path(), LONG, AMPLE)
@@ -216,7 +216,7 @@ async fn a_reason_names_its_cause_once() {
         .unwrap_err()
         .with_causes();
     assert!(
-        said.contains("broke off before it answered: the answer is not HTTP: "),
+        said.contains("broke off before it answered: the response is not HTTP: "),
         "{said}"
     );
 
@@ -234,7 +234,7 @@ async fn a_reason_names_its_cause_once() {
 }
 
 #[tokio::test]
-async fn names_of_this_machine() {
+async fn localhost_is_resolved_locally() {
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     // `localhost` is tried as IPv4 and then as IPv6.
     for (bind, host) in [
@@ -244,7 +244,7 @@ async fn names_of_this_machine() {
     ] {
         let Ok(listener) = TcpListener::bind(bind).await else {
             assert!(bind.starts_with('['), "there is no IPv4 loopback");
-            // A machine without IPv6 has nothing to show here.
+            // This machine has no IPv6.
             continue;
         };
         let authority = format!("{host}:{}", listener.local_addr().unwrap().port());
@@ -258,19 +258,19 @@ async fn names_of_this_machine() {
 
 // spec: PATH-42
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_late_itself_blames_nobody() {
-    // It accepts nothing; the kernel takes the connection all the same.
+async fn a_late_process_does_not_blame_the_upstream() {
+    // The test accepts nothing; the kernel completes the handshake.
     let (_listener, address) = listen().await;
     let url = url(&format!("http://{address}"));
     let (got, ()) = tokio::join!(
         biased;
         get(&url, path(), LONG, AMPLE),
-        // As if it had been stopped: the time is long over when it looks again.
+        // As if the process had been stopped until long after the limit.
         tokio::time::advance(3 * LONG),
     );
     let error = got.unwrap_err();
     assert!(error.is_own(), "{error:?}");
-    let late = format!("{} ms late itself", (2 * LONG).as_millis());
+    let late = format!("{} ms late", (2 * LONG).as_millis());
     assert!(error.to_string().contains(&late), "{error}");
     let (got, ()) =
         tokio::join!(biased; get(&url, path(), LONG, AMPLE), tokio::time::advance(LONG));

@@ -1,4 +1,4 @@
-//! What goes with a body: done when the upstream is, given up otherwise.
+//! A guard is done when the response is complete, and dropped when it breaks off.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{BodyGuard, Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{BodyGuard, Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -23,10 +23,10 @@ use tokio::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Done,
-    GivenUp,
+    Dropped,
 }
 
-/// Notes what became of it.
+/// Records how it ended.
 #[derive(Debug, Default)]
 struct Guard {
     is_done: bool,
@@ -44,14 +44,14 @@ impl Drop for Guard {
         let end = if self.is_done {
             End::Done
         } else {
-            End::GivenUp
+            End::Dropped
         };
         self.ends.lock().push(end);
     }
 }
 
-/// The body of an answer whose first bytes are `begin`, with a guard, what became of that, and the
-/// other end.
+/// The body of a response whose first bytes are `begin` with a guard, the record of the guard's
+/// end, and the upstream's socket.
 async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -64,7 +64,7 @@ async fn guarded(begin: &str) -> (ProxyBody, Arc<Mutex<Vec<End>>>, TcpStream) {
     );
     let proxy = StreamProxy::new();
     let (answer, upstream) =
-        tokio::join!(proxy.forward(&url, &request, Clocks::default()), async {
+        tokio::join!(proxy.forward(&url, &request, Timeouts::default()), async {
             let (mut upstream, _) = listener.accept().await.unwrap();
             let mut seen = Vec::new();
             while !seen.ends_with(b"{}") {
@@ -88,7 +88,7 @@ fn seen(ends: &Mutex<Vec<End>>) -> Vec<End> {
 
 // spec: PATH-60
 #[tokio::test]
-async fn a_guard_is_done_when_the_upstream_has_sent_everything() {
+async fn a_guard_is_done_when_the_response_is_complete() {
     let (mut body, ends, mut upstream) = guarded(CHUNKED).await;
     body.frame().await.unwrap().unwrap();
     assert_eq!(seen(&ends), [], "there may be more");
@@ -110,21 +110,21 @@ async fn a_guard_is_done_when_the_upstream_has_sent_everything() {
 
 // spec: PATH-60
 #[tokio::test]
-async fn a_guard_is_given_up_with_an_answer_that_breaks_off_or_is_left() {
+async fn a_guard_is_dropped_with_a_broken_or_abandoned_response() {
     let (mut body, ends, upstream) = guarded(CHUNKED).await;
     body.frame().await.unwrap().unwrap();
     drop(upstream);
     assert!(body.frame().await.unwrap().is_err());
     assert_eq!(
         seen(&ends),
-        [End::GivenUp],
+        [End::Dropped],
         "at once, not when the body is dropped"
     );
 
     let (mut body, ends, mut upstream) = guarded(CHUNKED).await;
     body.frame().await.unwrap().unwrap();
     drop(body);
-    assert_eq!(seen(&ends), [End::GivenUp]);
+    assert_eq!(seen(&ends), [End::Dropped]);
     assert_eq!(
         upstream.read(&mut [0; 1]).await.unwrap(),
         0,

@@ -1,4 +1,4 @@
-//! A request on a reused connection that is closed without a byte of an answer: sent again, once.
+//! A request is resent once when a reused connection closes without a byte of a response.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{Clocks, ForwardError, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{ForwardError, Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -42,17 +42,17 @@ async fn read_request(stream: &mut TcpStream) {
     }
 }
 
-type Answered = Result<Response<ProxyBody>, ForwardError>;
+type Forwarded = Result<Response<ProxyBody>, ForwardError>;
 
-/// Sends a first request, which is answered, and then `second` on the same connection. The upstream
-/// treats that one as `reused` says and each one on a later connection as `fresh` says. Gives back
-/// what came of the second request, and how often the upstream had it.
+/// Sends a first request, which succeeds, and then `second` on the same connection. The upstream
+/// treats `second` with `reused`, and each request on a later connection with `fresh`. Returns the
+/// result of `second` and how often the upstream received it.
 async fn second_request(
     second: &Outbound,
-    clocks: Clocks,
+    timeouts: Timeouts,
     reused: impl AsyncFn(&mut TcpStream),
     fresh: impl AsyncFn(&mut TcpStream),
-) -> (Answered, usize) {
+) -> (Forwarded, usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = HttpUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let executions = std::cell::Cell::new(0);
@@ -74,14 +74,14 @@ async fn second_request(
     let proxy = StreamProxy::new();
     let client = async {
         let answer = proxy
-            .forward(&url, &request(), Clocks::default())
+            .forward(&url, &request(), Timeouts::default())
             .await
             .unwrap();
         answer.into_body().collect().await.unwrap();
-        proxy.forward(&url, second, clocks).await
+        proxy.forward(&url, second, timeouts).await
     };
     tokio::select! {
-        answered = client => (answered, executions.get()),
+        result = client => (result, executions.get()),
         () = upstream => panic!("the upstream does not end"),
     }
 }
@@ -94,12 +94,12 @@ async fn answer(stream: &mut TcpStream) {
 
 // spec: PATH-27
 #[tokio::test(start_paused = true)]
-async fn a_close_is_made_up_for_however_late_it_is_seen() {
+async fn a_late_close_is_resent_too() {
     for after in [0, 30, 90_000].map(Duration::from_millis) {
         let late = async |_: &mut TcpStream| sleep(after).await;
         let second = request();
-        let (answered, executions) = second_request(&second, Clocks::default(), late, answer).await;
-        assert_eq!(answered.unwrap().status(), 200, "{after:?}");
+        let (result, executions) = second_request(&second, Timeouts::default(), late, answer).await;
+        assert_eq!(result.unwrap().status(), 200, "{after:?}");
         assert_eq!(
             (executions, second.resend.was_used()),
             (2, true),
@@ -110,40 +110,40 @@ async fn a_close_is_made_up_for_however_late_it_is_seen() {
 
 // spec: PATH-27
 #[tokio::test]
-async fn a_second_close_is_final() {
+async fn a_second_close_is_an_error() {
     let second = request();
-    let (answered, executions) = second_request(&second, Clocks::default(), close, close).await;
+    let (result, executions) = second_request(&second, Timeouts::default(), close, close).await;
     assert!(
-        matches!(answered, Err(ForwardError::Reset { .. })),
-        "{answered:?}"
+        matches!(result, Err(ForwardError::Reset { .. })),
+        "{result:?}"
     );
     assert_eq!(executions, 2);
 }
 
 // spec: PATH-27
 #[tokio::test]
-async fn a_caller_can_forbid_it() {
+async fn a_caller_can_forbid_the_resend() {
     let second = request();
     second.resend.forbid();
-    let (answered, executions) = second_request(&second, Clocks::default(), close, answer).await;
+    let (result, executions) = second_request(&second, Timeouts::default(), close, answer).await;
     assert!(
-        matches!(answered, Err(ForwardError::Reset { .. })),
-        "{answered:?}"
+        matches!(result, Err(ForwardError::Reset { .. })),
+        "{result:?}"
     );
     assert_eq!((executions, second.resend.was_used()), (1, false));
 }
 
 // spec: PATH-27
 #[tokio::test]
-async fn it_is_not_sent_again_once_a_byte_of_an_answer_was_seen() {
+async fn a_request_is_not_resent_after_a_byte_of_a_response() {
     for begun in ["H", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
         let begin =
             async |stream: &mut TcpStream| stream.write_all(begun.as_bytes()).await.unwrap();
-        let (answered, executions) =
-            second_request(&request(), Clocks::default(), begin, answer).await;
+        let (result, executions) =
+            second_request(&request(), Timeouts::default(), begin, answer).await;
         assert!(
-            matches!(answered, Err(ForwardError::Reset { .. })),
-            "{begun:?}: {answered:?}"
+            matches!(result, Err(ForwardError::Reset { .. })),
+            "{begun:?}: {result:?}"
         );
         assert_eq!(executions, 1, "{begun:?}");
     }
@@ -151,24 +151,24 @@ async fn it_is_not_sent_again_once_a_byte_of_an_answer_was_seen() {
 
 // spec: PATH-27
 #[tokio::test(start_paused = true)]
-async fn both_sendings_together_have_the_time_of_one() {
-    let half = Clocks::default().first_byte / 2;
+async fn both_attempts_share_one_timeout() {
+    let half = Timeouts::default().first_byte / 2;
     let late = async |_: &mut TcpStream| sleep(half).await;
     let never = async |_: &mut TcpStream| std::future::pending().await;
     for deadline in [None, Some(half + Duration::from_secs(1))] {
         let start = Instant::now();
-        let clocks = Clocks {
+        let timeouts = Timeouts {
             deadline: deadline.map(|deadline| start + deadline),
-            ..Clocks::default()
+            ..Timeouts::default()
         };
-        let (answered, executions) = second_request(&request(), clocks, late, never).await;
-        let expected = deadline.unwrap_or(clocks.first_byte);
-        let is_late = match &answered {
+        let (result, executions) = second_request(&request(), timeouts, late, never).await;
+        let expected = deadline.unwrap_or(timeouts.first_byte);
+        let is_late = match &result {
             Err(ForwardError::FirstByte { .. }) => deadline.is_none(),
             Err(ForwardError::Deadline { .. }) => deadline.is_some(),
             _ => false,
         };
-        assert!(is_late, "{deadline:?}: {answered:?}");
+        assert!(is_late, "{deadline:?}: {result:?}");
         assert_eq!(executions, 2);
         // Timers fire within a millisecond of their time.
         let took = start.elapsed();

@@ -1,4 +1,4 @@
-//! Idle connections where there are several runtimes, as when each thread has its own.
+//! Idle connections with several runtimes, for example one per thread.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, uri::PathAndQuery};
 use http_body_util::BodyExt as _;
 use pool_registry_types::HttpUrl;
-use stream_proxy::{Clocks, Outbound, StreamProxy};
+use stream_proxy::{Outbound, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -24,12 +24,12 @@ use tokio::{
     sync::Barrier,
 };
 
-/// On a slow machine, too, connections are made and stay.
-fn patient() -> Clocks {
-    Clocks {
+/// Timeouts that a slow machine does not reach.
+fn patient() -> Timeouts {
+    Timeouts {
         connect: Duration::from_secs(60),
         idle: Duration::from_secs(600),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 
@@ -37,7 +37,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Answers each request with the number of its connection.
+/// Responds to each request with the number of its connection.
 async fn serve(listener: TcpListener) {
     let pair = Arc::new(Barrier::new(2));
     for number in 0_u8.. {
@@ -53,7 +53,7 @@ async fn answer(mut stream: TcpStream, number: u8, pair: Arc<Barrier>) -> std::i
             continue;
         }
         if request.starts_with(b"GET /pair ") {
-            // Both are under way, on connections of their own, before one is answered.
+            // Both requests have arrived on separate connections before one gets its response.
             pair.wait().await;
         }
         let is_late = request.starts_with(b"GET /late ");
@@ -62,7 +62,7 @@ async fn answer(mut stream: TcpStream, number: u8, pair: Arc<Barrier>) -> std::i
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{number}");
         stream.write_all(answer.as_bytes()).await?;
         if is_late {
-            // The head is with whoever asked by the time somebody else comes.
+            // The requester has read the head before the other request comes.
             pair.wait().await;
             stream.write_all(number.to_string().as_bytes()).await?;
         }
@@ -73,7 +73,7 @@ async fn answer(mut stream: TcpStream, number: u8, pair: Arc<Barrier>) -> std::i
 struct Case {
     proxy: StreamProxy,
     upstream: SocketAddr,
-    /// Where the upstream lives, on a thread of its own.
+    /// The address of the upstream, which runs on its own thread.
     _life: Runtime,
 }
 
@@ -115,7 +115,7 @@ impl Case {
 
 // spec: PATH-20
 #[test]
-fn each_runtime_takes_a_connection_of_its_own_first() {
+fn each_runtime_prefers_its_own_connections() {
     let case = Case::new();
     let runtimes = [runtime(), runtime()];
     let own = thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn each_runtime_takes_a_connection_of_its_own_first() {
         pair.map(|thread| thread.join().unwrap())
     });
     assert_ne!(own[0], own[1]);
-    // Whoever came last, the newest is not his.
+    // The newest connection belongs to the other runtime.
     for (runtime, own) in runtimes.iter().zip(&own).cycle().take(4) {
         assert_eq!(case.connection(runtime, "/"), *own);
     }
@@ -132,19 +132,19 @@ fn each_runtime_takes_a_connection_of_its_own_first() {
 
 // spec: PATH-20
 #[test]
-fn a_connection_serves_in_another_runtime_when_that_has_none() {
+fn a_runtime_without_connections_takes_one_of_another() {
     let case = Case::new();
     let [one, other] = [runtime(), runtime()];
     assert_eq!(case.connection(&one, "/"), "0");
     assert_eq!(case.connection(&other, "/"), "0");
-    // It has moved: the runtime that opened it may end.
+    // The connection has moved, so the runtime that opened it may end.
     drop(one);
     assert_eq!(case.connection(&other, "/"), "0");
 }
 
 // spec: PATH-20
 #[test]
-fn a_connection_belongs_where_it_was_opened_whoever_reads_the_answer() {
+fn a_connection_stays_with_its_runtime_when_another_reads_the_body() {
     let case = Case::new();
     let [one, other] = [runtime(), runtime()];
     let url = HttpUrl::new(&format!("http://{}", case.upstream)).unwrap();
@@ -157,7 +157,7 @@ fn a_connection_belongs_where_it_was_opened_whoever_reads_the_answer() {
     let answer = one.block_on(case.proxy.forward(&url, &request, patient()));
     let read = thread::scope(|scope| {
         scope.spawn(|| case.connection(&runtime(), "/pair"));
-        // Whoever opened it has to go on, to wake who reads.
+        // The runtime that opened the connection must run to wake the reader.
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let one = &one;
         scope.spawn(move || one.block_on(stopped));

@@ -46,10 +46,16 @@ fn pass<'a>(route: &str, reads: impl Iterator<Item = &'a [u8]>) -> Passed {
             .push(Bytes::copy_from_slice(read))
             .expect("no input has an event that is too long");
         passed.extend_from_slice(&on);
-        let is_whole = on.is_empty() || passed.ends_with(b"\n\n") || passed.ends_with(b"\n\r\n");
+        let is_whole = on.is_empty() || ends_with_blank_line(&passed);
         assert!(is_whole, "a part of an event went on");
     }
     let is_over = stream.is_over();
     passed.extend_from_slice(&stream.take_rest());
     Passed { passed, is_over }
+}
+
+/// Two line ends, of which the last may lack the LF of CRLF.
+fn ends_with_blank_line(passed: &[u8]) -> bool {
+    let ends: [&[u8]; 4] = [b"\n\n", b"\n\r\n", b"\r\r", b"\n\r"];
+    ends.iter().any(|end| passed.ends_with(end)) || passed.ends_with(b"\r\r\n")
 }

@@ -9,7 +9,7 @@
 //! * Chunks mean what a second and simple reading of them says.
 //! * Nothing that was not sent comes out, and nothing comes out after the end.
 
-use stream_proxy::fuzzing::{Framing, ResponseBody};
+use http1_client::fuzzing::{Framing, ResponseBody};
 
 use crate::pieces::{pieces, seeded};
 
@@ -67,7 +67,7 @@ fn decode<'a>(framing: Framing, reads: impl Iterator<Item = &'a [u8]>) -> Decode
     let mut decoder = ResponseBody::new(framing);
     let mut decoded = Decoded::default();
     for read in reads {
-        let was_over = decoder.is_over();
+        let was_over = decoder.is_complete();
         let before = decoded.body.len();
         let Ok(behind) = decoder.decode(read, &mut decoded.body) else {
             decoded.is_refused = true;
@@ -78,7 +78,7 @@ fn decode<'a>(framing: Framing, reads: impl Iterator<Item = &'a [u8]>) -> Decode
             "what stands behind the end is not of this read"
         );
         assert!(
-            behind.is_empty() || decoder.is_over(),
+            behind.is_empty() || decoder.is_complete(),
             "something was left out"
         );
         assert!(
@@ -87,9 +87,9 @@ fn decode<'a>(framing: Framing, reads: impl Iterator<Item = &'a [u8]>) -> Decode
         );
         decoded.behind.extend_from_slice(behind);
     }
-    decoded.is_over = decoder.is_over();
+    decoded.is_over = decoder.is_complete();
     assert_eq!(
-        decoder.exact().is_some_and(|left| left == 0),
+        decoder.bytes_left().is_some_and(|left| left == 0),
         decoded.is_over,
         "an end that is not told"
     );

@@ -13,7 +13,7 @@ use http::{
     Method,
     header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
 };
-use stream_proxy::fuzzing::{Framing, ResponseHead, parse_head};
+use http1_client::fuzzing::{Framing, ResponseHead, parse_head};
 
 use crate::pieces::{place, seeded};
 

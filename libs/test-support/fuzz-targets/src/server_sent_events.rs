@@ -1,54 +1,126 @@
-//! The two readers of server-sent events: of engines' answers to tasks, and of the client library.
+//! Server-sent events, as every reader of this workspace reads them.
 //!
 //! Input: a digit that says how the stream is cut; then the stream.
 //!
-//! * However the stream is cut, the events are the same.
-//! * Both readers find the same events, where the stream is text whose lines end as the client's
-//!   server ends them.
+//! * However the stream is cut, the parser finds the events that a simple reading of the whole
+//!   stream finds.
+//! * The splitter passes the same bytes on, and what it has passed holds complete events only.
+//! * The counter and the splitter find the same number of events.
 
-use llorch_client::SseParser;
-use task_api::fuzzing::Events;
+use bytes::Bytes;
+use sse::{EventCounter, EventSplitter, Parser, split_last_event, without_bom};
 
 use crate::pieces::{pieces, seeded};
+
+/// The last id, the name and the data of an event.
+type Event = (Option<String>, String, Vec<u8>);
 
 /// See the top of this file.
 pub fn server_sent_events(input: &[u8]) {
     let Some((seed, input)) = seeded(input) else {
         return;
     };
-    let whole = read(std::iter::once(input));
+    let expected = reference(input);
+    assert_eq!(parse(std::iter::once(input)), expected, "the parser");
     assert_eq!(
-        read(pieces(seed, input)),
-        whole,
+        parse(pieces(seed, input)),
+        expected,
         "the cut changed the events"
     );
-    let Ok(text) = std::str::from_utf8(input) else {
-        return;
-    };
-    let has_lone_returns = text
-        .match_indices('\r')
-        .any(|(at, _)| text.as_bytes().get(at + 1) != Some(&b'\n'));
-    if !has_lone_returns {
-        let mut parser = SseParser::default();
-        let events: Vec<_> = text
-            .split_inclusive('\n')
-            // A line that does not end is none.
-            .filter(|line| line.ends_with('\n'))
-            .filter_map(|line| parser.line(line))
-            .map(|event| (event.event, event.data.into_bytes()))
-            .collect();
-        assert_eq!(events, whole, "two readers, two streams");
-    }
+    splits_at_events(seed, input);
 }
 
-fn read<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Vec<(String, Vec<u8>)> {
-    let mut events = Events::default();
-    reads
-        .flat_map(|read| {
-            events
-                .push(read)
-                .expect("no input has an event that is too long")
-        })
-        .map(|(name, data)| (name, data.to_vec()))
-        .collect()
+fn parse<'a>(reads: impl Iterator<Item = &'a [u8]>) -> Vec<Event> {
+    let mut parser = Parser::new(usize::MAX);
+    let mut events = Vec::new();
+    for mut read in reads {
+        while let Some(event) = parser
+            .next_event(&mut read)
+            .expect("no event exceeds the limit")
+        {
+            events.push((
+                event.id.map(str::to_owned),
+                event.name.to_owned(),
+                event.data.to_vec(),
+            ));
+        }
+    }
+    events
+}
+
+fn splits_at_events(seed: u8, input: &[u8]) {
+    let mut splitter = EventSplitter::new(usize::MAX);
+    let mut counter = EventCounter::default();
+    let mut passed = Vec::new();
+    let mut count = 0;
+    for read in pieces(seed, input) {
+        count += counter.push(read);
+        let whole = splitter
+            .push(Bytes::copy_from_slice(read))
+            .expect("no event exceeds the limit");
+        passed.extend_from_slice(&whole);
+    }
+    assert_eq!(
+        reference(&passed),
+        reference(input),
+        "an event was held back"
+    );
+    let mut rest = passed.as_slice();
+    let mut split = 0;
+    while !rest.is_empty() {
+        let (earlier, last) = split_last_event(rest);
+        split += u64::from(!last.is_empty());
+        rest = earlier;
+    }
+    assert_eq!(split, count, "the counter");
+    passed.extend_from_slice(&splitter.take_held());
+    assert_eq!(passed, input, "a byte was lost or moved");
+}
+
+/// The algorithm of the standard, line by line over the whole stream.
+fn reference(input: &[u8]) -> Vec<Event> {
+    let (mut id, mut name, mut data) = (None, String::new(), None::<Vec<u8>>);
+    let mut events = Vec::new();
+    for line in lines(without_bom(input)) {
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (field, value) = line.split_at(colon.unwrap_or(line.len()));
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match field {
+            b"" if line.is_empty() => {
+                let name = std::mem::take(&mut name);
+                events.extend(data.take().map(|data| (id.clone(), name, data)));
+            }
+            b"event" => name = text(),
+            b"data" => match &mut data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+                None => data = Some(value.to_vec()),
+            },
+            b"id" if !value.contains(&0) => id = Some(text()),
+            _ => {}
+        }
+    }
+    events
+}
+
+/// The lines that end.
+fn lines(input: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut line = Vec::new();
+    let mut bytes = input.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if !matches!(byte, b'\n' | b'\r') {
+            line.push(byte);
+            continue;
+        }
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+        }
+        lines.push(std::mem::take(&mut line));
+    }
+    lines
 }

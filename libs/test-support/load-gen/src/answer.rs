@@ -1,6 +1,7 @@
 //! Reads one answer as it arrives, in pieces of any size, without keeping it.
 
-use memchr::{memchr_iter, memmem};
+use memchr::memmem;
+use sse::EventCounter;
 use thiserror::Error;
 
 /// What ends every complete event stream of the OpenAI interface.
@@ -82,8 +83,7 @@ pub struct Parser {
     keep_alive: bool,
     body: u64,
     events: u64,
-    /// Where in the body the last newline was, unless it has ended an event.
-    newline: Option<u64>,
+    counter: EventCounter,
     tail: [u8; DONE_EVENT.len()],
 }
 
@@ -98,7 +98,7 @@ impl Parser {
             keep_alive: true,
             body: 0,
             events: 0,
-            newline: None,
+            counter: EventCounter::default(),
             tail: [0; DONE_EVENT.len()],
         }
     }
@@ -207,24 +207,11 @@ impl Parser {
         let length = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         let (piece, rest) = input.split_at(length);
         if self.expected != Expected::Whole {
-            self.look_for_events(piece);
+            self.events += self.counter.push(piece);
+            keep_tail(&mut self.tail, piece);
         }
         self.body += piece.len() as u64;
         (rest, left - piece.len() as u64)
-    }
-
-    /// An event ends with an empty line; JSON has no raw newlines.
-    fn look_for_events(&mut self, piece: &[u8]) {
-        for at in memchr_iter(b'\n', piece) {
-            let at = self.body + at as u64;
-            if self.newline.is_some_and(|newline| newline + 1 == at) {
-                self.events += 1;
-                self.newline = None;
-            } else {
-                self.newline = Some(at);
-            }
-        }
-        keep_tail(&mut self.tail, piece);
     }
 
     fn check_whole(&self) -> Result<(), Fault> {

@@ -14,7 +14,7 @@ use node_transport::{NoAnswer, NodeAnswer, NodeReport, NodeRequest, NodeTranspor
 use pool_registry_types::{HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use service_runtime::{Shutdown, Tasks};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -125,10 +125,10 @@ impl NodeTransport for Nodes {
 }
 
 /// What is there accepts a connection some time, on a machine that has other things to do as well.
-fn patient() -> Clocks {
-    Clocks {
+fn patient() -> Timeouts {
+    Timeouts {
         connect: Duration::from_secs(60),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 

@@ -7,11 +7,7 @@ fn read(events: &[(&str, &str)]) -> Vec<String> {
     let mut answer = Answer::default();
     let mut changes = Vec::new();
     for (name, data) in events {
-        let event = SseEvent {
-            name: (*name).to_owned(),
-            data: data.as_bytes().to_vec().into(),
-        };
-        answer.event(&event, &mut changes);
+        answer.event(name, data.as_bytes(), &mut changes);
     }
     answer.end(&mut changes);
     changes.iter().map(told).collect()

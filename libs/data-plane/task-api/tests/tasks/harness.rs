@@ -15,7 +15,7 @@ use pool_registry_types::{HttpUrl, NodeId, PoolId};
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink as _, State};
 use serde_json::{Value, json};
 use service_runtime::{Shutdown, Tasks};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use task_api::{TaskApi, TaskConfig};
 
 /// A condition that does not come about within this is a failure; it is never waited out otherwise.
@@ -59,10 +59,10 @@ pub(crate) fn endless() -> Script {
 }
 
 /// What is there accepts a connection some time, on a machine that has other things to do as well.
-fn patient() -> Clocks {
-    Clocks {
+fn patient() -> Timeouts {
+    Timeouts {
         connect: Duration::from_secs(60),
-        ..Clocks::default()
+        ..Timeouts::default()
     }
 }
 

@@ -283,7 +283,7 @@ async fn every_trouble_is_a_reason() {
     assert!(said.ends_with("/health: 500"), "{said}");
     let said = reason(Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".into()), LONG).await;
     assert!(
-        said.contains("broke off before it answered: the answer is not HTTP: "),
+        said.contains("broke off before it answered: the response is not HTTP: "),
         "{said}"
     );
     let said = reason(Reply::Raw(vec![]), LONG).await;
@@ -310,7 +310,7 @@ async fn no_body_is_read_beyond_its_cap() {
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1024 * 1024));
     let said = reason(Reply::Raw(endless.into()), LONG).await;
     assert!(
-        said.contains("the answer is not HTTP: the head has more than 65536 bytes"),
+        said.contains("the response is not HTTP: the head has more than 65536 bytes"),
         "{said}"
     );
 }

@@ -12,7 +12,7 @@ use node_transport::{
 use pool_registry::DrainTarget;
 use pool_registry_types::{ErrorCode, HttpUrl, NodeId, PoolId, ReplicaId};
 use routing_table::{Endpoint, EndpointKey};
-use stream_proxy::{Clocks, ForwardError, Outbound};
+use stream_proxy::{ForwardError, Outbound, Timeouts};
 use tokio::time::Instant;
 
 use crate::support::{CHAT, Node, handoff_of, header, slots};
@@ -59,7 +59,7 @@ async fn send(node: &Node, replica: Option<&str>, x_fake: &str) -> Result<NodeAn
         endpoint: &endpoint(&pool(), replica),
         model: "tiny",
         outbound: &mut outbound(x_fake),
-        clocks: Clocks::default(),
+        clocks: Timeouts::default(),
     };
     node.dispatcher.send(request).await
 }
@@ -165,7 +165,7 @@ async fn a_slot_is_free_again_when_the_whole_answer_is_there() {
             endpoint: &endpoint(&pool(), Some("r0")),
             model: "tiny",
             outbound: &mut request,
-            clocks: Clocks::default(),
+            clocks: Timeouts::default(),
         })
         .await
         .unwrap();
@@ -211,7 +211,7 @@ async fn a_gateway_in_the_same_process_is_refused_as_over_http() {
         endpoint: &endpoint(&PoolId::new("other").unwrap(), None),
         model: "tiny",
         outbound: &mut outbound(""),
-        clocks: Clocks::default(),
+        clocks: Timeouts::default(),
     };
     let unknown = node.dispatcher.send(request).await;
     assert_eq!(refused(unknown), refusal(ErrorCode::NotFound));
@@ -238,9 +238,9 @@ async fn a_gateway_in_the_same_process_hears_how_an_engine_failed() {
     let node = Node::over(&[]);
     node.registry
         .set_asleep(handoff_of("http://127.0.0.1:1", "r0", 1));
-    let clocks = Clocks {
+    let clocks = Timeouts {
         deadline: Some(Instant::now() + Duration::from_millis(1)),
-        ..Clocks::default()
+        ..Timeouts::default()
     };
     let request = NodeRequest {
         endpoint: &endpoint(&pool(), Some("r0")),

@@ -11,7 +11,7 @@ use node_api::{DataPath, DataPathConfig, Dispatcher, NodeMetrics};
 use pool_registry::PoolRegistry;
 use pool_registry_types::{Handoff, HttpUrl};
 use service_runtime::{Shutdown, Tasks};
-use stream_proxy::{Clocks, Outbound, ProxyBody, StreamProxy};
+use stream_proxy::{Outbound, ProxyBody, StreamProxy, Timeouts};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -129,7 +129,7 @@ impl Node {
             Bytes::from(body.to_owned()),
         );
         self.client
-            .forward(&self.url, &request, Clocks::default())
+            .forward(&self.url, &request, Timeouts::default())
             .await
             .unwrap()
     }

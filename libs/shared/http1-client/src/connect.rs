@@ -1,0 +1,127 @@
+//! New connections to an upstream.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use local_limits::{is_local_limit, spare_descriptor};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpStream, lookup_host};
+
+/// Connects to the first address of `host` that accepts.
+///
+/// `send` gets each socket before the runtime knows that it is connected. On loopback the handshake
+/// is complete when `connect` returns, so the request need not wait for an event. Otherwise `send`
+/// fails with [`io::ErrorKind::WouldBlock`], and the request is sent later.
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    mut send: impl FnMut(&Socket) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return open(SocketAddr::new(ip, port), &mut send).await;
+    }
+    let addresses: Vec<SocketAddr> = if host.eq_ignore_ascii_case("localhost") {
+        // Resolve without a resolver (RFC 6761, section 6.3). IPv4 first: most local servers bind
+        // 127.0.0.1.
+        let loopback = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
+        loopback.map(|ip| SocketAddr::new(ip, port)).to_vec()
+    } else {
+        match lookup_host((host, port)).await {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => return Err(spare_descriptor().err().unwrap_or(error)),
+        }
+    };
+    let mut last_error = None;
+    for address in addresses {
+        match open(address, &mut send).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if stops_search(&error) => return Err(error),
+            Err(error) => last_error = Some(more_telling(last_error, error)),
+        }
+    }
+    Err(last_error
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+}
+
+/// Whether this process cannot try the other addresses either. A local address may be missing for
+/// one address family only.
+fn stops_search(error: &io::Error) -> bool {
+    is_local_limit(error) && error.kind() != io::ErrorKind::AddrNotAvailable
+}
+
+/// The error that says more about the target. That this machine has no address of a family, for
+/// example without IPv6, says nothing.
+fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
+    match earlier {
+        Some(earlier) if is_local_limit(&later) => earlier,
+        _ => later,
+    }
+}
+
+async fn open(
+    address: SocketAddr,
+    send: &mut impl FnMut(&Socket) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    // Send small packets at once.
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    let is_connected = match send(&socket) {
+        Ok(()) => true,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+            ) =>
+        {
+            false
+        }
+        // Mostly a refused connection.
+        Err(error) => return Err(error),
+    };
+    let stream = TcpStream::from_std(socket.into())?;
+    if !is_connected {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    // spec: PATH-41
+    #[test]
+    fn a_missing_address_family_hides_no_refused_connection() {
+        let errors = [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL].map(system);
+        let error = errors
+            .into_iter()
+            .fold(None, |earlier, error| Some(more_telling(earlier, error)));
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(!stops_search(&system(Errno::ADDRNOTAVAIL)));
+        assert!(!stops_search(&system(Errno::CONNREFUSED)));
+        assert!(stops_search(&system(Errno::MFILE)));
+    }
+}

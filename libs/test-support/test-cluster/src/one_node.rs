@@ -1,0 +1,210 @@
+//! One node and its control plane, in either profile: what a test asks of both is written once.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Cluster, Daemon, Engine, Node, Orchestrator, Setting, handoff, write_handoff};
+use test_client::{Answer, Client};
+use test_clock::wait_for;
+
+/// How the control plane and the node are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// `orchestratord` alone: it contains the node.
+    Home,
+    /// `orchestratord` and `pool-managerd`.
+    Cloud,
+}
+
+/// How long the node may take until the control plane knows it.
+const JOINED: Duration = Duration::from_secs(90);
+
+/// What the node is called in CLOUD. In HOME it has the name of this machine.
+const NODE: &str = "node-a";
+
+/// A control plane with one node.
+#[derive(Debug)]
+pub struct OneNode {
+    profile: Profile,
+    control: Orchestrator,
+    /// `None` in HOME.
+    node: Option<Node>,
+    name: String,
+}
+
+impl Cluster {
+    /// Starts a control plane with one node. `node` are settings of the node without the prefix of
+    /// its daemon, such as `POOLS_FILE`; `environment` is for the daemon that the node is in.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn one_node(
+        &self,
+        profile: Profile,
+        node: &[Setting<'_>],
+        environment: &[Setting<'_>],
+    ) -> Result<OneNode> {
+        let prefixed = |prefix: &str| -> Vec<(String, String)> {
+            let own = node
+                .iter()
+                .map(|(name, value)| (format!("{prefix}{name}"), (*value).to_owned()));
+            let plain = environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            own.chain(plain).collect()
+        };
+        fn settings(of: &[(String, String)]) -> Vec<Setting<'_>> {
+            of.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect()
+        }
+        let (control, node) = match profile {
+            Profile::Home => (self.home(&settings(&prefixed("ORCHESTRATORD_")))?, None),
+            Profile::Cloud => {
+                let control = self.orchestrator(&[])?;
+                let node = self.node(NODE, &control, &settings(&prefixed("POOL_MANAGERD_")))?;
+                (control, Some(node))
+            }
+        };
+        wait_for("the node", JOINED, || control.nodes().len() == 1)?;
+        let name = control
+            .nodes()
+            .first()
+            .and_then(|node| node["node_id"].as_str().map(str::to_owned));
+        Ok(OneNode {
+            profile,
+            control,
+            node,
+            name: name.context("a node without a name")?,
+        })
+    }
+}
+
+impl OneNode {
+    /// Which profile it is.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The control plane.
+    #[must_use]
+    pub fn control(&self) -> &Orchestrator {
+        &self.control
+    }
+
+    /// The same, to be stopped or started.
+    pub fn control_mut(&mut self) -> &mut Orchestrator {
+        &mut self.control
+    }
+
+    /// The daemon that the node is in.
+    pub fn node_daemon(&mut self) -> &mut Daemon {
+        match &mut self.node {
+            Some(node) => node.daemon(),
+            None => self.control.daemon(),
+        }
+    }
+
+    /// Ends the daemon that the node is in without a warning, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_node(&mut self) -> Result<()> {
+        match &mut self.node {
+            Some(node) => node.restart(),
+            None => self.control.restart(),
+        }
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client of the control plane.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.control.client()
+    }
+
+    /// Announces an engine.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn announce(&mut self, pool: &str, replica: &str, engine: &Engine) -> Result<()> {
+        let directory = self.node_daemon().directory().to_owned();
+        write_handoff(&directory, &handoff(pool, replica, engine)).map(|_| ())
+    }
+
+    /// Takes an announcement back.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn retract(&mut self, pool: &str, replica: &str) -> Result<()> {
+        let path = self
+            .node_daemon()
+            .directory()
+            .join(super::RUNTIME_DIR)
+            .join(format!("{pool}_{replica}.json"));
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// What the control plane says of the node; null when it does not know it.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        self.control.node(&self.name).unwrap_or_default()
+    }
+
+    /// What it says of one of its pools.
+    #[must_use]
+    pub fn pool(&self, pool: &str) -> Value {
+        let mut node = self.shown();
+        let pools = node["pools"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        pools
+            .into_iter()
+            .find(|status| status["pool_id"] == pool)
+            .unwrap_or_default()
+    }
+
+    /// What it says of one replica.
+    #[must_use]
+    pub fn replica(&self, pool: &str, replica: &str) -> Value {
+        let mut pool = self.pool(pool);
+        let replicas = pool["replicas"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        replicas
+            .into_iter()
+            .find(|status| status["replica_id"] == replica)
+            .unwrap_or_default()
+    }
+
+    /// Drains or undrains: the node, one of its pools (`pool`), or a replica
+    /// (`pool/replicas/replica`).
+    ///
+    /// # Errors
+    /// When the control plane refuses.
+    pub fn set_draining(&self, what: Option<&str>, draining: bool) -> Result<Answer> {
+        let verb = if draining { "drain" } else { "undrain" };
+        let path = match what {
+            None => format!("/v2/nodes/{}/{verb}", self.name),
+            Some(what) => format!("/v2/pools/{}/{what}/{verb}", self.name),
+        };
+        let answer = self.client().post(&path, &json!({}))?;
+        anyhow::ensure!(
+            answer.status == 200,
+            "{path}: {} {}",
+            answer.status,
+            answer.body
+        );
+        Ok(answer)
+    }
+}

@@ -1,0 +1,35 @@
+//! Tests of the real daemons with a real engine: `cargo xtask e2e`.
+//!
+//! Each test has a cluster of its own, made of processes on this machine. What the tiny model
+//! answers is known word by word, so a lost, doubled or foreign token fails a test.
+
+mod abandoned_requests;
+mod affinity;
+mod auth;
+mod bad_handoffs;
+mod both_profiles;
+mod by_hand;
+mod bytes;
+mod check;
+mod command_line;
+mod conversation;
+mod conversations;
+mod dashboard;
+mod disconnects;
+mod documents;
+mod engine;
+mod figures;
+mod generated_requests;
+mod gpus;
+mod handoff;
+mod home;
+mod load;
+mod metrics;
+mod nodes;
+mod openai_client;
+mod provisioning;
+mod queue;
+mod restarts;
+mod smuggling;
+mod terminal;
+mod watching;
