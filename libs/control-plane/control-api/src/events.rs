@@ -64,9 +64,9 @@ fn number(name: &str, value: &str) -> Result<u64, ApiError> {
         .map_err(|_| ApiError::invalid(format!("{name}: must be the id of an event, a number")))
 }
 
-struct Follow(Reader);
+struct EventFollower(Reader);
 
-impl EventSource for Follow {
+impl EventSource for EventFollower {
     async fn next(&mut self) -> Option<Bytes> {
         self.0.next().await
     }
@@ -101,7 +101,7 @@ pub(crate) async fn events(
             Some(id) => api.events.follow_after(id),
             None => api.events.follow_latest(limit),
         };
-        return Ok(event_stream(Follow(reader)));
+        return Ok(event_stream(EventFollower(reader)));
     }
     let events = match query.after {
         Some(id) => api.events.after(id, limit),

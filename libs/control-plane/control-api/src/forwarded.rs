@@ -34,7 +34,7 @@ pub(crate) async fn drain_replica(
     State(api): State<ControlApi>,
     ApiPath((node, pool, replica)): OfReplica,
     drain: DrainBody,
-) -> Result<Json<DrainBegunAnswer>, Refusal> {
+) -> Result<Json<DrainBegunAnswer>, ForwardError> {
     let drain = drain.map_or_else(DrainRequest::default, |ApiJson(drain)| drain);
     // Serialising numbers cannot fail.
     let body = serde_json::to_vec(&drain).unwrap_or_default();
@@ -63,7 +63,7 @@ pub(crate) async fn drain_replica(
 pub(crate) async fn undrain_replica(
     State(api): State<ControlApi>,
     ApiPath((node, pool, replica)): OfReplica,
-) -> Result<Json<Ack>, Refusal> {
+) -> Result<Json<Ack>, ForwardError> {
     let path = format!("/v2/pools/{pool}/replicas/{replica}/undrain");
     forward(&api, &node, &path, Bytes::new()).await?.success()?;
     Ok(Json(Ack { success: true }))
@@ -111,12 +111,12 @@ pub(crate) async fn reload(
 }
 
 /// The answer of a node, in JSON.
-pub(crate) struct NodeAnswered {
+pub(crate) struct NodeResponse {
     status: StatusCode,
     body: Bytes,
 }
 
-impl NodeAnswered {
+impl NodeResponse {
     /// Checks that the operator can read the answer.
     fn new(node: &NodeView, status: StatusCode, body: Bytes) -> Result<Self, ApiError> {
         let node_id = &node.node_id;
@@ -136,16 +136,16 @@ impl NodeAnswered {
     }
 
     /// Returns the refusal of the node as an error.
-    fn success(self) -> Result<(), Refusal> {
+    fn success(self) -> Result<(), ForwardError> {
         if self.status.is_success() {
             Ok(())
         } else {
-            Err(Refusal::OfNode(self))
+            Err(ForwardError::ByNode(self))
         }
     }
 }
 
-impl IntoResponse for NodeAnswered {
+impl IntoResponse for NodeResponse {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
         (self.status, [(CONTENT_TYPE, json)], self.body).into_response()
@@ -153,24 +153,24 @@ impl IntoResponse for NodeAnswered {
 }
 
 /// Why a forwarded request failed.
-pub(crate) enum Refusal {
+pub(crate) enum ForwardError {
     /// The control plane refuses.
-    Own(ApiError),
+    ByControlPlane(ApiError),
     /// The node refuses, with this answer.
-    OfNode(NodeAnswered),
+    ByNode(NodeResponse),
 }
 
-impl From<ApiError> for Refusal {
+impl From<ApiError> for ForwardError {
     fn from(error: ApiError) -> Self {
-        Self::Own(error)
+        Self::ByControlPlane(error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ForwardError {
     fn into_response(self) -> Response {
         match self {
-            Self::Own(error) => error.into_response(),
-            Self::OfNode(answer) => answer.into_response(),
+            Self::ByControlPlane(error) => error.into_response(),
+            Self::ByNode(answer) => answer.into_response(),
         }
     }
 }
@@ -181,11 +181,11 @@ async fn forward(
     node_id: &NodeId,
     path: &str,
     body: Bytes,
-) -> Result<NodeAnswered, ApiError> {
+) -> Result<NodeResponse, ApiError> {
     let node = api.registry.node(node_id).ok_or_else(|| {
         let node_id = node_id.clone();
         refused(&RegistryError::UnknownNode { node_id })
     })?;
     let (status, body) = api.node_control.post(&node, path, body).await?;
-    NodeAnswered::new(&node, status, body)
+    NodeResponse::new(&node, status, body)
 }

@@ -140,10 +140,10 @@ impl Live {
                     false
                 }
             };
-            let told = self.frames.receiver_count() > 0;
-            if sample || told {
+            let has_clients = self.frames.receiver_count() > 0;
+            if sample || has_clients {
                 let status = observer.status(sample);
-                if told {
+                if has_clients {
                     self.frames.send_replace(Arc::new(observer.frame(&status)));
                 }
             }
@@ -151,15 +151,15 @@ impl Live {
     }
 }
 
-/// Who looks at the sources, and remembers what was seen.
+/// Reads the sources, and remembers the last nodes.
 struct Observer {
     sources: Sources,
     max_nodes: usize,
     history: History,
     /// The history as an event; empty when it has moved on since.
-    told_history: Bytes,
+    history_event: Bytes,
     /// What the nodes were like but for what moves by itself.
-    seen: Value,
+    last_nodes: Value,
     nodes: Bytes,
     nodes_version: u64,
 }
@@ -170,8 +170,8 @@ impl Observer {
             sources,
             max_nodes,
             history: History::default(),
-            told_history: Bytes::new(),
-            seen: Value::Null,
+            history_event: Bytes::new(),
+            last_nodes: Value::Null,
             nodes: Bytes::new(),
             nodes_version: 0,
         }
@@ -181,26 +181,26 @@ impl Observer {
         let status = (self.sources.status)();
         if sample {
             self.history.keep(&status);
-            self.told_history.clear();
+            self.history_event.clear();
         }
         status
     }
 
     fn frame(&mut self, status: &Value) -> Frame {
-        if self.told_history.is_empty() {
-            self.told_history = event("history", &self.history.to_json());
+        if self.history_event.is_empty() {
+            self.history_event = event("history", &self.history.to_json());
         }
         let mut nodes = (self.sources.nodes)(self.max_nodes);
-        let told = event("nodes", &nodes);
+        let nodes_event = event("nodes", &nodes);
         forget_ages(&mut nodes);
-        if self.seen != nodes {
-            self.seen = nodes;
-            self.nodes = told;
+        if self.last_nodes != nodes {
+            self.last_nodes = nodes;
+            self.nodes = nodes_event;
             self.nodes_version += 1;
         }
         Frame {
             at: Some(Instant::now()),
-            history: self.told_history.clone(),
+            history: self.history_event.clone(),
             status: event("status", status),
             nodes: self.nodes.clone(),
             nodes_version: self.nodes_version,
@@ -222,7 +222,7 @@ fn event(name: &str, data: &Value) -> Bytes {
     format!("event: {name}\ndata: {data}\n\n").into()
 }
 
-/// What the page shows, told as it changes.
+/// The data of the page, as it changes.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/v2/live", tag = "watching",
     responses((status = 200, description = "Server-sent events.",

@@ -15,11 +15,8 @@ pub mod conformance;
 mod error;
 mod file;
 mod memory;
+mod store;
 mod stored;
-
-use std::{fmt, sync::Arc};
-
-use pool_registry_types::NodeId;
 
 pub use error::StoreError;
 #[cfg(feature = "fuzzing")]
@@ -27,35 +24,8 @@ pub use error::StoreError;
 pub use file::fuzzing;
 pub use file::{FILE_NAME, FileStore};
 pub use memory::MemoryStore;
+pub use store::{Change, RegistryStore};
 pub use stored::StoredNode;
-
-/// Keeps nodes and drains across restarts.
-///
-/// The methods block. Async code calls them on a thread that may block.
-pub trait RegistryStore: fmt::Debug + Send + Sync + 'static {
-    /// All nodes, sorted by id.
-    ///
-    /// # Errors
-    /// When the store cannot be read or understood.
-    fn load(&self) -> Result<Vec<StoredNode>, StoreError>;
-
-    /// Makes all changes, or none of them.
-    ///
-    /// When it returns, the changes survive a kill. Making them again changes nothing.
-    ///
-    /// # Errors
-    /// When the store cannot be written. It may have the changes or not; make them again.
-    fn apply(&self, changes: &[Change]) -> Result<(), StoreError>;
-}
-
-/// A change of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Stores a node, and replaces its record.
-    Put(Arc<StoredNode>),
-    /// Removes the record of a node.
-    Remove(NodeId),
-}
 
 /// What the README shows is compiled with the tests, and run where it can be.
 #[cfg(doctest)]

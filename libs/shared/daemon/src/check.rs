@@ -8,8 +8,10 @@ use std::{
 use service_runtime::env::Problems;
 
 use crate::{
-    Program, Report, Settings,
     common::{METRICS_ADDR, SPANS, TOKEN},
+    program::Program,
+    report::Report,
+    settings::Settings,
 };
 
 /// Reports bad settings, one finding for each.

@@ -13,7 +13,10 @@ use http_server::HostName;
 use stream_proxy::Timeouts;
 use telemetry::LogFormat;
 
-use crate::{DescribeSetting, Setting, settings::RequireAuth};
+use crate::{
+    require_auth::RequireAuth,
+    setting::{DescribeSetting, Setting},
+};
 
 /// An example for `METRICS_ADDR`: exporters for Prometheus often use this port.
 const METRICS_EXAMPLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9090);

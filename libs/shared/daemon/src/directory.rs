@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::Access;
 
-use crate::{Program, Report, Setting, SettingsReader};
+use crate::{program::Program, reader::SettingsReader, report::Report, setting::Setting};
 
 /// The mode bit that lets every user remove and replace files of a directory, and the bit that
 /// limits this to their owners.

@@ -65,12 +65,14 @@
 mod check;
 mod common;
 mod directory;
+mod entry;
 #[cfg(test)]
 mod fixtures;
 mod help;
 mod program;
 mod reader;
 mod report;
+mod require_auth;
 mod running;
 mod setting;
 mod settings;
@@ -83,8 +85,9 @@ mod settings;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use common::{RUNTIME_DIR, STATE_DIR};
+pub use entry::main;
 pub use directory::{DirectoryUse, check_directory, require_directory, require_regular_file};
-pub use program::{Program, main};
+pub use program::Program;
 pub use reader::SettingsReader;
 pub use report::{Finding, Report, Verdict};
 pub use running::{Daemon, JOIN_TIMEOUT, LIMITS, Listeners, StartError};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use service_runtime::env::{Environment, Problems};
 
-use crate::{Program, Setting};
+use crate::{program::Program, setting::Setting};
 
 /// Reads the settings of a program. A bad value is noted and its default returned, so that the
 /// next setting is read too; [`finish`](Self::finish) returns all problems together.

@@ -20,7 +20,7 @@ use stream_proxy::StreamProxy;
 use telemetry::Metrics;
 use tokio::sync::watch;
 
-use crate::{Program, Settings, common::METRICS_ADDR};
+use crate::{common::METRICS_ADDR, program::Program, settings::Settings};
 
 /// How long background tasks may take to end, once nothing else is left to do.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);

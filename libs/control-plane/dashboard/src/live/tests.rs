@@ -119,7 +119,7 @@ async fn many_who_listen_cost_one_look() {
         assert_eq!(next(client).await, ["status"]);
     }
     assert_eq!(fleet.looked(), before + 1);
-    // One that does not read misses what was meanwhile, and is told the latest once.
+    // A slow client misses states, and gets the latest once.
     for _ in 0..100 {
         next(&mut clients[0]).await;
     }

@@ -5,7 +5,7 @@ use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 use redb::backends::FileBackend;
 
 use super::{
-    builder,
+    options::builder,
     schema::{self, FileError},
 };
 

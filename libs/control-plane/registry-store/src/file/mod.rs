@@ -4,6 +4,7 @@
 mod create;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod options;
 mod schema;
 
 #[cfg(test)]
@@ -22,9 +23,6 @@ use schema::FileError;
 
 /// The name of the file.
 pub const FILE_NAME: &str = "registry.redb";
-
-/// The cache is small, because a thousand nodes take about two megabytes.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
@@ -71,7 +69,7 @@ impl FileStore {
             return Err(on_open(&path, error));
         }
         let file = path.clone();
-        Self::with_opener(path, Box::new(move || builder().open(&file)))
+        Self::with_opener(path, Box::new(move || options::builder().open(&file)))
     }
 
     fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StoreError> {
@@ -136,14 +134,6 @@ impl RegistryStore for FileStore {
         }
         self.with(|database| schema::write(database, changes))
     }
-}
-
-fn builder() -> redb::Builder {
-    let mut builder = Database::builder();
-    builder
-        .set_cache_size(CACHE_BYTES)
-        .set_check_integrity_on_open(true);
-    builder
 }
 
 /// The store error for an error while the file is opened.

@@ -120,7 +120,7 @@ fn heartbeat(incarnation: Option<u64>, pools: &[String], odd: bool) -> Value {
     json!({"timestamp": text(odd), "pools": pools, "incarnation": incarnation})
 }
 
-/// The registry as the control plane runs it, and two stores that are told what it touched.
+/// A registry, and two stores that get its changes.
 struct World {
     registry: Registry,
     now: Duration,
