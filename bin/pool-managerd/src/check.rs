@@ -1,25 +1,28 @@
-//! `pool-managerd check`: what a start needs beside the settings that every daemon has.
+//! The part of `pool-managerd check` beyond the common settings.
 
 use daemon::Report;
 use node_registration::PreflightError;
 
-use crate::config::{Cloud, Config, PROGRAM};
+use crate::{
+    config::{CloudConfig, Config},
+    settings::PROGRAM,
+};
 
-/// Looks at directories, GPUs, engines and the control plane, and changes nothing.
+/// Checks directories, GPUs, engines and the control plane, and changes nothing.
 pub(crate) fn preflight(config: &Config, report: &mut Report) {
     let Some(cloud) = &config.cloud else {
-        report.ok("profile", "HOME: nothing is watched, started or registered");
+        report.ok("profile", "HOME: it watches, starts and registers nothing");
         return;
     };
     local_node::check(report, &PROGRAM, &cloud.node);
     control_plane(report, config, cloud);
 }
 
-fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
+fn control_plane(report: &mut Report, config: &Config, cloud: &CloudConfig) {
     let Some(registration) = &cloud.registration else {
         report.ok(
             "control plane",
-            "not joined, as ORCHESTRATORD_REGISTER_ON_STARTUP says",
+            "the node does not join one, because of ORCHESTRATORD_REGISTER_ON_STARTUP",
         );
         return;
     };
@@ -34,12 +37,12 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
         report.warning(
             "POOL_MANAGERD_ADDRESS",
             format!(
-                "orchestratord is told {}, but this node listens on {}",
+                "orchestratord gets {}, but this node listens on {}",
                 registration.address(),
                 config.settings.addr
             ),
-            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy of this machine \
-             stands before it",
+            "set POOL_MANAGERD_ADDR to 0.0.0.0 and the port, unless a proxy on this machine \
+             forwards to it",
         );
     }
     for (url, result) in node_registration::preflight(registration) {
@@ -51,14 +54,12 @@ fn control_plane(report: &mut Report, config: &Config, cloud: &Cloud) {
                     "is {}, which {url} cannot reach from its machine",
                     registration.address()
                 ),
-                "set it to an address of this machine in the network that both share",
+                "set it to an address of this machine in their common network",
             );
         }
         match result {
-            Ok(control_plane) => {
-                let version = control_plane
-                    .version
-                    .map(|version| format!(", version {version}"));
+            Ok(answer) => {
+                let version = answer.version.map(|version| format!(", version {version}"));
                 report.ok(
                     subject,
                     format!("this node may join{}", version.unwrap_or_default()),

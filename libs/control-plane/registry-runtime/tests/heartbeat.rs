@@ -15,7 +15,8 @@ use service_registry::{HeartbeatOutcome, NodeView, RegistryError};
 fn said(seq: u64, slots_free: u32) -> Value {
     json!({
         "timestamp": "2025-09-30T22:00:00Z", "incarnation": 1, "seq": seq,
-        "pools": [{"pool_id": "pool-0", "ready": true, "draining": false, "slots_free": slots_free, "slots_total": 4}],
+        "pools": [{"pool_id": "pool-0", "ready": true, "draining": false, "slots_free": slots_free,
+            "slots_total": 4}],
         "gpus": [{"device_id": 0, "name": "RTX 3090"}],
     })
 }

@@ -81,7 +81,7 @@ fn each_replica_is_an_endpoint_of_its_own() {
             world.register_as(hinted("a", 1)).unwrap();
         }),
         ["a/pool-0 NotReady"],
-        "nobody has said yet which replicas it has"
+        "its replicas are unknown"
     );
     let replicas = vec![
         ReplicaStatus {

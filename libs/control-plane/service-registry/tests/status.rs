@@ -21,7 +21,7 @@ fn offline_at_the_deadline_and_not_before() {
     assert_eq!(world.status("a"), NodeStatus::Online);
     world.wait_until(secs(30));
     assert_eq!(world.transitions(), ["a online>offline"]);
-    assert_eq!(world.objection("a"), "node offline for 30 s");
+    assert_eq!(world.unavailable_reason("a"), "node offline for 30 s");
     world.wait_until(secs(42) - MS);
     assert_eq!(world.status("b"), NodeStatus::Online);
     world.wait_until(secs(42));
@@ -29,7 +29,7 @@ fn offline_at_the_deadline_and_not_before() {
 }
 
 #[test]
-fn a_deadline_that_has_come_is_kept_even_if_nobody_ticked() {
+fn a_passed_deadline_holds_without_a_tick() {
     let mut world = World::with_nodes(&["a"]);
     world.wait_until(secs(28));
     world.now = secs(31);
@@ -51,7 +51,7 @@ fn who_was_silent_is_back_with_its_full_state() {
     registered.register("a").unwrap();
     assert_eq!(registered.status("a"), NodeStatus::Online);
     assert_eq!(
-        registered.objection("a"),
+        registered.unavailable_reason("a"),
         "waiting for the node's first heartbeat"
     );
     registered.beat("a").unwrap();
@@ -113,7 +113,7 @@ fn no_fact_overwrites_another() {
     world.beat("a").unwrap();
     assert_eq!(world.status("a"), NodeStatus::Unreachable);
     assert_eq!(
-        world.objection("a"),
+        world.unavailable_reason("a"),
         "node unreachable: 2 probes failed in a row, the last with: refused"
     );
     world.wait_until(secs(34));
@@ -283,7 +283,7 @@ fn why_a_pool_is_not_ready() {
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
             .unwrap();
-        assert_eq!(world.objection("a"), expected);
+        assert_eq!(world.unavailable_reason("a"), expected);
     }
 }
 
@@ -297,7 +297,7 @@ fn a_pool_that_sleeps_takes_requests_and_is_known_to_sleep() {
         world
             .beat_as("a", beat(Some(1), None, vec![status]))
             .unwrap();
-        assert_eq!(world.objection("a"), expected);
+        assert_eq!(world.unavailable_reason("a"), expected);
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use daemon::{
-    Program, Report,
-    check::{Use, directory},
-};
+use daemon::{DirectoryUse, Program, RUNTIME_DIR, Report, STATE_DIR, check_directory};
 use engine_provisioner::PoolFile;
 use gpu_inventory::{GpuReading, Inventory, Snapshot};
 
@@ -15,14 +12,14 @@ use crate::node::{NodeConfig, StateDir};
 pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
     let starts_engines = config.engines.is_some();
     let access = if starts_engines {
-        Use::Write
+        DirectoryUse::Write
     } else {
-        Use::Read
+        DirectoryUse::Read
     };
-    directory(
+    check_directory(
         report,
         program,
-        "RUNTIME_DIR",
+        &RUNTIME_DIR,
         &config.watch.runtime_dir,
         access,
     );
@@ -37,7 +34,7 @@ pub fn check(report: &mut Report, program: &Program, config: &NodeConfig) {
 fn state_dir(report: &mut Report, program: &Program, dir: &StateDir, starts_engines: bool) {
     let path = dir.path();
     let mut found = Report::default();
-    directory(&mut found, program, "STATE_DIR", path, Use::Write);
+    check_directory(&mut found, program, &STATE_DIR, path, DirectoryUse::Write);
     if found.has_errors() && !starts_engines && matches!(dir, StateDir::Optional(_)) {
         let variable = format!("{}STATE_DIR", program.prefix);
         report.warning(
@@ -49,7 +46,7 @@ fn state_dir(report: &mut Report, program: &Program, dir: &StateDir, starts_engi
             format!("let this user write it, or set {variable} to another directory"),
         );
     } else {
-        directory(report, program, "STATE_DIR", path, Use::Write);
+        check_directory(report, program, &STATE_DIR, path, DirectoryUse::Write);
     }
 }
 

@@ -112,7 +112,7 @@ pub fn documents(daemons: &[Daemon]) -> Result<Vec<Document>> {
 const REFERENCE: &str = "\
 # Configuration
 
-<!-- Written by `cargo xtask settings --write` from the settings of `bin/*/src/config.rs`. -->
+<!-- Written by `cargo xtask settings --write` from the settings of `bin/*/src/settings.rs`. -->
 
 Environment variables, read once at the start. All bad ones are reported together, and the process
 exits 64. An empty variable counts as not set. `--help` prints the same list.

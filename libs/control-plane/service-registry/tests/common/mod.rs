@@ -268,7 +268,7 @@ impl World {
         self.availability(node) == Availability::Ready
     }
 
-    pub fn objection(&self, node: &str) -> String {
+    pub fn unavailable_reason(&self, node: &str) -> String {
         match self.availability(node) {
             Availability::NotReady(reason) => reason.as_ref().to_owned(),
             other => format!("{other:?}"),

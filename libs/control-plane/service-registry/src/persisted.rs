@@ -1,5 +1,4 @@
-//! What outlives this process: which nodes there are, what they last reported, and what operators
-//! want.
+//! The state that outlives this process: nodes, their last reports, and drains.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,88 +9,86 @@ use pool_registry_types::{
 use crate::{
     FORGET_AFTER, Registry,
     intent::{Drain, Intent},
-    node::{Basis, Node},
+    node::{Node, ReportBasis},
     pool::{Pool, check_address, not_ready},
     report::all_free,
 };
 
-/// What a store keeps of a node. Times are relative, because the next process has another origin.
+/// A node as a store keeps it. Times are relative, because the next process has another origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownNode {
-    /// Which node.
+pub struct PersistedNode {
+    /// Its id.
     pub node_id: NodeId,
-    /// Who it is and what it has; `None` when it has left and only what operators want of it is
-    /// known.
-    pub life: Option<KnownLife>,
-    /// In how much time it is forgotten; `None` while it is alive.
+    /// Its registration and last report; `None` when it has left and only its drains are kept.
+    pub registered: Option<PersistedRegistration>,
+    /// The time until it is forgotten; `None` while it is alive.
     pub forget_in: Option<Duration>,
-    /// An operator drains it.
-    pub drain: Option<KnownDrain>,
-    /// An operator drains these of its pools.
-    pub pool_drains: Vec<(PoolId, KnownDrain)>,
+    /// Its drain.
+    pub drain: Option<PersistedDrain>,
+    /// The drains of its pools.
+    pub pool_drains: Vec<(PoolId, PersistedDrain)>,
 }
 
-/// Who a node is and what it has, as a store keeps it.
+/// The registration and last report of a node, as a store keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownLife {
+pub struct PersistedRegistration {
     /// Its last registration.
     pub registration: RegisterRequest,
-    /// Its pools as last reported, without what changes with every request: all slots count as
-    /// free, because a count that is old keeps requests away for nothing, and a node that is
-    /// full says so itself.
+    /// Its pools as last reported, with all slots free: an old count would keep requests away for
+    /// nothing, and a full node refuses by itself.
     pub pools: Vec<PoolStatus>,
-    /// A sign of life is enough to believe the pools. Otherwise the node must report before it is
-    /// given requests.
+    /// Whether a successful probe is enough to use the pools. Otherwise the node must report
+    /// first.
     pub reported: bool,
 }
 
 /// A drain as a store keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownDrain {
-    /// How much time is left until its deadline, if it has one.
-    pub left: Option<Duration>,
+pub struct PersistedDrain {
+    /// The time until its deadline, if it has one.
+    pub time_left: Option<Duration>,
 }
 
-impl KnownDrain {
+impl PersistedDrain {
     fn of(drain: Drain, now: Duration) -> Self {
         Self {
-            left: drain.deadline.map(|deadline| deadline.saturating_sub(now)),
+            time_left: drain.deadline.map(|deadline| deadline.saturating_sub(now)),
         }
     }
 
     fn from(self, now: Duration) -> Drain {
         Drain {
             since: now,
-            deadline: self.left.map(|left| now.saturating_add(left)),
+            deadline: self.time_left.map(|left| now.saturating_add(left)),
         }
     }
 }
 
 impl Registry {
-    /// This process began anew and knows these nodes from before.
+    /// Restores the nodes of an earlier process.
     ///
-    /// None of them is offline before a full timeout. Their pools are routable once the node
-    /// answers a probe or reports. A node that has registered already is left alone, and so is
-    /// one whose address cannot be used. One whose time to be forgotten has come is not taken
-    /// up.
-    pub fn restore(&mut self, known: Vec<KnownNode>, now: Duration) {
+    /// None of them goes offline before a full timeout. Their pools are routable once the node
+    /// answers a probe or reports. Nodes that have registered meanwhile, that have an unusable
+    /// address, or whose time to be forgotten has passed are not restored.
+    pub fn restore(&mut self, nodes: Vec<PersistedNode>, now: Duration) {
         let now = self.advance(now);
-        for known in known {
+        for known in nodes {
             if !self.nodes.contains_key(&known.node_id) {
                 self.restore_one(known, now);
             }
         }
     }
 
-    fn restore_one(&mut self, known: KnownNode, now: Duration) {
+    fn restore_one(&mut self, known: PersistedNode, now: Duration) {
         let node_id = known.node_id;
-        // Whatever comes of it may differ from what the store has.
-        self.touch(&node_id);
+        // The result may differ from the store.
+        self.mark_dirty(&node_id);
         if known.forget_in.is_some_and(|left| left.is_zero()) {
             return;
         }
         let forget_at = known.forget_in.map(|left| now.saturating_add(left));
-        let node = known.life.as_ref().and_then(|life| remembered(life, now));
+        let registered = known.registered.as_ref();
+        let node = registered.and_then(|registered| restored_node(registered, now));
         let intent = Intent {
             node: known.drain.map(|drain| drain.from(now)),
             pools: known
@@ -113,25 +110,25 @@ impl Registry {
             return;
         };
         self.insert(&node_id, node);
-        self.credit(&node_id);
+        self.mark_heard(&node_id);
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.observed.forget_at = forget_at;
         }
         self.refresh(&node_id, Some("known from before"));
     }
 
-    /// Everything worth keeping for the next process.
+    /// All nodes, for a store.
     #[must_use]
-    pub fn known(&self) -> Vec<KnownNode> {
+    pub fn persisted_nodes(&self) -> Vec<PersistedNode> {
         let ids: BTreeSet<&NodeId> = self.nodes.keys().chain(self.intents.keys()).collect();
         ids.into_iter()
-            .filter_map(|id| self.known_node(id))
+            .filter_map(|id| self.persisted_node(id))
             .collect()
     }
 
-    /// What is worth keeping of one node; `None` when a store should have nothing of it.
+    /// One node, for a store; `None` when the store should not have it.
     #[must_use]
-    pub fn known_node(&self, node_id: &NodeId) -> Option<KnownNode> {
+    pub fn persisted_node(&self, node_id: &NodeId) -> Option<PersistedNode> {
         let node = self.nodes.get(node_id);
         let intent = self.intents.get(node_id);
         let forget_at = match (node, intent) {
@@ -139,53 +136,53 @@ impl Registry {
             (Some(node), _) => node.observed.forget_at,
             (None, Some(intent)) => intent.forget_at,
         };
-        Some(KnownNode {
+        Some(PersistedNode {
             node_id: node_id.clone(),
-            life: node.map(|node| life(node_id, node)),
+            registered: node.map(|node| persisted_registration(node_id, node)),
             forget_in: forget_at.map(|at| at.saturating_sub(self.now)),
             drain: intent
                 .and_then(|intent| intent.node)
-                .map(|drain| KnownDrain::of(drain, self.now)),
+                .map(|drain| PersistedDrain::of(drain, self.now)),
             pool_drains: intent
                 .iter()
                 .flat_map(|intent| &intent.pools)
-                .map(|(pool, drain)| (pool.clone(), KnownDrain::of(*drain, self.now)))
+                .map(|(pool, drain)| (pool.clone(), PersistedDrain::of(*drain, self.now)))
                 .collect(),
         })
     }
 
-    /// The nodes of which [`known_node`](Self::known_node) may say something else than when they
+    /// Takes the nodes whose [`persisted_node`](Self::persisted_node) may have changed since they
     /// were last taken.
     ///
-    /// A heartbeat that changes free slots and free memory only is no reason, so a quiet fleet
-    /// writes nothing.
+    /// A heartbeat that changes only free slots and free memory makes no node dirty, so a quiet
+    /// fleet writes nothing.
     #[must_use]
-    pub fn take_touched(&mut self) -> BTreeSet<NodeId> {
-        std::mem::take(&mut self.touched)
+    pub fn take_dirty(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.dirty)
     }
 
-    /// One of those, taken out.
-    pub fn pop_touched(&mut self) -> Option<NodeId> {
-        self.touched.pop_first()
+    /// Takes one dirty node.
+    pub fn pop_dirty(&mut self) -> Option<NodeId> {
+        self.dirty.pop_first()
     }
 
-    /// Whether there is any of those.
+    /// Whether any node is dirty.
     #[must_use]
-    pub fn has_touched(&self) -> bool {
-        !self.touched.is_empty()
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
-    pub(crate) fn touch(&mut self, node_id: &NodeId) {
-        self.touched.insert(node_id.clone());
+    pub(crate) fn mark_dirty(&mut self, node_id: &NodeId) {
+        self.dirty.insert(node_id.clone());
     }
 }
 
-fn life(node_id: &NodeId, node: &Node) -> KnownLife {
+fn persisted_registration(node_id: &NodeId, node: &Node) -> PersistedRegistration {
     let Node {
         identity, observed, ..
     } = node;
-    // Of an absent node this process would not believe it either.
-    let reported = observed.basis != Basis::Awaited && (!observed.offline || node.held);
+    // This process does not use the pools of an absent node either.
+    let reported = observed.basis != ReportBasis::Awaited && (!observed.offline || node.held);
     let kept = |pool: &Pool| {
         if reported {
             all_free(&pool.status)
@@ -193,7 +190,7 @@ fn life(node_id: &NodeId, node: &Node) -> KnownLife {
             not_ready(&pool.status)
         }
     };
-    KnownLife {
+    PersistedRegistration {
         registration: RegisterRequest {
             node_id: node_id.clone(),
             machine_id: identity.machine_id.clone(),
@@ -214,16 +211,21 @@ fn life(node_id: &NodeId, node: &Node) -> KnownLife {
     }
 }
 
-fn remembered(life: &KnownLife, now: Duration) -> Option<Node> {
-    let request = &life.registration;
+fn restored_node(registered: &PersistedRegistration, now: Duration) -> Option<Node> {
+    let request = &registered.registration;
     check_address(&request.node_id, &request.address).ok()?;
     let mut node = Node::new(request, now).ok()?;
-    if !life.pools.is_empty() {
-        let pools = life.pools.iter().take(MAX_POOLS).cloned().map(Arc::new);
+    if !registered.pools.is_empty() {
+        let pools = registered
+            .pools
+            .iter()
+            .take(MAX_POOLS)
+            .cloned()
+            .map(Arc::new);
         node.set_pools(&request.node_id, pools, false).ok()?;
     }
-    if life.reported {
-        node.observed.basis = Basis::Remembered;
+    if registered.reported {
+        node.observed.basis = ReportBasis::Remembered;
     }
     Some(node)
 }

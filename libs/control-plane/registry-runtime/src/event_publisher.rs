@@ -1,11 +1,10 @@
-//! What people are told of nodes and their pools: the same changes as in the log, as events to read
-//! and follow.
+//! Publishes changes of nodes and pools in the event log.
 
 use event_log::{EventKind, EventLog, NewEvent, PoolChanges};
 use pool_registry_types::NodeStatus;
 use service_registry::{Delta, Target};
 
-/// Turns what changed in the registry into events.
+/// Turns deltas of the registry into events.
 #[derive(Debug)]
 pub(crate) struct EventPublisher {
     events: EventLog,
@@ -20,27 +19,27 @@ impl EventPublisher {
         }
     }
 
-    pub(crate) fn delta(&mut self, delta: &Delta) {
+    pub(crate) fn publish(&mut self, delta: &Delta) {
         match delta {
             Delta::Changed { node_id, pools } => {
                 let pools = pools.iter().map(AsRef::as_ref);
-                for news in self.pools.reported(node_id, pools) {
-                    self.events.publish(news);
+                for event in self.pools.reported(node_id, pools) {
+                    self.events.publish(event);
                 }
             }
             other => {
                 if let Delta::Left { node_id, .. } = other {
                     self.pools.left(node_id);
                 }
-                if let Some(news) = of_node(other) {
-                    self.events.publish(news);
+                if let Some(event) = node_event(other) {
+                    self.events.publish(event);
                 }
             }
         }
     }
 }
 
-fn of_node(delta: &Delta) -> Option<NewEvent> {
+fn node_event(delta: &Delta) -> Option<NewEvent> {
     Some(match delta {
         Delta::Joined {
             node_id, address, ..
@@ -60,8 +59,8 @@ fn of_node(delta: &Delta) -> Option<NewEvent> {
             from,
             to,
             reason,
-        } => NewEvent::new(status(*from, *to)?, reason.as_str()).node(node_id),
-        Delta::DrainChanged { target, draining } => drain(target, *draining),
+        } => NewEvent::new(status_event_kind(*from, *to)?, reason.as_str()).node(node_id),
+        Delta::DrainChanged { target, draining } => drain_event(target, *draining),
         Delta::DrainDropped { node_id, pool_id } => NewEvent::new(
             EventKind::PoolUndrained,
             "its drain is dropped: the node does not report the pool and has as many drains as it \
@@ -96,8 +95,8 @@ fn of_node(delta: &Delta) -> Option<NewEvent> {
     })
 }
 
-/// That a node drains is told when somebody asks for it, not when it is seen.
-fn status(from: NodeStatus, to: NodeStatus) -> Option<EventKind> {
+/// The event for a change of status. A drain has its own event when an operator asks for it.
+fn status_event_kind(from: NodeStatus, to: NodeStatus) -> Option<EventKind> {
     match (from, to) {
         (_, NodeStatus::Offline) => Some(EventKind::NodeOffline),
         (_, NodeStatus::Unreachable) => Some(EventKind::NodeUnreachable),
@@ -109,7 +108,7 @@ fn status(from: NodeStatus, to: NodeStatus) -> Option<EventKind> {
     }
 }
 
-fn drain(target: &Target, draining: bool) -> NewEvent {
+fn drain_event(target: &Target, draining: bool) -> NewEvent {
     let message = if draining {
         "an operator wants no new requests there"
     } else {
@@ -121,10 +120,10 @@ fn drain(target: &Target, draining: bool) -> NewEvent {
         (Target::Pool(..), true) => EventKind::PoolDrained,
         (Target::Pool(..), false) => EventKind::PoolUndrained,
     };
-    let news = NewEvent::new(kind, message);
+    let event = NewEvent::new(kind, message);
     match target {
-        Target::Node(node_id) => news.node(node_id),
-        Target::Pool(node_id, pool_id) => news.node(node_id).pool(pool_id),
+        Target::Node(node_id) => event.node(node_id),
+        Target::Pool(node_id, pool_id) => event.node(node_id).pool(pool_id),
     }
 }
 
@@ -135,11 +134,11 @@ mod tests {
 
     use super::*;
 
-    fn told(deltas: &[Delta]) -> Vec<String> {
+    fn published(deltas: &[Delta]) -> Vec<String> {
         let events = EventLog::new();
         let mut publisher = EventPublisher::new(events.clone());
         for delta in deltas {
-            publisher.delta(delta);
+            publisher.publish(delta);
         }
         events
             .latest(usize::MAX)
@@ -150,7 +149,7 @@ mod tests {
 
     // spec: SEE-5
     #[test]
-    fn each_change_of_a_node_is_told_once() {
+    fn each_change_of_a_node_is_published_once() {
         let node_id = NodeId::new("n").unwrap();
         let change = |from, to| Delta::StatusChanged {
             node_id: node_id.clone(),
@@ -174,7 +173,7 @@ mod tests {
             },
         ];
         assert_eq!(
-            told(&deltas),
+            published(&deltas),
             [
                 "node_unreachable because",
                 "node_offline because",

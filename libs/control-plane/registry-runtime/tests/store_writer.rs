@@ -1,4 +1,4 @@
-//! The keeper: what is written and when, and what a store that fails costs.
+//! The store writer: what it writes and when, and failing stores.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use captured_log::Log;
 use common::{
     Running, beat, id, register, start_with,
-    store::{Fickle, Health},
+    store::{FaultyStore, Health},
     without_prober,
 };
 use registry_store::Change;
@@ -17,24 +17,24 @@ use service_registry::{FORGET_AFTER, Target};
 use tokio::time::Instant;
 use tracing::Level;
 
-fn running() -> (Arc<Fickle>, Running) {
-    let store = Fickle::new();
+fn running() -> (Arc<FaultyStore>, Running) {
+    let store = FaultyStore::new();
     let running = start_with(without_prober(), store.clone());
     (store, running)
 }
 
-/// The paused clock goes on only when nobody has anything left to do.
+/// Waits until all tasks are idle, because only then the paused clock advances.
 async fn settle() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 fn drain(running: &Running, node: &str) {
-    running.handle.drain(&Target::Node(id(node)), None).unwrap();
+    drop(running.handle.drain(&Target::Node(id(node)), None).unwrap());
 }
 
 // spec: KEEP-1
 #[tokio::test(start_paused = true)]
-async fn everything_that_matters_is_kept() {
+async fn nodes_and_drains_are_stored() {
     let (store, running) = running();
     running.handle.register(register("a")).unwrap();
     running.handle.register(register("b")).unwrap();
@@ -45,7 +45,7 @@ async fn everything_that_matters_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_at_once_is_written_once() {
+async fn simultaneous_changes_share_a_write() {
     let (store, running) = running();
     for i in 0..40 {
         running
@@ -61,14 +61,14 @@ async fn what_comes_at_once_is_written_once() {
 
 // spec: KEEP-31
 #[tokio::test(start_paused = true)]
-async fn what_is_undone_before_it_is_written_is_not_written() {
+async fn undone_changes_are_not_written() {
     let (store, running) = running();
     running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     settle().await;
     let before = store.times();
     drain(&running, "a");
-    running.handle.undrain(&Target::Node(id("a"))).unwrap();
+    drop(running.handle.undrain(&Target::Node(id("a"))).unwrap());
     running.handle.register(register("b")).unwrap();
     running.handle.deregister(&id("b"), None).unwrap();
     settle().await;
@@ -78,7 +78,7 @@ async fn what_is_undone_before_it_is_written_is_not_written() {
 
 // spec: KEEP-31
 #[tokio::test(start_paused = true)]
-async fn of_a_large_fleet_that_joins_at_once_everything_is_written() {
+async fn a_large_fleet_that_joins_at_once_is_written_in_parts() {
     let (store, running) = running();
     for i in 0..9000 {
         running
@@ -94,7 +94,7 @@ async fn of_a_large_fleet_that_joins_at_once_everything_is_written() {
 
 // spec: KEEP-6
 #[tokio::test(start_paused = true)]
-async fn slots_that_come_and_go_are_not_written() {
+async fn changes_of_free_slots_are_not_written() {
     let (store, running) = running();
     running.handle.register(register("a")).unwrap();
     running.handle.heartbeat(&id("a"), beat(4)).unwrap();
@@ -114,7 +114,7 @@ async fn slots_that_come_and_go_are_not_written() {
 
 // spec: KEEP-7
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_keeps_nobody_waiting() {
+async fn a_store_that_hangs_delays_no_node() {
     let (store, running) = running();
     store.close();
     for (node, slots_free) in [("a", 1), ("b", 2), ("c", 3)] {
@@ -133,12 +133,12 @@ async fn a_store_that_hangs_keeps_nobody_waiting() {
 
 // spec: KEEP-7
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_said_once_and_made_good() {
+async fn a_failing_store_is_logged_once_and_retried() {
     let (log, _guard) = Log::of_this_thread(Level::DEBUG);
-    let store = Fickle::new();
+    let store = FaultyStore::new();
     let mut config = without_prober();
     // No silence is a change here.
-    config.registry.node_timeout = FORGET_AFTER;
+    config.registry = config.registry.with_node_timeout(FORGET_AFTER).unwrap();
     let running = start_with(config, store.clone());
     running.handle.register(register("a")).unwrap();
     store.asked(1).await;
@@ -148,10 +148,10 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
         store.set(health);
         drain(&running, "a");
         store.asked(before + 1).await;
-        // With the next change.
+        // It tries again with the next change.
         running.handle.register(register("b")).unwrap();
         store.asked(before + 2).await;
-        // And without any.
+        // And without a change.
         let waited = Instant::now();
         store.asked(before + 4).await;
         assert!(
@@ -160,17 +160,17 @@ async fn a_store_that_fails_is_said_once_and_made_good() {
             waited.elapsed()
         );
         assert_eq!(store.has(), ["a"]);
-        store.set(Health::Well);
+        store.set(Health::Healthy);
         store.asked(before + 5).await;
         assert_eq!(store.has(), ["a*", "b"]);
-        // As it was.
-        running.handle.undrain(&Target::Node(id("a"))).unwrap();
+        // Back to the first state.
+        drop(running.handle.undrain(&Target::Node(id("a"))).unwrap());
         running.handle.deregister(&id("b"), None).unwrap();
         store.asked(before + 6).await;
         assert_eq!(store.has(), ["a"]);
-        let said = log.take();
-        assert_eq!(said.matches(" WARN ").count(), 1, "{said}");
-        assert_eq!(said.matches("is saved again").count(), 1, "{said}");
+        let text = log.take();
+        assert_eq!(text.matches(" WARN ").count(), 1, "{text}");
+        assert_eq!(text.matches("is saved again").count(), 1, "{text}");
     }
 }
 
@@ -182,28 +182,28 @@ async fn the_warning_names_the_cause() {
     running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     running.stop().await;
-    let said = log.take();
+    let text = log.take();
     for part in [
         "could not be saved; requests are served",
-        "fickle",
+        "faulty",
         "no storage space",
         "last changes",
     ] {
-        assert!(said.contains(part), "{part} is missing in {said}");
+        assert!(text.contains(part), "{part} is missing in {text}");
     }
 }
 
 // spec: KEEP-7
 #[tokio::test(start_paused = true)]
-async fn a_write_that_failed_and_arrived_is_settled() {
+async fn a_failed_write_that_arrived_is_corrected() {
     let (store, running) = running();
     store.set(Health::Unsure);
     running.handle.register(register("a")).unwrap();
     store.asked(1).await;
     assert_eq!(store.has(), ["a"]);
-    // For the keeper nothing was ever written; the store has it all the same.
+    // The writer saw a failure, but the store has the node.
     running.handle.deregister(&id("a"), None).unwrap();
-    store.set(Health::Well);
+    store.set(Health::Healthy);
     running.stop().await;
     assert_eq!(store.has(), [""; 0]);
     let last = store.asked(2).await.pop();
@@ -212,7 +212,7 @@ async fn a_write_that_failed_and_arrived_is_settled() {
 
 // spec: KEEP-5
 #[tokio::test(start_paused = true)]
-async fn who_is_forgotten_leaves_the_store() {
+async fn a_forgotten_node_leaves_the_store() {
     let (store, running) = running();
     running.handle.register(register("a")).unwrap();
     let from = Instant::now();

@@ -1,6 +1,6 @@
-//! What operators ask of a node, on its way there.
+//! How this process reaches nodes: over TCP in CLOUD, by function calls in HOME.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use control_api::{NodeControl, NodeReply};
@@ -11,21 +11,46 @@ use http::{
 };
 use http_body_util::{BodyExt as _, Limited};
 use http_server::ApiError;
+use local_node::Node;
 use node_api::LocalControl;
-use node_transport::NODE_IDLE;
+use node_transport::{NODE_IDLE, NodeTransport, TcpTransport};
 use pool_registry_types::{ErrorCode, MAX_NODE_BODY_BYTES};
 use service_registry::NodeView;
 use stream_proxy::{Outbound, StreamProxy, Timeouts};
 
-/// How long a node may take for a change. It answers a restart when all engines of the pool have
+/// The longest time for a change on a node. A restart is answered when all engines of the pool have
 /// started, one after the other, and a large model loads for minutes.
 const LONGEST_CHANGE: Duration = Duration::from_secs(60 * 60);
 
-/// To the nodes over TCP.
-pub(crate) struct OverTcp {
-    pub(crate) proxy: StreamProxy,
-    /// What nodes ask for, as the value of `Authorization`.
-    pub(crate) token: Option<HeaderValue>,
+/// The way of requests to engines, and of operators' changes to nodes.
+pub(crate) struct NodeAccess {
+    pub(crate) transport: Arc<dyn NodeTransport>,
+    pub(crate) control: Arc<dyn NodeControl>,
+}
+
+impl NodeAccess {
+    /// To nodes over TCP. `token` is the value of `Authorization`.
+    pub(crate) fn over_tcp(proxy: StreamProxy, token: Option<HeaderValue>) -> Self {
+        Self {
+            transport: Arc::new(TcpTransport::new(proxy.clone(), token.clone())),
+            control: Arc::new(OverTcp { proxy, token }),
+        }
+    }
+
+    /// To the node in this process.
+    pub(crate) fn in_process(node: &Node) -> Self {
+        Self {
+            transport: Arc::new(node.dispatcher().clone()),
+            control: Arc::new(InProcess(node.control())),
+        }
+    }
+}
+
+/// Sends changes to nodes over TCP.
+struct OverTcp {
+    proxy: StreamProxy,
+    /// The token that nodes require, as the value of `Authorization`.
+    token: Option<HeaderValue>,
 }
 
 impl NodeControl for OverTcp {
@@ -61,8 +86,8 @@ impl NodeControl for OverTcp {
     }
 }
 
-/// To the node in this process.
-pub(crate) struct InProcess(pub(crate) LocalControl);
+/// Passes changes to the node in this process.
+struct InProcess(LocalControl);
 
 impl NodeControl for InProcess {
     fn post(&self, _: &NodeView, path: &str, body: Bytes) -> NodeReply {

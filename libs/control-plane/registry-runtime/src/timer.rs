@@ -1,33 +1,23 @@
-//! The registry's timer.
+//! The timer of the registry.
 
 use std::{sync::Arc, time::Duration};
 
-use event_log::EventLog;
 use service_runtime::Shutdown;
 use tokio::sync::watch;
 
 use crate::shared::Shared;
 
-/// Wakes at the registry's deadlines. Nothing else needs it: events take effect without.
+/// Wakes at the deadlines of the registry. Events take effect without it.
 #[derive(Debug)]
-pub struct RegistryTask {
+pub struct RegistryTimer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) longest_sleep: Duration,
-    /// Who waits for a turn learns here that it was taken, and from its end that there are no
-    /// more.
+    /// Counts the turns. It closes when the timer ends.
     pub(crate) turns: watch::Sender<u64>,
 }
 
-impl RegistryTask {
-    /// Tells `events` what happens to nodes, for people.
-    #[must_use]
-    pub fn telling(self, events: EventLog) -> Self {
-        self.shared.set_events(events);
-        self
-    }
-
-    /// Runs until `shutdown` is requested. From then on a deadline that has come is noticed with
-    /// the next event only.
+impl RegistryTimer {
+    /// Runs until `shutdown` is requested. After that only events notice a passed deadline.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let wake = self.shared.tick(self.longest_sleep);

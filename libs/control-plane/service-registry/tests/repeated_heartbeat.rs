@@ -1,4 +1,4 @@
-//! A heartbeat that repeats the last does the same whether it is taken apart or only compared.
+//! A repeated heartbeat has the same effect whether it is parsed or recognised by its digest.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -6,25 +6,27 @@ mod common;
 
 use common::{World, beat, id, pool, register, secs};
 use pool_registry_types::{HeartbeatRequest, NodeStatus};
-use service_registry::{Digest, HeartbeatOutcome, RegistryError, Repeat};
+use service_registry::{HeartbeatHeader, HeartbeatOutcome, RegistryError, ReportDigest};
 
-const DIGEST: Digest = Digest { pools: 1, gpus: 2 };
+const DIGEST: ReportDigest = ReportDigest(1);
 
-fn report(world: &mut World, seq: u64, digest: Option<Digest>) -> HeartbeatOutcome {
+fn report(world: &mut World, seq: u64, digest: Option<ReportDigest>) -> HeartbeatOutcome {
     let request = beat(Some(1), Some(seq), vec![pool("pool-0")]);
     world
         .registry
-        .report(&id("a"), request, digest, world.now)
+        .heartbeat_with_digest(&id("a"), request, digest, world.now)
         .unwrap()
 }
 
 fn repeat(world: &mut World, seq: u64) -> Result<Option<HeartbeatOutcome>, RegistryError> {
-    let repeat = Repeat {
+    let header = HeartbeatHeader {
         incarnation: Some(1),
         seq: Some(seq),
         digest: DIGEST,
     };
-    world.registry.repeat(&id("a"), &repeat, world.now)
+    world
+        .registry
+        .repeated_heartbeat(&id("a"), &header, world.now)
 }
 
 fn reported() -> World {
@@ -37,7 +39,7 @@ fn reported() -> World {
 
 // spec: LIVE-37
 #[test]
-fn compared_or_taken_apart_the_outcome_is_the_same() {
+fn parsed_or_recognised_the_outcome_is_the_same() {
     // Online, offline, unreachable, and late.
     let events: [fn(&mut World); 4] = [
         |_| {},
@@ -62,19 +64,19 @@ fn compared_or_taken_apart_the_outcome_is_the_same() {
 
 // spec: LIVE-37
 #[test]
-fn what_is_not_known_to_be_the_same_is_asked_for() {
+fn an_unknown_digest_asks_for_the_whole_heartbeat() {
     let asked = |mut world: World| {
         let asked = world.unchanged(|world| repeat(world, 5));
         assert_eq!(asked, Ok(None));
     };
-    // It said something else last, or nobody knows what it was made of.
+    // The last report has another digest, or none.
     let mut world = reported();
-    report(&mut world, 2, Some(Digest { pools: 3, gpus: 2 }));
+    report(&mut world, 2, Some(ReportDigest(2)));
     asked(world);
     let mut world = reported();
     report(&mut world, 2, None);
     asked(world);
-    // It was another start of it.
+    // The last report was of another incarnation.
     let mut world = reported();
     world
         .register_as(register("a", "machine-a", Some(2)))
@@ -90,29 +92,29 @@ fn what_is_not_known_to_be_the_same_is_asked_for() {
     };
     again
         .registry
-        .report(&id("a"), of_third, Some(DIGEST), again.now)
+        .heartbeat_with_digest(&id("a"), of_third, Some(DIGEST), again.now)
         .unwrap();
-    // And what it says is refused as ever.
+    // A stale incarnation is refused as always.
     let refused = again.unchanged(|world| repeat(world, 5));
     assert!(matches!(
         refused,
         Err(RegistryError::StaleIncarnation { .. })
     ));
-    let mut nobody = World::new();
+    let mut empty = World::new();
     assert!(matches!(
-        repeat(&mut nobody, 1),
+        repeat(&mut empty, 1),
         Err(RegistryError::UnknownNode { .. })
     ));
 }
 
 #[test]
-fn one_that_was_silent_is_back_with_what_it_had() {
+fn a_silent_node_returns_with_its_last_report() {
     let mut world = reported();
     world.wait_until(secs(30));
     assert_eq!(world.status("a"), NodeStatus::Offline);
     assert_eq!(repeat(&mut world, 2), Ok(Some(HeartbeatOutcome::Unchanged)));
     assert!(world.routable("a"));
-    // One that registers first has to say what it has; that may be what it had.
+    // A node that registers first must report again; the report may be the same.
     world.wait_until(secs(60));
     world.register("a").unwrap();
     assert!(!world.routable("a"));

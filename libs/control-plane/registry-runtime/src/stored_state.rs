@@ -1,4 +1,4 @@
-//! What the store has, in as few bytes as it takes to notice a difference.
+//! The state of the store, as digests that are enough to notice a difference.
 
 use std::{
     collections::HashMap,
@@ -8,29 +8,29 @@ use std::{
 
 use pool_registry_types::NodeId;
 use registry_store::{Change, StoredNode};
-use service_registry::KnownNode;
+use service_registry::PersistedNode;
 
-/// A digest of each record that the store has. Its key is of this process, so that no node can make
-/// two records that look the same.
+/// A digest of each record in the store. The hash has a random key, so that no node can make two
+/// different records with the same digest.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct StoredState {
     digests: HashMap<NodeId, u64>,
     key: RandomState,
-    /// How many nodes operators drain, in part or as a whole, when this was made.
+    /// Nodes that were drained, in part or as a whole, when this was loaded.
     drained: usize,
 }
 
-impl Kept {
-    /// What the store has, and what the registry is to know of it.
-    pub(crate) fn from_store(stored: &[StoredNode], now: SystemTime) -> (Self, Vec<KnownNode>) {
-        let mut kept = Self::default();
+impl StoredState {
+    /// The state of the store, and the nodes for the registry.
+    pub(crate) fn load(stored: &[StoredNode], now: SystemTime) -> (Self, Vec<PersistedNode>) {
+        let mut state = Self::default();
         for node in stored {
-            let digest = kept.digest(node);
-            kept.digests.insert(node.node_id().clone(), digest);
-            kept.drained += usize::from(node.is_drained());
+            let digest = state.digest(node);
+            state.digests.insert(node.node_id().clone(), digest);
+            state.drained += usize::from(node.is_drained());
         }
-        let known = stored.iter().map(|node| node.known(now)).collect();
-        (kept, known)
+        let nodes = stored.iter().map(|node| node.to_persisted(now)).collect();
+        (state, nodes)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -41,7 +41,7 @@ impl Kept {
         self.drained
     }
 
-    /// Whether the change would make a difference.
+    /// Whether the change makes a difference to the store.
     pub(crate) fn differs(&self, change: &Change) -> bool {
         match change {
             Change::Put(node) => self.digests.get(node.node_id()) != Some(&self.digest(node)),
@@ -49,7 +49,7 @@ impl Kept {
         }
     }
 
-    /// The change is made.
+    /// Notes that the store has the change.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(node) => {
@@ -63,14 +63,14 @@ impl Kept {
     }
 
     fn digest(&self, node: &StoredNode) -> u64 {
-        // A record that cannot be written is one that the store refuses.
+        // The store refuses a record that cannot be serialised.
         self.key
             .hash_one(serde_json::to_vec(node).unwrap_or_default())
     }
 }
 
-/// Which node a change is about.
-pub(crate) fn subject(change: &Change) -> &NodeId {
+/// The node of a change.
+pub(crate) fn node_of(change: &Change) -> &NodeId {
     match change {
         Change::Put(node) => node.node_id(),
         Change::Remove(node_id) => node_id,
