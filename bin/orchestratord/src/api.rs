@@ -11,7 +11,8 @@ const ABOUT: About = About {
                   URL for all engines.\n\nUnknown fields are ignored, and later versions add \
                   optional ones. Any other POST below /v1 whose body names a model is \
                   forwarded as well. Errors below /v2 have one shape and those below /v1 \
-                  OpenAI's, with the same codes. All times are in milliseconds where a name ends in _ms.",
+                  OpenAI's, with the same codes. All times are in milliseconds \
+                  where a name ends in _ms.",
 };
 
 /// The OpenAPI document of everything that is served.
