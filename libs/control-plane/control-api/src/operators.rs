@@ -192,7 +192,10 @@ async fn begin_drain(
         .registry
         .drain(target, deadline.map(Duration::from_millis))
         .map_err(|error| refused(&error))?;
-    pending.durable().await.map_err(not_durable)?;
+    pending
+        .durable()
+        .await
+        .map_err(|error| not_durable(&error))?;
     let (node_id, pool_id) = match target {
         Target::Node(node_id) => (node_id, None),
         Target::Pool(node_id, pool_id) => (node_id, Some(pool_id)),
@@ -210,6 +213,9 @@ async fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiEr
         .registry
         .undrain(target)
         .map_err(|error| refused(&error))?;
-    pending.durable().await.map_err(not_durable)?;
+    pending
+        .durable()
+        .await
+        .map_err(|error| not_durable(&error))?;
     Ok(Json(Ack { success: true }))
 }
