@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 
-const ASSETS = fileURLToPath(new URL("../../libs/control-plane/dashboard/assets/", import.meta.url));
+const ASSETS = fileURLToPath(new URL("../../../../libs/control-plane/dashboard/assets/", import.meta.url));
 const KINDS = { ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const GIB = 1024 ** 3;
 

@@ -233,7 +233,7 @@ fn a_drain_waits_for_the_streams_that_run() -> Result<()> {
         );
         assert_eq!(
             good(&url, &["undrain", "node-a"])?,
-            "node-a takes requests again\n"
+            "node-a accepts requests again\n"
         );
         assert!(
             good(
@@ -343,11 +343,11 @@ fn top_fits_eighty_columns_and_gives_the_terminal_back() -> Result<()> {
         let terminal = Terminal::start(cluster, &line)?;
         terminal.wait(&["q quits", "node-a"])?;
         orchestrator.kill();
-        terminal.wait(&["old: cannot reach", "node-a"])?;
+        terminal.wait(&["outdated: cannot reach", "node-a"])?;
         orchestrator.restart()?;
         wait_for("it to be well again", SOON, || {
             let screen = terminal.screen();
-            !screen.contains("old:") && screen.contains("node-a")
+            !screen.contains("outdated:") && screen.contains("node-a")
         })?;
         Ok(())
     })
