@@ -41,8 +41,8 @@ impl<W> AdmissionCore<W> {
         }
     }
 
-    /// When a refused request for `model` should retry. The queue and one more request are served by
-    /// then at the recent rate of freed slots, and the first pause of an endpoint is over.
+    /// When a refused request for `model` should retry: after the queue and one more request are
+    /// served at the recent rate of freed slots, and after the first pause of an endpoint.
     pub(crate) fn retry_after(&self, model: &str, now: Duration) -> Duration {
         let waiting = self.queues.get(model).map_or(0, |queue| queue.len());
         let Some(per_second) = self.freed_slots_per_second(model) else {
