@@ -44,7 +44,8 @@ fn the_readme_by_hand() -> Result<()> {
             cluster,
             "control",
             &format!(
-                "ORCHESTRATORD_CLOUD_PROFILE=true ORCHESTRATORD_ADDR=127.0.0.1:{control_port} exec {}",
+                "ORCHESTRATORD_CLOUD_PROFILE=true ORCHESTRATORD_ADDR=127.0.0.1:{control_port} \
+                 exec {}",
                 orchestratord.display()
             ),
         )?;
@@ -54,7 +55,8 @@ fn the_readme_by_hand() -> Result<()> {
             "node",
             &format!(
                 "POOL_MANAGERD_CLOUD_PROFILE=true POOL_MANAGERD_NODE_ID=test-node \
-             POOL_MANAGERD_ADDR=127.0.0.1:{node_port} POOL_MANAGERD_ADDRESS=http://localhost:{node_port} \
+             POOL_MANAGERD_ADDR=127.0.0.1:{node_port} \
+              POOL_MANAGERD_ADDRESS=http://localhost:{node_port} \
              ORCHESTRATORD_URL=http://localhost:{control_port} exec {}",
                 pool_managerd.display()
             ),
@@ -161,7 +163,8 @@ fn other_names_for_models_as_the_readme_has_them() -> Result<()> {
 fn wrong_settings_are_all_told_at_once() -> Result<()> {
     Cluster::test("settings", |cluster| {
         let line = format!(
-            "POOL_MANAGERD_CLOUD_PROFILE=true POOL_MANAGERD_ADDR=nonsense POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS=x exec {}",
+            "POOL_MANAGERD_CLOUD_PROFILE=true POOL_MANAGERD_ADDR=nonsense \
+             POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS=x exec {}",
             Binaries::get()?.pool_managerd.display()
         );
         let mut node = shell(cluster, "node", &line)?;
