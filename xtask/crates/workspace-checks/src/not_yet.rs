@@ -32,8 +32,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/state-file",
             "libs/shared/stream-proxy",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
     (
@@ -55,8 +53,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/state-file",
             "libs/shared/stream-proxy",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
     (
@@ -71,8 +67,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/state-file",
             "libs/shared/stream-proxy",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
 ];
