@@ -110,17 +110,18 @@ fn health(config: &Config, incarnation: Arc<OnceLock<u64>>) -> Health {
         .as_ref()
         .and_then(|cloud| cloud.registration.as_ref());
     let node_id = registration.map(|registration| registration.node_id.clone());
-    Arc::new(move || HealthAnswer {
-        node_id: node_id.clone(),
-        incarnation: incarnation.get().copied(),
-        ..HealthAnswer::of(POOL_MANAGERD)
+    Arc::new(move || {
+        let mut health = HealthAnswer::of(POOL_MANAGERD);
+        health.node_id = node_id.clone();
+        health.incarnation = incarnation.get().copied();
+        health
     })
 }
 
 /// The pools in a line, for people.
 fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
-    let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
+    let slots: u32 = pools.iter().map(|pool| pool.slots_total()).sum();
     format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
 }
 

@@ -250,7 +250,7 @@ fn judge_replica(node: &Node, replica: &Replica, waited: &mut Waited) -> State {
     // A replica that takes no new requests has no free slot, so its slots say nothing of those that
     // run.
     let of_engine = status.load.running.map(u64::from);
-    let busy = || u64::from(status.slots_total.saturating_sub(status.slots_free));
+    let busy = || u64::from(status.slots_total().saturating_sub(status.slots_free()));
     match replica.requests_running.max(of_engine).unwrap_or_else(busy) {
         0 => State::Empty,
         requests if waited.past_deadline => State::Over { requests },

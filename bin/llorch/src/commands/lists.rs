@@ -92,8 +92,8 @@ impl App {
                 Cell::new(status.pool_id.as_str()),
                 state(status.ready, draining, pool.quarantine.as_ref()),
                 running(pool.requests_running),
-                Cell::number(status.slots_free),
-                Cell::number(status.slots_total),
+                Cell::number(status.slots_free()),
+                Cell::number(status.slots_total()),
                 vram(status.vram_free_bytes),
                 Cell::new(
                     status
@@ -174,12 +174,12 @@ pub(super) fn nodes_table(nodes: &[Node]) -> Table {
             Cell::new(node.status.as_str()).looks(look),
             Cell::number(
                 ready()
-                    .map(|pool| u64::from(pool.status.slots_free))
+                    .map(|pool| u64::from(pool.status.slots_free()))
                     .sum::<u64>(),
             ),
             Cell::number(
                 ready()
-                    .map(|pool| u64::from(pool.status.slots_total))
+                    .map(|pool| u64::from(pool.status.slots_total()))
                     .sum::<u64>(),
             ),
             Cell::number(node.pools.len()),
@@ -212,8 +212,8 @@ fn replicas_table(pools: &[NodePool]) -> Table {
                 Cell::new(status.replica_id.as_str()),
                 state(status.ready, status.draining, quarantine),
                 running(replica.requests_running),
-                Cell::number(status.slots_free),
-                Cell::number(status.slots_total),
+                Cell::number(status.slots_free()),
+                Cell::number(status.slots_total()),
                 Cell::new(why_not(status.last_error.as_deref(), quarantine)),
             ]);
         }

@@ -63,7 +63,7 @@ pub(crate) async fn undrain_replica(
 ) -> Result<Json<Ack>, Refusal> {
     let path = format!("/v2/pools/{pool}/replicas/{replica}/undrain");
     forward(&api, &node, &path, Bytes::new()).await?.done()?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
 
 /// The engines of a pool afresh, one after the other; answered by the node when they are.

@@ -39,19 +39,17 @@ pub(crate) async fn register(
         next_heartbeat,
         timeout,
     } = api.registry.pace();
-    Ok(Json(RegisterResponse {
-        success: true,
-        message: match outcome {
-            RegisterOutcome::Joined => format!("node {node_id} registered"),
-            RegisterOutcome::Restarted => {
-                format!("node {node_id} registered as a new life of itself")
-            }
-            RegisterOutcome::Renewed => format!("node {node_id} registered again"),
-        },
-        node_id,
-        next_heartbeat_ms: Some(millis(next_heartbeat)),
-        timeout_ms: Some(millis(timeout)),
-    }))
+    let message = match outcome {
+        RegisterOutcome::Joined => format!("node {node_id} registered"),
+        RegisterOutcome::Restarted => {
+            format!("node {node_id} registered as a new life of itself")
+        }
+        RegisterOutcome::Renewed => format!("node {node_id} registered again"),
+    };
+    let mut response = RegisterResponse::new(node_id, message);
+    response.next_heartbeat_ms = Some(millis(next_heartbeat));
+    response.timeout_ms = Some(millis(timeout));
+    Ok(Json(response))
 }
 
 /// The full state of a node, every time.
@@ -126,7 +124,7 @@ pub(crate) async fn deregister(
     api.registry
         .deregister(&node_id, incarnation)
         .map_err(|error| refused(&error))?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
 
 /// `incarnation` of a query. Unknown parameters are ignored, as unknown fields are.
@@ -160,11 +158,8 @@ mod tests {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let documented = HeartbeatResponse {
-            success: true,
-            next_heartbeat_ms: 10_000,
-            timeout_ms: Some(30_000),
-        };
+        let mut documented = HeartbeatResponse::new(10_000);
+        documented.timeout_ms = Some(30_000);
         assert_eq!(body, serde_json::to_vec(&documented).unwrap());
     }
 }

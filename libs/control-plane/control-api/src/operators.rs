@@ -181,5 +181,5 @@ fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiError> {
     api.registry
         .undrain(target)
         .map_err(|error| refused(&error))?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }

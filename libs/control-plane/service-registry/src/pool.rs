@@ -6,7 +6,7 @@ use std::{
 };
 
 use pool_registry_types::{
-    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, limits::MAX_ID_BYTES,
+    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, Slots, limits::MAX_ID_BYTES,
 };
 use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
 
@@ -294,8 +294,8 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> R
         Gate::Open => State::Ready,
     };
     let (slots_total, slots_free) = replica
-        .map_or((status.slots_total, status.slots_free), |replica| {
-            (replica.slots_total, replica.slots_free)
+        .map_or((status.slots_total(), status.slots_free()), |replica| {
+            (replica.slots_total(), replica.slots_free())
         });
     Report {
         number,
@@ -362,34 +362,19 @@ pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.ready = false;
     status.draining = false;
-    status.slots_free = 0;
+    status.set_slots(Slots::clamped(0, status.slots_total()));
     status.last_error = None;
     status.sleeping = false;
     for replica in status.replicas.iter_mut().flatten() {
-        *replica = ReplicaStatus {
-            slots_total: replica.slots_total,
-            models: replica.models.take(),
-            ..ReplicaStatus::new(replica.replica_id.clone())
-        };
+        let mut unknown = ReplicaStatus::new(replica.replica_id.clone())
+            .with_slots(Slots::clamped(0, replica.slots_total()));
+        unknown.models = replica.models.take();
+        *replica = unknown;
     }
     status
 }
 
 /// A pool of which only the name is known.
 pub(crate) fn placeholder(pool_id: PoolId) -> PoolStatus {
-    PoolStatus {
-        pool_id,
-        ready: false,
-        draining: false,
-        slots_free: 0,
-        slots_total: 0,
-        vram_free_bytes: 0,
-        engine: None,
-        engine_version: None,
-        models_available: None,
-        replicas: None,
-        last_error: None,
-        device_mask: None,
-        sleeping: false,
-    }
+    PoolStatus::new(pool_id)
 }

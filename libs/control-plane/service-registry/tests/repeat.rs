@@ -5,7 +5,7 @@
 mod common;
 
 use common::{World, beat, id, pool, register, secs};
-use pool_registry_types::{HeartbeatRequest, NodeStatus};
+use pool_registry_types::NodeStatus;
 use service_registry::{Digest, HeartbeatOutcome, RegistryError, Repeat};
 
 const DIGEST: Digest = Digest { pools: 1, gpus: 2 };
@@ -84,10 +84,8 @@ fn what_is_not_known_to_be_the_same_is_asked_for() {
     again
         .register_as(register("a", "machine-a", Some(3)))
         .unwrap();
-    let of_third = HeartbeatRequest {
-        incarnation: Some(3),
-        ..beat(None, Some(1), vec![pool("pool-0")])
-    };
+    let mut of_third = beat(None, Some(1), vec![pool("pool-0")]);
+    of_third.incarnation = Some(3);
     again
         .registry
         .report(&id("a"), of_third, Some(DIGEST), again.now)

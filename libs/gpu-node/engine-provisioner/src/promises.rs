@@ -60,15 +60,14 @@ pub(crate) fn remembered(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Op
     let is_it = content.fingerprint == spec.fingerprint()
         && (&promise.pool_id, &promise.replica_id) == (&spec.pool_id, replica);
     // What the pool file says now goes before what was said then.
-    is_it.then(|| Handoff {
-        slots: spec.slots,
-        device_mask: spec.device_mask.clone(),
-        models: if spec.models.is_empty() {
-            promise.models
-        } else {
-            Some(spec.models.clone())
-        },
-        ..promise
+    is_it.then(|| {
+        let mut handoff = promise;
+        handoff.slots = spec.slots;
+        handoff.device_mask = spec.device_mask.clone();
+        if !spec.models.is_empty() {
+            handoff.models = Some(spec.models.clone());
+        }
+        handoff
     })
 }
 

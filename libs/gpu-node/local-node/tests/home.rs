@@ -152,7 +152,7 @@ async fn handoffs_come_and_go() {
         pools.iter().any(|pool| {
             pool.models_available.as_deref() == Some(&["m".to_owned()])
                 && pool.ready
-                && pool.slots_total == 3
+                && pool.slots_total() == 3
         })
     })
     .await;
@@ -166,7 +166,7 @@ async fn handoffs_come_and_go() {
         &handoff.replace("\"slots\":3", "\"slots\":5"),
     );
     told.until("the new slots count", |pools| {
-        pools.iter().any(|pool| pool.slots_total == 5)
+        pools.iter().any(|pool| pool.slots_total() == 5)
     })
     .await;
 
@@ -197,7 +197,7 @@ async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_there() 
             .ok();
     }
     let report = told.reported.borrow().clone().unwrap();
-    assert_eq!(report.pools[0].slots_total, 3);
+    assert_eq!(report.pools[0].slots_total(), 3);
     world.end().await;
 }
 

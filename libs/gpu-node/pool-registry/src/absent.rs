@@ -41,9 +41,8 @@ impl Core {
 
 /// What a heartbeat says of an engine that is absent.
 pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>, draining: bool) -> ReplicaStatus {
-    ReplicaStatus {
-        last_error: Some(reason.as_ref().to_owned()),
-        draining,
-        ..ReplicaStatus::new(replica_id.clone())
-    }
+    let mut replica = ReplicaStatus::new(replica_id.clone());
+    replica.last_error = Some(reason.as_ref().to_owned());
+    replica.draining = draining;
+    replica
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use pool_registry_types::{
-    EngineLoad, Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus,
+    Handoff, MAX_POOLS, MAX_REPLICAS, PoolId, ReplicaId, ReplicaStatus, Slots,
 };
 
 use crate::{
@@ -44,19 +44,14 @@ impl Sleeper {
     }
 
     pub(crate) fn status(&self, draining: bool) -> ReplicaStatus {
-        ReplicaStatus {
-            ready: true,
-            slots_free: self.free_slots(),
-            slots_total: self.handoff.slots,
-            models: self.handoff.models.clone(),
-            draining,
-            generation: Some(self.generation),
-            load: EngineLoad {
-                sleeping: Some(true),
-                ..EngineLoad::default()
-            },
-            ..ReplicaStatus::new(self.handoff.replica_id.clone())
-        }
+        let mut replica = ReplicaStatus::new(self.handoff.replica_id.clone())
+            .with_slots(Slots::clamped(self.free_slots(), self.handoff.slots));
+        replica.ready = true;
+        replica.models = self.handoff.models.clone();
+        replica.draining = draining;
+        replica.generation = Some(self.generation);
+        replica.load.sleeping = Some(true);
+        replica
     }
 }
 

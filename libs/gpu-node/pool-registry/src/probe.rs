@@ -84,11 +84,9 @@ impl ProbeOutcome {
 }
 
 /// A load that says nothing that a heartbeat may not carry.
-pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
-    EngineLoad {
-        models_loaded: load.models_loaded.map(|names| usable_models(names).0),
-        ..load
-    }
+pub(crate) fn usable_load(mut load: EngineLoad) -> EngineLoad {
+    load.models_loaded = load.models_loaded.map(|names| usable_models(names).0);
+    load
 }
 
 /// `text` as a heartbeat carries it.

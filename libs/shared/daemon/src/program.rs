@@ -9,7 +9,7 @@ use std::{
 
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    CoreThreads, EXIT_SECOND_SIGNAL,
+    ConnectionThreads, EXIT_SECOND_SIGNAL,
     env::{EXIT_BAD_CONFIGURATION, Environment, Problems},
     inherited_listener,
 };
@@ -263,10 +263,10 @@ where
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let connections = CoreThreads::start(settings.threads).map_err(StartError::Runtime)?;
+    let connections = ConnectionThreads::start(settings.threads).map_err(StartError::Runtime)?;
     // Within the caller's span, as this thread stays in it.
     let life = async {
-        let daemon = Daemon::start(program, config.as_ref(), connections.cores(), listener)?;
+        let daemon = Daemon::start(program, config.as_ref(), connections.handle(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
         // Stopped in order, but not always because somebody asked.

@@ -13,7 +13,7 @@ use http_server::{
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    ConnectionThreads, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
+    ConnectionThreadsHandle, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
     signals,
 };
 use stream_proxy::StreamProxy;
@@ -85,7 +85,7 @@ pub struct Daemon {
     /// Every task of the process.
     pub tasks: Tasks,
     /// Where connections live.
-    cores: ConnectionThreads,
+    connection_threads: ConnectionThreadsHandle,
     /// What the service manager has bound for us.
     listener: Option<TcpListener>,
     /// Under which names metrics are served at an address of their own; `None` with a token, as
@@ -98,7 +98,7 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
-        cores: ConnectionThreads,
+        connection_threads: ConnectionThreadsHandle,
         listener: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
@@ -111,7 +111,7 @@ impl Daemon {
             stop,
             parts: Shutdown::new(),
             tasks,
-            cores,
+            connection_threads,
             listener,
             metrics_hosts: (!settings.auth.has_token()).then(|| settings.allowed_hosts.clone()),
         })
@@ -138,7 +138,7 @@ impl Daemon {
             None => http_server::bind(addr, limits),
         };
         bound
-            .map(|bound| bound.on(self.cores.clone()))
+            .map(|bound| bound.on(self.connection_threads.clone()))
             .map_err(|source| self.cannot_listen(addr, "ADDR", source))
     }
 
@@ -214,11 +214,11 @@ impl Daemon {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let cores = self.cores.clone();
+        let connection_threads = self.connection_threads.clone();
         ServiceManager.beat(&self.tasks, self.parts.clone(), move || {
-            let (cores, progress) = (cores.clone(), progress());
+            let (connection_threads, progress) = (connection_threads.clone(), progress());
             async move {
-                cores.alive().await;
+                connection_threads.all_responsive().await;
                 progress.await;
             }
         });

@@ -1,4 +1,4 @@
-//! The table of every bound that a client can meet here, for documents.
+//! The table of all limits that a client can meet, for documents.
 
 use pool_registry_types::limits::Limit;
 
@@ -11,7 +11,7 @@ const CLOSED: &str = "the connection is closed";
 const DEFAULTS: Limits = Limits::DEFAULT;
 const SHARE: UnauthenticatedLimits = UnauthenticatedLimits::DEFAULT;
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new(
         "Limits::max_connections",
@@ -19,8 +19,8 @@ pub const LIMITS: &[Limit] = &[
         "connections",
     )
     .because(
-        "Connections on which somebody has been authenticated; fewer where less files may be open \
-         (half of them, in all).",
+        "Authenticated connections; fewer if the limit of open files is low (connections use at \
+         most half of them).",
     )
     .enforced_by("listeners of both daemons")
     .beyond("503 TOO_MANY_CONNECTIONS"),
@@ -29,17 +29,17 @@ pub const LIMITS: &[Limit] = &[
         SHARE.max_connections as u64,
         "connections",
     )
-    .because("Connections on which nobody has been authenticated yet, beside the others.")
+    .because("Unauthenticated connections, besides the others.")
     .enforced_by("listeners of both daemons")
     .beyond("the oldest of them is closed for a new one"),
     Limit::time("UnauthenticatedLimits::idle", SHARE.idle)
-        .because("An idle connection on which nobody has been authenticated.")
+        .because("An idle connection that is not authenticated.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("UnauthenticatedLimits::life", SHARE.life)
         .because(
-            "The whole life of a connection on which nobody has been authenticated; its second \
-             half is announced by `Connection: close`.",
+            "The whole life of an unauthenticated connection. In its second half, responses \
+             have `Connection: close`.",
         )
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
@@ -64,11 +64,11 @@ pub const LIMITS: &[Limit] = &[
         DEFAULTS.body_bytes_per_sec as u64,
         "bytes/s",
     )
-    .because("The least rate of a body that takes long on the whole.")
+    .because("The lowest rate of a body that takes long in total.")
     .enforced_by("listeners of both daemons")
     .beyond("408 REQUEST_TIMEOUT"),
     Limit::time("Limits::write_progress", DEFAULTS.write_progress)
-        .because("Without a byte of the answer being taken.")
+        .because("Without progress in sending the response.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::new(
@@ -84,19 +84,19 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("listeners of both daemons")
         .beyond("431"),
     Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
-        .because("A request body, where a route allows no less.")
+        .because("A request body, unless a route allows less.")
         .enforced_by("listeners of both daemons")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("CONTROL_BODY_BYTES", CONTROL_BODY_BYTES as u64, "bytes")
-        .because("The body of a control route, but for registrations, heartbeats and tasks.")
+        .because("The body of a control route, except registrations, heartbeats and tasks.")
         .enforced_by("routes below /v2")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("MAX_REQUEST_ID_BYTES", MAX_REQUEST_ID_BYTES as u64, "bytes")
-        .because("An `X-Request-Id` that is taken from a client.")
+        .because("An `X-Request-Id` of a client.")
         .enforced_by("listeners of both daemons")
-        .beyond("the request gets an id of our own"),
+        .beyond("the request gets a new id"),
     Limit::new("MAX_NAME_BYTES", MAX_NAME_BYTES as u64, "bytes")
-        .because("A host, as the DNS has it, in `Host` and `…_ALLOWED_HOSTS`.")
+        .because("A DNS name in `Host` and `…_ALLOWED_HOSTS`.")
         .enforced_by("listeners without a token")
         .beyond("403 FORBIDDEN; a setting is refused at start"),
     Limit::new(
@@ -104,11 +104,11 @@ pub const LIMITS: &[Limit] = &[
         MAX_POLITE_REFUSALS as u64,
         "connections",
     )
-    .because("Refused connections that are being answered at a time.")
+    .because("Refused connections that get a response at a time.")
     .enforced_by("listeners of both daemons")
     .beyond(CLOSED),
     Limit::new("MAX_MESSAGE_BYTES", MAX_MESSAGE_BYTES as u64, "bytes")
-        .because("What is wrong with a body, in an answer.")
+        .because("The error message about a body.")
         .enforced_by("routes below /v2")
         .beyond("the message is cut"),
     Limit::new(
@@ -116,7 +116,7 @@ pub const LIMITS: &[Limit] = &[
         bearer_auth::MAX_TOKEN_BYTES as u64,
         "bytes",
     )
-    .because("A token, presented or set.")
+    .because("A token of a client or of a setting.")
     .enforced_by("bearer-auth")
     .beyond("401 UNAUTHORIZED; a setting is refused at start"),
 ];

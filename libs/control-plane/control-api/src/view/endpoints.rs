@@ -69,13 +69,13 @@ impl EndpointView<'_> {
     /// Slots that a request could take when the node reported.
     pub(crate) fn slots_free(&self) -> u32 {
         self.replica
-            .map_or(self.status().slots_free, |replica| replica.slots_free)
+            .map_or(self.status().slots_free(), |replica| replica.slots_free())
     }
 
     /// Slots in all.
     pub(crate) fn slots_total(&self) -> u32 {
         self.replica
-            .map_or(self.status().slots_total, |replica| replica.slots_total)
+            .map_or(self.status().slots_total(), |replica| replica.slots_total())
     }
 
     /// The models it serves, sorted and each once; `None` while nobody has said.

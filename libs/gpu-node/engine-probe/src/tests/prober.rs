@@ -183,12 +183,12 @@ async fn an_engine_with_fewer_slots_than_promised_gets_no_more_than_it_has() {
         .unwrap();
     let replica = |pool: &PoolStatus| pool.replicas.clone().unwrap().remove(0);
     while_probing(&registry, TIMING, async {
-        until(&registry, |pool| pool.slots_total == 2).await;
+        until(&registry, |pool| pool.slots_total() == 2).await;
         let said = &registry.statuses()[0];
         assert_eq!(replica(said).slots_promised, Some(4));
         assert_eq!(said.engine_version.as_deref(), Some("b1"));
         slots.store(9, Ordering::SeqCst);
-        until(&registry, |pool| pool.slots_total == 4).await;
+        until(&registry, |pool| pool.slots_total() == 4).await;
         assert_eq!(replica(&registry.statuses()[0]).slots_promised, None);
     })
     .await;

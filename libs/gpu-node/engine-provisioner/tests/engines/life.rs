@@ -17,7 +17,7 @@ async fn an_engine_is_announced_when_it_is_ready_and_gone_after_a_stop() {
         (2, Some("GPU0"))
     );
     node.replicas(|replicas| {
-        replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total == 2
+        replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total() == 2
     })
     .await;
     assert_eq!(home.files("state/engines").len(), 1);

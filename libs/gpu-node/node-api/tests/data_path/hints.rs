@@ -103,9 +103,10 @@ async fn a_hint_that_cannot_be_followed_leaves_the_choice_to_the_node() {
     // Of another pool, or of a version that names replicas in another way.
     let other = handoff_of("http://127.0.0.1:1", "elsewhere", 1);
     node.registry
-        .upsert(pool_registry_types::Handoff {
-            pool_id: PoolId::new("pool-1").unwrap(),
-            ..other
+        .upsert({
+            let mut handoff = other;
+            handoff.pool_id = PoolId::new("pool-1").unwrap();
+            handoff
         })
         .unwrap();
     for hint in ["unknown", "elsewhere", "r1/gpu0", "r1 ; v=2", ""] {

@@ -87,7 +87,7 @@ async fn who_leaves_while_it_wakes_holds_no_slot() {
     }
     running(&node, 0).await;
     let said = node.registry.statuses().remove(0);
-    assert!(said.sleeping && said.slots_free == 2, "{said:?}");
+    assert!(said.sleeping && said.slots_free() == 2, "{said:?}");
 }
 
 // spec: PROV-21

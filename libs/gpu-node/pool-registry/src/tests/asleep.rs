@@ -47,7 +47,7 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
     registry.remove(&pool("p"), &replica("r0"));
     let said = status(&registry, "p");
     assert!(said.ready && said.sleeping && !said.draining, "{said:?}");
-    assert_eq!((said.slots_free, said.slots_total), (2, 2));
+    assert_eq!((said.slots_free(), said.slots_total()), (2, 2));
     assert_eq!(said.models_available, Some(vec!["m".to_owned()]));
     assert_eq!(
         (said.engine.unwrap().as_str(), said.last_error),
@@ -60,10 +60,8 @@ fn an_engine_that_sleeps_is_offered_with_its_models_and_slots() {
     );
     assert!(registry.check_room(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
-    let other = Handoff {
-        url: url(1),
-        ..promise.clone()
-    };
+    let mut other = promise.clone();
+    other.url = url(1);
     assert!(
         !registry.forsake(&other, None),
         "nobody takes back what another promised"
@@ -198,9 +196,9 @@ fn a_drained_replica_takes_only_itself_out() {
     let said = status(&registry, "p");
     assert!(said.ready && !said.draining);
     // The request that still runs counts, so that nobody thinks it takes a slot of the other one.
-    assert_eq!((said.slots_free, said.slots_total), (2, 3));
+    assert_eq!((said.slots_free(), said.slots_total()), (2, 3));
     let replicas = said.replicas.unwrap();
-    assert_eq!((replicas[0].draining, replicas[0].slots_free), (true, 0));
+    assert_eq!((replicas[0].draining, replicas[0].slots_free()), (true, 0));
     assert!(!replicas[1].draining);
     assert_eq!(registry.in_flight_of_replica(&pool("p"), &replica("r0")), 1);
     let others: Vec<_> = std::iter::from_fn(|| registry.claim(&pool("p"), None).ok()).collect();

@@ -30,7 +30,7 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
     let said = status(&registry, "p");
     assert!(!said.ready && !said.draining);
     assert_eq!(
-        (said.slots_free, said.slots_total, said.vram_free_bytes),
+        (said.slots_free(), said.slots_total(), said.vram_free_bytes),
         (0, 0, 0)
     );
     assert_eq!(
@@ -193,7 +193,7 @@ fn three_failures_in_a_row_distrust_and_one_success_trusts_again() {
     let said = status(&registry, "p");
     assert!(!said.ready);
     assert_eq!(
-        (said.slots_free, said.slots_total),
+        (said.slots_free(), said.slots_total()),
         (0, 0),
         "only ready replicas have slots to give"
     );
@@ -241,7 +241,7 @@ fn draining_takes_no_new_work_and_can_be_undone() {
     let said = status(&registry, "p");
     assert!(said.draining && said.ready);
     assert_eq!(
-        (said.slots_free, said.slots_total),
+        (said.slots_free(), said.slots_total()),
         (1, 2),
         "progress stays visible"
     );
@@ -317,7 +317,7 @@ fn a_replica_that_moves_starts_afresh_while_old_leases_finish() {
         "the old lease freed the old slot"
     );
     drop(new);
-    assert_eq!(status(&registry, "p").slots_free, 1);
+    assert_eq!(status(&registry, "p").slots_free(), 1);
 }
 
 // spec: SLOT-6
@@ -338,7 +338,7 @@ fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
     let registry = one_engine(3);
     let mut leases = claim_all(&registry, "p");
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
-    assert_eq!(status(&registry, "p").slots_free, 0);
+    assert_eq!(status(&registry, "p").slots_free(), 0);
     leases.truncate(1);
     assert_eq!(
         registry.claim(&pool("p"), None).unwrap_err(),

@@ -194,7 +194,9 @@ impl World {
                 let can_follow = before.replicas.iter().flatten().any(|said| {
                     let names =
                         |model: &str| said.models.iter().flatten().any(|name| name == model);
-                    Some(&said.replica_id) == hint && said.slots_free > 0 && model.is_none_or(names)
+                    Some(&said.replica_id) == hint
+                        && said.slots_free() > 0
+                        && model.is_none_or(names)
                 });
                 assert!(
                     !can_follow || Some(lease.replica_id()) == hint,
@@ -212,7 +214,7 @@ impl World {
             Err(ClaimError::UnknownPool) => assert!(before.is_none()),
             Err(ClaimError::Draining) => assert!(before.unwrap().draining),
             // With no model every ready replica would do.
-            Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free, 0),
+            Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free(), 0),
             Err(ClaimError::NotReady(_)) if model.is_none() => assert!(!before.unwrap().ready),
             Err(ClaimError::ModelNotAvailable) => assert!(model.is_some()),
             Err(_) => {}
@@ -233,17 +235,17 @@ impl World {
                 let handoff =
                     &self.handoffs[&(status.pool_id.to_string(), said.replica_id.to_string())];
                 let slots = self.slots(status.pool_id.as_str(), said.replica_id.as_str());
-                assert_eq!(said.slots_total, slots);
+                assert_eq!(said.slots_total(), slots);
                 assert_eq!(said.slots_promised.unwrap_or(slots), handoff.slots);
                 assert_eq!(
-                    said.slots_free,
+                    said.slots_free(),
                     slots.saturating_sub(self.on_engine(&handoff.url))
                 );
             }
             let ready = || replicas.iter().filter(|said| said.ready);
             assert_eq!(
-                status.slots_free,
-                ready().map(|said| said.slots_free).sum::<u32>()
+                status.slots_free(),
+                ready().map(|said| said.slots_free()).sum::<u32>()
             );
             let serves = |url: &HttpUrl| {
                 let of = |said: &&ReplicaStatus| {
@@ -256,8 +258,8 @@ impl World {
                 .filter(|lease| *lease.pool_id() == status.pool_id && !serves(lease.url()))
                 .count();
             assert_eq!(
-                status.slots_total,
-                ready().map(|said| said.slots_total).sum::<u32>()
+                status.slots_total(),
+                ready().map(|said| said.slots_total()).sum::<u32>()
                     + u32::try_from(finishing).unwrap()
             );
             assert_eq!(status.ready, ready().count() > 0);
@@ -270,7 +272,8 @@ impl World {
         let mut live = 0;
         for status in self.registry.statuses() {
             assert_eq!(
-                status.slots_free, status.slots_total,
+                status.slots_free(),
+                status.slots_total(),
                 "every slot came back"
             );
             live += status.replicas.map_or(0, |replicas| replicas.len());

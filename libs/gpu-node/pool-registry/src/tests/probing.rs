@@ -24,12 +24,9 @@ fn an_engine_may_have_fewer_slots_than_promised_but_never_more() {
         |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     let said = || {
         let status = registry.statuses().remove(0);
+        let total = status.slots_total();
         let replica = status.replicas.unwrap().remove(0);
-        (
-            status.slots_total,
-            replica.slots_total,
-            replica.slots_promised,
-        )
+        (total, replica.slots_total(), replica.slots_promised)
     };
     assert_eq!(probe(says_slots(4)), []);
     assert_eq!(probe(says_slots(9)), [], "what was promised is enough");
@@ -142,11 +139,9 @@ fn what_an_engine_does_is_shown_until_it_says_otherwise_or_is_not_ready() {
             .load
             .clone()
     };
-    let busy = EngineLoad {
-        running: Some(3),
-        models_loaded: Some(vec!["b\n".to_owned(), "a".to_owned()]),
-        ..EngineLoad::default()
-    };
+    let mut busy = EngineLoad::default();
+    busy.running = Some(3);
+    busy.models_loaded = Some(vec!["b\n".to_owned(), "a".to_owned()]);
     let changes = registry.subscribe();
     probe(ProbeOutcome {
         load: Some(busy),
