@@ -1,14 +1,13 @@
-//! The command line, as clap sees it.
+//! The command line.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use llorch_client::Target;
-use pool_registry_types::{NodeId, NodeStatus, TaskId};
+use llorch_client::{DrainTarget, NodeId, NodeStatus, TaskId};
 
 use crate::exit;
 
-/// See and steer a fleet of inference engines, and talk to it.
+/// Show and operate a fleet of inference engines, and chat with its models.
 #[derive(Debug, Parser)]
 #[command(name = "llorch", version, after_help = exit::table(), propagate_version = true)]
 pub(crate) struct Cli {
@@ -18,14 +17,14 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// orchestratord's URL [env: LLORCH_URL] [default: http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// The API token; whoever lists processes sees it, so rather set LLORCH_API_TOKEN
+    /// The API token; other users see it in the process list, so prefer LLORCH_API_TOKEN
     #[arg(
         long,
         global = true,
@@ -44,7 +43,7 @@ pub(crate) struct Global {
     pub(crate) json: bool,
 }
 
-/// A token as it was typed: any text, never shown.
+/// A token from the command line. `Debug` does not show it.
 #[derive(Clone)]
 pub(crate) struct Secret(pub(crate) String);
 
@@ -64,27 +63,27 @@ impl fmt::Debug for Secret {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The fleet at a glance
+    /// Show the state of the fleet
     Status,
-    /// The nodes, or one of them with its pools and replicas
+    /// List the nodes, or show one with its pools and replicas
     Nodes(Nodes),
-    /// The pools of all nodes
+    /// List the pools of all nodes
     Pools {
-        /// Only those of this node
+        /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
     },
-    /// The GPUs of all nodes: memory, load, temperature, power
+    /// List the GPUs of all nodes: memory, load, temperature, power
     Gpus {
-        /// Only those of this node
+        /// Only this node
         #[arg(long)]
         node: Option<NodeId>,
     },
-    /// The models and who serves them
+    /// List the models and their endpoints
     Models,
-    /// The fleet, live; q quits
+    /// Show the fleet live; q quits
     Top {
-        /// How often it is looked at
+        /// The time between two updates
         #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
         interval: Duration,
     },
@@ -93,40 +92,40 @@ pub(crate) enum Command {
     /// Put a node, a pool or a replica back into service
     Undrain {
         /// NODE, NODE/POOL or NODE/POOL/REPLICA
-        target: Target,
+        target: DrainTarget,
     },
-    /// Where a request would go, and why not elsewhere; nothing is sent
+    /// Show where a request would run, and why not elsewhere; sends nothing to an engine
     Explain(Explain),
-    /// Talk to a model; without a prompt from standard input, or turn by turn on a terminal
+    /// Chat with a model; without a prompt, read standard input, or converse on a terminal
     Chat(Chat),
-    /// Inference that runs by itself
+    /// Submit and follow tasks: inference without an open connection
     #[command(subcommand)]
     Tasks(Tasks),
-    /// What happened in the fleet
+    /// Show events of the fleet
     Events {
-        /// Go on with what happens, across lost connections
+        /// Follow new events, across lost connections
         #[arg(short, long)]
         follow: bool,
-        /// How many of the last events
+        /// The number of past events
         #[arg(short = 'n', long, conflicts_with = "follow")]
         limit: Option<u32>,
-        /// Go on after this event id
+        /// Continue after this event id
         #[arg(long, value_name = "ID", requires = "follow")]
         after: Option<String>,
     },
-    /// API tokens
+    /// Generate or check API tokens
     #[command(subcommand)]
     Token(Token),
-    /// Measure any server of OpenAI's API under load
+    /// Measure any OpenAI-compatible server under load
     Bench(Bench),
-    /// A completion script for a shell
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
-    /// The manual page
+    /// Print the manual page
     Man {
-        /// Write it, and one page for each command, into this directory
+        /// Write it, and a page for each command, to this directory
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
@@ -134,21 +133,21 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Nodes {
-    /// Only this one, in full
+    /// Show this node in full
     #[arg(conflicts_with_all = ["status", "model", "limit"])]
     pub(crate) node: Option<NodeId>,
-    /// Only those with this status
+    /// Only nodes in this state
     #[arg(long)]
     pub(crate) status: Option<Status>,
-    /// Only those with an endpoint that serves this model, ready or not
+    /// Only nodes with an endpoint that has this model, ready or not
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// At most so many
+    /// The maximum number of nodes
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,
 }
 
-/// Where a node stands.
+/// The state of a node.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Status {
     Online,
@@ -171,11 +170,11 @@ impl From<Status> for NodeStatus {
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
     /// NODE, NODE/POOL or NODE/POOL/REPLICA
-    pub(crate) target: Target,
+    pub(crate) target: DrainTarget,
     /// How long running requests may take, such as 5m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
-    /// Wait until no request runs there any more
+    /// Wait until no request runs there
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -184,13 +183,13 @@ pub(crate) struct Drain {
 pub(crate) struct Explain {
     /// The model
     pub(crate) model: String,
-    /// How to choose, instead of the configured way
+    /// The placement strategy, instead of the server's default
     #[arg(long)]
     pub(crate) strategy: Option<String>,
     /// The session, for the strategy `session`
     #[arg(long)]
     pub(crate) session: Option<String>,
-    /// Only this node will do
+    /// The only node that may serve the request
     #[arg(long, value_name = "NODE")]
     pub(crate) pin_node: Option<NodeId>,
     /// The prompt, for the strategy `prefix`
@@ -198,33 +197,33 @@ pub(crate) struct Explain {
     pub(crate) prompt: Option<String>,
 }
 
-/// How a model is to answer.
+/// How the model answers.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Sampling {
-    /// The model; may be left out when there is one
+pub(crate) struct SamplingArgs {
+    /// The model; not needed when only one is served
     #[arg(short, long)]
     pub(crate) model: Option<String>,
-    /// The longest answer, in tokens
+    /// The maximum length of the answer, in tokens
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u32>,
-    /// The beginning of the chance
+    /// The seed of the sampler
     #[arg(long)]
     pub(crate) seed: Option<i64>,
 }
 
-/// Where a request may go and how urgent it is.
+/// Where a request may run and how urgent it is.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Way {
-    /// Only this node will do
+pub(crate) struct RoutingArgs {
+    /// The only node that may serve the request
     #[arg(long, value_name = "NODE")]
     pub(crate) pin_node: Option<NodeId>,
-    /// The conversation it belongs to
+    /// The session, for session affinity
     #[arg(long)]
     pub(crate) session: Option<String>,
-    /// How urgent it is
+    /// The queue in which the request waits
     #[arg(long)]
     pub(crate) priority: Option<Priority>,
-    /// No answer is wanted after this time, such as 30s
+    /// The time after which the server gives up, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
 }
@@ -235,57 +234,48 @@ pub(crate) enum Priority {
     Batch,
 }
 
-impl Priority {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Batch => "batch",
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
     #[command(flatten)]
-    pub(crate) sampling: Sampling,
+    pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
-    pub(crate) way: Way,
-    /// How much chance there is in the answer
+    pub(crate) routing: RoutingArgs,
+    /// The sampling temperature
     #[arg(long)]
     pub(crate) temperature: Option<f64>,
-    /// What the model is told first
+    /// The system message
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// How to choose among free endpoints
+    /// The placement strategy, instead of the server's default
     #[arg(long)]
     pub(crate) strategy: Option<String>,
-    /// Leave out the line about where it ran and how long it took
+    /// Do not print where it ran and how long it took
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// What to say; several words are one text
+    /// The prompt; several words are one text
     pub(crate) prompt: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tasks {
-    /// Hand in a task; the prompt from standard input when none is given
+    /// Submit a task; without a prompt, read standard input
     Submit(Box<Submit>),
-    /// How far a task is
+    /// Show the state of a task
     Show {
-        /// Its id
+        /// The id of the task
         task: TaskId,
     },
-    /// What a task tells, from the beginning or after an event, across lost connections
+    /// Follow the events of a task, across lost connections
     Events {
-        /// Its id
+        /// The id of the task
         task: TaskId,
-        /// Go on after this event id
+        /// Continue after this event id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
     },
     /// Stop a task
     Cancel {
-        /// Its id
+        /// The id of the task
         task: TaskId,
     },
 }
@@ -293,19 +283,19 @@ pub(crate) enum Tasks {
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
     #[command(flatten)]
-    pub(crate) sampling: Sampling,
+    pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
-    pub(crate) way: Way,
-    /// Which kind of work it is
+    pub(crate) routing: RoutingArgs,
+    /// The kind of task
     #[arg(long, default_value = "chat")]
     pub(crate) workload: Workload,
-    /// Its id; the same id with the same task is the same task
+    /// The id of the task; submitting it twice runs it once
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<TaskId>,
-    /// Follow its events at once
+    /// EventSubscription its events at once
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// What to say; several words are one text
+    /// The prompt; several words are one text
     pub(crate) prompt: Vec<String>,
 }
 
@@ -320,7 +310,7 @@ pub(crate) enum Workload {
 pub(crate) enum Token {
     /// Print a new random token
     Generate,
-    /// Say whether the server accepts the token that is set
+    /// Check whether the server accepts the configured token
     Check,
 }
 
@@ -328,23 +318,35 @@ pub(crate) enum Token {
 #[command(group = ArgGroup::new("length"))]
 pub(crate) struct Bench {
     #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    /// Requests at the same time
-    #[arg(short, long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) sampling: SamplingArgs,
+    /// The number of concurrent requests
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        default_value = "8",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
     pub(crate) concurrency: u16,
-    /// How many requests in all [default: 100]
-    #[arg(short = 'n', long, value_name = "N", group = "length", value_parser = clap::value_parser!(u64).range(1..))]
+    /// The number of requests [default: 100]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        group = "length",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(crate) requests: Option<u64>,
-    /// Instead of a number of requests: for how long, such as 30s
+    /// The duration, such as 30s, instead of a number of requests
     #[arg(short, long, value_name = "DURATION", group = "length", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// Requests before the measured ones, so that everything is warm
+    /// The number of warm-up requests, which are not measured
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) warm_up: u64,
-    /// Ask for whole answers instead of streams
+    /// Request whole answers instead of streams
     #[arg(long)]
     pub(crate) no_stream: bool,
-    /// What to say; {i} becomes the number of the request, so that no cache helps
+    /// The prompt; {i} becomes the number of the request, so that no cache helps
     #[arg(long, default_value = "Count from one to one hundred in words. ({i})")]
     pub(crate) prompt: String,
 }
@@ -365,12 +367,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// More often than this, looking at a fleet disturbs it.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// A shorter interval would put load on the control plane.
+const MIN_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
-    if interval < SHORTEST_INTERVAL {
+    if interval < MIN_UPDATE_INTERVAL {
         return Err("must be at least 100ms".to_owned());
     }
     Ok(interval)
@@ -382,7 +384,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_say_what_would_be_right() {
+    fn an_invalid_duration_has_an_example() {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert!(duration("5").unwrap_err().contains("write 30s"));
         assert!(duration("0s").is_err() && interval("1ms").is_err());

@@ -7,32 +7,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bearer_auth::ApiToken;
-use llorch_client::{Client, Settings};
-use pool_registry_types::HttpUrl;
+use llorch_client::{ApiToken, Client, HttpUrl};
 use toml::de::DeTable;
 
 use crate::{args::Global, exit::Failure};
 
-/// Where `orchestratord` listens when nobody says otherwise.
+/// Where `orchestratord` listens by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+/// The name of this program in requests.
+const USER_AGENT: &str = concat!("llorch/", env!("CARGO_PKG_VERSION"));
 const URL_VARIABLE: &str = "LLORCH_URL";
 const TOKEN_VARIABLE: &str = "LLORCH_API_TOKEN";
-/// Bits of a file's mode that let others read it.
+/// The mode bits with which other users can read a file.
 const READ_BY_OTHERS: u32 = 0o044;
-/// A config or token file has some hundred bytes.
+/// The limit on a config or token file. They have some hundred bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum SettingSource {
     Flag(&'static str),
     Variable(&'static str),
     File(PathBuf),
     Default,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) | Self::Variable(name) => f.write_str(name),
@@ -42,40 +42,41 @@ impl fmt::Display for Source {
     }
 }
 
-/// The settings that hold.
+/// The effective settings.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) url: HttpUrl,
-    pub(crate) token: Option<(ApiToken, Source)>,
-    /// What a person should know before.
+    pub(crate) token: Option<(ApiToken, SettingSource)>,
+    /// Warnings for the user.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Config {
-    /// Reads what there is.
+    /// Reads the flags, the environment and the config file.
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
         let mut warnings = Vec::new();
         let file = match config_path(global.config.as_deref()) {
-            Some((path, wanted)) => {
-                read_config(&path, wanted, &mut warnings)?.map(|file| (path, file))
+            Some((path, is_named)) => {
+                read_config(&path, is_named, &mut warnings)?.map(|file| (path, file))
             }
             None => None,
         };
         let (path, file) = file.unwrap_or_default();
         let url = match &global.url {
-            Some(url) => Some((url.clone(), Source::Flag("--url"))),
+            Some(url) => Some((url.clone(), SettingSource::Flag("--url"))),
             None => variable(URL_VARIABLE)?,
         };
         let url = url
-            .or_else(|| file.url.map(|url| (url, Source::File(path.clone()))))
-            .unwrap_or_else(|| (DEFAULT_URL.to_owned(), Source::Default));
+            .or_else(|| file.url.map(|url| (url, SettingSource::File(path.clone()))))
+            .unwrap_or_else(|| (DEFAULT_URL.to_owned(), SettingSource::Default));
         let token = match (&global.token, &global.token_file) {
-            (Some(token), _) => Some((token.0.clone(), Source::Flag("--token"))),
-            (None, Some(path)) => {
-                Some((read_token(path, &mut warnings)?, Source::File(path.clone())))
-            }
+            (Some(token), _) => Some((token.0.clone(), SettingSource::Flag("--token"))),
+            (None, Some(path)) => Some((
+                read_token(path, &mut warnings)?,
+                SettingSource::File(path.clone()),
+            )),
             (None, None) => variable(TOKEN_VARIABLE)?
-                .or_else(|| file.token.map(|token| (token, Source::File(path)))),
+                .or_else(|| file.token.map(|token| (token, SettingSource::File(path)))),
         };
         Ok(Self {
             url: parse_url(&url.0, &url.1)?,
@@ -86,50 +87,53 @@ impl Config {
         })
     }
 
-    /// A client of the server.
+    /// A client with these settings.
     pub(crate) fn client(&self) -> Client {
-        let mut settings = Settings::new(self.url.clone());
-        settings.token = self.token.as_ref().map(|(token, _)| token.clone());
-        Client::new(settings)
+        let builder = Client::builder(self.url.clone()).user_agent(USER_AGENT);
+        match &self.token {
+            Some((token, _)) => builder.token(token.clone()).build(),
+            None => builder.build(),
+        }
     }
 }
 
-/// A variable that is set and not empty.
-fn variable(name: &'static str) -> Result<Option<(String, Source)>, Failure> {
+/// The value of a variable; an empty one counts as not set.
+fn variable(name: &'static str) -> Result<Option<(String, SettingSource)>, Failure> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Ok(None),
-        Ok(value) => Ok(Some((value, Source::Variable(name)))),
+        Ok(value) => Ok(Some((value, SettingSource::Variable(name)))),
         Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(Failure::usage(format!("{name} is no text"))),
+        Err(env::VarError::NotUnicode(_)) => {
+            Err(Failure::usage(format!("{name} is not UTF-8 text")))
+        }
     }
 }
 
-fn parse_url(url: &str, source: &Source) -> Result<HttpUrl, Failure> {
+fn parse_url(url: &str, source: &SettingSource) -> Result<HttpUrl, Failure> {
     if url.contains('@') {
-        // It may be a password, so it is not repeated.
+        // The URL may contain a password, so the error does not repeat it.
         return Err(Failure::usage(format!(
-            "{source}: a user or password has no place in the URL"
+            "{source}: the URL must not contain a user or a password"
         )));
     }
     if url.starts_with("https://") {
         return Err(Failure::usage(format!(
-            "{source}: https is not supported; use http over a network you trust, or through a \
-             tunnel"
+            "{source}: https is not supported; use http over a trusted network or through a tunnel"
         )));
     }
     HttpUrl::new(url).map_err(|error| Failure::usage(format!("{source}: {error}")))
 }
 
-fn parse_token(token: String, source: Source) -> Result<(ApiToken, Source), Failure> {
+fn parse_token(token: String, source: SettingSource) -> Result<(ApiToken, SettingSource), Failure> {
     match ApiToken::new(token) {
         Ok(token) => Ok((token, source)),
         Err(error) => Err(Failure::usage(format!("the token in {source} {error}"))),
     }
 }
 
-/// The config file, and whether somebody asked for this one.
-fn config_path(asked: Option<&Path>) -> Option<(PathBuf, bool)> {
-    if let Some(path) = asked {
+/// The path of the config file, and whether the user has named it.
+fn config_path(named: Option<&Path>) -> Option<(PathBuf, bool)> {
+    if let Some(path) = named {
         return Some((path.to_owned(), true));
     }
     let absolute = |name| {
@@ -141,7 +145,7 @@ fn config_path(asked: Option<&Path>) -> Option<(PathBuf, bool)> {
     Some((base.join("llorch/config.toml"), false))
 }
 
-/// The config file as it was written.
+/// The fields of the config file.
 #[derive(Default)]
 struct ConfigFile {
     url: Option<String>,
@@ -150,12 +154,12 @@ struct ConfigFile {
 
 fn read_config(
     path: &Path,
-    wanted: bool,
+    is_named: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Option<ConfigFile>, Failure> {
     let (text, mode) = match read_small(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !wanted => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
         Err(error) => {
             return Err(Failure::usage(format!(
                 "cannot read {}: {error}",
@@ -167,13 +171,12 @@ fn read_config(
         Failure::usage(format!("{}, line {line}: {what}", path.display()))
     })?;
     if file.token.is_some() {
-        warn_of_readers(path, mode, warnings);
+        warn_if_readable(path, mode, warnings);
     }
     Ok(Some(file))
 }
 
-/// A wrong file gives the number of the line and what is wrong there; never a value, which may be
-/// the token.
+/// Parses the config file. An error has the line number and never a value, which may be the token.
 fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
     let line = |offset: usize| {
         1 + text
@@ -206,7 +209,10 @@ fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
             }
         };
         let Some(text) = value.get_ref().as_str() else {
-            return Err((at, format!("`{}` must be a text in quotes", key.get_ref())));
+            return Err((
+                at,
+                format!("`{}` must be a string in quotes", key.get_ref()),
+            ));
         };
         *field = Some(text.to_owned());
     }
@@ -216,20 +222,20 @@ fn parse_config(text: &str) -> Result<ConfigFile, (usize, String)> {
 fn read_token(path: &Path, warnings: &mut Vec<String>) -> Result<String, Failure> {
     let (token, mode) = read_small(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    warn_of_readers(path, mode, warnings);
+    warn_if_readable(path, mode, warnings);
     Ok(token)
 }
 
-fn warn_of_readers(path: &Path, mode: u32, warnings: &mut Vec<String>) {
+fn warn_if_readable(path: &Path, mode: u32, warnings: &mut Vec<String>) {
     if mode & READ_BY_OTHERS != 0 {
         let path = path.display();
         warnings.push(format!(
-            "{path} holds a token and can be read by others; run: chmod 600 {path}"
+            "{path} contains a token, and other users can read it; run: chmod 600 {path}"
         ));
     }
 }
 
-/// The text of a small file, and its mode.
+/// The text and the mode of a small file.
 fn read_small(path: &Path) -> io::Result<(String, u32)> {
     let file = std::fs::File::open(path)?;
     let metadata = file.metadata()?;
@@ -240,7 +246,7 @@ fn read_small(path: &Path) -> io::Result<(String, u32)> {
     file.take(MAX_FILE_BYTES)
         .read_to_string(&mut text)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => io::Error::other("it is no text"),
+            io::ErrorKind::InvalidData => io::Error::other("it is not UTF-8 text"),
             _ => error,
         })?;
     Ok((text, metadata.permissions().mode()))
@@ -254,7 +260,7 @@ mod tests {
 
     // spec: CLI-4
     #[test]
-    fn a_wrong_config_file_is_told_by_its_line_and_never_by_a_value() {
+    fn an_error_in_the_config_file_has_its_line_and_no_value() {
         for (text, line, what) in [
             (
                 "url = \"http://h:1\"\ntokn = \"canary\"\n",
@@ -263,17 +269,21 @@ mod tests {
             ),
             ("\n\ntoken = canary-9f8e7d6c\n", 3, "not TOML"),
             ("token = \"canary-9f8e7d6c\nurl = \"x\"", 1, "not TOML"),
-            ("token = 12345678\n", 1, "`token` must be a text in quotes"),
+            (
+                "token = 12345678\n",
+                1,
+                "`token` must be a string in quotes",
+            ),
             ("[server]\nurl = \"x\"", 1, "unknown key `server`"),
         ] {
-            let Err((at, told)) = parse_config(text) else {
+            let Err((at, message)) = parse_config(text) else {
                 panic!("accepted: {text}");
             };
-            assert_eq!(at, line, "{text}: {told}");
-            assert!(told.contains(what), "{told}");
+            assert_eq!(at, line, "{text}: {message}");
+            assert!(message.contains(what), "{message}");
             assert!(
-                !told.contains("canary") && !told.contains("12345678"),
-                "{told}"
+                !message.contains("canary") && !message.contains("12345678"),
+                "{message}"
             );
         }
     }
@@ -281,23 +291,26 @@ mod tests {
     // spec: CLI-3
     #[test]
     fn no_error_holds_a_secret() {
-        let source = Source::Flag("--url");
+        let source = SettingSource::Flag("--url");
         for url in [
             format!("http://user:{CANARY}@h:1"),
             format!("https://user:{CANARY}@h:1"),
         ] {
-            let told = format!("{:?}", parse_url(&url, &source).unwrap_err());
-            assert!(!told.contains("canary") && told.contains("--url"), "{told}");
+            let shown = format!("{:?}", parse_url(&url, &source).unwrap_err());
+            assert!(
+                !shown.contains("canary") && shown.contains("--url"),
+                "{shown}"
+            );
         }
         let refused = parse_token(
             format!("{CANARY} {CANARY}"),
-            Source::Variable(TOKEN_VARIABLE),
+            SettingSource::Variable(TOKEN_VARIABLE),
         )
         .unwrap_err();
-        let told = format!("{refused:?}");
+        let shown = format!("{refused:?}");
         assert!(
-            !told.contains("canary") && told.contains(TOKEN_VARIABLE),
-            "{told}"
+            !shown.contains("canary") && shown.contains(TOKEN_VARIABLE),
+            "{shown}"
         );
     }
 }

@@ -1,9 +1,8 @@
-//! How the program ends: the one table of exit codes, and what is said before.
+//! The table of exit codes, and the advice for each failure.
 
 use std::{io, process::ExitCode};
 
-use llorch_client::ClientError;
-use pool_registry_types::ErrorCode;
+use llorch_client::{ClientError, ErrorCode};
 
 macro_rules! exits {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $meaning:literal;)*) => {
@@ -12,15 +11,15 @@ macro_rules! exits {
         pub(crate) enum Exit {$($(#[$doc])* $name,)*}
 
         impl Exit {
-            /// Every exit, in order of the codes.
+            /// All exits, ordered by code.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// What the caller gets.
+            /// The exit code of the process.
             pub(crate) const fn code(self) -> u8 {
                 match self {$(Self::$name => $code,)*}
             }
 
-            /// What it means, for people.
+            /// The meaning in the help text.
             pub(crate) const fn meaning(self) -> &'static str {
                 match self {$(Self::$name => $meaning,)*}
             }
@@ -29,22 +28,22 @@ macro_rules! exits {
 }
 
 exits! {
-    /// It worked.
-    Ok = 0, "it worked; also when the reader of the output left early";
-    /// It did not work, for a reason that has no code of its own.
-    Failed = 1, "it did not work: the server refused, or an answer broke off";
-    /// What was asked makes no sense.
+    /// Success.
+    Ok = 0, "success; also when the reader of the output closed it early";
+    /// A failure without a code of its own.
+    Failed = 1, "failure: the server refused, or an answer broke off";
+    /// The command line or a setting is wrong.
     Usage = 2, "a wrong argument, setting or config file, or no terminal where one is needed";
-    /// There is no server.
+    /// The server cannot be reached.
     Unreachable = 3, "the server cannot be reached, or does not answer";
-    /// The server does not let us in.
-    Unauthorized = 4, "the token is missing, wrong, or may not do this";
-    /// There is no such thing.
+    /// The server refuses the token.
+    Unauthorized = 4, "the token is missing, wrong, or not allowed to do this";
+    /// The resource does not exist.
     NotFound = 5, "no such node, pool, model, task or route";
-    /// Not now.
-    Unavailable = 6, "not now: every slot is taken, or what serves it is away; try again";
-    /// It took too long.
-    Late = 7, "a deadline passed first";
+    /// The request cannot be served now.
+    Unavailable = 6, "unavailable now: all slots are in use, or no endpoint is reachable; try again";
+    /// A deadline passed.
+    DeadlineExceeded = 7, "a deadline passed";
     /// Ctrl-C.
     Interrupted = 130, "Ctrl-C";
     /// SIGTERM or SIGHUP.
@@ -57,33 +56,33 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The table, as `--help` shows it.
+/// The table in the help text.
 pub(crate) fn table() -> String {
     let line = |exit: &Exit| format!("  {:<4} {}\n", exit.code(), exit.meaning());
     let lines: String = Exit::ALL.iter().map(line).collect();
     format!("Exit codes:\n{lines}")
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Whoever reads our output has enough of it.
-    NobodyReads,
-    /// A request came to nothing.
+    /// The reader of standard output has closed it.
+    OutputClosed,
+    /// A request failed.
     Client(ClientError),
-    /// Something else; the text says what to do.
-    Told(Exit, String),
-    /// All has been said already.
-    Said(Exit),
+    /// Another failure; the text says what to do.
+    Message(Exit, String),
+    /// The failure is already printed.
+    Reported(Exit),
 }
 
-/// What commands give back.
+/// The result of a command.
 pub(crate) type Outcome = Result<(), Failure>;
 
 impl Failure {
-    /// An argument, setting or file is wrong.
+    /// A wrong argument, setting or file.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Told(Exit::Usage, message.into())
+        Self::Message(Exit::Usage, message.into())
     }
 }
 
@@ -96,29 +95,27 @@ impl From<ClientError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self::NobodyReads
+            Self::OutputClosed
         } else {
-            Self::Told(Exit::Failed, error.to_string())
+            Self::Message(Exit::Failed, error.to_string())
         }
     }
 }
 
-/// Which exit a failed request leads to, and what a person can do about it.
-pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String) {
+/// The exit of a failed request, and what the user can do.
+pub(crate) fn advice_for(error: &ClientError, has_token: bool) -> (Exit, String) {
     match error {
+        ClientError::InvalidRequest { .. } => (Exit::Usage, String::new()),
         ClientError::Unreachable { .. } => (
             Exit::Unreachable,
-            "is orchestratord running there? --url, LLORCH_URL or the config file says where"
+            "is orchestratord running there? --url, LLORCH_URL or the config file sets the URL"
                 .to_owned(),
         ),
-        ClientError::OwnLimit { .. } => (
+        ClientError::LocalLimit { .. } => (
             Exit::Failed,
             "raise the limit of open files (ulimit -n)".to_owned(),
         ),
-        ClientError::Late { .. } => (
-            Exit::Unreachable,
-            "try again, or look at its log".to_owned(),
-        ),
+        ClientError::Timeout { .. } => (Exit::Unreachable, "try again, or read its log".to_owned()),
         ClientError::Refused {
             status,
             code,
@@ -134,7 +131,7 @@ pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String)
             match (status, code) {
                 (401, _) if has_token => (
                     Exit::Unauthorized,
-                    "`llorch token check` says which token it was".to_owned(),
+                    "`llorch token check` shows where the token comes from".to_owned(),
                 ),
                 (401, _) => (
                     Exit::Unauthorized,
@@ -150,7 +147,7 @@ pub(crate) fn of_request(error: &ClientError, has_token: bool) -> (Exit, String)
                 (404, _) => (Exit::NotFound, String::new()),
                 (_, Some(ErrorCode::CloudProfileDisabled)) => (Exit::Failed, String::new()),
                 (429 | 503, _) => (Exit::Unavailable, again()),
-                (504, _) => (Exit::Late, String::new()),
+                (504, _) => (Exit::DeadlineExceeded, String::new()),
                 _ => (Exit::Failed, String::new()),
             }
         }
@@ -164,7 +161,7 @@ mod tests {
 
     // spec: CLI-1
     #[test]
-    fn codes_rise_and_the_readme_lists_them() {
+    fn codes_are_ordered_and_in_the_readme() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert!(codes.is_sorted_by(|a, b| a < b), "{codes:?}");
         let readme = include_str!("../README.md");
@@ -176,7 +173,7 @@ mod tests {
 
     // spec: CLI-1
     #[test]
-    fn each_refusal_has_its_exit() {
+    fn each_refusal_has_an_exit() {
         let refused = |status, code: &str| ClientError::Refused {
             status,
             code: code.to_owned(),
@@ -191,19 +188,19 @@ mod tests {
             (refused(429, "QUEUE_FULL"), Exit::Unavailable),
             (refused(503, "SHUTTING_DOWN"), Exit::Unavailable),
             (refused(503, "CLOUD_PROFILE_DISABLED"), Exit::Failed),
-            (refused(504, "DEADLINE_EXCEEDED"), Exit::Late),
-            // In a stream there is no status, but a code.
+            (refused(504, "DEADLINE_EXCEEDED"), Exit::DeadlineExceeded),
+            // An error in a stream has a code and no status.
             (refused(0, "POOL_UNAVAILABLE"), Exit::Unavailable),
             (refused(0, "WORKER_RESET"), Exit::Failed),
             (refused(400, "INVALID_REQUEST"), Exit::Failed),
         ] {
-            assert_eq!(of_request(&error, false).0, exit, "{error:?}");
+            assert_eq!(advice_for(&error, false).0, exit, "{error:?}");
         }
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure_to_talk_about() {
+    fn a_closed_output_is_no_failure() {
         let gone = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(matches!(Failure::from(gone), Failure::NobodyReads));
+        assert!(matches!(Failure::from(gone), Failure::OutputClosed));
     }
 }

@@ -1,12 +1,13 @@
-//! `llorch`: see a fleet, steer it, talk to it. Parses, runs one command, and ends with the exit
-//! code it deserves.
+//! `llorch`: shows a fleet, operates it, and chats with its models. Parses the command line, runs
+//! one command, and ends with its exit code.
 
 mod args;
+mod clock;
 mod commands;
 mod config;
 mod exit;
+mod interrupt_message;
 mod output;
-mod parting;
 mod screen;
 mod threads;
 
@@ -19,29 +20,29 @@ use clap::{Parser as _, error::ErrorKind};
 use signal_hook::consts::SIGINT;
 
 use crate::{
-    args::{Cli, Command},
-    commands::App,
+    args::Cli,
+    commands::{App, run_offline},
     config::Config,
-    exit::{Exit, Failure, of_request},
+    exit::{Exit, Failure, Outcome, advice_for},
     output::{Output, note},
-    threads::End,
+    threads::{ProgramEnd, run_until_signal},
 };
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return usage(&told).into(),
+        Err(error) => return print_usage(&error).into(),
     };
-    let exit = match threads::first_end(|| run(cli)) {
+    let exit = match run_until_signal(|| run(cli)) {
         Err(error) => {
             note(&format!("llorch: cannot start: {error}"));
             Exit::Failed
         }
-        Ok(End::Done(exit)) => exit,
-        Ok(End::Signal(signal)) => {
+        Ok(ProgramEnd::Finished(exit)) => exit,
+        Ok(ProgramEnd::Signal(signal)) => {
             screen::restore();
-            if let Some(word) = parting::word() {
-                note(&format!("\nllorch: {word}"));
+            if let Some(message) = interrupt_message::get() {
+                note(&format!("\nllorch: {message}"));
             }
             if signal == SIGINT {
                 Exit::Interrupted
@@ -53,10 +54,11 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// What clap says: help and versions are no failure, and go where results go.
-fn usage(told: &clap::Error) -> Exit {
-    let _ = told.print();
-    match told.kind() {
+/// Prints help, the version or a usage error. Help and version are no failures, and go to standard
+/// output.
+fn print_usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
         _ => Exit::Usage,
     }
@@ -64,19 +66,12 @@ fn usage(told: &clap::Error) -> Exit {
 
 fn run(cli: Cli) -> Exit {
     let output = Output::new(cli.global.json);
-    // These need no server, so they need no settings that are right.
-    let without_server = match &cli.command {
-        Command::Completions { shell } => Some(commands::pages::completions(*shell)),
-        Command::Man { out } => Some(commands::pages::man(out.as_deref())),
-        Command::Token(args::Token::Generate) => Some(commands::token::generate(output)),
-        _ => None,
-    };
-    if let Some(outcome) = without_server {
-        return ended(outcome, false);
+    if let Some(outcome) = run_offline(&cli.command, output) {
+        return exit_of(outcome, false);
     }
     let config = match Config::load(&cli.global) {
         Ok(config) => config,
-        Err(failure) => return ended(Err(failure), false),
+        Err(failure) => return exit_of(Err(failure), false),
     };
     for warning in &config.warnings {
         note(&format!("llorch: warning: {warning}"));
@@ -87,22 +82,22 @@ fn run(cli: Cli) -> Exit {
         config,
         output,
     };
-    ended(app.run(cli.command), has_token)
+    exit_of(app.run(cli.command), has_token)
 }
 
-/// Says in one line what went wrong and what to do.
-fn ended(outcome: Result<(), Failure>, has_token: bool) -> Exit {
-    // What is still in the buffer of standard output belongs to the result.
+/// Prints a failure in one line, with what to do.
+fn exit_of(outcome: Outcome, has_token: bool) -> Exit {
+    // The buffer of standard output belongs to the result.
     let outcome = outcome.and_then(|()| Ok(io::stdout().flush()?));
     match outcome {
-        Ok(()) | Err(Failure::NobodyReads) => Exit::Ok,
-        Err(Failure::Said(exit)) => exit,
-        Err(Failure::Told(exit, message)) => {
+        Ok(()) | Err(Failure::OutputClosed) => Exit::Ok,
+        Err(Failure::Reported(exit)) => exit,
+        Err(Failure::Message(exit, message)) => {
             note(&format!("llorch: {message}"));
             exit
         }
         Err(Failure::Client(error)) => {
-            let (exit, advice) = of_request(&error, has_token);
+            let (exit, advice) = advice_for(&error, has_token);
             let separator = if advice.is_empty() { "" } else { "; " };
             note(&format!("llorch: {error}{separator}{advice}"));
             exit

@@ -1,4 +1,4 @@
-//! What goes to the terminal, or to whoever reads instead of one: tables, text and JSON.
+//! Standard output and error: tables, text and JSON, for a terminal or for a program.
 
 use std::{
     borrow::Cow,
@@ -10,14 +10,14 @@ use std::{
 use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, presets};
 use serde_json::Value;
 
-/// How wide a table may be when the terminal does not say.
-const USUAL_WIDTH: u16 = 80;
+/// The width of a table when the terminal does not report its own.
+const DEFAULT_WIDTH: u16 = 80;
 /// Cells of a [`bar`].
 const BAR: usize = 10;
 /// Blank columns between two columns of a table.
 const GAP: u16 = 2;
 
-/// Where output goes and how it looks there.
+/// How output is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     pub(crate) json: bool,
@@ -30,23 +30,23 @@ impl Output {
     pub(crate) fn new(json: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         // https://no-color.org: set and not empty.
-        let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self {
             json,
             terminal,
-            color: terminal && !unwanted && !dumb,
+            color: terminal && !no_color && !dumb,
         }
     }
 
-    /// One line, cleaned of what would steer a terminal.
+    /// One line without control characters.
     pub(crate) fn line(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{}", printable(text))
     }
 
-    /// A piece of a text, at once.
-    pub(crate) fn piece(self, text: &str) -> io::Result<()> {
+    /// A part of a text, flushed at once.
+    pub(crate) fn part(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.terminal {
             write!(out, "{}", printable(text))?;
@@ -56,7 +56,7 @@ impl Output {
         out.flush()
     }
 
-    /// JSON: on a terminal to be read, otherwise one line.
+    /// JSON: indented on a terminal, otherwise on one line.
     pub(crate) fn json(self, value: &Value) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.terminal {
@@ -76,7 +76,7 @@ impl Output {
         Ok(())
     }
 
-    /// Dim text, where there is colour.
+    /// Dim text, with colour enabled.
     pub(crate) fn dim(self, text: &str) -> String {
         if self.color {
             format!("\x1b[2m{}\x1b[22m", printable(text))
@@ -84,10 +84,8 @@ impl Output {
             printable(text).into_owned()
         }
     }
-}
 
-impl Output {
-    /// A note, dim where there is colour.
+    /// A note on standard error, dim with colour enabled.
     pub(crate) fn dim_note(self, text: &str) {
         let mut err = io::stderr().lock();
         let text = printable(text);
@@ -99,20 +97,20 @@ impl Output {
     }
 }
 
-/// Something for the person beside the result. If nobody listens, that is fine.
+/// A message on standard error. It is lost when standard error is closed.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
-/// Columns and rows of the terminal.
+/// The columns and rows of the terminal.
 pub(crate) fn size() -> (u16, u16) {
     match crossterm::terminal::size() {
         Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
-        _ => (USUAL_WIDTH, 24),
+        _ => (DEFAULT_WIDTH, 24),
     }
 }
 
-/// Without control characters: what a model or a server says must not steer the terminal.
+/// Replaces control characters: text of a model or a server must not control the terminal.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(bad) {
@@ -122,9 +120,9 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// How a cell looks.
+/// The style of a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum CellStyle {
     #[default]
     Plain,
     Good,
@@ -133,11 +131,11 @@ pub(crate) enum Look {
     Dim,
 }
 
-/// One cell.
+/// A cell of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
     text: String,
-    look: Look,
+    style: CellStyle,
     right: bool,
 }
 
@@ -145,12 +143,12 @@ impl Cell {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
-            look: Look::Plain,
+            style: CellStyle::Plain,
             right: false,
         }
     }
 
-    /// A number: aligned at its end.
+    /// A number, aligned right.
     pub(crate) fn number(number: impl fmt::Display) -> Self {
         Self {
             right: true,
@@ -158,12 +156,12 @@ impl Cell {
         }
     }
 
-    pub(crate) fn looks(self, look: Look) -> Self {
-        Self { look, ..self }
+    pub(crate) fn style(self, style: CellStyle) -> Self {
+        Self { style, ..self }
     }
 }
 
-/// A table without borders, its head in capitals.
+/// A table without borders.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     head: Vec<&'static str>,
@@ -186,7 +184,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Its lines; wrapped to `width` when there is one.
+    /// The lines of the table; with a width, the last column is wrapped.
     pub(crate) fn lines(&self, width: Option<u16>, color: bool) -> Vec<String> {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
@@ -216,11 +214,11 @@ impl Table {
             aligned(cell, right(column))
         }));
         for row in &self.rows {
-            table.add_row(row.iter().map(shown));
+            table.add_row(row.iter().map(styled));
         }
         let last = self.head.len().saturating_sub(1);
         for (place, column) in table.column_iter_mut().enumerate() {
-            // A wrapped number or name is hard to read; a wrapped last column is not.
+            // Only the last column is wrapped: a wrapped number or name is hard to read.
             if place < last {
                 column.set_padding((0, GAP));
                 column.set_constraint(ColumnConstraint::ContentWidth);
@@ -235,35 +233,35 @@ impl Table {
     }
 }
 
-/// How much of `total` is used.
+/// A bar with the used part of `total`.
 pub(crate) fn bar(used: u64, total: u64) -> Cell {
     let filled = match total {
         0 => 0,
         total => used.min(total).saturating_mul(BAR as u64).div_ceil(total),
     };
     let filled = usize::try_from(filled).unwrap_or(BAR).min(BAR);
-    let look = match (used, total) {
-        (_, 0) => Look::Dim,
-        (used, total) if used >= total => Look::Warn,
-        _ => Look::Good,
+    let style = match (used, total) {
+        (_, 0) => CellStyle::Dim,
+        (used, total) if used >= total => CellStyle::Warn,
+        _ => CellStyle::Good,
     };
     Cell::new(format!(
         "{}{}",
         "█".repeat(filled),
         "░".repeat(BAR - filled)
     ))
-    .looks(look)
+    .style(style)
 }
 
-fn shown(cell: &Cell) -> comfy_table::Cell {
+fn styled(cell: &Cell) -> comfy_table::Cell {
     let text = printable(&cell.text).replace(['\n', '\t'], " ");
-    let shown = aligned(comfy_table::Cell::new(text), cell.right);
-    match cell.look {
-        Look::Plain => shown,
-        Look::Good => shown.fg(Color::Green),
-        Look::Warn => shown.fg(Color::Yellow),
-        Look::Bad => shown.fg(Color::Red),
-        Look::Dim => shown.add_attribute(Attribute::Dim),
+    let cell_text = aligned(comfy_table::Cell::new(text), cell.right);
+    match cell.style {
+        CellStyle::Plain => cell_text,
+        CellStyle::Good => cell_text.fg(Color::Green),
+        CellStyle::Warn => cell_text.fg(Color::Yellow),
+        CellStyle::Bad => cell_text.fg(Color::Red),
+        CellStyle::Dim => cell_text.add_attribute(Attribute::Dim),
     }
 }
 
@@ -275,7 +273,7 @@ fn aligned(cell: comfy_table::Cell, right: bool) -> comfy_table::Cell {
     })
 }
 
-/// A time as people read it: `850 ms`, `1.2 s`, `3 h 12 min`.
+/// A time for people: `850 ms`, `1.2 s`, `3 h 12 min`.
 pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -292,7 +290,7 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// Milliseconds with as many digits as matter.
+/// Milliseconds with two or three significant digits.
 pub(crate) fn millis(ms: f64) -> String {
     if ms < 10.0 {
         format!("{ms:.1} ms")
@@ -303,7 +301,7 @@ pub(crate) fn millis(ms: f64) -> String {
     }
 }
 
-/// A size in memory.
+/// A size in GiB.
 pub(crate) fn gib(bytes: u64) -> String {
     const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
     format!("{:.1} GiB", bytes as f64 / GIB)
@@ -324,7 +322,7 @@ mod tests {
         table.row([
             Cell::new("gpu-1"),
             Cell::number(12),
-            Cell::new("a long reason that does not fit into the line").looks(Look::Bad),
+            Cell::new("a long reason that does not fit into the line").style(CellStyle::Bad),
         ]);
         table.row([Cell::new("g\x1b[2J"), Cell::number(3), Cell::new("")]);
         table
@@ -332,7 +330,7 @@ mod tests {
 
     // spec: CLI-2
     #[test]
-    fn a_table_is_plain_where_nobody_looks_and_fits_where_somebody_does() {
+    fn a_table_is_plain_in_a_pipe_and_fits_the_terminal() {
         assert_eq!(
             table().lines(None, false),
             [
@@ -351,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_by_people() {
+    fn times_are_short_and_readable() {
         for (ms, text) in [
             (0, "0 ms"),
             (999, "999 ms"),

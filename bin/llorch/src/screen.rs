@@ -1,5 +1,4 @@
-//! The terminal as a screen of its own: taken, drawn on, and given back as it was, however the
-//! program ends.
+//! The terminal in full-screen mode. It is restored however the program ends.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -17,21 +16,22 @@ use crossterm::{
     },
 };
 
-/// The byte that Ctrl-C is while the terminal is raw.
+/// The byte of Ctrl-C in raw mode.
 pub(crate) const CTRL_C: u8 = 3;
 
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// The terminal is in full-screen mode.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// The screen, while it is ours.
+/// Full-screen mode; dropping it restores the terminal.
 #[derive(Debug)]
 pub(crate) struct Screen(());
 
 impl Screen {
-    /// Takes the terminal. Keys go to `on_key` until it says false.
-    pub(crate) fn take(on_key: impl Fn(u8) -> bool + Send + 'static) -> io::Result<Self> {
+    /// Enters full-screen mode. Keys go to `on_key` until it returns false.
+    pub(crate) fn enter(on_key: impl Fn(u8) -> bool + Send + 'static) -> io::Result<Self> {
         enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
-        // From here on an early return gives it back.
+        ACTIVE.store(true, Ordering::SeqCst);
+        // From here on an early return restores the terminal.
         let screen = Self(());
         execute!(
             io::stdout(),
@@ -39,7 +39,7 @@ impl Screen {
             Hide,
             Clear(ClearType::All)
         )?;
-        // It waits for a key for ever; the end of the process is its end.
+        // The thread blocks on standard input until the process ends.
         thread::Builder::new()
             .name("keys".to_owned())
             .spawn(move || {
@@ -52,7 +52,7 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Shows these lines and nothing else, without a moment in which the screen is empty.
+    /// Replaces the content of the screen without flicker.
     pub(crate) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         for (row, line) in (0_u16..).zip(lines) {
@@ -74,10 +74,10 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back, when it is ours.
+/// Leaves full-screen mode, if it is active.
 pub(crate) fn restore() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
-        // There is nobody left to tell if this fails.
+    if ACTIVE.swap(false, Ordering::SeqCst) {
+        // There is no terminal to report an error to.
         let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
     }

@@ -1,5 +1,5 @@
-//! The command and the signals, each on a thread of its own: a signal is heard whatever the command
-//! waits for.
+//! Runs the command and waits for signals, each on a thread of its own. So a signal is handled
+//! whatever the command waits for.
 
 use std::{
     io,
@@ -14,43 +14,53 @@ use signal_hook::{
 
 use crate::{exit::Exit, screen};
 
-/// How a run ends: the command by itself, or somebody ends it.
-pub(crate) enum End {
-    Done(Exit),
+/// Why the program ends.
+pub(crate) enum ProgramEnd {
+    /// The command has finished.
+    Finished(Exit),
+    /// A signal arrived first.
     Signal(i32),
 }
 
-/// Runs `command` and returns with what comes first: its end, or a signal.
-pub(crate) fn first_end(command: impl FnOnce() -> Exit + Send + 'static) -> io::Result<End> {
-    let (tell, ends) = channel();
+/// Runs `command` until it finishes or a signal arrives.
+pub(crate) fn run_until_signal(
+    command: impl FnOnce() -> Exit + Send + 'static,
+) -> io::Result<ProgramEnd> {
+    let (sender, ends) = channel();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let on_signal = tell.clone();
+    let on_signal = sender.clone();
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                let _ = on_signal.send(End::Signal(signal));
+                let _ = on_signal.send(ProgramEnd::Signal(signal));
             }
         })?;
-    let on_done = Done(tell, Exit::Failed);
+    let guard = FinishGuard {
+        sender,
+        exit: Exit::Failed,
+    };
     thread::Builder::new()
         .name("command".to_owned())
         .spawn(move || {
-            let mut on_done = on_done;
-            on_done.1 = command();
+            let mut guard = guard;
+            guard.exit = command();
         })?;
-    // Told by `Done` however the command ends, so that there is always one.
-    Ok(ends.recv().unwrap_or(End::Done(Exit::Failed)))
+    // The guard sends even when the command panics, so there is always an end.
+    Ok(ends.recv().unwrap_or(ProgramEnd::Finished(Exit::Failed)))
 }
 
-/// Tells when the command is over, however it ended.
-struct Done(Sender<End>, Exit);
+/// Sends the end of the command when it is dropped, also by a panic.
+struct FinishGuard {
+    sender: Sender<ProgramEnd>,
+    exit: Exit,
+}
 
-impl Drop for Done {
+impl Drop for FinishGuard {
     fn drop(&mut self) {
         if thread::panicking() {
             screen::restore();
         }
-        let _ = self.0.send(End::Done(self.1));
+        let _ = self.sender.send(ProgramEnd::Finished(self.exit));
     }
 }

@@ -11,7 +11,7 @@ use event_log::EventLog;
 use http_server::{Authenticated, BoundServer, ServerHandle, service_routes_of, with_fallbacks};
 use inference_gateway::{Gateway, GatewayMetrics, PathRouter, explain_routes};
 use local_node::Node;
-use node_transport::{NodeTransport, Tcp};
+use node_transport::{NodeTransport, TcpTransport};
 use pool_registry_types::{HealthAnswer, ORCHESTRATORD};
 use registry_runtime::NodesMetrics;
 use service_runtime::Readiness;
@@ -41,7 +41,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let events = EventLog::new();
     let admission = Admission::new(config.admission);
     let trust = events.clone();
-    admission.on_trust_change(move |change| trust.publish(watching::breaker_event(&change)));
+    admission.on_breaker_change(move |change| trust.publish(watching::breaker_event(&change)));
     let (watched, over) = (admission.clone(), parts.clone());
     tasks.spawn("admission", async move {
         tokio::select! {
@@ -57,7 +57,9 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
             node,
             kept,
         }) => {
-            let node = Node::start(node.clone(), proxy.clone(), &tasks, &parts).context(
+            let mut node = node.clone();
+            node.watch.own_addresses = [Some(addr), metrics_addr].into_iter().flatten().collect();
+            let node = Node::start(node, proxy.clone(), &tasks, &parts).context(
                 "start the node; see ORCHESTRATORD_RUNTIME_DIR and ORCHESTRATORD_STATE_DIR",
             )?;
             (Keeping::Optional(kept), Some((node_id, node)))
@@ -77,7 +79,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
                 )
             }
             None => (
-                Arc::new(Tcp::new(proxy.clone(), token.clone())),
+                Arc::new(TcpTransport::new(proxy.clone(), token.clone())),
                 Arc::new(OverTcp { proxy, token }),
             ),
         };

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use admission::Config as AdmissionConfig;
+use admission::AdmissionConfig;
 use bearer_auth::ApiToken;
 use daemon::{Program, Setting, Settings, Unset};
 use http::HeaderValue;
@@ -76,16 +76,15 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "ORCHESTRATORD_ADDR",
         unset: Unset::Value("127.0.0.1:8080"),
-        what: "where it listens",
-        more: "where it listens; under socket activation the socket unit decides, and this is \
-               left unset",
+        what: "listening address",
+        more: "listening address; leave it unset under socket activation: the socket unit decides",
     },
     Setting {
         name: "ORCHESTRATORD_METRICS_ADDR",
         unset: Unset::Words("none: with the others"),
-        what: "where /metrics wants no token",
-        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for \
-               Prometheus; they stay where the others are as well",
+        what: "where /metrics needs no token",
+        more: "serves `/metrics` and `/health`, and nothing else, at this address too, without a \
+               token, for Prometheus",
     },
     Setting {
         name: "ORCHESTRATORD_CLOUD_PROFILE",
@@ -96,28 +95,27 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "LLORCH_API_TOKEN",
         unset: Unset::Words("none: loopback only"),
-        what: "the token everybody presents",
-        more: "the token everybody presents, 8 to 1024 printable characters; presented to the \
-               nodes as well. None: loopback peers only, and no web page of another origin. A \
-               reverse proxy on the same machine makes every peer a loopback peer: set a token \
-               then",
+        what: "the token of clients and nodes",
+        more: "the token that clients and nodes must present, 8 to 1024 printable characters; also \
+               presented to the nodes. Without it only loopback peers are served, and no web page \
+               of another origin. Behind a reverse proxy on the same machine every peer is a \
+               loopback peer: set a token",
     },
     Setting {
         name: "ORCHESTRATORD_REQUIRE_AUTH",
         unset: Unset::Value("false"),
         what: "refuse to start without a token",
-        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other \
-               machines can reach it",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` if only when other \
+               machines can reach the listener",
     },
     Setting {
         name: "ORCHESTRATORD_ALLOWED_HOSTS",
         unset: Unset::Words("this machine's names"),
-        what: "other hosts served without a token",
-        more: "hosts that are served while no token is set, by commas, beside `localhost`, the \
-               addresses of this machine and its hostname: a name that leads here, without a \
-               port. A request for another host gets 403, so that no web page gets in by a name \
-               of its own (DNS rebinding). With a token every host is served, as reverse proxies \
-               need it",
+        what: "more hosts to serve without a token",
+        more: "more hosts that are served while no token is set, separated by commas, without \
+               ports. `localhost`, the addresses and the hostname of this machine are always \
+               served; any other host gets 403 (a defence against DNS rebinding). With a token \
+               every host is served",
     },
     Setting {
         name: "ORCHESTRATORD_NODE_TIMEOUT_MS",
@@ -128,42 +126,41 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS",
         unset: Unset::Value("10"),
-        what: "upper bound for noticing; exact otherwise",
-        more: "upper bound for noticing; deadlines are exact whatever it is",
+        what: "longest sleep of the registry task",
+        more: "longest sleep of the registry task; deadlines are exact whatever it is",
     },
     Setting {
         name: "ORCHESTRATORD_RUNTIME_DIR",
         unset: Unset::Value(".runtime/engines"),
-        what: "where engines announce themselves (HOME)",
+        what: "directory of handoff files (HOME)",
         more: "",
     },
     Setting {
         name: "ORCHESTRATORD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
         what: "what it remembers across restarts",
-        more: "nodes and drains, to be remembered across restarts, in HOME also the engines it \
-               started, with their logs; one process at a time. In HOME without a pool file it \
-               need not be writable: drains are forgotten then",
+        more: "directory for what it remembers across restarts: nodes and drains, and in HOME the \
+               engines that it started, with their logs; one process at a time. In HOME without a \
+               pool file it need not be writable: drains are then forgotten",
     },
     Setting {
         name: "ORCHESTRATORD_POOLS_FILE",
         unset: Unset::Words("none"),
         what: "engines to start and supervise; HOME",
-        more: "engines to start and supervise (HOME): [an \
-               example](#run-two-models-on-this-machine)",
+        more: "engines to start and supervise (HOME): [a pool file](POOL_FILE.md)",
     },
     Setting {
         name: "ORCHESTRATORD_ALIASES_FILE",
         unset: Unset::Words("none"),
         what: "other names for models (TOML)",
-        more: "a file with [other names for models](#other-names-for-models)",
+        more: "a file with [other names for models](ALIASES.md)",
     },
     Setting {
         name: "ORCHESTRATORD_PLACEMENT",
         unset: Unset::Value("least-loaded"),
-        what: "how to choose an endpoint; see the README",
-        more: "`least-loaded`, `round-robin`, `weighted`, `session`, `prefix`: [how to \
-               choose](#steering-a-request) an endpoint",
+        what: "how to choose among free endpoints",
+        more: "[how to choose](REQUESTS.md#strategies) among free endpoints: `least-loaded`, \
+               `round-robin`, `weighted`, `session` or `prefix`",
     },
     Setting {
         name: "ORCHESTRATORD_QUEUE_LIMIT",
@@ -174,20 +171,20 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "ORCHESTRATORD_QUEUE_WAIT_MS",
         unset: Unset::Value("5000"),
-        what: "the longest a request waits for a slot",
+        what: "the longest wait for a slot",
         more: "",
     },
     Setting {
         name: "ORCHESTRATORD_FIRST_BYTE_TIMEOUT_MS",
         unset: Unset::Value("120000"),
-        what: "the longest an engine may think",
+        what: "longest wait for an answer to begin",
         more: "",
     },
     Setting {
         name: "ORCHESTRATORD_THREADS",
         unset: Unset::Words("one per core, at most 8"),
-        what: "threads that connections share",
-        more: "how many threads the connections are dealt out to; each stays with its own",
+        what: "threads for connections",
+        more: "threads for connections; a connection stays on its thread",
     },
     Setting {
         name: "ORCHESTRATORD_DRAIN_TIMEOUT_SECS",
@@ -199,8 +196,8 @@ const SETTINGS: &[Setting] = &[
         name: "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
         unset: Unset::Value("0"),
         what: "how long a stop serves on as not ready",
-        more: "how long a stop serves on while `/ready` says 503, so that a load balancer looks \
-               elsewhere first",
+        more: "how long a stop serves on while `/ready` answers 503, so that load balancers stop \
+               sending requests",
     },
     Setting {
         name: "ORCHESTRATORD_LOG_FORMAT",
@@ -310,7 +307,7 @@ impl Config {
             ..GatewayConfig::default()
         };
         let node_token = settings.token.as_ref().map(ApiToken::header_value);
-        gateway.clocks.first_byte = settings.first_byte_timeout;
+        gateway.timeouts.first_byte = settings.first_byte_timeout;
         let shutdown_grace = p.millis(
             "ORCHESTRATORD_SHUTDOWN_GRACE_MS",
             raw.orchestratord_shutdown_grace_ms,

@@ -6,7 +6,7 @@ use admission::Admission;
 use anyhow::Context as _;
 use daemon::Daemon;
 use event_log::EventLog;
-use local_node::{Identity, InProcessAgent, Node, Registrar, RegistrarError};
+use local_node::{InProcessAgent, Node, NodeIdentity, Registrar, RegistrarError};
 use pool_registry_types::{HeartbeatRequest, HttpUrl, MachineId, NodeId, RegisterRequest};
 use registry_runtime::RegistryHandle;
 use registry_store::{FileStore, MemoryStore, RegistryStore, StoreError};
@@ -101,7 +101,7 @@ pub(crate) fn join(
     };
     forget_others(registry, node_id);
     let address = own_url(addr)?;
-    let identity = Identity {
+    let identity = NodeIdentity {
         node_id: node_id.clone(),
         machine_id: MachineId::new(node_id.as_str())?,
         metrics_address: metrics_addr.and_then(|bound| address.beside(bound)),

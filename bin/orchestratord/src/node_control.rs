@@ -47,12 +47,12 @@ impl NodeControl for OverTcp {
             request
                 .set_headers
                 .extend(token.map(|token| (AUTHORIZATION, token)));
-            let clocks = Timeouts {
+            let timeouts = Timeouts {
                 first_byte: LONGEST_CHANGE,
                 idle: NODE_IDLE,
                 ..Timeouts::default()
             };
-            let answer = proxy.forward(&address, &request, clocks).await;
+            let answer = proxy.forward(&address, &request, timeouts).await;
             let (head, body) = answer.map_err(|error| unavailable(&error))?.into_parts();
             let body = Limited::new(body, MAX_NODE_BODY_BYTES).collect().await;
             let body = body.map_err(|error| unavailable(&*error))?.to_bytes();

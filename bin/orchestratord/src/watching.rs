@@ -1,6 +1,6 @@
 //! What the data path tells people: the one place where its words become the control plane's.
 
-use admission::{Admission, Failure, TrustChange};
+use admission::{Admission, BreakerChange, EndpointFailure};
 use control_api::{
     DataPathView, ModelLoad, PercentilesAnswer, QuarantineView, RecentErrorAnswer, TrafficAnswer,
 };
@@ -22,7 +22,7 @@ pub(crate) fn data_path(admission: &Admission, metrics: &GatewayMetrics) -> Data
     };
     for endpoint in snapshot.endpoints {
         if endpoint.state.is_routable() {
-            let used = endpoint.in_flight.saturating_add(endpoint.foreign);
+            let used = endpoint.in_flight.saturating_add(endpoint.used_by_others);
             let free = endpoint.slots_total.saturating_sub(used);
             view.slots.total = view.slots.total.saturating_add(endpoint.slots_total.into());
             view.slots.free = view.slots.free.saturating_add(free.into());
@@ -85,23 +85,23 @@ fn recent_error(error: RecentError) -> RecentErrorAnswer {
 
 /// What the data path holds against an endpoint.
 pub(crate) fn quarantine(admission: &Admission, endpoint: &EndpointKey) -> Option<QuarantineView> {
-    let quarantine = admission.quarantine_of(endpoint)?;
+    let quarantine = admission.open_breaker_of(endpoint)?;
     Some(QuarantineView {
         reason: reason(quarantine.cause).to_owned(),
         retry_in_ms: u64::try_from(quarantine.retry_in.as_millis()).unwrap_or(u64::MAX),
     })
 }
 
-fn reason(failure: Failure) -> &'static str {
+fn reason(failure: EndpointFailure) -> &'static str {
     match failure {
-        Failure::Unreachable => "connections were refused",
-        Failure::NodeUnreachable => "its node could not be reached",
-        Failure::Broken => "requests failed in a row",
+        EndpointFailure::Unreachable => "connections were refused",
+        EndpointFailure::NodeUnreachable => "its node could not be reached",
+        EndpointFailure::Broken => "requests failed in a row",
     }
 }
 
 /// Trust in an endpoint has ended, or is back.
-pub(crate) fn breaker_event(change: &TrustChange) -> NewEvent {
+pub(crate) fn breaker_event(change: &BreakerChange) -> NewEvent {
     let EndpointKey {
         node,
         pool,
@@ -110,7 +110,7 @@ pub(crate) fn breaker_event(change: &TrustChange) -> NewEvent {
     let engine = replica
         .as_ref()
         .map_or_else(String::new, |replica| format!("engine {replica}: "));
-    let news = match change.lost_by {
+    let news = match change.opened_by {
         Some(failure) => {
             let message = format!(
                 "{engine}{}; it is tried again after a while",

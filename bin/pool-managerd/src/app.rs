@@ -12,7 +12,7 @@ use http_server::{
 };
 use local_node::{LocalNode, Node};
 use node_api::DataPath;
-use node_registration::{NodeRegistration, NodeReport, RegistrationHandle};
+use node_registration::{NodeRegistration, NodeReport, RegistrationConfig, RegistrationHandle};
 use pool_registry_types::{HealthAnswer, POOL_MANAGERD, PoolStatus};
 use service_runtime::{Readiness, Shutdown, Tasks};
 
@@ -30,8 +30,13 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     let metrics_addr = metrics_door.as_ref().map(BoundServer::local_addr);
 
     let node = match &config.cloud {
-        Some(cloud) => Node::start(cloud.node.clone(), daemon.proxy(), &tasks, &parts)
-            .context("start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR")?,
+        Some(cloud) => {
+            let mut config = cloud.node.clone();
+            config.watch.own_addresses = [Some(addr), metrics_addr].into_iter().flatten().collect();
+            Node::start(config, daemon.proxy(), &tasks, &parts).context(
+                "start the node; see POOL_MANAGERD_RUNTIME_DIR and POOL_MANAGERD_STATE_DIR",
+            )?
+        }
         None => Node::unwatched(config.pools.clone(), config.data_path, daemon.proxy()),
     };
     let registry = node.registry().clone();
@@ -80,8 +85,10 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     ) {
         (Some(mut registration), Some(node)) => {
             // With the port that the system chose, if that was left to it.
-            registration.metrics_address =
-                metrics_addr.and_then(|bound| registration.address.beside(bound));
+            let address = registration.address();
+            if let Some(metrics) = metrics_addr.and_then(|bound| address.beside(bound)) {
+                registration = registration.with_metrics_address(metrics);
+            }
             let registration = register(registration, node, &tasks, parts.clone())?;
             let _ = incarnation.set(registration.status().incarnation);
             Some(registration)
@@ -109,7 +116,7 @@ fn health(config: &Config, incarnation: Arc<OnceLock<u64>>) -> Health {
         .cloud
         .as_ref()
         .and_then(|cloud| cloud.registration.as_ref());
-    let node_id = registration.map(|registration| registration.node_id.clone());
+    let node_id = registration.map(|registration| registration.node_id().clone());
     Arc::new(move || {
         let mut health = HealthAnswer::of(POOL_MANAGERD);
         health.node_id = node_id.clone();
@@ -126,22 +133,19 @@ fn status_line(pools: &[PoolStatus]) -> String {
 }
 
 fn register(
-    config: node_registration::Config,
+    config: RegistrationConfig,
     node: &LocalNode,
     tasks: &Tasks,
     parts: Shutdown,
 ) -> anyhow::Result<RegistrationHandle> {
     let (reported, capabilities) = (node.clone(), node.clone());
-    let registration = NodeRegistration::start_with_capabilities(
-        config,
-        move || {
+    let registration = NodeRegistration::new(config)
+        .with_capabilities(move || capabilities.capabilities())
+        .start(move || {
             let (pools, gpus) = reported.report();
-            let gpus = Some(gpus);
-            NodeReport { pools, gpus }
-        },
-        move || capabilities.capabilities(),
-    )
-    .context("start the registration")?;
+            NodeReport::new(pools).with_gpus(gpus)
+        })
+        .context("start the registration")?;
     let notifier = registration.notifier();
     let mut changes = node.registry().subscribe();
     tasks.spawn("heartbeat-on-change", async move {

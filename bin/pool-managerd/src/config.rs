@@ -5,6 +5,7 @@ use std::time::Duration;
 use daemon::{Program, Setting, Settings, Unset};
 use local_node::{NodeConfig, PoolFileAt, StateDir, WatchConfig};
 use node_api::DataPathConfig;
+use node_registration::RegistrationConfig;
 use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, limits::Limit};
 use serde::Deserialize;
 use service_runtime::env::{Environment, Problems};
@@ -55,15 +56,15 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "POOL_MANAGERD_ADDR",
         unset: Unset::Value("127.0.0.1:9200"),
-        what: "where it listens",
+        what: "listening address",
         more: "",
     },
     Setting {
         name: "POOL_MANAGERD_METRICS_ADDR",
         unset: Unset::Words("none: with the others"),
-        what: "where /metrics wants no token",
-        more: "where `/metrics` and `/health`, and nothing else, are served without a token, for \
-               Prometheus; they stay where the others are as well",
+        what: "where /metrics needs no token",
+        more: "serves `/metrics` and `/health`, and nothing else, at this address too, without a \
+               token, for Prometheus",
     },
     Setting {
         name: "POOL_MANAGERD_CLOUD_PROFILE",
@@ -74,62 +75,62 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "POOL_MANAGERD_NODE_ID",
         unset: Unset::Words("hostname"),
-        what: "who it is",
+        what: "the node's name",
         more: "",
     },
     Setting {
         name: "POOL_MANAGERD_MACHINE_ID",
         unset: Unset::Words("the node id"),
         what: "the machine it runs on",
-        more: "the machine it runs on: two machines cannot share a node id",
+        more: "the machine it runs on; two machines cannot share a node id",
     },
     Setting {
         name: "POOL_MANAGERD_ADDRESS",
         unset: Unset::Words("required in CLOUD"),
-        what: "its URL as orchestratord reaches it",
-        more: "its URL as `orchestratord` reaches it",
+        what: "its URL for orchestratord",
+        more: "the URL at which `orchestratord` reaches it",
     },
     Setting {
         name: "ORCHESTRATORD_URL",
         unset: Unset::Words("required in CLOUD"),
         what: "the control plane; several by commas",
-        more: "the control plane; several by commas, tried in turn",
+        more: "the control plane; several, separated by commas, are tried in turn",
     },
     Setting {
         name: "LLORCH_API_TOKEN",
         unset: Unset::Words("none: loopback only"),
-        what: "the token everybody presents",
-        more: "the token everybody presents; presented to the control plane as well",
+        what: "the token of clients and nodes",
+        more: "the token that callers must present; also presented to the control plane",
     },
     Setting {
         name: "POOL_MANAGERD_REQUIRE_AUTH",
         unset: Unset::Value("false"),
         what: "refuse to start without a token",
-        more: "refuse to start without a token: `true`, or `beyond-loopback` for when other \
-               machines can reach it",
+        more: "refuse to start without a token: `true`, or `beyond-loopback` if only when other \
+               machines can reach the listener",
     },
     Setting {
         name: "POOL_MANAGERD_ALLOWED_HOSTS",
         unset: Unset::Words("this machine's names"),
-        what: "other hosts served without a token",
-        more: "hosts that are served while no token is set, by commas, beside `localhost`, the \
-               addresses of this machine and its hostname and the host of \
-               `POOL_MANAGERD_ADDRESS`: a name that leads here, without a port. A request for \
-               another host gets 403, so that no web page gets in by a name of its own (DNS \
-               rebinding). With a token every host is served, as reverse proxies need it",
+        what: "more hosts to serve without a token",
+        more: "more hosts that are served while no token is set, separated by commas, without \
+               ports. `localhost`, the addresses and the hostname of this machine, and the host of \
+               `POOL_MANAGERD_ADDRESS`, are always served; any other host gets 403 (a defence \
+               against DNS rebinding). With a token every host is served",
     },
     Setting {
         name: "POOL_MANAGERD_POOLS",
         unset: Unset::Value("pool-0"),
         what: "the node's pools; when set, no others",
-        more: "pools to show from the start, by commas; when set, handoffs of other pools (but \
-               those of the pool file) are refused",
+        more: "pools to show from the start, separated by commas; when set, handoffs of other \
+               pools are refused, except those of the pool file",
     },
     Setting {
         name: "POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS",
         unset: Unset::Value("10"),
         what: "how often it reports",
-        more: "how often it reports; changes are reported at once",
+        more: "how often it reports until the control plane sets the interval; changes are \
+               reported at once",
     },
     Setting {
         name: "ORCHESTRATORD_REGISTER_ON_STARTUP",
@@ -140,7 +141,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "POOL_MANAGERD_RUNTIME_DIR",
         unset: Unset::Value(".runtime/engines"),
-        what: "where engines announce themselves",
+        what: "directory of handoff files",
         more: "",
     },
     Setting {
@@ -153,28 +154,27 @@ const SETTINGS: &[Setting] = &[
         name: "POOL_MANAGERD_STATE_DIR",
         unset: Unset::Value(".runtime/state"),
         what: "what it remembers across restarts",
-        more: "keeps the incarnation, drained pools and the engines it started, with their logs, \
-               across restarts",
+        more: "directory for what it remembers across restarts: the incarnation, drained pools, \
+               and the engines that it started, with their logs",
     },
     Setting {
         name: "POOL_MANAGERD_POOLS_FILE",
         unset: Unset::Words("none"),
         what: "engines to start and supervise; CLOUD",
-        more: "engines to start and supervise (CLOUD): [an \
-               example](#run-two-models-on-this-machine)",
+        more: "engines to start and supervise (CLOUD): [a pool file](POOL_FILE.md)",
     },
     Setting {
         name: "POOL_MANAGERD_FIRST_BYTE_TIMEOUT_MS",
         unset: Unset::Value("120000"),
-        what: "the longest an engine may think",
-        more: "the longest an engine may think; `orchestratord` has its own limit, and the \
-               shorter one counts",
+        what: "longest wait for an answer to begin",
+        more: "longest wait for an answer to begin; `orchestratord` has a limit of its own, and \
+               the shorter one holds",
     },
     Setting {
         name: "POOL_MANAGERD_THREADS",
         unset: Unset::Words("one per core, at most 8"),
-        what: "threads that connections share",
-        more: "how many threads the connections are dealt out to; each stays with its own",
+        what: "threads for connections",
+        more: "threads for connections; a connection stays on its thread",
     },
     Setting {
         name: "POOL_MANAGERD_DRAIN_TIMEOUT_SECS",
@@ -232,7 +232,7 @@ impl AsRef<Settings> for Config {
 pub(crate) struct Cloud {
     pub(crate) node: NodeConfig,
     /// `None` when it was told not to register.
-    pub(crate) registration: Option<node_registration::Config>,
+    pub(crate) registration: Option<RegistrationConfig>,
 }
 
 impl Config {
@@ -284,31 +284,32 @@ impl Config {
                 "must be set in the CLOUD profile, for example http://control-plane:8080",
             );
         }
-        let orchestrators: Vec<HttpUrl> = p
+        let mut orchestrators = p
             .list("ORCHESTRATORD_URL", raw.orchestratord_url)
-            .unwrap_or_default();
-        let registration = match (joins, node_id, address, orchestrators.first().cloned()) {
+            .unwrap_or_default()
+            .into_iter();
+        let registration = match (joins, node_id, address, orchestrators.next()) {
             (true, Some(node_id), Some(address), Some(first)) => {
                 // A node id is of the form of a machine id.
                 let machine_id = machine_id.or_else(|| MachineId::new(node_id.as_str()).ok());
                 machine_id.map(|machine_id| {
-                    let incarnation_file =
-                        Some(settings.state_dir.join(format!("{node_id}.incarnation")));
-                    node_registration::Config {
-                        orchestrators,
-                        pools: pools.clone(),
-                        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                        heartbeat_interval,
-                        token: settings.token.clone(),
-                        incarnation_file,
-                        ..node_registration::Config::new(node_id, machine_id, address, first)
+                    let incarnation = settings.state_dir.join(format!("{node_id}.incarnation"));
+                    let config = RegistrationConfig::new(node_id, machine_id, address, first)
+                        .with_fallbacks(orchestrators.collect())
+                        .with_pools(pools.clone())
+                        .with_version(env!("CARGO_PKG_VERSION"))
+                        .with_heartbeat_interval(heartbeat_interval)
+                        .with_incarnation_file(incarnation);
+                    match &settings.token {
+                        Some(token) => config.with_token(token.clone()),
+                        None => config,
                     }
                 })
             }
             _ => None,
         };
         let data_path = DataPathConfig {
-            clocks: Timeouts {
+            timeouts: Timeouts {
                 first_byte: settings.first_byte_timeout,
                 ..Timeouts::default()
             },
@@ -439,14 +440,14 @@ mod tests {
         let registration = cloud.registration.unwrap();
         assert_eq!(
             (
-                registration.node_id.as_str(),
-                registration.machine_id.as_str()
+                registration.node_id().as_str(),
+                registration.machine_id().as_str()
             ),
             ("gpu-1", "gpu-1")
         );
-        assert_eq!(registration.orchestrators.len(), 2);
-        assert_eq!(registration.heartbeat_interval, Duration::from_secs(10));
-        assert!(registration.token.is_some() && config.settings.auth.has_token());
+        assert_eq!(registration.control_planes().count(), 2);
+        assert_eq!(registration.heartbeat_interval(), Duration::from_secs(10));
+        assert!(registration.has_token() && config.settings.auth.has_token());
     }
 
     // spec: CONF-1

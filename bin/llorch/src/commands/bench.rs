@@ -1,5 +1,4 @@
-//! `bench`: a closed-loop load on any server of OpenAI's API, and the percentiles of what came of
-//! it.
+//! `bench`: a closed-loop load on any OpenAI-compatible server, with percentiles.
 
 mod report;
 
@@ -10,62 +9,57 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use llorch_client::{
-    ChatRequest, Client, ClientError, Message, Routing, Timing,
-    clock::{now, pause},
-};
+use llorch_client::{ChatRequest, ChatTiming, Client, ClientError, Message, RoutingOptions};
 
-use self::report::Report;
+use self::report::BenchReport;
 use super::App;
 use crate::{
     args::Bench,
+    clock::{now, pause},
     exit::{Exit, Failure, Outcome},
     output::{count, note},
 };
 
-/// Requests when neither their number nor a time is given.
-const USUAL_REQUESTS: u64 = 100;
-/// The longest answer when nothing is said: long enough to see the pace, short enough to wait for.
-const USUAL_TOKENS: u32 = 64;
-/// A server that refuses or cannot be reached is not asked again at once: that would be another
-/// measurement.
-const AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// The number of requests without `--requests` and `--duration`.
+const DEFAULT_REQUESTS: u64 = 100;
+/// The maximum length of an answer without `--max-tokens`: enough tokens to measure the pace.
+const DEFAULT_TOKENS: u32 = 64;
+/// The pause of a thread after a failed request, so that failures do not become a load of their
+/// own.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
-/// When a run is over.
+/// The end of a run.
 #[derive(Debug, Clone, Copy)]
-enum Limit {
+enum RunLimit {
     Requests(u64),
     Until(Instant),
 }
 
-/// What all threads of a run share.
-struct Run<'a> {
+/// The shared state of the threads of a run.
+struct LoadRun<'a> {
     client: &'a Client,
     request: &'a ChatRequest,
     prompt: &'a str,
     stream: bool,
-    limit: Limit,
+    limit: RunLimit,
     next: AtomicU64,
     bar: ProgressBar,
 }
 
-/// What came of all requests.
+/// The results of all requests.
 #[derive(Default)]
 struct Samples {
-    timings: Vec<Timing>,
+    timings: Vec<ChatTiming>,
     failures: Vec<ClientError>,
 }
 
 impl App {
     pub(super) fn bench(&self, bench: &Bench) -> Outcome {
-        let request = ChatRequest {
-            model: self.model(bench.sampling.model.clone())?,
-            max_tokens: Some(bench.sampling.max_tokens.unwrap_or(USUAL_TOKENS)),
-            seed: bench.sampling.seed,
-            temperature: Some(0.0),
-            messages: Vec::new(),
-        };
-        let run = |limit, bar| Run {
+        let mut request = ChatRequest::new(self.model(bench.sampling.model.clone())?, Vec::new());
+        request.max_tokens = Some(bench.sampling.max_tokens.unwrap_or(DEFAULT_TOKENS));
+        request.seed = bench.sampling.seed;
+        request.temperature = Some(0.0);
+        let run = |limit, bar| LoadRun {
             client: &self.client,
             request: &request,
             prompt: &bench.prompt,
@@ -74,19 +68,19 @@ impl App {
             next: AtomicU64::new(0),
             bar,
         };
-        run(Limit::Requests(bench.warm_up), ProgressBar::hidden()).go(bench.concurrency)?;
+        run(RunLimit::Requests(bench.warm_up), ProgressBar::hidden()).execute(bench.concurrency)?;
         let began = now();
         let (limit, bar, template) = match bench.duration {
             Some(duration) => (
-                Limit::Until(began + duration),
+                RunLimit::Until(began + duration),
                 ProgressBar::new_spinner(),
                 "{spinner} {pos} answers, {elapsed}",
             ),
             None => {
-                let requests = bench.requests.unwrap_or(USUAL_REQUESTS);
+                let requests = bench.requests.unwrap_or(DEFAULT_REQUESTS);
                 let bar = ProgressBar::new(requests);
                 (
-                    Limit::Requests(requests),
+                    RunLimit::Requests(requests),
                     bar,
                     "[{bar:40}] {pos} of {len} answers, {elapsed}",
                 )
@@ -96,12 +90,12 @@ impl App {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         let run = run(limit, bar);
-        let samples = run.go(bench.concurrency)?;
+        let samples = run.execute(bench.concurrency)?;
         let took = began.elapsed();
         run.bar.finish_and_clear();
 
-        let report = Report::new(&samples.timings, &samples.failures, took);
-        // Without a single answer there is nothing to report but why.
+        let report = BenchReport::new(&samples.timings, &samples.failures, took);
+        // Without any answer, report the first error only.
         if let (0, Some(error)) = (report.answers, samples.failures.into_iter().next()) {
             return Err(error.into());
         }
@@ -129,21 +123,21 @@ impl App {
         for (error, times) in &report.failures {
             note(&format!("llorch: {times} × {error}"));
         }
-        Err(Failure::Said(Exit::Failed))
+        Err(Failure::Reported(Exit::Failed))
     }
 }
 
-impl Run<'_> {
-    /// All requests, by so many threads.
-    fn go(&self, concurrency: u16) -> Result<Samples, Failure> {
+impl LoadRun<'_> {
+    /// Sends all requests with this number of threads.
+    fn execute(&self, concurrency: u16) -> Result<Samples, Failure> {
         thread::scope(|scope| {
             let threads: Vec<_> = (0..concurrency)
-                .map(|_| thread::Builder::new().spawn_scoped(scope, || self.one_thread()))
+                .map(|_| thread::Builder::new().spawn_scoped(scope, || self.run_thread()))
                 .collect::<Result<_, _>>()?;
             let mut all = Samples::default();
             for thread in threads {
                 let samples = thread.join().map_err(|_| {
-                    Failure::Told(Exit::Failed, "a thread of the load has panicked".to_owned())
+                    Failure::Message(Exit::Failed, "a thread of the load has panicked".to_owned())
                 })?;
                 all.timings.extend(samples.timings);
                 all.failures.extend(samples.failures);
@@ -152,14 +146,14 @@ impl Run<'_> {
         })
     }
 
-    fn one_thread(&self) -> Samples {
+    fn run_thread(&self) -> Samples {
         let mut samples = Samples::default();
-        while let Some(number) = self.take() {
-            match self.ask(number) {
+        while let Some(number) = self.next_number() {
+            match self.send(number) {
                 Ok(timing) => samples.timings.push(timing),
                 Err(error) => {
                     samples.failures.push(error);
-                    pause(AFTER_FAILURE);
+                    pause(PAUSE_AFTER_FAILURE);
                 }
             }
             self.bar.inc(1);
@@ -167,28 +161,30 @@ impl Run<'_> {
         samples
     }
 
-    /// The number of the next request; `None` when there is to be none.
-    fn take(&self) -> Option<u64> {
+    /// The number of the next request; `None` at the end of the run.
+    fn next_number(&self) -> Option<u64> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let goes_on = match self.limit {
-            Limit::Requests(requests) => number < requests,
-            Limit::Until(end) => now() < end,
+        let continues = match self.limit {
+            RunLimit::Requests(requests) => number < requests,
+            RunLimit::Until(end) => now() < end,
         };
-        goes_on.then_some(number)
+        continues.then_some(number)
     }
 
-    fn ask(&self, number: u64) -> Result<Timing, ClientError> {
+    fn send(&self, number: u64) -> Result<ChatTiming, ClientError> {
         let mut request = self.request.clone();
-        request.messages.push(Message {
-            role: "user",
-            content: self.prompt.replace("{i}", &number.to_string()),
-        });
-        let routing = Routing::default();
+        let prompt = self.prompt.replace("{i}", &number.to_string());
+        request.messages.push(Message::user(prompt));
+        let routing = RoutingOptions::default();
         if !self.stream {
-            return Ok(self.client.chat_whole(&request, &routing)?.chat.timing);
+            return Ok(self
+                .client
+                .complete_chat(&request, &routing)?
+                .summary
+                .timing);
         }
         let mut stream = self.client.chat(&request, &routing)?;
-        while stream.next_piece()?.is_some() {}
+        while stream.next_delta()?.is_some() {}
         Ok(stream.finish().timing)
     }
 }

@@ -1,37 +1,33 @@
-//! `chat`: one answer, or a conversation turn by turn, streamed; with where it ran and how fast.
+//! `chat`: a streamed answer, or a conversation, with where it ran and how fast.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use llorch_client::{ChatRequest, Message, Piece, Routing, Timing};
+use llorch_client::{ChatDelta, ChatRequest, ChatSummary, ChatTiming, Message, RoutingOptions};
 use serde_json::{Value, json};
 
-use super::{App, prompt};
+use super::app::{App, prompt, routing};
 use crate::{
     args,
-    exit::{Failure, Outcome, of_request},
+    exit::{Failure, Outcome, advice_for},
     output::{millis, note},
 };
 
-/// An answer that was read to its end.
+/// A complete answer.
 struct Answer {
     text: String,
-    chat: llorch_client::Chat,
+    summary: ChatSummary,
 }
 
 impl App {
     pub(super) fn chat(&self, chat: args::Chat) -> Outcome {
-        let routing = Routing {
-            strategy: chat.strategy.clone(),
-            ..chat.way.routing()
-        };
-        let mut request = ChatRequest {
-            max_tokens: chat.sampling.max_tokens,
-            temperature: chat.temperature,
-            seed: chat.sampling.seed,
-            ..ChatRequest::default()
-        };
+        let mut routing = routing(&chat.routing);
+        routing.strategy = chat.strategy;
+        let mut request = ChatRequest::new("", Vec::new());
+        request.max_tokens = chat.sampling.max_tokens;
+        request.temperature = chat.temperature;
+        request.seed = chat.sampling.seed;
         if let Some(system) = chat.system {
-            request.messages.push(message("system", system));
+            request.messages.push(Message::system(system));
         }
         if chat.prompt.is_empty() && io::stdin().is_terminal() {
             request.model = self.model(chat.sampling.model)?;
@@ -39,19 +35,19 @@ impl App {
         }
         let text = prompt(&chat.prompt)?;
         request.model = self.model(chat.sampling.model)?;
-        request.messages.push(message("user", text));
+        request.messages.push(Message::user(text));
         let answer = self.answer(&request, &routing)?;
         if self.output.json {
-            return Ok(self.output.json(&shown(&answer, &request.model))?);
+            return Ok(self.output.json(&as_json(&answer, &request.model))?);
         }
         if !chat.quiet {
-            self.say_how(&answer);
+            self.print_summary(&answer);
         }
         Ok(())
     }
 
-    /// Turn by turn, until the end of the input.
-    fn converse(&self, mut request: ChatRequest, routing: &Routing, quiet: bool) -> Outcome {
+    /// Reads one message per line until the end of the input.
+    fn converse(&self, mut request: ChatRequest, routing: &RoutingOptions, quiet: bool) -> Outcome {
         note(&format!(
             "{} at {}; Ctrl-D ends",
             request.model,
@@ -69,19 +65,19 @@ impl App {
             if line.trim().is_empty() {
                 continue;
             }
-            request.messages.push(message("user", line));
+            request.messages.push(Message::user(line));
             match self.answer(&request, routing) {
                 Ok(answer) => {
                     if self.output.json {
-                        self.output.json(&shown(&answer, &request.model))?;
+                        self.output.json(&as_json(&answer, &request.model))?;
                     } else if !quiet {
-                        self.say_how(&answer);
+                        self.print_summary(&answer);
                     }
-                    request.messages.push(message("assistant", answer.text));
+                    request.messages.push(Message::assistant(answer.text));
                 }
-                // One failed turn does not end a conversation; it is as if it had not been.
+                // A failed turn is removed, and the conversation continues.
                 Err(Failure::Client(error)) => {
-                    let (_, advice) = of_request(&error, self.client.has_token());
+                    let (_, advice) = advice_for(&error, self.client.has_token());
                     let separator = if advice.is_empty() { "" } else { "; " };
                     note(&format!("llorch: {error}{separator}{advice}"));
                     request.messages.pop();
@@ -91,61 +87,63 @@ impl App {
         }
     }
 
-    /// Asks, and shows the pieces as they come.
-    fn answer(&self, request: &ChatRequest, routing: &Routing) -> Result<Answer, Failure> {
+    /// Sends the chat, and prints the answer as it arrives.
+    fn answer(&self, request: &ChatRequest, routing: &RoutingOptions) -> Result<Answer, Failure> {
         let mut stream = self.client.chat(request, routing)?;
         let mut text = String::new();
-        let mut begun = false;
+        let mut has_text = false;
         let ended = loop {
-            match stream.next_piece() {
-                Ok(Some(Piece::Text(piece))) => {
+            match stream.next_delta() {
+                Ok(Some(ChatDelta::Text(piece))) => {
                     text.push_str(&piece);
                     if !self.output.json {
-                        // Models begin with the blank that separates words.
-                        let shown = if begun {
+                        // Many models begin an answer with a space.
+                        let shown = if has_text {
                             piece.as_str()
                         } else {
                             piece.trim_start()
                         };
-                        begun |= !shown.is_empty();
-                        self.output.piece(shown)?;
+                        has_text |= !shown.is_empty();
+                        self.output.part(shown)?;
                     }
                 }
-                // What a model thinks is for people only.
-                Ok(Some(Piece::Reasoning(piece))) => {
+                // Reasoning is printed for people only, not for programs.
+                Ok(Some(ChatDelta::Reasoning(piece))) => {
                     if self.output.terminal && !self.output.json {
                         let mut out = io::stdout().lock();
                         write!(out, "{}", self.output.dim(&piece)).and_then(|()| out.flush())?;
                     }
                 }
                 Ok(None) => break Ok(()),
+                // A kind of delta that a later client adds.
+                Ok(Some(_)) => {}
                 Err(error) => break Err(error),
             }
         };
-        if begun {
-            self.output.piece("\n")?;
+        if has_text {
+            self.output.part("\n")?;
         }
         ended?;
         Ok(Answer {
             text,
-            chat: stream.finish(),
+            summary: stream.finish(),
         })
     }
 
-    fn say_how(&self, answer: &Answer) {
-        let served = &answer.chat.served;
-        let place = match (&served.node_id, &served.pool_id) {
+    fn print_summary(&self, answer: &Answer) {
+        let served_by = &answer.summary.served_by;
+        let endpoint = match (&served_by.node_id, &served_by.pool_id) {
             (Some(node), Some(pool)) => format!("{node}/{pool}"),
             (Some(node), None) => node.clone(),
             _ => self.client.url().to_owned(),
         };
-        let mut parts = vec![place];
-        if let Some(waited) = served.queue_ms.filter(|ms| *ms > 0) {
-            parts.push(format!("{waited} ms in line"));
+        let mut parts = vec![endpoint];
+        if let Some(waited) = served_by.queue_ms.filter(|ms| *ms > 0) {
+            parts.push(format!("{waited} ms queued"));
         }
-        parts.extend(how_fast(&answer.chat.timing));
+        parts.extend(speed(&answer.summary.timing));
         if let Some(reason) = answer
-            .chat
+            .summary
             .finish_reason
             .as_deref()
             .filter(|reason| *reason != "stop")
@@ -156,7 +154,7 @@ impl App {
     }
 }
 
-fn how_fast(timing: &Timing) -> Vec<String> {
+fn speed(timing: &ChatTiming) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(first) = timing.first {
         parts.push(format!(
@@ -171,25 +169,21 @@ fn how_fast(timing: &Timing) -> Vec<String> {
     parts
 }
 
-fn message(role: &'static str, content: String) -> Message {
-    Message { role, content }
-}
-
-fn shown(answer: &Answer, model: &str) -> Value {
-    let chat = &answer.chat;
+fn as_json(answer: &Answer, model: &str) -> Value {
+    let summary = &answer.summary;
     let ms = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
     json!({
         "model": model,
         "text": answer.text,
-        "finish_reason": chat.finish_reason,
-        "node_id": chat.served.node_id,
-        "pool_id": chat.served.pool_id,
-        "attempts": chat.served.attempts,
-        "queue_ms": chat.served.queue_ms,
-        "request_id": chat.served.request_id,
-        "tokens": chat.timing.tokens(),
-        "first_token_ms": chat.timing.first.map(ms),
-        "total_ms": ms(chat.timing.total),
-        "tokens_per_s": chat.timing.tokens_per_second(),
+        "finish_reason": summary.finish_reason,
+        "node_id": summary.served_by.node_id,
+        "pool_id": summary.served_by.pool_id,
+        "attempts": summary.served_by.attempts,
+        "queue_ms": summary.served_by.queue_ms,
+        "request_id": summary.served_by.request_id,
+        "tokens": summary.timing.tokens(),
+        "first_token_ms": summary.timing.first.map(ms),
+        "total_ms": ms(summary.timing.total),
+        "tokens_per_s": summary.timing.tokens_per_second(),
     })
 }

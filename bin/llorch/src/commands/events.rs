@@ -1,10 +1,13 @@
-//! `events`: what happened in the fleet, and what happens.
+//! `events`: past events of the fleet, and new ones as they happen.
 
-use llorch_client::{FleetEvent, Follow, Followed, SseEvent};
+use llorch_client::{EventSubscription, FleetEvent, ServerEvent, SubscriptionUpdate};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{App, is_older, status::clock_time};
+use super::{
+    app::{App, is_missing_route},
+    status::clock_time,
+};
 use crate::{
     exit::{Exit, Failure, Outcome},
     output::{Cell, Table, note},
@@ -17,19 +20,19 @@ impl App {
         limit: Option<u32>,
         after: Option<String>,
     ) -> Outcome {
-        let told = if follow {
+        let outcome = if follow {
             self.follow_fleet(after)
         } else {
             self.recent(limit)
         };
-        told.map_err(|failure| match failure {
-            Failure::Client(error) if is_older(&error) => {
+        outcome.map_err(|failure| match failure {
+            Failure::Client(error) if is_missing_route(&error) => {
                 let url = self.client.url();
                 let message = format!(
                     "{url} has no /v2/events: it is older than this llorch; upgrade it, or read \
                      its log"
                 );
-                Failure::Told(Exit::NotFound, message)
+                Failure::Message(Exit::NotFound, message)
             }
             failure => failure,
         })
@@ -60,9 +63,9 @@ impl App {
     }
 
     fn follow_fleet(&self, after: Option<String>) -> Outcome {
-        let mut follow = self.client.fleet_events(after);
+        let mut subscription = self.client.fleet_events(after);
         loop {
-            match next(&mut follow, None)? {
+            match next_event(&mut subscription, None)? {
                 Some(event) if self.output.json => self.output.json(&as_json(&event))?,
                 Some(event) => self.output.line(&line(&event))?,
                 None => return Ok(()),
@@ -71,47 +74,49 @@ impl App {
     }
 }
 
-/// The next event, across lost connections, which are told. Gives up after so many tries in a row.
-pub(super) fn next(
-    follow: &mut Follow,
-    most_failures: Option<u32>,
-) -> Result<Option<SseEvent>, Failure> {
+/// Waits for the next event across lost connections, and reports the first loss. Fails after
+/// `max_failures` failed connections in a row.
+pub(super) fn next_event(
+    subscription: &mut EventSubscription,
+    max_failures: Option<u32>,
+) -> Result<Option<ServerEvent>, Failure> {
     loop {
-        match follow.step()? {
-            Followed::Event(event) => return Ok(Some(event)),
-            Followed::End => return Ok(None),
-            Followed::Lost(error) => {
-                if most_failures.is_some_and(|most| follow.failures() > most) {
+        match subscription.next_update()? {
+            SubscriptionUpdate::Event(event) => return Ok(Some(event)),
+            SubscriptionUpdate::Disconnected(error) => {
+                if max_failures.is_some_and(|max| subscription.failures() > max) {
                     return Err(error.into());
                 }
-                if follow.failures() == 1 {
+                if subscription.failures() == 1 {
                     note(&format!("llorch: {error}; trying again"));
                 }
             }
+            // `End`, and what a later version of the client may add.
+            _ => return Ok(None),
         }
     }
 }
 
 /// An event as one JSON value; data that is JSON stays JSON.
-pub(super) fn as_json(event: &SseEvent) -> Value {
+pub(super) fn as_json(event: &ServerEvent) -> Value {
     let data =
         serde_json::from_str(&event.data).unwrap_or_else(|_| Value::String(event.data.clone()));
     json!({"id": event.id, "event": event.event, "data": data})
 }
 
-fn line(event: &SseEvent) -> String {
-    let Ok(told) = serde_json::from_str::<FleetEvent>(&event.data) else {
+fn line(event: &ServerEvent) -> String {
+    let Ok(fleet_event) = serde_json::from_str::<FleetEvent>(&event.data) else {
         return format!("{} {}", event.event, event.data);
     };
-    let place = match (&told.node_id, &told.pool_id) {
+    let endpoint = match (&fleet_event.node_id, &fleet_event.pool_id) {
         (Some(node), Some(pool)) => format!("{node}/{pool}  "),
         (Some(node), None) => format!("{node}  "),
         _ => String::new(),
     };
     format!(
-        "{}  {:<14}  {place}{}",
-        clock_time(&told.at),
+        "{}  {:<14}  {endpoint}{}",
+        clock_time(&fleet_event.at),
         event.event,
-        told.message
+        fleet_event.message
     )
 }

@@ -1,12 +1,12 @@
-//! `explain`: where a request would go.
+//! `explain`: the placement of a request that is not sent.
 
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, cells::free_vram};
 use crate::{
     args::Explain,
     exit::Outcome,
-    output::{Cell, Look, Table, count, gib},
+    output::{Cell, CellStyle, Table, count},
 };
 
 impl App {
@@ -41,7 +41,7 @@ impl App {
             (None, None) => "nowhere now".to_owned(),
         };
         self.output.line(&format!(
-            "{verdict} ({}, {} in line)",
+            "{verdict} ({}, {} queued)",
             explained.strategy,
             count(explained.waiting, "request")
         ))?;
@@ -59,10 +59,10 @@ impl App {
             "VERDICT",
         ]);
         for candidate in &explained.candidates {
-            let (verdict, look) = match (&candidate.skipped, candidate.chosen) {
-                (_, true) => ("chosen", Look::Good),
-                (Some(reason), false) => (reason.as_str(), Look::Warn),
-                (None, false) => ("possible", Look::Plain),
+            let (verdict, style) = match (&candidate.skipped, candidate.chosen) {
+                (_, true) => ("chosen", CellStyle::Good),
+                (Some(reason), false) => (reason.as_str(), CellStyle::Warn),
+                (None, false) => ("possible", CellStyle::Plain),
             };
             let pool = match &candidate.replica_id {
                 Some(replica) => format!("{}/{replica}", candidate.pool_id),
@@ -72,19 +72,14 @@ impl App {
                 let parts: Vec<String> = candidate.score.iter().map(u64::to_string).collect();
                 parts.join(" ")
             });
-            let vram = if candidate.vram_free_bytes == 0 {
-                "-".to_owned()
-            } else {
-                gib(candidate.vram_free_bytes)
-            };
             table.row([
                 Cell::new(candidate.node_id.as_str()),
                 Cell::new(pool),
                 Cell::number(candidate.slots_used),
                 Cell::number(candidate.slots_total),
-                Cell::number(vram),
+                free_vram(candidate.vram_free_bytes),
                 Cell::new(score),
-                Cell::new(verdict).looks(look),
+                Cell::new(verdict).style(style),
             ]);
         }
         Ok(self.output.table(&table)?)

@@ -1,12 +1,15 @@
-//! `gpus`, and the GPUs in what `nodes` and `top` show.
+//! `gpus`, and the GPUs in `nodes` and `top`.
 
 use llorch_client::{Gpu, Node, Nodes};
 use pool_registry_types::{GpuStatus, NodeId, NodeStatus};
 
-use super::{App, NONE, lists::only_of};
+use super::{
+    App,
+    cells::{NONE, only_node},
+};
 use crate::{
     exit::Outcome,
-    output::{Cell, Look, Table, bar, gib},
+    output::{Cell, CellStyle, Table, bar, gib},
 };
 
 impl App {
@@ -17,7 +20,7 @@ impl App {
         if self.output.json {
             return Ok(self.output.json(&only.map_or_else(
                 || answer.raw.clone(),
-                |node| only_of(&answer.raw, "gpus", node),
+                |node| only_node(&answer.raw, "gpus", node),
             ))?);
         }
         if gpus.is_empty() {
@@ -27,27 +30,24 @@ impl App {
     }
 }
 
-/// Those of a node as it last reported them; until then what it said that it has.
+/// The GPUs of a node as last reported; before the first report, its registered hardware.
 pub(super) fn of_node(node: &Node) -> Vec<Gpu> {
-    let one = |status| Gpu {
-        node_id: node.node_id.clone(),
-        status,
-    };
+    let one = |status| Gpu::new(node.node_id.clone(), status);
     match &node.gpus {
         Some(reported) => reported.iter().cloned().map(one).collect(),
         None => {
             let hardware = node.capabilities.gpus.iter();
-            let unheard = hardware.map(|gpu| {
+            let without_figures = hardware.map(|gpu| {
                 let mut gpu_status = GpuStatus::new(gpu.device_id, gpu.name.clone());
                 gpu_status.vram_total_bytes = Some(gpu.vram_total_bytes);
                 gpu_status
             });
-            unheard.map(one).collect()
+            without_figures.map(one).collect()
         }
     }
 }
 
-/// Those of all nodes that are heard of: what others said last is not how they are.
+/// The GPUs of all nodes that are not offline. The last report of an offline node is outdated.
 pub(super) fn of_live_nodes(nodes: &Nodes) -> Vec<Gpu> {
     let live = |node: &&Node| node.status != NodeStatus::Offline;
     nodes.nodes.iter().filter(live).flat_map(of_node).collect()
@@ -57,13 +57,14 @@ fn of_all_nodes(gpus: &[Gpu]) -> Table {
     let mut head = vec!["NODE"];
     head.extend(COLUMNS);
     let mut table = Table::new(&head);
-    for Gpu { node_id, status } in gpus {
-        table.row([Cell::new(node_id.as_str())].into_iter().chain(row(status)));
+    for gpu in gpus {
+        let node = Cell::new(gpu.node_id.as_str());
+        table.row([node].into_iter().chain(row(&gpu.status)));
     }
     table
 }
 
-/// The same table where everybody knows which node it is about.
+/// The GPUs of one node, without the column of the node.
 pub(super) fn of_one_node(gpus: &[Gpu]) -> Table {
     let mut table = Table::new(&COLUMNS);
     for gpu in gpus {
@@ -96,35 +97,35 @@ fn row(status: &GpuStatus) -> [Cell; COLUMNS.len()] {
         figure(status.utilization_percent, "%"),
         figure(status.temperature_celsius, "°C"),
         figure(status.power_watts, "W"),
-        Cell::new(status.problem.as_deref().unwrap_or_default()).looks(Look::Bad),
+        Cell::new(status.problem.as_deref().unwrap_or_default()).style(CellStyle::Bad),
     ]
 }
 
-/// A line for each node, for `top`: its memory as a whole, and how busy each GPU is. `gpus` are
+/// One row for each node, for `top`: its whole memory, and the load of each GPU. `gpus` must be
 /// sorted by node.
 pub(super) fn by_node(gpus: &[Gpu]) -> Table {
-    // What can be long comes last, where it is wrapped.
+    // The last column is wrapped, so the longest values are there.
     let mut table = Table::new(&["NODE", "VRAM", "USED", "LOAD %"]);
     for node in gpus.chunk_by(|one, next| one.node_id == next.node_id) {
         let memory = |gpu: &Gpu| Some((gpu.status.vram_used_bytes?, gpu.status.vram_total_bytes?));
-        // A server may say anything.
+        // The server chooses the numbers, so the sum must not overflow.
         let sum = |sum: u64, bytes: &u64| sum.saturating_add(*bytes);
         let known: Vec<(u64, u64)> = node.iter().filter_map(memory).collect();
         let used = known.iter().map(|(used, _)| used).fold(0, sum);
         let total = known.iter().map(|(_, total)| total).fold(0, sum);
         let mut loads = Vec::new();
         let mut problems = Vec::new();
-        for Gpu { status, .. } in node {
+        for status in node.iter().map(|gpu| &gpu.status) {
             let load = status.utilization_percent;
             loads.push(load.map_or_else(|| NONE.to_owned(), |load| load.to_string()));
             if let Some(problem) = &status.problem {
                 problems.push(format!("; GPU {}: {problem}", status.device_id));
             }
         }
-        let look = if problems.is_empty() {
-            Look::Plain
+        let style = if problems.is_empty() {
+            CellStyle::Plain
         } else {
-            Look::Bad
+            CellStyle::Bad
         };
         table.row([
             Cell::new(node.first().map_or(NONE, |gpu| gpu.node_id.as_str())),
@@ -134,7 +135,7 @@ pub(super) fn by_node(gpus: &[Gpu]) -> Table {
             } else {
                 format!("{} of {}", gib(used), gib(total))
             }),
-            Cell::new(format!("{}{}", loads.join(" "), problems.concat())).looks(look),
+            Cell::new(format!("{}{}", loads.join(" "), problems.concat())).style(style),
         ]);
     }
     table

@@ -1,38 +1,38 @@
-//! The commands, and what they share.
+//! The commands of the command line.
 
+mod app;
 mod bench;
+mod cells;
 mod chat;
 mod drain;
 mod events;
 mod explain;
 mod gpus;
-mod lists;
-pub(crate) mod pages;
+mod models;
+mod nodes;
+mod pages;
+mod pools;
 mod status;
 mod tasks;
-pub(crate) mod token;
+mod token;
 mod top;
 
-use std::io::{self, Read as _};
-
-use llorch_client::{Client, ClientError, Routing};
-use pool_registry_types::ErrorCode;
+pub(crate) use self::app::App;
 
 use crate::{
-    args::{self, Command, Way},
-    config::Config,
-    exit::{Exit, Failure, Outcome},
+    args::{self, Command},
+    exit::Outcome,
     output::Output,
 };
 
-/// What stands for "nothing" or "unknown" in a table.
-const NONE: &str = "-";
-
-/// What commands work with.
-pub(crate) struct App {
-    pub(crate) client: Client,
-    pub(crate) config: Config,
-    pub(crate) output: Output,
+/// Runs a command that needs neither a server nor valid settings. `None` for the other commands.
+pub(crate) fn run_offline(command: &Command, output: Output) -> Option<Outcome> {
+    match command {
+        Command::Completions { shell } => Some(pages::completions(*shell)),
+        Command::Man { out } => Some(pages::man(out.as_deref())),
+        Command::Token(args::Token::Generate) => Some(token::generate(output)),
+        _ => None,
+    }
 }
 
 impl App {
@@ -60,67 +60,10 @@ impl App {
             } => self.events(follow, limit, after),
             Command::Token(args::Token::Check) => self.check_token(),
             Command::Bench(bench) => self.bench(&bench),
-            // Done before there was a server to talk to.
-            Command::Token(args::Token::Generate) => token::generate(self.output),
-            Command::Completions { shell } => pages::completions(shell),
-            Command::Man { out } => pages::man(out.as_deref()),
+            // `run_offline` runs these before there is an `App`.
+            Command::Token(args::Token::Generate)
+            | Command::Completions { .. }
+            | Command::Man { .. } => Ok(()),
         }
     }
-
-    /// The model that is meant when nobody names one.
-    fn model(&self, named: Option<String>) -> Result<String, Failure> {
-        if let Some(model) = named {
-            return Ok(model);
-        }
-        let mut models = self.client.model_names()?;
-        match models.len() {
-            0 => Err(Failure::Told(
-                Exit::NotFound,
-                "nobody serves a model now; `llorch pools` says why".to_owned(),
-            )),
-            1 => Ok(models.remove(0)),
-            _ => Err(Failure::usage(format!(
-                "there are several models, name one with --model: {}",
-                models.join(", ")
-            ))),
-        }
-    }
-}
-
-/// The words of a prompt as one text, or all of standard input.
-fn prompt(words: &[String]) -> Result<String, Failure> {
-    if !words.is_empty() {
-        return Ok(words.join(" "));
-    }
-    let mut text = String::new();
-    io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
-    if text.trim().is_empty() {
-        return Err(Failure::usage(
-            "there is no prompt, neither as an argument nor on standard input",
-        ));
-    }
-    Ok(text)
-}
-
-impl Way {
-    fn routing(&self) -> Routing {
-        Routing {
-            pin_node: self.pin_node.clone(),
-            session: self.session.clone(),
-            strategy: None,
-            priority: self.priority.map(|priority| priority.as_str().to_owned()),
-            deadline_ms: self
-                .deadline
-                .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
-        }
-    }
-}
-
-/// Whether the server has no such route, because it is older than this program.
-fn is_older(error: &ClientError) -> bool {
-    error.status() == Some(404)
-        && (error.is(ErrorCode::NotFound)
-            || matches!(error, ClientError::Refused { code, .. } if code.is_empty()))
 }

@@ -1,14 +1,17 @@
-//! `status`: the fleet at a glance.
+//! `status`: the state of the fleet.
 
 use llorch_client::{ModelLoad, Percentiles, RecentError, Status, Traffic};
 
-use super::{App, is_older};
+use super::{
+    app::{App, is_missing_route},
+    cells::NONE,
+};
 use crate::{
     exit::{Exit, Failure, Outcome},
-    output::{Cell, Look, Table, millis, time},
+    output::{Cell, CellStyle, Table, millis, time},
 };
 
-/// How many of the last errors are shown.
+/// The number of recent errors that are shown.
 const ERRORS_SHOWN: usize = 5;
 
 impl App {
@@ -35,16 +38,16 @@ impl App {
         Ok(())
     }
 
-    /// The status, or what to do about a server that has none yet.
-    pub(super) fn fleet(&self) -> Result<llorch_client::Json<Status>, Failure> {
+    /// The status. The error about an older server says what to do.
+    pub(super) fn fleet(&self) -> Result<llorch_client::Response<Status>, Failure> {
         self.client.status().map_err(|error| {
-            if is_older(&error) {
+            if is_missing_route(&error) {
                 let message = format!(
                     "{} has no /v2/status: it is older than this llorch; upgrade it, or use \
                      `llorch models` and `llorch pools`",
                     self.client.url()
                 );
-                Failure::Told(Exit::NotFound, message)
+                Failure::Message(Exit::NotFound, message)
             } else {
                 error.into()
             }
@@ -52,7 +55,7 @@ impl App {
     }
 }
 
-/// Who it is, nodes, slots, rates: a line each.
+/// One line each for the server, its nodes, slots and rates.
 pub(super) fn summary(status: &Status, url: &str) -> Vec<String> {
     let Status {
         version,
@@ -84,17 +87,18 @@ pub(super) fn summary(status: &Status, url: &str) -> Vec<String> {
     lines
 }
 
-/// First token, between tokens, in line.
+/// The percentiles of first token, time between tokens and time in the queue.
 pub(super) fn percentiles_table(traffic: &Traffic) -> Table {
     let mut table = Table::new(&["TIME", "P50", "P90", "P99"]);
     let rows = [
         ("first token", &traffic.first_token_ms),
         ("between tokens", &traffic.inter_token_ms),
-        ("in line", &traffic.queue_ms),
+        ("in queue", &traffic.queue_ms),
     ];
-    for (what, Percentiles { p50, p90, p99 }) in rows {
-        let shown = |ms: &Option<f64>| Cell::number(ms.map_or_else(|| "-".to_owned(), millis));
-        table.row([Cell::new(what), shown(p50), shown(p90), shown(p99)]);
+    for (what, percentiles) in rows {
+        let cell = |ms: Option<f64>| Cell::number(ms.map_or_else(|| NONE.to_owned(), millis));
+        let Percentiles { p50, p90, p99, .. } = *percentiles;
+        table.row([Cell::new(what), cell(p50), cell(p90), cell(p99)]);
     }
     table
 }
@@ -106,19 +110,23 @@ pub(super) fn models_table(models: &[ModelLoad]) -> Table {
         "FREE",
         "SLOTS",
         "RUNNING",
-        "IN LINE",
+        "QUEUED",
         "BATCH",
     ]);
     for model in models {
         let busy = model.slots_free == 0 || model.queued_interactive > 0;
-        let look = if busy { Look::Warn } else { Look::Plain };
+        let style = if busy {
+            CellStyle::Warn
+        } else {
+            CellStyle::Plain
+        };
         table.row([
             Cell::new(model.model.as_str()),
             Cell::number(model.endpoints),
-            Cell::number(model.slots_free).looks(look),
+            Cell::number(model.slots_free).style(style),
             Cell::number(model.slots_total),
             Cell::number(model.running),
-            Cell::number(model.queued_interactive).looks(look),
+            Cell::number(model.queued_interactive).style(style),
             Cell::number(model.queued_batch),
         ]);
     }
@@ -130,16 +138,16 @@ pub(super) fn errors_table(errors: &[RecentError], most: usize) -> Table {
     for error in errors.iter().take(most) {
         table.row([
             Cell::new(clock_time(&error.at)),
-            Cell::new(error.code.as_str()).looks(Look::Bad),
-            Cell::new(error.model.as_deref().unwrap_or("-")),
-            Cell::new(error.node_id.as_deref().unwrap_or("-")),
+            Cell::new(error.code.as_str()).style(CellStyle::Bad),
+            Cell::new(error.model.as_deref().unwrap_or(NONE)),
+            Cell::new(error.node_id.as_deref().unwrap_or(NONE)),
             Cell::new(error.message.as_str()),
         ]);
     }
     table
 }
 
-/// Of `2026-01-31T12:34:56.789Z` the time of day; anything else as it is.
+/// The time of day in `2026-01-31T12:34:56.789Z`; any other text as it is.
 pub(super) fn clock_time(at: &str) -> &str {
     match at.split_once('T') {
         Some((_, time)) => time.get(..8).unwrap_or(time),

@@ -1,25 +1,23 @@
-//! `tasks`: inference that runs by itself.
+//! `tasks`: inference without an open connection.
 
 use std::{io::Write as _, time::Duration};
 
-use pool_registry_types::TaskId;
+use llorch_client::TaskId;
 use serde_json::{Value, json};
 
 use super::{
-    App,
-    events::{as_json, next},
-    prompt,
+    app::{App, prompt, routing},
+    events::{as_json, next_event},
 };
 use crate::{
     args::{Submit, Workload},
     exit::{Exit, Failure, Outcome},
+    interrupt_message,
     output::{note, time},
-    parting,
 };
 
-/// How often in a row a lost connection is tried again before a task counts as lost: about half a
-/// minute.
-const MOST_FAILURES: u32 = 12;
+/// Failed reconnections in a row before the command gives up: about half a minute.
+const MAX_RECONNECTS: u32 = 12;
 
 impl App {
     pub(super) fn submit(&self, submit: &Submit) -> Outcome {
@@ -31,7 +29,7 @@ impl App {
             let id: TaskId = task
                 .task_id
                 .parse()
-                .map_err(|error| Failure::Told(Exit::Failed, format!("{error}")))?;
+                .map_err(|error| Failure::Message(Exit::Failed, format!("{error}")))?;
             if !self.output.json {
                 note(&format!("task {id}"));
             }
@@ -41,8 +39,8 @@ impl App {
             return Ok(self.output.json(&accepted.raw)?);
         }
         note(&match task.queue_position {
-            0 => "it runs, or is next".to_owned(),
-            position => format!("{position} before it in line"),
+            0 => "it runs now, or next".to_owned(),
+            position => format!("{position} before it in the queue"),
         });
         Ok(self.output.line(&task.task_id)?)
     }
@@ -57,11 +55,12 @@ impl App {
         self.output
             .line(&format!("{} is {}", task.task_id, task.state))?;
         self.output.line(&format!(
-            "{}, {}, {} tokens so far, came {age} ago",
+            "{}, {}, {} tokens so far, submitted {age} ago",
             task.model_ref, task.priority, task.tokens_out
         ))?;
         if let Some(position) = task.queue_position {
-            self.output.line(&format!("{position} before it in line"))?;
+            self.output
+                .line(&format!("{position} before it in the queue"))?;
         }
         if let Some(error) = task.error {
             self.output
@@ -81,13 +80,13 @@ impl App {
     }
 
     pub(super) fn task_events(&self, task: &TaskId, after: Option<String>) -> Outcome {
-        parting::leave(format!(
-            "the task goes on; `llorch tasks events {task}` reads it, `llorch tasks cancel \
+        interrupt_message::set(format!(
+            "the task continues; `llorch tasks events {task}` reads it, `llorch tasks cancel \
              {task}` stops it"
         ));
-        let mut follow = self.client.task_events(task, after);
-        let mut in_line = false;
-        while let Some(event) = next(&mut follow, Some(MOST_FAILURES))? {
+        let mut subscription = self.client.task_events(task, after);
+        let mut in_text_line = false;
+        while let Some(event) = next_event(&mut subscription, Some(MAX_RECONNECTS))? {
             let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
             if self.output.json {
                 self.output.json(&as_json(&event))?;
@@ -95,38 +94,41 @@ impl App {
             match event.event.as_str() {
                 "token" if !self.output.json && data["reasoning"] != true => {
                     let text = data["t"].as_str().unwrap_or_default();
-                    self.output
-                        .piece(if in_line { text } else { text.trim_start() })?;
-                    in_line = true;
+                    self.output.part(if in_text_line {
+                        text
+                    } else {
+                        text.trim_start()
+                    })?;
+                    in_text_line = true;
                 }
                 "embedding" if !self.output.json => {
-                    self.output.line(&data["embedding"].to_string())?
+                    self.output.line(&data["embedding"].to_string())?;
                 }
                 "end" => {
-                    self.end_line(in_line)?;
+                    self.end_line(in_text_line)?;
                     return Ok(());
                 }
                 "error" => {
-                    self.end_line(in_line)?;
+                    self.end_line(in_text_line)?;
                     let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
                     let exit = match text("code").as_str() {
-                        "DEADLINE_EXCEEDED" => Exit::Late,
+                        "DEADLINE_EXCEEDED" => Exit::DeadlineExceeded,
                         _ => Exit::Failed,
                     };
                     let message =
                         format!("the task ended with {}: {}", text("code"), text("message"));
-                    return Err(Failure::Told(exit, message));
+                    return Err(Failure::Message(exit, message));
                 }
                 _ => {}
             }
         }
-        self.end_line(in_line)?;
-        note("there is nothing after that event");
+        self.end_line(in_text_line)?;
+        note("there are no events after that one");
         Ok(())
     }
 
-    fn end_line(&self, in_line: bool) -> Outcome {
-        if in_line && !self.output.json {
+    fn end_line(&self, in_text_line: bool) -> Outcome {
+        if in_text_line && !self.output.json {
             writeln!(std::io::stdout().lock())?;
         }
         Ok(())
@@ -145,17 +147,24 @@ fn body(submit: &Submit, model: &str, text: String) -> Value {
     };
     let mut body = json!({"workload": workload, "model_ref": model});
     body[field] = input;
-    let way = submit.way.routing();
+    let routing = routing(&submit.routing);
+    let deadline_ms = routing
+        .deadline
+        .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
     let optional = [
         ("task_id", submit.id.as_ref().map(|id| json!(id))),
         ("max_tokens", submit.sampling.max_tokens.map(Value::from)),
         ("seed", submit.sampling.seed.map(Value::from)),
-        ("priority", way.priority.map(Value::from)),
-        ("session_id", way.session.map(Value::from)),
-        ("deadline_ms", way.deadline_ms.map(Value::from)),
+        (
+            "priority",
+            routing.priority.map(|priority| priority.as_str().into()),
+        ),
+        ("session_id", routing.session.map(Value::from)),
+        ("deadline_ms", deadline_ms.map(Value::from)),
         (
             "placement",
-            way.pin_node
+            routing
+                .pin_node
                 .map(|node| json!({"mode": "pin", "node_id": node})),
         ),
     ];

@@ -11,10 +11,10 @@ use crate::{
     output::Output,
 };
 
-/// As many as nobody guesses: 256 bits.
+/// 256 bits cannot be guessed.
 const RANDOM_BYTES: usize = 32;
 
-/// A new token. Printing it is what this is for; nothing else prints one.
+/// Prints a new token. No other command prints a token.
 pub(crate) fn generate(output: Output) -> Outcome {
     let mut bytes = [0_u8; RANDOM_BYTES];
     let mut filled = 0;
@@ -40,9 +40,11 @@ impl App {
             .as_ref()
             .map(|(_, source)| source.to_string());
         let answer = self.client.catalog();
-        let refused = matches!(&answer, Err(error) if error.is(ErrorCode::Unauthorized) || error.status() == Some(401));
+        let refused = answer.as_ref().is_err_and(|error| {
+            error.has_code(ErrorCode::Unauthorized) || error.status() == Some(401)
+        });
         match answer {
-            // A route that is missing is asked for after the token.
+            // The server checks the token before it says that it has no such route.
             Ok(_) | Err(ClientError::Refused { status: 404, .. }) => {}
             Err(_) if refused => {}
             Err(error) => return Err(error.into()),
@@ -72,13 +74,13 @@ impl App {
             self.output
                 .json(&json!({"accepted": !refused, "token_from": from, "url": url}))?;
             return if refused {
-                Err(Failure::Said(exit))
+                Err(Failure::Reported(exit))
             } else {
                 Ok(())
             };
         }
         if refused {
-            return Err(Failure::Told(exit, text));
+            return Err(Failure::Message(exit, text));
         }
         Ok(self.output.line(&text)?)
     }

@@ -1,4 +1,4 @@
-//! `top`: the fleet, live, on a terminal.
+//! `top`: the live state of the fleet on a terminal.
 
 mod frame;
 
@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use llorch_client::{Client, ClientError, Nodes, NodesQuery, Status, clock::pause};
-use pool_registry_types::NodeStatus;
+use llorch_client::{Client, ClientError, NodeStatus, Nodes, NodesQuery, Status};
 
-use self::frame::{View, frame};
+use self::frame::{FleetView, frame};
 use super::App;
 use crate::{
+    clock::pause,
     exit::{Exit, Failure, Outcome},
     output::size,
     screen::{CTRL_C, Screen},
@@ -23,20 +23,20 @@ use crate::{
 /// What `top` waits for.
 enum Input {
     Key(u8),
-    Look(Look),
+    Update(FleetUpdate),
 }
 
-/// One look at the fleet: what changed in the view.
-enum Look {
+/// The result of a poll of the fleet.
+enum FleetUpdate {
     Fleet(Box<Status>, Nodes),
     Failed(ClientError),
 }
 
-/// How many nodes are shown at most: more than the lines of any screen. Of a larger fleet those
-/// that are not online come first.
+/// The maximum number of nodes: more than the lines of any screen. In a larger fleet, the nodes that
+/// are not online come first.
 const NODES_SHOWN: usize = 200;
 
-/// What is wrong comes first.
+/// Nodes with trouble come first.
 const WORST_FIRST: [NodeStatus; 4] = [
     NodeStatus::Offline,
     NodeStatus::Unreachable,
@@ -47,7 +47,7 @@ const WORST_FIRST: [NodeStatus; 4] = [
 impl App {
     pub(super) fn top(&self, interval: Duration) -> Outcome {
         if self.output.json {
-            // For programs: a line per look, until they have enough.
+            // One line per poll, until the reader closes the output.
             loop {
                 self.output.json(&self.fleet()?.raw)?;
                 pause(interval);
@@ -58,54 +58,56 @@ impl App {
                 "top needs a terminal; use `llorch status`, or `llorch top --json`",
             ));
         }
-        // What is wrong from the start is told on the terminal as it was.
+        // A first failure is printed before full-screen mode.
         let status = self.fleet()?.read()?;
         let nodes = nodes(&self.client, &status)?;
-        let mut view = View {
+        let mut view = FleetView {
             url: self.client.url().to_owned(),
             nodes,
             status,
             problem: None,
         };
-        let (tell, inputs) = channel();
-        let screen = Screen::take({
-            let tell = tell.clone();
-            move |key| tell.send(Input::Key(key)).is_ok()
+        let (sender, inputs) = channel();
+        let screen = Screen::enter({
+            let sender = sender.clone();
+            move |key| sender.send(Input::Key(key)).is_ok()
         })?;
-        watch(self.client.clone(), interval, tell)?;
+        poll_in_background(self.client.clone(), interval, sender)?;
         loop {
             let (width, height) = size();
             screen.draw(&frame(&view, width, height, self.output.color))?;
             match inputs.recv() {
                 Ok(Input::Key(b'q' | b'Q')) | Err(_) => return Ok(()),
-                Ok(Input::Key(CTRL_C)) => return Err(Failure::Said(Exit::Interrupted)),
+                Ok(Input::Key(CTRL_C)) => return Err(Failure::Reported(Exit::Interrupted)),
                 Ok(Input::Key(_)) => {}
-                Ok(Input::Look(Look::Fleet(status, nodes))) => {
+                Ok(Input::Update(FleetUpdate::Fleet(status, nodes))) => {
                     view.status = *status;
                     view.nodes = nodes;
                     view.problem = None;
                 }
-                // What was seen last stays, with the reason why it is old.
-                Ok(Input::Look(Look::Failed(error))) => view.problem = Some(error.to_string()),
+                // The last state stays visible, with the reason why it is outdated.
+                Ok(Input::Update(FleetUpdate::Failed(error))) => {
+                    view.problem = Some(error.to_string());
+                }
             }
         }
     }
 }
 
-/// Looks again and again, until nobody wants to see it.
-fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<()> {
-    let look = move || {
+/// Polls the fleet until the receiver is gone.
+fn poll_in_background(client: Client, interval: Duration, sender: Sender<Input>) -> io::Result<()> {
+    let poll = move || {
         let status = client.status()?.read()?;
         let nodes = nodes(&client, &status)?;
-        Ok(Look::Fleet(Box::new(status), nodes))
+        Ok(FleetUpdate::Fleet(Box::new(status), nodes))
     };
     thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || {
             loop {
                 pause(interval);
-                if tell
-                    .send(Input::Look(look().unwrap_or_else(Look::Failed)))
+                if sender
+                    .send(Input::Update(poll().unwrap_or_else(FleetUpdate::Failed)))
                     .is_err()
                 {
                     return;
@@ -115,17 +117,12 @@ fn watch(client: Client, interval: Duration, tell: Sender<Input>) -> io::Result<
     Ok(())
 }
 
-/// The nodes that are shown.
+/// The nodes to show.
 fn nodes(client: &Client, status: &Status) -> Result<Nodes, ClientError> {
-    let all = |status: Option<NodeStatus>, limit: usize| {
-        client.nodes(&NodesQuery {
-            status,
-            limit: Some(limit),
-            ..NodesQuery::default()
-        })
-    };
     if status.nodes.all() <= NODES_SHOWN as u64 {
-        return all(None, NODES_SHOWN)?.read();
+        return client
+            .nodes(&NodesQuery::default().limit(NODES_SHOWN))?
+            .read();
     }
     let mut shown = Nodes::default();
     for status in WORST_FIRST {
@@ -133,9 +130,11 @@ fn nodes(client: &Client, status: &Status) -> Result<Nodes, ClientError> {
         if room == 0 {
             break;
         }
-        let page = all(Some(status), room)?.read()?;
+        let page = client
+            .nodes(&NodesQuery::default().status(status).limit(room))?
+            .read()?;
         shown.self_suspicion |= page.self_suspicion;
-        // A server of version 0.1.0 gives all of them each time.
+        // A server of version 0.1.0 ignores the filter.
         let fits = page.nodes.into_iter().filter(|node| node.status == status);
         shown.nodes.extend(fits.take(room));
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Ran, Server, events, json as answer, llorch, run, start};
+use crate::support::{Answer, Finished, Server, events, json as answer, llorch, run, start};
 
 pub(crate) const PLACE: &str = "x-llorch-node: gpu-1\r\nx-llorch-pool: pool-0\r\nx-llorch-attempts: 1\r\nx-llorch-queue-ms: 7\r\nx-request-id: r1\r\n";
 
@@ -57,14 +57,14 @@ fn the_answer_goes_to_one_place_and_where_it_ran_to_another() {
     );
     assert!(
         ran.err
-            .starts_with("gpu-1/pool-0 · 7 ms in line · first token after "),
+            .starts_with("gpu-1/pool-0 · 7 ms queued · first token after "),
         "{ran:?}"
     );
     assert!(
         ran.err.contains(" · 2 tokens") && ran.err.ends_with(" · ended by length\n"),
         "{ran:?}"
     );
-    let asked = server.seen();
+    let asked = server.received();
     assert_eq!(asked.line, "POST /v1/chat/completions HTTP/1.1");
     assert_eq!(
         (
@@ -89,22 +89,22 @@ fn the_answer_goes_to_one_place_and_where_it_ran_to_another() {
 fn as_json_it_is_one_object() {
     let server = server(whole());
     let ran = run(&server.url(), &["chat", "-m", "tiny", "--json", "count"]);
-    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
-        (&told["text"], &told["node_id"], &told["tokens"]),
+        (&report["text"], &report["node_id"], &report["tokens"]),
         (&json!(" one two"), &json!("gpu-1"), &json!(2))
     );
     assert_eq!(
         (
-            &told["queue_ms"],
-            &told["request_id"],
-            &told["finish_reason"]
+            &report["queue_ms"],
+            &report["request_id"],
+            &report["finish_reason"]
         ),
         (&json!(7), &json!("r1"), &json!("length"))
     );
     assert!(
-        told["first_token_ms"].is_f64() && told["total_ms"].is_f64(),
-        "{told}"
+        report["first_token_ms"].is_f64() && report["total_ms"].is_f64(),
+        "{report}"
     );
     assert_eq!(ran.err, "");
 }
@@ -122,12 +122,12 @@ fn the_prompt_may_come_from_standard_input() {
         .unwrap()
         .write_all(b"from a pipe\n")
         .unwrap();
-    let ran: Ran = child.wait_with_output().unwrap().into();
+    let ran: Finished = child.wait_with_output().unwrap().into();
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
         (Some(0), "one two\n", "")
     );
-    assert!(server.seen().body.contains("from a pipe"));
+    assert!(server.received().body.contains("from a pipe"));
 }
 
 // spec: CLI-6
@@ -154,8 +154,8 @@ fn an_answer_that_breaks_is_told_after_what_came() {
 #[test]
 fn one_model_needs_no_name_and_several_do() {
     let with = |models: Value| {
-        Server::start(Box::new(move |seen| {
-            Answer::Text(if seen.line.contains("/v1/models") {
+        Server::start(Box::new(move |received| {
+            Answer::Text(if received.line.contains("/v1/models") {
                 answer(200, &json!({"data": models}))
             } else {
                 events("", &whole())
@@ -194,21 +194,21 @@ fn a_load_counts_failures_by_their_kind() {
         &server.url(),
         &["bench", "-m", "tiny", "-n", "8", "-c", "2", "--json"],
     );
-    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(
-        (&told["answers"], &told["failed"], &told["tokens"]),
+        (&report["answers"], &report["failed"], &report["tokens"]),
         (&json!(6), &json!(2), &json!(12)),
-        "{told}"
+        "{report}"
     );
-    assert_eq!(told["failures"], json!({"QUEUE_FULL": 2}));
+    assert_eq!(report["failures"], json!({"QUEUE_FULL": 2}));
     assert_eq!(
         (ran.code, ran.err.as_str()),
         (Some(1), "llorch: 2 × QUEUE_FULL\n")
     );
     // Where nothing is answered there is nothing to measure.
-    let nobody = run(
-        &crate::support::nobody(),
+    let unreachable = run(
+        &crate::support::unreachable_url(),
         &["bench", "-m", "tiny", "-n", "3"],
     );
-    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+    assert_eq!(unreachable.code, Some(3), "{unreachable:?}");
 }

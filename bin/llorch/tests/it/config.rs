@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Ran, Server, llorch, nobody, write};
+use crate::support::{Finished, Server, llorch, unreachable_url, write};
 
 const TOKEN: &str = "canary-9f8e7d6c";
 
@@ -20,7 +20,7 @@ fn flags_go_before_the_environment_and_the_environment_before_the_file() {
     let token_file = home.path().join("token");
     write(&token_file, "from-a-token-file\n", 0o600);
     let token_file = token_file.to_str().unwrap();
-    let nobody = nobody();
+    let unreachable = unreachable_url();
     for (variables, flags, token) in [
         (&[][..], &[][..], "from-the-file"),
         (
@@ -45,22 +45,22 @@ fn flags_go_before_the_environment_and_the_environment_before_the_file() {
             .env("HOME", home.path())
             .envs(variables.iter().copied())
             .args(flags);
-        let ran: Ran = command.output().unwrap().into();
+        let ran: Finished = command.output().unwrap().into();
         assert_eq!(
             (ran.code, ran.err.as_str()),
             (Some(0), ""),
             "{variables:?} {flags:?}"
         );
         assert_eq!(
-            server.seen().header("authorization"),
+            server.received().header("authorization"),
             format!("Bearer {token}")
         );
     }
-    let mut command = llorch(&nobody, &["models"]);
-    let ran: Ran = command.env("HOME", home.path()).output().unwrap().into();
+    let mut command = llorch(&unreachable, &["models"]);
+    let ran: Finished = command.env("HOME", home.path()).output().unwrap().into();
     assert_eq!(ran.code, Some(3), "{ran:?}");
-    let mut command = llorch(&nobody, &["models", "--url", &server.url()]);
-    let ran: Ran = command.env("HOME", home.path()).output().unwrap().into();
+    let mut command = llorch(&unreachable, &["models", "--url", &server.url()]);
+    let ran: Finished = command.env("HOME", home.path()).output().unwrap().into();
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
@@ -89,7 +89,7 @@ fn a_wrong_file_is_named_with_its_line() {
         ),
     ] {
         write(&path, &text, 0o600);
-        let ran: Ran = llorch("", &["models", "--config", with])
+        let ran: Finished = llorch("", &["models", "--config", with])
             .output()
             .unwrap()
             .into();
@@ -100,7 +100,7 @@ fn a_wrong_file_is_named_with_its_line() {
         );
         assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
     }
-    let ran: Ran = llorch("", &["models", "--config", "/nowhere/at-all.toml"])
+    let ran: Finished = llorch("", &["models", "--config", "/nowhere/at-all.toml"])
         .output()
         .unwrap()
         .into();
@@ -115,7 +115,7 @@ fn a_token_that_others_can_read_is_warned_about() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("config.toml");
     let with = path.to_str().unwrap();
-    let models = || -> Ran {
+    let models = || -> Finished {
         let output = llorch(&server.url(), &["models", "--config", with]).output();
         output.unwrap().into()
     };

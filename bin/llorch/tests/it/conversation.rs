@@ -8,8 +8,8 @@ use crate::{
     terminal::{CTRL_D, Terminal},
 };
 
-fn said(server: &Server) -> Value {
-    let asked = server.seen();
+fn sent_messages(server: &Server) -> Value {
+    let asked = server.received();
     assert_eq!(asked.line, "POST /v1/chat/completions HTTP/1.1");
     serde_json::from_str::<Value>(&asked.body).unwrap()["messages"].clone()
 }
@@ -39,14 +39,14 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     // The terminal shows what is typed; then comes the answer, and what is told of it.
     let shown = chat.wait("\r\n> ");
     let how =
-        shown.strip_prefix("count\r\none two\r\ngpu-1/pool-0 · 7 ms in line · first token after ");
+        shown.strip_prefix("count\r\none two\r\ngpu-1/pool-0 · 7 ms queued · first token after ");
     let how = how.unwrap_or_else(|| panic!("{shown:?}"));
     assert!(how.contains(" · 2 tokens"), "{shown:?}");
     assert!(how.ends_with(" · ended by length\r\n> "), "{shown:?}");
     let system = json!({"role": "system", "content": "be short"});
     let user = |content: &str| json!({"role": "user", "content": content});
     let assistant = json!({"role": "assistant", "content": " one two"});
-    assert_eq!(said(&server), json!([system, user("count")]));
+    assert_eq!(sent_messages(&server), json!([system, user("count")]));
 
     // A turn that fails is told, and is as if it had not been.
     chat.type_in("and now\n");
@@ -60,7 +60,7 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
         Some("llorch: all are busy")
     );
     assert_eq!(
-        said(&server),
+        sent_messages(&server),
         json!([system, user("count"), assistant, user("and now")])
     );
     // A line without words asks nothing.
@@ -69,7 +69,7 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     chat.type_in("again\n");
     chat.wait("ended by length\r\n> ");
     assert_eq!(
-        said(&server),
+        sent_messages(&server),
         json!([system, user("count"), assistant, user("again")])
     );
 

@@ -4,7 +4,7 @@ use std::{io::Read as _, process::Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server, events, llorch, nobody, run, start};
+use crate::support::{Answer, Server, events, llorch, run, start, unreachable_url};
 
 const CANARY: &str = "canary-9f8e7d6c";
 
@@ -24,7 +24,7 @@ fn each_failure_is_one_line_and_has_its_code() {
     }));
     for (url, arguments, code, part) in [
         (
-            nobody(),
+            unreachable_url(),
             &["nodes"][..],
             3,
             "connection refused; is orchestratord running there? --url, LLORCH_URL",
@@ -72,7 +72,7 @@ fn each_failure_is_one_line_and_has_its_code() {
             "it is older than this llorch",
         ),
         (
-            refusing(404, "MODEL_NOT_AVAILABLE", "nobody has m"),
+            refusing(404, "MODEL_NOT_AVAILABLE", "no endpoint has m"),
             &["explain", "m"],
             5,
             "`llorch models` lists them",
@@ -95,27 +95,37 @@ fn each_failure_is_one_line_and_has_its_code() {
             1,
             "no nodes in HOME",
         ),
-        (html.url(), &["models"], 1, "is not understood"),
+        (html.url(), &["models"], 1, "sent an unexpected response"),
         (
-            nobody(),
+            unreachable_url(),
             &["top"],
             2,
             "top needs a terminal; use `llorch status`",
         ),
         (
-            nobody(),
+            unreachable_url(),
             &["drain", "a/b/c/d"],
             2,
             "must be NODE, NODE/POOL or NODE/POOL/REPLICA",
         ),
         (
-            nobody(),
+            unreachable_url(),
             &["drain", "a", "--deadline", "5"],
             2,
             "write 30s, 5m or 1h",
         ),
-        (nobody(), &["nodes", "--no-such-flag"], 2, "--no-such-flag"),
-        (nobody(), &["chat", "-m", "m"], 2, "there is no prompt"),
+        (
+            unreachable_url(),
+            &["nodes", "--no-such-flag"],
+            2,
+            "--no-such-flag",
+        ),
+        (
+            unreachable_url(),
+            &["chat", "-m", "m"],
+            2,
+            "there is no prompt",
+        ),
         (
             "ftp://h:1".to_owned(),
             &["nodes"],
@@ -152,8 +162,8 @@ fn the_token_is_sent_and_never_shown() {
         (accepting.url(), &["models", "--json"]),
         (refusing.url(), &["token", "check"]),
         (refusing.url(), &["nodes"]),
-        (nobody(), &["nodes"]),
-        (nobody(), &["nodes", "--nonsense"]),
+        (unreachable_url(), &["nodes"]),
+        (unreachable_url(), &["nodes", "--nonsense"]),
         (format!("http://{CANARY}@h:1"), &["nodes"]),
     ] {
         for by_flag in [false, true] {
@@ -169,7 +179,7 @@ fn the_token_is_sent_and_never_shown() {
         }
     }
     assert_eq!(
-        accepting.seen().header("authorization"),
+        accepting.received().header("authorization"),
         format!("Bearer {CANARY}")
     );
     let bad = llorch(&accepting.url(), &["nodes"])

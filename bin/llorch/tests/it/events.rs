@@ -32,11 +32,11 @@ fn events_go_on_after_the_last_one_that_came() {
     assert!(
         ran.err
             .lines()
-            .all(|line| line.ends_with("the server closed it; trying again")),
+            .all(|line| line.ends_with("the server closed the connection; trying again")),
         "{ran:?}"
     );
     let lasts: Vec<String> = (0..4)
-        .map(|_| server.seen().header("last-event-id").to_owned())
+        .map(|_| server.received().header("last-event-id").to_owned())
         .collect();
     assert_eq!(lasts, ["", "2", "2", "3"]);
 }
@@ -74,8 +74,8 @@ fn a_task_is_read_from_where_one_was() {
         (Some(0), "five six\n"),
         "{ran:?}"
     );
-    assert_eq!(server.seen().header("last-event-id"), "x-4");
-    assert_eq!(server.seen().header("last-event-id"), "x-5");
+    assert_eq!(server.received().header("last-event-id"), "x-4");
+    assert_eq!(server.received().header("last-event-id"), "x-5");
 }
 
 // spec: CLI-10
@@ -119,9 +119,9 @@ fn a_task_is_handed_in_as_the_api_wants_it() {
     let ran = run(&server.url(), &arguments);
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
-        (Some(0), "t1\n", "2 before it in line\n")
+        (Some(0), "t1\n", "2 before it in the queue\n")
     );
-    let asked = server.seen();
+    let asked = server.received();
     assert_eq!(asked.line, "POST /v2/tasks HTTP/1.1");
     assert_eq!(
         serde_json::from_str::<Value>(&asked.body).unwrap(),

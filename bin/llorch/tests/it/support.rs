@@ -13,13 +13,13 @@ use serde_json::Value;
 
 /// One request as the server saw it.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(has, _)| has == name);
         found.map_or("", |(_, value)| value)
@@ -27,7 +27,7 @@ impl Seen {
 }
 
 /// What is answered: the whole text after the head is read, then the connection is closed.
-pub(crate) type Script = Box<dyn FnMut(&Seen) -> Answer + Send>;
+pub(crate) type Script = Box<dyn FnMut(&ReceivedRequest) -> Answer + Send>;
 
 pub(crate) enum Answer {
     /// Written, then closed.
@@ -39,25 +39,25 @@ pub(crate) enum Answer {
 /// A server whose answers a closure makes. Its thread ends with the test's process.
 pub(crate) struct Server {
     address: SocketAddr,
-    seen: Receiver<Seen>,
+    received: Receiver<ReceivedRequest>,
 }
 
 impl Server {
     pub(crate) fn start(mut script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, seen) = channel();
+        let (sender, received) = channel();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let Some((stream, request)) = read(stream) else {
                     continue;
                 };
                 let answer = script(&request);
-                let _ = tell.send(request);
+                let _ = sender.send(request);
                 reply(stream, answer);
             }
         });
-        Self { address, seen }
+        Self { address, received }
     }
 
     /// The same JSON for every request.
@@ -71,12 +71,12 @@ impl Server {
     }
 
     /// The next request that came.
-    pub(crate) fn seen(&self) -> Seen {
-        self.seen.recv().unwrap()
+    pub(crate) fn received(&self) -> ReceivedRequest {
+        self.received.recv().unwrap()
     }
 }
 
-fn read(stream: TcpStream) -> Option<(TcpStream, Seen)> {
+fn read(stream: TcpStream) -> Option<(TcpStream, ReceivedRequest)> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -93,12 +93,12 @@ fn read(stream: TcpStream) -> Option<(TcpStream, Seen)> {
     let length = length.map_or(0, |(_, value)| value.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let seen = Seen {
+    let received = ReceivedRequest {
         line: line.trim_end().to_owned(),
         headers,
         body: String::from_utf8(body).ok()?,
     };
-    (!seen.line.is_empty()).then(|| (reader.into_inner(), seen))
+    (!received.line.is_empty()).then(|| (reader.into_inner(), received))
 }
 
 fn reply(mut stream: TcpStream, answer: Answer) {
@@ -144,13 +144,13 @@ pub(crate) fn llorch(url: &str, arguments: &[&str]) -> Command {
 
 /// How a run ended.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl From<Output> for Ran {
+impl From<Output> for Finished {
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code(),
@@ -160,7 +160,7 @@ impl From<Output> for Ran {
     }
 }
 
-pub(crate) fn run(url: &str, arguments: &[&str]) -> Ran {
+pub(crate) fn run(url: &str, arguments: &[&str]) -> Finished {
     llorch(url, arguments).output().unwrap().into()
 }
 
@@ -173,8 +173,8 @@ pub(crate) fn start(mut command: Command) -> Child {
         .unwrap()
 }
 
-/// A port where nobody listens.
-pub(crate) fn nobody() -> String {
+/// The URL of a closed port.
+pub(crate) fn unreachable_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

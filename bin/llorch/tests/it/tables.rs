@@ -1,8 +1,8 @@
-//! What is printed where nobody looks: plain tables, and JSON as the server said it.
+//! What is printed where unreachable looks: plain tables, and JSON as the server said it.
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Ran, Server, json as answer, llorch, run};
+use crate::support::{Answer, Finished, Server, json as answer, llorch, run};
 
 fn nodes() -> Value {
     json!({"nodes":[
@@ -33,8 +33,8 @@ fn tables_are_plain_and_json_is_what_the_server_said() {
 
 /// A fleet of so many nodes, page by page. It tells which queries it was asked.
 fn fleet(size: usize) -> Server {
-    Server::start(Box::new(move |seen| {
-        let path = seen.line.split(' ').nth(1).unwrap();
+    Server::start(Box::new(move |received| {
+        let path = received.line.split(' ').nth(1).unwrap();
         let query = path.split_once('?').map_or("", |(_, query)| query);
         let value = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -104,7 +104,7 @@ fn a_large_fleet_is_listed_page_by_page() {
         );
         for query in asked {
             assert_eq!(
-                server.seen().line,
+                server.received().line,
                 format!("GET /v2/nodes?{query} HTTP/1.1")
             );
         }
@@ -154,8 +154,8 @@ fn a_replica_is_drained_and_waited_for() {
         )
     };
     let mut states = vec![node(false, 2), node(true, 2), node(true, 3), node(true, 4)].into_iter();
-    let server = Server::start(Box::new(move |seen| {
-        Answer::Text(if seen.line.starts_with("POST") {
+    let server = Server::start(Box::new(move |received| {
+        Answer::Text(if received.line.starts_with("POST") {
             answer(200, &json!({"success": true, "requests_running": 2}))
         } else {
             states.next().unwrap()
@@ -174,14 +174,14 @@ fn a_replica_is_drained_and_waited_for() {
         ]
     );
     assert_eq!(
-        server.seen().line,
+        server.received().line,
         "POST /v2/pools/gpu-1/p/replicas/r0/drain HTTP/1.1"
     );
     let server = Server::json(200, &json!({"success": true}));
     let ran = run(&server.url(), &["undrain", "gpu-1/p/r0"]);
-    assert_eq!(ran.out, "gpu-1/p/r0 takes requests again\n");
+    assert_eq!(ran.out, "gpu-1/p/r0 accepts requests again\n");
     assert_eq!(
-        server.seen().line,
+        server.received().line,
         "POST /v2/pools/gpu-1/p/replicas/r0/undrain HTTP/1.1"
     );
 }
@@ -231,10 +231,10 @@ traffic  1.5 requests/s, 0.1 errors/s, 30.5 tokens/s
 TIME               P50     P90     P99
 first token     1.5 ms   20 ms  300 ms
 between tokens       -       -       -
-in line         0.0 ms  0.0 ms  0.0 ms
+in queue        0.0 ms  0.0 ms  0.0 ms
 
-MODEL  ENDPOINTS  FREE  SLOTS  RUNNING  IN LINE  BATCH
-tiny           2     5      8        3        1      0
+MODEL  ENDPOINTS  FREE  SLOTS  RUNNING  QUEUED  BATCH
+tiny           2     5      8        3       1      0
 
 AT        ERROR       MODEL  NODE  MESSAGE
 10:11:12  QUEUE_FULL  tiny   -     line break
@@ -310,12 +310,12 @@ fn a_placement_is_explained() {
     );
     assert_eq!(
         ran.out,
-        "to gpu-1/p (least-loaded, 1 request in line)\n\n\
+        "to gpu-1/p (least-loaded, 1 request queued)\n\n\
          NODE   POOL  USED  SLOTS  VRAM FREE  SCORE                         VERDICT\n\
          gpu-1  p        2      4          -  0 2                           chosen\n\
          gpu-2  p        0      4          -  24 GiB of VRAM free, 0 taken  draining\n"
     );
-    let asked: Value = serde_json::from_str(&server.seen().body).unwrap();
+    let asked: Value = serde_json::from_str(&server.received().body).unwrap();
     assert_eq!(
         asked,
         json!({"model":"tiny","session_id":"s","pin_node":"gpu-1"})
@@ -346,8 +346,8 @@ fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
         node(0, 1200, 0, Some(0)),
     ]
     .into_iter();
-    let server = Server::start(Box::new(move |seen| {
-        Answer::Text(if seen.line.starts_with("POST") {
+    let server = Server::start(Box::new(move |received| {
+        Answer::Text(if received.line.starts_with("POST") {
             answer(200, &json!({"success": true}))
         } else {
             states.next().unwrap()
@@ -371,7 +371,7 @@ fn a_drain_is_waited_for_until_a_report_after_it_says_empty() {
             "draining gpu-1: waiting for the node's next report",
         ]
     );
-    let asked = server.seen();
+    let asked = server.received();
     assert_eq!(asked.line, "POST /v2/nodes/gpu-1/drain HTTP/1.1");
     assert_eq!(asked.body, r#"{"deadline_ms":300000}"#);
 }
@@ -394,7 +394,7 @@ fn a_drain_says_how_many_requests_run_where_it_is_told() {
         let ran = run(&server.url(), &["drain", "gpu-1"]);
         assert_eq!(
             ran.out,
-            format!("gpu-1 takes no new requests; {told} (--wait waits for them)\n")
+            format!("gpu-1 accepts no new requests; {told} (--wait waits for them)\n")
         );
         let ran = run(&server.url(), &["drain", "gpu-1", "--json"]);
         let said: Value = serde_json::from_str(&ran.out).unwrap();
@@ -418,13 +418,16 @@ fn a_deadline_that_passes_first_is_an_exit_of_its_own() {
         ran.err.contains("3 requests still run on gpu-1/p"),
         "{ran:?}"
     );
-    assert_eq!(server.seen().line, "POST /v2/pools/gpu-1/p/drain HTTP/1.1");
+    assert_eq!(
+        server.received().line,
+        "POST /v2/pools/gpu-1/p/drain HTTP/1.1"
+    );
 }
 
 // spec: CLI-3
 #[test]
 fn a_generated_token_is_good_and_never_the_same() {
-    let generate = || -> Ran { llorch("", &["token", "generate"]).output().unwrap().into() };
+    let generate = || -> Finished { llorch("", &["token", "generate"]).output().unwrap().into() };
     let (first, second) = (generate(), generate());
     assert_eq!((first.code, first.err.as_str()), (Some(0), ""));
     assert_eq!(first.out.trim().len(), 64);

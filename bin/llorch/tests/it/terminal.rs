@@ -52,12 +52,12 @@ impl Terminal {
             .stderr(Stdio::null());
         let keys = File::from(keys);
         let mut reader = keys.try_clone().unwrap();
-        let (tell, screen) = channel();
+        let (sender, screen) = channel();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // A terminal that nobody holds any more ends in an error.
+            // A terminal that unreachable holds any more ends in an error.
             while let Ok(length @ 1..) = reader.read(&mut bytes) {
-                let _ = tell.send(bytes[..length].to_vec());
+                let _ = sender.send(bytes[..length].to_vec());
             }
         });
         Self {

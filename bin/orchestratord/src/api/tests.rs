@@ -6,7 +6,7 @@ use admission::Admission;
 use dashboard::{Live, LiveConfig};
 use http_server::service_routes;
 use inference_gateway::{Gateway, GatewayConfig, GatewayMetrics, explain_routes};
-use node_transport::Tcp;
+use node_transport::TcpTransport;
 use registry_store::MemoryStore;
 use service_runtime::{Readiness, Shutdown, Tasks};
 use stream_proxy::StreamProxy;
@@ -16,11 +16,11 @@ use super::*;
 
 /// Everything that [`routes`] mounts, over parts in which nothing happens.
 fn mounted() -> BTreeSet<(String, String)> {
-    let admission = Admission::new(admission::Config::default());
+    let admission = Admission::new(admission::AdmissionConfig::default());
     let gateway = Gateway::new(
         GatewayConfig::default(),
         admission.clone(),
-        Arc::new(Tcp::new(StreamProxy::default(), None)),
+        Arc::new(TcpTransport::new(StreamProxy::default(), None)),
         GatewayMetrics::default(),
     );
     let store = Arc::new(MemoryStore::default());

@@ -1,88 +1,162 @@
-//! Chats of OpenAI's API: what is asked, the answer piece by piece, and when each piece came.
+//! OpenAI chats: the request, the streamed answer, and the time of each delta.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// The server chooses the numbers: arithmetic on them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Client, ClientError, Events, Routing, Served, clock::now};
+use crate::{
+    clock::now,
+    error::ClientError,
+    event_stream::EventStream,
+    routing::{RoutingOptions, ServedBy},
+    transport::Transport,
+};
 
-/// Where chats go.
+/// The route of chats.
 const PATH: &str = "/v1/chat/completions";
-/// What ends a stream.
+/// The last event of a stream.
 const DONE: &str = "[DONE]";
 
-/// What is asked.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+/// A chat.
+///
+/// ```
+/// use llorch_client::{ChatRequest, Message};
+///
+/// let mut chat = ChatRequest::new("tiny", vec![Message::user("count")]);
+/// chat.max_tokens = Some(8);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ChatRequest {
     /// The model.
     pub model: String,
     /// The conversation so far.
     pub messages: Vec<Message>,
-    /// The longest answer, in tokens.
+    /// The limit on the answer, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// How much chance there is in it.
+    /// The sampling temperature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// The beginning of the chance.
+    /// The seed of the sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
 }
 
-/// One message of a conversation.
+impl ChatRequest {
+    /// A chat with the sampling defaults of the engine.
+    #[must_use]
+    pub fn new(model: impl Into<String>, messages: Vec<Message>) -> Self {
+        Self {
+            model: model.into(),
+            messages,
+            max_tokens: None,
+            temperature: None,
+            seed: None,
+        }
+    }
+}
+
+/// A message of a conversation.
 #[derive(Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: &'static str,
-    /// What was said.
+    /// The author.
+    pub role: Role,
+    /// The text.
     pub content: String,
 }
 
-impl std::fmt::Debug for Message {
-    /// Without the text: prompts are never logged.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The author of a [`Message`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// Instructions for the whole conversation.
+    System,
+    /// The user.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Message {
+    /// Instructions for the whole conversation.
+    #[must_use]
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new(Role::System, content)
+    }
+
+    /// A message of the user.
+    #[must_use]
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// An answer of the model.
+    #[must_use]
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, content)
+    }
+
+    fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    /// Leaves out the text: prompts are never logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
 
-/// A piece of an answer.
+/// A part of a streamed answer.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Piece {
+#[non_exhaustive]
+pub enum ChatDelta {
     /// Text of the answer.
     Text(String),
-    /// Text of what the model thinks before it answers.
+    /// Text of the reasoning before the answer.
     Reasoning(String),
 }
 
-/// When the pieces of an answer came.
+/// When the deltas of an answer arrived.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Timing {
-    /// From the request to the first piece.
+#[non_exhaustive]
+pub struct ChatTiming {
+    /// From the request to the first delta.
     pub first: Option<Duration>,
-    /// From each piece to the next.
+    /// From each delta to the next.
     pub gaps: Vec<Duration>,
     /// From the request to the end.
     pub total: Duration,
-    /// Pieces that came.
-    pub pieces: u64,
-    /// Tokens as the engine counted them; it may not.
-    pub counted: Option<u64>,
+    /// The number of deltas.
+    pub deltas: u64,
+    /// The tokens of the answer by the engine's `usage`; `None` when it sends none.
+    pub usage_tokens: Option<u64>,
 }
 
-impl Timing {
-    /// Tokens: as counted by the engine, otherwise one per piece.
+impl ChatTiming {
+    /// The tokens of the answer: by the engine's `usage`, else one for each delta.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.counted.unwrap_or(self.pieces)
+        self.usage_tokens.unwrap_or(self.deltas)
     }
 
-    /// Tokens per second from the first piece to the end; `None` when there is no such time.
+    /// Tokens per second from the first delta to the end; `None` with fewer than two tokens.
     #[must_use]
     pub fn tokens_per_second(&self) -> Option<f64> {
         let after_first = self.tokens().checked_sub(1).filter(|&tokens| tokens > 0)?;
@@ -91,25 +165,26 @@ impl Timing {
     }
 }
 
-/// How a finished answer went.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Chat {
-    /// Who served it.
-    pub served: Served,
-    /// When its pieces came.
-    pub timing: Timing,
-    /// Why it ended, in the engine's word.
+/// What is known about an answer besides its text.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ChatSummary {
+    /// The replica that served it.
+    pub served_by: ServedBy,
+    /// When its deltas arrived.
+    pub timing: ChatTiming,
+    /// Why it ended, as the engine says it: `stop`, `length`.
     pub finish_reason: Option<String>,
 }
 
-/// An answer that is still coming. Dropping it closes the connection, which ends the work on it.
+/// A streamed answer. Dropping it closes the connection, which cancels the request.
 #[derive(Debug)]
 pub struct ChatStream {
-    events: Events,
+    events: EventStream,
     sent: Instant,
-    last: Option<Instant>,
-    done: bool,
-    chat: Chat,
+    last_delta: Option<Instant>,
+    is_done: bool,
+    summary: ChatSummary,
 }
 
 #[derive(Deserialize)]
@@ -122,12 +197,12 @@ struct Chunk {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(alias = "message", default)]
-    delta: Delta,
+    delta: DeltaFields,
     finish_reason: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
-struct Delta {
+struct DeltaFields {
     content: Option<String>,
     #[serde(alias = "reasoning")]
     reasoning_content: Option<String>,
@@ -139,135 +214,139 @@ struct Usage {
 }
 
 impl ChatStream {
-    pub(crate) fn begin(
-        client: &Client,
+    pub(crate) fn start(
+        transport: &Transport,
         chat: &ChatRequest,
-        routing: &Routing,
+        routing: &RoutingOptions,
     ) -> Result<Self, ClientError> {
-        let body = body(client, chat, true)?;
+        let body = body(chat, true)?;
         let sent = now();
-        let answer = client.post_long(PATH, &body, routing)?;
-        let served = Served::from_headers(answer.headers());
+        let response = transport.post_inference(PATH, &body, routing)?;
+        let summary = ChatSummary {
+            served_by: ServedBy::from_headers(response.headers()),
+            ..ChatSummary::default()
+        };
         Ok(Self {
-            events: Events::new(client.url().to_owned(), answer.into_body()),
+            events: transport.event_stream(response),
             sent,
-            last: None,
-            done: false,
-            chat: Chat {
-                served,
-                timing: Timing::default(),
-                finish_reason: None,
-            },
+            last_delta: None,
+            is_done: false,
+            summary,
         })
     }
 
-    /// Who serves it.
+    /// The replica that serves it.
     #[must_use]
-    pub fn served(&self) -> &Served {
-        &self.chat.served
+    pub fn served_by(&self) -> &ServedBy {
+        &self.summary.served_by
     }
 
-    /// The next piece; `None` when the answer is complete.
+    /// Waits for the next delta; `None` after the last.
     ///
     /// # Errors
-    /// When the answer breaks off, or the server tells of an error in it.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>, ClientError> {
-        while !self.done {
+    /// When the connection breaks, the stream ends without `[DONE]`, or it contains an error.
+    pub fn next_delta(&mut self) -> Result<Option<ChatDelta>, ClientError> {
+        while !self.is_done {
             let Some(event) = self.events.next_event()? else {
-                return Err(self.events.broken("it ended without [DONE]"));
+                return Err(self.events.interrupted("it ended without [DONE]"));
             };
-            self.chat.timing.total = self.sent.elapsed();
+            self.summary.timing.total = self.sent.elapsed();
             if event.data.trim() == DONE {
-                self.done = true;
+                self.is_done = true;
                 break;
             }
-            let data: Value = serde_json::from_str(&event.data)
-                .map_err(|error| self.events.broken(&format!("an event is no JSON: {error}")))?;
+            let data: Value = serde_json::from_str(&event.data).map_err(|error| {
+                self.events
+                    .interrupted(&format!("an event is no JSON: {error}"))
+            })?;
             if let Some(error) = ClientError::in_event(&data) {
                 return Err(error);
             }
             let chunk = Chunk::deserialize(&data).map_err(|error| {
                 self.events
-                    .broken(&format!("an event is not understood: {error}"))
+                    .interrupted(&format!("an event is not understood: {error}"))
             })?;
-            if let Some(piece) = self.take(chunk) {
-                return Ok(Some(piece));
+            if let Some(delta) = self.record(chunk) {
+                return Ok(Some(delta));
             }
         }
         Ok(None)
     }
 
-    /// How it went.
+    /// The summary of the answer so far.
     #[must_use]
-    pub fn finish(self) -> Chat {
-        self.chat
+    pub fn finish(self) -> ChatSummary {
+        self.summary
     }
 
-    fn take(&mut self, chunk: Chunk) -> Option<Piece> {
+    /// Records the time of a chunk, and returns its delta.
+    fn record(&mut self, chunk: Chunk) -> Option<ChatDelta> {
+        let ChatSummary {
+            timing,
+            finish_reason,
+            ..
+        } = &mut self.summary;
         if let Some(tokens) = chunk.usage.and_then(|usage| usage.completion_tokens) {
-            self.chat.timing.counted = Some(tokens);
+            timing.usage_tokens = Some(tokens);
         }
         let choice = chunk.choices.into_iter().next()?;
         if choice.finish_reason.is_some() {
-            self.chat.finish_reason = choice.finish_reason;
+            *finish_reason = choice.finish_reason;
         }
-        let piece = choice.delta.piece()?;
+        let delta = choice.delta.into_delta()?;
         let time = now();
-        match self.last.replace(time) {
-            None => self.chat.timing.first = Some(time.saturating_duration_since(self.sent)),
-            Some(last) => self
-                .chat
-                .timing
-                .gaps
-                .push(time.saturating_duration_since(last)),
+        match self.last_delta.replace(time) {
+            None => timing.first = Some(time.saturating_duration_since(self.sent)),
+            Some(last) => timing.gaps.push(time.saturating_duration_since(last)),
         }
-        self.chat.timing.pieces = self.chat.timing.pieces.saturating_add(1);
-        Some(piece)
+        timing.deltas = timing.deltas.saturating_add(1);
+        Some(delta)
     }
 }
 
-impl Delta {
-    fn piece(self) -> Option<Piece> {
-        let full = |text: Option<String>| text.filter(|text| !text.is_empty());
-        full(self.content)
-            .map(Piece::Text)
-            .or_else(|| full(self.reasoning_content).map(Piece::Reasoning))
+impl DeltaFields {
+    fn into_delta(self) -> Option<ChatDelta> {
+        let not_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+        not_empty(self.content)
+            .map(ChatDelta::Text)
+            .or_else(|| not_empty(self.reasoning_content).map(ChatDelta::Reasoning))
     }
 }
 
-/// An answer that came as a whole.
+/// An answer that was not streamed.
 #[derive(Clone, PartialEq)]
-pub struct Whole {
+#[non_exhaustive]
+pub struct ChatCompletion {
     /// Its text.
     pub text: String,
-    /// How it went; there is no first piece.
-    pub chat: Chat,
+    /// Its summary, without the times of deltas.
+    pub summary: ChatSummary,
 }
 
-impl Whole {
-    pub(crate) fn ask(
-        client: &Client,
+impl ChatCompletion {
+    pub(crate) fn request(
+        transport: &Transport,
         chat: &ChatRequest,
-        routing: &Routing,
+        routing: &RoutingOptions,
     ) -> Result<Self, ClientError> {
-        let body = body(client, chat, false)?;
+        let body = body(chat, false)?;
         let sent = now();
-        let answer = client.post_long(PATH, &body, routing)?;
-        let (served, body) = client.whole(answer)?;
+        let response = transport.post_inference(PATH, &body, routing)?;
+        let (served_by, body) = transport.read_body(response)?;
         let total = sent.elapsed();
         let chunk: Chunk = serde_json::from_slice(&body)
-            .map_err(|error| client.not_understood(PATH, &error.to_string()))?;
+            .map_err(|error| transport.invalid_response(PATH, &error.to_string()))?;
         let Some(choice) = chunk.choices.into_iter().next() else {
-            return Err(client.not_understood(PATH, "it has no choices"));
+            return Err(transport.invalid_response(PATH, "it has no choices"));
         };
         Ok(Self {
             text: choice.delta.content.unwrap_or_default(),
-            chat: Chat {
-                served,
-                timing: Timing {
+            summary: ChatSummary {
+                served_by,
+                timing: ChatTiming {
                     total,
-                    counted: chunk.usage.and_then(|usage| usage.completion_tokens),
-                    ..Timing::default()
+                    usage_tokens: chunk.usage.and_then(|usage| usage.completion_tokens),
+                    ..ChatTiming::default()
                 },
                 finish_reason: choice.finish_reason,
             },
@@ -275,9 +354,10 @@ impl Whole {
     }
 }
 
-fn body(client: &Client, chat: &ChatRequest, stream: bool) -> Result<Value, ClientError> {
-    let mut body = serde_json::to_value(chat)
-        .map_err(|error| client.not_understood(PATH, &error.to_string()))?;
+fn body(chat: &ChatRequest, stream: bool) -> Result<Value, ClientError> {
+    let mut body = serde_json::to_value(chat).map_err(|error| ClientError::InvalidRequest {
+        reason: error.to_string(),
+    })?;
     body["stream"] = stream.into();
     if stream {
         body["stream_options"] = serde_json::json!({"include_usage": true});
@@ -291,24 +371,24 @@ mod tests {
 
     #[test]
     fn speed_is_that_of_the_tokens_after_the_first() {
-        let timing = Timing {
+        let timing = ChatTiming {
             first: Some(Duration::from_secs(1)),
             total: Duration::from_secs(3),
-            counted: Some(21),
-            ..Timing::default()
+            usage_tokens: Some(21),
+            ..ChatTiming::default()
         };
         assert_eq!(timing.tokens_per_second(), Some(10.0));
         for without in [
-            Timing::default(),
-            Timing {
-                counted: Some(1),
+            ChatTiming::default(),
+            ChatTiming {
+                usage_tokens: Some(1),
                 ..timing.clone()
             },
-            Timing {
+            ChatTiming {
                 first: None,
                 ..timing.clone()
             },
-            Timing {
+            ChatTiming {
                 total: Duration::from_secs(1),
                 ..timing
             },
@@ -319,17 +399,9 @@ mod tests {
 
     #[test]
     fn no_debug_output_holds_a_prompt() {
-        let message = Message {
-            role: "user",
-            content: "canary".to_owned(),
-        };
-        let shown = format!(
-            "{message:?} {:?}",
-            ChatRequest {
-                messages: vec![message.clone()],
-                ..ChatRequest::default()
-            }
-        );
+        let message = Message::user("canary");
+        let chat = ChatRequest::new("tiny", vec![message.clone()]);
+        let shown = format!("{message:?} {chat:?}");
         assert!(!shown.contains("canary"), "{shown}");
     }
 }

@@ -1,178 +1,221 @@
-//! The client: one method for each thing that can be asked.
+//! The client: one method for each route.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use bearer_auth::ApiToken;
 use pool_registry_types::{HttpUrl, NodeId, TaskId};
 use serde_json::{Value, json};
-use ureq::{Agent, http::Method};
 
 use crate::{
-    Catalog, ChatRequest, ChatStream, ClientError, DrainBegun, Explained, Follow, Gpus, Json, Node,
-    Nodes, NodesQuery, Pools, Routing, Status, Target, TaskAccepted, TaskState, chat::Whole,
-    transport::agent,
+    chat::{ChatCompletion, ChatRequest, ChatStream},
+    drain_target::DrainTarget,
+    error::ClientError,
+    pagination::{NodesQuery, all_pages},
+    resources::{Catalog, DrainStarted, Gpus, Node, Nodes, PlacementExplanation, Pools},
+    response::Response,
+    routing::RoutingOptions,
+    status::Status,
+    subscription::EventSubscription,
+    task::{TaskAccepted, TaskState},
+    transport::{Transport, TransportConfig},
 };
 
-/// A neighbour answers within milliseconds; this long for a machine that is very busy.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for a whole control answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server close by answers within milliseconds; this is for a very busy one.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a whole control response.
+const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a [`Client`] is made of.
+/// Configures a [`Client`].
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The server; a final `/v1`, as OpenAI's clients have it, is left out.
-    pub url: HttpUrl,
-    /// Presented with every request.
-    pub token: Option<ApiToken>,
-    /// How long a connection may take to come about.
-    pub connect_timeout: Duration,
-    /// How long the whole answer to a control request may take. Streams have no such limit.
-    pub answer_timeout: Duration,
+#[must_use = "a builder does nothing before `build`"]
+pub struct ClientBuilder {
+    url: HttpUrl,
+    token: Option<ApiToken>,
+    user_agent: String,
+    connect_timeout: Duration,
+    response_timeout: Duration,
 }
 
-impl Settings {
-    /// The server at `url`, without a token, with the usual patience.
-    #[must_use]
+impl ClientBuilder {
+    /// A client of the server at `url`. A final `/v1`, as in the base URL of an OpenAI client, is
+    /// removed.
     pub fn new(url: HttpUrl) -> Self {
         Self {
             url,
             token: None,
-            connect_timeout: CONNECT_TIMEOUT,
-            answer_timeout: ANSWER_TIMEOUT,
+            user_agent: concat!("llorch-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            response_timeout: DEFAULT_RESPONSE_TIMEOUT,
+        }
+    }
+
+    /// The token to send with every request.
+    pub fn token(mut self, token: ApiToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// The name of the program in the header `User-Agent`.
+    pub fn user_agent(mut self, user_agent: &str) -> Self {
+        user_agent.clone_into(&mut self.user_agent);
+        self
+    }
+
+    /// The timeout of a connection attempt.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The timeout of a whole control response. Inference and event streams have none.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// The client. It connects with the first request.
+    #[must_use]
+    pub fn build(self) -> Client {
+        let url = self.url.to_string();
+        Client {
+            transport: Transport::new(TransportConfig {
+                base_url: url.strip_suffix("/v1").unwrap_or(&url).to_owned(),
+                token: self.token,
+                user_agent: self.user_agent,
+                connect_timeout: self.connect_timeout,
+                response_timeout: self.response_timeout,
+            }),
         }
     }
 }
 
-/// Talks to one `orchestratord`, or for chats to any server of OpenAI's API. Cloning is cheap and
-/// shares connections.
-#[derive(Clone)]
+/// A client of one `orchestratord`, or for chats of any OpenAI-compatible server. Cloning is cheap
+/// and shares the connections.
+#[derive(Debug, Clone)]
 pub struct Client {
-    pub(crate) agent: Agent,
-    pub(crate) base: String,
-    pub(crate) settings: Settings,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("settings", &self.settings)
-            .finish()
-    }
+    transport: Transport,
 }
 
 impl Client {
-    /// A client of the server in `settings`.
+    /// A client of the server at `url`, without a token and with default timeouts.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let url = settings.url.to_string();
-        Self {
-            agent: agent(&settings),
-            base: url.strip_suffix("/v1").unwrap_or(&url).to_owned(),
-            settings,
-        }
+    pub fn new(url: HttpUrl) -> Self {
+        Self::builder(url).build()
     }
 
-    /// The server, without a final slash or `/v1`.
+    /// Configures a client of the server at `url`.
+    pub fn builder(url: HttpUrl) -> ClientBuilder {
+        ClientBuilder::new(url)
+    }
+
+    /// The URL of the server, without a final slash or `/v1`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.base
+        self.transport.base_url()
     }
 
-    /// Whether it presents a token.
+    /// Whether the client sends a token.
     #[must_use]
     pub fn has_token(&self) -> bool {
-        self.settings.token.is_some()
+        self.transport.has_token()
     }
 
-    /// `GET /v2/status`: the fleet at a glance.
+    /// `GET /v2/status`: the state of the fleet.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn status(&self) -> Result<Json<Status>, ClientError> {
-        self.get("/v2/status")
+    pub fn status(&self) -> Result<Response<Status>, ClientError> {
+        self.transport.get("/v2/status")
     }
 
-    /// `GET /v2/nodes`: those that `query` is about, page after page.
+    /// `GET /v2/nodes`: the nodes of a query, with all pages.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn nodes(&self, query: &NodesQuery) -> Result<Json<Nodes>, ClientError> {
-        self.pages("/v2/nodes", "nodes", query)
+    pub fn nodes(&self, query: &NodesQuery) -> Result<Response<Nodes>, ClientError> {
+        all_pages(&self.transport, "/v2/nodes", "nodes", query)
     }
 
     /// `GET /v2/nodes/{id}`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn node(&self, node: &NodeId) -> Result<Json<Node>, ClientError> {
-        self.get(&format!("/v2/nodes/{node}"))
+    pub fn node(&self, node: &NodeId) -> Result<Response<Node>, ClientError> {
+        self.transport.get(&format!("/v2/nodes/{node}"))
     }
 
-    /// `GET /v2/pools`: all endpoints, page after page.
+    /// `GET /v2/pools`: all endpoints, with all pages.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn pools(&self) -> Result<Json<Pools>, ClientError> {
-        self.pages("/v2/pools", "pools", &NodesQuery::default())
+    pub fn pools(&self) -> Result<Response<Pools>, ClientError> {
+        all_pages(
+            &self.transport,
+            "/v2/pools",
+            "pools",
+            &NodesQuery::default(),
+        )
     }
 
-    /// `GET /v2/gpus`: those of all nodes, page after page.
+    /// `GET /v2/gpus`: the GPUs of all nodes, with all pages.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn gpus(&self) -> Result<Json<Gpus>, ClientError> {
-        self.pages("/v2/gpus", "gpus", &NodesQuery::default())
+    pub fn gpus(&self) -> Result<Response<Gpus>, ClientError> {
+        all_pages(&self.transport, "/v2/gpus", "gpus", &NodesQuery::default())
     }
 
     /// `GET /v2/catalog/availability`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn catalog(&self) -> Result<Json<Catalog>, ClientError> {
-        self.get("/v2/catalog/availability")
+    pub fn catalog(&self) -> Result<Response<Catalog>, ClientError> {
+        self.transport.get("/v2/catalog/availability")
     }
 
-    /// The names in `GET /v1/models`: models that somebody can serve now.
+    /// The names in `GET /v1/models`: models that an endpoint can serve now.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn model_names(&self) -> Result<Vec<String>, ClientError> {
         #[derive(serde::Deserialize)]
-        struct List {
-            data: Vec<Entry>,
+        struct ModelList {
+            data: Vec<ModelEntry>,
         }
         #[derive(serde::Deserialize)]
-        struct Entry {
+        struct ModelEntry {
             id: String,
         }
-        let list = self.get::<List>("/v1/models")?.read()?;
+        let list = self.transport.get::<ModelList>("/v1/models")?.read()?;
         Ok(list.data.into_iter().map(|model| model.id).collect())
     }
 
-    /// `POST /v2/placement/explain` with the question in `body`.
+    /// `POST /v2/placement/explain` with `body`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn explain(&self, body: &Value) -> Result<Json<Explained>, ClientError> {
-        self.post("/v2/placement/explain", body)
+    pub fn explain(&self, body: &Value) -> Result<Response<PlacementExplanation>, ClientError> {
+        self.transport.post("/v2/placement/explain", body)
     }
 
-    /// Takes a node, a pool or a replica out of service: no new requests, running ones finish,
-    /// within `deadline` when there is one.
+    /// Takes a node, a pool or a replica out of service: it gets no new requests, and running
+    /// requests finish, within `deadline` when there is one.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub fn drain(
         &self,
-        target: &Target,
+        target: &DrainTarget,
         deadline: Option<Duration>,
-    ) -> Result<DrainBegun, ClientError> {
-        let deadline =
-            deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-        let body =
-            deadline.map_or_else(|| json!({}), |deadline| json!({ "deadline_ms": deadline }));
-        self.post(&format!("{}/drain", target.path()), &body)?
+    ) -> Result<DrainStarted, ClientError> {
+        let body = match deadline {
+            None => json!({}),
+            Some(deadline) => {
+                json!({ "deadline_ms": u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) })
+            }
+        };
+        self.transport
+            .post(&format!("{}/drain", target.path()), &body)?
             .read()
     }
 
@@ -180,8 +223,9 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn undrain(&self, target: &Target) -> Result<(), ClientError> {
-        self.post::<Value>(&format!("{}/undrain", target.path()), &json!({}))
+    pub fn undrain(&self, target: &DrainTarget) -> Result<(), ClientError> {
+        self.transport
+            .post::<Value>(&format!("{}/undrain", target.path()), &json!({}))
             .map(drop)
     }
 
@@ -189,16 +233,16 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn submit(&self, body: &Value) -> Result<Json<TaskAccepted>, ClientError> {
-        self.post("/v2/tasks", body)
+    pub fn submit(&self, body: &Value) -> Result<Response<TaskAccepted>, ClientError> {
+        self.transport.post("/v2/tasks", body)
     }
 
     /// `GET /v2/tasks/{id}`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn task(&self, task: &TaskId) -> Result<Json<TaskState>, ClientError> {
-        self.get(&format!("/v2/tasks/{task}"))
+    pub fn task(&self, task: &TaskId) -> Result<Response<TaskState>, ClientError> {
+        self.transport.get(&format!("/v2/tasks/{task}"))
     }
 
     /// `POST /v2/tasks/{id}/cancel`.
@@ -206,50 +250,85 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn cancel(&self, task: &TaskId) -> Result<(), ClientError> {
-        let path = format!("/v2/tasks/{task}/cancel");
-        let request = self.request(Method::POST, &path);
-        let answer = self.send(
-            request,
-            Some(&json!({})),
-            Some(self.settings.answer_timeout),
-        )?;
-        self.whole(answer).map(drop)
+        self.transport
+            .post_ignoring_body(&format!("/v2/tasks/{task}/cancel"), &json!({}))
     }
 
-    /// The events of a task after the one with the id `last`, from the first when there is none.
+    /// The events of a task after the one with the id `last_id`; from the first without it.
     #[must_use]
-    pub fn task_events(&self, task: &TaskId, last: Option<String>) -> Follow {
-        Follow::new(self.clone(), format!("/v2/tasks/{task}/events"), last)
+    pub fn task_events(&self, task: &TaskId, last_id: Option<String>) -> EventSubscription {
+        self.subscribe(format!("/v2/tasks/{task}/events"), last_id)
     }
 
     /// `GET /v2/events`: the last `limit` events of the fleet, `{"events":[…]}`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn recent_events(&self, limit: Option<u32>) -> Result<Json<Value>, ClientError> {
+    pub fn recent_events(&self, limit: Option<u32>) -> Result<Response<Value>, ClientError> {
         let query = limit.map_or_else(String::new, |limit| format!("?limit={limit}"));
-        self.get(&format!("/v2/events{query}"))
+        self.transport.get(&format!("/v2/events{query}"))
     }
 
-    /// The fleet's events as they happen, after the one with the id `last`.
+    /// The events of the fleet as they happen, after the one with the id `last_id`.
     #[must_use]
-    pub fn fleet_events(&self, last: Option<String>) -> Follow {
-        Follow::new(self.clone(), "/v2/events".to_owned(), last)
+    pub fn fleet_events(&self, last_id: Option<String>) -> EventSubscription {
+        self.subscribe("/v2/events".to_owned(), last_id)
     }
 
-    /// A chat whose answer comes piece by piece.
-    ///
-    /// # Errors
-    /// When no answer begins; see [`ClientError`].
-    pub fn chat(&self, chat: &ChatRequest, routing: &Routing) -> Result<ChatStream, ClientError> {
-        ChatStream::begin(self, chat, routing)
+    fn subscribe(&self, path: String, last_id: Option<String>) -> EventSubscription {
+        EventSubscription::new(self.transport.clone(), path, last_id)
     }
 
-    /// A chat whose answer comes as a whole.
+    /// Starts a streamed chat.
     ///
     /// # Errors
-    /// When no complete answer comes; see [`ClientError`].
-    pub fn chat_whole(&self, chat: &ChatRequest, routing: &Routing) -> Result<Whole, ClientError> {
-        Whole::ask(self, chat, routing)
+    /// When no response begins; see [`ClientError`].
+    pub fn chat(
+        &self,
+        chat: &ChatRequest,
+        routing: &RoutingOptions,
+    ) -> Result<ChatStream, ClientError> {
+        ChatStream::start(&self.transport, chat, routing)
+    }
+
+    /// Sends a chat and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When no complete answer arrives; see [`ClientError`].
+    pub fn complete_chat(
+        &self,
+        chat: &ChatRequest,
+        routing: &RoutingOptions,
+    ) -> Result<ChatCompletion, ClientError> {
+        ChatCompletion::request(&self.transport, chat, routing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_url_has_no_v1_and_the_token_is_not_shown() {
+        let url: HttpUrl = "http://h:1/v1".parse().unwrap();
+        let token = ApiToken::new("canary-9f8e7d6c".to_owned()).unwrap();
+        let client = Client::builder(url).token(token).build();
+        assert_eq!((client.url(), client.has_token()), ("http://h:1", true));
+        assert!(!format!("{client:?}").contains("canary"), "{client:?}");
+    }
+
+    #[test]
+    fn an_invalid_header_value_is_an_invalid_request() {
+        let client = Client::new("http://127.0.0.1:1".parse().unwrap());
+        let routing = RoutingOptions {
+            session: Some("two\nlines".to_owned()),
+            ..RoutingOptions::default()
+        };
+        let chat = ChatRequest::new("tiny", Vec::new());
+        let error = client.chat(&chat, &routing).unwrap_err();
+        assert!(
+            matches!(error, ClientError::InvalidRequest { .. }),
+            "{error:?}"
+        );
     }
 }

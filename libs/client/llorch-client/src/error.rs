@@ -1,6 +1,6 @@
-//! What can go wrong between a client and its server.
+//! Why a request failed.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// The server chooses the numbers: arithmetic on them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use std::time::Duration;
@@ -10,14 +10,20 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-/// How much of a foreign text an error repeats.
+/// How much of a server's text an error repeats.
 const MAX_ECHO_CHARS: usize = 300;
 
-/// Why there is no answer, or not the one that was asked for.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No connection came about.
+    /// The request cannot be sent: a text is no valid header value.
+    #[error("the request is invalid: {reason}")]
+    InvalidRequest {
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no connection.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
         /// The server.
@@ -25,45 +31,45 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
-    /// This process could not ask: it is at a limit of its own, mostly that of open files.
+    /// This process is at a limit of its own, mostly that of open files. Nothing was sent.
     #[error("{url} was not asked, because this process is at a limit of its own: {reason}")]
-    OwnLimit {
+    LocalLimit {
         /// The server.
         url: String,
-        /// Which one.
+        /// Which limit.
         reason: String,
     },
-    /// The server was reached, and did not answer in time.
+    /// The server accepted the connection and did not answer in time.
     #[error("{url} did not answer within {}", seconds(*.within))]
-    Late {
+    Timeout {
         /// The server.
         url: String,
-        /// How long it had.
+        /// The timeout.
         within: Duration,
     },
-    /// The server answered that it will not, or cannot.
+    /// The server refused the request or could not serve it.
     #[error("{message}")]
     Refused {
-        /// The HTTP status; 0 when it came as an event of a stream.
+        /// The HTTP status; 0 when the error came as an event of a stream.
         status: u16,
-        /// An [`ErrorCode`], or whatever the server calls it; empty when it says nothing.
+        /// An [`ErrorCode`], or another code of the server; empty without one.
         code: String,
-        /// For people.
+        /// The message for people.
         message: String,
-        /// When to try again.
+        /// When to retry.
         retry_after: Option<Duration>,
     },
-    /// The answer is not of the expected form.
-    #[error("{url} answered something that is not understood: {reason}")]
-    NotUnderstood {
+    /// The response has another form than expected.
+    #[error("{url} sent an unexpected response: {reason}")]
+    InvalidResponse {
         /// The server and the path.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
     },
-    /// The answer began and did not end as it should.
+    /// The response began and ended too early.
     #[error("the answer of {url} broke off: {reason}")]
-    BrokenOff {
+    Interrupted {
         /// The server.
         url: String,
         /// Why.
@@ -74,8 +80,8 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the server refused with this code.
     #[must_use]
-    pub fn is(&self, wanted: ErrorCode) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == wanted.as_str())
+    pub fn has_code(&self, expected: ErrorCode) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == expected.as_str())
     }
 
     /// The HTTP status of a refusal.
@@ -87,29 +93,29 @@ impl ClientError {
         }
     }
 
-    /// Whether the connection failed, so that trying again may help.
+    /// Whether the connection failed, so that a retry may help.
     #[must_use]
     pub fn is_connection(&self) -> bool {
         matches!(
             self,
             Self::Unreachable { .. }
-                | Self::OwnLimit { .. }
-                | Self::Late { .. }
-                | Self::BrokenOff { .. }
+                | Self::LocalLimit { .. }
+                | Self::Timeout { .. }
+                | Self::Interrupted { .. }
         )
     }
 
-    /// The refusal in the body of an answer, of either shape, or of none.
+    /// Reads the error in the body of a response. A body without an error object is repeated.
     pub(crate) fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
-        let told = serde_json::from_slice::<Value>(body)
+        let error = serde_json::from_slice::<Value>(body)
             .ok()
-            .and_then(|body| Told::read(body.get("error")?));
-        match told {
-            Some(told) => Self::Refused {
+            .and_then(|body| ErrorObject::parse(body.get("error")?));
+        match error {
+            Some(error) => Self::Refused {
                 status,
-                code: told.code.unwrap_or_default(),
-                message: told.message,
-                retry_after: told.retry_after.or(retry_after),
+                code: error.code.unwrap_or_default(),
+                message: error.message,
+                retry_after: error.retry_after.or(retry_after),
             },
             None => {
                 let text = echo(&String::from_utf8_lossy(body));
@@ -125,27 +131,28 @@ impl ClientError {
         }
     }
 
-    /// The error that an event of a stream tells of, if it does.
+    /// Reads the error in an event of a stream; `None` without one.
     pub(crate) fn in_event(data: &Value) -> Option<Self> {
-        let told = Told::read(data.get("error").filter(|error| !error.is_null())?)?;
+        let error = data.get("error").filter(|error| !error.is_null())?;
+        let error = ErrorObject::parse(error)?;
         Some(Self::Refused {
             status: 0,
-            code: told.code.unwrap_or_default(),
-            message: told.message,
-            retry_after: told.retry_after,
+            code: error.code.unwrap_or_default(),
+            message: error.message,
+            retry_after: error.retry_after,
         })
     }
 }
 
-/// What an error object says, in our two shapes and in those of other OpenAI servers.
-struct Told {
+/// An error object of `/v2`, of `/v1`, or of another OpenAI-compatible server.
+struct ErrorObject {
     code: Option<String>,
     message: String,
     retry_after: Option<Duration>,
 }
 
-impl Told {
-    fn read(error: &Value) -> Option<Self> {
+impl ErrorObject {
+    fn parse(error: &Value) -> Option<Self> {
         #[derive(Deserialize)]
         struct Fields {
             message: Option<String>,
@@ -173,8 +180,8 @@ impl Told {
     }
 }
 
-/// A foreign text as an error may repeat it: shortened, and unable to forge a line or to steer a
-/// terminal.
+/// A server's text as an error may repeat it: shortened, and without control characters, which
+/// would forge a log line or steer a terminal.
 pub(crate) fn echo(text: &str) -> String {
     text.chars()
         .take(MAX_ECHO_CHARS)
@@ -190,7 +197,7 @@ fn seconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn told(body: &str) -> (String, String) {
+    fn code_and_message(body: &str) -> (String, String) {
         match ClientError::refusal(404, None, body.as_bytes()) {
             ClientError::Refused { code, message, .. } => (code, message),
             other => panic!("{other:?}"),
@@ -198,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn both_shapes_and_those_of_others() {
+    fn error_objects_of_all_servers_are_read() {
         for (body, code, message) in [
             (
                 r#"{"error":{"code":"UNKNOWN_NODE","message":"no such node","retriable":true}}"#,
@@ -219,15 +226,19 @@ mod tests {
                 "the server answered with status 404: <html> [2J",
             ),
         ] {
-            assert_eq!(told(body), (code.to_owned(), message.to_owned()), "{body}");
+            assert_eq!(
+                code_and_message(body),
+                (code.to_owned(), message.to_owned()),
+                "{body}"
+            );
         }
     }
 
     #[test]
-    fn an_event_with_an_error_is_one() {
+    fn an_error_in_an_event_is_found() {
         let event = serde_json::json!({"error":{"message":"gone","code":"WORKER_RESET"}});
         let error = ClientError::in_event(&event).unwrap();
-        assert!(error.is(ErrorCode::WorkerReset), "{error:?}");
+        assert!(error.has_code(ErrorCode::WorkerReset), "{error:?}");
         assert_eq!(
             ClientError::in_event(&serde_json::json!({"choices":[]})),
             None

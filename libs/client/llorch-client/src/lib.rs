@@ -1,16 +1,16 @@
-//! A blocking client of `orchestratord`: what operators see and steer, events that resume, chats
-//! with their timing.
+//! A blocking client of `orchestratord`: operator views and actions, event streams that resume, and
+//! chats with their timing.
 //!
 //! It needs no async runtime, so it fits a command line tool or a thread of any program. Every
-//! answer is read with a bound on its size and its time, and every failure is a [`ClientError`]
-//! that says which server it was about. The token travels as a header only and is in no error and
-//! no `Debug` output.
+//! response has a limit on its size. Control requests have a timeout. Every failure is a
+//! [`ClientError`] that names the server. The token is sent as a header, and is in no error and no
+//! `Debug` output.
 //!
 //! ```no_run
-//! use llorch_client::{Client, NodesQuery, Settings};
+//! use llorch_client::{Client, NodesQuery};
 //!
-//! # fn main() -> Result<(), llorch_client::ClientError> {
-//! let client = Client::new(Settings::new("http://localhost:8080".parse().unwrap()));
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://localhost:8080".parse()?);
 //! for node in client.nodes(&NodesQuery::default())?.read()?.nodes {
 //!     println!("{} is {}", node.node_id, node.status);
 //! }
@@ -20,39 +20,41 @@
 
 mod chat;
 mod client;
-pub mod clock;
+mod clock;
+mod drain_target;
 mod error;
-mod events;
-mod follow;
-mod pages;
-mod served;
-mod sse_event;
+mod event_stream;
+mod pagination;
+mod resources;
+mod response;
+mod routing;
 mod status;
-mod target;
+mod subscription;
 mod task;
 mod transport;
-mod view;
 
-pub use chat::{Chat, ChatRequest, ChatStream, Message, Piece, Timing, Whole};
-pub use client::{Client, Settings};
+pub use bearer_auth::{ApiToken, TokenError};
+pub use chat::{ChatCompletion, ChatDelta, ChatRequest, ChatStream, ChatSummary, ChatTiming};
+pub use chat::{Message, Role};
+pub use client::{Client, ClientBuilder};
+pub use drain_target::{DrainTarget, DrainTargetError, PoolTarget};
 pub use error::ClientError;
-pub use events::Events;
-pub use follow::{Follow, Followed};
-pub use pages::NodesQuery;
-pub use served::{Routing, Served};
-pub use sse_event::SseEvent;
+pub use event_stream::ServerEvent;
+pub use pagination::NodesQuery;
+pub use pool_registry_types::{ErrorCode, HttpUrl, NodeId, NodeStatus, PoolId, ReplicaId, TaskId};
+pub use resources::{
+    Catalog, Drain, DrainStarted, Gpu, Gpus, Model, Node, NodePool, Nodes, PlacementCandidate,
+    PlacementExplanation, Pool, Pools, Quarantine, Replica,
+};
+pub use response::Response;
+pub use routing::{RequestPriority, RoutingOptions, ServedBy};
 pub use status::{
     FleetEvent, ModelLoad, NodeCounts, Percentiles, RecentError, SlotCounts, Status, Traffic,
 };
-pub use target::{PoolTarget, Target, TargetError};
+pub use subscription::{EventSubscription, SubscriptionUpdate};
 pub use task::{TaskAccepted, TaskState};
-pub use transport::Json;
-pub use view::{
-    Candidate, Catalog, Drain, DrainBegun, Explained, Gpu, Gpus, Model, Node, NodePool, Nodes,
-    Pool, Pools, Quarantine, Replica,
-};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// The Rust of the README is compiled with the tests, and run where it can be.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

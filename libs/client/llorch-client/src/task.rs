@@ -1,44 +1,46 @@
-//! Tasks, as their clients see them.
+//! Tasks: inference that runs without a connection.
 
-// Peers choose the numbers here: a sum or a product of them must not panic.
+// The server chooses the numbers: arithmetic on them must not panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use serde::Deserialize;
 
 /// The answer to `POST /v2/tasks`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct TaskAccepted {
-    /// The id it goes by.
+    /// The id of the task.
     pub task_id: String,
-    /// How many requests are served before it.
+    /// Requests before it in the queue.
     #[serde(default)]
     pub queue_position: u64,
-    /// In how many milliseconds it starts, as far as that can be told.
+    /// The predicted time until it starts, in milliseconds.
     #[serde(default)]
     pub predicted_start_ms: Option<u64>,
 }
 
 /// `GET /v2/tasks/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct TaskState {
-    /// The id it goes by.
+    /// The id of the task.
     pub task_id: String,
-    /// How far it is, in a word.
+    /// The state, such as `running`.
     pub state: String,
     /// The model.
     pub model_ref: String,
     /// `interactive` or `batch`.
     pub priority: String,
-    /// How many requests are served before it, while it waits.
+    /// Requests before it in the queue, while it waits.
     #[serde(default)]
     pub queue_position: Option<u64>,
-    /// How many `token` events there are so far.
+    /// The number of `token` events so far.
     #[serde(default)]
     pub tokens_out: u64,
-    /// Since it came, in milliseconds.
+    /// The time since it was submitted, in milliseconds.
     #[serde(default)]
     pub age_ms: u64,
-    /// Why it has no answer.
+    /// Why it failed.
     #[serde(default)]
     pub error: Option<pool_registry_types::ErrorBody>,
 }

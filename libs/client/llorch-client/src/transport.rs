@@ -1,215 +1,239 @@
-//! Requests and bounded answers, and one way to make errors of what comes back.
+//! HTTP requests and responses with limits; every failure becomes a [`ClientError`].
 
-use std::{io, marker::PhantomData, time::Duration};
+use std::{fmt, io, time::Duration};
 
+use bearer_auth::ApiToken;
 use local_limits::{is_local_limit, spare_descriptor};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::{
     Agent, Body,
-    http::{HeaderName, Method, Request, Response},
+    http::{self, HeaderName, Method, Request, request},
 };
 
-use crate::{Client, ClientError, Events, Routing, Served, Settings, error::echo};
+use crate::{
+    error::{ClientError, echo},
+    event_stream::EventStream,
+    response::Response,
+    routing::{RoutingOptions, ServedBy},
+};
 
-/// The longest control answer that is read: 1000 nodes with many pools are a few MiB.
+/// The limit on a control response. 1000 nodes with many pools have a few MiB.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
-/// The longest refusal that is read.
+/// The limit on an error response.
 const MAX_REFUSAL_BYTES: u64 = 64 * 1024;
-/// How long an idle connection is kept for the next request; below the 75 s after which servers of
-/// this project close it.
+/// How long an idle connection is kept. Servers of this project close it after 75 s.
 const MAX_IDLE: Duration = Duration::from_secs(60);
-/// Connections kept for further requests: one per thread of a load.
+/// The limit on idle connections: one for each thread of a load test.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// An answer as it came, for those who pass it on, and as what it means.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Json<T> {
-    /// As it came.
-    pub raw: Value,
-    url: String,
-    meaning: PhantomData<fn() -> T>,
+/// How to reach the server.
+#[derive(Debug, Clone)]
+pub(crate) struct TransportConfig {
+    /// The URL without a final slash.
+    pub(crate) base_url: String,
+    pub(crate) token: Option<ApiToken>,
+    pub(crate) user_agent: String,
+    pub(crate) connect_timeout: Duration,
+    /// The timeout of a whole control response.
+    pub(crate) response_timeout: Duration,
 }
 
-impl<T: DeserializeOwned> Json<T> {
-    /// What it means.
-    ///
-    /// # Errors
-    /// When it is not of the expected form.
-    pub fn read(&self) -> Result<T, ClientError> {
-        T::deserialize(&self.raw).map_err(|error| ClientError::NotUnderstood {
-            url: self.url.clone(),
-            reason: echo(&error.to_string()),
-        })
+/// Sends requests to one server. Cloning shares the connections.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    agent: Agent,
+    config: TransportConfig,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
-/// The HTTP client behind a [`Client`].
-pub(crate) fn agent(settings: &Settings) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_connect(Some(settings.connect_timeout))
-        .http_status_as_error(false)
-        // A redirect would carry the token, or a prompt, to who knows whom.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        // A fleet is a neighbour: a proxy meant for the internet has no business in between.
-        .proxy(None)
-        .user_agent(concat!("llorch/", env!("CARGO_PKG_VERSION")))
-        .max_idle_age(MAX_IDLE)
-        .max_idle_connections(MAX_CONNECTIONS)
-        .max_idle_connections_per_host(MAX_CONNECTIONS)
-        .build();
-    Agent::new_with_config(config)
-}
+impl Transport {
+    pub(crate) fn new(config: TransportConfig) -> Self {
+        let agent = Agent::config_builder()
+            .timeout_connect(Some(config.connect_timeout))
+            .http_status_as_error(false)
+            // A redirect would send the token or a prompt to another server.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // The servers of a fleet are close: a proxy for the internet is not needed.
+            .proxy(None)
+            .user_agent(&config.user_agent)
+            .max_idle_age(MAX_IDLE)
+            .max_idle_connections(MAX_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_CONNECTIONS)
+            .build();
+        Self {
+            agent: Agent::new_with_config(agent),
+            config,
+        }
+    }
 
-impl Client {
-    pub(crate) fn get<T>(&self, path: &str) -> Result<Json<T>, ClientError> {
+    pub(crate) fn base_url(&self) -> &str {
+        &self.config.base_url
+    }
+
+    pub(crate) fn has_token(&self) -> bool {
+        self.config.token.is_some()
+    }
+
+    pub(crate) fn get<T>(&self, path: &str) -> Result<Response<T>, ClientError> {
         let request = self.request(Method::GET, path);
-        let answer = self.send(request, None, Some(self.settings.answer_timeout))?;
-        self.json(path, answer)
+        let response = self.send(request, None, Some(self.config.response_timeout))?;
+        self.json(path, response)
     }
 
-    pub(crate) fn post<T>(&self, path: &str, body: &Value) -> Result<Json<T>, ClientError> {
+    pub(crate) fn post<T>(&self, path: &str, body: &Value) -> Result<Response<T>, ClientError> {
+        let response = self.post_control(path, body)?;
+        self.json(path, response)
+    }
+
+    /// Sends a control request and ignores the body of the response.
+    pub(crate) fn post_ignoring_body(&self, path: &str, body: &Value) -> Result<(), ClientError> {
+        let response = self.post_control(path, body)?;
+        self.read_body(response).map(drop)
+    }
+
+    fn post_control(&self, path: &str, body: &Value) -> Result<http::Response<Body>, ClientError> {
         let request = self.request(Method::POST, path);
-        let answer = self.send(request, Some(body), Some(self.settings.answer_timeout))?;
-        self.json(path, answer)
+        self.send(request, Some(body), Some(self.config.response_timeout))
     }
 
-    /// A long answer: no limit on its time, because a model may think and a stream may last.
-    pub(crate) fn post_long(
+    /// Sends an inference request. It has no timeout: a model may think long, and a stream may last
+    /// long.
+    pub(crate) fn post_inference(
         &self,
         path: &str,
         body: &Value,
-        routing: &Routing,
-    ) -> Result<Response<Body>, ClientError> {
+        routing: &RoutingOptions,
+    ) -> Result<http::Response<Body>, ClientError> {
         let mut request = self.request(Method::POST, path);
         for (name, value) in routing.headers() {
             request = request.header(name, value);
         }
-        self.good(self.send(request, Some(body), None)?)
+        successful(self.send(request, Some(body), None)?)
     }
 
-    /// The events of `path` after the one with the id `last`; `None` when there are none left.
+    /// The events of `path` after the one with the id `last_id`; `None` when there are no more.
     pub(crate) fn events(
         &self,
         path: &str,
-        last: Option<&str>,
-    ) -> Result<Option<Events>, ClientError> {
+        last_id: Option<&str>,
+    ) -> Result<Option<EventStream>, ClientError> {
         let mut request = self
             .request(Method::GET, path)
             .header("accept", "text/event-stream");
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
+        if let Some(last_id) = last_id {
+            request = request.header("last-event-id", last_id);
         }
-        let answer = self.good(self.send(request, None, None)?)?;
-        if answer.status().as_u16() == 204 {
+        let response = successful(self.send(request, None, None)?)?;
+        if response.status().as_u16() == 204 {
             return Ok(None);
         }
-        let content_type = answer.headers().get("content-type");
+        let content_type = response.headers().get("content-type");
         let is_stream = content_type
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("text/event-stream"));
         if !is_stream {
-            return Err(self.not_understood(path, "no event stream"));
+            return Err(self.invalid_response(path, "it is no event stream"));
         }
-        Ok(Some(Events::new(self.base.clone(), answer.into_body())))
+        Ok(Some(self.event_stream(response)))
     }
 
-    pub(crate) fn request(&self, method: Method, path: &str) -> ureq::http::request::Builder {
+    pub(crate) fn event_stream(&self, response: http::Response<Body>) -> EventStream {
+        EventStream::new(self.config.base_url.clone(), response.into_body())
+    }
+
+    fn request(&self, method: Method, path: &str) -> request::Builder {
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base));
-        match &self.settings.token {
+            .uri(format!("{}{path}", self.config.base_url));
+        match &self.config.token {
             Some(token) => request.header("authorization", token.header_value()),
             None => request,
         }
     }
 
-    pub(crate) fn send(
+    fn send(
         &self,
-        request: ureq::http::request::Builder,
+        request: request::Builder,
         body: Option<&Value>,
-        within: Option<Duration>,
-    ) -> Result<Response<Body>, ClientError> {
-        let unreachable = |reason: String| ClientError::Unreachable {
-            url: self.base.clone(),
-            reason,
-        };
+        timeout: Option<Duration>,
+    ) -> Result<http::Response<Body>, ClientError> {
         let sent = match body {
             Some(body) => {
-                let body =
-                    serde_json::to_vec(body).map_err(|error| unreachable(error.to_string()))?;
+                let body = serde_json::to_vec(body).map_err(invalid_request)?;
                 let request = request
                     .header(HeaderName::from_static("content-type"), "application/json")
                     .body(body)
-                    .map_err(|error| unreachable(error.to_string()))?;
-                let request = self.agent.configure_request(request).timeout_global(within);
+                    .map_err(invalid_request)?;
+                let request = self
+                    .agent
+                    .configure_request(request)
+                    .timeout_global(timeout);
                 self.agent.run(request.build())
             }
             None => {
-                let request = request
-                    .body(())
-                    .map_err(|error| unreachable(error.to_string()))?;
-                let request = self.agent.configure_request(request).timeout_global(within);
+                let request = request.body(()).map_err(invalid_request)?;
+                let request = self
+                    .agent
+                    .configure_request(request)
+                    .timeout_global(timeout);
                 self.agent.run(request.build())
             }
         };
-        sent.map_err(|error| self.failure(&error))
+        sent.map_err(|error| self.error_of(&error))
     }
 
-    /// The answer, when its status is a good one.
-    fn good(&self, mut answer: Response<Body>) -> Result<Response<Body>, ClientError> {
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let header = answer.headers().get("retry-after");
-        let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let body = answer.body_mut().with_config().limit(MAX_REFUSAL_BYTES);
-        // The status says enough when the body cannot be had.
-        let body = body.read_to_vec().unwrap_or_default();
-        Err(ClientError::refusal(
-            answer.status().as_u16(),
-            seconds.map(Duration::from_secs),
-            &body,
-        ))
-    }
-
-    pub(crate) fn whole(&self, answer: Response<Body>) -> Result<(Served, Vec<u8>), ClientError> {
-        let mut answer = self.good(answer)?;
-        let served = Served::from_headers(answer.headers());
-        let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES);
+    /// Reads the whole body of a successful response.
+    pub(crate) fn read_body(
+        &self,
+        response: http::Response<Body>,
+    ) -> Result<(ServedBy, Vec<u8>), ClientError> {
+        let mut response = successful(response)?;
+        let served_by = ServedBy::from_headers(response.headers());
+        let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES);
         let body = body.read_to_vec().map_err(|error| match error {
-            ureq::Error::Timeout(_) => self.failure(&error),
-            error => ClientError::BrokenOff {
-                url: self.base.clone(),
+            ureq::Error::Timeout(_) => self.error_of(&error),
+            error => ClientError::Interrupted {
+                url: self.config.base_url.clone(),
                 reason: echo(&error.to_string()),
             },
         })?;
-        Ok((served, body))
+        Ok((served_by, body))
     }
 
-    fn json<T>(&self, path: &str, answer: Response<Body>) -> Result<Json<T>, ClientError> {
-        let (_, body) = self.whole(answer)?;
+    fn json<T>(
+        &self,
+        path: &str,
+        response: http::Response<Body>,
+    ) -> Result<Response<T>, ClientError> {
+        let (_, body) = self.read_body(response)?;
         let raw = serde_json::from_slice(&body)
-            .map_err(|error| self.not_understood(path, &error.to_string()))?;
-        Ok(Json {
-            raw,
-            url: format!("{}{path}", self.base),
-            meaning: PhantomData,
-        })
+            .map_err(|error| self.invalid_response(path, &error.to_string()))?;
+        Ok(Response::new(raw, self.url_of(path)))
     }
 
-    pub(crate) fn not_understood(&self, path: &str, reason: &str) -> ClientError {
-        ClientError::NotUnderstood {
-            url: format!("{}{path}", self.base),
+    pub(crate) fn invalid_response(&self, path: &str, reason: &str) -> ClientError {
+        ClientError::InvalidResponse {
+            url: self.url_of(path),
             reason: echo(reason),
         }
     }
 
-    fn failure(&self, error: &ureq::Error) -> ClientError {
-        let url = self.base.clone();
-        if let Some(limit) = own_limit(error) {
-            return ClientError::OwnLimit {
+    fn url_of(&self, path: &str) -> String {
+        format!("{}{path}", self.config.base_url)
+    }
+
+    fn error_of(&self, error: &ureq::Error) -> ClientError {
+        let url = self.config.base_url.clone();
+        if let Some(limit) = local_limit(error) {
+            return ClientError::LocalLimit {
                 url,
                 reason: limit.to_string(),
             };
@@ -218,18 +242,18 @@ impl Client {
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
                 ClientError::Unreachable {
                     url,
-                    reason: format!("no connection within {:?}", self.settings.connect_timeout),
+                    reason: format!("no connection within {:?}", self.config.connect_timeout),
                 }
             }
-            ureq::Error::Timeout(_) => ClientError::Late {
+            ureq::Error::Timeout(_) => ClientError::Timeout {
                 url,
-                within: self.settings.answer_timeout,
+                within: self.config.response_timeout,
             },
             ureq::Error::HostNotFound => ClientError::Unreachable {
                 url,
                 reason: "the host is not known".to_owned(),
             },
-            // Closed or broken after it was accepted: somebody is there.
+            // The server accepted the connection first.
             ureq::Error::Io(error)
                 if matches!(
                     error.kind(),
@@ -238,7 +262,7 @@ impl Client {
                         | io::ErrorKind::BrokenPipe
                 ) =>
             {
-                ClientError::BrokenOff {
+                ClientError::Interrupted {
                     url,
                     reason: echo(&error.to_string()),
                 }
@@ -247,7 +271,7 @@ impl Client {
                 url,
                 reason: io_reason(error),
             },
-            error => ClientError::NotUnderstood {
+            error => ClientError::InvalidResponse {
                 url,
                 reason: echo(&error.to_string()),
             },
@@ -255,20 +279,43 @@ impl Client {
     }
 }
 
-/// The limit of this process that is behind the error, if one is.
-fn own_limit(error: &ureq::Error) -> Option<io::Error> {
+/// The response, when its status is 2xx; else its error.
+fn successful(mut response: http::Response<Body>) -> Result<http::Response<Body>, ClientError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let header = response.headers().get("retry-after");
+    let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let body = response.body_mut().with_config().limit(MAX_REFUSAL_BYTES);
+    // Without a body, the status is enough.
+    let body = body.read_to_vec().unwrap_or_default();
+    Err(ClientError::refusal(
+        response.status().as_u16(),
+        seconds.map(Duration::from_secs),
+        &body,
+    ))
+}
+
+fn invalid_request(error: impl fmt::Display) -> ClientError {
+    ClientError::InvalidRequest {
+        reason: error.to_string(),
+    }
+}
+
+/// The limit of this process that caused the error, if one did.
+fn local_limit(error: &ureq::Error) -> Option<io::Error> {
     match error {
         ureq::Error::Io(cause) if is_local_limit(cause) => {
             Some(io::Error::from_raw_os_error(cause.raw_os_error()?))
         }
-        // A resolver hides why it failed.
+        // The resolver does not say why it failed.
         ureq::Error::Io(cause) if cause.raw_os_error().is_none() => spare_descriptor().err(),
         ureq::Error::HostNotFound => spare_descriptor().err(),
         _ => None,
     }
 }
 
-/// Without the number that the system's text ends with.
+/// The reason without the error number of the system.
 fn io_reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),

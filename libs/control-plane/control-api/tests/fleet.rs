@@ -238,8 +238,9 @@ async fn a_replica_that_drains_is_shown_so_and_the_others_are_not() {
     };
     assert_eq!(states(0), (json!(false), json!(true)));
     assert_eq!(states(1), (json!(true), json!(false)));
-    // One that does not name its models serves those of its pool.
-    assert_eq!(pools["pools"][1]["models_available"], json!(["tiny"]));
+    // The other replica names its models, so this one does not inherit those of the pool.
+    assert_eq!(pools["pools"][0]["models_available"], json!(["tiny"]));
+    assert_eq!(pools["pools"][1].get("models_available"), None);
     // A drain of the node is one of each.
     api.post("/v2/nodes/a/drain", json!({})).await;
     let pools = api.get("/v2/pools").await;

@@ -6,6 +6,6 @@ use crate::probe::MAX_BODY_BYTES;
 
 /// All of them.
 pub const LIMITS: &[Limit] = &[Limit::new("MAX_BODY_BYTES", MAX_BODY_BYTES as u64, "bytes")
-    .because("What is read of a node's answer to a probe.")
+    .because("A node's answer to a probe.")
     .enforced_by("registry-runtime")
     .beyond("the node counts as reachable, and the connection is closed")];

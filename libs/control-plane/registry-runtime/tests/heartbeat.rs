@@ -8,7 +8,7 @@ mod common;
 use common::{Running, id, register, start, without_prober};
 use pool_registry_types::HeartbeatRequest;
 use registry_runtime::HeartbeatError;
-use routing_table::State;
+use routing_table::EndpointState;
 use serde_json::{Value, json};
 use service_registry::{HeartbeatOutcome, NodeView, RegistryError};
 
@@ -122,7 +122,10 @@ async fn one_way_or_the_other_the_effect_is_the_same() {
         assert_eq!(compared, whole, "{body}");
         assert_eq!(shown(&bytes), shown(&typed), "{body}");
     }
-    assert_eq!(bytes.routes.report("a").unwrap().state, State::Ready);
+    assert_eq!(
+        bytes.routes.report("a").unwrap().state,
+        EndpointState::Ready
+    );
 }
 
 // spec: WIRE-4, WIRE-5

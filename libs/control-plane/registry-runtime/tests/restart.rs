@@ -21,7 +21,7 @@ use common::{
 use pool_registry_types::NodeStatus;
 use registry_runtime::{Config, ProberConfig, build};
 use registry_store::{FILE_NAME, FileStore, StoreError};
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{HeartbeatOutcome, RegistryError, Target};
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ async fn a_heartbeat_of_a_known_life_needs_no_registration() {
         running.handle.heartbeat(&id("a"), beat(4)),
         Ok(HeartbeatOutcome::Changed)
     );
-    assert_eq!(running.routes.state("a"), Some(State::Ready));
+    assert_eq!(running.routes.state("a"), Some(EndpointState::Ready));
     // One of another life does, as ever.
     let mut next = beat(4);
     next.incarnation = Some(2);
@@ -85,7 +85,7 @@ async fn a_drain_holds_until_it_is_taken_back() {
     for _ in 0..2 {
         let running = start_with(without_prober(), store.clone());
         running.handle.heartbeat(&id("b"), beat(4)).unwrap();
-        assert_eq!(running.routes.state("b"), Some(State::Draining));
+        assert_eq!(running.routes.state("b"), Some(EndpointState::Draining));
         running.stop().await;
     }
     let running = start_with(without_prober(), store.clone());
@@ -93,7 +93,7 @@ async fn a_drain_holds_until_it_is_taken_back() {
     running.stop().await;
     let running = start_with(without_prober(), store);
     running.handle.heartbeat(&id("b"), beat(4)).unwrap();
-    assert_eq!(running.routes.state("b"), Some(State::Ready));
+    assert_eq!(running.routes.state("b"), Some(EndpointState::Ready));
 }
 
 // spec: KEEP-6
@@ -137,8 +137,8 @@ async fn the_first_probe_makes_a_known_node_routable() {
         ..Config::default()
     };
     let after = start_with(config, open());
-    assert_eq!(after.routes.state("a"), Some(State::NotReady));
-    for (node, wanted) in [("a", State::Ready), ("b", State::Draining)] {
+    assert_eq!(after.routes.state("a"), Some(EndpointState::NotReady));
+    for (node, wanted) in [("a", EndpointState::Ready), ("b", EndpointState::Draining)] {
         after
             .until(node, |after| after.routes.state(node) == Some(wanted))
             .await;

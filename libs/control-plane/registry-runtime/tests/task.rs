@@ -10,7 +10,7 @@ use captured_log::Log;
 use common::{beat, id, register, start, without_prober};
 use pool_registry_types::NodeStatus;
 use registry_runtime::Config;
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{HeartbeatOutcome, NodeFilter, RegistryError, Target};
 use tokio::time::Instant;
 use tracing::Level;
@@ -30,7 +30,7 @@ async fn who_has_the_answer_sees_its_effect() {
     }
     running.handle.drain(&Target::Node(id("a")), None).unwrap();
     assert_eq!(running.status("a"), Some(NodeStatus::Draining));
-    assert_eq!(running.routes.state("a"), Some(State::Draining));
+    assert_eq!(running.routes.state("a"), Some(EndpointState::Draining));
     running.handle.undrain(&Target::Node(id("a"))).unwrap();
     assert_eq!(running.status("a"), Some(NodeStatus::Online));
     running.handle.deregister(&id("a"), None).unwrap();

@@ -8,7 +8,7 @@ use std::{
 use pool_registry_types::{
     HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, Slots, limits::MAX_ID_BYTES,
 };
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 
 use crate::RegistryError;
 
@@ -38,7 +38,7 @@ pub(crate) struct Route {
     /// Which of the pool's replicas it is; `None` when it is the pool.
     replica: Option<u16>,
     /// `None` while the data path does not know this endpoint as it is now.
-    told: Option<Report>,
+    told: Option<EndpointReport>,
 }
 
 /// What holds of all endpoints of a pool, whatever its replicas say.
@@ -276,7 +276,7 @@ fn at(status: &PoolStatus, place: Option<u16>) -> Option<&ReplicaStatus> {
     status.replicas.as_ref()?.get(usize::from(place?))
 }
 
-fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> Report {
+fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> EndpointReport {
     let replica = at(status, place);
     let (ready, sleeping) = replica.map_or((status.ready, status.sleeping), |replica| {
         // A promise: its engine begins when it is needed.
@@ -286,18 +286,18 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: Gate, number: u64) -> R
         )
     });
     let state = match gate {
-        Gate::Shut => State::NotReady,
-        Gate::Draining => State::Draining,
-        Gate::Open if replica.is_some_and(|replica| replica.draining) => State::Draining,
-        Gate::Open if !ready => State::NotReady,
-        Gate::Open if sleeping => State::Asleep,
-        Gate::Open => State::Ready,
+        Gate::Shut => EndpointState::NotReady,
+        Gate::Draining => EndpointState::Draining,
+        Gate::Open if replica.is_some_and(|replica| replica.draining) => EndpointState::Draining,
+        Gate::Open if !ready => EndpointState::NotReady,
+        Gate::Open if sleeping => EndpointState::ScaledToZero,
+        Gate::Open => EndpointState::Ready,
     };
     let (slots_total, slots_free) = replica
         .map_or((status.slots_total(), status.slots_free()), |replica| {
             (replica.slots_total(), replica.slots_free())
         });
-    Report {
+    EndpointReport {
         number,
         state,
         slots_total,
@@ -321,12 +321,12 @@ pub(crate) fn check_address(node_id: &NodeId, address: &HttpUrl) -> Result<(), R
     target(node_id, address, &longest_pool_id).map(|_| ())
 }
 
-/// The models of a replica: what it names itself, or else its pool. Of a pool: what it or any of
-/// its replicas names. `None` while nobody has said.
+/// The models of a replica; see [`PoolStatus::models_of`]. Of a pool: what it or any of its replicas
+/// names. `None` while they are not known.
 fn models(status: &PoolStatus, replica: Option<&ReplicaStatus>) -> Option<Arc<[String]>> {
     let pool = status.models_available.as_ref();
     let told: Vec<&Vec<String>> = match replica {
-        Some(replica) => replica.models.as_ref().or(pool).into_iter().collect(),
+        Some(replica) => status.models_of(replica).into_iter().collect(),
         None => pool.into_iter().chain(replica_models(status)).collect(),
     };
     if told.is_empty() {
@@ -343,8 +343,8 @@ fn says_the_same_models(
 ) -> bool {
     let same_pool = || before.0.models_available == after.0.models_available;
     match (at(before.0, before.1), at(after.0, after.1)) {
-        (Some(before), Some(after)) => {
-            before.models == after.models && (after.models.is_some() || same_pool())
+        (Some(replica), Some(replica_after)) => {
+            before.0.models_of(replica) == after.0.models_of(replica_after)
         }
         (None, None) => same_pool() && replica_models(before.0).eq(replica_models(after.0)),
         _ => false,

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use common::{World, beat, id, pool, pool_id, register, secs};
 use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
-use routing_table::State;
+use routing_table::EndpointState;
 use service_registry::{
     Availability, FORGET_AFTER, HeartbeatOutcome, KnownDrain, KnownNode, Target,
 };
@@ -109,7 +109,7 @@ fn slots_that_were_taken_count_as_free() {
     let (endpoint, report) = world.endpoints().remove(0);
     assert_eq!((report.slots_free, report.slots_total), (4, 4));
     assert_eq!(endpoint.models().unwrap()[..], ["tiny"]);
-    assert_eq!(report.state, State::Ready);
+    assert_eq!(report.state, EndpointState::Ready);
 }
 
 #[test]

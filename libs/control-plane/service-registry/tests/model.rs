@@ -13,7 +13,7 @@ use std::{
 use common::{World, beat, id, pool, pool_id, register, secs, store::Store};
 use pool_registry_types::{NodeId, NodeStatus, PoolStatus, ReplicaId, ReplicaStatus};
 use proptest::prelude::*;
-use routing_table::{EndpointKey, State};
+use routing_table::{EndpointKey, EndpointState};
 use service_registry::{Delta, HeartbeatOutcome, NodeFilter, Registry, RegistryError, Target};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -397,13 +397,13 @@ fn agree(world: &World, model: &Model) {
             let shown = view.pool(&pool_id(POOLS[*name])).unwrap();
             let state = |ready: bool, draining: bool| {
                 if (lost && !view.held) || !node.reported {
-                    State::NotReady
+                    EndpointState::NotReady
                 } else if pool.draining || model.drained(n, *name) || draining {
-                    State::Draining
+                    EndpointState::Draining
                 } else if ready {
-                    State::Ready
+                    EndpointState::Ready
                 } else {
-                    State::NotReady
+                    EndpointState::NotReady
                 }
             };
             assert_eq!(

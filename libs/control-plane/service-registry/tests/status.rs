@@ -3,8 +3,8 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
-use routing_table::State;
+use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus, Slots};
+use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ fn a_drain_and_its_undo() {
         let endpoints = world.endpoints();
         endpoints
             .iter()
-            .filter(|(_, report)| report.state == State::Draining)
+            .filter(|(_, report)| report.state == EndpointState::Draining)
             .count()
     };
     assert_eq!(draining(&world), 2);
@@ -335,6 +335,46 @@ fn models_are_what_the_pool_or_a_replica_names() {
             .models()
             .map(|models| models.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected);
+    }
+}
+
+// spec: PLACE-13
+#[test]
+fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
+    let replica = |id: &str, models: Option<&[&str]>| {
+        let mut replica =
+            ReplicaStatus::new(ReplicaId::new(id).unwrap()).with_slots(Slots::clamped(1, 1));
+        replica.ready = true;
+        replica.models = models.map(|models| models.iter().map(|&m| m.to_owned()).collect());
+        replica
+    };
+    let mut world = World::new();
+    world
+        .register_as({
+            let mut request = register("a", "m", Some(1));
+            request.takes_replica_hint = true;
+            request
+        })
+        .unwrap();
+    // The order matters: an endpoint is made anew when only the other replica changes.
+    for (first, expected) in [
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+        (Some(&["x"][..]), [Some(vec!["x"]), None]),
+        (Some(&[]), [Some(vec![]), None]),
+        (None, [Some(vec!["x", "y"]), Some(vec!["x", "y"])]),
+    ] {
+        let mut status = pool("pool-0");
+        status.models_available = Some(vec!["y".to_owned(), "x".to_owned()]);
+        status.replicas = Some(vec![replica("r0", first), replica("r1", None)]);
+        world
+            .beat_as("a", beat(Some(1), None, vec![status]))
+            .unwrap();
+        let endpoints = world.endpoints();
+        let found = [0, 1].map(|index: usize| {
+            let models = endpoints[index].0.models();
+            models.map(|models| models.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        assert_eq!(found, expected, "{first:?}");
     }
 }
 

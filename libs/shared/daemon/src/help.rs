@@ -33,12 +33,12 @@ impl Setting {
     pub const SPANS: Self = Self {
         name: "OTEL_EXPORTER_OTLP_ENDPOINT",
         unset: Unset::Words("none: nowhere"),
-        what: "where spans go (builds with otlp only)",
-        more: "where the spans of requests go: the `http://` URL of an OTLP collector. Only \
-               [builds with the feature `otlp`](OBSERVABILITY.md#traces), which no released \
-               binary has, read it; `check` of others warns. With it these hold as OpenTelemetry \
-               defines them: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (instead of it), \
-               `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, \
+        what: "OTLP collector (builds with otlp only)",
+        more: "the `http://` URL of an OTLP collector, where the spans of requests go. Only \
+               [builds with the feature `otlp`](OBSERVABILITY.md#traces) read it, and released \
+               binaries have no such feature; `check` of others warns. With it these variables \
+               hold as OpenTelemetry defines them: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (instead \
+               of it), `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, \
                `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`, \
                `OTEL_BSP_SCHEDULE_DELAY`, `OTEL_BSP_MAX_QUEUE_SIZE`, \
                `OTEL_BSP_MAX_EXPORT_BATCH_SIZE`",

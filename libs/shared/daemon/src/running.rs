@@ -42,7 +42,7 @@ pub const LIMITS: &[Limit] = &[Limit::new(
     METRICS_CONNECTIONS.max_connections as u64,
     "connections",
 )
-.because("Connections of the listener for metrics, where nobody is authenticated.")
+.because("Connections of the metrics listener, which are not authenticated.")
 .enforced_by("listeners of `…_METRICS_ADDR`")
 .beyond("the oldest of them is closed for a new one")];
 

@@ -1,4 +1,4 @@
-//! The table of all limits that a client can meet, for documents.
+//! The table of every bound that a client can meet here, for documents.
 
 use pool_registry_types::limits::Limit;
 
@@ -11,7 +11,7 @@ const CLOSED: &str = "the connection is closed";
 const DEFAULTS: Limits = Limits::DEFAULT;
 const SHARE: UnauthenticatedLimits = UnauthenticatedLimits::DEFAULT;
 
-/// All limits of this crate.
+/// All of them.
 pub const LIMITS: &[Limit] = &[
     Limit::new(
         "Limits::max_connections",
@@ -19,8 +19,8 @@ pub const LIMITS: &[Limit] = &[
         "connections",
     )
     .because(
-        "Authenticated connections; fewer if the limit of open files is low (connections use at \
-         most half of them).",
+        "Authenticated connections; fewer if the process may open few files (half of them, in \
+         all).",
     )
     .enforced_by("listeners of both daemons")
     .beyond("503 TOO_MANY_CONNECTIONS"),
@@ -29,18 +29,17 @@ pub const LIMITS: &[Limit] = &[
         SHARE.max_connections as u64,
         "connections",
     )
-    .because("Unauthenticated connections, besides the others.")
+    .because("Unauthenticated connections, beside the others.")
     .enforced_by("listeners of both daemons")
     .beyond("the oldest of them is closed for a new one"),
     Limit::time("UnauthenticatedLimits::idle", SHARE.idle)
-        .because("An idle connection that is not authenticated.")
+        .because("An idle unauthenticated connection.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("UnauthenticatedLimits::life", SHARE.life)
         .because(
-            "The whole life of an unauthenticated connection. In its second half, responses \
-             have `Connection: close`.",
-        )
+        "The life of an unauthenticated connection; `Connection: close` announces its second half.",
+    )
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::time("Limits::first_byte", DEFAULTS.first_byte)
@@ -64,11 +63,11 @@ pub const LIMITS: &[Limit] = &[
         DEFAULTS.body_bytes_per_sec as u64,
         "bytes/s",
     )
-    .because("The lowest rate of a body that takes long in total.")
+    .because("The minimum rate of a slow body, as a whole.")
     .enforced_by("listeners of both daemons")
     .beyond("408 REQUEST_TIMEOUT"),
     Limit::time("Limits::write_progress", DEFAULTS.write_progress)
-        .because("Without progress in sending the response.")
+        .because("Without progress in reading the answer.")
         .enforced_by("listeners of both daemons")
         .beyond(CLOSED),
     Limit::new(
@@ -84,7 +83,7 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("listeners of both daemons")
         .beyond("431"),
     Limit::new("Limits::max_body_bytes", DEFAULTS.max_body_bytes, "bytes")
-        .because("A request body, unless a route allows less.")
+        .because("A request body, unless a route has a smaller limit.")
         .enforced_by("listeners of both daemons")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("CONTROL_BODY_BYTES", CONTROL_BODY_BYTES as u64, "bytes")
@@ -92,23 +91,19 @@ pub const LIMITS: &[Limit] = &[
         .enforced_by("routes below /v2")
         .beyond("413 PAYLOAD_TOO_LARGE"),
     Limit::new("MAX_REQUEST_ID_BYTES", MAX_REQUEST_ID_BYTES as u64, "bytes")
-        .because("An `X-Request-Id` of a client.")
+        .because("A client's `X-Request-Id`.")
         .enforced_by("listeners of both daemons")
-        .beyond("the request gets a new id"),
+        .beyond("the request gets a generated id"),
     Limit::new("MAX_NAME_BYTES", MAX_NAME_BYTES as u64, "bytes")
-        .because("A DNS name in `Host` and `…_ALLOWED_HOSTS`.")
+        .because("A host name (the DNS' own limit), in `Host` and `…_ALLOWED_HOSTS`.")
         .enforced_by("listeners without a token")
         .beyond("403 FORBIDDEN; a setting is refused at start"),
-    Limit::new(
-        "MAX_POLITE_REFUSALS",
-        MAX_POLITE_REFUSALS as u64,
-        "connections",
-    )
-    .because("Refused connections that get a response at a time.")
-    .enforced_by("listeners of both daemons")
-    .beyond(CLOSED),
+    Limit::new("MAX_POLITE_REFUSALS", MAX_POLITE_REFUSALS as u64, "connections")
+        .because("Refused connections that are answered at the same time.")
+        .enforced_by("listeners of both daemons")
+        .beyond(CLOSED),
     Limit::new("MAX_MESSAGE_BYTES", MAX_MESSAGE_BYTES as u64, "bytes")
-        .because("The error message about a body.")
+        .because("The error text about a body.")
         .enforced_by("routes below /v2")
         .beyond("the message is cut"),
     Limit::new(
@@ -116,7 +111,7 @@ pub const LIMITS: &[Limit] = &[
         bearer_auth::MAX_TOKEN_BYTES as u64,
         "bytes",
     )
-    .because("A token of a client or of a setting.")
+    .because("A token, presented or set.")
     .enforced_by("bearer-auth")
     .beyond("401 UNAUTHORIZED; a setting is refused at start"),
 ];

@@ -10,8 +10,9 @@ use super::{
     measurement::Measurement,
     peers,
     profile::Recorder,
+    report::{Setting, render},
+    results::Results,
     scenario::{ENGINE_FAST, PAUSE, REHEARSAL, SCENARIOS, Scenario},
-    table::{Results, Setting, render},
 };
 use test_clock::pause;
 use workspace_build::{Binaries, build, executable};

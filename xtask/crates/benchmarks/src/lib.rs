@@ -14,12 +14,15 @@
 mod contender;
 mod engines;
 mod gateway;
+mod markdown;
 mod measurement;
+mod median;
 mod peers;
 mod processes;
 mod profile;
 pub mod registry;
+mod report;
+mod results;
 mod scenario;
-mod table;
 
 pub use gateway::{Options, run};

@@ -1,8 +1,8 @@
-//! What a load measured: percentiles and rates.
+//! The report of a load: percentiles and rates.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use llorch_client::{ChatRequest, ClientError, Timing};
+use llorch_client::{ChatRequest, ChatTiming, ClientError};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,28 +12,28 @@ use crate::{
 
 /// Percentiles of one kind of time, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
+struct Percentiles {
     p50: f64,
     p90: f64,
     p99: f64,
     max: f64,
 }
 
-/// What a load measured.
+/// The measurements of a load.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct BenchReport {
     pub(super) answers: u64,
-    /// Each failure with how often it came.
+    /// Each kind of failure with its count.
     pub(super) failures: BTreeMap<String, u64>,
     seconds: f64,
     tokens: u64,
-    first: Option<Spread>,
-    between: Option<Spread>,
-    whole: Option<Spread>,
+    first: Option<Percentiles>,
+    between: Option<Percentiles>,
+    whole: Option<Percentiles>,
 }
 
-impl Report {
-    pub(super) fn new(timings: &[Timing], errors: &[ClientError], took: Duration) -> Self {
+impl BenchReport {
+    pub(super) fn new(timings: &[ChatTiming], errors: &[ClientError], took: Duration) -> Self {
         let mut failures = BTreeMap::new();
         for error in errors {
             *failures.entry(kind(error)).or_default() += 1;
@@ -42,18 +42,18 @@ impl Report {
             answers: timings.len() as u64,
             failures,
             seconds: took.as_secs_f64(),
-            // Engines count them: a sum of what they say must not panic.
+            // The engine chooses the numbers, so the sum must not overflow.
             tokens: timings
                 .iter()
-                .map(Timing::tokens)
+                .map(ChatTiming::tokens)
                 .fold(0, u64::saturating_add),
-            first: spread(timings.iter().filter_map(|timing| timing.first)),
-            between: spread(
+            first: percentiles_of(timings.iter().filter_map(|timing| timing.first)),
+            between: percentiles_of(
                 timings
                     .iter()
                     .flat_map(|timing| timing.gaps.iter().copied()),
             ),
-            whole: spread(timings.iter().map(|timing| timing.total)),
+            whole: percentiles_of(timings.iter().map(|timing| timing.total)),
         }
     }
 
@@ -61,11 +61,11 @@ impl Report {
         self.failures.values().sum()
     }
 
-    /// The percentiles of what was seen.
+    /// The percentiles of each kind of time.
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new(&["TIME", "P50", "P90", "P99", "MAX"]);
-        for (what, spread) in self.spreads() {
-            if let Some(Spread { p50, p90, p99, max }) = spread {
+        for (what, percentiles) in self.percentiles() {
+            if let Some(Percentiles { p50, p90, p99, max }) = percentiles {
                 let cells = [p50, p90, p99, max].map(|ms| Cell::number(millis(ms)));
                 table.row([Cell::new(what)].into_iter().chain(cells));
             }
@@ -83,12 +83,13 @@ impl Report {
     }
 
     pub(super) fn as_json(&self, setting: &Value) -> Value {
-        let spreads = self.spreads().map(|(what, spread)| {
-            let spread = spread
-                .map(|Spread { p50, p90, p99, max }| json!({"p50": p50, "p90": p90, "p99": p99, "max": max}));
-            (format!("{}_ms", what.replace(' ', "_")), json!(spread))
+        let percentiles = self.percentiles().map(|(what, percentiles)| {
+            let percentiles = percentiles.map(|Percentiles { p50, p90, p99, max }| {
+                json!({"p50": p50, "p90": p90, "p99": p99, "max": max})
+            });
+            (format!("{}_ms", what.replace(' ', "_")), json!(percentiles))
         });
-        let mut told = json!({
+        let mut report = json!({
             "setting": setting,
             "answers": self.answers,
             "failed": self.failed(),
@@ -98,13 +99,13 @@ impl Report {
             "tokens_per_s": self.per_second(self.tokens),
             "tokens": self.tokens,
         });
-        for (name, spread) in spreads {
-            told[name] = spread;
+        for (name, percentiles) in percentiles {
+            report[name] = percentiles;
         }
-        told
+        report
     }
 
-    fn spreads(&self) -> [(&'static str, Option<Spread>); 3] {
+    fn percentiles(&self) -> [(&'static str, Option<Percentiles>); 3] {
         [
             ("first token", self.first),
             ("between tokens", self.between),
@@ -121,7 +122,7 @@ impl Report {
     }
 }
 
-/// What was asked for, so that a report can be read alone.
+/// The settings of the load, so that the report can be read alone.
 pub(super) fn setting(bench: &Bench, request: &ChatRequest, url: &str) -> Value {
     json!({
         "url": url,
@@ -132,7 +133,7 @@ pub(super) fn setting(bench: &Bench, request: &ChatRequest, url: &str) -> Value 
     })
 }
 
-/// Failures of one kind are counted as one, though each names another node or time.
+/// The kind of a failure, without details such as the node or the time.
 fn kind(error: &ClientError) -> String {
     match error {
         ClientError::Refused { code, status, .. } if code.is_empty() => format!("status {status}"),
@@ -141,15 +142,15 @@ fn kind(error: &ClientError) -> String {
     }
 }
 
-/// Percentiles by the nearest rank; `None` of nothing.
-fn spread(times: impl Iterator<Item = Duration>) -> Option<Spread> {
+/// Percentiles by the nearest rank; `None` without a sample.
+fn percentiles_of(times: impl Iterator<Item = Duration>) -> Option<Percentiles> {
     let mut ms: Vec<f64> = times.map(|time| time.as_secs_f64() * 1000.0).collect();
     ms.sort_unstable_by(f64::total_cmp);
     let at = |percent: usize| {
         let rank = (ms.len() * percent).div_ceil(100);
         ms.get(rank.saturating_sub(1)).copied()
     };
-    Some(Spread {
+    Some(Percentiles {
         p50: at(50)?,
         p90: at(90)?,
         p99: at(99)?,
@@ -161,38 +162,35 @@ fn spread(times: impl Iterator<Item = Duration>) -> Option<Spread> {
 mod tests {
     use super::*;
 
-    fn timing(first: u64, gaps: &[u64], tokens: u64) -> Timing {
-        Timing {
-            first: Some(Duration::from_millis(first)),
-            gaps: gaps.iter().copied().map(Duration::from_millis).collect(),
-            total: Duration::from_millis(first + gaps.iter().sum::<u64>()),
-            pieces: tokens,
-            counted: None,
-        }
+    fn timing(first: u64, gaps: &[u64], tokens: u64) -> ChatTiming {
+        let mut timing = ChatTiming::default();
+        timing.first = Some(Duration::from_millis(first));
+        timing.gaps = gaps.iter().copied().map(Duration::from_millis).collect();
+        timing.total = Duration::from_millis(first + gaps.iter().sum::<u64>());
+        timing.deltas = tokens;
+        timing
     }
 
     // spec: PATH-39
     #[test]
     fn counts_without_measure_are_added_without_harm() {
-        let timing = Timing {
-            counted: Some(u64::MAX),
-            ..Timing::default()
-        };
-        let report = Report::new(&[timing.clone(), timing], &[], Duration::from_secs(1));
+        let mut timing = ChatTiming::default();
+        timing.usage_tokens = Some(u64::MAX);
+        let report = BenchReport::new(&[timing.clone(), timing], &[], Duration::from_secs(1));
         assert_eq!(report.tokens, u64::MAX);
     }
 
     // spec: CLI-9
     #[test]
     fn percentiles_are_those_of_the_nearest_rank() {
-        let hundred = spread((1..=100).map(Duration::from_millis)).unwrap();
+        let hundred = percentiles_of((1..=100).map(Duration::from_millis)).unwrap();
         assert_eq!(
             (hundred.p50, hundred.p90, hundred.p99, hundred.max),
             (50.0, 90.0, 99.0, 100.0)
         );
-        let one = spread([Duration::from_millis(7)].into_iter()).unwrap();
+        let one = percentiles_of([Duration::from_millis(7)].into_iter()).unwrap();
         assert_eq!((one.p50, one.max), (7.0, 7.0));
-        assert_eq!(spread(std::iter::empty()), None);
+        assert_eq!(percentiles_of(std::iter::empty()), None);
     }
 
     // spec: CLI-9
@@ -205,7 +203,7 @@ mod tests {
             retry_after: None,
         };
         let timings = [timing(10, &[2, 4], 3), timing(30, &[6], 2)];
-        let report = Report::new(&timings, &[busy("a"), busy("b")], Duration::from_secs(2));
+        let report = BenchReport::new(&timings, &[busy("a"), busy("b")], Duration::from_secs(2));
         assert_eq!(
             report.table().lines(None, false),
             [
@@ -226,13 +224,11 @@ mod tests {
             (&json!(2), &json!(2))
         );
         assert_eq!(json["first_token_ms"]["p50"], 10.0);
-        // Whole answers have no first token, and say so.
-        let whole = Timing {
-            total: Duration::from_millis(5),
-            ..Timing::default()
-        };
+        // Whole answers have no first token.
+        let mut whole = ChatTiming::default();
+        whole.total = Duration::from_millis(5);
         assert_eq!(
-            Report::new(&[whole], &[], Duration::ZERO).as_json(&Value::Null)["first_token_ms"],
+            BenchReport::new(&[whole], &[], Duration::ZERO).as_json(&Value::Null)["first_token_ms"],
             Value::Null
         );
     }

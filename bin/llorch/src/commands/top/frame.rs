@@ -1,32 +1,32 @@
-//! What `top` shows: a pure function of what is known and of the size of the screen.
+//! The screen of `top`: a pure function of the state of the fleet and the size of the screen.
 
 use console::{measure_text_width, truncate_str};
 use llorch_client::{Nodes, Status};
-use pool_registry_types::NodeStatus;
 
 use super::super::{
+    cells::node_status,
     gpus,
     status::{errors_table, percentiles_table, summary},
 };
-use crate::output::{Cell, Look, Table, bar, millis, printable};
+use crate::output::{Cell, CellStyle, Table, bar, millis, printable};
 
-/// The most errors that are shown.
+/// The maximum number of errors.
 const ERRORS_SHOWN: usize = 5;
-/// What ends a line that is too long.
+/// The end of a line that is cut.
 const CUT: &str = "…";
 
-/// What is known.
-pub(super) struct View {
+/// The last known state of the fleet.
+pub(super) struct FleetView {
     pub(super) url: String,
     pub(super) status: Status,
-    /// All of them, or of a large fleet those that are not online first.
+    /// The nodes to show; the nodes that are not online come first in a large fleet.
     pub(super) nodes: Nodes,
-    /// Why the rest is old.
+    /// Why the state is outdated.
     pub(super) problem: Option<String>,
 }
 
 /// The lines of the screen: at most `height`, none wider than `width`.
-pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<String> {
+pub(super) fn frame(view: &FleetView, width: u16, height: u16, color: bool) -> Vec<String> {
     let paint = |code: &str, text: &str| {
         if color {
             format!("\x1b[{code}m{text}\x1b[0m")
@@ -41,7 +41,7 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
         *title = paint("7", title);
     }
     if let Some(problem) = &view.problem {
-        lines.push(paint("31", &format!("old: {}", printable(problem))));
+        lines.push(paint("31", &format!("outdated: {}", printable(problem))));
     }
     let mut section = |table: &Table, more: Option<String>| {
         if !table.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
         .nodes
         .all()
         .saturating_sub(view.nodes.nodes.len() as u64);
-    let more = (not_shown > 0).then(|| format!("{CUT} {not_shown} nodes more; see `llorch nodes`"));
+    let more = (not_shown > 0).then(|| format!("{CUT} {not_shown} more nodes; see `llorch nodes`"));
     section(&node_table(&view.nodes), more);
     section(&gpus::by_node(&gpus::of_live_nodes(&view.nodes)), None);
     section(&errors_table(&status.recent_errors, ERRORS_SHOWN), None);
@@ -65,7 +65,7 @@ pub(super) fn frame(view: &View, width: u16, height: u16, color: bool) -> Vec<St
     if lines.len() > height {
         let hidden = lines.len() - height.saturating_sub(1);
         lines.truncate(height.saturating_sub(1));
-        lines.push(format!("{CUT} {hidden} lines more; make the window higher"));
+        lines.push(format!("{CUT} {hidden} more lines; make the window higher"));
     }
     lines
         .iter()
@@ -88,23 +88,23 @@ fn models(status: &Status) -> Table {
         "SLOTS",
         "BUSY",
         "RUNNING",
-        "IN LINE",
+        "QUEUED",
         "BATCH",
         "ENDPOINTS",
     ]);
     for model in &status.models {
         let busy = model.slots_total.saturating_sub(model.slots_free);
-        let waits = if model.queued_interactive > 0 {
-            Look::Warn
+        let queue_style = if model.queued_interactive > 0 {
+            CellStyle::Warn
         } else {
-            Look::Plain
+            CellStyle::Plain
         };
         table.row([
             Cell::new(model.model.as_str()),
             bar(busy, model.slots_total),
             Cell::number(format!("{busy}/{}", model.slots_total)),
             Cell::number(model.running),
-            Cell::number(model.queued_interactive).looks(waits),
+            Cell::number(model.queued_interactive).style(queue_style),
             Cell::number(model.queued_batch),
             Cell::number(model.endpoints),
         ]);
@@ -115,11 +115,6 @@ fn models(status: &Status) -> Table {
 fn node_table(nodes: &Nodes) -> Table {
     let mut table = Table::new(&["NODE", "STATUS", "SLOTS", "BUSY", "HEARD", "WHY"]);
     for node in &nodes.nodes {
-        let look = match node.status {
-            NodeStatus::Online => Look::Good,
-            NodeStatus::Draining => Look::Warn,
-            NodeStatus::Unreachable | NodeStatus::Offline => Look::Bad,
-        };
         let ready = || node.pools.iter().filter(|pool| pool.status.ready);
         let total: u64 = ready()
             .map(|pool| u64::from(pool.status.slots_total()))
@@ -140,7 +135,7 @@ fn node_table(nodes: &Nodes) -> Table {
         };
         table.row([
             Cell::new(node.node_id.as_str()),
-            Cell::new(node.status.as_str()).looks(look),
+            node_status(node.status),
             bar(total.saturating_sub(free), total),
             Cell::number(format!("{}/{total}", total.saturating_sub(free))),
             Cell::number(millis(node.last_heartbeat_age_ms as f64)),
@@ -167,7 +162,7 @@ mod tests {
         json!({"device_id":index,"name":"H100","vram_total_bytes":H100,"vram_used_bytes":H100 / 10 * 9,"utilization_percent":100 - index})
     }
 
-    fn view() -> View {
+    fn view() -> FleetView {
         let status = json!({
             "version":"0.1.0","profile":"cloud","uptime_ms":11_520_000,
             "nodes":{"online":2,"draining":0,"unreachable":0,"offline":1},"slots":{"total":4,"free":1},
@@ -188,7 +183,7 @@ mod tests {
              "capabilities":{"gpus":[{"device_id":0,"name":"H100","vram_total_bytes":H100}],"cpu_cores":2,"ram_total_bytes":3}},
         ]});
         let nodes = serde_json::from_value(nodes).unwrap();
-        View {
+        FleetView {
             url: "http://127.0.0.1:8080".to_owned(),
             status: serde_json::from_value(status).unwrap(),
             nodes,
@@ -198,7 +193,7 @@ mod tests {
 
     // spec: CLI-8, CLI-13
     #[test]
-    fn eighty_columns_show_it_all() {
+    fn eighty_columns_fit_the_whole_fleet() {
         assert_eq!(
             frame(&view(), 80, 40, false),
             [
@@ -210,10 +205,10 @@ mod tests {
                 "TIME               P50     P90    P99",
                 "first token      12 ms   20 ms  31 ms",
                 "between tokens  2.1 ms  2.5 ms      -",
-                "in line              -       -      -",
+                "in queue             -       -      -",
                 "",
-                "MODEL  SLOTS       BUSY  RUNNING  IN LINE  BATCH  ENDPOINTS",
-                "tiny   ████████░░   3/4        3        0      2          1",
+                "MODEL  SLOTS       BUSY  RUNNING  QUEUED  BATCH  ENDPOINTS",
+                "tiny   ████████░░   3/4        3       0      2          1",
                 "",
                 "NODE   STATUS   SLOTS       BUSY   HEARD  WHY",
                 "gpu-1  online   ████████░░   3/4  900 ms",
@@ -240,12 +235,12 @@ mod tests {
             .iter()
             .position(|line| line.starts_with("gpu-3  online"))
             .unwrap();
-        assert_eq!(shown[last + 1], "… 9997 nodes more; see `llorch nodes`");
+        assert_eq!(shown[last + 1], "… 9997 more nodes; see `llorch nodes`");
     }
 
     // spec: CLI-8
     #[test]
-    fn no_screen_is_overrun() {
+    fn every_screen_size_fits() {
         let mut view = view();
         let gpus = view.nodes.nodes[0].gpus.get_or_insert_default();
         for index in 8..64 {
@@ -256,9 +251,10 @@ mod tests {
         }
         view.problem = Some("cannot reach http://127.0.0.1:8080: connection refused".to_owned());
         view.status.models = (0..300)
-            .map(|n| llorch_client::ModelLoad {
-                model: format!("{}-{n}", "模型".repeat(30)),
-                ..llorch_client::ModelLoad::default()
+            .map(|n| {
+                let mut load = llorch_client::ModelLoad::default();
+                load.model = format!("{}-{n}", "模型".repeat(30));
+                load
             })
             .collect();
         for (width, height) in [(80, 24), (40, 10), (10, 3), (1, 1), (300, 100)] {

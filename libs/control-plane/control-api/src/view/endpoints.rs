@@ -82,13 +82,7 @@ impl EndpointView<'_> {
     pub(crate) fn models(&self) -> Option<Vec<&str>> {
         let pool = &self.status().models_available;
         let lists: Vec<&Vec<String>> = match self.replica {
-            // A replica that does not name its models serves those of its pool.
-            Some(replica) => replica
-                .models
-                .as_ref()
-                .or(pool.as_ref())
-                .into_iter()
-                .collect(),
+            Some(replica) => self.status().models_of(replica).into_iter().collect(),
             None => {
                 let replicas = self.status().replicas.iter().flatten();
                 let named = replicas.filter_map(|replica| replica.models.as_ref());

@@ -19,7 +19,7 @@ use pool_registry_types::{
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, RouteSink, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange, RouteSink};
 use service_runtime::{Shutdown, Tasks};
 
 /// Long enough for any machine that is not stuck.
@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The data path, as far as the registry knows it.
 #[derive(Debug, Default)]
 pub struct Routes {
-    pub by_key: Mutex<BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>>,
+    pub by_key: Mutex<BTreeMap<EndpointKey, (Arc<Endpoint>, EndpointReport)>>,
     /// How many times something was told.
     pub times: Mutex<usize>,
 }
@@ -56,13 +56,13 @@ impl Routes {
     }
 
     /// Of the first endpoint of that node.
-    pub fn report(&self, node: &str) -> Option<Report> {
+    pub fn report(&self, node: &str) -> Option<EndpointReport> {
         let by_key = self.by_key.lock();
         let mut of_node = by_key.iter().filter(|(key, _)| key.node.as_str() == node);
         of_node.next().map(|(_, (_, report))| *report)
     }
 
-    pub fn state(&self, node: &str) -> Option<State> {
+    pub fn state(&self, node: &str) -> Option<EndpointState> {
         self.report(node).map(|report| report.state)
     }
 }

@@ -16,7 +16,7 @@ use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
     Slots,
 };
-use routing_table::{Endpoint, EndpointKey, Report, RouteChange, State};
+use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 use service_registry::{
     Availability, Config, Delta, HeartbeatOutcome, NodeFilter, NodeView, RegisterOutcome, Registry,
     RegistryError, Target,
@@ -67,7 +67,7 @@ pub fn beat(
 /// What the data path knows of the endpoints: it hears of changes only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
-    pub by_key: BTreeMap<EndpointKey, (Arc<Endpoint>, Report)>,
+    pub by_key: BTreeMap<EndpointKey, (Arc<Endpoint>, EndpointReport)>,
     /// The changes of the last event that had any.
     pub last: Vec<RouteChange>,
 }
@@ -104,12 +104,12 @@ impl Routes {
 }
 
 /// What the data path makes of it.
-pub fn state(availability: &Availability) -> State {
+pub fn state(availability: &Availability) -> EndpointState {
     match availability {
-        Availability::Ready => State::Ready,
-        Availability::Asleep => State::Asleep,
-        Availability::Draining => State::Draining,
-        Availability::NotReady(_) => State::NotReady,
+        Availability::Ready => EndpointState::Ready,
+        Availability::Asleep => EndpointState::ScaledToZero,
+        Availability::Draining => EndpointState::Draining,
+        Availability::NotReady(_) => EndpointState::NotReady,
     }
 }
 
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// All endpoints, sorted by name.
-    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, Report)> {
+    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, EndpointReport)> {
         self.routes().by_key.into_values().collect()
     }
 
