@@ -114,7 +114,7 @@ fn show_progress(node: &Node, daemon: &Daemon) {
 /// One line about the pools, for the service manager.
 fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
-    let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
+    let slots: u32 = pools.iter().map(|pool| pool.slots_total()).sum();
     format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
 }
 

@@ -137,7 +137,7 @@ pub(crate) async fn deregister(
     api.registry
         .deregister(&node_id, incarnation)
         .map_err(|error| refused(&error))?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
 
 /// `incarnation` of a query. Unknown parameters are ignored, as unknown fields are.
@@ -171,11 +171,8 @@ mod tests {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let documented = HeartbeatResponse {
-            success: true,
-            next_heartbeat_ms: 10_000,
-            timeout_ms: Some(30_000),
-        };
+        let mut documented = HeartbeatResponse::new(10_000);
+        documented.timeout_ms = Some(30_000);
         assert_eq!(body, serde_json::to_vec(&documented).unwrap());
     }
 }

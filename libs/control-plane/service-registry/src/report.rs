@@ -1,6 +1,6 @@
 //! Separates the lasting parts of a report from those that change with every request.
 
-use pool_registry_types::{EngineLoad, PoolStatus, ReplicaStatus};
+use pool_registry_types::{EngineLoad, PoolStatus, Slots};
 
 use crate::pool::Pool;
 
@@ -79,10 +79,12 @@ fn same_lasting_replica(before: &ReplicaStatus, after: &ReplicaStatus) -> bool {
 /// The lasting part of a report: all slots are free.
 pub(crate) fn all_free(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
-    status.slots_free = status.slots_total;
+    let total = status.slots_total();
+    status.set_slots(Slots::clamped(total, total));
     status.vram_free_bytes = 0;
     for replica in status.replicas.iter_mut().flatten() {
-        replica.slots_free = replica.slots_total;
+        let total = replica.slots_total();
+        replica.set_slots(Slots::clamped(total, total));
         replica.load = EngineLoad::default();
     }
     status

@@ -13,7 +13,7 @@ use http_server::{
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    ConnectionThreads, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
+    ConnectionThreadsHandle, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
     signals,
 };
 use stream_proxy::StreamProxy;

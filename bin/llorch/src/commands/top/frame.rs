@@ -116,8 +116,12 @@ fn node_table(nodes: &Nodes) -> Table {
     let mut table = Table::new(&["NODE", "STATUS", "SLOTS", "BUSY", "HEARD", "WHY"]);
     for node in &nodes.nodes {
         let ready = || node.pools.iter().filter(|pool| pool.status.ready);
-        let total: u64 = ready().map(|pool| u64::from(pool.status.slots_total)).sum();
-        let free: u64 = ready().map(|pool| u64::from(pool.status.slots_free)).sum();
+        let total: u64 = ready()
+            .map(|pool| u64::from(pool.status.slots_total()))
+            .sum();
+        let free: u64 = ready()
+            .map(|pool| u64::from(pool.status.slots_free()))
+            .sum();
         let not_ready = || {
             let pools = node.pools.iter();
             pools

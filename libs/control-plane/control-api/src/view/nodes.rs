@@ -261,7 +261,7 @@ fn total(pools: &[NodePoolAnswer]) -> Option<u64> {
 }
 
 fn busy(status: &PoolStatus) -> u32 {
-    status.slots_total.saturating_sub(status.slots_free)
+    status.slots_total().saturating_sub(status.slots_free())
 }
 
 fn millis(duration: Duration) -> u64 {
