@@ -87,10 +87,11 @@ fn service_routes(
     let (node_id, incarnation) = identity.unzip();
     let metrics = metrics.clone();
     http_server::service_routes_of(
-        Arc::new(move || HealthAnswer {
-            node_id: node_id.clone(),
-            incarnation,
-            ..HealthAnswer::of(POOL_MANAGERD)
+        Arc::new(move || {
+            let mut health = HealthAnswer::of(POOL_MANAGERD);
+            health.node_id = node_id.clone();
+            health.incarnation = incarnation;
+            health
         }),
         readiness.clone(),
         Arc::new(move || metrics.render()),

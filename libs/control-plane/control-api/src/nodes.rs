@@ -43,19 +43,15 @@ pub(crate) async fn register(
         next_heartbeat,
         timeout,
     } = api.registry.pace();
-    Ok(Json(RegisterResponse {
-        success: true,
-        message: match outcome {
-            RegisterOutcome::Joined => format!("node {node_id} registered"),
-            RegisterOutcome::Restarted => {
-                format!("node {node_id} registered with a new incarnation")
-            }
-            RegisterOutcome::Renewed => format!("node {node_id} registered again"),
-        },
-        node_id,
-        next_heartbeat_ms: Some(millis(next_heartbeat)),
-        timeout_ms: Some(millis(timeout)),
-    }))
+    let message = match outcome {
+        RegisterOutcome::Joined => format!("node {node_id} registered"),
+        RegisterOutcome::Restarted => format!("node {node_id} registered with a new incarnation"),
+        RegisterOutcome::Renewed => format!("node {node_id} registered again"),
+    };
+    let mut response = RegisterResponse::new(node_id, message);
+    response.next_heartbeat_ms = Some(millis(next_heartbeat));
+    response.timeout_ms = Some(millis(timeout));
+    Ok(Json(response))
 }
 
 /// Takes the full state of a node.

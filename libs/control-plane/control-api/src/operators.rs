@@ -211,5 +211,5 @@ async fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiEr
         .undrain(target)
         .map_err(|error| refused(&error))?;
     pending.durable().await.map_err(not_durable)?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
