@@ -1,7 +1,5 @@
 //! The routes for nodes: register, heartbeat, deregister.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     body::Body,
@@ -12,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_server::{ApiError, ApiJson, ApiPath, read_body, read_json};
 use pool_registry_types::{
-    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
+    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse, millis,
 };
 use registry_runtime::{HeartbeatError, RegistryHandle};
 use service_registry::{Pace, RegisterOutcome};
@@ -145,12 +143,10 @@ fn incarnation(query: &str) -> Result<Option<u64>, ApiError> {
     parameters.next().map(str::parse).transpose().map_err(wrong)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt as _;
     use pool_registry_types::HeartbeatResponse;
 

@@ -99,7 +99,7 @@ impl InProcessAgent {
             identity,
             registrar,
             capabilities: Capabilities::default(),
-            incarnation: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            incarnation: pool_registry_types::millis(now),
             seq: 0,
             is_registered: false,
         }

@@ -90,9 +90,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut envelope = ErrorEnvelope::new(self.code, self.message);
-        envelope.error.retry_after_ms = self
-            .retry_after
-            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        envelope.error.retry_after_ms = self.retry_after.map(pool_registry_types::millis);
         // Serialising strings and numbers cannot fail. An empty body would still carry the status.
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
