@@ -93,17 +93,19 @@ pub(crate) async fn serve_connection<Io, S>(
             tracing::debug!(peer = %peer.0, error, "a connection broke off");
         }
         ConnectionEnd::ClientGone => {
-            tracing::debug!(peer = %peer.0, "a client left before its response ended")
+            tracing::debug!(peer = %peer.0, "a client left before its response ended");
         }
         ConnectionEnd::Displaced => {
-            tracing::debug!(peer = %peer.0, "an unauthenticated connection was displaced by a new \
-                one");
+            tracing::debug!(
+                peer = %peer.0,
+                "an unauthenticated connection was displaced by a new one"
+            );
         }
         ConnectionEnd::Overdue(overdue) => {
-            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress")
+            tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress");
         }
         ConnectionEnd::Killed => {
-            tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown")
+            tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown");
         }
     }
 }
