@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, register, secs};
-use pool_registry_types::{NodeStatus, PoolStatus};
+use pool_registry_types::NodeStatus;
 use service_registry::{NodeFilter, NodesPage, PageStep};
 
 fn names(page: &NodesPage) -> Vec<&str> {

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{World, beat, id, pool, register, secs};
-use pool_registry_types::{HeartbeatRequest, NodeStatus};
+use pool_registry_types::NodeStatus;
 use service_registry::{HeartbeatHeader, HeartbeatOutcome, RegistryError, ReportDigest};
 
 const DIGEST: ReportDigest = ReportDigest(1);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus, Slots};
+use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
 use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
