@@ -168,7 +168,7 @@ fn stopping_deregisters() {
     let stopper = std::thread::spawn(move || {
         deregistered
             .send(registration.deregister(DEADLINE))
-            .unwrap()
+            .unwrap();
     });
     assert!(matches!(script.next().1, ReceivedRequest::Deregister(_)));
     script.answers.send(Ok(())).unwrap();

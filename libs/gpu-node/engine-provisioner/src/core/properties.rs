@@ -108,7 +108,7 @@ impl World {
                 }
             }
             EngineEffect::Probe | EngineEffect::Kill | EngineEffect::Terminate => {
-                assert!(self.alive)
+                assert!(self.alive);
             }
             // A handoff fulfils the offer.
             EngineEffect::WriteHandoff => (self.announced, self.offered) = (true, false),
@@ -124,7 +124,7 @@ impl World {
                 assert!(
                     !self.alive && !self.announced,
                     "the handoff is removed first"
-                )
+                );
             }
         }
     }

@@ -82,7 +82,7 @@ impl Replay {
                     assert!(
                         self.refused_now.remove(&path).is_some(),
                         "{path:?} was fine"
-                    )
+                    );
                 }
                 HandoffEvent::Scanned => {
                     assert!(!std::mem::replace(&mut self.scanned, true), "once");

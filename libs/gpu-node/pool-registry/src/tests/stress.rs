@@ -37,7 +37,7 @@ fn claims_of_many_threads_never_overdraw_an_engine() {
                             served.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(error) => {
-                            assert!(matches!(error, ClaimError::Busy | ClaimError::NotReady(_)))
+                            assert!(matches!(error, ClaimError::Busy | ClaimError::NotReady(_)));
                         }
                     }
                 }
