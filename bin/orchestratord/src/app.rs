@@ -66,7 +66,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
     });
     let live = start_live(&control_api, &daemon);
     let others = [routes, live, service_routes(&readiness, &metrics)];
-    let service = service(control_api, &data_path, others, &settings);
+    let service = service(&control_api, &data_path, others, &settings);
     let server = daemon.serve(listeners, service, &metrics)?;
     let registry = control_plane.registry.clone();
     daemon.show(registry.revisions(), move |_| data_path.view.status_line());
@@ -95,7 +95,7 @@ pub(crate) async fn run(config: Config, daemon: Daemon) -> anyhow::Result<()> {
 /// The whole HTTP service: the dashboard, then authentication, then heartbeats, the gateway and
 /// all other routes.
 fn service(
-    control_api: ControlApi,
+    control_api: &ControlApi,
     data_path: &DataPath,
     others: [Routes; 3],
     settings: &Settings,

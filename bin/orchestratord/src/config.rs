@@ -117,7 +117,6 @@ fn admission(reader: &mut SettingsReader, is_cloud: bool) -> AdmissionConfig {
         } else {
             HOME_WARM_UP
         },
-        ..AdmissionConfig::default()
     }
 }
 

@@ -1,8 +1,4 @@
 //! Drains that were answered, and a control plane that is killed or gets another hostname.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect has failed"
-)]
 
 use std::{path::Path, process::Command};
 

@@ -1,8 +1,4 @@
 //! The directories of two control planes, and directories that cannot be used.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect has failed"
-)]
 
 use std::{path::Path, process::Command};
 

@@ -105,7 +105,7 @@ fn the_prober_hears_of_what_concerns_it_and_of_nothing_else() {
         |world| {
             world
                 .drain(&service_registry::Target::Node(id("a")))
-                .unwrap()
+                .unwrap();
         },
     ] {
         assert_eq!(concerned(quiet), [""; 0]);
@@ -124,7 +124,7 @@ fn the_prober_hears_of_what_concerns_it_and_of_nothing_else() {
         world
             .registry
             .deregister(&id("a"), None, world.now)
-            .unwrap()
+            .unwrap();
     };
     assert_eq!(concerned(leave), ["a gone"]);
 }

@@ -127,7 +127,7 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
                     value
                         .parse::<Beat>()
                         .map_err(|()| bad("a message of a node"))?,
-                )
+                );
             }
             "--address" => address = Some(value.clone()),
             "--first-number" => first_number = value.parse().map_err(|_| bad("a number"))?,
@@ -135,10 +135,10 @@ fn parse(arguments: &[String]) -> Result<Work, String> {
             "--connections" => plan.connections = value.parse().map_err(|_| bad("a number"))?,
             "--events" => events = Some(value.parse().map_err(|_| bad("a number"))?),
             "--warm-up" => {
-                plan.warm_up = seconds(value).ok_or_else(|| bad("a number of seconds"))?
+                plan.warm_up = seconds(value).ok_or_else(|| bad("a number of seconds"))?;
             }
             "--seconds" => {
-                plan.measure = seconds(value).ok_or_else(|| bad("a number of seconds"))?
+                plan.measure = seconds(value).ok_or_else(|| bad("a number of seconds"))?;
             }
             _ => return Err(format!("{name}: unknown option")),
         }

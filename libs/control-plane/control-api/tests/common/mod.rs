@@ -30,11 +30,14 @@ impl RouteSink for NoRoutes {
     fn apply(&self, _: &[RouteChange]) {}
 }
 
+/// What a fake data path says of an endpoint.
+type Lookup<T> = Box<dyn Fn(&EndpointKey) -> Option<T> + Send + Sync>;
+
 /// A data path that answers as a test sets it up.
 #[derive(Default)]
 pub struct FakeDataPath {
-    quarantine: Option<Box<dyn Fn(&EndpointKey) -> Option<QuarantineView> + Send + Sync>>,
-    running: Option<Box<dyn Fn(&EndpointKey) -> Option<u64> + Send + Sync>>,
+    quarantine: Option<Lookup<QuarantineView>>,
+    running: Option<Lookup<u64>>,
     view: DataPathView,
 }
 

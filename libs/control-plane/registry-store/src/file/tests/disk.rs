@@ -51,7 +51,7 @@ impl Contents {
                 // The length is the file system's, which keeps its own order.
                 Pending::Length(length) => image.resize(*length, 0),
                 Pending::Write(at, data) if arrives => {
-                    image[*at..at + data.len()].copy_from_slice(data)
+                    image[*at..at + data.len()].copy_from_slice(data);
                 }
                 Pending::Write(..) => {}
             }
