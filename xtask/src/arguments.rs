@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 
-/// The words after the command's name. Each is taken once; [`Arguments::finish`] complains about
-/// the rest.
+/// The words after the command's name. Each is taken once; [`Arguments::finish`] fails when one is
+/// left.
 #[derive(Debug, Clone)]
 pub(crate) struct Arguments(Vec<String>);
 
@@ -43,7 +43,7 @@ impl Arguments {
         Some(self.0.remove(index))
     }
 
-    /// Complains about what nobody took.
+    /// Fails when a word is left.
     pub(crate) fn finish(self) -> Result<()> {
         match self.0.first() {
             Some(word) => bail!("{word}: not understood"),

@@ -41,7 +41,8 @@ exits! {
     /// The resource does not exist.
     NotFound = 5, "no such node, pool, model, task or route";
     /// The request cannot be served now.
-    Unavailable = 6, "unavailable now: all slots are in use, or no endpoint is reachable; try again";
+    Unavailable = 6, "unavailable now: all slots are in use, or no endpoint is reachable; try \
+     again";
     /// A deadline passed.
     DeadlineExceeded = 7, "a deadline passed";
     /// Ctrl-C.

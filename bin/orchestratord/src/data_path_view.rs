@@ -32,7 +32,7 @@ impl DataPathSource for LiveDataPath {
         let quarantine = self.admission.open_breaker_of(endpoint)?;
         Some(QuarantineView {
             reason: reason(quarantine.cause).to_owned(),
-            retry_in_ms: u64::try_from(quarantine.retry_in.as_millis()).unwrap_or(u64::MAX),
+            retry_in_ms: pool_registry_types::millis(quarantine.retry_in),
         })
     }
 

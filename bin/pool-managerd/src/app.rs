@@ -87,10 +87,11 @@ fn service_routes(
     let (node_id, incarnation) = identity.unzip();
     let metrics = metrics.clone();
     http_server::service_routes_of(
-        Arc::new(move || HealthAnswer {
-            node_id: node_id.clone(),
-            incarnation,
-            ..HealthAnswer::of(POOL_MANAGERD)
+        Arc::new(move || {
+            let mut health = HealthAnswer::of(POOL_MANAGERD);
+            health.node_id = node_id.clone();
+            health.incarnation = incarnation;
+            health
         }),
         readiness.clone(),
         Arc::new(move || metrics.render()),
@@ -114,7 +115,7 @@ fn show_progress(node: &Node, daemon: &Daemon) {
 /// One line about the pools, for the service manager.
 fn status_line(pools: &[PoolStatus]) -> String {
     let ready = pools.iter().filter(|pool| pool.ready).count();
-    let slots: u32 = pools.iter().map(|pool| pool.slots_total).sum();
+    let slots: u32 = pools.iter().map(|pool| pool.slots_total()).sum();
     format!("pools ready: {ready} of {}, slots: {slots}", pools.len())
 }
 

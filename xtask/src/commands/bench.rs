@@ -9,49 +9,44 @@ use benchmarks::{Options, registry};
 use workspace_build::cargo;
 
 pub(super) const USAGE: &str = "\
-cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES] [--scenarios NAMES]
-                          [--no-install] [--profile] [--baseline DIR]
-cargo xtask bench registry [--quick] [--fleets NUMBERS] [--rounds N] [--seconds S] [--stay SECONDS]
+cargo xtask bench gateway [--quick] [--rounds N] [--seconds S] [--only NAMES]
+                          [--scenarios NAMES] [--no-install] [--profile] [--baseline DIR]
+cargo xtask bench registry [--quick] [--fleets NUMBERS] [--rounds N] [--seconds S]
+                           [--stay SECONDS]
 cargo xtask bench placement [FILTER]
 
-gateway: this project in HOME and in CLOUD beside nginx, haproxy, sglang-router, vllm-router and \
-                                no gateway at
-all, on the same stand-in engines. Prints a report in Markdown and keeps it in \
-                                target/bench/gateway.md. What is
-missing is installed when that is possible (Debian packages as root, routers in \
-                                target/bench/venv), else skipped.
-Takes about eight minutes; leave the machine alone meanwhile.
+gateway: measures this project in HOME and in CLOUD beside nginx, haproxy, sglang-router,
+vllm-router and no gateway at all, on the same stand-in engines. Prints a report in Markdown and
+writes it to target/bench/gateway.md. Installs missing programs where it can (Debian packages as
+root, routers in target/bench/venv), and skips them otherwise. Takes about eight minutes; do not use
+the machine meanwhile.
 
-  --quick            one round of a second each, and nothing is installed: shows that it works, \
-                                not how fast
+  --quick            one round of a second each, without installation: checks that it works
   --rounds N         how often each is measured (3)
   --seconds S        how long each is measured (2.5)
-  --only NAMES       contenders by commas: direct, nginx, haproxy, sglang-router, vllm-router, \
-                                home, cloud,
-                     home-before, cloud-before
-  --scenarios NAMES  by commas: unstreamed, streamed, burst, first, live
-  --no-install       skip what is not there
-  --profile          builds with symbols and samples HOME and CLOUD by perf, into \
-                                target/bench/profile-*.data;
-                     best alone: --profile --only home --rounds 1 --seconds 10
-  --baseline DIR     measures the daemons in DIR, an earlier release build, in the same rounds, \
-                                and compares
-  $LLORCH_BIN_DIR    names a directory with daemons to measure, instead of building them
+  --only NAMES       contenders, separated by commas: direct, nginx, haproxy, sglang-router,
+                     vllm-router, home, cloud, home-before, cloud-before
+  --scenarios NAMES  scenarios, separated by commas: unstreamed, streamed, burst, first, live
+  --no-install       skips programs that are not installed
+  --profile          builds with symbols, and samples HOME and CLOUD with perf into
+                     target/bench/profile-*.data; best alone:
+                     --profile --only home --rounds 1 --seconds 10
+  --baseline DIR     measures the daemons in DIR, an earlier release build, in the same rounds, and
+                     compares
+  $LLORCH_BIN_DIR    a directory with daemons to measure instead of building them
 
-registry: registrations and heartbeats per second with fleets of simulated nodes, memory per node, \
-                                and the time from
-a restart until all of them can be used. Prints a report in Markdown and keeps it in \
-                                target/bench/registry.md.
+registry: measures registrations and heartbeats per second with fleets of simulated nodes, the
+memory per node, and the time from a restart until all nodes are routable. Prints a report in
+Markdown and writes it to target/bench/registry.md.
 
   --quick            fleets of 10 and 100 nodes for a second each
-  --fleets NUMBERS   sizes by commas (10,1000,10000,100000)
+  --fleets NUMBERS   sizes, separated by commas (10,1000,10000,100000)
   --rounds N         how often each rate is measured (3)
   --seconds S        how long each is measured (2.5)
-  --stay SECONDS     how long a large fleet has to stay online at the pace that the server sets \
-                                (120)
+  --stay SECONDS     how long a large fleet has to stay online at the pace of the server (120)
 
-placement: how long one choice takes, for each strategy and number of replicas. FILTER is a part \
-                                of a name.";
+placement: measures how long one choice takes, for each strategy and number of replicas. FILTER is a
+part of a name.";
 
 /// Enough for a median.
 const ROUNDS: usize = 3;

@@ -12,10 +12,8 @@ use workspace_checks::{layers, metrics, tidy, trace};
 pub(super) const USAGE: &str = "\
 cargo xtask ci
 
-Everything that must be green before a change goes in: formatting, lints, documentation, the rules \
-                                of the
-workspace, all tests, and packaging. All steps are run, whatever fails; the last line counts tests \
-                                and checks.";
+Runs all checks: formatting, lints, documentation, the rules of the workspace, all tests, and
+packaging. Every step runs even when an earlier one fails. The last line counts tests and checks.";
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     arguments.finish()?;

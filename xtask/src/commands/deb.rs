@@ -13,9 +13,9 @@ cargo xtask deb [--release] [--fast] [--out DIR]
 
 Builds the Debian packages. Needs dpkg-deb, strip and gzip.
 
-  --release  of optimized daemons; otherwise of those that cargo builds for tests
-  --fast     packed without compression, to be looked at
-  --out DIR  where to put them (target/deb)";
+  --release  packs optimized daemons instead of those that cargo builds for tests
+  --fast     packs without compression
+  --out DIR  the directory of the packages (target/deb)";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let optimized = arguments.flag("--release");

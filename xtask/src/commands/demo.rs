@@ -18,12 +18,11 @@ use tiny_model::TinyModel;
 pub(super) const USAGE: &str = "\
 cargo xtask demo [--check] [--keep]
 
-Builds both daemons, gets a llama-server, makes a tiny model, and runs a control plane, a node and \
-                                an engine on
-free ports of this machine. Serves until Ctrl-C.
+Builds both daemons, gets a llama-server, makes a tiny model, and runs a control plane, a node and
+an engine on free ports of this machine. Serves until Ctrl-C.
 
-  --check  ask one question, show the answer, and end
-  --keep   leave the directory with logs and state";
+  --check  sends one question, prints the answer, and stops
+  --keep   keeps the directory with logs and state";
 
 /// How long a new engine may take to be routed to; it takes milliseconds.
 const ROUTED: Duration = Duration::from_secs(30);
@@ -38,7 +37,7 @@ pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let check = arguments.flag("--check");
     let keep = arguments.flag("--keep");
     arguments.finish()?;
-    // Caught from the beginning: whoever gives up while it starts leaves nothing behind either.
+    // Caught from the beginning, so that an interrupted start leaves nothing behind either.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?;
 
     println!("building the daemons and making the model");
@@ -120,8 +119,7 @@ impl Demo {
         Ok(())
     }
 
-    /// The node first, so that it can say goodbye; then the control plane; the engine when nobody
-    /// needs it.
+    /// Stops the node first, so that it can deregister, then the control plane and the engine.
     fn end(&mut self) {
         let Self {
             orchestrator,

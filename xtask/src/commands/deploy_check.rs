@@ -14,17 +14,14 @@ use workspace_build::Binaries;
 pub(super) const USAGE: &str = "\
 cargo xtask deploy-check [--boot]
 
-Checks what is under ci/deploy: that every variable it names is one that a daemon reads, that \
-                                systemd takes the units and
-finds them closed enough, and that the Debian packages are what they should be: twice the same, \
-                                their programs run, their
-manual pages and scripts are well formed, that a release is what its checksums say, and that
-the files for containers satisfy their schemas. Where a fresh root of
-Debian may be made (root, mmdebstrap), the packages are installed, upgraded, removed and purged in \
-                                it.
+Checks ci/deploy: every variable is one that a daemon reads; systemd accepts the units and their
+exposure is low; the Debian packages are reproducible, their programs run, and their manual pages
+and scripts are well formed; a release matches its checksums; the files for containers satisfy their
+schemas. As root with mmdebstrap, it also installs, upgrades, removes and purges the packages in a
+fresh root of Debian.
 
-  --boot  also under systemd, in a machine of namespaces: start, join, crash, upgrade under \
-                                requests, purge";
+  --boot  also runs them under systemd in a namespace container: start, join, crash, upgrade under
+          load, purge";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let boot = arguments.flag("--boot");

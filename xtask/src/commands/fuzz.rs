@@ -10,14 +10,14 @@ use crate::{
 pub(super) const USAGE: &str = "\
 cargo xtask fuzz TARGET|all [--runs N] [--jobs N] [--seed N]
 
-Runs the targets of libs/test-support/fuzz-targets under libFuzzer. Needs a nightly toolchain and \
-                                cargo-fuzz:
+Runs the targets of libs/test-support/fuzz-targets under libFuzzer. Needs a nightly toolchain and
+cargo-fuzz:
   rustup toolchain install nightly --profile minimal && cargo install cargo-fuzz --locked
-What was run and found is in target/libfuzzer, and counted in target/libfuzzer/summary.md.
+Inputs and findings are in target/libfuzzer, and counted in target/libfuzzer/summary.md.
 
-  --runs N  executions of each target; 10 million otherwise
-  --jobs N  targets at a time; 2 otherwise
-  --seed N  the same inputs as another time";
+  --runs N  executions of each target (10 million)
+  --jobs N  concurrent targets (2)
+  --seed N  the seed of an earlier run, for the same inputs";
 
 /// Executions of each target.
 const RUNS: u64 = 10_000_000;

@@ -10,14 +10,13 @@ use e2e_tests::schemathesis::{self, Effort, Fuzzer};
 pub(super) const USAGE: &str = "\
 cargo xtask fuzz-api [--seconds N] [--examples N] [--seed N]
 
-Schemathesis, from the Python package index, against both daemons and a real engine: requests made \
-                                from the OpenAPI
-documents, and every answer held against them. A short form is one of the tests of `cargo xtask \
-                                e2e`.
+Runs Schemathesis, from the Python package index, against both daemons and a real engine: it
+generates requests from the OpenAPI documents and checks every answer. A short form is one of the
+tests of `cargo xtask e2e`.
 
-  --seconds N   how long each daemon is tried; 300 otherwise, and 0 is until all requests are made
-  --examples N  requests of each kind for each route; 50 otherwise
-  --seed N      the same requests as another time; the log in target/fuzz says which those were";
+  --seconds N   the time for each daemon (300); 0 waits for all requests
+  --examples N  requests of each kind for each route (50)
+  --seed N      the seed of an earlier run, which is in its log in target/fuzz";
 
 /// How long each daemon is tried.
 const SECONDS: u64 = 300;

@@ -9,11 +9,10 @@ use workspace_build::Binaries;
 pub(super) const USAGE: &str = "\
 cargo xtask limits [--write]
 
-Fails when .docs/LIMITS.md does not say what the daemons bound, or when a constant of a library \
-                                that is called a limit is in
-no table of limits.
+Fails when .docs/LIMITS.md differs from the limits of the daemons, or when a constant of a library
+that is called a limit is in no table of limits.
 
-  --write  writes it anew";
+  --write  writes the document";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let write = arguments.flag("--write");

@@ -20,7 +20,7 @@ use anyhow::Result;
 use crate::arguments::Arguments;
 use workspace_checks::{layers, metrics, tidy, trace};
 
-/// Exit code of a command line that is not understood (`EX_USAGE`).
+/// The exit code of a wrong command line (`EX_USAGE`).
 const USAGE_ERROR: u8 = 64;
 
 struct Command {
@@ -33,7 +33,7 @@ struct Command {
 const COMMANDS: [Command; 17] = [
     Command {
         name: "demo",
-        summary: "run a small cluster on this machine and serve until Ctrl-C",
+        summary: "run a small cluster on this machine until Ctrl-C",
         usage: demo::USAGE,
         run: demo::run,
     },
@@ -51,39 +51,42 @@ const COMMANDS: [Command; 17] = [
     },
     Command {
         name: "ci",
-        summary: "everything that must be green",
+        summary: "run all checks and tests",
         usage: ci::USAGE,
         run: ci::run,
     },
     Command {
         name: "bench",
-        summary: "measure the gateway beside others, or placement alone",
+        summary: "measure the gateway, the registry or placement",
         usage: bench::USAGE,
         run: bench::run,
     },
     Command {
         name: "fuzz",
-        summary: "try the parsers with inputs made by libFuzzer",
+        summary: "fuzz the parsers with libFuzzer",
         usage: fuzz::USAGE,
         run: fuzz::run,
     },
     Command {
         name: "fuzz-api",
-        summary: "try the daemons with requests made from their OpenAPI documents",
+        summary: "test the daemons with requests generated from their OpenAPI documents",
         usage: fuzz_api::USAGE,
         run: fuzz_api::run,
     },
     Command {
         name: "trace",
         summary: "check that every requirement has a test, and list them",
-        usage: "cargo xtask trace\n\nFails when an id of .specs/*.md is named by no test, or a \
-                test names an unknown one.",
+        usage: "\
+cargo xtask trace
+
+Fails when no test names an id of .specs/*.md, or when a test names an unknown id.",
         run: |arguments| arguments.finish().and_then(|()| trace::check()),
     },
     Command {
         name: "tidy",
-        summary: "check files and manifests for what no compiler checks",
-        usage: "cargo xtask tidy
+        summary: "check rules for files and manifests",
+        usage: "\
+cargo xtask tidy
 
 Fails when a Rust file does not begin with //!, a test is \
                 ignored, a crate does not inherit the lints
@@ -98,8 +101,10 @@ of a document is run by no test and has no reason.",
     Command {
         name: "layers",
         summary: "check which crate depends on which",
-        usage: "cargo xtask layers\n\nFails when a crate reaches across the layers or takes a \
-                dependency that has an owner.",
+        usage: "\
+cargo xtask layers
+
+Fails when a crate reaches across the layers or takes a dependency that has an owner.",
         run: |arguments| arguments.finish().and_then(|()| layers::check()),
     },
     Command {
@@ -110,33 +115,35 @@ of a document is run by no test and has no reason.",
     },
     Command {
         name: "deploy-check",
-        summary: "check what is under ci/deploy",
+        summary: "check ci/deploy",
         usage: deploy_check::USAGE,
         run: deploy_check::run,
     },
     Command {
         name: "settings",
-        summary: "check, or write, the documents that list every setting",
+        summary: "check or write the documents with all settings",
         usage: settings::USAGE,
         run: settings::run,
     },
     Command {
         name: "limits",
-        summary: "check, or write, the document that lists every bound",
+        summary: "check or write the document with all limits",
         usage: limits::USAGE,
         run: limits::run,
     },
     Command {
         name: "metrics",
-        summary: "check what dashboards and alerts read",
-        usage: "cargo xtask metrics\n\nFails when ci/dashboards or ci/alerts read a metric that \
-                .docs/METRICS.md does not name, when an alert has no entry in the runbook,\nor \
-                when promtool refuses the rules.",
+        summary: "check the metrics of dashboards and alerts",
+        usage: "\
+cargo xtask metrics
+
+Fails when ci/dashboards or ci/alerts read a metric that .docs/METRICS.md does not have, when an
+alert has no entry in the runbook, or when promtool rejects the rules.",
         run: |arguments| arguments.finish().and_then(|()| metrics::check()),
     },
     Command {
         name: "openapi",
-        summary: "check, or write, the documents that describe what is served",
+        summary: "check or write the OpenAPI documents",
         usage: openapi::USAGE,
         run: openapi::run,
     },
@@ -148,7 +155,7 @@ of a document is run by no test and has no reason.",
     },
 ];
 
-/// Runs the command that `words` name.
+/// Runs the command of a command line.
 #[must_use]
 pub fn run(words: Vec<String>) -> ExitCode {
     let mut words = words.into_iter();

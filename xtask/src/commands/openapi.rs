@@ -9,9 +9,9 @@ use workspace_build::Binaries;
 pub(super) const USAGE: &str = "\
 cargo xtask openapi [--write]
 
-Fails when a file of .docs/api does not describe what the daemons serve.
+Fails when a file of .docs/api differs from the API of the daemons.
 
-  --write  writes them anew";
+  --write  writes the files";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let write = arguments.flag("--write");

@@ -9,10 +9,10 @@ use workspace_build::Binaries;
 pub(super) const USAGE: &str = "\
 cargo xtask settings [--write]
 
-Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default does not say what the daemons \
-                                read.
+Fails when .docs/CONFIGURATION.md or a file of ci/deploy/default differs from the settings of the
+daemons.
 
-  --write  writes them anew";
+  --write  writes the files";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let write = arguments.flag("--write");

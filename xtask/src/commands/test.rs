@@ -16,19 +16,16 @@ use workspace_build::{BIN_DIR_VARIABLE, Binaries, build_llorch};
 pub(super) const USAGE: &str = "\
 cargo xtask test [--quick]
 
-Runs the tests of all crates, those in the documentation, and those of the real daemons with a \
-                                real engine.
-Uses nextest when it is installed. Tests that need what this machine does not have are left out; \
-                                the end lists them.
+Runs the tests of all crates, of the documentation, and of the real daemons with a real engine. Uses
+nextest when it is installed. Tests that need a missing tool are left out and listed at the end.
 
   --quick  only the tests of the crates";
 
 pub(super) const E2E_USAGE: &str = "\
 cargo xtask e2e [FILTER]
 
-Builds the daemons, gets an engine and runs the tests in xtask/crates/e2e-tests/tests/e2e whose names contain \
-                                    FILTER.
-$LLAMA_SERVER names an engine to use instead of the one that is fetched.";
+Builds the daemons, gets an engine, and runs the tests in xtask/crates/e2e-tests/tests/e2e whose
+names contain FILTER. $LLAMA_SERVER names an engine to use instead of the one that is fetched.";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let quick = arguments.flag("--quick");

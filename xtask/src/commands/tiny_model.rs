@@ -10,14 +10,13 @@ use tiny_model::TinyModel;
 pub(super) const USAGE: &str = "\
 cargo xtask tiny-model OUT [--ctx N] [--name NAME] [--eos-after N] [--pad-mb N] [--seed N]
 
-Writes a GGUF model of about 350 kB whose answers are known: a chat is answered \" one two three \
-                                …\".
+Writes a GGUF model of about 350 kB with known answers: a chat is answered \" one two three …\".
 
-  --ctx N        context it claims to be trained for, in tokens (8192)
-  --name NAME    name in its metadata (tiny-chain)
-  --eos-after N  ends a chat's answer after N words (never)
+  --ctx N        the trained context in its metadata, in tokens (8192)
+  --name NAME    the name in its metadata (tiny-chain)
+  --eos-after N  ends the answer of a chat after N words (never)
   --pad-mb N     adds about N MiB of weights: slower to load and to run (0)
-  --seed N       seed of its random weights (1)";
+  --seed N       the seed of its random weights (1)";
 
 pub(super) fn run(mut arguments: Arguments) -> Result<()> {
     let default = TinyModel::default();

@@ -145,7 +145,7 @@ fn as_json(target: &DrainTarget, waited: Option<Duration>) -> Value {
     let mut value = json!({"target": target.to_string(), "draining": true});
     if let Some(waited) = waited {
         value["empty"] = true.into();
-        value["waited_ms"] = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX).into();
+        value["waited_ms"] = pool_registry_types::millis(waited).into();
     }
     value
 }

@@ -37,11 +37,10 @@ pub(super) fn of_node(node: &Node) -> Vec<Gpu> {
         Some(reported) => reported.iter().cloned().map(one).collect(),
         None => {
             let hardware = node.capabilities.gpus.iter();
-            let without_figures = hardware.map(|gpu| GpuStatus {
-                device_id: gpu.device_id,
-                name: gpu.name.clone(),
-                vram_total_bytes: Some(gpu.vram_total_bytes),
-                ..GpuStatus::default()
+            let without_figures = hardware.map(|gpu| {
+                let mut gpu_status = GpuStatus::new(gpu.device_id, gpu.name.clone());
+                gpu_status.vram_total_bytes = Some(gpu.vram_total_bytes);
+                gpu_status
             });
             without_figures.map(one).collect()
         }

@@ -99,8 +99,8 @@ impl App {
                 Cell::new(status.pool_id.as_str()),
                 endpoint_state(status.ready, draining, pool.quarantine.as_ref()),
                 running(pool.requests_running),
-                Cell::number(status.slots_free),
-                Cell::number(status.slots_total),
+                Cell::number(status.slots_free()),
+                Cell::number(status.slots_total()),
                 free_vram(status.vram_free_bytes),
                 Cell::new(
                     status
@@ -134,12 +134,12 @@ fn nodes_table(nodes: &[Node]) -> Table {
             node_status(node.status),
             Cell::number(
                 ready()
-                    .map(|pool| u64::from(pool.status.slots_free))
+                    .map(|pool| u64::from(pool.status.slots_free()))
                     .sum::<u64>(),
             ),
             Cell::number(
                 ready()
-                    .map(|pool| u64::from(pool.status.slots_total))
+                    .map(|pool| u64::from(pool.status.slots_total()))
                     .sum::<u64>(),
             ),
             Cell::number(node.pools.len()),
@@ -172,8 +172,8 @@ fn replicas_table(pools: &[NodePool]) -> Table {
                 Cell::new(status.replica_id.as_str()),
                 endpoint_state(status.ready, status.draining, quarantine),
                 running(replica.requests_running),
-                Cell::number(status.slots_free),
-                Cell::number(status.slots_total),
+                Cell::number(status.slots_free()),
+                Cell::number(status.slots_total()),
                 Cell::new(unavailable_reason(status.last_error.as_deref(), quarantine)),
             ]);
         }

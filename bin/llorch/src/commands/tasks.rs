@@ -148,9 +148,7 @@ fn body(submit: &Submit, model: &str, text: String) -> Value {
     let mut body = json!({"workload": workload, "model_ref": model});
     body[field] = input;
     let routing = routing(&submit.routing);
-    let deadline_ms = routing
-        .deadline
-        .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+    let deadline_ms = routing.deadline.map(pool_registry_types::millis);
     let optional = [
         ("task_id", submit.id.as_ref().map(|id| json!(id))),
         ("max_tokens", submit.sampling.max_tokens.map(Value::from)),

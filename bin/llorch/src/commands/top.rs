@@ -32,8 +32,8 @@ enum FleetUpdate {
     Failed(ClientError),
 }
 
-/// The maximum number of nodes: more than the lines of any screen. In a larger fleet, the nodes that
-/// are not online come first.
+/// The maximum number of nodes: more than the lines of any screen. In a larger fleet, the nodes
+/// that are not online come first.
 const NODES_SHOWN: usize = 200;
 
 /// Nodes with trouble come first.

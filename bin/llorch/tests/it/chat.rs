@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Finished, Server, events, json as answer, llorch, run, start};
 
-pub(crate) const PLACE: &str = "x-llorch-node: gpu-1\r\nx-llorch-pool: pool-0\r\nx-llorch-attempts: 1\r\nx-llorch-queue-ms: 7\r\nx-request-id: r1\r\n";
+pub(crate) const PLACE: &str = "x-llorch-node: gpu-1\r\nx-llorch-pool: pool-0\r\n\
+ x-llorch-attempts: 1\r\nx-llorch-queue-ms: 7\r\nx-request-id: r1\r\n";
 
 fn piece(text: &str) -> String {
     format!(

@@ -21,7 +21,8 @@ fn each_turn_carries_those_before_it_but_the_failed_ones() {
     let server = Server::start(Box::new(move |_| {
         turn += 1;
         Answer::Text(if turn == 2 {
-            let refusal = json!({"error": {"code": "QUEUE_FULL", "message": "all are busy", "retriable": true}});
+            let refusal = json!({"error": {"code": "QUEUE_FULL", "message": "all are busy",
+             "retriable": true}});
             answer(429, &refusal)
         } else {
             events(PLACE, &whole())

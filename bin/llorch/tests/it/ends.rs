@@ -223,7 +223,8 @@ fn ctrl_c_ends_with_130_and_sigterm_with_143() {
         let server = Server::start(Box::new(|_| {
             Answer::Hold(events(
                 "",
-                "id: 1\nevent: online\ndata: {\"at\":\"2026-01-01T00:00:00Z\",\"message\":\"joined\"}\n\n",
+                "id: 1\nevent: online\ndata: \
+                 {\"at\":\"2026-01-01T00:00:00Z\",\"message\":\"joined\"}\n\n",
             ))
         }));
         let mut child = start(llorch(&server.url(), &["events", "-f"]));

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Server, events, json as answer, run};
 
 fn event(id: u32, message: &str) -> String {
-    let data = json!({"id":id,"at":"2026-01-01T10:11:12Z","kind":"offline","node_id":"gpu-1","message":message});
+    let data = json!({"id":id,"at":"2026-01-01T10:11:12Z","kind":"offline","node_id":"gpu-1",
+     "message":message});
     format!("id: {id}\nevent: offline\ndata: {data}\n\n")
 }
 
@@ -26,7 +27,8 @@ fn events_go_on_after_the_last_one_that_came() {
     let ran = run(&server.url(), &["events", "-f"]);
     assert_eq!(
         ran.out,
-        "10:11:12  offline         gpu-1  one\n10:11:12  offline         gpu-1  two\n10:11:12  offline         gpu-1  three\n"
+        "10:11:12  offline         gpu-1  one\n10:11:12  offline         gpu-1  two\n10:11:12  \
+         offline         gpu-1  three\n"
     );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
@@ -125,7 +127,8 @@ fn a_task_is_handed_in_as_the_api_wants_it() {
     assert_eq!(asked.line, "POST /v2/tasks HTTP/1.1");
     assert_eq!(
         serde_json::from_str::<Value>(&asked.body).unwrap(),
-        json!({"workload":"embedding","model_ref":"tiny","inputs":"a text","task_id":"t1","deadline_ms":2000,
+        json!({"workload":"embedding","model_ref":"tiny","inputs":"a text","task_id":"t1",
+         "deadline_ms":2000,
                "placement":{"mode":"pin","node_id":"gpu-1"}})
     );
 }

@@ -120,14 +120,16 @@ pub(crate) fn json(status: u16, body: &Value) -> String {
     let body = body.to_string();
     let length = body.len();
     format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{body}"
     )
 }
 
 /// An event stream, with further header lines.
 pub(crate) fn events(headers: &str, events: &str) -> String {
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n{headers}\r\n{events}"
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n{headers}\r\n\
+         {events}"
     )
 }
 

@@ -189,9 +189,13 @@ fn a_replica_is_drained_and_waited_for() {
 // spec: CLI-31
 #[test]
 fn replicas_of_a_node_are_shown_where_there_is_something_to_see() {
-    let replica = |id: &str, ready: bool| json!({"replica_id":id,"ready":ready,"slots_free":1,"slots_total":2,"requests_running":1,"last_error":(!ready).then_some("it crashed")});
+    let replica = |id: &str, ready: bool| {
+        json!({"replica_id":id,"ready":ready,"slots_free":1,
+     "slots_total":2,"requests_running":1,"last_error":(!ready).then_some("it crashed")})
+    };
     let shown = |replicas: Value| {
-        let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":9,
+        let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online",
+         "last_heartbeat_age_ms":9,
             "pools":[{"pool_id":"chat","ready":true,"draining":false,"slots_free":1,"slots_total":2,"replicas":replicas}]});
         run(&Server::json(200, &node).url(), &["nodes", "gpu-1"]).out
     };
@@ -248,15 +252,18 @@ AT        ERROR       MODEL  NODE  MESSAGE
 #[test]
 fn gpus_are_shown_with_what_is_known_of_them() {
     let gpus = json!({"gpus":[
-        {"node_id":"gpu-1","device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,"vram_used_bytes":6_442_450_944_u64,
+        {"node_id":"gpu-1","device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,
+         "vram_used_bytes":6_442_450_944_u64,
          "vram_free_bytes":19_327_352_832_u64,"utilization_percent":93,"temperature_celsius":61,"power_watts":310},
-        {"node_id":"gpu-2","device_id":1,"name":"RTX 3090","problem":"it does not answer any more"}]});
+        {"node_id":"gpu-2","device_id":1,"name":"RTX 3090","problem":"it does not answer any \
+         more"}]});
     let server = Server::json(200, &gpus);
     assert_eq!(
         run(&server.url(), &["gpus"]).out,
         "NODE   GPU  NAME      VRAM USED      VRAM  LOAD   TEMP  POWER  WHY\n\
          gpu-1    0  RTX 3090    6.0 GiB  24.0 GiB  93 %  61 °C  310 W\n\
-         gpu-2    1  RTX 3090          -         -     -      -      -  it does not answer any more\n"
+         gpu-2    1  RTX 3090          -         -     -      -      -  it does not answer any \
+          more\n"
     );
     let server = Server::json(200, &gpus);
     let ran = run(&server.url(), &["gpus", "--node", "gpu-2", "--json"]);
@@ -269,9 +276,12 @@ fn gpus_are_shown_with_what_is_known_of_them() {
 // spec: CLI-13
 #[test]
 fn a_node_is_shown_with_its_gpus_as_they_are() {
-    let mut node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":9,"version":"0.1.0",
-        "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64}],"cpu_cores":2,"ram_total_bytes":3},
-        "gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,"vram_used_bytes":6_442_450_944_u64,
+    let mut node = json!({"node_id":"gpu-1","address":"http://h:1","status":"online",
+     "last_heartbeat_age_ms":9,"version":"0.1.0",
+        "capabilities":{"gpus":[{"device_id":0,"name":"RTX 3090",
+         "vram_total_bytes":25_769_803_776_u64}],"cpu_cores":2,"ram_total_bytes":3},
+        "gpus":[{"device_id":0,"name":"RTX 3090","vram_total_bytes":25_769_803_776_u64,
+         "vram_used_bytes":6_442_450_944_u64,
                  "utilization_percent":93,"temperature_celsius":61,"power_watts":310}],
         "pools":[{"pool_id":"chat","ready":true,"draining":false,"slots_free":3,"slots_total":4}]});
     let shown = |node: &Value| run(&Server::json(200, node).url(), &["nodes", "gpu-1"]).out;
@@ -301,7 +311,8 @@ fn a_placement_is_explained() {
         200,
         &json!({"strategy":"least-loaded","waiting":1,"candidates":[
             {"node_id":"gpu-1","pool_id":"p","chosen":true,"score":[0,2],"slots_used":2,"slots_total":4,"vram_free_bytes":0},
-            {"node_id":"gpu-2","pool_id":"p","chosen":false,"skipped":"draining","score":[0,0],"score_in_words":"24 GiB of VRAM free, 0 taken","slots_used":0,"slots_total":4,
+            {"node_id":"gpu-2","pool_id":"p","chosen":false,"skipped":"draining","score":[0,0],
+             "score_in_words":"24 GiB of VRAM free, 0 taken","slots_used":0,"slots_total":4,
              "vram_free_bytes":0}]}),
     );
     let ran = run(
@@ -405,7 +416,8 @@ fn a_drain_says_how_many_requests_run_where_it_is_told() {
 // spec: CLI-7
 #[test]
 fn a_deadline_that_passes_first_is_an_exit_of_its_own() {
-    let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"draining","last_heartbeat_age_ms":0,
+    let node = json!({"node_id":"gpu-1","address":"http://h:1","status":"draining",
+     "last_heartbeat_age_ms":0,
         "pools":[{"pool_id":"p","ready":true,"draining":true,"slots_free":1,"slots_total":4,
                   "drain":{"for_ms":9000,"deadline_ms":0,"slots_busy":3}}]});
     let server = Server::json(200, &node);

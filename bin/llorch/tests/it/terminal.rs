@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 pub(crate) const CTRL_D: &str = "\x04";
 
 /// How long what has to be shown may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A program whose input, output and errors are one terminal, as they are for a person.
 pub(crate) struct Terminal {
@@ -82,7 +82,7 @@ impl Terminal {
                 self.read = end;
                 return shown;
             }
-            match self.screen.recv_timeout(PATIENCE) {
+            match self.screen.recv_timeout(DEADLINE) {
                 Ok(bytes) => self.shown.push_str(std::str::from_utf8(&bytes).unwrap()),
                 Err(error) => panic!("no {part:?} ({error}) in {:?}", self.shown),
             }
@@ -92,7 +92,7 @@ impl Terminal {
     /// How it ended, and the rest of what it showed.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         loop {
-            match self.screen.recv_timeout(PATIENCE) {
+            match self.screen.recv_timeout(DEADLINE) {
                 Ok(bytes) => self.shown.push_str(std::str::from_utf8(&bytes).unwrap()),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("no end after {:?}", self.shown),

@@ -211,7 +211,7 @@ impl Client {
         let body = match deadline {
             None => json!({}),
             Some(deadline) => {
-                json!({ "deadline_ms": u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) })
+                json!({ "deadline_ms": pool_registry_types::millis(deadline) })
             }
         };
         self.transport

@@ -304,7 +304,7 @@ mod tests {
         .unwrap();
         let node = &nodes.nodes[0];
         assert_eq!(node.drain.unwrap().slots_busy, 1);
-        assert_eq!(node.pools[0].status.slots_free, 3);
+        assert_eq!(node.pools[0].status.slots_free(), 3);
         let replica = &node.pools[0].replicas[0];
         assert_eq!(
             (replica.status.draining, replica.requests_running),

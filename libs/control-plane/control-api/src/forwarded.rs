@@ -66,7 +66,7 @@ pub(crate) async fn undrain_replica(
 ) -> Result<Json<Ack>, ForwardError> {
     let path = format!("/v2/pools/{pool}/replicas/{replica}/undrain");
     forward(&api, &node, &path, Bytes::new()).await?.success()?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
 
 /// Restarts the engines of a pool, one after the other. The node answers when all have started.

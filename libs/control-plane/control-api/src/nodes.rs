@@ -1,7 +1,5 @@
 //! The routes for nodes: register, heartbeat, deregister.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     body::Body,
@@ -12,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use http_server::{ApiError, ApiJson, ApiPath, read_body, read_json};
 use pool_registry_types::{
-    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse,
+    Ack, HeartbeatRequest, MAX_NODE_BODY_BYTES, NodeId, RegisterRequest, RegisterResponse, millis,
 };
 use registry_runtime::{HeartbeatError, RegistryHandle};
 use service_registry::{Pace, RegisterOutcome};
@@ -43,19 +41,15 @@ pub(crate) async fn register(
         next_heartbeat,
         timeout,
     } = api.registry.pace();
-    Ok(Json(RegisterResponse {
-        success: true,
-        message: match outcome {
-            RegisterOutcome::Joined => format!("node {node_id} registered"),
-            RegisterOutcome::Restarted => {
-                format!("node {node_id} registered with a new incarnation")
-            }
-            RegisterOutcome::Renewed => format!("node {node_id} registered again"),
-        },
-        node_id,
-        next_heartbeat_ms: Some(millis(next_heartbeat)),
-        timeout_ms: Some(millis(timeout)),
-    }))
+    let message = match outcome {
+        RegisterOutcome::Joined => format!("node {node_id} registered"),
+        RegisterOutcome::Restarted => format!("node {node_id} registered with a new incarnation"),
+        RegisterOutcome::Renewed => format!("node {node_id} registered again"),
+    };
+    let mut response = RegisterResponse::new(node_id, message);
+    response.next_heartbeat_ms = Some(millis(next_heartbeat));
+    response.timeout_ms = Some(millis(timeout));
+    Ok(Json(response))
 }
 
 /// Takes the full state of a node.
@@ -137,7 +131,7 @@ pub(crate) async fn deregister(
     api.registry
         .deregister(&node_id, incarnation)
         .map_err(|error| refused(&error))?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }
 
 /// `incarnation` of a query. Unknown parameters are ignored, as unknown fields are.
@@ -149,12 +143,10 @@ fn incarnation(query: &str) -> Result<Option<u64>, ApiError> {
     parameters.next().map(str::parse).transpose().map_err(wrong)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt as _;
     use pool_registry_types::HeartbeatResponse;
 
@@ -171,11 +163,8 @@ mod tests {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let documented = HeartbeatResponse {
-            success: true,
-            next_heartbeat_ms: 10_000,
-            timeout_ms: Some(30_000),
-        };
+        let mut documented = HeartbeatResponse::new(10_000);
+        documented.timeout_ms = Some(30_000);
         assert_eq!(body, serde_json::to_vec(&documented).unwrap());
     }
 }

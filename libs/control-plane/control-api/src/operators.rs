@@ -217,5 +217,5 @@ async fn end_drain(api: &ControlApi, target: &Target) -> Result<Json<Ack>, ApiEr
         .durable()
         .await
         .map_err(|error| not_durable(&error))?;
-    Ok(Json(Ack { success: true }))
+    Ok(Json(Ack::new()))
 }

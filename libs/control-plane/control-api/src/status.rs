@@ -114,7 +114,7 @@ impl ControlApi {
             } else {
                 "home"
             },
-            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: pool_registry_types::millis(self.started.elapsed()),
             now: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             nodes: self.registry.summary().into(),
             slots: view.slots,

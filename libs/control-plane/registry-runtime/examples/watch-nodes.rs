@@ -46,25 +46,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tasks.spawn("registry-writer", parts.writer.run());
 
     let node_id = NodeId::new("gpu-node-1")?;
-    let registration = RegisterRequest {
-        node_id: node_id.clone(),
-        machine_id: MachineId::new("machine-alpha")?,
-        address: HttpUrl::new("http://192.168.1.100:9200")?,
-        pools: vec![],
-        capabilities: Default::default(),
-        version: None,
-        incarnation: Some(1),
-        metrics_address: None,
-        takes_replica_hint: true,
-    };
+    let mut registration = RegisterRequest::new(
+        node_id.clone(),
+        MachineId::new("machine-alpha")?,
+        HttpUrl::new("http://192.168.1.100:9200")?,
+    );
+    registration.incarnation = Some(1);
+    registration.takes_replica_hint = true;
     println!("{:?}", parts.handle.register(registration)?);
-    let heartbeat = HeartbeatRequest {
-        timestamp: "2025-09-30T22:00:00Z".to_owned(),
-        pools: vec![],
-        incarnation: Some(1),
-        seq: Some(1),
-        gpus: None,
-    };
+    let mut heartbeat = HeartbeatRequest::new("2025-09-30T22:00:00Z".to_owned(), vec![]);
+    heartbeat.incarnation = Some(1);
+    heartbeat.seq = Some(1);
     println!("{:?}", parts.handle.heartbeat(&node_id, heartbeat)?);
 
     let mut revisions = parts.handle.revisions();

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest};
+use pool_registry_types::{HttpUrl, MachineId, NodeId, PoolId, PoolStatus, RegisterRequest, Slots};
 use service_registry::{PersistedDrain, PersistedNode, PersistedRegistration};
 
 use crate::{Change, RegistryStore, StoredNode};
@@ -41,32 +41,21 @@ pub fn node(node_id: &str, now: SystemTime) -> StoredNode {
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let node_id = id(node_id);
     let pool_id = PoolId::new("pool-0").expect("a good id");
-    let registration = RegisterRequest {
-        node_id: node_id.clone(),
-        machine_id: MachineId::new("machine-a").expect("a good id"),
-        address: HttpUrl::new("http://192.168.1.100:9200").expect("a good URL"),
-        pools: vec![pool_id.clone()],
-        capabilities: Default::default(),
-        version: Some("0.1.0".to_owned()),
-        incarnation: Some(1_763_884_800_123),
-        metrics_address: Some(HttpUrl::new("http://192.168.1.100:9201").expect("a good URL")),
-        takes_replica_hint: true,
-    };
-    let pool = PoolStatus {
-        pool_id: pool_id.clone(),
-        ready: true,
-        draining: false,
-        slots_free: 4,
-        slots_total: 4,
-        vram_free_bytes: 0,
-        engine: None,
-        engine_version: Some("b10434".to_owned()),
-        models_available: Some(vec!["tiny".to_owned(), "\u{1f999}".to_owned()]),
-        replicas: None,
-        last_error: None,
-        device_mask: None,
-        sleeping: false,
-    };
+    let mut registration = RegisterRequest::new(
+        node_id.clone(),
+        MachineId::new("machine-a").expect("a good id"),
+        HttpUrl::new("http://192.168.1.100:9200").expect("a good URL"),
+    );
+    registration.pools = vec![pool_id.clone()];
+    registration.version = Some("0.1.0".to_owned());
+    registration.incarnation = Some(1_763_884_800_123);
+    registration.metrics_address =
+        Some(HttpUrl::new("http://192.168.1.100:9201").expect("a good URL"));
+    registration.takes_replica_hint = true;
+    let mut pool = PoolStatus::new(pool_id.clone()).with_slots(Slots::clamped(4, 4));
+    pool.ready = true;
+    pool.engine_version = Some("b10434".to_owned());
+    pool.models_available = Some(vec!["tiny".to_owned(), "\u{1f999}".to_owned()]);
     let node = PersistedNode {
         node_id,
         registered: Some(PersistedRegistration {

@@ -142,7 +142,7 @@ impl StoredNode {
 /// The time when `left` is over, in milliseconds since 1970.
 fn unix_ms(left: Duration, now: SystemTime) -> u64 {
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.saturating_add(left).as_millis()).unwrap_or(u64::MAX)
+    pool_registry_types::millis(since_epoch.saturating_add(left))
 }
 
 /// The time that is left until `at_ms`.

@@ -132,7 +132,11 @@ impl fmt::Display for DisplayPools<'_> {
             write!(
                 f,
                 "{comma}{} ready={} draining={} slots={}/{}",
-                pool.pool_id, pool.ready, pool.draining, pool.slots_free, pool.slots_total
+                pool.pool_id,
+                pool.ready,
+                pool.draining,
+                pool.slots_free(),
+                pool.slots_total()
             )?;
             if let Some(engine) = &pool.engine {
                 write!(f, " engine={engine}")?;

@@ -190,22 +190,23 @@ fn persisted_registration(node_id: &NodeId, node: &Node) -> PersistedRegistratio
             not_ready(&pool.status)
         }
     };
+    let mut registration = RegisterRequest::new(
+        node_id.clone(),
+        identity.machine_id.clone(),
+        HttpUrl::clone(&identity.address),
+    );
+    registration.pools = observed
+        .pools
+        .iter()
+        .map(|pool| pool.status.pool_id.clone())
+        .collect();
+    registration.capabilities = Capabilities::clone(&identity.capabilities);
+    registration.version = identity.version.as_deref().map(str::to_owned);
+    registration.incarnation = identity.incarnation;
+    registration.metrics_address = identity.metrics_address.as_deref().cloned();
+    registration.takes_replica_hint = identity.takes_replica_hint;
     PersistedRegistration {
-        registration: RegisterRequest {
-            node_id: node_id.clone(),
-            machine_id: identity.machine_id.clone(),
-            address: HttpUrl::clone(&identity.address),
-            pools: observed
-                .pools
-                .iter()
-                .map(|pool| pool.status.pool_id.clone())
-                .collect(),
-            capabilities: Capabilities::clone(&identity.capabilities),
-            version: identity.version.as_deref().map(str::to_owned),
-            incarnation: identity.incarnation,
-            metrics_address: identity.metrics_address.as_deref().cloned(),
-            takes_replica_hint: identity.takes_replica_hint,
-        },
+        registration,
         pools: observed.pools.iter().map(kept).collect(),
         reported,
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pool_registry_types::{
-    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, limits::MAX_ID_BYTES,
+    HttpUrl, NodeId, PoolId, PoolStatus, ReplicaId, ReplicaStatus, Slots, limits::MAX_ID_BYTES,
 };
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 
@@ -292,8 +292,8 @@ fn report(status: &PoolStatus, place: Option<u16>, gate: PoolGate, number: u64) 
         PoolGate::Open => EndpointState::Ready,
     };
     let (slots_total, slots_free) = replica
-        .map_or((status.slots_total, status.slots_free), |replica| {
-            (replica.slots_total, replica.slots_free)
+        .map_or((status.slots_total(), status.slots_free()), |replica| {
+            (replica.slots_total(), replica.slots_free())
         });
     EndpointReport {
         number,
@@ -357,34 +357,19 @@ pub(crate) fn not_ready(status: &PoolStatus) -> PoolStatus {
     let mut status = status.clone();
     status.ready = false;
     status.draining = false;
-    status.slots_free = 0;
+    status.set_slots(Slots::clamped(0, status.slots_total()));
     status.last_error = None;
     status.sleeping = false;
     for replica in status.replicas.iter_mut().flatten() {
-        *replica = ReplicaStatus {
-            slots_total: replica.slots_total,
-            models: replica.models.take(),
-            ..ReplicaStatus::new(replica.replica_id.clone())
-        };
+        let mut unknown = ReplicaStatus::new(replica.replica_id.clone())
+            .with_slots(Slots::clamped(0, replica.slots_total()));
+        unknown.models = replica.models.take();
+        *replica = unknown;
     }
     status
 }
 
 /// A pool of which only the id is known.
 pub(crate) fn placeholder(pool_id: PoolId) -> PoolStatus {
-    PoolStatus {
-        pool_id,
-        ready: false,
-        draining: false,
-        slots_free: 0,
-        slots_total: 0,
-        vram_free_bytes: 0,
-        engine: None,
-        engine_version: None,
-        models_available: None,
-        replicas: None,
-        last_error: None,
-        device_mask: None,
-        sleeping: false,
-    }
+    PoolStatus::new(pool_id)
 }

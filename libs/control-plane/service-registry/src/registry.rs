@@ -31,17 +31,12 @@ use crate::{
 /// let second = Duration::from_secs;
 /// let node = NodeId::new("gpu-node-1")?;
 /// let mut registry = Registry::new(Config::default());
-/// let request = RegisterRequest {
-///     node_id: node.clone(),
-///     machine_id: MachineId::new("machine-alpha")?,
-///     address: HttpUrl::new("http://192.168.1.100:9200")?,
-///     pools: vec![],
-///     capabilities: Default::default(),
-///     version: None,
-///     incarnation: Some(1),
-///     metrics_address: None,
-///     takes_replica_hint: true,
-/// };
+/// let mut request = RegisterRequest::new(
+///     node.clone(),
+///     MachineId::new("machine-alpha")?,
+///     HttpUrl::new("http://192.168.1.100:9200")?,
+/// );
+/// request.incarnation = Some(1);
 /// registry.register(request, second(0))?;
 /// for now in 1..30 {
 ///     registry.tick(second(now));

@@ -19,12 +19,11 @@ const MOST: usize = 60;
 
 /// A registration of the given life that names the most pools there may be.
 fn with_pools(prefix: &str, incarnation: u64) -> RegisterRequest {
-    RegisterRequest {
-        pools: (0..MAX_POOLS)
-            .map(|i| pool_id(&format!("{prefix}-{i}")))
-            .collect(),
-        ..register("a", "m", Some(incarnation))
-    }
+    let mut request = register("a", "m", Some(incarnation));
+    request.pools = (0..MAX_POOLS)
+        .map(|i| pool_id(&format!("{prefix}-{i}")))
+        .collect();
+    request
 }
 
 fn pools(world: &World) -> Vec<String> {

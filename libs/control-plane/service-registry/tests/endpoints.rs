@@ -7,33 +7,29 @@ mod common;
 use std::sync::Arc;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{HttpUrl, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus};
+use pool_registry_types::{HttpUrl, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus, Slots};
 use routing_table::{EndpointState, RouteChange};
 use service_registry::{HeartbeatOutcome, SUSPICION_MAX, Target};
 
 fn replica(name: &str) -> ReplicaStatus {
-    ReplicaStatus {
-        ready: true,
-        slots_free: 3,
-        slots_total: 4,
-        generation: Some(7),
-        ..ReplicaStatus::new(ReplicaId::new(name).unwrap())
-    }
+    let mut replica =
+        ReplicaStatus::new(ReplicaId::new(name).unwrap()).with_slots(Slots::clamped(3, 4));
+    replica.ready = true;
+    replica.generation = Some(7);
+    replica
 }
 
 fn with_replicas(replicas: Vec<ReplicaStatus>) -> PoolStatus {
-    PoolStatus {
-        replicas: Some(replicas),
-        ..pool("pool-0")
-    }
+    let mut status = pool("pool-0");
+    status.replicas = Some(replicas);
+    status
 }
 
 /// A node of this version.
 fn hinted(node: &str, incarnation: u64) -> RegisterRequest {
-    RegisterRequest {
-        takes_replica_hint: true,
-        ..register(node, "machine-a", Some(incarnation))
-    }
+    let mut request = register(node, "machine-a", Some(incarnation));
+    request.takes_replica_hint = true;
+    request
 }
 
 /// Two nodes, each with two replicas in one pool, of which everything is told.
@@ -84,25 +80,25 @@ fn each_replica_is_an_endpoint_of_its_own() {
         "its replicas are unknown"
     );
     let replicas = vec![
-        ReplicaStatus {
-            models: Some(vec!["own".to_owned()]),
-            ..replica("r0")
+        {
+            let mut replica = replica("r0");
+            replica.models = Some(vec!["own".to_owned()]);
+            replica
         },
-        ReplicaStatus {
-            ready: false,
-            slots_free: 0,
-            ..replica("r1")
+        {
+            let mut replica = replica("r1").with_slots(Slots::clamped(0, 4));
+            replica.ready = false;
+            replica
         },
-        ReplicaStatus {
-            draining: true,
-            ..replica("r2")
+        {
+            let mut replica = replica("r2");
+            replica.draining = true;
+            replica
         },
-        ReplicaStatus {
-            load: pool_registry_types::EngineLoad {
-                sleeping: Some(true),
-                ..Default::default()
-            },
-            ..replica("r3")
+        {
+            let mut replica = replica("r3");
+            replica.load.sleeping = Some(true);
+            replica
         },
     ];
     assert_eq!(
@@ -260,7 +256,7 @@ fn an_event_tells_what_it_changed_of_its_node_and_nothing_else() {
 fn a_lasting_fact_makes_an_endpoint_anew_and_nothing_else_does() {
     type Edit = fn(&mut PoolStatus);
     let kept: [Edit; 4] = [
-        |pool| pool.replicas.as_mut().unwrap()[0].slots_free = 0,
+        |pool| pool.replicas.as_mut().unwrap()[0].set_slots(Slots::clamped(0, 4)),
         |pool| pool.replicas.as_mut().unwrap()[0].ready = false,
         |pool| pool.vram_free_bytes = 9,
         |pool| pool.replicas.as_mut().unwrap().reverse(),
@@ -292,10 +288,9 @@ fn a_lasting_fact_makes_an_endpoint_anew_and_nothing_else_does() {
     let mut world = world();
     let named = |names: [&str; 2]| {
         let names = names.map(str::to_owned).to_vec();
-        PoolStatus {
-            models_available: Some(names),
-            ..with_replicas(vec![replica("r0")])
-        }
+        let mut status = with_replicas(vec![replica("r0")]);
+        status.models_available = Some(names);
+        status
     };
     report(&mut world, "a", vec![named(["x", "y"])]);
     let before = world.endpoints();
@@ -316,10 +311,8 @@ fn a_new_start_and_a_new_address_make_all_endpoints_of_the_node_anew() {
         "its replicas are expected again"
     );
     assert_eq!(world.endpoints()[0].0.incarnation(), 2);
-    let moved = RegisterRequest {
-        address: HttpUrl::new("http://elsewhere:1").unwrap(),
-        ..hinted("b", 1)
-    };
+    let mut moved = hinted("b", 1);
+    moved.address = HttpUrl::new("http://elsewhere:1").unwrap();
     assert_eq!(
         told(&mut world, |world| {
             world.register_as(moved).unwrap();
@@ -330,10 +323,8 @@ fn a_new_start_and_a_new_address_make_all_endpoints_of_the_node_anew() {
     assert_eq!(after[2].0.target().host(), "elsewhere");
     assert_ne!(before[2].0, after[2].0);
     // To say the same again changes nothing.
-    let again = RegisterRequest {
-        address: HttpUrl::new("http://elsewhere:1").unwrap(),
-        ..hinted("b", 1)
-    };
+    let mut again = hinted("b", 1);
+    again.address = HttpUrl::new("http://elsewhere:1").unwrap();
     assert_eq!(
         told(&mut world, |world| {
             world.register_as(again).unwrap();
@@ -382,9 +373,10 @@ fn of_two_replicas_or_pools_that_change_places_none_is_lost() {
     // What an agent should not send, and may: the first of two with the same name counts.
     let twice = vec![
         replica("r1"),
-        ReplicaStatus {
-            ready: false,
-            ..replica("r1")
+        {
+            let mut replica = replica("r1");
+            replica.ready = false;
+            replica
         },
         replica("r0"),
     ];
@@ -401,9 +393,10 @@ fn of_two_replicas_or_pools_that_change_places_none_is_lost() {
             ("a/pool-0/r1".to_owned(), EndpointState::Ready)
         ]
     );
-    let named = |name: &str| PoolStatus {
-        pool_id: pool_id(name),
-        ..with_replicas(vec![replica("r0")])
+    let named = |name: &str| {
+        let mut status = with_replicas(vec![replica("r0")]);
+        status.pool_id = pool_id(name);
+        status
     };
     report(&mut world, "a", vec![named("x"), named("y")]);
     let before = world.endpoints();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{GpuStatus, HeartbeatRequest, HttpUrl, NodeStatus, RegisterRequest};
+use pool_registry_types::{GpuStatus, HttpUrl, NodeStatus, Slots};
 use service_registry::{
     Delta, FORGET_AFTER, HeartbeatOutcome, LeftReason, RegisterOutcome, RegistryError,
 };
@@ -166,10 +166,8 @@ fn a_new_address_moves_the_endpoints() {
     let mut world = World::with_nodes(&["a"]);
     world.probe("a", false);
     world.probe("a", false);
-    let moved = RegisterRequest {
-        address: HttpUrl::new("http://elsewhere:1").unwrap(),
-        ..register("a", "machine-a", Some(1))
-    };
+    let mut moved = register("a", "machine-a", Some(1));
+    moved.address = HttpUrl::new("http://elsewhere:1").unwrap();
     world.register_as(moved).unwrap();
     assert_eq!(world.endpoints()[0].0.target().host(), "elsewhere");
     // What probing the old address has shown says nothing about the new one.
@@ -185,10 +183,8 @@ fn a_new_address_moves_the_endpoints() {
 #[test]
 fn an_address_without_room_for_pools_is_refused() {
     let mut world = World::new();
-    let long = RegisterRequest {
-        address: HttpUrl::new(&format!("http://a:1/{}", "x".repeat(1000))).unwrap(),
-        ..register("a", "m", None)
-    };
+    let mut long = register("a", "m", None);
+    long.address = HttpUrl::new(&format!("http://a:1/{}", "x".repeat(1000))).unwrap();
     let refused = world.unchanged(|world| world.register_as(long));
     assert_eq!(
         refused,
@@ -322,24 +318,24 @@ fn an_offline_node_is_forgotten_after_a_day() {
 
 #[test]
 fn only_what_a_reader_wants_to_know_is_a_change() {
-    let replica = |slots_free, ready| pool_registry_types::ReplicaStatus {
-        ready,
-        slots_free,
-        slots_total: 4,
-        load: pool_registry_types::EngineLoad {
-            running: Some(4 - slots_free),
-            ..Default::default()
-        },
-        ..pool_registry_types::ReplicaStatus::new(
+    let replica = |slots_free, ready| {
+        let mut replica = pool_registry_types::ReplicaStatus::new(
             pool_registry_types::ReplicaId::new("r0").unwrap(),
         )
+        .with_slots(Slots::clamped(slots_free, 4));
+        replica.ready = ready;
+        replica.load.running = Some(4 - slots_free);
+        replica
     };
     type Edit = fn(&mut pool_registry_types::PoolStatus);
-    let quiet: [Edit; 2] = [|p| p.slots_free = 0, |p| p.vram_free_bytes = 9];
+    let quiet: [Edit; 2] = [
+        |p| p.set_slots(Slots::clamped(0, p.slots_total())),
+        |p| p.vram_free_bytes = 9,
+    ];
     let loud: [Edit; 7] = [
         |p| p.ready = false,
         |p| p.draining = true,
-        |p| p.slots_total = 9,
+        |p| p.set_slots(Slots::clamped(p.slots_free(), 9)),
         |p| p.sleeping = true,
         |p| p.models_available = None,
         |p| p.last_error = Some("x".to_owned()),
@@ -383,14 +379,16 @@ fn only_what_a_reader_wants_to_know_is_a_change() {
 #[test]
 fn gpus_are_shown_as_last_reported_and_are_no_news() {
     let mut world = World::with_nodes(&["a"]);
-    let report = |incarnation, gpus| HeartbeatRequest {
-        gpus,
-        ..beat(incarnation, None, vec![pool("pool-0")])
+    let report = |incarnation, gpus| {
+        let mut heartbeat = beat(incarnation, None, vec![pool("pool-0")]);
+        heartbeat.gpus = gpus;
+        heartbeat
     };
     let gpus = |free| {
-        Some(vec![GpuStatus {
-            vram_free_bytes: Some(free),
-            ..GpuStatus::default()
+        Some(vec![{
+            let mut gpu = GpuStatus::default();
+            gpu.vram_free_bytes = Some(free);
+            gpu
         }])
     };
     let shown = |world: &World| world.node("a").gpus;

@@ -11,9 +11,7 @@ use std::{
 };
 
 use common::{World, beat, id, pool, pool_id, register, secs, store::Store};
-use pool_registry_types::{
-    NodeId, NodeStatus, PoolStatus, RegisterRequest, ReplicaId, ReplicaStatus,
-};
+use pool_registry_types::{NodeId, NodeStatus, PoolStatus, ReplicaId, ReplicaStatus};
 use proptest::prelude::*;
 use routing_table::{EndpointKey, EndpointState};
 use service_registry::{Delta, HeartbeatOutcome, NodeFilter, Registry, RegistryError, Target};
@@ -293,21 +291,22 @@ fn older(known: Option<u64>, got: Option<u64>) -> bool {
 }
 
 fn reported(pools: &[Pool]) -> Vec<PoolStatus> {
-    let replica =
-        |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| ReplicaStatus {
-            ready,
-            draining,
-            generation: Some(generation),
-            ..ReplicaStatus::new(replica_id(i))
-        };
+    let replica = |(i, &(ready, draining, generation)): (usize, &(bool, bool, u64))| {
+        let mut replica = ReplicaStatus::new(replica_id(i));
+        replica.ready = ready;
+        replica.draining = draining;
+        replica.generation = Some(generation);
+        replica
+    };
     POOLS
         .iter()
         .zip(pools)
-        .map(|(name, said)| PoolStatus {
-            ready: said.ready,
-            draining: said.draining,
-            replicas: Some(said.replicas.iter().enumerate().map(replica).collect()),
-            ..pool(name)
+        .map(|(name, said)| {
+            let mut status = pool(name);
+            status.ready = said.ready;
+            status.draining = said.draining;
+            status.replicas = Some(said.replicas.iter().enumerate().map(replica).collect());
+            status
         })
         .collect()
 }
@@ -322,12 +321,11 @@ fn apply(world: &mut World, event: &Event) -> Verdict {
             world.wait_until(then);
             Verdict::Accepted
         }
-        Event::Register(n, machine, incarnation, takes_replica_hint) => {
-            told(world.register_as(RegisterRequest {
-                takes_replica_hint: *takes_replica_hint,
-                ..register(NODES[*n], MACHINES[*machine], *incarnation)
-            }))
-        }
+        Event::Register(n, machine, incarnation, takes_replica_hint) => told(world.register_as({
+            let mut request = register(NODES[*n], MACHINES[*machine], *incarnation);
+            request.takes_replica_hint = *takes_replica_hint;
+            request
+        })),
         Event::Heartbeat(n, incarnation, seq, pools) => {
             match world.beat_as(NODES[*n], beat(*incarnation, *seq, reported(pools))) {
                 Ok(HeartbeatOutcome::Ignored) => Verdict::Ignored,

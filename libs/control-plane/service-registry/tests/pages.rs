@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, register, secs};
-use pool_registry_types::{NodeStatus, PoolStatus};
+use pool_registry_types::NodeStatus;
 use service_registry::{NodeFilter, NodesPage, PageStep};
 
 fn names(page: &NodesPage) -> Vec<&str> {
@@ -17,10 +17,8 @@ fn names(page: &NodesPage) -> Vec<&str> {
 #[test]
 fn pages_follow_one_another_and_filters_choose() {
     let mut world = World::with_nodes(&["a", "b", "c", "d", "e"]);
-    let other = PoolStatus {
-        models_available: Some(vec!["other".to_owned()]),
-        ..pool("pool-0")
-    };
+    let mut other = pool("pool-0");
+    other.models_available = Some(vec!["other".to_owned()]);
     world
         .beat_as("d", beat(Some(1), None, vec![other]))
         .unwrap();

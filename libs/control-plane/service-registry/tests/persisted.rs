@@ -7,7 +7,7 @@ mod common;
 use std::{collections::BTreeSet, time::Duration};
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus};
+use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
 use routing_table::EndpointState;
 use service_registry::{
     Availability, FORGET_AFTER, HeartbeatOutcome, PersistedDrain, PersistedNode, Target,
@@ -91,12 +91,13 @@ fn who_registered_before_the_store_was_read_is_left_alone() {
 #[test]
 fn slots_that_were_taken_count_as_free() {
     let mut busy = pool("pool-0");
-    busy.slots_free = 0;
+    busy.set_slots(Slots::clamped(0, 4));
     busy.vram_free_bytes = 7;
-    busy.replicas = Some(vec![ReplicaStatus {
-        ready: true,
-        slots_total: 4,
-        ..ReplicaStatus::new(ReplicaId::new("r0").unwrap())
+    busy.replicas = Some(vec![{
+        let mut replica =
+            ReplicaStatus::new(ReplicaId::new("r0").unwrap()).with_slots(Slots::clamped(0, 4));
+        replica.ready = true;
+        replica
     }]);
     let mut before = World::new();
     before.register("a").unwrap();
@@ -221,7 +222,7 @@ fn only_what_a_store_would_keep_is_told() {
     world.beat("a").unwrap();
     assert_eq!(dirty(&mut world), ["a"]);
     let mut busy = pool("pool-0");
-    busy.slots_free = 1;
+    busy.set_slots(Slots::clamped(1, 4));
     world
         .beat_as("a", beat(Some(1), None, vec![busy.clone()]))
         .unwrap();

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{World, beat, id, pool, register, secs};
-use pool_registry_types::{HeartbeatRequest, NodeStatus};
+use pool_registry_types::NodeStatus;
 use service_registry::{HeartbeatHeader, HeartbeatOutcome, RegistryError, ReportDigest};
 
 const DIGEST: ReportDigest = ReportDigest(1);
@@ -86,10 +86,8 @@ fn an_unknown_digest_asks_for_the_whole_heartbeat() {
     again
         .register_as(register("a", "machine-a", Some(3)))
         .unwrap();
-    let of_third = HeartbeatRequest {
-        incarnation: Some(3),
-        ..beat(None, Some(1), vec![pool("pool-0")])
-    };
+    let mut of_third = beat(None, Some(1), vec![pool("pool-0")]);
+    of_third.incarnation = Some(3);
     again
         .registry
         .heartbeat_with_digest(&id("a"), of_third, Some(DIGEST), again.now)

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, beat, id, pool, pool_id, register, secs};
-use pool_registry_types::{NodeStatus, RegisterRequest, ReplicaId, ReplicaStatus};
+use pool_registry_types::{NodeStatus, ReplicaId, ReplicaStatus, Slots};
 use routing_table::EndpointState;
 use service_registry::{Availability, FORGET_AFTER, Registry, RegistryError, Target};
 use std::time::Duration;
@@ -303,12 +303,12 @@ fn a_pool_that_sleeps_takes_requests_and_is_known_to_sleep() {
 
 #[test]
 fn models_are_what_the_pool_or_a_replica_names() {
-    let replica = |models: Option<&[&str]>| ReplicaStatus {
-        ready: true,
-        slots_free: 1,
-        slots_total: 1,
-        models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
-        ..ReplicaStatus::new(ReplicaId::new("r").unwrap())
+    let replica = |models: Option<&[&str]>| {
+        let mut replica =
+            ReplicaStatus::new(ReplicaId::new("r").unwrap()).with_slots(Slots::clamped(1, 1));
+        replica.ready = true;
+        replica.models = models.map(|models| models.iter().map(|&m| m.to_owned()).collect());
+        replica
     };
     let mut world = World::with_nodes(&["a"]);
     for (pool_says, replicas_say, expected) in [
@@ -341,18 +341,19 @@ fn models_are_what_the_pool_or_a_replica_names() {
 // spec: PLACE-13
 #[test]
 fn a_replica_inherits_the_models_of_its_pool_only_when_no_replica_names_any() {
-    let replica = |id: &str, models: Option<&[&str]>| ReplicaStatus {
-        ready: true,
-        slots_free: 1,
-        slots_total: 1,
-        models: models.map(|models| models.iter().map(|&m| m.to_owned()).collect()),
-        ..ReplicaStatus::new(ReplicaId::new(id).unwrap())
+    let replica = |id: &str, models: Option<&[&str]>| {
+        let mut replica =
+            ReplicaStatus::new(ReplicaId::new(id).unwrap()).with_slots(Slots::clamped(1, 1));
+        replica.ready = true;
+        replica.models = models.map(|models| models.iter().map(|&m| m.to_owned()).collect());
+        replica
     };
     let mut world = World::new();
     world
-        .register_as(RegisterRequest {
-            takes_replica_hint: true,
-            ..register("a", "m", Some(1))
+        .register_as({
+            let mut request = register("a", "m", Some(1));
+            request.takes_replica_hint = true;
+            request
         })
         .unwrap();
     // The order matters: an endpoint is made anew when only the other replica changes.

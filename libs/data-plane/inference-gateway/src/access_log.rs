@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pool_registry_types::millis;
 use telemetry::TraceContext;
 
 use crate::log_context::LogContext;
@@ -43,8 +44,4 @@ impl AccessLogEntry<'_> {
             "request"
         );
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

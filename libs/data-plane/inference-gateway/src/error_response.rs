@@ -47,7 +47,7 @@ pub(crate) fn error_response(
             .as_secs()
             .saturating_add((after.subsec_nanos() > 0).into());
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let millis = pool_registry_types::millis(after);
         headers.insert(headers::BACKOFF_MS, HeaderValue::from(millis));
     }
     if let Some(retry) = retry {

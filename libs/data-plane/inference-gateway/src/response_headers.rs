@@ -23,7 +23,7 @@ pub(crate) fn insert_endpoint(headers: &mut HeaderMap, lease: &Lease, report: &N
 
 /// Sets how many endpoints got the request, and how long it waited for a slot.
 pub(crate) fn insert_attempts(headers: &mut HeaderMap, retry: &RetryState) {
-    let queue_ms = u64::try_from(retry.queue_time().as_millis()).unwrap_or(u64::MAX);
+    let queue_ms = pool_registry_types::millis(retry.queue_time());
     headers.insert(headers::ATTEMPTS, number(retry.attempts().into()));
     headers.insert(headers::QUEUE_MS, number(queue_ms));
 }

@@ -5,7 +5,7 @@ use std::{fmt, future::pending, pin::pin, sync::Arc, time::Duration};
 use admission::{Admission, WaitEstimate};
 use http_server::ApiError;
 use inference_gateway::Gateway;
-use pool_registry_types::{ErrorCode, TaskId};
+use pool_registry_types::{ErrorCode, TaskId, millis};
 use service_runtime::Tasks;
 use tokio::time::{sleep_until, timeout};
 
@@ -17,7 +17,7 @@ use crate::{
     request::TaskRequest,
     run::{StartRefused, TaskRun},
     shared::{Shared, shutting_down},
-    task::{TaskChange, TaskState, millis},
+    task::{TaskChange, TaskState},
 };
 
 /// The task API. Clones are cheap and share the state.

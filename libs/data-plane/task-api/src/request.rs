@@ -5,15 +5,13 @@ use std::{fmt, marker::PhantomData, num::NonZeroU32, time::Duration};
 use admission::Priority;
 use bytes::Bytes;
 use http_server::ApiError;
-use pool_registry_types::{ErrorCode, MAX_MODEL_NAME_BYTES, NodeId, SessionId, TaskId};
+use pool_registry_types::{ErrorCode, MAX_MODEL_NAME_BYTES, NodeId, SessionId, TaskId, millis};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-
-use crate::task::millis;
 
 /// The longest deadline. A deadline beyond a day is most likely a wrong unit.
 pub(crate) const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);

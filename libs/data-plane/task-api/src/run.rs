@@ -12,7 +12,7 @@ use http::{
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use http_server::{Caller, RequestBody, RequestId};
 use inference_gateway::{GatewayBody, QueueTimeout};
-use pool_registry_types::{ErrorCode, NodeId, headers};
+use pool_registry_types::{ErrorCode, NodeId, headers, millis};
 use sse::Parser;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::{
     request::{EngineRequest, Placement},
     response::{self, ResponseReader},
     shared::Shared,
-    task::{TaskChange, millis},
+    task::TaskChange,
 };
 
 const PRIORITY: HeaderName = HeaderName::from_static("x-priority");

@@ -12,7 +12,7 @@ use admission::{Admission, Priority, WaitEstimate};
 use http_server::ApiError;
 use inference_gateway::Gateway;
 use parking_lot::Mutex;
-use pool_registry_types::{ErrorCode, TaskId};
+use pool_registry_types::{ErrorCode, TaskId, millis};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     handle::TaskHandle,
     request::EngineRequest,
     store::{StoreLimits, TaskStore},
-    task::{Task, TaskChange, millis},
+    task::{Task, TaskChange},
 };
 
 /// The memory of a task besides its request and its events: ids, maps, channels and the future of

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_registry_types::ErrorCode;
+use pool_registry_types::{ErrorCode, millis};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -220,11 +220,6 @@ impl Task {
         self.state = state;
         self.log.append(TaskEvent::Error(error));
     }
-}
-
-/// Whole milliseconds, at most `u64::MAX`.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

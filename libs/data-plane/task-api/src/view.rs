@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pool_registry_types::TaskId;
+use pool_registry_types::{TaskId, millis};
 use serde::Serialize;
 
 use crate::{
     event::{Forecast, TaskError},
     handle::TaskHandle,
-    task::{Task, TaskState, millis},
+    task::{Task, TaskState},
 };
 
 /// The answer to `POST /v2/tasks`.

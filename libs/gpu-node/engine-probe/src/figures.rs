@@ -115,11 +115,7 @@ pub(crate) fn sglang_loads(body: &[u8]) -> Option<Loads> {
     Some(Loads {
         slots: sum("max_running_requests"),
         version: text(answer.get("version")),
-        load: EngineLoad {
-            running: sum("num_running_reqs"),
-            waiting: sum("num_waiting_reqs"),
-            ..EngineLoad::default()
-        },
+        load: EngineLoad::of_requests(sum("num_running_reqs"), sum("num_waiting_reqs")),
     })
 }
 
@@ -151,11 +147,10 @@ pub(crate) fn version(body: &[u8]) -> Option<String> {
 
 fn gauges(body: &[u8], running: &[&str], waiting: &[&str]) -> EngineLoad {
     let text = String::from_utf8_lossy(body);
-    EngineLoad {
-        running: sum(&text, running).and_then(whole),
-        waiting: sum(&text, waiting).and_then(whole),
-        ..EngineLoad::default()
-    }
+    EngineLoad::of_requests(
+        sum(&text, running).and_then(whole),
+        sum(&text, waiting).and_then(whole),
+    )
 }
 
 fn json(body: &[u8]) -> Option<Value> {

@@ -84,16 +84,16 @@ fn announced_url(path: &Path) -> io::Result<Option<HttpUrl>> {
 
 /// The handoff of an engine of `spec`.
 pub(crate) fn handoff(spec: &PoolSpec, replica: &ReplicaId, url: &HttpUrl) -> Handoff {
-    Handoff {
-        pool_id: spec.pool_id.clone(),
-        replica_id: replica.clone(),
-        engine: spec.engine.clone(),
-        url: url.clone(),
-        engine_version: None,
-        slots: spec.slots,
-        device_mask: spec.device_mask.clone(),
-        models: (!spec.models.is_empty()).then(|| spec.models.clone()),
-    }
+    let mut handoff = Handoff::new(
+        spec.pool_id.clone(),
+        replica.clone(),
+        spec.engine.clone(),
+        url.clone(),
+        spec.slots,
+    );
+    handoff.device_mask = spec.device_mask.clone();
+    handoff.models = (!spec.models.is_empty()).then(|| spec.models.clone());
+    handoff
 }
 
 #[cfg(test)]

@@ -61,15 +61,14 @@ pub(crate) fn load(dir: &Path, spec: &PoolSpec, replica: &ReplicaId) -> Option<H
     let matches = record.fingerprint == spec.fingerprint()
         && (&offer.pool_id, &offer.replica_id) == (&spec.pool_id, replica);
     // The current pool file takes precedence over the record.
-    matches.then(|| Handoff {
-        slots: spec.slots,
-        device_mask: spec.device_mask.clone(),
-        models: if spec.models.is_empty() {
-            offer.models
-        } else {
-            Some(spec.models.clone())
-        },
-        ..offer
+    matches.then(|| {
+        let mut handoff = offer;
+        handoff.slots = spec.slots;
+        handoff.device_mask = spec.device_mask.clone();
+        if !spec.models.is_empty() {
+            handoff.models = Some(spec.models.clone());
+        }
+        handoff
     })
 }
 

@@ -89,11 +89,11 @@ impl Inventory {
     pub fn capabilities(&self) -> Capabilities {
         let snapshot = self.read();
         let usable = snapshot.gpus.iter().filter(|gpu| gpu.is_usable());
-        Capabilities {
-            gpus: usable.take(MAX_GPUS).map(GpuReading::to_wire).collect(),
-            cpu_cores: self.host.cpu_cores,
-            ram_total_bytes: self.host.ram_total_bytes,
-        }
+        Capabilities::new(
+            usable.take(MAX_GPUS).map(GpuReading::to_wire).collect(),
+            self.host.cpu_cores,
+            self.host.ram_total_bytes,
+        )
     }
 
     /// Free memory in bytes of the devices that `mask` names; see [`Snapshot::vram_free_for`] for

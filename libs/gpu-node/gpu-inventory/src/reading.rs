@@ -49,35 +49,34 @@ impl GpuReading {
     /// Its description in a registration; an unknown total is 0.
     #[must_use]
     pub fn to_wire(&self) -> Gpu {
-        Gpu {
-            device_id: self.index,
-            name: text(&self.name),
-            vram_total_bytes: self.vram_total_bytes.unwrap_or(0),
-            compute_capability: self.compute_capability.as_deref().map(text),
-        }
+        let mut gpu = Gpu::new(
+            self.index,
+            text(&self.name),
+            self.vram_total_bytes.unwrap_or(0),
+        );
+        gpu.compute_capability = self.compute_capability.as_deref().map(text);
+        gpu
     }
 
     /// Its status in a heartbeat, even when it does not answer.
     #[must_use]
     pub fn to_status(&self) -> GpuStatus {
         let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
-        GpuStatus {
-            device_id: self.index,
-            name: text(&self.name),
-            uuid: self.uuid.as_deref().map(text),
-            driver_version: self.driver_version.as_deref().map(text),
-            compute_capability: self.compute_capability.as_deref().map(text),
-            vram_total_bytes: self.vram_total_bytes,
-            vram_used_bytes: self.vram_used_bytes,
-            vram_free_bytes: self.vram_free_bytes,
-            utilization_percent: self.utilization_percent,
-            temperature_celsius: self.temperature_celsius,
-            power_watts: self
-                .power_milliwatts
-                .map(|power| (power.saturating_add(500)) / 1000),
-            problem: (!problems.is_empty())
-                .then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES)),
-        }
+        let mut gpu = GpuStatus::new(self.index, text(&self.name));
+        gpu.uuid = self.uuid.as_deref().map(text);
+        gpu.driver_version = self.driver_version.as_deref().map(text);
+        gpu.compute_capability = self.compute_capability.as_deref().map(text);
+        gpu.vram_total_bytes = self.vram_total_bytes;
+        gpu.vram_used_bytes = self.vram_used_bytes;
+        gpu.vram_free_bytes = self.vram_free_bytes;
+        gpu.utilization_percent = self.utilization_percent;
+        gpu.temperature_celsius = self.temperature_celsius;
+        gpu.power_watts = self
+            .power_milliwatts
+            .map(|power| (power.saturating_add(500)) / 1000);
+        gpu.problem =
+            (!problems.is_empty()).then(|| one_line(&problems.join("; "), MAX_ERROR_BYTES));
+        gpu
     }
 }
 

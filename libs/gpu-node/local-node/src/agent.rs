@@ -99,7 +99,7 @@ impl InProcessAgent {
             identity,
             registrar,
             capabilities: Capabilities::default(),
-            incarnation: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            incarnation: pool_registry_types::millis(now),
             seq: 0,
             is_registered: false,
         }
@@ -194,17 +194,13 @@ impl InProcessAgent {
             version,
         } = self.identity.clone();
         let pools = self.node.registry().statuses();
-        let mut request = RegisterRequest {
-            node_id,
-            machine_id,
-            address,
-            pools: pools.into_iter().map(|pool| pool.pool_id).collect(),
-            capabilities: self.capabilities.clone(),
-            version: Some(version.to_owned()),
-            incarnation: Some(self.incarnation),
-            metrics_address,
-            takes_replica_hint: true,
-        };
+        let mut request = RegisterRequest::new(node_id, machine_id, address);
+        request.pools = pools.into_iter().map(|pool| pool.pool_id).collect();
+        request.capabilities = self.capabilities.clone();
+        request.version = Some(version.to_owned());
+        request.incarnation = Some(self.incarnation);
+        request.metrics_address = metrics_address;
+        request.takes_replica_hint = true;
         request.bound();
         let next = self.registrar.register(request)?;
         self.is_registered = true;
@@ -214,13 +210,13 @@ impl InProcessAgent {
 
     fn heartbeat(&mut self) -> Result<Duration, RegistrarError> {
         self.seq = self.seq.saturating_add(1);
-        let mut request = HeartbeatRequest {
-            timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            pools: self.node.registry().statuses(),
-            incarnation: Some(self.incarnation),
-            seq: Some(self.seq),
-            gpus: Some(self.node.gpus().borrow().to_vec()),
-        };
+        let mut request = HeartbeatRequest::new(
+            humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            self.node.registry().statuses(),
+        );
+        request.incarnation = Some(self.incarnation);
+        request.seq = Some(self.seq);
+        request.gpus = Some(self.node.gpus().borrow().to_vec());
         request.bound();
         self.registrar.report(&self.identity.node_id, request)
     }

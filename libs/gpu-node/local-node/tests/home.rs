@@ -165,7 +165,7 @@ async fn handoffs_come_and_go() {
             pools.iter().any(|pool| {
                 pool.models_available.as_deref() == Some(&["m".to_owned()])
                     && pool.ready
-                    && pool.slots_total == 3
+                    && pool.slots_total() == 3
             })
         })
         .await;
@@ -180,7 +180,7 @@ async fn handoffs_come_and_go() {
     );
     registrar
         .until("the new slots count", |pools| {
-            pools.iter().any(|pool| pool.slots_total == 5)
+            pools.iter().any(|pool| pool.slots_total() == 5)
         })
         .await;
 
@@ -213,7 +213,7 @@ async fn it_is_ready_when_the_control_plane_knows_every_engine_that_was_announce
             .ok();
     }
     let report = registrar.reported.borrow().clone().unwrap();
-    assert_eq!(report.pools[0].slots_total, 3);
+    assert_eq!(report.pools[0].slots_total(), 3);
     world.end().await;
 }
 
@@ -301,7 +301,7 @@ async fn a_handoff_that_leads_to_this_process_is_refused() {
     world.tasks.spawn("agent", run);
     registrar
         .until("the engine is reported", |pools| {
-            pools.iter().any(|pool| pool.slots_total == 3)
+            pools.iter().any(|pool| pool.slots_total() == 3)
         })
         .await;
     let replicas = node.registry().replicas();

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use pool_registry::{DrainTarget, PoolRegistry};
-use pool_registry_types::{PoolId, ReplicaId};
+use pool_registry_types::{PoolId, ReplicaId, millis};
 use serde::Serialize;
 use state_file::StateFileError;
 
@@ -179,10 +179,6 @@ fn unix_ms() -> u64 {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default(),
     )
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -99,13 +99,13 @@ impl Collector for StateCollector {
             encoder,
             "llorch_agent_slots",
             "Slots that the ready engines of a pool have",
-            each(|pool| f64::from(pool.slots_total)),
+            each(|pool| f64::from(pool.slots_total())),
         )?;
         gauges(
             encoder,
             "llorch_agent_slots_free",
             "Slots of a pool that no request holds",
-            each(|pool| f64::from(pool.slots_free)),
+            each(|pool| f64::from(pool.slots_free())),
         )?;
         gauges(
             encoder,

@@ -174,7 +174,7 @@ fn refusal(answer: &Response<Body>, body: &[u8]) -> RequestError {
     let seconds = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let retry_after = seconds.map(Duration::from_secs);
     match serde_json::from_slice::<ErrorEnvelope>(body) {
-        Ok(ErrorEnvelope { error }) => RequestError::Refused {
+        Ok(ErrorEnvelope { error, .. }) => RequestError::Refused {
             status,
             code: Some(echo(error.code.as_bytes())),
             message: echo(error.message.as_bytes()),

@@ -88,7 +88,7 @@ fn unix_ms() -> u64 {
 
 fn since_1970_ms(time: SystemTime) -> u64 {
     let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    pool_registry_types::millis(since_1970)
 }
 
 fn write(file: &Path, incarnation: u64) -> io::Result<()> {

@@ -194,8 +194,8 @@ fn size(value: &(impl Serialize + ?Sized)) -> usize {
 #[cfg(test)]
 mod tests {
     use pool_registry_types::{
-        EngineLoad, GpuStatus, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_NODE_BODY_BYTES,
-        MAX_POOLS, ReplicaStatus, limits::MAX_ERROR_BYTES,
+        GpuStatus, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_NODE_BODY_BYTES, MAX_POOLS,
+        ReplicaStatus, Slots, limits::MAX_ERROR_BYTES,
     };
 
     use super::*;
@@ -225,61 +225,53 @@ mod tests {
     }
 
     fn pool(i: usize, replicas: usize, models: usize) -> PoolStatus {
-        let replica = |r| ReplicaStatus {
-            slots_free: u32::MAX,
-            slots_total: u32::MAX,
-            slots_promised: Some(u32::MAX),
-            models: Some(names(i, models)),
-            last_error: Some(error()),
-            draining: true,
-            load: EngineLoad {
-                running: Some(u32::MAX),
-                waiting: Some(u32::MAX),
-                sleeping: Some(false),
-                models_loaded: Some(names(i, models)),
-            },
-            ..ReplicaStatus::new(id(r).parse().unwrap())
+        let replica = |r| {
+            let mut replica = ReplicaStatus::new(id(r).parse().unwrap())
+                .with_slots(Slots::clamped(u32::MAX, u32::MAX));
+            replica.slots_promised = Some(u32::MAX);
+            replica.models = Some(names(i, models));
+            replica.last_error = Some(error());
+            replica.draining = true;
+            replica.load.running = Some(u32::MAX);
+            replica.load.waiting = Some(u32::MAX);
+            replica.load.sleeping = Some(false);
+            replica.load.models_loaded = Some(names(i, models));
+            replica
         };
-        PoolStatus {
-            pool_id: id(i).parse().unwrap(),
-            ready: false,
-            draining: false,
-            slots_free: u32::MAX,
-            slots_total: u32::MAX,
-            vram_free_bytes: u64::MAX,
-            engine: Some(id(i).parse().unwrap()),
-            engine_version: Some(long(MAX_TEXT_BYTES)),
-            models_available: Some(names(i, models)),
-            replicas: Some((0..replicas).map(replica).collect()),
-            last_error: Some(error()),
-            device_mask: Some(long(MAX_TEXT_BYTES)),
-            sleeping: true,
-        }
+        let mut status =
+            PoolStatus::new(id(i).parse().unwrap()).with_slots(Slots::clamped(u32::MAX, u32::MAX));
+        status.vram_free_bytes = u64::MAX;
+        status.engine = Some(id(i).parse().unwrap());
+        status.engine_version = Some(long(MAX_TEXT_BYTES));
+        status.models_available = Some(names(i, models));
+        status.replicas = Some((0..replicas).map(replica).collect());
+        status.last_error = Some(error());
+        status.device_mask = Some(long(MAX_TEXT_BYTES));
+        status.sleeping = true;
+        status
     }
 
     fn report(pools: Vec<PoolStatus>) -> HeartbeatRequest {
         let text = || long(MAX_TEXT_BYTES);
-        let gpu = |device_id| GpuStatus {
-            device_id,
-            name: text(),
-            uuid: Some(text()),
-            driver_version: Some(text()),
-            compute_capability: Some(text()),
-            vram_total_bytes: Some(u64::MAX),
-            vram_used_bytes: Some(u64::MAX),
-            vram_free_bytes: Some(u64::MAX),
-            utilization_percent: Some(u32::MAX),
-            temperature_celsius: Some(u32::MAX),
-            power_watts: Some(u32::MAX),
-            problem: Some(error()),
+        let gpu = |device_id| {
+            let mut gpu = GpuStatus::new(device_id, text());
+            gpu.uuid = Some(text());
+            gpu.driver_version = Some(text());
+            gpu.compute_capability = Some(text());
+            gpu.vram_total_bytes = Some(u64::MAX);
+            gpu.vram_used_bytes = Some(u64::MAX);
+            gpu.vram_free_bytes = Some(u64::MAX);
+            gpu.utilization_percent = Some(u32::MAX);
+            gpu.temperature_celsius = Some(u32::MAX);
+            gpu.power_watts = Some(u32::MAX);
+            gpu.problem = Some(error());
+            gpu
         };
-        HeartbeatRequest {
-            timestamp: text(),
-            pools,
-            incarnation: Some(u64::MAX),
-            seq: Some(u64::MAX),
-            gpus: Some((0..u32::try_from(MAX_GPUS).unwrap()).map(gpu).collect()),
-        }
+        let mut heartbeat = HeartbeatRequest::new(text(), pools);
+        heartbeat.incarnation = Some(u64::MAX);
+        heartbeat.seq = Some(u64::MAX);
+        heartbeat.gpus = Some((0..u32::try_from(MAX_GPUS).unwrap()).map(gpu).collect());
+        heartbeat
     }
 
     // spec: REG-12

@@ -207,13 +207,17 @@ fn a_later_incarnation_stays_registered_when_this_one_stops() {
 #[test]
 fn a_report_that_is_refused_for_its_size_is_resent_without_its_lists() {
     let (registration, script) = start(config(&["http://a:1"]));
-    let replica = serde_json::json!({
-        "replica_id": "r0", "ready": true, "slots_free": 1, "slots_total": 1,
-        "models": (0..1000).map(|i| format!("{i:04}{}", "m".repeat(200))).collect::<Vec<_>>(),
-    });
+    let models = (0..1000).map(|i| format!("{i:04}{}", "m".repeat(200)));
+    let models: Vec<_> = models.collect();
+    let replica = |i: usize| {
+        serde_json::json!({
+            "replica_id": format!("r{i}"), "ready": true, "slots_free": 1, "slots_total": 1,
+            "models": models,
+        })
+    };
     let pool = serde_json::json!({
         "pool_id": "p", "ready": true, "draining": false, "slots_free": 1, "slots_total": 1,
-        "models_available": ["tiny"], "replicas": vec![replica; 10],
+        "models_available": ["tiny"], "replicas": (0..10).map(replica).collect::<Vec<_>>(),
     });
     *script.pools.lock() = vec![serde_json::from_value(pool).unwrap()];
     let models = |beat: &HeartbeatRequest| {

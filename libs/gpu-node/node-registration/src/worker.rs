@@ -117,17 +117,17 @@ impl<C: ControlPlane> Worker<C> {
     }
 
     fn register(&mut self, url: &HttpUrl) -> Result<RegistrationEvent, RequestError> {
-        let mut request = RegisterRequest {
-            node_id: self.config.node_id.clone(),
-            machine_id: self.config.machine_id.clone(),
-            address: self.config.address.clone(),
-            pools: self.config.pools.clone(),
-            capabilities: (self.source.capabilities)(),
-            version: self.config.version.clone(),
-            incarnation: Some(self.incarnation),
-            metrics_address: self.config.metrics_address.clone(),
-            takes_replica_hint: true,
-        };
+        let mut request = RegisterRequest::new(
+            self.config.node_id.clone(),
+            self.config.machine_id.clone(),
+            self.config.address.clone(),
+        );
+        request.pools = self.config.pools.clone();
+        request.capabilities = (self.source.capabilities)();
+        request.version = self.config.version.clone();
+        request.incarnation = Some(self.incarnation);
+        request.metrics_address = self.config.metrics_address.clone();
+        request.takes_replica_hint = true;
         request.bound();
         let answer = self
             .control_plane
@@ -142,13 +142,13 @@ impl<C: ControlPlane> Worker<C> {
 
     fn heartbeat(&mut self, url: &HttpUrl, seq: u64) -> Result<RegistrationEvent, RequestError> {
         let NodeReport { pools, gpus } = (self.source.report)();
-        let mut request = HeartbeatRequest {
-            timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        let mut request = HeartbeatRequest::new(
+            humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             pools,
-            incarnation: Some(self.incarnation),
-            seq: Some(seq),
-            gpus,
-        };
+        );
+        request.incarnation = Some(self.incarnation);
+        request.seq = Some(seq);
+        request.gpus = gpus;
         request.bound();
         let max_bytes = self.machine.max_report_bytes();
         self.log

@@ -39,9 +39,8 @@ impl RegistryCore {
 
 /// The status of an absent replica in a heartbeat.
 pub(crate) fn status(replica_id: &ReplicaId, reason: &Arc<str>, draining: bool) -> ReplicaStatus {
-    ReplicaStatus {
-        last_error: Some(reason.as_ref().to_owned()),
-        draining,
-        ..ReplicaStatus::new(replica_id.clone())
-    }
+    let mut replica = ReplicaStatus::new(replica_id.clone());
+    replica.last_error = Some(reason.as_ref().to_owned());
+    replica.draining = draining;
+    replica
 }

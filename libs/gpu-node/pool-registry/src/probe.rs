@@ -106,11 +106,9 @@ impl ProbeOutcome {
 }
 
 /// `load` within the limits of a heartbeat.
-pub(crate) fn usable_load(load: EngineLoad) -> EngineLoad {
-    EngineLoad {
-        models_loaded: load.models_loaded.map(|names| usable_models(names).0),
-        ..load
-    }
+pub(crate) fn usable_load(mut load: EngineLoad) -> EngineLoad {
+    load.models_loaded = load.models_loaded.map(|names| usable_models(names).0);
+    load
 }
 
 /// `text` within the limits of a heartbeat.

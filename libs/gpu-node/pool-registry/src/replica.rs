@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pool_registry_types::{
-    EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ReplicaStatus, usable_models,
+    EngineLoad, Handoff, MAX_MODEL_NAME_BYTES, MAX_MODELS, ReplicaStatus, Slots, usable_models,
 };
 
 use crate::probe::{ProbeOutcome, ReplicaChange, usable_load, usable_reason, usable_version};
@@ -245,19 +245,14 @@ impl ScaledToZeroReplica {
     }
 
     pub(crate) fn status(&self, draining: bool) -> ReplicaStatus {
-        ReplicaStatus {
-            ready: true,
-            slots_free: self.free_slots(),
-            slots_total: self.handoff.slots,
-            models: self.handoff.models.clone(),
-            draining,
-            generation: Some(self.generation),
-            load: EngineLoad {
-                sleeping: Some(true),
-                ..EngineLoad::default()
-            },
-            ..ReplicaStatus::new(self.handoff.replica_id.clone())
-        }
+        let mut replica = ReplicaStatus::new(self.handoff.replica_id.clone())
+            .with_slots(Slots::clamped(self.free_slots(), self.handoff.slots));
+        replica.ready = true;
+        replica.models = self.handoff.models.clone();
+        replica.draining = draining;
+        replica.generation = Some(self.generation);
+        replica.load.sleeping = Some(true);
+        replica
     }
 }
 

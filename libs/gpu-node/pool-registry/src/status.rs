@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pool_registry_types::{
     MAX_MODELS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, PoolId, PoolStatus, ReplicaId,
-    ReplicaStatus,
+    ReplicaStatus, Slots as ReportedSlots,
 };
 
 use crate::{
@@ -120,45 +120,45 @@ impl RegistryCore {
         let ready = is_running || scaled_to_zero.is_some();
         let slots = self.pool_slots(id, pool);
         let first = pool.replicas.values().next();
-        PoolStatus {
-            pool_id: id.clone(),
-            ready,
-            draining: self.is_draining(pool) || pool.is_drained_one_by_one(),
-            slots_free: slots.free,
-            slots_total: slots.total,
-            vram_free_bytes: pool.vram_free_bytes,
-            engine: (first.map(|replica| &replica.handoff).or(scaled_to_zero))
-                .map(|handoff| handoff.engine.clone()),
-            engine_version: (pool.replicas.values())
-                .find_map(Replica::engine_version)
-                .map(str::to_owned),
-            models_available: models(pool),
-            replicas: Some(self.replica_statuses(id, pool)),
-            last_error: (!ready).then(|| {
-                first
-                    .and_then(Replica::not_ready)
-                    .or_else(|| pool.absent.values().next())
-                    .map_or(NO_ENGINE, |reason| reason)
-                    .to_owned()
-            }),
-            device_mask: device_mask(pool),
-            sleeping: scaled_to_zero.is_some() && !is_running,
-        }
+        let mut status =
+            PoolStatus::new(id.clone()).with_slots(ReportedSlots::clamped(slots.free, slots.total));
+        status.ready = ready;
+        status.draining = self.is_draining(pool) || pool.is_drained_one_by_one();
+        status.vram_free_bytes = pool.vram_free_bytes;
+        status.engine = (first.map(|replica| &replica.handoff).or(scaled_to_zero))
+            .map(|handoff| handoff.engine.clone());
+        status.engine_version = (pool.replicas.values())
+            .find_map(Replica::engine_version)
+            .map(str::to_owned);
+        status.models_available = models(pool);
+        status.replicas = Some(self.replica_statuses(id, pool));
+        status.last_error = (!ready).then(|| {
+            first
+                .and_then(Replica::not_ready)
+                .or_else(|| pool.absent.values().next())
+                .map_or(NO_ENGINE, |reason| reason)
+                .to_owned()
+        });
+        status.device_mask = device_mask(pool);
+        status.sleeping = scaled_to_zero.is_some() && !is_running;
+        status
     }
 
     fn replica_statuses(&self, id: &PoolId, pool: &Pool) -> Vec<ReplicaStatus> {
         let is_drained = |replica_id: &ReplicaId| pool.drained.contains(replica_id);
-        let live = pool.replicas.values().map(|replica| ReplicaStatus {
-            ready: replica.not_ready().is_none(),
-            slots_free: self.offered_slots(pool, replica),
-            slots_total: replica.slots(),
-            slots_promised: replica.slots_promised(),
-            models: replica.models().map(|models| models.to_vec()),
-            last_error: replica.last_error(),
-            draining: is_drained(&replica.handoff.replica_id),
-            load: replica.load().clone(),
-            generation: Some(replica.generation),
-            replica_id: replica.handoff.replica_id.clone(),
+        let live = pool.replicas.values().map(|replica| {
+            let mut replica_status =
+                ReplicaStatus::new(replica.handoff.replica_id.clone()).with_slots(
+                    ReportedSlots::clamped(self.offered_slots(pool, replica), replica.slots()),
+                );
+            replica_status.ready = replica.not_ready().is_none();
+            replica_status.slots_promised = replica.slots_promised();
+            replica_status.models = replica.models().map(|models| models.to_vec());
+            replica_status.last_error = replica.last_error();
+            replica_status.draining = is_drained(&replica.handoff.replica_id);
+            replica_status.load = replica.load().clone();
+            replica_status.generation = Some(replica.generation);
+            replica_status
         });
         let scaled_to_zero = (pool.scaled_to_zero_replicas())
             .map(|(replica_id, replica)| replica.status(is_drained(replica_id)));
@@ -173,15 +173,13 @@ impl RegistryCore {
                 .iter()
                 .all(|status| status.replica_id != handoff.replica_id)
             {
-                statuses.push(ReplicaStatus {
-                    slots_total: handoff.slots,
-                    last_error: Some(
-                        "its handoff is gone; it is kept until its last request ends".to_owned(),
-                    ),
-                    draining: is_drained(&handoff.replica_id),
-                    generation: Some(retired.generation),
-                    ..ReplicaStatus::new(handoff.replica_id.clone())
-                });
+                let mut replica = ReplicaStatus::new(handoff.replica_id.clone())
+                    .with_slots(ReportedSlots::clamped(0, handoff.slots));
+                replica.last_error =
+                    Some("its handoff is gone; it is kept until its last request ends".to_owned());
+                replica.draining = is_drained(&handoff.replica_id);
+                replica.generation = Some(retired.generation);
+                statuses.push(replica);
             }
         }
         for (replica_id, reason) in &pool.absent {

@@ -1,4 +1,4 @@
-//! What the parts leave out because it is the same for every route.
+//! Completes the document with what is the same for every route.
 
 use std::collections::BTreeSet;
 
@@ -10,32 +10,32 @@ use utoipa::{
     openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths},
 };
 
-/// Whose document it is.
+/// The daemon that a document describes.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
-    /// What it is called.
+    /// Its name.
     pub title: &'static str,
     /// The version of the daemon.
     pub version: &'static str,
-    /// What it is for, as Markdown.
+    /// Its purpose, as Markdown.
     pub description: &'static str,
 }
 
-/// What any request may meet: it is malformed, meets a mistake of ours, or a server that has no
-/// room or is stopping.
+/// Errors of every route: the request is malformed, the server has a bug, is at its limit, or is
+/// stopping.
 const ANY: [ErrorCode; 4] = [
     ErrorCode::InvalidRequest,
     ErrorCode::Internal,
     ErrorCode::TooManyConnections,
     ErrorCode::ShuttingDown,
 ];
-/// What a route that is not open may meet besides: the request presents no token, or comes from the
-/// page of another origin.
+/// Further errors of routes that are not open: the request presents no token, or comes from a page
+/// of another origin.
 const GUARDED: [ErrorCode; 2] = [ErrorCode::Unauthorized, ErrorCode::Forbidden];
-/// What a body may meet besides.
+/// Further errors of routes with a body.
 const WITH_BODY: [ErrorCode; 2] = [ErrorCode::RequestTimeout, ErrorCode::PayloadTooLarge];
 
-/// The parts as one document.
+/// Merges the parts into one document.
 pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) -> Value {
     let info = InfoBuilder::new()
         .title(about.title)
@@ -55,10 +55,11 @@ pub(crate) fn complete(about: &About, parts: impl IntoIterator<Item = OpenApi>) 
     for part in parts {
         whole.merge(part);
     }
-    // Nothing in it can fail to be JSON.
+    // All of it can be serialised as JSON.
     let mut document = serde_json::to_value(&whole).unwrap_or_default();
     let scheme = json!({"type": "http", "scheme": "bearer", "description":
-        "The API token, as `Authorization: Bearer …`. A server without one serves peers on its own machine only."});
+        "The API token, as `Authorization: Bearer …`. A server without one serves peers on its \
+            own machine only."});
     document["components"]["securitySchemes"] = json!({"token": scheme});
     document["security"] = json!([{"token": []}]);
     for (path, method, operation) in operations(&mut document) {
@@ -94,8 +95,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Ma
 fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.insert("operationId".to_owned(), operation_id(method, path).into());
     let has_body = operation.contains_key("requestBody");
-    // Open is whatever a part gives a security of its own: there is one scheme, and everything else
-    // has it.
+    // A part gives a security of its own to open routes only. All other routes use the one scheme.
     let is_open = operation.contains_key("security");
     if is_open {
         operation.insert("security".to_owned(), json!([]));
@@ -104,7 +104,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
         .get_mut("parameters")
         .and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        // In a path, a query or a header there is no null, only absence.
+        // A path, a query or a header has no null.
         if let Some(types) = parameter
             .pointer_mut("/schema/type")
             .and_then(Value::as_array_mut)
@@ -118,8 +118,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     else {
         return;
     };
-    // Where any other answer may come, it comes from an engine, whose errors have statuses of ours
-    // as well.
+    // A route that may return any status forwards responses of an engine, whose errors may have
+    // these statuses too.
     let passes_on = responses.contains_key("default");
     let common = ANY.iter().chain(GUARDED.iter().filter(|_| !is_open));
     let common = common.chain(WITH_BODY.iter().filter(|_| has_body));
@@ -137,11 +137,12 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
         {
             complete_error(path, status, response, passes_on);
         }
-        response["headers"][headers::REQUEST_ID.as_str()] = json!({"description": "The name of the request, as in the log.", "schema": {"type": "string"}});
+        response["headers"][headers::REQUEST_ID.as_str()] = json!({"description": "The name of \
+            the request, as in the log.", "schema": {"type": "string"}});
     }
 }
 
-/// Derived from the route alone, so that it is as stable as the route.
+/// Derived from the route alone, so it is as stable as the route.
 fn operation_id(method: &str, path: &str) -> String {
     let words = path
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -152,7 +153,7 @@ fn operation_id(method: &str, path: &str) -> String {
         .join("_")
 }
 
-/// Adds a code to those that a response's description lists.
+/// Adds a code to the list in a response's description.
 fn name_code(response: &mut Value, code: ErrorCode) {
     let mut codes: BTreeSet<&str> = response["description"]
         .as_str()
@@ -165,8 +166,7 @@ fn name_code(response: &mut Value, code: ErrorCode) {
     response["description"] = codes.into();
 }
 
-/// Gives an error that has no content the shape of its route, and the headers that go with its
-/// status.
+/// Gives an error without content the shape of its route, and the headers of its status.
 fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: bool) {
     if response.get("content").is_none() {
         let shape = if ApiError::is_openai_shaped(path) {
@@ -184,21 +184,23 @@ fn complete_error(path: &str, status: &str, response: &mut Value, passes_on: boo
     }
     let said = match status {
         "401" => {
-            json!({"WWW-Authenticate": {"description": "The way in.", "schema": {"type": "string"}}})
+            json!({"WWW-Authenticate": {"description": "The way \
+                in.", "schema": {"type": "string"}}})
         }
         "429" | "503" => json!({"Retry-After": {
-            "description": "When to come again, in seconds.", "schema": {"type": "integer", "minimum": 0}}}),
+            "description": "When to retry, in seconds.",
+            "schema": {"type": "integer", "minimum": 0}}}),
         _ => return,
     };
     response["headers"] = said;
 }
 
-/// Integers are as large as their type and no larger; the format alone says so to nobody.
+/// States the bounds of integers, which `format` alone does not.
 fn bound_integers(value: &mut Value) {
     match value {
         Value::Object(object) => {
             let format = object.get("format").and_then(Value::as_str);
-            // utoipa puts a dash into the names of the OpenAPI format registry.
+            // utoipa writes a dash in names of the OpenAPI format registry.
             let bounds = match format {
                 Some("u-int32") => Some(("uint32", json!(0), json!(u32::MAX))),
                 Some("u-int64") => Some(("uint64", json!(0), json!(u64::MAX))),

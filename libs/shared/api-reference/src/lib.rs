@@ -1,10 +1,9 @@
 //! The OpenAPI document of a daemon, and a page to read it.
 //!
-//! Each API crate describes its own routes. [`Reference`] puts the descriptions together, adds what
-//! holds for every route, and serves the result: `GET /openapi.json` for programs and `GET
-//! /docs/api` for people. Both are the same on every machine and tell nothing of this one, so
-//! [`OPEN_PATHS`] are for whoever guards the rest to let through: a browser that follows a link
-//! cannot present a token.
+//! Each API crate describes its own routes. [`Reference`] merges the descriptions, adds what holds
+//! for every route, and serves the result: `GET /openapi.json` for programs and `GET /docs/api` for
+//! people. Both are the same on every machine and reveal nothing about this one. Serve
+//! [`OPEN_PATHS`] without a token: a browser that follows a link cannot present one.
 
 mod document;
 mod page;
@@ -24,17 +23,17 @@ use utoipa::{OpenApi as _, openapi::OpenApi};
 
 pub use document::About;
 
-/// The page's own style sheet and nothing else: no script, no picture, no frame around it.
+/// The page may load its own style sheet only: no script, no picture, no frame around it.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors \
      'none'",
 );
 const STYLE: &str = include_str!("page.css");
 
-/// Where the document and its page are: open to everybody.
+/// The paths of the document and its page, open to all clients.
 pub const OPEN_PATHS: [&str; 3] = ["/openapi.json", "/docs/api", "/docs/api.css"];
 
-/// A document, ready to be served.
+/// A document that is ready to be served.
 #[derive(Debug, Clone)]
 pub struct Reference {
     json: Arc<str>,
@@ -42,7 +41,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Of all `parts` together, and of the routes that serve it.
+    /// Merges `parts` and the description of the routes that serve the document.
     #[must_use]
     pub fn new(about: &About, parts: impl IntoIterator<Item = OpenApi>) -> Self {
         let document = document::complete(about, parts.into_iter().chain([Own::openapi()]));
@@ -59,7 +58,7 @@ impl Reference {
         &self.json
     }
 
-    /// The routes that serve it.
+    /// The routes that serve the document.
     #[must_use]
     pub fn routes(&self) -> Routes {
         let (json, html) = (Arc::clone(&self.json), Arc::clone(&self.html));
@@ -84,7 +83,7 @@ fn served(kind: &'static str, text: String) -> axum::response::Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // A new version of the daemon has another one.
+        // The tag changes with each version of the daemon.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, text).into_response()
@@ -97,11 +96,12 @@ struct Own;
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "reference", security(()),
-    responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object, content_type = "application/json")))]
+    responses((status = 200, description = "An OpenAPI 3.1 \
+        document.", body = Object, content_type = "application/json")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
 fn document_route() {}
 
-/// This document, to be read.
+/// This document, as a page.
 #[utoipa::path(get, path = "/docs/api", tag = "reference", security(()),
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
@@ -109,14 +109,15 @@ fn page_route() {}
 
 /// The style of that page.
 #[utoipa::path(get, path = "/docs/api.css", tag = "reference", security(()),
-    responses((status = 200, description = "A style sheet.", body = String, content_type = "text/css")))]
+    responses((status = 200, description = "A style \
+        sheet.", body = String, content_type = "text/css")))]
 #[expect(dead_code, reason = "what it describes is a closure")]
 fn style_route() {}
 
 #[cfg(test)]
 mod tests;
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

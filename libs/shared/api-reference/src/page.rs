@@ -1,13 +1,13 @@
-//! The document as a page: written once, without a script, read by any browser.
+//! The document as a page without scripts, for any browser.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Value;
 
-/// Names of schemas stand behind this in a reference.
+/// The prefix of a reference to a schema.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// The whole page.
+/// The complete page.
 pub(crate) fn render(document: &Value) -> String {
     let info = &document["info"];
     let mut page = String::new();
@@ -51,7 +51,7 @@ struct Operation<'d> {
     value: &'d Value,
 }
 
-/// The operations below their tags, each as in the document.
+/// The operations by tag, in the order of the document.
 fn by_tag(document: &Value) -> BTreeMap<&str, Vec<Operation<'_>>> {
     let mut tags: BTreeMap<&str, Vec<Operation<'_>>> = BTreeMap::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
@@ -126,7 +126,7 @@ fn contents(of: &Value) -> impl Iterator<Item = (&String, &Value)> {
     of["content"].as_object().into_iter().flatten()
 }
 
-/// What an object has in it; of anything else, what it is.
+/// The properties of an object, or the description of any other schema.
 fn properties(page: &mut String, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else {
         let _ = writeln!(page, "<p>{}</p>", kind(schema));
@@ -156,7 +156,7 @@ fn properties(page: &mut String, schema: &Value) {
     page.push_str("</table>\n");
 }
 
-/// What a schema is, in a word or two; named ones as links.
+/// A short description of a schema; named schemas are links.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"]
         .as_str()
@@ -195,7 +195,7 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// Markdown, as far as our own descriptions use it: paragraphs, and tables as they are.
+/// Renders the subset of Markdown that the descriptions use: paragraphs, and tables as they are.
 fn prose(page: &mut String, markdown: &Value) {
     for paragraph in markdown
         .as_str()

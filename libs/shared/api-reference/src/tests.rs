@@ -1,4 +1,4 @@
-//! What is added to every route, and what the page may do.
+//! What every route gets, and what the page may load.
 
 use axum::body::{Body, to_bytes};
 use http::Request;
@@ -13,7 +13,7 @@ const ABOUT: About = About {
     description: "A demo.",
 };
 
-/// What it takes.
+/// The body of the route.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "only described")]
 struct Taken {
@@ -28,7 +28,10 @@ struct Taken {
 fn change() {}
 
 /// A route of OpenAI's.
-#[utoipa::path(post, path = "/v1/things", responses((status = 200, description = "Done."), (status = 503, description = "POOL_BUSY")))]
+#[utoipa::path(
+    post, path = "/v1/things",
+    responses((status = 200, description = "Done."), (status = 503, description = "POOL_BUSY"))
+)]
 #[expect(dead_code, reason = "only described")]
 fn forwarded() {}
 
@@ -46,7 +49,7 @@ fn document() -> Value {
 
 // spec: WIRE-9
 #[test]
-fn every_route_tells_the_errors_that_any_request_may_meet() {
+fn every_route_lists_the_common_errors() {
     let document = document();
     let change = &document["paths"]["/v2/things/{id}"]["post"];
     assert_eq!(change["operationId"], "post_v2_things_id");
@@ -92,7 +95,7 @@ fn every_route_tells_the_errors_that_any_request_may_meet() {
 
 // spec: WIRE-10
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing() {
+async fn the_page_loads_nothing_and_runs_nothing() {
     let router = reference().routes().into_router();
     for (path, kind) in [
         ("/openapi.json", "application/json"),

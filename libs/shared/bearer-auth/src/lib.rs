@@ -1,8 +1,7 @@
 //! Bearer tokens: redacted secrets, constant-time verification and the loopback rule.
 //!
-//! [`AuthPolicy`] answers one question, "may this peer with these headers come in?", for every
-//! listener of the project. The token's clear text exists only inside [`ApiToken`], and leaves it
-//! only as a header to be sent.
+//! [`AuthPolicy`] decides for every listener whether a peer with these headers may be served. The
+//! token's clear text exists only inside [`ApiToken`], and leaves it only as a header to be sent.
 //!
 //! ```
 //! use bearer_auth::{ApiToken, AuthPolicy};
@@ -25,7 +24,7 @@ mod token;
 pub use policy::{AuthError, AuthPolicy, PolicyError};
 pub use token::{ApiToken, MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, TokenError};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Who may come in.
+//! Which requests are allowed.
 
 use std::net::IpAddr;
 
@@ -9,24 +9,24 @@ use crate::token::{ApiToken, MAX_TOKEN_BYTES, TokenDigest};
 /// The authentication scheme, compared without regard to case (RFC 9110, section 11.1).
 const SCHEME: &[u8] = b"bearer";
 
-/// A policy that cannot be what its author meant.
+/// A policy that contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// Everybody must present a token that does not exist.
+    /// A token is required, but none is set.
     #[error("authentication is required of everyone, but no token is set")]
     RequiredWithoutToken,
 }
 
-/// Why a request is refused. It never holds what the client presented.
+/// Why a request is refused. Never holds what the client presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No `Authorization` header, or more than one.
     #[error("an \"Authorization: Bearer …\" header is needed")]
     Missing,
-    /// The header is there, with something else than a bearer token.
+    /// The header does not hold a bearer token.
     #[error("the Authorization header must be \"Bearer\" and a token")]
     NotBearer,
-    /// Not the token.
+    /// The token is wrong.
     #[error("the bearer token is not valid")]
     WrongToken,
     /// No token is set, and the peer is on another machine.
@@ -56,8 +56,8 @@ impl Default for AuthPolicy {
 }
 
 impl AuthPolicy {
-    /// With a token, everybody must present it, loopback peers too. Without one, loopback peers are
-    /// served and nobody else. `require` refuses to start that second way.
+    /// With a token, every client must present it, loopback peers too. Without one, only loopback
+    /// peers are served; `require` refuses that.
     ///
     /// # Errors
     /// When a token is required and none is given.
@@ -70,13 +70,13 @@ impl AuthPolicy {
         Ok(Self { rule })
     }
 
-    /// Whether `peer` with these request headers may come in.
+    /// Whether `peer` with these request headers may be served.
     ///
     /// An absent, malformed or wrong token takes the same path through the comparison as the right
     /// one.
     ///
     /// # Errors
-    /// When it may not; answer with 401.
+    /// When it may not; respond with 401.
     pub fn authorize(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), AuthError> {
         match &self.rule {
             Rule::LoopbackOnly if peer.to_canonical().is_loopback() => Ok(()),
@@ -100,7 +100,7 @@ impl AuthPolicy {
         matches!(self.rule, Rule::Token(_))
     }
 
-    /// Who is served, for the log at start-up.
+    /// Which clients are served, for the log at start-up.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match self.rule {
@@ -112,11 +112,11 @@ impl AuthPolicy {
     }
 }
 
-/// The token a client presents. The length of a token is no secret, so an absurd one is refused
-/// unhashed.
+/// The token that a client presents. The length of a token is not secret, so an absurdly long one
+/// is refused without hashing.
 fn presented(headers: &HeaderMap) -> Result<&[u8], AuthError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    // Two headers mean that two parties disagree about who is asking.
+    // With two headers, two parties may disagree about the client.
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(AuthError::Missing);
     };
@@ -208,7 +208,7 @@ mod tests {
 
     // spec: AUTH-2
     #[test]
-    fn without_a_token_the_own_machine_is_served() {
+    fn without_a_token_local_peers_are_served() {
         let policy = AuthPolicy::new(None, false).unwrap();
         for own in [
             LOOPBACK,
@@ -224,7 +224,7 @@ mod tests {
             Ipv4Addr::new(192, 168, 1, 7).to_ipv6_mapped().into(),
             Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(),
         ] {
-            // A token of the client's own making changes nothing.
+            // A client's invented token changes nothing.
             let headers = headers(&["Bearer something-else"]);
             assert_eq!(
                 policy.authorize(other, &headers),
@@ -236,7 +236,7 @@ mod tests {
 
     // spec: AUTH-3
     #[test]
-    fn requiring_a_token_that_is_not_there_is_a_mistake() {
+    fn requiring_a_token_without_one_is_refused() {
         assert_eq!(
             AuthPolicy::new(None, true).unwrap_err(),
             PolicyError::RequiredWithoutToken

@@ -1,4 +1,4 @@
-//! The token itself: checked once, shown never.
+//! The token: checked once, never shown.
 
 use std::{fmt, str::FromStr};
 
@@ -6,15 +6,14 @@ use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The shortest token: shorter ones are guessed, or are a typing error. `openssl rand -hex 32`
+/// The shortest token. A shorter one can be guessed, or is a typing error. `openssl rand -hex 32`
 /// makes a good one.
 pub const MIN_TOKEN_BYTES: usize = 8;
 
-/// The longest token: far above any real one, and little enough to hash for every stranger who
-/// asks.
+/// The longest token: far above any real one, and short enough to hash for every request.
 pub const MAX_TOKEN_BYTES: usize = 1024;
 
-/// A text that cannot be a token. It never repeats the text.
+/// A text that cannot be a token. Never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Too short to be a secret.
@@ -23,7 +22,7 @@ pub enum TokenError {
     /// Longer than any server would read.
     #[error("must have at most {MAX_TOKEN_BYTES} characters")]
     TooLong,
-    /// It would not survive the way through a header.
+    /// It cannot be a header value.
     #[error("must be printable ASCII without blanks")]
     BadCharacter,
 }
@@ -57,7 +56,7 @@ impl ApiToken {
         }
         let mut header = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| TokenError::BadCharacter)?;
-        // Keeps it out of the Debug output of a header map.
+        // Hides it in the Debug output of a header map.
         header.set_sensitive(true);
         Ok(Self {
             header,
@@ -90,8 +89,8 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// What verification needs of a token. All digests have one length, so comparing them tells nothing
-/// about it.
+/// The digest that verification compares. All digests have one length, so the comparison reveals
+/// nothing about the token's length.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenDigest([u8; 32]);
 
@@ -100,7 +99,7 @@ impl TokenDigest {
         Self(Sha256::digest(token).into())
     }
 
-    /// Takes the same time whatever the answer.
+    /// Constant-time, whatever the result.
     pub(crate) fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -119,7 +118,7 @@ mod tests {
     const CANARY: &str = "canary-9f8e7d6c";
 
     #[test]
-    fn takes_a_token_and_sends_it() {
+    fn a_token_is_checked_and_sent() {
         let token = ApiToken::new(format!(" {CANARY}\n")).unwrap();
         let header = token.header_value();
         assert_eq!(header.as_bytes(), format!("Bearer {CANARY}").as_bytes());

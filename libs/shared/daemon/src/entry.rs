@@ -8,7 +8,7 @@ use std::{
 };
 
 use service_runtime::{
-    CoreThreads,
+    ConnectionThreads,
     env::{Environment, Problems},
     inherited_listener,
 };
@@ -174,10 +174,10 @@ where
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    let connections = CoreThreads::start(settings.threads).map_err(StartError::Runtime)?;
+    let connections = ConnectionThreads::start(settings.threads).map_err(StartError::Runtime)?;
     // Within the span of the caller, because this thread stays in it.
     let main = async {
-        let daemon = Daemon::start(program, config.as_ref(), connections.cores(), listener)?;
+        let daemon = Daemon::start(program, config.as_ref(), connections.handle(), listener)?;
         let tasks = daemon.tasks.clone();
         run(config, daemon).await?;
         // An orderly stop can also follow a panic of a task.

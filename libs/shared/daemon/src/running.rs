@@ -13,7 +13,7 @@ use http_server::{
 };
 use pool_registry_types::limits::Limit;
 use service_runtime::{
-    ConnectionThreads, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
+    ConnectionThreadsHandle, ServiceManager, Shutdown, TaskPanicked, Tasks, raise_descriptor_limit,
     signals,
 };
 use stream_proxy::StreamProxy;
@@ -115,7 +115,7 @@ pub struct Daemon {
     /// All background tasks of the process.
     pub tasks: Tasks,
     /// The threads that serve connections.
-    threads: ConnectionThreads,
+    threads: ConnectionThreadsHandle,
     /// The socket that the service manager has bound.
     inherited: Option<TcpListener>,
     /// The hosts under which the metrics listener is asked; `None` with a token, when every host
@@ -128,7 +128,7 @@ impl Daemon {
     pub(crate) fn start(
         program: &'static Program,
         settings: &Settings,
-        threads: ConnectionThreads,
+        threads: ConnectionThreadsHandle,
         inherited: Option<TcpListener>,
     ) -> Result<Self, StartError> {
         tracing::info!("Configuration loaded. Cloud profile: {}", settings.is_cloud);
@@ -260,7 +260,7 @@ impl Daemon {
         ServiceManager.beat(&self.tasks, self.shutdown.clone(), move || {
             let (threads, progress) = (threads.clone(), progress());
             async move {
-                threads.alive().await;
+                threads.all_responsive().await;
                 progress.await;
             }
         });

@@ -1,20 +1,20 @@
-//! One thing that happened.
+//! One event.
 
 use pool_registry_types::{NodeId, PoolId, one_line};
 use serde::{Serialize, Serializer};
 
-/// The longest message; a longer one is cut. What engines say on their way out can be long.
+/// The longest message; a longer one is cut. The last output of an engine can be long.
 pub(crate) const MAX_MESSAGE_CHARS: usize = 500;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident => $name:literal,)*) => {
-        /// What happened.
+        /// The kind of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum EventKind {$($(#[$doc])* $kind,)*}
 
         impl EventKind {
-            /// Every kind there is.
+            /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
 
             /// The kind as on the wire.
@@ -27,7 +27,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A node registered that was not known, or as a new life of itself.
+    /// A node registered that was unknown, or restarted.
     NodeJoined => "node_joined",
     /// A node is no longer known.
     NodeLeft => "node_left",
@@ -35,27 +35,27 @@ kinds! {
     NodeUnreachable => "node_unreachable",
     /// A node fell silent.
     NodeOffline => "node_offline",
-    /// A node that was offline or unreachable is back.
+    /// A node that was offline or unreachable is online again.
     NodeOnline => "node_online",
-    /// An operator asked for a drain of a node.
+    /// An operator began to drain a node.
     NodeDrained => "node_drained",
-    /// An operator took that back.
+    /// An operator ended a drain.
     NodeUndrained => "node_undrained",
     /// A pool takes requests.
     PoolReady => "pool_ready",
-    /// A pool does not take requests any more.
+    /// A pool no longer takes requests.
     PoolNotReady => "pool_not_ready",
-    /// A pool shall take no new requests.
+    /// A pool must take no new requests.
     PoolDrained => "pool_drained",
-    /// It may again.
+    /// A pool may take requests again.
     PoolUndrained => "pool_undrained",
-    /// The data path does not trust an endpoint any more.
+    /// The data path quarantined an endpoint.
     Quarantined => "quarantined",
-    /// It does again.
+    /// The quarantine of an endpoint ended.
     Readmitted => "readmitted",
     /// An engine of a pool failed.
     EngineFailed => "engine_failed",
-    /// Most nodes fell silent together, so that the fault is more likely on this side; or that is over.
+    /// Most nodes fell silent together, so that the fault is probably on this side; or that ended.
     SelfSuspicion => "self_suspicion",
 }
 
@@ -79,7 +79,7 @@ impl Serialize for EventKind {
     }
 }
 
-/// Something that has just happened.
+/// An event that is not stored yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     pub(crate) kind: EventKind,
@@ -90,8 +90,8 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// What, and a sentence for people, in one line without control characters: it may repeat what
-    /// an engine said. Of a long one the first 500 characters are kept.
+    /// A kind and a message for people: one line without control characters, since it may repeat
+    /// output of an engine. Only the first 500 characters are kept.
     #[must_use]
     pub fn new(kind: EventKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
@@ -107,21 +107,21 @@ impl NewEvent {
         }
     }
 
-    /// To which node.
+    /// Adds the node.
     #[must_use]
     pub fn node(mut self, node_id: &NodeId) -> Self {
         self.node_id = Some(node_id.clone());
         self
     }
 
-    /// To which pool of the node.
+    /// Adds the pool of the node.
     #[must_use]
     pub fn pool(mut self, pool_id: &PoolId) -> Self {
         self.pool_id = Some(pool_id.clone());
         self
     }
 
-    /// For which model.
+    /// Adds the model.
     #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
@@ -129,26 +129,26 @@ impl NewEvent {
     }
 }
 
-/// Something that happened, as it goes over the wire.
+/// An event as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Rises with each event, also from one process to the next.
     pub id: u64,
-    /// When, by the calendar (RFC 3339, UTC, milliseconds).
+    /// When it happened (RFC 3339, UTC, milliseconds).
     pub at: String,
-    /// What.
+    /// Its kind.
     pub kind: EventKind,
-    /// To which node.
+    /// The node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<NodeId>,
-    /// To which pool.
+    /// The pool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_id: Option<PoolId>,
-    /// For which model.
+    /// The model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// A sentence for people.
+    /// A message for people.
     pub message: String,
 }
 
@@ -157,7 +157,7 @@ impl Event {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         use std::io::Write as _;
 
-        // Writing to memory does not fail, and an event is always JSON; JSON has no line breaks.
+        // Writing to memory cannot fail. An event is always JSON, which has no line breaks.
         let _ = write!(
             out,
             "id: {}\nevent: {}\ndata: ",

@@ -1,8 +1,8 @@
-//! What happened lately, in memory and bounded, for people to read and follow.
+//! Recent events, in memory and bounded, for people to read and follow.
 //!
-//! [`EventLog`] takes [`NewEvent`] from whoever has some, the control plane and the data plane
-//! alike, and keeps the last [`CAPACITY`] of them as [`Event`]s. It is a courtesy: nothing decides
-//! by it, a reader that is too slow misses what was dropped meanwhile, and a restart forgets it.
+//! The control plane and the data plane both add [`NewEvent`]s to the [`EventLog`], which keeps the
+//! last [`CAPACITY`] of them as [`Event`]s. The log is informative only: no decision depends on it,
+//! a reader that is too slow misses events, and a restart forgets all of them.
 
 mod event;
 mod limits;
@@ -16,7 +16,7 @@ pub use log::{EventLog, Reader};
 pub use pools::PoolChanges;
 pub use ring::CAPACITY;
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,10 +1,10 @@
-//! The table of what is kept of events, for documents.
+//! The limits of stored events, for documents.
 
 use pool_registry_types::limits::Limit;
 
 use crate::{CAPACITY, event::MAX_MESSAGE_CHARS};
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new("CAPACITY", CAPACITY as u64, "events")
         .because("Events that `GET /v2/events` can return.")

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 
 use crate::{Event, NewEvent, ring::Ring};
 
-/// How many events a reader takes at a time: large enough to catch up fast, small enough to hold
-/// for each reader.
+/// How many events a reader takes at a time: enough to catch up fast, few enough to hold for each
+/// reader.
 const PORTION: usize = 100;
-/// Ids of a process begin at the millisecond it started in, times this: no process tells more
-/// events a millisecond, and browsers count exactly that far (2^53) for another 200 years.
+/// Ids of a process begin at the millisecond of its start, times this. No process has more events
+/// per millisecond, and browsers count exactly that far (2^53) for another 200 years.
 const IDS_PER_MS: u64 = 1000;
 
-/// What readers wait for.
+/// What wakes readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Told {
     last: u64,
@@ -31,7 +31,7 @@ struct Shared {
     told: watch::Sender<Told>,
 }
 
-/// The last events of this process. Cloning is cheap and shares them.
+/// The last events of this process. Clones share them.
 #[derive(Clone)]
 pub struct EventLog(Arc<Shared>);
 
@@ -68,10 +68,10 @@ impl EventLog {
         }))
     }
 
-    /// Something has just happened.
+    /// Adds an event.
     pub fn publish(&self, event: NewEvent) {
         let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        // Told under the lock, or two events might change places.
+        // Notify under the lock, so that events keep their order.
         let mut ring = self.0.ring.lock();
         self.0.told.send_modify(|told| {
             told.last += 1;
@@ -99,7 +99,7 @@ impl EventLog {
         self.0.ring.lock().after(id, limit)
     }
 
-    /// Reads on after `id`, for as long as the log is open.
+    /// Reads the events after `id`, and then new ones while the log is open.
     #[must_use]
     pub fn follow_after(&self, id: u64) -> Reader {
         Reader {
@@ -109,7 +109,7 @@ impl EventLog {
         }
     }
 
-    /// Reads the newest `limit` events, and then on.
+    /// Reads the newest `limit` events, and then new ones.
     #[must_use]
     pub fn follow_latest(&self, limit: usize) -> Reader {
         let ring = self.0.ring.lock();
@@ -119,13 +119,13 @@ impl EventLog {
         self.follow_after(first.map_or(last, |first| first - 1))
     }
 
-    /// Readers end after what has been told: they would hold up the end of the process.
+    /// Ends readers after the events so far. Otherwise they would delay the end of the process.
     pub fn close(&self) {
         self.0.told.send_modify(|told| told.closed = true);
     }
 }
 
-/// One client's way through the log.
+/// One client's position in the log.
 #[derive(Debug)]
 pub struct Reader {
     log: EventLog,
@@ -138,7 +138,7 @@ impl Reader {
     /// loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            // Before looking: what is told from here on wakes us.
+            // Subscribe before reading, so that no later event is missed.
             let closed = self.told.borrow_and_update().closed;
             let events = self.log.after(self.seen, PORTION);
             if let Some(last) = events.last() {
@@ -152,7 +152,7 @@ impl Reader {
             if closed {
                 return None;
             }
-            // The sender lives in `log`.
+            // The sender is part of `log`.
             self.told.changed().await.ok()?;
         }
     }
@@ -186,7 +186,7 @@ mod tests {
 
     // spec: SEE-3
     #[tokio::test]
-    async fn a_reader_goes_on_where_it_was_and_hears_what_comes() {
+    async fn a_reader_resumes_and_gets_new_events() {
         let log = EventLog::new();
         for message in ["a", "b", "c"] {
             tell(&log, message);

@@ -28,15 +28,15 @@ impl Known {
     }
 }
 
-/// Remembers what nodes last said of their pools, to tell what is new. Pure.
+/// Remembers the last report of each node, to find changes. Pure.
 #[derive(Debug, Default)]
 pub struct PoolChanges {
-    /// As lists, because most nodes have one pool or two, and there are many nodes.
+    /// Lists, because there are many nodes and most have one pool or two.
     nodes: HashMap<NodeId, Box<[(PoolId, Known)]>>,
 }
 
 impl PoolChanges {
-    /// A node reports all its pools. A pool seen for the first time is events when it is ready.
+    /// Takes the report of a node. A pool seen for the first time is an event if it is ready.
     pub fn reported<'a>(
         &mut self,
         node_id: &NodeId,
@@ -71,7 +71,7 @@ impl PoolChanges {
             .collect()
     }
 
-    /// The node is no longer known.
+    /// Forgets a node.
     pub fn left(&mut self, node_id: &NodeId) {
         self.nodes.remove(node_id);
     }
@@ -121,7 +121,7 @@ fn compare(pool: &PoolStatus, before: Option<&Known>, now: &Known, events: &mut 
 }
 
 fn ready(pool: &PoolStatus) -> String {
-    let slots = pool.slots_total;
+    let slots = pool.slots_total();
     match pool.models_available.as_deref() {
         Some(models) if !models.is_empty() => format!("{slots} slots for {}", models.join(", ")),
         _ => format!("{slots} slots"),
@@ -136,16 +136,18 @@ mod tests {
 
     fn pool(ready: bool, draining: bool, error: Option<&str>) -> PoolStatus {
         let replica = json!({
-            "replica_id": "r0", "ready": error.is_none(), "slots_free": 4, "slots_total": 4, "last_error": error,
+            "replica_id": "r0", "ready": error.is_none(), "slots_free": 4, "slots_total": 4,
+            "last_error": error,
         });
         let pool = json!({
             "pool_id": "p", "ready": ready, "draining": draining, "slots_free": 4, "slots_total": 4,
-            "vram_free_bytes": 0, "models_available": ["tiny"], "replicas": [replica], "last_error": error,
+            "vram_free_bytes": 0, "models_available": ["tiny"], "replicas": [replica],
+            "last_error": error,
         });
         serde_json::from_value(pool).unwrap()
     }
 
-    fn told(changes: &mut PoolChanges, pools: &[PoolStatus]) -> Vec<String> {
+    fn events_of(changes: &mut PoolChanges, pools: &[PoolStatus]) -> Vec<String> {
         let node = NodeId::new("n").unwrap();
         changes
             .reported(&node, pools)
@@ -162,25 +164,34 @@ mod tests {
     fn only_what_changed_is_news() {
         let mut changes = PoolChanges::default();
         let nothing: [&str; 0] = [];
-        assert_eq!(told(&mut changes, &[pool(false, false, None)]), nothing);
-        let ready = [pool(true, false, None)];
-        assert_eq!(told(&mut changes, &ready), ["pool_ready 4 slots for tiny"]);
-        assert_eq!(told(&mut changes, &ready), nothing);
         assert_eq!(
-            told(&mut changes, &[pool(false, false, Some("refused"))]),
+            events_of(&mut changes, &[pool(false, false, None)]),
+            nothing
+        );
+        let ready = [pool(true, false, None)];
+        assert_eq!(
+            events_of(&mut changes, &ready),
+            ["pool_ready 4 slots for tiny"]
+        );
+        assert_eq!(events_of(&mut changes, &ready), nothing);
+        assert_eq!(
+            events_of(&mut changes, &[pool(false, false, Some("refused"))]),
             ["engine_failed engine r0: refused", "pool_not_ready refused"]
         );
         assert_eq!(
-            told(&mut changes, &[pool(true, true, None)]),
+            events_of(&mut changes, &[pool(true, true, None)]),
             [
                 "pool_ready 4 slots for tiny",
                 "pool_drained the node takes no new requests for it"
             ]
         );
         assert_eq!(
-            told(&mut changes, &ready),
+            events_of(&mut changes, &ready),
             ["pool_undrained the node takes new requests for it"]
         );
-        assert_eq!(told(&mut changes, &[]), ["pool_not_ready the pool is gone"]);
+        assert_eq!(
+            events_of(&mut changes, &[]),
+            ["pool_not_ready the pool is gone"]
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! The last so many events, by rising id. Pure: ids and times come from outside.
+//! The last events, by rising id. Pure: ids and times are arguments.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::Event;
 
-/// How many events are kept: a day of a quiet fleet, an hour of a restless one, about 300 KB.
+/// How many events are kept: a day of a quiet fleet, an hour of a busy one, about 300 KB.
 pub const CAPACITY: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Adds the newest event; the oldest goes when there is no room. Ids must rise.
+    /// Adds the newest event, and drops the oldest if there is no room. Ids must rise.
     pub(crate) fn push(&mut self, event: Event) {
         if self.events.len() == CAPACITY {
             self.events.pop_front();
@@ -21,8 +21,8 @@ impl Ring {
         self.events.push_back(Arc::new(event));
     }
 
-    /// The first `limit` events after `id`. After an id that no event has reached, which is one of
-    /// another process, all count as new.
+    /// The first `limit` events after `id`. An id higher than all events belongs to another
+    /// process; then all events count as new.
     pub(crate) fn after(&self, id: u64, limit: usize) -> Vec<Arc<Event>> {
         let newest = self.events.back().map_or(0, |event| event.id);
         let from = if id > newest {
@@ -85,7 +85,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_in_portions_is_reading_at_once(count in 0_u64..40, after in 0_u64..50, portion in 1_usize..7) {
+        fn reading_in_portions_is_reading_at_once(
+            count in 0_u64..40, after in 0_u64..50, portion in 1_usize..7,
+        ) {
             let ring = ring(5, count);
             let whole = ids(&ring.after(after, usize::MAX));
             let (mut read, mut seen) = (Vec::new(), after);

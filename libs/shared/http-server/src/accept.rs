@@ -1,8 +1,8 @@
-//! The accept loop: never stops because of an error, never takes more than the cap.
+//! The accept loop: survives every error, and never exceeds the connection limits.
 
 use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
-use service_runtime::{ConnectionThreads, Seat, Shutdown, Tasks};
+use service_runtime::{AssignedThread, ConnectionThreadsHandle, Shutdown, Tasks};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -12,35 +12,34 @@ use tokio::{
 use crate::{
     HttpService, Limits, Listener, PeerAddr,
     connection::serve_connection,
-    control::{Stage, Watcher},
-    places::{Entry, Places},
+    control::{Stage, StageWatcher},
+    permits::{Acquired, ConnectionPermits},
     refusal::Refusals,
 };
 
-/// How long to wait after an error such as "too many open files": long enough not to burn a core,
-/// short enough that a client hardly notices once a descriptor is free.
+/// Pause after an error such as "too many open files": long enough not to burn a core, short enough
+/// that clients hardly notice once a descriptor is free.
 const ERROR_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How often such errors are logged: the backoff alone would allow 20 lines a second.
+/// At most one log line per interval for such errors; the backoff alone would allow 20 lines a
+/// second.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is logged that connections without authentication make room for others: as long as
-/// that goes on, once a minute is often enough for a person.
+/// At most one log line per interval about displaced connections.
 const DISPLACED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long to wait at a time for the threads of connections, and how often: together not longer
-/// than what a thread may be busy with, so that one that hangs does not stop the others'
-/// connections.
+/// Pause for the connection threads to catch up, and the most pauses in a row. Together they are
+/// shorter than a thread may be busy, so a hanging thread does not block the connections of others.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(1);
 const CATCH_UP_ROUNDS: u32 = 20;
 
-/// A line of the log that is wanted once in a while, however often its reason occurs.
-struct Seldom {
+/// Limits how often a recurring event is logged.
+struct LogThrottle {
     interval: Duration,
     last: Option<Instant>,
 }
 
-impl Seldom {
+impl LogThrottle {
     fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -48,7 +47,7 @@ impl Seldom {
         }
     }
 
-    /// Whether it is time to log it.
+    /// Whether the next line may be logged now.
     fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let is_due = self.last.is_none_or(|last| now - last >= self.interval);
@@ -59,29 +58,29 @@ impl Seldom {
     }
 }
 
-/// Everything the loop needs, and everything a connection gets from it.
+/// The state of the loop, shared with each connection.
 pub(crate) struct Acceptor<L, S> {
     pub(crate) listener: L,
     pub(crate) service: S,
     pub(crate) limits: Arc<Limits>,
     pub(crate) tasks: Tasks,
-    pub(crate) watcher: Watcher,
-    /// One for each connection.
-    pub(crate) places: Arc<Places>,
-    /// Where connections live; without any, in the runtime of the loop.
-    pub(crate) cores: ConnectionThreads,
-    /// Held by the loop and by each connection: the server is over when nobody holds it.
+    pub(crate) watcher: StageWatcher,
+    /// One per connection.
+    pub(crate) permits: Arc<ConnectionPermits>,
+    /// The threads of connections; without any, connections run in the runtime of the loop.
+    pub(crate) connection_threads: ConnectionThreadsHandle,
+    /// Held by the loop and by each connection: the server has ended when all are dropped.
     pub(crate) alive: watch::Receiver<()>,
 }
 
-enum Event<Io> {
-    Accepted(Io, SocketAddr, Option<Seat>),
+enum AcceptEvent<Io> {
+    Accepted(Io, SocketAddr, Option<AssignedThread>),
     Failed(io::Error),
     Stop,
 }
 
 impl<L: Listener, S: HttpService> Acceptor<L, S> {
-    /// Accepts until told to stop; then waits until the server drains, so that a shutdown is never
+    /// Accepts until a stop, then waits for the drain, so that a shutdown during the wait is not
     /// missed.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         tokio::select! {
@@ -105,14 +104,14 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
     async fn accept_all(&mut self) {
         let refusals = Refusals::new();
         let (mut failed, mut displaced) = (
-            Seldom::new(ERROR_LOG_INTERVAL),
-            Seldom::new(DISPLACED_LOG_INTERVAL),
+            LogThrottle::new(ERROR_LOG_INTERVAL),
+            LogThrottle::new(DISPLACED_LOG_INTERVAL),
         );
         loop {
             match self.next().await {
-                Event::Stop => return,
-                Event::Accepted(io, peer, seat) => {
-                    if !self.admit(io, peer, seat, &refusals) {
+                AcceptEvent::Stop => return,
+                AcceptEvent::Accepted(io, peer, thread) => {
+                    if !self.admit(io, peer, thread, &refusals) {
                         continue;
                     }
                     if displaced.is_due() {
@@ -120,47 +119,59 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
                             .limits
                             .unauthenticated
                             .map(|share| share.max_connections);
-                        tracing::warn!(share, %peer, "connections on which nobody is authenticated fill their share, and the oldest are closed; keep the network that they come from away from this port");
+                        tracing::warn!(share, %peer, "unauthenticated connections fill their \
+                            share, and the oldest are closed; block the network that they come \
+                            from");
                     }
-                    catch_up(&self.places).await;
+                    catch_up(&self.permits).await;
                 }
-                Event::Failed(error) if concerns_one_connection(&error) => {}
-                Event::Failed(error) => {
+                AcceptEvent::Failed(error) if concerns_one_connection(&error) => {}
+                AcceptEvent::Failed(error) => {
                     if failed.is_due() {
-                        tracing::warn!(%error, "cannot accept connections and tries again; raise the limit of open files (LimitNOFILE=) if that is the error");
+                        tracing::warn!(
+                            %error,
+                            "cannot accept connections and retries; raise the limit of open files \
+                             (LimitNOFILE=) if that is the error"
+                        );
                     }
-                    // A stop meanwhile is seen right after: the pause is short.
+                    // A stop during this short pause is noticed afterwards.
                     sleep(ERROR_BACKOFF).await;
                 }
             }
         }
     }
 
-    async fn next(&mut self) -> Event<L::Io> {
+    async fn next(&mut self) -> AcceptEvent<L::Io> {
         poll_fn(|cx| {
             if self.watcher.poll_stage(cx) >= Stage::NotAccepting {
-                return Poll::Ready(Event::Stop);
+                return Poll::Ready(AcceptEvent::Stop);
             }
-            let seat = self.cores.seat();
-            // A socket is watched by the runtime in which it is made.
-            let core = seat.as_ref().map(Seat::runtime);
-            let _here = core.as_ref().map(Handle::enter);
+            let thread = self.connection_threads.assign();
+            // The current runtime polls a new socket.
+            let runtime = thread.as_ref().map(AssignedThread::runtime);
+            let _entered = runtime.as_ref().map(Handle::enter);
             self.listener
                 .poll_accept(cx)
                 .map(|accepted| match accepted {
-                    Ok((io, peer)) => Event::Accepted(io, peer, seat),
-                    Err(error) => Event::Failed(error),
+                    Ok((io, peer)) => AcceptEvent::Accepted(io, peer, thread),
+                    Err(error) => AcceptEvent::Failed(error),
                 })
         })
         .await
     }
 
-    /// Serves a connection, or refuses it. True when another one makes room for it.
-    fn admit(&self, io: L::Io, peer: SocketAddr, seat: Option<Seat>, refusals: &Refusals) -> bool {
-        let core = seat.as_ref().map(Seat::runtime);
-        let _here = core.as_ref().map(Handle::enter);
+    /// Serves a connection, or refuses it. Returns true if it displaced another one.
+    fn admit(
+        &self,
+        io: L::Io,
+        peer: SocketAddr,
+        thread: Option<AssignedThread>,
+        refusals: &Refusals,
+    ) -> bool {
+        let runtime = thread.as_ref().map(AssignedThread::runtime);
+        let _entered = runtime.as_ref().map(Handle::enter);
         let alive = self.alive.clone();
-        let Some(Entry { place, displaces }) = self.places.enter() else {
+        let Some(Acquired { permit, displaces }) = self.permits.acquire() else {
             if let Some(refusal) = refusals.refuse(io) {
                 self.tasks.spawn_here("http-refusal", async move {
                     refusal.await;
@@ -174,32 +185,32 @@ impl<L: Listener, S: HttpService> Acceptor<L, S> {
             PeerAddr::new(peer),
             self.service.clone(),
             Arc::clone(&self.limits),
-            Watcher::new(Arc::clone(self.watcher.control())),
-            place.shared(),
+            StageWatcher::new(Arc::clone(self.watcher.control())),
+            permit.shared(),
         );
         self.tasks.spawn_here("http-connection", async move {
             connection.await;
-            drop(seat);
-            drop(place);
+            drop(thread);
+            drop(permit);
             drop(alive);
         });
         displaces
     }
 }
 
-/// Waits a moment while the threads of connections are behind with what was displaced. In a burst,
-/// requests that hold a token are read before their connections are the oldest; the kernel holds
-/// the others meanwhile.
-async fn catch_up(places: &Places) {
+/// Waits briefly while the connection threads lag behind with displaced connections. In a burst,
+/// requests with a token are read before their connections become the oldest; the kernel queues the
+/// others meanwhile.
+async fn catch_up(permits: &ConnectionPermits) {
     for _ in 0..CATCH_UP_ROUNDS {
-        if !places.is_behind() {
+        if !permits.is_behind() {
             return;
         }
         sleep(CATCH_UP_PAUSE).await;
     }
 }
 
-/// Errors of a connection that was gone before we took it: the next one is not affected.
+/// Errors of a connection that ended before it was accepted. They do not affect the next one.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! Errors of `/v2`: a code, a sentence, and how they become a response.
+//! Errors of `/v2`: a code, a message, and their response.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::BodyError;
 
-/// What went wrong, for the client. It becomes the `/v2` error envelope with the code's status.
+/// An error for the client. It becomes the `/v2` error envelope with the code's status.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {message}", .code.as_str())]
 pub struct ApiError {
@@ -37,38 +37,38 @@ impl ApiError {
         }
     }
 
-    /// A request that is wrong in itself; 400.
+    /// The request is invalid; 400.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::InvalidRequest, message)
     }
 
-    /// Tells the client when to try again.
+    /// Adds when to try again.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Whether errors of a route have OpenAI's shape: below `/v1`, and of the engines' own routes
-    /// beside it.
+    /// Whether errors of a route have OpenAI's shape: routes below `/v1`, and the engines' own
+    /// routes beside it.
     #[must_use]
     pub fn is_openai_shaped(path: &str) -> bool {
         path.starts_with("/v1/") || matches!(path, "/v1" | "/tokenize" | "/detokenize")
     }
 
-    /// The response in the shape of the route that was asked for: OpenAI's or the `/v2` envelope.
+    /// The response in the shape of the requested route: OpenAI's or the `/v2` envelope.
     #[must_use]
     pub fn into_response_for(self, path: &str) -> Response {
         if !Self::is_openai_shaped(path) {
             return self.into_response();
         }
         let error = OpenAiError::new(self.code, self.message.clone(), None);
-        // Status and headers are the same.
+        // Status and headers are the same in both shapes.
         self.into_response()
             .map(|_| Body::from(serde_json::to_vec(&error).unwrap_or_default()))
     }
 
-    /// The status of its response.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -90,11 +90,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
         let mut envelope = ErrorEnvelope::new(self.code, self.message);
-        envelope.error.retry_after_ms = self
-            .retry_after
-            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-        // Serialising strings and numbers does not fail; an empty body would still carry the
-        // status.
+        envelope.error.retry_after_ms = self.retry_after.map(pool_registry_types::millis);
+        // Serialising strings and numbers cannot fail. An empty body would still carry the status.
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
@@ -104,14 +101,14 @@ impl IntoResponse for ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 15.5.2: a 401 names the way in.
+            // RFC 9110, section 15.5.2: a 401 names the authentication scheme.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
 }
 
-/// The header knows whole seconds only; rounded up, so that nobody comes too early.
+/// The header has whole seconds only. Round up, so that no client returns too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration
         .as_secs()

@@ -1,5 +1,5 @@
-//! Refuses requests before a service sees them: without the right token, for a host of others, or
-//! from a page of another origin.
+//! Refuses requests before a service sees them: without a valid token, for another host, or from a
+//! page of another origin.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use crate::{
     refusal::{FULL, RETRY_AFTER},
 };
 
-/// Open to everybody: probes and load balancers have no token.
+/// Open to all clients: probes and load balancers have no token.
 const OPEN_PATH: &str = "/health";
 
-/// A service behind an [`AuthPolicy`]. `/health` is open, and what [`opening`](Self::opening)
-/// names.
+/// A service behind an [`AuthPolicy`]. `/health` is open, and so are the paths of
+/// [`opening`](Self::opening).
 ///
-/// Without a token, loopback peers are served, with two exceptions for browsers on this machine,
-/// both answered 403: a request for a host that is not allowed, since any name may lead here, and
-/// one from a page of another origin. With a token any host is served: reverse proxies pass on the
-/// name by which they were asked themselves.
+/// Without a configured token, loopback peers are served. Two exceptions protect browsers on this
+/// machine, both with 403: a request for a host that is not allowed, since any name may resolve to
+/// this machine, and a request from a page of another origin. With a token any host is served:
+/// reverse proxies forward the name that they were requested by.
 #[derive(Debug, Clone)]
 pub struct Authenticated<S> {
     policy: Arc<AuthPolicy>,
@@ -37,8 +37,8 @@ pub struct Authenticated<S> {
 }
 
 impl<S> Authenticated<S> {
-    /// Lets only those through to `inner` whom `policy` lets in; without a token, only to one of
-    /// `hosts`.
+    /// Lets only the requests that `policy` allows through to `inner`; without a token, only those
+    /// for one of `hosts`.
     #[must_use]
     pub fn new(policy: AuthPolicy, hosts: AllowedHosts, inner: S) -> Self {
         Self {
@@ -49,8 +49,8 @@ impl<S> Authenticated<S> {
         }
     }
 
-    /// With these paths open to everybody too: what is there is the same for all and tells nothing
-    /// of this server.
+    /// Opens further paths to all clients. Their content is the same for all clients and reveals
+    /// nothing about this server.
     #[must_use]
     pub fn opening(self, open: &'static [&'static str]) -> Self {
         Self { open, ..self }
@@ -86,7 +86,7 @@ impl<S> Authenticated<S> {
         self.policy
             .authorize(peer.0.ip(), request.headers())
             .map_err(|error| unauthorized(error.to_string()))?;
-        // Whoever presents the token may be a page of anywhere: somebody gave it the token.
+        // A page of any origin may present the token: its user gave it the token.
         if !self.policy.has_token() {
             self.hosts.check(request.headers())?;
             if !is_our_own(request.headers()) {
@@ -102,8 +102,8 @@ impl<S> Authenticated<S> {
     }
 }
 
-/// A service without authentication that answers for some hosts only, if it was told of any.
-/// `/health` is open.
+/// A service without authentication that serves only some hosts, if any are configured. `/health`
+/// is open.
 #[derive(Debug, Clone)]
 pub struct OnlyFor<S> {
     hosts: Option<AllowedHosts>,
@@ -111,7 +111,7 @@ pub struct OnlyFor<S> {
 }
 
 impl<S> OnlyFor<S> {
-    /// Lets only requests for one of `hosts` through to `inner`; `None` lets all of them.
+    /// Lets only requests for one of `hosts` through to `inner`; `None` lets all through.
     #[must_use]
     pub fn new(hosts: Option<AllowedHosts>, inner: S) -> Self {
         Self { hosts, inner }
@@ -138,10 +138,10 @@ impl<S: HttpService> HttpService for OnlyFor<S> {
     }
 }
 
-/// Whether a request is from no web page, or from one that this server served.
+/// Whether a request comes from no web page, or from a page of this server.
 ///
-/// A browser is a loopback peer, whatever the page it shows: with a body of `text/plain` any page
-/// could send what routes here take for JSON. But the browser says in `Origin` whose page it is.
+/// A browser is a loopback peer, whatever page it shows. With a body of `text/plain` any page could
+/// send JSON to these routes. But the browser names the origin of the page in `Origin`.
 fn is_our_own(headers: &HeaderMap) -> bool {
     let host = only(headers, &HOST);
     headers.get_all(ORIGIN).iter().all(|origin| {
@@ -150,12 +150,12 @@ fn is_our_own(headers: &HeaderMap) -> bool {
             .ok()
             .and_then(|origin| origin.split_once("://"))
             .map(|(_scheme, authority)| authority);
-        // Both leave the scheme's own port out.
+        // Both omit the default port of the scheme.
         matches!((authority, host), (Some(from), Some(to)) if from.eq_ignore_ascii_case(to))
     })
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs once.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

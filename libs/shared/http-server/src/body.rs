@@ -1,4 +1,4 @@
-//! Request bodies with a cap and a deadline.
+//! Request bodies with a size limit and a deadline.
 
 use std::{
     pin::Pin,
@@ -15,29 +15,32 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{Caller, Limits, RequestId, phase::ConnectionState, quiet_waker, service::BoxError};
+use crate::{
+    Limits, RequestId,
+    caller::{BoxError, Caller},
+    phase::ConnectionState,
+    quiet_waker,
+};
 
-/// How much to reserve at most because of what a client announces: the rest is reserved as it
-/// really comes.
+/// The most bytes to reserve because of an announced length. More are reserved as they arrive.
 const MAX_TRUSTED_RESERVE_BYTES: u64 = 1024 * 1024;
 
 /// Why a request body could not be read.
 #[derive(Debug, Error)]
 pub enum BodyError {
-    /// It is larger than allowed; 413.
+    /// It exceeds its limit; 413.
     #[error("the body is larger than the {limit} bytes allowed here")]
     TooLarge {
-        /// The cap in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
     /// The client stalled; 408.
     #[error("the client sent too little of the body: it was waited for {after:?}")]
     TooSlow {
-        /// How long it was waited for: for the next piece, or for all so far.
+        /// The time waited: for the next piece, or in total.
         after: Duration,
     },
-    /// The client broke off, or sent something that is not a body; 400, if anybody is there to read
-    /// it.
+    /// The client broke off, or sent something that is not a body; 400.
     #[error("the body could not be read")]
     Broken(#[source] BoxError),
 }
@@ -55,12 +58,13 @@ impl BodyError {
     }
 }
 
-/// The body of a request: bytes as they come, up to a cap, for as long as they keep coming.
+/// The body of a request: bytes as they arrive, up to a limit, while they keep arriving.
 ///
-/// A body whose announced length is over the cap fails at its first poll, before anything is read.
+/// A body whose announced length exceeds the limit fails at its first poll, before anything is
+/// read.
 pub struct RequestBody {
     source: Source,
-    /// Bytes that may still come.
+    /// Bytes that may still arrive.
     remaining: u64,
     limit: u64,
     ended: bool,
@@ -70,7 +74,7 @@ pub struct RequestBody {
 enum Source {
     /// From a connection.
     Connection(Connection),
-    /// Made by a caller within the process.
+    /// Made by a caller in the same process.
     Memory(Option<Bytes>),
 }
 
@@ -81,11 +85,11 @@ struct Connection {
     progress: Duration,
     bytes_per_sec: u32,
     received: u64,
-    /// Since when somebody has been waiting for the next piece.
+    /// When the current wait for the next piece began.
     waiting: Option<Instant>,
-    /// How long the pieces so far were waited for.
+    /// The time waited for the pieces so far.
     waited: Duration,
-    /// Made when there is a first wait: most bodies come with their header.
+    /// Made at the first wait: most bodies arrive with their header.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -118,38 +122,39 @@ impl RequestBody {
         }
     }
 
-    /// Who sends it; `None` for what was made within the process.
+    /// The sender; `None` for a body that was made in this process.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }
 
-    /// What its request is called.
+    /// The id of its request.
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
         self.caller().map(|caller| &caller.id)
     }
 
-    /// As sent by `caller`, for callers within the process who speak for somebody, and for tests.
+    /// Sets the caller, for code in this process that sends requests for a client, and for tests.
     #[must_use]
     pub fn sent_by(mut self, caller: Caller) -> Self {
         self.caller = Some(caller);
         self
     }
 
-    /// Notes that whoever sends it is authenticated, so that its connection counts as one of those;
-    /// false when they have no room left.
+    /// Marks the connection as authenticated. Returns false if no more authenticated connections
+    /// are allowed.
     pub(crate) fn authenticate(&self) -> bool {
         match &self.source {
-            Source::Connection(connection) => connection.state.place().authenticate(),
+            Source::Connection(connection) => connection.state.permit().authenticate(),
             Source::Memory(_) => true,
         }
     }
 
-    /// Reads it all, when it is at most `cap` bytes. A body that came in one piece is not copied.
+    /// Reads the whole body, if it has at most `cap` bytes. A body that arrived in one piece is not
+    /// copied.
     ///
     /// # Errors
-    /// When it is too large, too slow, or breaks off.
+    /// When it is too large or too slow, or breaks off.
     pub async fn read_all(self, cap: usize) -> Result<Bytes, BodyError> {
         collect(self, cap).await
     }
@@ -197,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// Ready with how long it was waited for when that is too long.
+    /// Ready with the time waited, once that is too long.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         let on_the_whole = self.progress + self.received_worth();
@@ -223,14 +228,14 @@ impl Connection {
         }
     }
 
-    /// How long what has come may have taken.
+    /// The time that the bytes so far may have taken.
     fn received_worth(&self) -> Duration {
         Duration::from_millis(self.received.saturating_mul(1000) / u64::from(self.bytes_per_sec))
     }
 }
 
 impl From<Bytes> for RequestBody {
-    /// A body that is here already, for callers within the process and for tests.
+    /// A complete body, for callers in this process and for tests.
     fn from(bytes: Bytes) -> Self {
         Self {
             ended: bytes.is_empty(),
@@ -300,7 +305,7 @@ impl Drop for RequestBody {
 }
 
 impl std::fmt::Debug for RequestBody {
-    /// Sizes only: bodies hold prompts.
+    /// Shows sizes only: bodies hold prompts.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestBody")
             .field("size", &self.size_hint())
@@ -309,7 +314,7 @@ impl std::fmt::Debug for RequestBody {
     }
 }
 
-/// Reads `body` to its end, when it is at most `cap` bytes.
+/// Reads `body` to its end, if it has at most `cap` bytes.
 pub(crate) async fn collect<B>(body: B, cap: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -324,7 +329,7 @@ where
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::from_boxed(error.into()))?;
-        // Trailers say nothing that any route asks for.
+        // No route needs trailers.
         let Ok(data) = frame.into_data() else {
             continue;
         };

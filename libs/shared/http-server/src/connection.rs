@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its end.
+//! Serves one connection, from its first byte to its end.
 
 use std::{
     convert::Infallible,
@@ -25,27 +25,27 @@ use tokio::{
 
 use crate::{
     ApiError, Caller, HttpService, Limits, MAX_HEADERS, PeerAddr, RequestBody, RequestId,
-    control::{Stage, Watcher},
+    control::{Stage, StageWatcher},
     observed_io::ObservedIo,
+    permits::ConnectionPermit,
     phase::{ConnectionState, Overdue},
-    places::Place,
     quiet_waker::QuietWaker,
     response_body::TrackedBody,
 };
 
-/// Serves `io` until either side ends it, a deadline passes, or the server is killed.
+/// Serves `io` until either side closes it, a deadline passes, or the server is killed.
 pub(crate) async fn serve_connection<Io, S>(
     io: Io,
     peer: PeerAddr,
     service: S,
     limits: Arc<Limits>,
-    mut watcher: Watcher,
-    place: Arc<Place>,
+    mut watcher: StageWatcher,
+    permit: Arc<ConnectionPermit>,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let state = Arc::new(ConnectionState::new(Instant::now(), place));
+    let state = Arc::new(ConnectionState::new(Instant::now(), permit));
     let mut timer = Timer::new(Arc::clone(&state), Arc::clone(&limits));
     let io = TokioIo::new(ObservedIo::new(io, Arc::clone(&state)));
     let builder = builder(&limits);
@@ -66,7 +66,7 @@ pub(crate) async fn serve_connection<Io, S>(
     let end = poll_fn(|cx| {
         let cx = &mut Context::from_waker(waker.of(cx));
         match watcher.poll_stage(cx) {
-            Stage::Killed => return Poll::Ready(End::Killed),
+            Stage::Killed => return Poll::Ready(ConnectionEnd::Killed),
             Stage::Draining if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
@@ -74,48 +74,57 @@ pub(crate) async fn serve_connection<Io, S>(
             _ => {}
         }
         match connection.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(End::Closed(result)),
-            Poll::Pending if state.client_gone() => Poll::Ready(End::ClientGone),
-            // After its request was looked at, if there is one: it may hold a token.
-            Poll::Pending if state.place().poll_displaced(cx) => Poll::Ready(End::Displaced),
-            // Asked last, because what just happened moves the deadline.
-            Poll::Pending => timer.poll_overdue(cx).map(End::Overdue),
+            Poll::Ready(result) => Poll::Ready(ConnectionEnd::Closed(result)),
+            Poll::Pending if state.client_gone() => Poll::Ready(ConnectionEnd::ClientGone),
+            // After its request was read, if there is one: it may hold a token.
+            Poll::Pending if state.permit().poll_displaced(cx) => {
+                Poll::Ready(ConnectionEnd::Displaced)
+            }
+            // Polled last, because progress moves the deadline.
+            Poll::Pending => timer.poll_overdue(cx).map(ConnectionEnd::Overdue),
         }
     })
     .await;
-    // At DEBUG: clients come and go, and nothing here is for an operator to act on.
+    // At DEBUG: clients come and go, and no line here asks an operator to act.
     match end {
-        End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => {
-            tracing::debug!(peer = %peer.0, error = &error as &dyn std::error::Error, "a connection broke off");
+        ConnectionEnd::Closed(Ok(())) => {}
+        ConnectionEnd::Closed(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(peer = %peer.0, error, "a connection broke off");
         }
-        End::ClientGone => tracing::debug!(peer = %peer.0, "a client left before its answer ended"),
-        End::Displaced => {
-            tracing::debug!(peer = %peer.0, "a connection without authentication made room for another one");
+        ConnectionEnd::ClientGone => {
+            tracing::debug!(peer = %peer.0, "a client left before its response ended");
         }
-        End::Overdue(overdue) => {
+        ConnectionEnd::Displaced => {
+            tracing::debug!(
+                peer = %peer.0,
+                "an unauthenticated connection was displaced by a new one"
+            );
+        }
+        ConnectionEnd::Overdue(overdue) => {
             tracing::debug!(peer = %peer.0, ?overdue, "a connection made no progress");
         }
-        End::Killed => tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown"),
+        ConnectionEnd::Killed => {
+            tracing::debug!(peer = %peer.0, "a connection was dropped at shutdown");
+        }
     }
 }
 
 /// How a connection ended.
-enum End {
+enum ConnectionEnd {
     Closed(hyper::Result<()>),
     /// While its request was being served.
     ClientGone,
-    /// Nobody on it was authenticated, and its place was needed.
+    /// It was not authenticated, and was displaced by a new one.
     Displaced,
     Overdue(Overdue),
     Killed,
 }
 
-/// The one timer of a connection.
+/// The timer of a connection.
 ///
-/// It is set anew only when it fires, or when a deadline comes sooner than it would: while a
-/// response streams there is no deadline, and the timer of the header or of the idle time before it
-/// is just left behind.
+/// It is reset only when it fires, or when a deadline is earlier than it. While a response streams
+/// there is no deadline, so the timer of the header or of the idle time just stays set.
 struct Timer {
     state: Arc<ConnectionState>,
     limits: Arc<Limits>,
@@ -132,7 +141,8 @@ impl Timer {
         }
     }
 
-    /// Ready when the state's deadline has passed; otherwise the task is woken no later than then.
+    /// Ready when the deadline of the state has passed. Otherwise the task is woken at that time or
+    /// earlier.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         let Some((deadline, overdue)) = self.state.deadline(&self.limits) else {
             return Poll::Pending;
@@ -153,8 +163,8 @@ impl Timer {
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // No timer: the deadlines are ours. No half-close: a client that closes its sending side has
-    // lost interest, as inference engines see it too, and hyper then drops the response.
+    // hyper's timers are off: this crate sets the deadlines. Half-close is off: a client that
+    // closes its sending side has lost interest, and hyper then drops the response.
     builder
         .max_buf_size(limits.max_header_bytes.max(Limits::MIN_BUFFER_BYTES))
         .max_header_size(limits.max_header_bytes)
@@ -162,16 +172,16 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// The service's body, or one of our own.
+/// The body of the service, or of an error of this crate.
 type AnswerBody<S> = TrackedBody<Either<<S as HttpService>::Body, ControlBody>>;
 
-/// What is wrong with a request before anybody looks at what it asks for.
+/// Checks a request before its target is looked at.
 ///
-/// A message with `Transfer-Encoding` and `Content-Length` is not seen here: hyper takes the first,
-/// removes the second, and closes after the answer, so that nothing can hide behind it.
+/// A message with both `Transfer-Encoding` and `Content-Length` does not get here: hyper uses the
+/// first, removes the second and closes after the response, so nothing can be smuggled.
 fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
-    // RFC 9112, section 6.1. Whatever else the body is coded with would go on undecoded and
-    // unnamed: hyper asks only that `chunked` comes last.
+    // RFC 9112, section 6.1. hyper requires only that `chunked` comes last. Any other coding would
+    // be forwarded undecoded and unnamed.
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
@@ -180,7 +190,7 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
             "Transfer-Encoding must be chunked, once and alone",
         ));
     }
-    // RFC 9112, section 3.2. Two hosts mean that two parties disagree about who is asked.
+    // RFC 9112, section 3.2. With two hosts, two recipients may disagree about the target.
     match request.headers().get_all(HOST).iter().count() {
         0 if request.version() >= Version::HTTP_11 => {
             Some(ApiError::invalid("the Host header is missing"))
@@ -190,18 +200,18 @@ fn malformed<B>(request: &Request<B>) -> Option<ApiError> {
     }
 }
 
-/// Makes the host of an absolute target the request's `Host`: it counts, and the header is ignored
-/// (RFC 9112, section 3.2.2). Whoever looks at the header then sees who is really asked.
+/// Replaces `Host` with the host of an absolute target (RFC 9112, section 3.2.2), so that later
+/// code sees the effective host.
 fn name_host_of_target<B>(request: &mut Request<B>) {
     if let Some(authority) = request.uri().authority() {
-        // What was parsed as an authority is a header's value, too; an empty one names nobody.
+        // A parsed authority is always a valid header value. An empty one names no host.
         let host = HeaderValue::from_str(authority.as_str());
         let host = host.unwrap_or(const { HeaderValue::from_static("") });
         request.headers_mut().insert(HOST, host);
     }
 }
 
-/// Builds our view of the request, has it answered, and names it in the response.
+/// Converts the request, lets the service respond, and adds the request id to the response.
 fn answer<S: HttpService>(
     service: S,
     mut request: Request<Incoming>,
@@ -233,13 +243,13 @@ fn answer<S: HttpService>(
             )
         }
     };
-    // Not an `async` block, which would hold the answer that is awaited twice.
+    // Not an `async` block, which would hold the awaited future twice.
     answer.map(move |mut response| {
         if let Entry::Vacant(vacant) = response.headers_mut().entry(headers::REQUEST_ID) {
             vacant.insert(id.header_value());
         }
         if close || state.body_left_unread() || state.ends_soon(&limits, Instant::now) {
-            // The client learns that it cannot send its next request here.
+            // Tells the client not to send another request on this connection.
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! The stage a server is in, and how its connections learn about it.
+//! The stage of a server, and how its connections are notified.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How far a server has come on its way to the end. Stages only ever advance.
+/// The stages of a server. They only advance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Accepting and answering.
@@ -21,7 +21,7 @@ pub(crate) enum Stage {
     NotAccepting,
     /// Idle connections close, busy ones finish their response.
     Draining,
-    /// Whatever is left is dropped.
+    /// All remaining connections are dropped.
     Killed,
 }
 
@@ -45,10 +45,10 @@ impl Stage {
     }
 }
 
-/// A server's stage.
+/// The stage of a server.
 ///
-/// A `watch` channel or a `Notify` would do, but they take a lock each time a waiting future is
-/// polled, and a streaming connection is polled for every token. Here a poll costs an atomic load.
+/// A `watch` channel or a `Notify` takes a lock each time a waiting future is polled, and a
+/// streaming connection is polled for each token. A poll of this costs one atomic load.
 #[derive(Debug)]
 pub(crate) struct Control {
     stage: AtomicU8,
@@ -69,7 +69,7 @@ impl Control {
         }
     }
 
-    /// Goes on to `stage`, unless it is past it, and wakes everybody who watches.
+    /// Advances to `stage`, unless it is past it, and wakes all watchers.
     pub(crate) fn advance(&self, stage: Stage) {
         let before = self.stage.fetch_max(stage.code(), Ordering::AcqRel);
         if before < stage.code() {
@@ -85,12 +85,12 @@ impl Control {
 
 /// One task's view of the stage.
 #[derive(Debug)]
-pub(crate) struct Watcher {
+pub(crate) struct StageWatcher {
     control: Arc<Control>,
     registered: Option<(u64, Waker)>,
 }
 
-impl Watcher {
+impl StageWatcher {
     pub(crate) fn new(control: Arc<Control>) -> Self {
         Self {
             control,
@@ -102,18 +102,18 @@ impl Watcher {
         &self.control
     }
 
-    /// The stage now; the task is woken when it changes.
+    /// The current stage; the task is woken when it changes.
     pub(crate) fn poll_stage(&mut self, cx: &Context<'_>) -> Stage {
-        // A task keeps its waker for life, so this registers once.
+        // A task keeps its waker for its whole life, so this registers once.
         let known = matches!(&self.registered, Some((_, waker)) if waker.will_wake(cx.waker()));
         if !known {
             self.register(cx.waker().clone());
         }
-        // Read after registering: an advance in between either is seen here or wakes us.
+        // Load after registering: an advance in between is either seen here or wakes the task.
         self.control.stage()
     }
 
-    /// Returns when the server has come to `stage` or further.
+    /// Returns when the server has reached `stage` or a later one.
     pub(crate) async fn reached(&mut self, stage: Stage) {
         poll_fn(|cx| {
             if self.poll_stage(cx) >= stage {
@@ -139,7 +139,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for StageWatcher {
     fn drop(&mut self) {
         if let Some((id, _)) = self.registered {
             self.control.watchers.lock().wakers.remove(&id);
@@ -150,15 +150,15 @@ impl Drop for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counted::Wakes;
+    use crate::counting_waker::CountingWakers;
 
     #[test]
-    fn wakes_its_watchers_once_per_stage_and_never_goes_back() {
+    fn watchers_are_woken_once_per_stage() {
         let control = Arc::new(Control::new());
-        let wakes = Wakes::default();
+        let wakes = CountingWakers::default();
         let waker = wakes.waker();
         let cx = Context::from_waker(&waker);
-        let mut watcher = Watcher::new(Arc::clone(&control));
+        let mut watcher = StageWatcher::new(Arc::clone(&control));
         assert_eq!(watcher.poll_stage(&cx), Stage::Serving);
         assert_eq!(watcher.poll_stage(&cx), Stage::Serving);
 
@@ -175,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn follows_a_task_that_changes_its_waker() {
+    fn a_changed_waker_is_followed() {
         let control = Arc::new(Control::new());
-        let (old, new) = (Wakes::default(), Wakes::default());
-        let mut watcher = Watcher::new(Arc::clone(&control));
+        let (old, new) = (CountingWakers::default(), CountingWakers::default());
+        let mut watcher = StageWatcher::new(Arc::clone(&control));
         for wakes in [&old, &new] {
             watcher.poll_stage(&Context::from_waker(&wakes.waker()));
         }

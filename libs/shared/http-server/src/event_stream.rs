@@ -1,5 +1,4 @@
-//! Server-sent events as an answer (HTML standard, 9.2): what every stream of them needs, whatever
-//! it tells.
+//! Responses of server-sent events (HTML standard, section 9.2).
 
 use std::{convert::Infallible, time::Duration};
 
@@ -17,27 +16,26 @@ use tokio::time::timeout;
 
 use crate::ApiError;
 
-/// After this long without an event a reader gets a comment, so that nothing on the way takes the
-/// connection for dead. Proxies wait a minute, some half of it.
+/// After this long without an event a reader gets a comment, so that proxies do not close the
+/// connection. Their timeouts are half a minute or more.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The comment.
 const COMMENT: Bytes = Bytes::from_static(b":\n\n");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Where a client says how far it has read.
+/// How a client says which event it read last.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx not to gather events.
+/// Tells nginx not to buffer events.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Something that tells events.
+/// A source of events.
 pub trait EventSource: Send + 'static {
-    /// The next events, whole and as they go over the wire; `None` after the last.
+    /// The next events, complete and encoded; `None` after the last.
     ///
-    /// The future may be dropped and asked for anew: nothing may be lost by that.
+    /// The future is cancel-safe: dropping it loses no event.
     fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
-/// An answer that tells what `source` does, with a comment now and then while there is nothing to
-/// tell.
+/// A response with the events of `source`, and a comment now and then while there are none.
 pub fn event_stream(source: impl EventSource) -> Response {
     let events = stream::unfold(source, async |mut source| {
         let events = match timeout(KEEP_ALIVE, source.next()).await {
@@ -69,16 +67,16 @@ pub fn accepts_events(headers: &HeaderMap) -> bool {
         })
 }
 
-/// What the client says it has read last; `None` when it has read nothing.
+/// The last event that the client read, if it says so.
 ///
 /// # Errors
-/// When the header is no text.
+/// When the header is not text.
 pub fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
     };
     match value.to_str().map(str::trim) {
-        // What a client sends that has read nothing yet.
+        // A client that has read nothing may send an empty id.
         Ok("") => Ok(None),
         Ok(text) => Ok(Some(text)),
         Err(_) => Err(ApiError::invalid("Last-Event-ID: must be plain text")),
@@ -94,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Tells one event, nothing for a long time, and then the end.
+    /// Sends one event, is silent for a long time, and ends.
     struct Slow(u32);
 
     impl EventSource for Slow {

@@ -1,4 +1,4 @@
-//! Extractors for control routes whose refusals say which field is wrong.
+//! Extractors for control routes, whose errors name the field at fault.
 
 use axum::{
     extract::{
@@ -17,11 +17,10 @@ use crate::{ApiError, BodyError, body::collect, whole_numbers::whole_numbers};
 /// The largest body of a control route: a heartbeat of a large node takes a few KiB.
 pub const CONTROL_BODY_BYTES: usize = 64 * 1024;
 
-/// How much of a refusal is sent back: a message repeats the value it is about, and that may be
-/// long.
+/// The most bytes of an error message in a response: a message repeats the value at fault.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 512;
 
-/// A JSON body of at most `MAX` bytes, whatever its `Content-Type` says.
+/// A JSON body of at most `MAX` bytes, whatever its `Content-Type`.
 ///
 /// A body that does not fit `T` is refused with 400 and the path to the field at fault, as in
 /// `pools[0].slots_free: invalid type: string "3", expected u32 at line 1 column 40`.
@@ -37,7 +36,7 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> FromRequest<S> for ApiJson<
     }
 }
 
-/// `Option<ApiJson<T>>`: an empty body is none, and so is `null`.
+/// `Option<ApiJson<T>>`: `None` for an empty body and for `null`.
 impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for ApiJson<T, MAX> {
     type Rejection = ApiError;
 
@@ -50,15 +49,15 @@ impl<S: Sync, T: DeserializeOwned, const MAX: usize> OptionalFromRequest<S> for 
     }
 }
 
-/// Reads the body of a request to an axum route, when it is at most `cap` bytes.
+/// Reads the body of a request to an axum route, if it has at most `cap` bytes.
 ///
 /// # Errors
-/// When it is too large, too slow, or breaks off.
+/// When it is too large or too slow, or breaks off.
 pub async fn read_body(request: Request, cap: usize) -> Result<Bytes, BodyError> {
     collect(request.into_body(), cap).await
 }
 
-/// Reads a body that is at hand as [`ApiJson`] does.
+/// Parses a body like [`ApiJson`].
 ///
 /// # Errors
 /// When it does not fit `T`.
@@ -69,7 +68,7 @@ pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         ));
     }
     read(body).or_else(|error| {
-        // Only what is refused is looked at twice, and what it is refused for stays the same.
+        // Only an invalid body is parsed a second time. The error stays the same.
         let whole = whole_numbers(body).ok_or_else(|| error.clone())?;
         read(&whole).map_err(|_| error)
     })
@@ -96,8 +95,8 @@ fn invalid(mut message: String) -> ApiError {
     ApiError::invalid(message)
 }
 
-/// The parameters of a route's path, checked as they are deserialised; a bad one is refused with
-/// 400.
+/// The parameters of a route's path, checked while they are deserialised; an invalid one is refused
+/// with 400.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiPath<T>(pub T);
 
@@ -118,7 +117,7 @@ fn path_error(rejection: PathRejection) -> ApiError {
         return ApiError::new(ErrorCode::Internal, "this route is broken");
     };
     match failed.into_kind() {
-        // Our ids say in their own words what they must be.
+        // The ids of this project describe their own form.
         ErrorKind::DeserializeError { message, .. } | ErrorKind::Message(message) => {
             invalid(message)
         }

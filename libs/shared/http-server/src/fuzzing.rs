@@ -1,14 +1,13 @@
-//! Entry points for the fuzz targets: what reads the JSON of control routes, as this crate uses it.
-//! Not a part of the API.
+//! Entry points for the fuzz targets: the JSON reader of control routes. Not a part of the API.
 
 use serde::de::DeserializeOwned;
 
 use crate::{ApiError, extract};
 
-/// Reads a body as [`ApiJson`](crate::ApiJson) does.
+/// Parses a body like [`ApiJson`](crate::ApiJson).
 ///
 /// # Errors
-/// What the client is told.
+/// The message for the client.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     extract::read_json(body)
 }

@@ -1,9 +1,9 @@
-//! The names under which a server without a token is asked: a defence against DNS rebinding.
+//! The host names that a server without a token serves: a defence against DNS rebinding.
 //!
 //! A web page may resolve a name of its own to this machine. Its requests then come from a loopback
-//! peer, and its origin is the host that it asks. Only the name tells such a page from a program:
-//! an attacker can make any name of a zone that he controls lead here, but neither `localhost`, nor
-//! an address, nor this machine's own name.
+//! peer, and its origin is the requested host. Only the name distinguishes such a page from a local
+//! program: an attacker can point any name of a zone that he controls to this machine, but neither
+//! `localhost`, nor an address, nor this machine's own name.
 
 use std::{
     fmt, io,
@@ -21,20 +21,20 @@ use crate::ApiError;
 /// The longest name in the DNS (RFC 1035, section 2.3.4), without the dot at its end.
 pub(crate) const MAX_NAME_BYTES: usize = 253;
 
-/// How much of a wrong name is repeated.
+/// How much of an invalid name an error repeats.
 const MAX_ECHO_CHARS: usize = 100;
 
-/// The name that always leads to the machine that asks (RFC 6761, section 6.3), as do all names
-/// below it.
+/// This name, and all names below it, always resolve to the machine that looks them up (RFC 6761,
+/// section 6.3).
 const LOCALHOST: &str = "localhost";
 
-/// A text that is no [`HostName`].
+/// A text that is not a [`HostName`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be a host name or an IP address, without a port, such as llorch.example, not {0:?}")]
 pub struct HostNameError(String);
 
-/// What a `Host` header names, without its port: a name or an address. Case and a dot at the end do
-/// not matter.
+/// The host of a `Host` header, without its port: a name or an address. Case and a final dot are
+/// ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostName(Host<Box<str>>);
 
@@ -47,7 +47,7 @@ enum Host<N> {
 impl FromStr for HostName {
     type Err = HostNameError;
 
-    /// Takes an IPv6 address with or without brackets.
+    /// Accepts an IPv6 address with or without brackets.
     fn from_str(text: &str) -> Result<Self, HostNameError> {
         let unbracketed = text
             .strip_prefix('[')
@@ -63,7 +63,7 @@ impl FromStr for HostName {
 }
 
 impl<'h> Host<&'h str> {
-    /// A host without a port.
+    /// Parses a host without a port.
     fn of(host: &'h str) -> Option<Self> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Some(Self::Address(address.to_canonical()));
@@ -76,7 +76,7 @@ impl<'h> Host<&'h str> {
         is_name.then_some(Self::Name(name))
     }
 
-    /// What a `Host` header names: `uri-host [ ":" port ]` (RFC 9110, section 7.2).
+    /// Parses a `Host` header: `uri-host [ ":" port ]` (RFC 9110, section 7.2).
     fn of_header(value: &'h str) -> Option<Self> {
         let (host, rest) = match value.strip_prefix('[') {
             Some(bracketed) => {
@@ -99,7 +99,7 @@ impl<'h> Host<&'h str> {
 }
 
 /// The hosts that a server without a token serves: `localhost` and the names below it, the
-/// addresses of this machine, and what it was told. `Clone` is cheap.
+/// addresses of this machine, and configured names. `Clone` is cheap.
 #[derive(Clone)]
 pub struct AllowedHosts {
     names: Arc<[HostName]>,
@@ -107,8 +107,8 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// With `names` beside those of this machine. `setting` is where an operator adds one, for the
-    /// message of a refusal.
+    /// Adds `names` to those of this machine. `setting` is the setting to which an operator adds a
+    /// name; the message of a refusal names it.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = HostName>, setting: &str) -> Self {
         Self {
@@ -117,14 +117,14 @@ impl AllowedHosts {
         }
     }
 
-    /// With one more.
+    /// Adds one name.
     #[must_use]
     pub fn and(self, name: HostName) -> Self {
         let names = self.names.iter().cloned().chain([name]).collect();
         Self { names, ..self }
     }
 
-    /// Refuses a request whose `Host` is another one. A request without the header is no browser's,
+    /// Refuses a request for another host. A request without `Host` does not come from a browser
     /// and is served.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let mut hosts = headers.get_all(HOST).iter();
@@ -176,10 +176,10 @@ fn is_localhost(name: &str) -> bool {
         })
 }
 
-/// Whether `address` is of this machine: then it can be bound. The kernel is asked only about an
-/// address that is not loopback, and nothing is sent. When it cannot say (no descriptor is left, or
-/// an address needs a scope), the address is let through: a page cannot make one lead elsewhere, as
-/// it can a name.
+/// Whether `address` belongs to this machine: then it can be bound. The kernel is asked only about
+/// addresses that are not loopback, and nothing is sent. If the kernel cannot tell (no free
+/// descriptor, or the address needs a scope), the address is allowed: a page cannot redirect an
+/// address as it can a name.
 fn is_here(address: IpAddr) -> bool {
     let is_elsewhere = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
     let bound = || UdpSocket::bind((address, 0));
@@ -215,7 +215,7 @@ mod tests {
 
     // spec: AUTH-8
     #[test]
-    fn this_machine_and_the_names_it_was_told_are_served() {
+    fn this_machine_and_configured_names_are_served() {
         for host in [
             "localhost",
             "localhost:8080",
@@ -228,7 +228,7 @@ mod tests {
             "[::1]",
             "[::1]:8080",
             "[::ffff:127.0.0.1]:80",
-            // A browser that is told to go there reaches this machine, and no other.
+            // A browser that follows this name reaches this machine only.
             "0.0.0.0:8080",
             "GPU-1:8080",
             "gpu-1.",
@@ -243,7 +243,7 @@ mod tests {
 
     // spec: AUTH-8
     #[test]
-    fn any_other_host_is_refused_by_a_message_that_names_the_setting() {
+    fn a_refusal_of_a_host_names_the_setting() {
         for host in [
             "evil.example",
             "evil.example:8080",

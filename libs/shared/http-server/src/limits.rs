@@ -1,68 +1,62 @@
-//! Every number a client can run into, with the reason for it.
+//! Every limit that a client can meet, with its reason.
 
 use std::time::Duration;
 
-/// The most headers of a request; more are answered 431. It is hyper's own default, which costs no
+/// The most headers of a request; more get 431. It is hyper's own default, which costs no
 /// allocation.
 pub const MAX_HEADERS: usize = 100;
 
 /// What a client may do, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time; one more is answered 503. Each costs a file descriptor and, while it
-    /// is busy, some ten KiB.
+    /// Concurrent connections; one more gets 503. Each costs a file descriptor and, while it is
+    /// busy, some ten KiB.
     pub max_connections: usize,
-    /// What holds for connections on which nobody has been authenticated, beside the others;
-    /// `None` where every connection counts as authenticated. It is for a server behind
+    /// Limits of connections that are not authenticated, which count separately; `None` if every
+    /// connection counts as authenticated. For servers behind
     /// [`Authenticated`](crate::Authenticated).
     pub unauthenticated: Option<UnauthenticatedLimits>,
-    /// From the connection being accepted to its first byte. A client that connects has something
-    /// to say.
+    /// From accepting a connection to its first byte.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its header. A header fits a packet or two.
     pub header: Duration,
-    /// From the end of a response to the first byte of the next request. Longer than the 60 s
-    /// after which common clients and balancers close, so that they close first and no request
-    /// meets a closing server.
+    /// From the end of a response to the first byte of the next request. Common clients and
+    /// balancers close after 60 s; this is longer, so that they close first and no request meets a
+    /// closing server.
     pub idle: Duration,
-    /// The longest wait for the next piece of a request body, counted only while somebody waits
-    /// for it.
+    /// The longest wait for the next piece of a request body. Counts only while the service reads.
     pub body_progress: Duration,
-    /// The least a body must come with, in bytes a second, when it takes longer in all than
-    /// [`body_progress`](Self::body_progress): who waits for a whole body waits for that and for
-    /// its size at this rate. A byte now and then is progress, but no reason to hold a
-    /// connection for ever.
+    /// The lowest rate of a body in bytes per second, for a body that takes longer than
+    /// [`body_progress`](Self::body_progress) in total. A byte now and then is progress, but must
+    /// not hold a connection for ever.
     pub body_bytes_per_sec: u32,
-    /// The longest time during which not one byte of a response can be sent. Holding a slot for a
-    /// reader that is gone costs more than cutting a reader that slept for half a minute.
+    /// The longest time in which no byte of a response can be sent. Holding a slot for a reader
+    /// that has left costs more than disconnecting a reader that slept for half a minute.
     pub write_progress: Duration,
-    /// Request line and headers together; more are answered 431. It is the size of the read buffer
-    /// too.
+    /// Request line and headers together; more get 431. It is also the size of the read buffer.
     pub max_header_bytes: usize,
-    /// A request body; more is answered 413. Routes may allow less.
+    /// A request body; more get 413. Routes may allow less.
     pub max_body_bytes: u64,
 }
 
-/// What a connection may do until somebody on it has been authenticated. It cannot be refused at
-/// the beginning, for a token comes with the first request.
+/// Limits of a connection that is not authenticated. It cannot be refused when it is accepted,
+/// because the token arrives with the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnauthenticatedLimits {
-    /// Connections at a time, beside [`Limits::max_connections`]. For one more, the oldest of them
-    /// is closed.
+    /// Concurrent connections, besides [`Limits::max_connections`]. One more displaces the oldest.
     pub max_connections: usize,
-    /// Instead of [`Limits::idle`]: what is open to everybody is asked for seldom.
+    /// Replaces [`Limits::idle`]: open routes are requested rarely.
     pub idle: Duration,
-    /// From the connection being accepted to its end, whatever it does. In the second half each
-    /// answer announces the end, so that no request meets it: what needs no authentication is
-    /// answered at once.
+    /// The whole life of a connection. In its second half each response announces the end, so that
+    /// no request is lost: routes without authentication respond at once.
     pub life: Duration,
 }
 
 impl UnauthenticatedLimits {
-    /// What holds where nothing else is set.
+    /// The defaults.
     ///
     /// 1024 connections, a quarter of the others; 10 s idle, which is enough for a page and its
-    /// files; 60 s in all.
+    /// files; 60 s in total.
     pub const DEFAULT: Self = Self {
         max_connections: 1024,
         idle: Duration::from_secs(10),
@@ -76,18 +70,16 @@ impl Default for UnauthenticatedLimits {
     }
 }
 
-/// Of the descriptors that connections may have, one in so many is for those that are not
-/// authenticated.
+/// One in this many descriptors for connections is reserved for those that are not authenticated.
 const UNAUTHENTICATED_PART: usize = 5;
 
 impl Limits {
-    /// hyper's smallest buffer; a smaller [`max_header_bytes`](Self::max_header_bytes) still bounds
+    /// hyper's smallest buffer. A smaller [`max_header_bytes`](Self::max_header_bytes) still limits
     /// the header.
     pub(crate) const MIN_BUFFER_BYTES: usize = 8192;
 
-    /// The same with no more connections than half of `descriptors`, the files the process may
-    /// open: the other half is for what is done on behalf of the connections, above all the
-    /// connections to engines.
+    /// Limits the connections to half of `descriptors`, the files that the process may open. The
+    /// other half is for what the connections need, above all connections to engines.
     #[must_use]
     pub fn within_descriptors(mut self, descriptors: u64) -> Self {
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
@@ -104,11 +96,11 @@ impl Limits {
 }
 
 impl Limits {
-    /// What holds where nothing else is set.
+    /// The defaults.
     ///
-    /// 4096 connections; 10 s for the first byte, the header and each piece of a body, which must
-    /// come with 1 KiB a second on the whole; 75 s idle; 30 s for a stuck write; 64 KiB of
-    /// header; 32 MiB of body, which is room for a prompt with a few images.
+    /// 4096 connections; 10 s for the first byte, the header and each piece of a body, which needs
+    /// 1 KiB a second on average; 75 s idle; 30 s for a stuck write; 64 KiB of header; 32 MiB of
+    /// body, enough for a prompt with a few images.
     pub const DEFAULT: Self = Self {
         max_connections: 4096,
         unauthenticated: None,

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Sources of connections.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How many connections the kernel holds for us while we are busy. A burst of clients that
-/// reconnect after a restart fits; the kernel cuts it to `net.core.somaxconn`.
+/// The backlog of connections in the kernel. A burst of clients that reconnect after a restart
+/// fits; the kernel reduces it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A source of connections: TCP here, anything with the same shape in tests.
+/// A source of connections: TCP, or anything with the same shape in tests.
 pub trait Listener: Send + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -24,8 +24,8 @@ pub trait Listener: Send + 'static {
     /// The next connection and its peer.
     ///
     /// # Errors
-    /// As `accept(2)`: an error concerns one connection, or resources that may come back. The
-    /// server goes on.
+    /// As `accept(2)`: an error concerns one connection, or a temporary lack of resources. The
+    /// server continues.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, SocketAddr)>>;
 }
 
@@ -34,10 +34,10 @@ pub trait Listener: Send + 'static {
 pub struct TcpListener(tokio::net::TcpListener);
 
 impl TcpListener {
-    /// Takes a listening socket that does not block.
+    /// Takes a listening, non-blocking socket.
     ///
     /// # Errors
-    /// When the runtime cannot watch it.
+    /// When the runtime cannot register it.
     ///
     /// # Panics
     /// Outside a tokio runtime with its I/O driver enabled.
@@ -51,7 +51,7 @@ impl Listener for TcpListener {
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (stream, peer) = ready!(self.0.poll_accept(cx))?;
-        // Nagle's algorithm would hold a token back until the last one is acknowledged.
+        // Nagle's algorithm would delay a token until the last one is acknowledged.
         stream.set_nodelay(true)?;
         Poll::Ready(Ok((stream, peer)))
     }
@@ -60,7 +60,7 @@ impl Listener for TcpListener {
 /// Listens on `addr`; port 0 lets the system choose.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart need not wait for the last life's connections to time out.
+    // So that a restart need not wait for old connections to time out.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;

@@ -1,12 +1,12 @@
-//! A page of OpenMetrics in the older text format of Prometheus, which more programs read.
+//! Converts a page of OpenMetrics to the older text format of Prometheus, which more programs read.
 //!
-//! The two differ in how a family is announced: there with the name that its kind adds to, here
-//! with the name as it stands in the lines below, and here there is neither a unit nor an end.
+//! The formats differ in the name of a family: OpenMetrics uses the name without the suffix of its
+//! kind, this format the name of the sample lines. This format has neither units nor an end marker.
 
-/// The same page for readers of text format 0.0.4.
+/// The page in text format 0.0.4.
 pub(crate) fn prometheus_text(page: &str) -> String {
     let mut text = String::with_capacity(page.len() + page.len() / 8);
-    // The help of a family comes before its type, which decides about its name.
+    // The help of a family comes before its type, which determines its name.
     let mut help: Option<(&str, &str)> = None;
     for line in page.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {

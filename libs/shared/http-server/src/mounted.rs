@@ -1,4 +1,4 @@
-//! A router that knows what is in it.
+//! A router that records its routes.
 
 use std::fmt;
 
@@ -9,15 +9,14 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-/// An axum router and the list of its routes, so that documents and tests can be held against what
-/// is really there.
+/// An axum router with a list of its routes, against which documents and tests are checked.
 pub struct Routes<S = ()> {
     router: Router<S>,
     mounted: Vec<(Method, &'static str)>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
-    /// None yet.
+    /// A router without routes.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -26,7 +25,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         }
     }
 
-    /// Adds `GET path`, which answers `HEAD` as well.
+    /// Adds `GET path`, which also serves `HEAD`.
     #[must_use]
     pub fn get<H: Handler<T, S>, T: 'static>(self, path: &'static str, handler: H) -> Self {
         self.add(Method::GET, path, get(handler))
@@ -50,7 +49,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// With the state that its handlers ask for.
+    /// Provides the state of the handlers.
     #[must_use]
     pub fn with_state<S2>(self, state: S) -> Routes<S2> {
         Routes {
@@ -59,7 +58,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         }
     }
 
-    /// With the routes of `other`.
+    /// Adds the routes of `other`.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
@@ -67,13 +66,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Every route, in the order in which they were added.
+    /// All routes, in the order in which they were added.
     #[must_use]
     pub fn mounted(&self) -> &[(Method, &'static str)] {
         &self.mounted
     }
 
-    /// The router, still without fallbacks.
+    /// The router, without fallbacks.
     pub fn into_router(self) -> Router<S> {
         self.router
     }

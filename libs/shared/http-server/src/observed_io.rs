@@ -1,4 +1,4 @@
-//! A socket that notes what its client does.
+//! A socket that records what its client does.
 
 use std::{
     io::{self, IoSlice},
@@ -15,26 +15,24 @@ use tokio::{
 
 use crate::phase::{ConnectionState, Phase};
 
-/// How much is thrown away at a time while lingering, and read at a time ahead of hyper.
+/// The buffer size for discarding while lingering, and for reading ahead of hyper.
 const PIECE_BYTES: usize = 4096;
 
-/// How much is read ahead of hyper at most: any request that a client can reasonably have
-/// pipelined. From whoever sends more in advance nothing is read any more, and so its leaving is
-/// seen only when hyper reads on.
+/// The most bytes read ahead of hyper: any request that a client reasonably pipelines. A client
+/// that sends more is not read further, so its leaving is noticed only when hyper reads on.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 
-/// Wraps a socket and keeps a [`ConnectionState`] up to date. It has no timer: the connection's
-/// loop looks at the state whenever it has nothing to do. A read or a write that succeeds costs an
-/// atomic load or two.
+/// Wraps a socket and updates a [`ConnectionState`]. It has no timer: the loop of the connection
+/// checks the state when it is idle. A successful read or write costs an atomic load or two.
 ///
-/// A client's end is seen by reading, and while a request is served hyper reads only as long as it
-/// holds nothing of the next one: a stray line break after a body, and a client that leaves is not
-/// noticed. Then this reads ahead in hyper's place. hyper flushes at each of its rounds, so that is
-/// when it happens.
+/// Only reading shows that a client has left. While hyper serves a request, it reads only as long
+/// as it holds no byte of the next one. So after a stray line break behind a body, a leaving client
+/// would go unnoticed. This reads ahead in hyper's place, whenever hyper flushes, which it does in
+/// each of its rounds.
 pub(crate) struct ObservedIo<Io> {
     io: Io,
     state: Arc<ConnectionState>,
-    /// Read, and not yet given to hyper. Almost always empty, and then without an allocation.
+    /// Bytes read but not yet given to hyper. Almost always empty, without an allocation.
     ahead: BytesMut,
 }
 
@@ -57,7 +55,7 @@ impl<Io> ObservedIo<Io> {
 }
 
 impl<Io: AsyncRead + Unpin> ObservedIo<Io> {
-    /// Reads on while there is room; the task is woken when there is more, or when the client ends.
+    /// Reads ahead while there is room. The task is woken when more arrives, or the client closes.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) {
         while self.ahead.len() < READ_AHEAD_BYTES {
             let mut piece = [0; PIECE_BYTES];
@@ -119,15 +117,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ObservedIo<Io> {
         self.io.is_write_vectored()
     }
 
-    /// No sign of progress: flushing a socket does nothing. But hyper comes by.
+    /// Flushing a socket does nothing and is no progress. But hyper calls it in each round.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.state.nobody_reads() {
+        if self.state.is_unobserved() {
             self.poll_ahead(cx);
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Closes our side; then, when the client may still be sending, reads and discards until it
+    /// Closes the sending side. If the client may still be sending, reads and discards until it
     /// closes too.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.state.phase() != Phase::Closing {
@@ -155,7 +153,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-    use crate::{Limits, places::Places};
+    use crate::{Limits, permits::ConnectionPermits};
 
     /// Reads an endless stream of `x`, takes `room` bytes, and says how it was written to.
     struct Fake {
@@ -219,10 +217,13 @@ mod tests {
             vectored: 0,
             closed: false,
         };
-        let place = Places::new(&Limits::default()).enter().unwrap().place;
+        let permit = ConnectionPermits::new(&Limits::default())
+            .acquire()
+            .unwrap()
+            .permit;
         ObservedIo::new(
             fake,
-            Arc::new(ConnectionState::new(Instant::now(), place.shared())),
+            Arc::new(ConnectionState::new(Instant::now(), permit.shared())),
         )
     }
 

@@ -1,4 +1,4 @@
-//! How the routes that every daemon has describe themselves.
+//! OpenAPI descriptions of the routes that every daemon has.
 #![expect(dead_code, reason = "each describes a handler that is a closure")]
 
 use pool_registry_types::HealthAnswer;
@@ -16,12 +16,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(paths(health, ready, metrics))]
 struct Service;
 
-/// Whether the process answers at all.
+/// Whether the process responds.
 #[utoipa::path(get, path = "/health", tag = "service", security(()),
     responses((status = 200, description = "It does, and says who it is.", body = HealthAnswer)))]
 fn health() {}
 
-/// Whether it can take work.
+/// Whether it can take requests.
 #[utoipa::path(get, path = "/ready", tag = "service",
     responses(
         (status = 200, description = "It can.", body = Status),
@@ -29,8 +29,9 @@ fn health() {}
     ))]
 fn ready() {}
 
-/// Figures for Prometheus.
+/// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "service",
-    responses((status = 200, description = "As text, or in the OpenMetrics format for those who accept it.",
+    responses((status = 200, description = "As text, or in the OpenMetrics format for those who \
+        accept it.",
         content((String = "text/plain"), (String = "application/openmetrics-text")))))]
 fn metrics() {}

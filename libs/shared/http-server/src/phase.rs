@@ -1,4 +1,4 @@
-//! What a connection is waiting for, and until when: the rule, without any I/O.
+//! What a connection waits for, and its deadline: pure, without I/O.
 
 use std::{
     sync::{
@@ -10,25 +10,24 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Limits, UnauthenticatedLimits, places::Place};
+use crate::{Limits, UnauthenticatedLimits, permits::ConnectionPermit};
 
-/// How long to go on reading what a client sends after our last word. Closing a socket with unread
-/// bytes resets the connection, and the reset overtakes the answer that explains it.
+/// How long to read what a client sends after the last response. Closing a socket with unread bytes
+/// resets the connection, and the reset overtakes the response that explains it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a connection is doing, as far as reading from it is concerned.
+/// What a connection reads at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Accepted; the client has not said anything.
+    /// Accepted; the client has sent nothing.
     FirstByte,
     /// The header of a request has begun.
     Header,
-    /// A request is being served: its body has its own deadline, its answer may take as long as it
-    /// takes.
+    /// A request is being served: its body has a deadline of its own, its response has none.
     Request,
-    /// The last response is done; the next request may come.
+    /// The last response is complete; the next request may come.
     Idle,
-    /// Our side is closed.
+    /// The sending side of the server is closed.
     Closing,
 }
 
@@ -66,41 +65,41 @@ impl Phase {
     }
 }
 
-/// The low bits of the packed word hold the phase, the others the microseconds since the
-/// connection's start.
+/// The low bits of the packed word are the phase, the others the microseconds since the start of
+/// the connection.
 const PHASE_BITS: u32 = 3;
 
-/// Stands for "no write is stuck".
+/// Means that no write is stuck.
 const NOT_STUCK: u64 = u64::MAX;
 
-/// What the parts of one connection share: its phase, since when, and whether it can write.
+/// The shared state of a connection's parts: its phase, since when, and whether it can write.
 ///
-/// Single atomic words, so that nobody ever waits: all parts live in the connection's task, except
-/// for request bodies that a handler moved elsewhere.
+/// Single atomic words, without a lock: all parts live in the task of the connection, except
+/// request bodies that a handler moved elsewhere.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     start: Instant,
-    place: Arc<Place>,
-    /// The phase and since when.
+    permit: Arc<ConnectionPermit>,
+    /// The phase, and when it began.
     packed: AtomicU64,
-    /// Since when the socket has taken nothing, in microseconds since the start.
+    /// When the socket stopped taking bytes, in microseconds since the start.
     write_stuck: AtomicU64,
     /// A request body was dropped before its end, so the client may still be sending.
     body_left_unread: AtomicBool,
     /// The current request was read to its end.
     request_read: AtomicBool,
-    /// The last read found nothing: whoever asked is woken when there is something.
+    /// The last read found nothing: its task is woken when bytes arrive.
     read_pending: AtomicBool,
-    /// The client closed its side while a request was being served.
+    /// The client closed its sending side while a request was being served.
     client_gone: AtomicBool,
 }
 
 impl ConnectionState {
     /// A connection accepted at `now`.
-    pub(crate) fn new(now: Instant, place: Arc<Place>) -> Self {
+    pub(crate) fn new(now: Instant, permit: Arc<ConnectionPermit>) -> Self {
         Self {
             start: now,
-            place,
+            permit,
             packed: AtomicU64::new(Phase::FirstByte as u64),
             write_stuck: AtomicU64::new(NOT_STUCK),
             body_left_unread: AtomicBool::new(false),
@@ -130,12 +129,12 @@ impl ConnectionState {
         )
     }
 
-    /// What the connection is doing.
+    /// The current phase.
     pub(crate) fn phase(&self) -> Phase {
         self.get().0
     }
 
-    /// Some bytes were read. `now` is asked for only when the phase changes.
+    /// Some bytes were read. `now` is called only when the phase changes.
     pub(crate) fn on_bytes(&self, now: impl FnOnce() -> Instant) {
         self.read_pending.store(false, Ordering::Relaxed);
         let phase = self.phase();
@@ -150,8 +149,8 @@ impl ConnectionState {
         self.read_pending.store(true, Ordering::Relaxed);
     }
 
-    /// A whole header was read. When that was matters to nobody: what follows has no deadline on
-    /// the socket.
+    /// A complete header was read. The time does not matter, because the socket has no deadline
+    /// now.
     pub(crate) fn on_request(&self) {
         self.request_read.store(false, Ordering::Relaxed);
         let since = self.packed.load(Ordering::Relaxed) & !((1 << PHASE_BITS) - 1);
@@ -164,10 +163,10 @@ impl ConnectionState {
         self.request_read.store(true, Ordering::Relaxed);
     }
 
-    /// A response was handed over to the last byte, or given up.
+    /// A response was completely handed over, or abandoned.
     pub(crate) fn on_response_end(&self, now: Instant) {
-        // hyper looks for the end of the connection while a request is served, unless it holds
-        // something of the next one already.
+        // hyper detects the end of the connection while a request is served, unless it holds bytes
+        // of the next one already.
         let next_began = !self.read_pending.load(Ordering::Relaxed);
         self.set(
             if next_began {
@@ -179,31 +178,31 @@ impl ConnectionState {
         );
     }
 
-    /// Whether a request is being served, nothing of it is left to be read, and so nobody would see
-    /// the client leave.
-    pub(crate) fn nobody_reads(&self) -> bool {
+    /// Whether a request is being served and all of it is read, so that no read would notice a
+    /// leaving client.
+    pub(crate) fn is_unobserved(&self) -> bool {
         self.phase() == Phase::Request
             && (self.body_left_unread()
                 || self.request_read.load(Ordering::Relaxed)
                     && !self.read_pending.load(Ordering::Relaxed))
     }
 
-    /// The client closed its side while a request was being served.
+    /// The client closed its sending side while a request was being served.
     pub(crate) fn on_client_gone(&self) {
         self.client_gone.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the client closed its side while a request was being served.
+    /// Whether the client closed its sending side while a request was being served.
     pub(crate) fn client_gone(&self) -> bool {
         self.client_gone.load(Ordering::Relaxed)
     }
 
-    /// Our side is being closed.
+    /// The server closes its sending side.
     pub(crate) fn on_close(&self, now: Instant) {
         self.set(Phase::Closing, now);
     }
 
-    /// The socket took nothing. `now` is asked for only at the first time in a row.
+    /// The socket took nothing. `now` is called only the first time in a row.
     pub(crate) fn on_write_stuck(&self, now: impl FnOnce() -> Instant) {
         if self.write_stuck.load(Ordering::Relaxed) == NOT_STUCK {
             self.write_stuck
@@ -211,11 +210,11 @@ impl ConnectionState {
         }
     }
 
-    /// The socket took something. `now` is asked for only when it had not done so before.
+    /// The socket took bytes. `now` is called only if it had not done so before.
     pub(crate) fn on_written(&self, now: impl FnOnce() -> Instant) {
         if self.write_stuck.load(Ordering::Relaxed) != NOT_STUCK {
             self.write_stuck.store(NOT_STUCK, Ordering::Relaxed);
-            // hyper is done with a response's body before the socket has taken the end of it.
+            // hyper finishes a response's body before the socket has taken the end of it.
             let phase = self.phase();
             if matches!(phase, Phase::Idle | Phase::Header) {
                 self.set(phase, now());
@@ -223,41 +222,41 @@ impl ConnectionState {
         }
     }
 
-    /// Nobody reads the rest of the current request's body.
+    /// The rest of the current request's body is not read.
     pub(crate) fn on_body_abandoned(&self) {
         self.body_left_unread.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request's body was not read to its end: then the connection cannot be used again.
+    /// Whether a request's body was not read to its end; then the connection cannot be reused.
     pub(crate) fn body_left_unread(&self) -> bool {
         self.body_left_unread.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes of a request may still be on their way: the rest of a body, or of a header
-    /// that was refused.
+    /// Whether bytes of a request may still arrive: the rest of a body, or of a header that was
+    /// refused.
     pub(crate) fn client_may_be_sending(&self) -> bool {
         self.body_left_unread() || self.phase() == Phase::Header
     }
 
-    /// Where it counts.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    /// The permit of the connection.
+    pub(crate) fn permit(&self) -> &ConnectionPermit {
+        &self.permit
     }
 
-    /// The limits of a connection on which nobody has been authenticated, if it is one.
+    /// The limits of a connection that is not authenticated, if it is one.
     fn unauthenticated<'l>(&self, limits: &'l Limits) -> Option<&'l UnauthenticatedLimits> {
         let share = limits.unauthenticated.as_ref();
-        share.filter(|_| self.place.is_unauthenticated())
+        share.filter(|_| self.permit.is_unauthenticated())
     }
 
-    /// Whether the answer that is given at `now` is to be the last one. Asked only where somebody
-    /// may be unauthenticated.
+    /// Whether the response given at `now` must be the last one. Called only where connections may
+    /// be unauthenticated.
     pub(crate) fn ends_soon(&self, limits: &Limits, now: impl FnOnce() -> Instant) -> bool {
         self.unauthenticated(limits)
             .is_some_and(|share| now() >= self.start + share.life / 2)
     }
 
-    /// When the connection is to be dropped unless it makes progress, and why.
+    /// When the connection is dropped unless it makes progress, and why.
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
         let of_phase = self.deadline_of_phase(limits);
         let Some(share) = self.unauthenticated(limits) else {
@@ -285,7 +284,7 @@ impl ConnectionState {
             }
         };
         match (read, write) {
-            // The time of the next request begins when the last byte of this answer is on its way.
+            // The time of the next request begins when the last byte of this response is sent.
             (Some(_), Some(write)) if matches!(phase, Phase::Idle | Phase::Header) => Some(write),
             (Some(read), Some(write)) => Some(if write.0 < read.0 { write } else { read }),
             (read, write) => read.or(write),
@@ -293,187 +292,16 @@ impl ConnectionState {
     }
 }
 
-/// What did not happen in time.
+/// The timeout that expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overdue {
-    /// The client sent nothing, in this phase.
+    /// The client sent nothing in this phase.
     Read(Phase),
     /// The client read nothing.
     Write,
-    /// Nobody was authenticated.
+    /// The connection was not authenticated in time.
     Unauthenticated,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::places::{OwnPlace, Places};
-
-    const LIMITS: Limits = Limits {
-        max_connections: 1,
-        unauthenticated: None,
-        first_byte: Duration::from_secs(3),
-        header: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-        body_progress: Duration::from_secs(1),
-        body_bytes_per_sec: 1,
-        write_progress: Duration::from_secs(30),
-        max_header_bytes: 1,
-        max_body_bytes: 1,
-    };
-
-    const SHARE: UnauthenticatedLimits = UnauthenticatedLimits {
-        max_connections: 1,
-        idle: Duration::from_secs(20),
-        life: Duration::from_secs(60),
-    };
-
-    /// A state, a clock for it in seconds, and its deadline on that clock.
-    struct Case {
-        limits: Limits,
-        start: Instant,
-        state: ConnectionState,
-        _place: OwnPlace,
-    }
-
-    impl Case {
-        fn new() -> Self {
-            Self::with(LIMITS)
-        }
-
-        fn with(limits: Limits) -> Self {
-            let start = Instant::now();
-            let place = Places::new(&limits).enter().unwrap().place;
-            Self {
-                limits,
-                start,
-                state: ConnectionState::new(start, place.shared()),
-                _place: place,
-            }
-        }
-
-        fn at(&self, seconds: u64) -> Instant {
-            self.start + Duration::from_secs(seconds)
-        }
-
-        fn deadline(&self) -> Option<(u64, Overdue)> {
-            let deadline = self.state.deadline(&self.limits);
-            deadline.map(|(at, why)| ((at - self.start).as_secs(), why))
-        }
-    }
-
-    #[test]
-    fn the_life_of_a_connection() {
-        let case = Case::new();
-        assert_eq!(case.deadline(), Some((3, Overdue::Read(Phase::FirstByte))));
-
-        case.state.on_bytes(|| case.at(2));
-        assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
-        // One byte a second does not move the deadline.
-        case.state.on_bytes(|| case.at(11));
-        assert_eq!(case.deadline(), Some((12, Overdue::Read(Phase::Header))));
-
-        case.state.on_request();
-        assert_eq!(
-            (case.state.phase(), case.deadline()),
-            (Phase::Request, None)
-        );
-        // A pipelined request or the body: still no deadline on the socket.
-        case.state.on_bytes(|| case.at(500));
-        assert_eq!(case.deadline(), None);
-
-        case.state.on_request_read();
-        assert!(case.state.nobody_reads());
-        case.state.on_read_pending();
-        assert!(!case.state.nobody_reads());
-        case.state.on_response_end(case.at(600));
-        assert_eq!(case.deadline(), Some((675, Overdue::Read(Phase::Idle))));
-        case.state.on_bytes(|| case.at(674));
-        assert_eq!(case.deadline(), Some((684, Overdue::Read(Phase::Header))));
-        assert!(case.state.client_may_be_sending());
-
-        case.state.on_close(case.at(680));
-        case.state.on_bytes(|| case.at(681));
-        assert_eq!(case.deadline(), Some((682, Overdue::Read(Phase::Closing))));
-    }
-
-    #[test]
-    fn a_stuck_write_counts_from_its_beginning_until_progress() {
-        let case = Case::new();
-        case.state.on_request();
-        case.state.on_write_stuck(|| case.at(5));
-        case.state.on_write_stuck(|| case.at(20));
-        assert_eq!(case.deadline(), Some((35, Overdue::Write)));
-        case.state.on_written(|| case.at(30));
-        assert_eq!(case.deadline(), None);
-        case.state.on_write_stuck(|| case.at(40));
-        assert_eq!(case.deadline(), Some((70, Overdue::Write)));
-        // The sooner of two deadlines counts.
-        case.state.on_close(case.at(42));
-        assert_eq!(case.deadline(), Some((44, Overdue::Read(Phase::Closing))));
-    }
-
-    #[test]
-    fn idle_time_begins_when_the_last_byte_is_on_its_way() {
-        let case = Case::new();
-        case.state.on_request();
-        case.state.on_write_stuck(|| case.at(1));
-        case.state.on_read_pending();
-        case.state.on_response_end(case.at(2));
-        assert_eq!(case.deadline(), Some((31, Overdue::Write)));
-        case.state.on_written(|| case.at(20));
-        case.state.on_write_stuck(|| case.at(20));
-        assert_eq!(case.deadline(), Some((50, Overdue::Write)));
-        case.state.on_written(|| case.at(40));
-        assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
-        case.state.on_written(|| case.at(41));
-        assert_eq!(case.deadline(), Some((115, Overdue::Read(Phase::Idle))));
-    }
-
-    #[test]
-    fn the_beginning_of_the_next_request_has_the_time_of_a_header() {
-        let case = Case::new();
-        case.state.on_request();
-        case.state.on_request_read();
-        case.state.on_bytes(|| case.at(1));
-        case.state.on_write_stuck(|| case.at(1));
-        case.state.on_response_end(case.at(2));
-        assert_eq!(case.deadline(), Some((31, Overdue::Write)));
-        case.state.on_written(|| case.at(20));
-        assert_eq!(case.deadline(), Some((30, Overdue::Read(Phase::Header))));
-    }
-
-    // spec: DOOR-19
-    #[test]
-    fn an_unauthenticated_connection_has_a_shorter_life() {
-        let case = Case::with(Limits {
-            unauthenticated: Some(SHARE),
-            ..LIMITS
-        });
-        assert_eq!(case.deadline(), Some((3, Overdue::Read(Phase::FirstByte))));
-        case.state.on_request();
-        // An answer that is not read to its end, and a request that is not authenticated.
-        assert_eq!(case.deadline(), Some((60, Overdue::Unauthenticated)));
-        case.state.on_read_pending();
-        case.state.on_response_end(case.at(5));
-        assert_eq!(case.deadline(), Some((25, Overdue::Read(Phase::Idle))));
-        let ends_soon = |at| case.state.ends_soon(&case.limits, || case.at(at));
-        assert!(!ends_soon(29) && ends_soon(30));
-        case.state.on_response_end(case.at(45));
-        assert_eq!(case.deadline(), Some((60, Overdue::Unauthenticated)));
-
-        assert!(case.state.place().authenticate());
-        assert_eq!(case.deadline(), Some((120, Overdue::Read(Phase::Idle))));
-        assert!(!ends_soon(59));
-        case.state.on_request();
-        assert_eq!(case.deadline(), None);
-    }
-
-    #[test]
-    fn phases_survive_packing() {
-        for phase in Phase::ALL {
-            assert_eq!(Phase::from_code(phase as u64), phase);
-            assert!((phase as u64) < 1 << PHASE_BITS);
-        }
-    }
-}
+mod tests;

@@ -1,11 +1,10 @@
-//! A connection's waker that can be told to overhear one wake-up.
+//! A waker of a connection that can suppress one wake-up.
 //!
-//! hyper hands the body of a request to its reader over a channel, and whoever takes a piece out
-//! wakes the connection, so that it reads the next one. After the last piece there is no next one,
-//! and to be woken then means a whole turn through the scheduler and a look at everything for
-//! nothing, with each request that has a body. So the reader of a body takes its pieces
-//! [quietly](take): what the connection is woken for meanwhile, by that thread, is told afterwards,
-//! unless nothing is left to read.
+//! hyper passes the body of a request to its reader over a channel. Taking a piece wakes the
+//! connection, so that it reads the next one. After the last piece there is nothing to read, and
+//! the wake-up would cost a round through the scheduler with each request that has a body. So the
+//! reader takes its pieces [quietly](take): a wake-up of the connection by the same thread is
+//! delivered afterwards, unless nothing is left to read.
 
 use std::{
     cell::Cell,
@@ -17,7 +16,7 @@ thread_local! {
     static TAKING: Cell<Taking> = const { Cell::new(Taking::No) };
 }
 
-/// Whether a thread takes a piece, and whom that was to wake.
+/// Whether a thread takes a piece, and which waker was called meanwhile.
 #[derive(Default)]
 enum Taking {
     #[default]
@@ -26,7 +25,7 @@ enum Taking {
     Overheard(Waker),
 }
 
-/// Passes wake-ups on to the task, but for those that are overheard.
+/// Passes wake-ups on to the task, except those that are suppressed.
 struct Overhearing(Waker);
 
 impl Wake for Overhearing {
@@ -48,13 +47,13 @@ impl Wake for Overhearing {
     }
 }
 
-/// The waker of one connection: the task's own and ours around it, made once as long as the task
+/// The waker of one connection: that of the task and the wrapper around it, made once per task.
 /// stays the same.
 #[derive(Default)]
 pub(crate) struct QuietWaker(Option<(Waker, Waker)>);
 
 impl QuietWaker {
-    /// What the connection is to be polled with in a task with this context.
+    /// The context for polling the connection in a task with this context.
     pub(crate) fn of(&mut self, cx: &Context<'_>) -> &Waker {
         let is_stale = |(task, _): &(Waker, Waker)| !task.will_wake(cx.waker());
         if self.0.as_ref().is_some_and(is_stale) {
@@ -68,13 +67,14 @@ impl QuietWaker {
     }
 }
 
-/// Polls for a piece by `take`, which says with it whether it is the last one. The connection that
-/// this wakes stays asleep after the last piece, and is woken after any other one.
+/// Polls for a piece with `take`, which also returns whether it is the last one. The wake-up of the
+/// connection is suppressed after the last piece, and delivered after any other.
 pub(crate) fn take<T>(
     cx: &mut Context<'_>,
     take: impl FnOnce(&mut Context<'_>) -> Poll<(T, bool)>,
 ) -> Poll<T> {
-    /// Undone even when `take` panics: the thread goes on with other connections.
+    /// Resets the thread's state even if `take` panics: the thread continues with other
+    /// connections.
     struct Listening;
     impl Drop for Listening {
         fn drop(&mut self) {
@@ -98,11 +98,11 @@ pub(crate) fn take<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counted::Wakes;
+    use crate::counting_waker::CountingWakers;
 
-    /// How often the task was woken when its connection's waker was, while a piece was taken.
+    /// How often the task was woken by its connection's waker while a piece was taken.
     fn woken(piece: Poll<((), bool)>) -> usize {
-        let wakes = Wakes::default();
+        let wakes = CountingWakers::default();
         let mut connection = QuietWaker::default();
         let waker = connection.of(&Context::from_waker(&wakes.waker())).clone();
         let reader = Waker::noop();
@@ -119,15 +119,15 @@ mod tests {
 
     // spec: DOOR-15
     #[test]
-    fn only_the_wake_up_of_the_last_piece_is_overheard() {
+    fn only_the_wake_up_of_the_last_piece_is_suppressed() {
         assert_eq!(woken(Poll::Ready(((), true))), 0);
         assert_eq!(woken(Poll::Ready(((), false))), 1);
         assert_eq!(woken(Poll::Pending), 1);
     }
 
     #[test]
-    fn nobody_else_is_kept_asleep() {
-        let wakes = [Wakes::default(), Wakes::default()];
+    fn other_wake_ups_are_delivered() {
+        let wakes = [CountingWakers::default(), CountingWakers::default()];
         let mut wakers = [QuietWaker::default(), QuietWaker::default()];
         let [ours, other] = [0, 1].map(|n| {
             wakers[n]

@@ -1,4 +1,4 @@
-//! The answer for a connection too many.
+//! The response to a connection beyond the limit.
 
 use std::{
     io,
@@ -13,24 +13,24 @@ use tokio::{
     time::timeout,
 };
 
-/// How many connections may be refused politely at a time; beyond that they are just closed,
-/// because a flood must not be able to fill the memory with refusals either.
+/// The most connections that get a refusal at a time. Further ones are closed without one, so that
+/// a flood cannot fill the memory with refusals.
 pub(crate) const MAX_POLITE_REFUSALS: usize = 64;
 
-/// How long a refused client has to read its refusal.
+/// How long a refused client may take to read its refusal.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
-/// When a refused client may come again.
+/// When a refused client may return.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is wrong.
+/// The message of the refusal.
 pub(crate) const FULL: &str = "the server holds as many connections as it may; try again later";
 
-/// The whole answer, made once.
+/// The complete response, made once.
 static REFUSAL: LazyLock<String> = LazyLock::new(|| {
     let mut envelope = ErrorEnvelope::new(ErrorCode::TooManyConnections, FULL);
     envelope.error.retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).ok();
-    // Serialising strings and numbers does not fail; an empty body would still carry the status.
+    // Serialising strings and numbers cannot fail. An empty body would still carry the status.
     let body = serde_json::to_string(&envelope).unwrap_or_default();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: \
@@ -40,36 +40,36 @@ static REFUSAL: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Refuses connections, a bounded number at a time.
+/// Refuses connections, a limited number at a time.
 #[derive(Clone)]
 pub(crate) struct Refusals {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Refusals {
     pub(crate) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MAX_POLITE_REFUSALS)),
+            permits: Arc::new(Semaphore::new(MAX_POLITE_REFUSALS)),
         }
     }
 
-    /// The future that refuses `io`; `None` when too many are being refused already, and `io` is
+    /// The future that refuses `io`; `None` if too many refusals are in progress, and `io` is
     /// closed.
     pub(crate) fn refuse<Io>(&self, io: Io) -> Option<impl Future<Output = ()> + Send + use<Io>>
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         Some(async move {
-            // A client that does not take its refusal is closed on; there is nobody to tell.
+            // A client that does not read its refusal is disconnected.
             let _ = timeout(REFUSAL_DEADLINE, say(io)).await;
-            drop(place);
+            drop(permit);
         })
     }
 }
 
-/// Says it, closes our side, and reads what the client has sent: closing on unread bytes would
-/// reset the connection, and the reset would overtake the answer.
+/// Sends the refusal, closes the sending side, and reads what the client has sent: closing with
+/// unread bytes would reset the connection, and the reset would overtake the response.
 async fn say<Io: AsyncRead + AsyncWrite + Unpin>(mut io: Io) -> io::Result<()> {
     io.write_all(REFUSAL.as_bytes()).await?;
     io.shutdown().await?;

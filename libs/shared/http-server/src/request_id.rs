@@ -1,4 +1,4 @@
-//! A name for each request, in every log line and on every hop.
+//! An id for each request, in every log line and on every hop.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use pool_registry_types::headers;
 /// The longest id taken from a client.
 pub(crate) const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// The name of a request: what the client sent in `X-Request-Id`, or 128 random bits.
+/// The id of a request: the client's `X-Request-Id`, or 128 random bits.
 ///
-/// Every request carries it (see [`Caller`](crate::Caller)), and every response in its header. It
-/// is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, so it can go into a log or a path as it is.
+/// Every request has one (see [`Caller`](crate::Caller)), and every response has it in its header.
+/// It is 1 to 128 characters of `A-Z a-z 0-9 . _ -`, so it can be part of a log line or a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The client's id when it is a valid one, a new one otherwise.
+    /// The client's id if it is valid, otherwise a new one.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         match headers.get(headers::REQUEST_ID) {
@@ -25,14 +25,14 @@ impl RequestId {
         }
     }
 
-    /// The id `text`, when it is a valid one.
+    /// The id `text`, if it is valid.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let value = HeaderValue::from_str(text).ok()?;
         is_valid(value.as_bytes()).then_some(Self(value))
     }
 
-    /// A new id: unique for all practical purposes, and no secret.
+    /// A new id: practically unique, and not a secret.
     #[must_use]
     pub fn random() -> Self {
         let mut text = const_hex::Buffer::<16>::new();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_valid_id_and_no_other() {
+    fn only_valid_ids_of_clients_are_used() {
         for id in [&b"a"[..], b"01J.x_y-Z", &[b'x'; 128]] {
             assert!(taken(id), "{id:?}");
         }

@@ -1,4 +1,4 @@
-//! A response body that tells its connection when it is over.
+//! A response body that reports its end to the connection.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{phase::ConnectionState, service::ResponseBody};
 
 pin_project! {
-    /// The service's body; dropping it begins the connection's idle time.
+    /// The body of a service. Dropping it begins the idle time of the connection.
     pub(crate) struct TrackedBody<B> {
         #[pin]
         body: B,
@@ -22,7 +22,7 @@ pin_project! {
     }
 }
 
-/// Dropped with the body: hyper drops it after its last frame, and when the client is gone.
+/// Dropped with the body: hyper drops it after its last frame, and when the client has left.
 struct ResponseEnd(Arc<ConnectionState>);
 
 impl Drop for ResponseEnd {

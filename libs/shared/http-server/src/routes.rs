@@ -1,4 +1,4 @@
-//! The routes every daemon has, and the answers for routes nobody has.
+//! The routes that every daemon has, and the responses for unknown routes.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use service_runtime::Readiness;
 
 use crate::{ApiError, Routes, metrics_text::prometheus_text};
 
-/// What Prometheus expects of an OpenMetrics page.
+/// The content type of an OpenMetrics page.
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// What everybody else expects who reads metrics.
+/// The content type of the Prometheus text format.
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// How much of an unknown path is repeated.
+/// How much of an unknown path an error repeats.
 const MAX_ECHO_CHARS: usize = 100;
 
 /// `GET /health`, `GET /ready` and `GET /metrics`.
 ///
-/// `/health` answers 200 while the process answers at all. `/ready` answers 200 when it can take
-/// work, otherwise 503 with what it waits for. `/metrics` sends what `metrics_render` returns,
-/// OpenMetrics text, to who asks for that, and the same in Prometheus' text format to everybody
-/// else.
+/// `/health` responds 200 while the process runs. `/ready` responds 200 when the process can take
+/// requests, otherwise 503 with what it waits for. `/metrics` sends the OpenMetrics text of
+/// `metrics_render` to clients that accept it, and the same metrics in Prometheus' text format to
+/// all others.
 pub fn service_routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
@@ -43,10 +43,10 @@ pub fn service_routes<S: Clone + Send + Sync + 'static>(
     service_routes_of(Arc::new(HealthAnswer::unnamed), readiness, metrics_render)
 }
 
-/// What `/health` answers at the moment.
+/// The current response of `/health`.
 pub type Health = Arc<dyn Fn() -> HealthAnswer + Send + Sync>;
 
-/// The same of a program that says who it is.
+/// The same, for a program that identifies itself.
 pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
     health: Health,
     readiness: Readiness,
@@ -55,8 +55,7 @@ pub fn service_routes_of<S: Clone + Send + Sync + 'static>(
     health_and_metrics(health, metrics_render).get("/ready", async move || ready(&readiness))
 }
 
-/// `GET /health` and `GET /metrics` of [`service_routes`]: what a door of its own may offer without
-/// a token.
+/// `GET /health` and `GET /metrics` of [`service_routes`], for a separate listener without a token.
 pub fn metrics_routes<S: Clone + Send + Sync + 'static>(
     metrics_render: Arc<dyn Fn() -> String + Send + Sync>,
 ) -> Routes<S> {
@@ -123,7 +122,7 @@ fn metrics(page: String, headers: &HeaderMap) -> Response {
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // Serialising strings does not fail; an empty body would still carry the status.
+    // Serialising strings cannot fail. An empty body would still carry the status.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let no_store = HeaderValue::from_static("no-store");
     (
@@ -134,17 +133,17 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
         .into_response()
 }
 
-/// Answers unknown paths with 404 and wrong methods with 405 and `Allow`, in the `/v2` error
-/// envelope.
+/// Responds to unknown paths with 404, and to wrong methods with 405 and `Allow`, in the `/v2`
+/// error envelope.
 ///
-/// Call it last, when all routes are there.
+/// Call it last, after all routes are added.
 pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
 }
 
-/// The handler for paths that nobody serves.
+/// The handler for unknown paths.
 pub async fn not_found(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(MAX_ECHO_CHARS).collect();
     ApiError::new(
@@ -167,12 +166,12 @@ mod tests {
 
     // spec: SEE-12
     #[test]
-    fn who_asks_for_openmetrics_gets_it() {
+    fn metrics_have_the_requested_format() {
         let kind = |accept: &'static str| {
             let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
             metrics("# EOF\n".to_owned(), &headers).headers()[CONTENT_TYPE].clone()
         };
-        // What Prometheus 2.42 sends.
+        // The header of Prometheus 2.42.
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
                           version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(kind(prometheus), OPENMETRICS);

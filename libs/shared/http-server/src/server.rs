@@ -1,20 +1,20 @@
-//! Binding, serving, and ending in three phases.
+//! Binds, serves, and stops in three phases.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use service_runtime::{ConnectionThreads, Shutdown, Tasks};
+use service_runtime::{ConnectionThreadsHandle, Shutdown, Tasks};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
     HttpService, Limits, Listener, TcpListener,
     accept::Acceptor,
-    control::{Control, Stage, Watcher},
+    control::{Control, Stage, StageWatcher},
     listener::listen,
-    places::Places,
+    permits::ConnectionPermits,
 };
 
-/// How long connections get to hear that they are dropped: a turn of their thread. One whose
-/// handler hangs never hears it, and all others of its thread with it.
+/// How long a kill waits for connections to be dropped: one round of their threads. If a handler
+/// hangs, the connections of its thread are not dropped in time.
 const LAST_POLL: Duration = Duration::from_secs(1);
 
 /// Listens on `addr`; connections wait in the kernel until [`BoundServer::serve`]. Port 0 lets the
@@ -26,10 +26,10 @@ pub fn bind(addr: SocketAddr, limits: Limits) -> io::Result<BoundServer> {
     adopt(listen(addr)?, limits)
 }
 
-/// Takes a socket that somebody else has bound and listens on, for example the service manager.
+/// Takes a socket that is bound and listening already, for example from the service manager.
 ///
 /// # Errors
-/// When it cannot be used: it is closed, or no socket.
+/// When it is closed, or not a socket.
 pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<BoundServer> {
     listener.set_nonblocking(true)?;
     let local_addr = listener.local_addr()?;
@@ -37,40 +37,43 @@ pub fn adopt(listener: std::net::TcpListener, limits: Limits) -> io::Result<Boun
         listener,
         local_addr,
         limits,
-        cores: ConnectionThreads::default(),
+        connection_threads: ConnectionThreadsHandle::default(),
     })
 }
 
-/// A server with an address, not yet answering.
+/// A server with an address that does not serve yet.
 #[derive(Debug)]
 pub struct BoundServer {
     listener: std::net::TcpListener,
     local_addr: SocketAddr,
     limits: Limits,
-    cores: ConnectionThreads,
+    connection_threads: ConnectionThreadsHandle,
 }
 
 impl BoundServer {
-    /// Deals connections out to `cores`, each to one of them for life, instead of to the runtime
-    /// that it serves in.
+    /// Assigns each connection to one of `connection_threads` for its whole life, instead of to the
+    /// runtime that the server runs in.
     #[must_use]
-    pub fn on(self, cores: ConnectionThreads) -> Self {
-        Self { cores, ..self }
+    pub fn on(self, connection_threads: ConnectionThreadsHandle) -> Self {
+        Self {
+            connection_threads,
+            ..self
+        }
     }
 
-    /// The address it listens on, with the port the system chose.
+    /// The address it listens on, with the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Answers requests with `service` from now on; all its tasks are in `tasks`.
+    /// Serves requests with `service` from now on. All tasks run in `tasks`.
     ///
-    /// When `shutdown` is requested the server stops accepting and drains. Whoever needs time
-    /// between those two passes a token of its own and uses the handle.
+    /// When `shutdown` is requested, the server stops accepting and drains. To wait between the
+    /// two, pass a separate token and use the handle.
     ///
     /// # Errors
-    /// When the runtime cannot watch the socket.
+    /// When the runtime cannot register the socket.
     ///
     /// # Panics
     /// Outside a tokio runtime with its I/O driver enabled.
@@ -87,12 +90,12 @@ impl BoundServer {
             service,
             tasks,
             shutdown,
-            self.cores,
+            self.connection_threads,
         ))
     }
 }
 
-/// As [`BoundServer::serve`], for any source of connections.
+/// Like [`BoundServer::serve`], for any source of connections.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -109,7 +112,7 @@ pub fn serve_on<L: Listener, S: HttpService>(
         service,
         tasks,
         shutdown,
-        ConnectionThreads::default(),
+        ConnectionThreadsHandle::default(),
     )
 }
 
@@ -119,42 +122,42 @@ fn start<L: Listener, S: HttpService>(
     service: S,
     tasks: &Tasks,
     shutdown: Shutdown,
-    cores: ConnectionThreads,
+    connection_threads: ConnectionThreadsHandle,
 ) -> ServerHandle {
     let control = Arc::new(Control::new());
-    let places = Places::new(&limits);
+    let permits = ConnectionPermits::new(&limits);
     let (over, alive) = watch::channel(());
     let acceptor = Acceptor {
         listener,
         service,
         limits: Arc::new(limits),
         tasks: tasks.clone(),
-        watcher: Watcher::new(Arc::clone(&control)),
-        places: Arc::clone(&places),
-        cores,
+        watcher: StageWatcher::new(Arc::clone(&control)),
+        permits: Arc::clone(&permits),
+        connection_threads,
         alive,
     };
     tasks.spawn("http-accept", acceptor.run(shutdown));
     ServerHandle {
         control,
         over,
-        places,
+        permits,
     }
 }
 
-/// A running server. Dropping the handle changes nothing; the server goes on.
+/// A running server. Dropping the handle does not stop the server.
 ///
-/// It ends in three phases: [`stop_accepting`](Self::stop_accepting), [`drain`](Self::drain),
-/// [`kill`](Self::kill). Each includes the ones before it. [`close`](Self::close) does all of them.
+/// It stops in three phases: [`stop_accepting`](Self::stop_accepting), [`drain`](Self::drain),
+/// [`kill`](Self::kill). Each includes those before it. [`close`](Self::close) runs all of them.
 #[derive(Debug)]
 pub struct ServerHandle {
     control: Arc<Control>,
     over: watch::Sender<()>,
-    places: Arc<Places>,
+    permits: Arc<ConnectionPermits>,
 }
 
 impl ServerHandle {
-    /// Closes the listener: new connections are refused by the system, open ones go on.
+    /// Closes the listener. The system refuses new connections; open ones continue.
     pub fn stop_accepting(&self) {
         self.control.advance(Stage::NotAccepting);
     }
@@ -164,24 +167,24 @@ impl ServerHandle {
         self.control.advance(Stage::Draining);
     }
 
-    /// Drops every connection as it is.
+    /// Drops all connections immediately.
     pub fn kill(&self) {
         self.control.advance(Stage::Killed);
     }
 
-    /// Returns when the listener and the last connection are gone.
+    /// Returns when the listener and all connections have ended.
     pub async fn finished(&self) {
         self.over.closed().await;
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.places.open()
+        self.permits.open()
     }
 
-    /// Stops accepting, drains for at most `deadline`, then drops what is left and says how many
-    /// connections that was.
+    /// Stops accepting, drains for at most `deadline`, then drops the remaining connections and
+    /// returns how many there were.
     pub async fn close(&self, deadline: Duration) -> usize {
         self.drain();
         if timeout(deadline, self.finished()).await.is_ok() {

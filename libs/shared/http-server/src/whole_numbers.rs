@@ -1,9 +1,8 @@
-//! `5000.0` is an integer: JSON has one kind of number, and JSON Schema takes every number without
-//! a fraction for an integer. Many languages write one so as soon as it has been divided; serde
-//! does not read it as one.
+//! Accepts `5000.0` as an integer. In JSON Schema every number without a fraction is an integer,
+//! and many languages write `5000.0` after a division; serde does not accept it.
 
-/// The text with `.0` taken from each number that has no other fraction and no exponent; `None`
-/// when there is none. What is in strings stays. Whether it is JSON is for others to say.
+/// The text without `.0` at numbers that have no other fraction and no exponent; `None` if there
+/// are none. Strings are not changed. The text is not checked to be JSON.
 pub(crate) fn whole_numbers(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut kept = 0;
@@ -29,7 +28,7 @@ pub(crate) fn whole_numbers(json: &[u8]) -> Option<Vec<u8>> {
     (out.len() < json.len()).then_some(out)
 }
 
-/// Behind the quote that ends the string which begins at `at`.
+/// The position after the quote that ends the string which begins at `at`.
 fn end_of_string(json: &[u8], mut at: usize) -> usize {
     at += 1;
     while let Some(&byte) = json.get(at) {
@@ -60,7 +59,7 @@ mod tests {
 
     // spec: WIRE-13
     #[test]
-    fn only_whole_numbers_change_and_nothing_in_a_string() {
+    fn only_whole_numbers_outside_strings_change() {
         for (before, after) in [
             ("203.0", Some("203")),
             ("-7.000", Some("-7")),

@@ -1,29 +1,29 @@
-//! When this process is at a limit of its own, as people are told it: once at the beginning, once
+//! Episodes in which this process is at a limit of its own: reported once at the beginning and once
 //! at the end.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing may meet the limit until it counts as over. Near a limit some calls fail and
-/// others do not; without this each of them would begin or end an episode.
+/// How long no call may meet the limit until the episode ends. Near a limit some calls fail and
+/// others succeed; without this each of them would begin or end an episode.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// What is to be told.
+/// A change to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// The process has met a limit.
+    /// The process met a limit.
     Began,
-    /// It has met none for a while.
+    /// It has not met one for a while.
     Ended,
 }
 
-/// Follows whether calls meet a limit of this process. It has no clock of its own.
+/// Tracks whether calls meet a limit of this process. It has no clock of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Episode {
     last_met: Option<Instant>,
 }
 
 impl Episode {
-    /// A call has met a limit, or has not, at `now`.
+    /// Records at `now` whether a call met a limit.
     pub fn note(&mut self, is_met: bool, now: Instant) -> Option<Turn> {
         match (self.last_met, is_met) {
             (before, true) => {
@@ -45,7 +45,7 @@ mod tests {
 
     // spec: LIVE-17
     #[test]
-    fn an_episode_is_told_twice_however_often_it_flickers() {
+    fn an_episode_is_reported_twice_despite_flicker() {
         #[expect(
             clippy::disallowed_methods,
             reason = "any instant will do as an origin"

@@ -1,4 +1,4 @@
-//! Tells a limit of this process from a failure of a peer.
+//! Distinguishes a limit of this process from a failure of a peer.
 
 mod episode;
 
@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 pub use episode::{Episode, Turn};
 
-/// What the system answers when this process or this machine has run out of something that a
-/// connection, a file or a process needs. None of them says anything about the other side.
+/// The system's errors when this process or this machine has run out of something that a
+/// connection, a file or a process needs. None of them says anything about the peer.
 const LOCAL: [Errno; 6] = [
     // Open files of the process.
     Errno::MFILE,
@@ -24,14 +24,15 @@ const LOCAL: [Errno; 6] = [
     Errno::NOSPC,
 ];
 
-/// Whether `error`, or what caused it, is a limit of this process or its machine.
+/// Whether `error`, or one of its causes, is a limit of this process or its machine.
 #[must_use]
 pub fn is_local_limit(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         next = match error.downcast_ref::<io::Error>() {
             Some(error) if is_local(error) => return true,
-            // The source of an I/O error is that of the error inside it, which would be skipped.
+            // The source of an I/O error is the source of the inner error, so the inner error
+            // itself would be skipped.
             Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
             None => error.source(),
         };
@@ -41,15 +42,16 @@ pub fn is_local_limit(error: &(dyn Error + 'static)) -> bool {
 
 /// Whether this process can open one more file now.
 ///
-/// A resolver hides why it failed: without a descriptor it says that it does not know the name, or
-/// to try again. After a lookup that failed, this tells the two apart, as far as a later look can.
+/// A resolver hides the cause of its failure: without a descriptor it reports that it does not know
+/// the name, or asks to try again. Call this after a failed lookup to distinguish the two, as far
+/// as a later check can.
 ///
 /// # Errors
-/// The limit that it is at; [`is_local_limit`] is true of it.
+/// The limit; [`is_local_limit`] is true for it.
 pub fn spare_descriptor() -> io::Result<()> {
     match File::open("/dev/null") {
         Err(error) if is_local(&error) => Err(error),
-        // Whatever else is wrong with that file says nothing about descriptors.
+        // Any other problem with this file says nothing about descriptors.
         _ => Ok(()),
     }
 }
@@ -59,7 +61,7 @@ fn is_local(error: &io::Error) -> bool {
     code.is_some_and(|code| LOCAL.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -91,7 +93,7 @@ mod tests {
 
     // spec: PATH-41
     #[test]
-    fn limits_of_this_process_are_told_from_failures_of_a_peer() {
+    fn local_limits_are_distinguished_from_failures_of_a_peer() {
         for errno in LOCAL {
             assert!(is_local_limit(&system(errno)), "{errno:?}");
             assert!(

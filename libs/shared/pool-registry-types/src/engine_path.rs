@@ -1,28 +1,28 @@
 //! Which paths of an engine a client may ask for.
 //!
-//! Engines decode a path before they route it, and each does more or less of it: percent-escapes,
-//! doubled slashes, dots, letter case. So a path is judged as an engine may read it, and one that
-//! can be read in more than one way is refused. What is accepted goes on byte for byte.
+//! Engines decode a path before they route it, and they differ in percent-escapes, doubled slashes,
+//! dots and letter case. So a path is judged by every way in which an engine may read it, and an
+//! ambiguous one is refused. Accepted paths are forwarded byte for byte.
 
 use thiserror::Error;
 
-/// Ends of the paths by which engines are administered. Ends, because the URL of an engine may have
-/// a path of its own.
+/// The ends of the paths that administer engines. Ends, because the URL of an engine may have a
+/// path of its own.
 const ADMINISTRATION: [&str; 3] = [
     "/load_lora_adapter",
     "/unload_lora_adapter",
     "/chat/completions/control",
 ];
 
-/// How much of a refused path an error repeats.
+/// How many characters of a refused path an error repeats.
 const MAX_ECHO_CHARS: usize = 100;
 
-/// What a path asks an engine for.
+/// What a path asks an engine to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnginePath {
-    /// To answer a request.
+    /// Respond to a request.
     Inference,
-    /// To change the engine itself. It is not for clients.
+    /// Change the engine itself. Not for clients.
     Administration,
 }
 
@@ -34,7 +34,7 @@ pub struct AmbiguousPath {
     why: Ambiguity,
 }
 
-/// Why a path can be read in more than one way.
+/// Why a path is ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Ambiguity {
     /// A `%` without its digits.
@@ -43,13 +43,13 @@ pub enum Ambiguity {
     /// An escaped letter, digit, `-`, `.`, `_` or `~`.
     #[error("letters, digits, - . _ and ~ must not be percent-encoded")]
     NeedlessEscape,
-    /// A character that some take for a separator, or for the beginning of another escape.
+    /// A character that some engines take for a separator, or for the beginning of another escape.
     #[error("it must not hold /, \\, ;, ?, #, % or control characters, percent-encoded or not")]
     Separator,
     /// A character that is not allowed in a path.
     #[error("it holds a character that must be percent-encoded")]
     MissingEscape,
-    /// The escapes give no text.
+    /// The escapes are not UTF-8.
     #[error("its percent-encoding is not UTF-8")]
     NotUtf8,
     /// An empty segment that is not the last, `.` or `..`.
@@ -57,17 +57,17 @@ pub enum Ambiguity {
     Segment,
 }
 
-/// What `path`, as it came in a request and without its query, asks an engine for.
+/// What `path`, without its query, asks an engine to do.
 ///
 /// # Errors
-/// When decoding the path and encoding it again would not give the same path, or when it holds what
-/// one engine takes for a separator and another does not.
+/// When decoding and encoding the path again would change it, or when it holds a character that
+/// only some engines take for a separator.
 pub fn classify(path: &str) -> Result<EnginePath, AmbiguousPath> {
     if let Err(why) = check(path) {
         let path = path.chars().take(MAX_ECHO_CHARS).collect();
         return Err(AmbiguousPath { path, why });
     }
-    // In a plain path no letter of these can be escaped.
+    // In a plain path none of these letters can be escaped.
     let path = path.strip_suffix('/').unwrap_or(path).as_bytes();
     let is_administration = ADMINISTRATION.iter().any(|end| {
         let from = path.len().checked_sub(end.len());
@@ -158,7 +158,7 @@ mod tests {
 
     // spec: PATH-24
     #[test]
-    fn a_plain_path_is_judged_by_what_it_asks_for() {
+    fn a_plain_path_is_classified() {
         for path in [
             "/",
             "/v1",
@@ -188,7 +188,7 @@ mod tests {
 
     // spec: PATH-24
     #[test]
-    fn what_can_be_read_in_more_than_one_way_is_refused() {
+    fn an_ambiguous_path_is_refused() {
         use Ambiguity::{BrokenEscape, MissingEscape, NeedlessEscape, NotUtf8, Segment, Separator};
         for (path, why) in [
             ("/v1/%6coad_lora_adapter", NeedlessEscape),
@@ -257,7 +257,7 @@ mod tests {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    /// The path as the most lenient of engines would read it.
+    /// The path as the most lenient engine would read it.
     fn as_read_leniently(path: &str) -> String {
         let path = decoded(&decoded(path)).to_lowercase().replace('\\', "/");
         let path = path.split(['?', '#', '\0']).next().unwrap();
@@ -278,8 +278,9 @@ mod tests {
         fn no_way_of_reading_an_accepted_path_is_administration(
             parts in prop::collection::vec(
                 prop::sample::select(vec![
-                    "/", "/v1", "/", "load_lora_adapter", "lo", "ad_lora_adapter", "L", "%6c", "%256c", "%2f", "%5C", "\\",
-                    ";", ";x", "%3b", "..", ".", "%2e", "chat", "completions", "control", "%", "%25", "x", "?", "%3f", "%00",
+                    "/", "/v1", "/", "load_lora_adapter", "lo", "ad_lora_adapter", "L", "%6c",
+                    "%256c", "%2f", "%5C", "\\", ";", ";x", "%3b", "..", ".", "%2e", "chat",
+                    "completions", "control", "%", "%25", "x", "?", "%3f", "%00",
                     "%20", "%c3%a9", ":",
                 ]),
                 0..8,
@@ -292,7 +293,7 @@ mod tests {
                     !ADMINISTRATION.iter().any(|end| read.ends_with(end)),
                     "{path} may be read as {read}"
                 );
-                // Read once or twice, it is the same.
+                // Decoding it once or twice gives the same path.
                 prop_assert_eq!(decoded(&path), decoded(&decoded(&path)));
             }
         }

@@ -1,4 +1,4 @@
-//! Error codes: one table from what went wrong to what a caller sees.
+//! Error codes: one table from a failure to what a caller sees.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident => $code:literal, $status:literal, $retriable:literal;)*) => {
-        /// What went wrong, in a word a program can branch on.
+        /// What went wrong, in a word that a program can branch on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorCode {$($(#[$doc])* $name,)*}
 
         impl ErrorCode {
-            /// Every code there is.
+            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The code as on the wire.
@@ -21,7 +21,7 @@ macro_rules! codes {
                 match self {$(Self::$name => $code,)*}
             }
 
-            /// The HTTP status it is answered with.
+            /// The HTTP status of responses with this code.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self {$(Self::$name => $status,)*}
@@ -47,33 +47,33 @@ codes! {
     NotFound => "NOT_FOUND", 404, false;
     /// No replica serves the model.
     ModelNotAvailable => "MODEL_NOT_AVAILABLE", 404, false;
-    /// The control plane does not know the node: it registers again.
+    /// The control plane does not know the node, which registers again.
     UnknownNode => "UNKNOWN_NODE", 404, true;
     /// The route exists, with another method.
     MethodNotAllowed => "METHOD_NOT_ALLOWED", 405, false;
     /// A client sent too slowly.
     RequestTimeout => "REQUEST_TIMEOUT", 408, true;
-    /// A message of an earlier life of the node.
+    /// A message of an earlier incarnation of the node.
     StaleIncarnation => "STALE_INCARNATION", 409, false;
     /// Another machine uses the node id and is alive.
     NodeIdConflict => "NODE_ID_CONFLICT", 409, false;
     /// The task id stands for another request.
     TaskIdConflict => "TASK_ID_CONFLICT", 409, false;
-    /// The client has cancelled it; told in events, where there is no status.
+    /// The client cancelled the task. Sent in events only, which have no status.
     Cancelled => "CANCELLED", 409, false;
-    /// Somebody else starts the engines of this pool.
+    /// This agent does not start the engines of this pool.
     EnginesNotOurs => "ENGINES_NOT_OURS", 409, false;
-    /// The new engines did not come up, or nothing says what they are to be; the old ones stay.
+    /// The new engines did not start, or their configuration is unknown; the old ones stay.
     ReloadFailed => "RELOAD_FAILED", 409, false;
-    /// The body is over its limit.
+    /// The body exceeds its limit.
     PayloadTooLarge => "PAYLOAD_TOO_LARGE", 413, false;
-    /// Every slot is taken and the line is full, or waiting took too long.
+    /// All slots are taken and the queue is full, or the queue timeout passed.
     QueueFull => "QUEUE_FULL", 429, true;
-    /// A bug of ours.
+    /// A bug of this program.
     Internal => "INTERNAL", 500, true;
-    /// The engine or node broke off while answering.
+    /// The engine or node broke off its response.
     WorkerReset => "WORKER_RESET", 502, true;
-    /// The pool's slots are all taken.
+    /// All slots of the pool are taken.
     PoolBusy => "POOL_BUSY", 503, true;
     /// The pool takes no new requests.
     PoolDraining => "POOL_DRAINING", 503, true;
@@ -83,13 +83,13 @@ codes! {
     NodeUnavailable => "NODE_UNAVAILABLE", 503, true;
     /// Nodes join in the CLOUD profile only, and it is off.
     CloudProfileDisabled => "CLOUD_PROFILE_DISABLED", 503, false;
-    /// The control plane knows as many nodes as it may, and none of them can be forgotten.
+    /// The control plane knows its maximum of nodes, and cannot forget any of them.
     TooManyNodes => "TOO_MANY_NODES", 503, true;
-    /// The server holds as many connections as it may.
+    /// The server has its maximum of connections.
     TooManyConnections => "TOO_MANY_CONNECTIONS", 503, true;
     /// This process is stopping.
     ShuttingDown => "SHUTTING_DOWN", 503, true;
-    /// A deadline passed before the answer came.
+    /// A deadline passed before the response came.
     DeadlineExceeded => "DEADLINE_EXCEEDED", 504, true;
     /// The address of a node leads back to a gateway.
     LoopDetected => "LOOP_DETECTED", 508, false;
@@ -101,17 +101,19 @@ impl Serialize for ErrorCode {
     }
 }
 
-/// The error answer of `/v2`: `{"error":{"code":…,"message":…,"retriable":…}}`.
+/// The error response of `/v2`: `{"error":{"code":…,"message":…,"retriable":…}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct ErrorEnvelope {
     /// The error.
     pub error: ErrorBody,
 }
 
-/// What `/v2` says of an error.
+/// An error of `/v2`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct ErrorBody {
     /// An [`ErrorCode`], or one that a later version added.
     #[cfg_attr(feature = "openapi", schema(value_type = crate::ErrorCode))]
@@ -140,17 +142,19 @@ impl ErrorEnvelope {
     }
 }
 
-/// The error answer of `/v1`, in OpenAI's shape, so that its clients understand it.
+/// The error response of `/v1`, in OpenAI's shape, so that its clients understand it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct OpenAiError {
     /// The error.
     pub error: OpenAiErrorBody,
 }
 
-/// What `/v1` says of an error.
+/// An error of `/v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct OpenAiErrorBody {
     /// For people: what is wrong and what would be right.
     pub message: String,
@@ -164,7 +168,7 @@ pub struct OpenAiErrorBody {
 }
 
 impl OpenAiError {
-    /// The error for `code`, about the field `param` when there is one at fault.
+    /// The error for `code`, and the field at fault if there is one.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>, param: Option<&'static str>) -> Self {
         // https://platform.openai.com/docs/guides/error-codes
@@ -193,7 +197,7 @@ mod tests {
 
     // spec: WIRE-6
     #[test]
-    fn both_shapes() {
+    fn both_error_shapes() {
         let v2 = serde_json::to_string(&ErrorEnvelope::new(
             ErrorCode::UnknownNode,
             "register first",
@@ -207,7 +211,10 @@ mod tests {
             serde_json::to_string(&OpenAiError::new(ErrorCode::QueueFull, "busy", None)).unwrap();
         assert_eq!(
             v1,
-            r#"{"error":{"message":"busy","type":"rate_limit_error","param":null,"code":"QUEUE_FULL"}}"#
+            concat!(
+                r#"{"error":{"message":"busy","type":"rate_limit_error","param":null,"#,
+                r#""code":"QUEUE_FULL"}}"#
+            )
         );
     }
 

@@ -1,4 +1,5 @@
-//! A node's GPUs: what they are, told when it registers, and how they are, told in every heartbeat.
+//! A node's GPUs: their properties, sent with the registration, and their state, sent with every
+//! heartbeat.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,8 @@ use crate::{
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(from = "RawGpu")]
+#[serde(from = "UnvalidatedGpu")]
+#[non_exhaustive]
 pub struct Gpu {
     /// Its index on the machine.
     pub device_id: u32,
@@ -26,15 +28,15 @@ pub struct Gpu {
 }
 
 #[derive(Deserialize)]
-struct RawGpu {
+struct UnvalidatedGpu {
     device_id: u32,
     name: String,
     vram_total_bytes: u64,
     compute_capability: Option<String>,
 }
 
-impl From<RawGpu> for Gpu {
-    fn from(raw: RawGpu) -> Self {
+impl From<UnvalidatedGpu> for Gpu {
+    fn from(raw: UnvalidatedGpu) -> Self {
         let mut gpu = Self {
             device_id: raw.device_id,
             name: raw.name,
@@ -47,23 +49,35 @@ impl From<RawGpu> for Gpu {
 }
 
 impl Gpu {
+    /// A GPU with the required fields.
+    #[must_use]
+    pub fn new(device_id: u32, name: String, vram_total_bytes: u64) -> Self {
+        Self {
+            device_id,
+            name,
+            vram_total_bytes,
+            compute_capability: None,
+        }
+    }
+
     pub(crate) fn clean_texts(&mut self) {
         clean(&mut self.name);
         clean_some(&mut self.compute_capability);
     }
 }
 
-/// One GPU as it is now. What its driver does not tell is absent.
+/// The current state of one GPU. What its driver does not report is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(from = "RawGpuStatus")]
+#[serde(from = "UnvalidatedGpuStatus")]
+#[non_exhaustive]
 pub struct GpuStatus {
     /// Its index on the machine.
     pub device_id: u32,
     /// The vendor's name for it.
     #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::Text))]
     pub name: String,
-    /// Names it for good, also after its index changed.
+    /// Identifies it, also after its index changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::schema::Text>))]
     pub uuid: Option<String>,
@@ -84,23 +98,23 @@ pub struct GpuStatus {
     /// Free memory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vram_free_bytes: Option<u64>,
-    /// How busy it is, in percent.
+    /// Its utilization in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub utilization_percent: Option<u32>,
     /// Its temperature in degrees Celsius.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_celsius: Option<u32>,
-    /// What it draws, in whole watts.
+    /// Its power draw in whole watts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_watts: Option<u32>,
-    /// What is wrong with it, for people; one that does not answer any more stays in the list with
+    /// What is wrong with it, for people. A GPU that no longer responds stays in the list with
     /// this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct RawGpuStatus {
+struct UnvalidatedGpuStatus {
     device_id: u32,
     name: String,
     uuid: Option<String>,
@@ -115,8 +129,8 @@ struct RawGpuStatus {
     problem: Option<String>,
 }
 
-impl From<RawGpuStatus> for GpuStatus {
-    fn from(raw: RawGpuStatus) -> Self {
+impl From<UnvalidatedGpuStatus> for GpuStatus {
+    fn from(raw: UnvalidatedGpuStatus) -> Self {
         let mut gpu = Self {
             device_id: raw.device_id,
             name: raw.name,
@@ -137,6 +151,16 @@ impl From<RawGpuStatus> for GpuStatus {
 }
 
 impl GpuStatus {
+    /// A GPU of which only index and name are known.
+    #[must_use]
+    pub fn new(device_id: u32, name: String) -> Self {
+        Self {
+            device_id,
+            name,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn clean_texts(&mut self) {
         clean(&mut self.name);
         clean_some(&mut self.uuid);

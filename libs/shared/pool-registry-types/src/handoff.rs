@@ -4,23 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EngineKind, HttpUrl, PoolId, ReplicaId,
+    invalid::{InvalidField, check_text},
     limits::MAX_SLOTS,
-    pool::{Invalid, check_models, check_text},
+    models::check_models,
 };
 
-/// What whoever started an engine writes to `{runtime dir}/{pool_id}_{replica_id}.json`.
+/// The file `{runtime dir}/{pool_id}_{replica_id}.json`, written by the program that started the
+/// engine.
 ///
 /// Write it to a temporary name in the same directory and rename it, so that a reader never sees
 /// half of it.
 ///
 /// ```
 /// let handoff: pool_registry_types::Handoff = serde_json::from_str(
-///     r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","slots":4}"#,
+///     r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
+///         "url":"http://localhost:8081","slots":4}"#,
 /// ).unwrap();
 /// assert_eq!(handoff.slots, 4);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Unvalidated")]
+#[serde(try_from = "UnvalidatedHandoff")]
+#[non_exhaustive]
 pub struct Handoff {
     /// The pool this engine belongs to.
     pub pool_id: PoolId,
@@ -30,7 +34,7 @@ pub struct Handoff {
     pub engine: EngineKind,
     /// Where the engine listens, as seen from its own machine.
     pub url: HttpUrl,
-    /// The engine's version, in its own words.
+    /// The version that the engine reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
     /// How many requests the engine serves at once; 1 to [`MAX_SLOTS`].
@@ -43,8 +47,31 @@ pub struct Handoff {
     pub models: Option<Vec<String>>,
 }
 
+impl Handoff {
+    /// A handoff with the required fields. `slots` is raised to 1 or reduced to [`MAX_SLOTS`].
+    #[must_use]
+    pub fn new(
+        pool_id: PoolId,
+        replica_id: ReplicaId,
+        engine: EngineKind,
+        url: HttpUrl,
+        slots: u32,
+    ) -> Self {
+        Self {
+            pool_id,
+            replica_id,
+            engine,
+            url,
+            engine_version: None,
+            slots: slots.clamp(1, MAX_SLOTS),
+            device_mask: None,
+            models: None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
-struct Unvalidated {
+struct UnvalidatedHandoff {
     pool_id: PoolId,
     replica_id: ReplicaId,
     engine: EngineKind,
@@ -55,12 +82,12 @@ struct Unvalidated {
     models: Option<Vec<String>>,
 }
 
-impl TryFrom<Unvalidated> for Handoff {
-    type Error = Invalid;
+impl TryFrom<UnvalidatedHandoff> for Handoff {
+    type Error = InvalidField;
 
-    fn try_from(raw: Unvalidated) -> Result<Self, Invalid> {
+    fn try_from(raw: UnvalidatedHandoff) -> Result<Self, InvalidField> {
         if !(1..=MAX_SLOTS).contains(&raw.slots) {
-            return Err(Invalid::new(
+            return Err(InvalidField::new(
                 "slots",
                 format!("must be between 1 and {MAX_SLOTS}, not {}", raw.slots),
             ));
@@ -68,7 +95,7 @@ impl TryFrom<Unvalidated> for Handoff {
         check_text("engine_version", raw.engine_version.as_deref())?;
         check_text("device_mask", raw.device_mask.as_deref())?;
         check_models("models", raw.models.as_deref())?;
-        let Unvalidated {
+        let UnvalidatedHandoff {
             pool_id,
             replica_id,
             engine,
@@ -104,12 +131,14 @@ mod tests {
     #[test]
     fn the_short_and_the_long_form() {
         let short = parse(
-            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","engine_version":"v1","slots":4}"#,
+            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
+                "url":"http://localhost:8081","engine_version":"v1","slots":4}"#,
         )
         .unwrap();
         assert_eq!(short.models, None);
         let long = parse(
-            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp","url":"http://localhost:8081","slots":4,
+            r#"{"pool_id":"pool-0","replica_id":"r0","engine":"llamacpp",
+                "url":"http://localhost:8081","slots":4,
                 "device_mask":"GPU0","models":["tiny"],"from_the_future":{"x":1}}"#,
         )
         .unwrap();
@@ -121,7 +150,8 @@ mod tests {
     #[test]
     fn every_bad_field_is_named() {
         let good = serde_json::json!({
-            "pool_id": "p", "replica_id": "r", "engine": "llamacpp", "url": "http://localhost:1", "slots": 1,
+            "pool_id": "p", "replica_id": "r", "engine": "llamacpp",
+            "url": "http://localhost:1", "slots": 1,
         });
         for (field, value) in [
             ("pool_id", serde_json::json!("a/b")),

@@ -1,4 +1,4 @@
-//! Who answers: what `GET /health` of a daemon says.
+//! The response of a daemon to `GET /health`.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,27 +10,28 @@ pub const POOL_MANAGERD: &str = "pool-managerd";
 /// The control plane, as its `/health` names it.
 pub const ORCHESTRATORD: &str = "orchestratord";
 
-/// The answer of `GET /health`. All but the status is optional: a daemon that does not say who it
-/// is is believed.
+/// The response to `GET /health`. All but the status is optional: a daemon that does not identify
+/// itself is accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[non_exhaustive]
 pub struct HealthAnswer {
     /// `ok`.
     #[serde(default)]
     pub status: String,
-    /// Which program answers, `pool-managerd` or `orchestratord`.
+    /// The program that responds, `pool-managerd` or `orchestratord`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The node that answers.
+    /// The node that responds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<NodeId>,
-    /// Which start of the node, once it registers.
+    /// The incarnation of the node, once it registers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<u64>,
 }
 
 impl HealthAnswer {
-    /// That of a program which does not say what it is.
+    /// The response of a program that does not identify itself.
     #[must_use]
     pub fn unnamed() -> Self {
         Self {
@@ -39,7 +40,7 @@ impl HealthAnswer {
         }
     }
 
-    /// That of a program that answers at all.
+    /// The response of `service`.
     #[must_use]
     pub fn of(service: &str) -> Self {
         Self {

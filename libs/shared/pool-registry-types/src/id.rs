@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::limits::MAX_ID_BYTES;
 
-/// How much of a refused value an error repeats: enough to recognise it, too little to flood a log.
+/// How many characters of a refused value an error repeats.
 const MAX_ECHO_CHARS: usize = 40;
 
 /// A text that is not an identifier.
@@ -21,8 +21,7 @@ pub struct IdError {
     echo: String,
 }
 
-/// A refused value as an error may repeat it: shortened, and escaped so that it cannot forge a log
-/// line.
+/// A refused value in an error: shortened, and escaped so that it cannot forge a log line.
 pub(crate) fn echo(value: &str) -> String {
     let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
@@ -42,7 +41,8 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident => $kind:literal;)*) => {$(
         $(#[$doc])*
         ///
-        /// 1 to 128 characters of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit. Cloning is cheap.
+        /// 1 to 128 characters of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit. Cloning
+        /// is cheap.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
@@ -112,22 +112,22 @@ macro_rules! ids {
 ids! {
     /// A GPU node: one agent, one address.
     NodeId => "node_id";
-    /// The machine an agent runs on; several nodes may share one.
+    /// The machine that an agent runs on; several nodes may share one.
     MachineId => "machine_id";
-    /// A group of replicas that answer for the same models.
+    /// A group of replicas that serve the same models.
     PoolId => "pool_id";
     /// One engine process within a pool.
     ReplicaId => "replica_id";
-    /// Which inference engine it is: `llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.
+    /// The inference engine: `llamacpp`, `vllm`, `sglang`, `ollama`, `tgi`, or any other name.
     EngineKind => "engine";
-    /// One request that runs by itself and is read when its client likes.
+    /// A request that runs in the background and is read later.
     TaskId => "task_id";
-    /// The conversation a request belongs to.
+    /// The conversation that a request belongs to.
     SessionId => "session_id";
 }
 
 impl NodeId {
-    /// The name of a machine that has no usable name of its own.
+    /// The id of a machine that has no usable name of its own.
     #[must_use]
     pub fn localhost() -> Self {
         Self(Arc::from("localhost"))
@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn accepts_what_operators_write() {
+    fn common_ids_are_accepted() {
         for good in [
             "a",
             "0",
@@ -155,7 +155,7 @@ mod tests {
 
     // spec: WIRE-1
     #[test]
-    fn refuses_the_rest_and_names_the_field() {
+    fn an_invalid_id_is_refused_with_its_field() {
         for bad in [
             "",
             ".",
@@ -194,8 +194,11 @@ mod tests {
         // spec: WIRE-1
         #[test]
         fn every_accepted_id_matches_the_documented_pattern(value in "\\PC{0,140}") {
-            let documented = (1..=128).contains(&value.len())
-                && value.bytes().enumerate().all(|(i, b)| b.is_ascii_alphanumeric() || (i > 0 && b"._-".contains(&b)));
+            let allowed = |(i, b): (usize, u8)| {
+                b.is_ascii_alphanumeric() || (i > 0 && b"._-".contains(&b))
+            };
+            let documented =
+                (1..=128).contains(&value.len()) && value.bytes().enumerate().all(allowed);
             prop_assert_eq!(NodeId::new(&value).is_ok(), documented);
         }
     }

@@ -1,5 +1,4 @@
-//! Schemas of what no derive can describe: values that check themselves, and the one table of error
-//! codes.
+//! Schemas that no derive can describe: values that check themselves, and the table of error codes.
 
 use std::fmt::Write as _;
 
@@ -16,9 +15,9 @@ use crate::{
     SessionId, TaskId,
 };
 
-/// As [`NodeId::new`] checks it.
+/// The pattern that [`NodeId::new`] accepts.
 const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
-/// What [`HttpUrl::new`] takes, as far as a pattern can tell.
+/// What [`HttpUrl::new`] accepts, as far as a pattern can say.
 const URL: &str = concat!(
     r"^[Hh][Tt][Tt][Pp]://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[(",
     r"([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|",
@@ -27,12 +26,12 @@ const URL: &str = concat!(
     r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
     r"(/[A-Za-z0-9_~-]+)*/?$",
 );
-/// A node's pools are found below its address, so it must leave room for their names.
+/// The paths of a node's pools are below its address, so it must leave room for their names.
 const MAX_URL_CHARS: usize = 512;
 /// Nothing that could break a line or a terminal.
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
-/// What [`classify`](crate::engine_path::classify) takes, and no dot at the beginning.
+/// What [`classify`](crate::engine_path::classify) accepts, without a dot at the beginning.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f/\\;?#%.][^\u0000-\u001f\u007f-\u009f/\\;?#%]*$";
 
 fn text(pattern: &str, description: &str) -> ObjectBuilder {
@@ -42,12 +41,12 @@ fn text(pattern: &str, description: &str) -> ObjectBuilder {
         .description(Some(description))
 }
 
-/// Server-sent events. A description can be read in two ways, of the whole stream or of each event
-/// in it, and both hold.
+/// Server-sent events. Tools read the description either as the whole stream or as each event in
+/// it; both are described.
 #[derive(Debug)]
 pub struct EventStream;
 
-/// What an engine says of an error, as it says it.
+/// An error of an engine, unchanged.
 #[derive(Debug)]
 pub struct EngineError;
 
@@ -87,11 +86,13 @@ schemas! {
         .max_length(Some(MAX_URL_CHARS));
     Text => ObjectBuilder::new()
         .schema_type(Type::String)
-        .description(Some("One line for people. It is cut at 256 bytes, and its control characters become spaces."));
+        .description(Some("One line for people. It is cut at 256 bytes, and its control \
+            characters become spaces."));
     ModelName => text(PRINTABLE, "1 to 256 bytes without control characters.")
         .min_length(Some(1))
         .max_length(Some(MAX_MODEL_NAME_BYTES));
-    PathSegment => text(PLAIN, "Without control characters and without what some engines take for a separator.");
+    PathSegment => text(PLAIN, "Without control characters and without what some engines take for \
+        a separator.");
     EngineError => ObjectBuilder::new()
         .schema_type(SchemaType::AnyValue)
         .description(Some("What an engine says of an error, as it says it."));

@@ -1,13 +1,13 @@
-//! Texts for people that come from elsewhere: bounded, and unable to forge a line or to command a
-//! terminal.
+//! Texts for people from other programs: limited in length, and unable to forge a line or to
+//! control a terminal.
 //!
-//! A text describes and decides nothing, so one that is too long or holds control characters is
+//! No decision depends on such a text, so one that is too long or holds control characters is
 //! cleaned, not refused.
 
 use crate::limits::MAX_TEXT_BYTES;
 
-/// `text` in one line of at most `max_bytes`: control characters become spaces, spaces at its ends
-/// go.
+/// `text` in one line of at most `max_bytes`. Control characters become spaces, and spaces at its
+/// ends are removed.
 ///
 /// ```
 /// use pool_registry_types::one_line;
@@ -18,13 +18,13 @@ pub fn one_line(text: &str, max_bytes: usize) -> String {
     cleaned(text, max_bytes, char::is_control)
 }
 
-/// The same, with its line breaks: what an engine logs has several lines.
+/// As [`one_line`], but keeps line breaks, for logs of an engine.
 #[must_use]
 pub fn lines(text: &str, max_bytes: usize) -> String {
     cleaned(text, max_bytes, |c| c.is_control() && c != '\n')
 }
 
-/// Cut before it is cleaned, so that the work is bounded, too: a space is never longer than what it
+/// Cut before cleaning, so that the work is limited too: a space is never longer than what it
 /// replaces.
 fn cleaned(text: &str, max_bytes: usize, is_bad: impl Fn(char) -> bool) -> String {
     let cut = &text[..text.floor_char_boundary(max_bytes)];
@@ -42,7 +42,7 @@ pub(crate) fn clean(text: &mut String) {
     }
 }
 
-/// The same for one that may be absent.
+/// Cleans a descriptive text that may be absent.
 pub(crate) fn clean_some(text: &mut Option<String>) {
     if let Some(text) = text {
         clean(text);
@@ -66,7 +66,7 @@ mod tests {
 
     // spec: WIRE-14
     #[test]
-    fn what_could_command_a_terminal_becomes_spaces() {
+    fn control_characters_become_spaces() {
         assert_eq!(
             one_line("a\u{1b}[2J\r\nb\u{9b}31m\u{7f}", 99),
             "a [2J  b 31m"
@@ -78,8 +78,11 @@ mod tests {
     proptest! {
         // spec: WIRE-14
         #[test]
-        fn a_cleaned_text_is_short_harmless_and_stays_as_it_is(text in "\\PC*|(?s).{0,40}", max in 0_usize..40) {
-            for (clean, kept) in [(one_line as fn(&str, usize) -> String, None), (lines, Some('\n'))] {
+        fn a_cleaned_text_is_short_clean_and_stable(
+            text in "\\PC*|(?s).{0,40}", max in 0_usize..40,
+        ) {
+            type Clean = fn(&str, usize) -> String;
+            for (clean, kept) in [(one_line as Clean, None), (lines, Some('\n'))] {
                 let cleaned = clean(&text, max);
                 prop_assert!(cleaned.len() <= max);
                 prop_assert!(cleaned.chars().all(|c| !c.is_control() || Some(c) == kept));

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{id::echo, limits::MAX_URL_BYTES};
 
-/// The port of `http` when the URL names none.
+/// The port of `http` if the URL names none.
 const HTTP_PORT: u16 = 80;
 
 /// A text that is not the URL of a node or an engine.
@@ -23,7 +23,8 @@ pub struct UrlError {
     reason: &'static str,
 }
 
-/// Where a node or an engine listens: `http://host[:port][/base]`, without user, query or fragment.
+/// The address of a node or an engine: `http://host[:port][/base]`, without user, query or
+/// fragment.
 ///
 /// ```
 /// use pool_registry_types::HttpUrl;
@@ -33,14 +34,14 @@ pub struct UrlError {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HttpUrl {
-    /// In lower case (RFC 3986, section 6.2.2.1), so that equal ones are the same bytes.
+    /// In lower case (RFC 3986, section 6.2.2.1), so that equal addresses have equal bytes.
     authority: Authority,
     base_path: String,
 }
 
 impl PartialEq for HttpUrl {
-    /// Compares the bytes: `Authority` looks at each for itself, and a request looks up its engine
-    /// by URL.
+    /// Compares bytes. `Authority` compares character by character, and each request looks up its
+    /// engine by URL.
     fn eq(&self, other: &Self) -> bool {
         self.authority.as_str() == other.authority.as_str() && self.base_path == other.base_path
     }
@@ -56,7 +57,7 @@ impl Hash for HttpUrl {
 }
 
 impl HttpUrl {
-    /// Checks `value` and takes it apart.
+    /// Checks and splits `value`.
     ///
     /// # Errors
     /// When `value` is not of the form above; the error says which part is wrong.
@@ -91,14 +92,13 @@ impl HttpUrl {
         if authority.host().trim_matches(['[', ']']).is_empty() {
             return refuse("it has no host");
         }
-        // `Authority` lets a port through that no socket has, and an empty one ("host:").
+        // `Authority` accepts a port that no socket has, and an empty one ("host:").
         let after_host = &authority.as_str()[authority.host().len()..];
         if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
             return refuse("the port is not between 1 and 65535");
         }
         let base_path = path.trim_end_matches('/');
-        // `PathAndQuery` lets bytes beyond ASCII through, which RFC 3986 and a request line do not
-        // have.
+        // `PathAndQuery` accepts bytes beyond ASCII, which RFC 3986 and request lines do not allow.
         let well_formed = base_path.is_empty()
             || (base_path.is_ascii() && base_path.parse::<http::uri::PathAndQuery>().is_ok());
         if !well_formed || base_path.split('/').any(|part| part == "..") {
@@ -110,7 +110,7 @@ impl HttpUrl {
         })
     }
 
-    /// The host and, when given, the port: `localhost:8081`.
+    /// The host and, if given, the port: `localhost:8081`.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.authority
@@ -122,20 +122,20 @@ impl HttpUrl {
         self.authority.host().trim_matches(['[', ']'])
     }
 
-    /// The port; 80 when the URL names none.
+    /// The port; 80 if the URL names none.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(HTTP_PORT)
     }
 
-    /// The path every request begins with, without a final slash; mostly empty.
+    /// The path that every request begins with, without a final slash; mostly empty.
     #[must_use]
     pub fn base_path(&self) -> &str {
         &self.base_path
     }
 
-    /// Where a socket of the same machine that listens on `bound` is found by whoever finds this
-    /// URL; `None` when it is on loopback and the finder may be elsewhere.
+    /// The address of a socket on the same machine that listens on `bound`, for clients that reach
+    /// this URL. `None` if that socket is on loopback and such a client may be elsewhere.
     ///
     /// ```
     /// use pool_registry_types::HttpUrl;
@@ -158,7 +158,7 @@ impl HttpUrl {
         Self::new(&format!("http://{bound}")).ok()
     }
 
-    /// Whether it says by itself that it is on this machine.
+    /// Whether the URL itself names this machine.
     fn is_loopback(&self) -> bool {
         let host = self.host();
         host.eq_ignore_ascii_case("localhost")
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_a_url_apart() {
+    fn a_url_is_split() {
         for (text, host, port, base, shown) in [
             (
                 "http://localhost:8081",
@@ -299,7 +299,7 @@ mod tests {
 
     // spec: WIRE-27
     #[test]
-    fn says_which_part_is_wrong() {
+    fn an_error_names_the_invalid_part() {
         for (text, reason) in [
             ("", "no scheme"),
             ("localhost:8081", "no scheme"),

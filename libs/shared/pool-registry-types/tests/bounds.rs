@@ -1,10 +1,10 @@
-//! What a message may hold at most, on the side that reads it and on the side that writes it.
+//! The limits of messages, for the reader and the writer.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use pool_registry_types::{
-    Capabilities, EngineLoad, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest,
-    ReplicaStatus,
+    Capabilities, Gpu, GpuStatus, HeartbeatRequest, PoolStatus, RegisterRequest, ReplicaStatus,
+    Slots,
     limits::{
         LIMITS, MAX_ERROR_BYTES, MAX_GPUS, MAX_ID_BYTES, MAX_MODEL_NAME_BYTES, MAX_MODELS,
         MAX_NODE_BODY_BYTES, MAX_POOLS, MAX_REPLICAS, MAX_SLOTS, MAX_TEXT_BYTES, MAX_URL_BYTES,
@@ -18,7 +18,10 @@ fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, String> {
 }
 
 fn register(capabilities: &Value) -> Value {
-    json!({"node_id": "n", "machine_id": "m", "address": "http://h:1", "capabilities": capabilities})
+    json!({
+        "node_id": "n", "machine_id": "m", "address": "http://h:1",
+        "capabilities": capabilities,
+    })
 }
 
 fn gpu(name: &str) -> Value {
@@ -26,7 +29,9 @@ fn gpu(name: &str) -> Value {
 }
 
 fn pool(field: &str, value: &Value) -> Value {
-    let mut pool = json!({"pool_id": "p", "ready": true, "draining": false, "slots_free": 0, "slots_total": 0});
+    let mut pool = json!({
+        "pool_id": "p", "ready": true, "draining": false, "slots_free": 0, "slots_total": 0,
+    });
     pool[field] = value.clone();
     pool
 }
@@ -37,15 +42,27 @@ fn heartbeat(pools: &Value) -> Value {
 
 // spec: WIRE-15
 #[test]
-fn a_list_beyond_its_bound_is_refused_with_its_name_the_bound_and_what_came() {
-    let replica = json!({"replica_id": "r", "ready": true, "slots_free": 0, "slots_total": 0});
+fn an_error_about_a_long_list_names_it_and_its_limit() {
     let names = |count: usize| json!((0..count).map(|i| format!("m{i}")).collect::<Vec<_>>());
     let many = |entry: Value, count: usize| Value::from(vec![entry; count]);
     let as_register = |value: &Value| parse::<RegisterRequest>(value).map(|_| ());
     let as_heartbeat = |value: &Value| parse::<HeartbeatRequest>(value).map(|_| ());
-    let gpus = |count| register(&json!({"gpus": many(gpu("x"), count)}));
+    // Each entry has an id of its own.
+    let numbered = |mut entry: Value, field: &str, id: Value| {
+        entry[field] = id;
+        entry
+    };
+    let gpus = |count: usize| {
+        let gpu = |i| numbered(gpu("x"), "device_id", json!(i));
+        register(&json!({"gpus": (0..count).map(gpu).collect::<Vec<_>>()}))
+    };
     assert_eq!(as_register(&gpus(MAX_GPUS)), Ok(()));
-    let replicas = |count| heartbeat(&json!([pool("replicas", &many(replica.clone(), count))]));
+    let replicas = |count: usize| {
+        let replica = json!({"ready": true, "slots_free": 0, "slots_total": 0});
+        let replica = |i| numbered(replica.clone(), "replica_id", json!(format!("r{i}")));
+        let replicas: Vec<_> = (0..count).map(replica).collect();
+        heartbeat(&json!([pool("replicas", &json!(replicas))]))
+    };
     assert_eq!(as_heartbeat(&replicas(MAX_REPLICAS)), Ok(()));
     let models = |count| heartbeat(&json!([pool("models_available", &names(count))]));
     assert_eq!(as_heartbeat(&models(MAX_MODELS)), Ok(()));
@@ -77,7 +94,7 @@ fn a_list_beyond_its_bound_is_refused_with_its_name_the_bound_and_what_came() {
 
 // spec: WIRE-14
 #[test]
-fn a_text_for_people_is_cleaned_and_not_refused() {
+fn a_text_for_people_is_cleaned() {
     let odd = format!("\u{1b}[31mRTX\n3090\u{9b}2J{}", "x".repeat(500));
     let request: RegisterRequest = parse(&register(&json!({"gpus": [gpu(&odd)]}))).unwrap();
     let name = &request.capabilities.gpus[0].name;
@@ -119,34 +136,28 @@ fn a_text_for_people_is_cleaned_and_not_refused() {
 // spec: WIRE-16
 #[test]
 fn the_largest_registration_fits_the_body_of_one() {
-    // A quotation mark is the longest that a clean text can be in JSON, for its bytes.
+    // A quotation mark takes the most JSON bytes of all characters that a clean text may hold.
     let text = "\"".repeat(MAX_TEXT_BYTES);
     let id = "i".repeat(MAX_ID_BYTES);
     let base = "http://h/";
     let url = format!("{base}{}", "u".repeat(MAX_URL_BYTES - base.len()));
-    let request = RegisterRequest {
-        node_id: id.parse().unwrap(),
-        machine_id: id.parse().unwrap(),
-        address: url.parse().unwrap(),
-        pools: vec![id.parse().unwrap(); MAX_POOLS],
-        capabilities: Capabilities {
-            gpus: vec![
-                Gpu {
-                    device_id: u32::MAX,
-                    name: text.clone(),
-                    vram_total_bytes: u64::MAX,
-                    compute_capability: Some(text.clone()),
-                };
-                MAX_GPUS
-            ],
-            cpu_cores: u32::MAX,
-            ram_total_bytes: u64::MAX,
-        },
-        version: Some(text),
-        incarnation: Some(u64::MAX),
-        metrics_address: Some(url.parse().unwrap()),
-        takes_replica_hint: true,
+    let mut request = RegisterRequest::new(
+        id.parse().unwrap(),
+        id.parse().unwrap(),
+        url.parse().unwrap(),
+    );
+    request.pools = vec![id.parse().unwrap(); MAX_POOLS];
+    let gpu = |device_id| {
+        let mut gpu = Gpu::new(device_id, text.clone(), u64::MAX);
+        gpu.compute_capability = Some(text.clone());
+        gpu
     };
+    let gpus = (0..=u32::MAX).rev().take(MAX_GPUS).map(gpu).collect();
+    request.capabilities = Capabilities::new(gpus, u32::MAX, u64::MAX);
+    request.version = Some(text);
+    request.incarnation = Some(u64::MAX);
+    request.metrics_address = Some(url.parse().unwrap());
+    request.takes_replica_hint = true;
     let body = serde_json::to_vec(&request).unwrap();
     assert!(body.len() <= MAX_NODE_BODY_BYTES / 16, "{}", body.len());
     assert_eq!(
@@ -155,7 +166,7 @@ fn the_largest_registration_fits_the_body_of_one() {
     );
 }
 
-/// Any text, some of them too long and with characters that have no place in it.
+/// Any text, sometimes too long or with forbidden characters.
 fn wild() -> impl Strategy<Value = String> {
     prop_oneof![
         "(?s).{0,8}",
@@ -173,33 +184,48 @@ fn wild_models() -> impl Strategy<Value = Option<Vec<String>>> {
 
 prop_compose! {
     fn wild_replica()(
-        slots in (any::<u32>(), any::<u32>()), models in wild_models(), loaded in wild_models(),
+        id in 0..3, slots in (any::<u32>(), any::<u32>()), models in wild_models(),
+        loaded in wild_models(),
         last_error in prop::option::of(wild()),
     ) -> ReplicaStatus {
-        ReplicaStatus {
-            slots_free: slots.0, slots_total: slots.1, models, last_error,
-            load: EngineLoad { models_loaded: loaded, ..EngineLoad::default() },
-            ..ReplicaStatus::new("r".parse().unwrap())
-        }
+        let mut replica = ReplicaStatus::new(format!("r{id}").parse().unwrap())
+            .with_slots(Slots::clamped(slots.0, slots.1));
+        replica.models = models;
+        replica.last_error = last_error;
+        replica.load.models_loaded = loaded;
+        replica
     }
+}
+
+/// The replica under another id.
+fn numbered(replica: &ReplicaStatus, number: usize) -> ReplicaStatus {
+    let mut replica = replica.clone();
+    replica.replica_id = format!("r{number}").parse().unwrap();
+    replica
 }
 
 prop_compose! {
     fn wild_pool()(
-        id in 0..3, slots in (any::<u32>(), any::<u32>()), texts in prop::array::uniform3(prop::option::of(wild())),
+        id in 0..3, slots in (any::<u32>(), any::<u32>()),
+        texts in prop::array::uniform3(prop::option::of(wild())),
         models_available in wild_models(),
-        replicas in prop::option::of(prop::collection::vec(wild_replica(), 0..3)), copies in 1..300_usize,
+        replicas in prop::option::of(prop::collection::vec(wild_replica(), 0..3)),
+        copies in 1..300_usize,
     ) -> PoolStatus {
         let [engine_version, last_error, device_mask] = texts;
-        PoolStatus {
-            pool_id: format!("p{id}").parse().unwrap(), ready: true, draining: false,
-            slots_free: slots.0, slots_total: slots.1, vram_free_bytes: u64::MAX, engine: None,
-            engine_version, models_available, last_error, device_mask, sleeping: false,
-            replicas: replicas.map(|replicas| match replicas.first() {
-                Some(one) if one.models.is_none() => vec![one.clone(); copies],
-                _ => replicas,
-            }),
-        }
+        let mut status = PoolStatus::new(format!("p{id}").parse().unwrap())
+            .with_slots(Slots::clamped(slots.0, slots.1));
+        status.ready = true;
+        status.vram_free_bytes = u64::MAX;
+        status.engine_version = engine_version;
+        status.models_available = models_available;
+        status.last_error = last_error;
+        status.device_mask = device_mask;
+        status.replicas = replicas.map(|replicas| match replicas.first() {
+            Some(one) if one.models.is_none() => (0..copies).map(|i| numbered(one, i)).collect(),
+            _ => replicas,
+        });
+        status
     }
 }
 
@@ -208,26 +234,39 @@ proptest! {
 
     // spec: WIRE-17
     #[test]
-    fn whatever_a_node_reports_is_taken_once_it_is_bounded(
+    fn a_bounded_report_is_always_accepted(
         pools in prop::collection::vec(wild_pool(), 0..5), many in any::<bool>(),
-        gpus in prop::option::of(prop::collection::vec(prop::array::uniform5(wild()), 0..70)), timestamp in wild(),
+        gpus in prop::option::of(prop::collection::vec(prop::array::uniform5(wild()), 0..70)),
+        timestamp in wild(),
     ) {
         let mut pools = pools;
         if many {
-            let more = (0..MAX_POOLS + 9).map(|i| parse(&pool("pool_id", &json!(format!("more{i}")))).unwrap());
+            let more = (0..MAX_POOLS + 9)
+                .map(|i| parse(&pool("pool_id", &json!(format!("more{i}")))).unwrap());
             pools.extend(more);
         }
-        let gpus = gpus.map(|gpus| gpus.into_iter().map(|[name, uuid, driver, compute, problem]| GpuStatus {
-            name, uuid: Some(uuid), driver_version: Some(driver), compute_capability: Some(compute),
-            problem: Some(problem), ..GpuStatus::default()
-        }).collect());
-        let mut request = HeartbeatRequest { timestamp, pools, incarnation: Some(1), seq: Some(1), gpus };
+        let gpu = |(id, [name, uuid, driver, compute, problem]): (u32, [String; 5])| {
+            // The last ids repeat earlier ones.
+            let mut gpu = GpuStatus::new(id % 66, name);
+            gpu.uuid = Some(uuid);
+            gpu.driver_version = Some(driver);
+            gpu.compute_capability = Some(compute);
+            gpu.problem = Some(problem);
+            gpu
+        };
+        let gpus = gpus.map(|gpus| (0..).zip(gpus).map(gpu).collect());
+        let mut request = HeartbeatRequest::new(timestamp, pools);
+        request.incarnation = Some(1);
+        request.seq = Some(1);
+        request.gpus = gpus;
         request.bound();
         for pool in &request.pools {
-            prop_assert!(pool.slots_free <= pool.slots_total && pool.slots_total <= MAX_SLOTS);
+            prop_assert!(pool.slots_free() <= pool.slots_total());
+            prop_assert!(pool.slots_total() <= MAX_SLOTS);
         }
         let body = serde_json::to_vec(&request).unwrap();
-        let read: HeartbeatRequest = serde_json::from_slice(&body).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let read: HeartbeatRequest = serde_json::from_slice(&body)
+            .map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(read, request);
     }
 }

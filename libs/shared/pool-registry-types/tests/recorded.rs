@@ -1,6 +1,6 @@
-//! Messages as version 0.1.0 writes them, byte by byte: read, and written again as they were.
+//! Messages that version 0.1.0 wrote are read, and written again with the same bytes.
 //!
-//! A message of this version that uses none of the later fields is one of version 0.1.0.
+//! A message of this version without later fields is a message of version 0.1.0.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use pool_registry_types::{HeartbeatRequest, HeartbeatResponse, RegisterRequest, RegisterResponse};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// `recorded` is read, says what it said, and is written with the same bytes.
+/// `recorded` is parsed, has the expected content, and is written with the same bytes.
 fn is_kept<T: Serialize + DeserializeOwned + Debug>(recorded: &str) -> T {
     let message: T = serde_json::from_str(recorded).unwrap();
     assert_eq!(serde_json::to_string(&message).unwrap(), recorded);
@@ -63,7 +63,7 @@ fn later_fields_are_added_and_none_is_required() {
         serde_json::from_str(r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":60000}"#)
             .unwrap();
     assert_eq!(answer.timeout_ms, Some(60_000));
-    // One that is null says nothing.
+    // `null` counts as absent.
     let absent = r#"{"success":true,"next_heartbeat_ms":20000,"timeout_ms":null}"#;
     assert_eq!(
         serde_json::from_str::<HeartbeatResponse>(absent)

@@ -1,6 +1,6 @@
 //! A worker that ticks until Ctrl-C and then takes a moment to finish:
 //! `cargo run -p service-runtime --example worker`.
-#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+#![expect(clippy::print_stdout, reason = "an example prints to its terminal")]
 
 use std::{error::Error, time::Duration};
 

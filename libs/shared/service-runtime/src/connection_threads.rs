@@ -1,10 +1,8 @@
-//! Runtimes of one thread each, for work that comes in many small pieces of their own, as
-//! connections are.
+//! Single-threaded runtimes for connections, one per thread.
 //!
-//! A runtime of many threads hands tasks from one to another: each wake-up is a question of who
-//! runs it, asked of shared queues and often of the kernel. A connection gains nothing from that.
-//! Given to one thread for life, as nginx has it, its sockets, timers and memory stay with one
-//! processor, and nobody is woken who then finds nothing to do.
+//! A multi-threaded runtime moves tasks between its threads: each wake-up goes through shared
+//! queues and often through the kernel. Connections gain nothing from that. Here a connection stays
+//! on one thread, as in nginx, so its sockets, timers and memory stay with one processor.
 
 use std::{
     io,
@@ -22,16 +20,16 @@ use tokio::runtime::{Builder, Handle};
 
 use crate::Shutdown;
 
-/// Threads that each drive a runtime of their own, and what ends them.
+/// Threads that each drive their own runtime. Dropping this asks them to stop.
 ///
 /// ```
 /// use std::{num::NonZeroUsize, time::Duration};
-/// use service_runtime::CoreThreads;
+/// use service_runtime::ConnectionThreads;
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let threads = CoreThreads::start(NonZeroUsize::MIN)?;
-/// let seat = threads.cores().seat().expect("there is a core");
-/// let name = seat.runtime().spawn(async { std::thread::current().name().map(str::to_owned) });
+/// let threads = ConnectionThreads::start(NonZeroUsize::MIN)?;
+/// let assigned = threads.handle().assign().expect("there is a thread");
+/// let name = assigned.runtime().spawn(async { std::thread::current().name().map(str::to_owned) });
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// assert_eq!(runtime.block_on(name)?.as_deref(), Some("core-0"));
 /// assert!(threads.stop(Duration::from_secs(1)));
@@ -39,47 +37,46 @@ use crate::Shutdown;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct CoreThreads {
-    cores: ConnectionThreads,
+pub struct ConnectionThreads {
+    handle: ConnectionThreadsHandle,
     stop: Shutdown,
-    /// Each thread holds the other end for as long as it lives.
+    /// Each thread holds a sender until it ends.
     ended: mpsc::Receiver<()>,
 }
 
-impl CoreThreads {
-    /// Starts so many.
+impl ConnectionThreads {
+    /// Starts `count` threads.
     ///
     /// # Errors
-    /// When the system has no more threads, or a runtime no way to wait for sockets.
+    /// When the system cannot create a thread, or a runtime cannot create its I/O driver.
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
         let stop = Shutdown::new();
         let (alive, ended) = mpsc::channel();
         let start = |number| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let core = Core {
+            let thread = ConnectionThread {
                 runtime: runtime.handle().clone(),
-                taken: AtomicUsize::new(0),
+                assigned: AtomicUsize::new(0),
             };
             let (stop, alive) = (stop.clone(), mpsc::Sender::clone(&alive));
             let drive = move || {
                 runtime.block_on(stop.requested());
-                // Its tasks are dropped here, on the thread where they lived; a lookup of a name
-                // that hangs is not waited for.
+                // Drop the tasks on their own thread. Do not wait for a hanging name lookup.
                 runtime.shutdown_background();
                 drop(alive);
             };
             thread::Builder::new()
                 .name(format!("core-{number}"))
                 .spawn(drive)?;
-            Ok(Arc::new(core))
+            Ok(Arc::new(thread))
         };
-        let cores = (0..count.get())
+        let threads = (0..count.get())
             .map(start)
             .collect::<io::Result<Arc<[_]>>>();
-        let cores = cores.inspect_err(|_| stop.request())?;
+        let threads = threads.inspect_err(|_| stop.request())?;
         Ok(Self {
-            cores: ConnectionThreads {
-                all: cores,
+            handle: ConnectionThreadsHandle {
+                threads,
                 stop: stop.clone(),
             },
             stop,
@@ -87,62 +84,60 @@ impl CoreThreads {
         })
     }
 
-    /// Where to put work.
+    /// A handle to assign connections to threads.
     #[must_use]
-    pub fn cores(&self) -> ConnectionThreads {
-        self.cores.clone()
+    pub fn handle(&self) -> ConnectionThreadsHandle {
+        self.handle.clone()
     }
 
-    /// Ends them; what still runs there is dropped. False when a thread has not come to its end
-    /// `within` that time.
+    /// Stops the threads and drops their tasks. False when a thread has not ended after `timeout`.
     #[must_use]
-    pub fn stop(self, within: Duration) -> bool {
+    pub fn stop(self, timeout: Duration) -> bool {
         self.stop.request();
-        // Nobody ever sends: what comes is the end of the last thread, or of our patience.
+        // Nothing is sent: the channel closes when the last thread ends.
         matches!(
-            self.ended.recv_timeout(within),
+            self.ended.recv_timeout(timeout),
             Err(mpsc::RecvTimeoutError::Disconnected)
         )
     }
 }
 
-impl Drop for CoreThreads {
+impl Drop for ConnectionThreads {
     fn drop(&mut self) {
         self.stop.request();
     }
 }
 
-/// The runtimes, as seen by who has work for them. Clones are the same ones; by default there are
-/// none.
+/// Assigns connections to threads. Clones share the threads; the default has none.
 #[derive(Debug, Clone, Default)]
-pub struct ConnectionThreads {
-    all: Arc<[Arc<Core>]>,
+pub struct ConnectionThreadsHandle {
+    threads: Arc<[Arc<ConnectionThread>]>,
     stop: Shutdown,
 }
 
 #[derive(Debug)]
-struct Core {
+struct ConnectionThread {
     runtime: Handle,
-    /// Seats that are out.
-    taken: AtomicUsize,
+    /// Connections assigned now.
+    assigned: AtomicUsize,
 }
 
-impl ConnectionThreads {
-    /// A seat where the fewest are taken; none where there are no cores.
+impl ConnectionThreadsHandle {
+    /// Assigns the thread with the fewest connections; `None` without threads.
     #[must_use]
-    pub fn seat(&self) -> Option<Seat> {
-        let taken = |core: &&Arc<Core>| core.taken.load(Ordering::Relaxed);
-        let core = self.all.iter().min_by_key(taken)?;
-        core.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Seat(Arc::clone(core)))
+    pub fn assign(&self) -> Option<AssignedThread> {
+        let assigned = |thread: &&Arc<ConnectionThread>| thread.assigned.load(Ordering::Relaxed);
+        let thread = self.threads.iter().min_by_key(assigned)?;
+        thread.assigned.fetch_add(1, Ordering::Relaxed);
+        Some(AssignedThread(Arc::clone(thread)))
     }
 
-    /// Returns when each of them has run a new task: one that hangs, or has ended by itself, is
-    /// never past this.
-    pub async fn alive(&self) {
-        for core in self.all.iter() {
-            let ran = core.runtime.spawn(async {}).await;
-            // At a stop they all end.
+    /// Returns when each thread has run a new task. Never returns while a thread hangs, or after
+    /// one ended on its own.
+    pub async fn all_responsive(&self) {
+        for thread in self.threads.iter() {
+            let ran = thread.runtime.spawn(async {}).await;
+            // During a stop all threads end.
             if ran.is_err() && !self.stop.is_requested() {
                 std::future::pending::<()>().await;
             }
@@ -150,21 +145,21 @@ impl ConnectionThreads {
     }
 }
 
-/// A place for one piece of work, counted until it is dropped: give it to the work.
+/// The thread of one connection, which counts until this is dropped: keep it with the connection.
 #[derive(Debug)]
-pub struct Seat(Arc<Core>);
+pub struct AssignedThread(Arc<ConnectionThread>);
 
-impl Seat {
-    /// Where the work belongs.
+impl AssignedThread {
+    /// The runtime of the thread.
     #[must_use]
     pub fn runtime(&self) -> Handle {
         self.0.runtime.clone()
     }
 }
 
-impl Drop for Seat {
+impl Drop for AssignedThread {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.assigned.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -173,17 +168,18 @@ mod tests {
     use super::*;
     use crate::Tasks;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
-    fn started(count: usize) -> CoreThreads {
-        CoreThreads::start(NonZeroUsize::new(count).expect("a test asks for some"))
+    fn started(count: usize) -> ConnectionThreads {
+        ConnectionThreads::start(NonZeroUsize::new(count).expect("a test starts some"))
             .expect("threads start")
     }
 
-    /// The thread that a seat's work runs on.
-    async fn thread_of(seat: &Seat) -> String {
+    /// The name of an assigned thread.
+    async fn thread_of(assigned: &AssignedThread) -> String {
         let name = async { thread::current().name().map(str::to_owned) };
-        seat.runtime()
+        assigned
+            .runtime()
             .spawn(name)
             .await
             .expect("the task ends")
@@ -192,31 +188,31 @@ mod tests {
 
     // spec: DOOR-16
     #[tokio::test]
-    async fn work_goes_where_the_least_is() {
+    async fn connections_go_to_the_thread_with_the_fewest() {
         let threads = started(3);
-        let cores = threads.cores();
-        let mut seats: Vec<Seat> = (0..6).filter_map(|_| cores.seat()).collect();
+        let handle = threads.handle();
+        let mut assigned: Vec<AssignedThread> = (0..6).filter_map(|_| handle.assign()).collect();
         let mut names = Vec::new();
-        for seat in &seats {
-            names.push(thread_of(seat).await);
+        for thread in &assigned {
+            names.push(thread_of(thread).await);
         }
         assert_eq!(
             names,
             ["core-0", "core-1", "core-2", "core-0", "core-1", "core-2"]
         );
 
-        drop(seats.remove(1));
-        let again = cores.seat().expect("there are cores");
+        drop(assigned.remove(1));
+        let again = handle.assign().expect("there are threads");
         assert_eq!(thread_of(&again).await, "core-1");
-        assert!(ConnectionThreads::default().seat().is_none());
+        assert!(ConnectionThreadsHandle::default().assign().is_none());
     }
 
     // spec: DOOR-16
     #[tokio::test]
-    async fn what_a_connection_spawns_runs_with_all_that_is_no_connection() {
+    async fn isolated_tasks_of_a_connection_run_elsewhere() {
         let threads = started(1);
         let tasks = Tasks::new(Shutdown::new());
-        let seat = threads.cores().seat().expect("there is a core");
+        let assigned = threads.handle().assign().expect("there is a thread");
         let (sender, mut names) = tokio::sync::mpsc::unbounded_channel();
         let name = move |sender: tokio::sync::mpsc::UnboundedSender<_>| async move {
             let name = thread::current().name().map(str::to_owned);
@@ -227,8 +223,8 @@ mod tests {
             tasks.spawn_isolated("elsewhere", name(sender));
             tasks
         };
-        let tasks = seat.runtime().spawn(connection).await.expect("it ends");
-        tasks.join(PATIENCE).await.expect("all end");
+        let tasks = assigned.runtime().spawn(connection).await.expect("it ends");
+        tasks.join(TIMEOUT).await.expect("all end");
         let mut ran_on = [names.recv().await.flatten(), names.recv().await.flatten()];
         ran_on.sort_by_key(|name| name.as_deref() != Some("core-0"));
         assert_eq!(ran_on[0].as_deref(), Some("core-0"));
@@ -236,36 +232,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ends_with_what_runs_there() {
+    async fn a_stop_drops_running_tasks() {
         let threads = started(2);
-        let cores = threads.cores();
-        cores.alive().await;
-        let seat = cores.seat().expect("there are cores");
-        let endless = seat.runtime().spawn(std::future::pending::<()>());
-        assert!(threads.stop(PATIENCE));
+        let handle = threads.handle();
+        handle.all_responsive().await;
+        let assigned = handle.assign().expect("there are threads");
+        let endless = assigned.runtime().spawn(std::future::pending::<()>());
+        assert!(threads.stop(TIMEOUT));
         assert!(endless.await.expect_err("it was dropped").is_cancelled());
-        // Nothing hangs afterwards.
-        cores.alive().await;
+        // The check does not hang after a stop.
+        handle.all_responsive().await;
     }
 
     // spec: STOP-8
     #[tokio::test]
-    async fn a_core_that_hangs_is_not_alive_and_does_not_hold_up_the_end() {
+    async fn a_hanging_thread_is_not_responsive_and_does_not_block_the_stop() {
         let threads = started(1);
         let (go_on, hold) = mpsc::channel::<()>();
         let (begun, begins) = mpsc::channel();
-        let seat = threads.cores().seat().expect("there is a core");
-        let hanging = seat.runtime().spawn(async move {
+        let assigned = threads.handle().assign().expect("there is a thread");
+        let hanging = assigned.runtime().spawn(async move {
             begun.send(()).ok();
             hold.recv().ok()
         });
         begins.recv().expect("it begins");
-        let cores = threads.cores();
-        let alive = tokio::time::timeout(Duration::from_millis(50), cores.alive());
-        assert!(alive.await.is_err(), "it hangs");
+        let handle = threads.handle();
+        let check = tokio::time::timeout(Duration::from_millis(50), handle.all_responsive());
+        assert!(check.await.is_err(), "it hangs");
         assert!(!threads.stop(Duration::ZERO));
         drop(go_on);
         assert_eq!(hanging.await.expect("it ends now"), None);
-        cores.alive().await;
+        handle.all_responsive().await;
     }
 }

@@ -1,13 +1,13 @@
-//! How many files a process may have open: as many as it is allowed to ask for.
+//! The limit of open files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files from the soft to the hard one and says what it is now; `u64::MAX`
-/// for none.
+/// Raises the soft limit of open files to the hard one and returns it; `u64::MAX` stands for no
+/// limit.
 ///
-/// The soft limit is 1024 on most systems, for the sake of programs that use `select`. Here each
-/// connection is a descriptor, so a thousand clients would be the end. A limit that cannot be
-/// raised stays what it is.
+/// The soft limit is 1024 on most systems, for programs that use `select`. Here each connection
+/// takes a descriptor, so a thousand clients would reach it. A limit that cannot be raised stays as
+/// it is.
 pub fn raise_descriptor_limit() -> u64 {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -1,13 +1,11 @@
-//! Settings from the environment: read once, checked all together, every bad one reported in one
-//! go.
+//! Settings from the environment: read once, checked together, all problems reported at once.
 //!
-//! A binary declares a plain struct of `Option<String>`s, lets [`Environment::into_raw`] fill it
-//! (through envy: field `demo_addr` is variable `DEMO_ADDR`), and turns each field into a type that
-//! cannot be wrong with the parsers of [`Problems`]. A parser that meets a bad value notes it and
-//! hands back the default, so that the next variable is looked at too; [`Problems::finish`] then
-//! says whether anything was wrong.
+//! A binary declares a plain struct of `Option<String>`s, which [`Environment::into_raw`] fills
+//! through envy (field `demo_addr` is variable `DEMO_ADDR`). The parsers of [`Problems`] turn each
+//! field into a type that cannot be invalid. A parser records a bad value and returns the default,
+//! so that the other variables are checked too. [`Problems::finish`] returns all recorded problems.
 //!
-//! An empty or blank variable counts as unset. No value of a secret is ever repeated.
+//! An empty or blank variable counts as unset. Values of secrets are never repeated.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -22,7 +20,8 @@
 //! let mut problems = Problems::default();
 //! let raw: Raw = Environment::from_pairs([("DEMO_ADDR", "nonsense"), ("DEMO_WORKERS", "0")])
 //!     .into_raw(&mut problems);
-//! let addr = problems.socket_addr("DEMO_ADDR", raw.demo_addr, SocketAddr::from(([127, 0, 0, 1], 1)));
+//! let default = SocketAddr::from(([127, 0, 0, 1], 1));
+//! let addr = problems.socket_addr("DEMO_ADDR", raw.demo_addr, default);
 //! let workers = problems.integer("DEMO_WORKERS", raw.demo_workers, 4, 1..=64);
 //! # let _ = (addr, workers);
 //! assert_eq!(
@@ -39,14 +38,13 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-/// What a binary exits with when a setting is bad: `EX_USAGE` of sysexits.h.
+/// The exit code of a binary with a bad setting: `EX_USAGE` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// How much of a bad value a report repeats: enough to recognise it, too little to flood a
-/// terminal.
+/// How many characters of a bad value a report repeats.
 const MAX_ECHO_CHARS: usize = 60;
 
-/// The variables that concern us, as they were at start-up.
+/// The relevant variables, as they were at start-up.
 #[derive(Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, String>,
@@ -54,8 +52,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the process's variables whose name begins with one of `prefixes`. A full name is a
-    /// prefix too.
+    /// Reads the variables of the process whose name begins with one of `prefixes`. A full name is
+    /// a prefix too.
     #[must_use]
     pub fn from_process(prefixes: &[&str]) -> Self {
         let ours = std::env::vars_os().filter(|(name, _)| {
@@ -82,8 +80,7 @@ impl Environment {
             let Ok(name) = name.into_string() else {
                 continue;
             };
-            // envy matches names without regard to case; two spellings of one name would make it
-            // fail.
+            // envy ignores the case of names, and fails if one name occurs in two spellings.
             if name.bytes().any(|b| b.is_ascii_lowercase()) {
                 continue;
             }
@@ -98,10 +95,10 @@ impl Environment {
         environment
     }
 
-    /// Sets `name` to what is already certain, whatever the settings say.
+    /// Sets `name` to a value that is known already, whatever the settings say.
     ///
     /// # Errors
-    /// With the value it was set to, when that is another one for `same`.
+    /// The configured value, if it differs according to `same`.
     pub fn settle(
         &mut self,
         name: &str,
@@ -114,9 +111,9 @@ impl Environment {
         }
     }
 
-    /// Fills a struct of `Option<String>` fields, each named as its variable in lower case.
+    /// Fills a struct of `Option<String>` fields, each named like its variable in lower case.
     ///
-    /// A variable that is not Unicode is noted in `problems` and left out.
+    /// A variable that is not Unicode is recorded in `problems` and left out.
     pub fn into_raw<T: DeserializeOwned + Default>(self, problems: &mut Problems) -> T {
         for name in &self.not_unicode {
             problems.add(name.clone(), "must be valid UTF-8 text");
@@ -124,8 +121,8 @@ impl Environment {
         self.raw_after("", problems)
     }
 
-    /// A part of the settings: as [`into_raw`](Self::into_raw), with fields named as their
-    /// variables are after `prefix`. What is not Unicode is left for `into_raw` to tell.
+    /// Fills a part of the settings like [`into_raw`](Self::into_raw); the names of its fields
+    /// follow `prefix`. `into_raw` reports variables that are not Unicode.
     pub fn raw_after<T: DeserializeOwned + Default>(
         &self,
         prefix: &str,
@@ -135,7 +132,7 @@ impl Environment {
         envy::prefixed(prefix)
             .from_iter(values)
             .unwrap_or_else(|error| {
-                // Only a field that is not an `Option<String>` gets here.
+                // Only a field that is not an `Option<String>` leads here.
                 problems.add("the environment", format!("cannot be read: {error}"));
                 T::default()
             })
@@ -143,20 +140,20 @@ impl Environment {
 }
 
 impl fmt::Debug for Environment {
-    /// Names only: a value may be a secret.
+    /// Shows names only: a value may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
-/// One variable and what is wrong with it.
+/// A variable and its problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Problem {
     name: String,
     text: String,
 }
 
-/// Everything that is wrong with the settings; one line for each.
+/// All problems of the settings, one line each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct Problems(Vec<Problem>);
@@ -169,7 +166,7 @@ fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// A bad value as a report may repeat it: shortened, and escaped so that it cannot forge a line.
+/// A bad value in a report: shortened, and escaped so that it cannot forge a line.
 fn echo(value: &str) -> String {
     let shown: String = value.chars().take(MAX_ECHO_CHARS).collect();
     let more = if shown.len() < value.len() { "…" } else { "" };
@@ -177,7 +174,7 @@ fn echo(value: &str) -> String {
 }
 
 impl Problems {
-    /// Notes that variable `name` is wrong; `text` says what would be right. It must not hold a
+    /// Records that variable `name` is wrong; `text` says what would be right. It must not hold a
     /// secret.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.0.push(Problem {
@@ -186,13 +183,13 @@ impl Problems {
         });
     }
 
-    /// Whether anything was noted.
+    /// Whether a problem was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The variables that are wrong and what would be right, in the order in which they were noted.
+    /// The problems, in the order in which they were recorded.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -202,13 +199,13 @@ impl Problems {
     /// Ends the collection.
     ///
     /// # Errors
-    /// When anything was noted.
+    /// The recorded problems, if there are any.
     pub fn finish(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Any type that reads itself from text, for example an id or a URL. Its error is what the
-    /// report says, so it should read like "must be …, not …".
+    /// Any type with `FromStr`, for example an id or a URL. The report contains its error, which
+    /// should read like "must be …, not …".
     pub fn optional<T>(&mut self, name: &str, raw: Option<String>) -> Option<T>
     where
         T: FromStr,
@@ -228,8 +225,8 @@ impl Problems {
         self.optional(name, raw).unwrap_or(default)
     }
 
-    /// As [`optional`](Self::optional), for a variable that must be set; `why` continues "NAME must
-    /// be set".
+    /// As [`optional`](Self::optional), for a required variable; `why` continues "NAME must be
+    /// set".
     pub fn required<T>(&mut self, name: &str, raw: Option<String>, why: &str) -> Option<T>
     where
         T: FromStr,
@@ -241,7 +238,7 @@ impl Problems {
         self.optional(name, raw)
     }
 
-    /// A secret: `parse` gets the text, and its error must not repeat it.
+    /// A secret: the error of `parse` must not repeat the text.
     pub fn secret<T, E: fmt::Display>(
         &mut self,
         name: &str,
@@ -257,7 +254,7 @@ impl Problems {
         }
     }
 
-    /// Yes or no: `true`, `false`, `1` or `0`.
+    /// A switch: `true`, `false`, `1` or `0`.
     pub fn flag(&mut self, name: &str, raw: Option<String>, default: bool) -> bool {
         self.optional_with(name, raw, |text| match text {
             "true" | "1" => Ok(true),
@@ -281,8 +278,7 @@ impl Problems {
             .unwrap_or(default)
     }
 
-    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is one that would be
-    /// right.
+    /// As [`socket_addr`](Self::socket_addr), without a default; `example` is shown in the error.
     pub fn optional_socket_addr(
         &mut self,
         name: &str,
@@ -345,7 +341,7 @@ impl Problems {
         Duration::from_millis(self.integer(name, raw, default, range))
     }
 
-    /// Values separated by commas, blanks around them ignored; each bad one is noted. `None` when
+    /// Values separated by commas, blanks around them ignored; each bad one is recorded. `None` if
     /// the variable is unset.
     pub fn list<T>(&mut self, name: &str, raw: Option<String>) -> Option<Vec<T>>
     where

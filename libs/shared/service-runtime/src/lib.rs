@@ -1,9 +1,9 @@
-//! What every daemon needs around its work: signals, a shutdown token, named joined tasks,
-//! readiness latches and threads for connections.
+//! The parts that every daemon needs: signals, a shutdown token, named joined tasks, readiness
+//! latches and threads for connections.
 //!
-//! A daemon built from these parts ends in a written order: a signal requests the [`Shutdown`],
-//! servers stop accepting and drain, [`Tasks::join`] waits for what is left and names whoever would
-//! not end.
+//! A daemon built from these parts stops in a fixed order: a signal requests the [`Shutdown`],
+//! servers stop accepting and drain, [`Tasks::join`] waits for the remaining tasks and names those
+//! that miss the deadline.
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,7 +40,7 @@ mod shutdown;
 mod signals;
 mod tasks;
 
-pub use connection_threads::{ConnectionThreads, CoreThreads, Seat};
+pub use connection_threads::{AssignedThread, ConnectionThreads, ConnectionThreadsHandle};
 pub use descriptors::raise_descriptor_limit;
 pub use manager::{ServiceManager, SocketError, inherited_listener};
 pub use readiness::{Latch, Readiness};
@@ -48,7 +48,7 @@ pub use shutdown::Shutdown;
 pub use signals::{EXIT_SECOND_SIGNAL, signals};
 pub use tasks::{StillRunning, TaskPanicked, Tasks};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

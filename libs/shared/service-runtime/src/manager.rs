@@ -1,9 +1,9 @@
-//! The service manager that started the process, if one did: what systemd is told, and the socket
-//! it hands over.
+//! The service manager that started the process: notifications to systemd, and the socket that it
+//! hands over.
 //!
-//! Everything here does nothing when nobody listens: without `$NOTIFY_SOCKET` no message is sent,
-//! without `$WATCHDOG_USEC` no beat, and without `$LISTEN_FDS` there is no socket. A message that
-//! cannot be sent is no reason to stop, so it is only logged.
+//! Without a service manager all of this does nothing: without `$NOTIFY_SOCKET` no message is sent,
+//! without `$WATCHDOG_USEC` no watchdog beat, and without `$LISTEN_FDS` there is no socket. A
+//! message that cannot be sent is only logged.
 
 use std::{io, net::TcpListener, time::Duration};
 
@@ -13,27 +13,26 @@ use tokio::sync::oneshot;
 
 use crate::{Shutdown, Tasks};
 
-/// How many beats fit into the time that the manager allows between two of them. Half is what
-/// systemd recommends; with a third, one beat may be late on a busy machine.
+/// Watchdog beats per timeout. systemd recommends two; with three, one beat may be late on a busy
+/// machine.
 const BEATS_PER_TIMEOUT: u32 = 3;
 
-/// What a service manager can be told. The process speaks for itself: there is one manager, named
-/// by the environment.
+/// Notifies the service manager that the environment names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServiceManager;
 
 impl ServiceManager {
-    /// The start is over: what depends on this service may begin. Also ends a
+    /// Start-up is complete, and dependent services may start. Also ends a
     /// [`reloading`](Self::reloading).
     pub fn ready(self) {
         tell(&[NotifyState::Ready]);
     }
 
-    /// Settings are being read anew; [`ready`](Self::ready) follows when that is done, whatever
-    /// came of it.
+    /// The settings are being reloaded. Call [`ready`](Self::ready) afterwards, whatever the
+    /// result.
     pub fn reloading(self) {
         match NotifyState::monotonic_usec_now() {
-            // systemd wants to know which of several reloads this is.
+            // systemd identifies the reload by this time.
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(error) => {
                 tracing::debug!(%error, "no monotonic time for the service manager");
@@ -42,9 +41,8 @@ impl ServiceManager {
         }
     }
 
-    /// The stop has begun and may take as long as `within`. The manager waits for so long, whatever
-    /// its own limit is: a drain that an operator allowed must not be cut short by a unit file
-    /// that does not know of it.
+    /// The stop has begun and may take `within`. The manager waits that long, whatever its own
+    /// limit is, so that a unit file does not cut short a drain that an operator allowed.
     pub fn stopping(self, within: Duration) {
         let within = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
         tell(&[NotifyState::Stopping, NotifyState::Custom(&within)]);
@@ -56,18 +54,17 @@ impl ServiceManager {
         tell(&[NotifyState::Status(&line)]);
     }
 
-    /// How long the manager waits for a sign of life before it ends the process; `None` when it
-    /// does not watch.
+    /// The watchdog timeout, after which the manager kills the process; `None` without a watchdog.
     #[must_use]
     pub fn watchdog_timeout(self) -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
     }
 
-    /// Gives signs of life until `until` is requested; returns at once when nobody watches.
+    /// Feeds the watchdog until `until` is requested; returns at once without a watchdog.
     ///
-    /// Each one is earned: a new task must have run, and `progress` must have returned, which
-    /// should wait for a part that the process cannot do without. A timer that beats by itself
-    /// would go on in a process that does nothing.
+    /// The watchdog is fed only after real progress: a new task must have run, and `progress` must
+    /// have returned. `progress` should wait for an essential part of the process. A timer alone
+    /// would keep beating in a process that hangs.
     pub fn beat<F>(self, tasks: &Tasks, until: Shutdown, progress: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -88,7 +85,7 @@ impl ServiceManager {
     }
 }
 
-/// Calls `beat` for as long as there is progress; never returns.
+/// Calls `beat` while there is progress; never returns.
 async fn beats<F>(tasks: Tasks, timeout: Duration, progress: impl Fn() -> F, beat: impl Fn())
 where
     F: Future<Output = ()> + Send + 'static,
@@ -113,7 +110,7 @@ where
                 is_done.await
             }
         };
-        // A `progress` that panicked or was aborted is none.
+        // A `progress` that panicked or was aborted does not count.
         if answer.is_ok() {
             beat();
         }
@@ -130,24 +127,24 @@ fn tell(state: &[NotifyState<'_>]) {
 /// Why a socket that was handed over cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Only one can be served.
+    /// Only one socket can be served.
     #[error(
         "the service manager handed over {0} sockets; exactly one can be served: give the socket \
          unit one ListenStream="
     )]
     TooMany(usize),
-    /// A pipe, a datagram socket, a Unix socket …
+    /// A pipe, a datagram socket, a Unix socket or the like.
     #[error("the socket that the service manager handed over is no TCP listener: {0}")]
     NotTcp(#[source] io::Error),
 }
 
-/// The listening TCP socket that the process was started with, if it was; call it once, before
-/// there are threads.
+/// The listening TCP socket that the process was started with, if any. Call it once, before threads
+/// are started.
 ///
-/// Connections that came before the start, or while nobody ran, wait in it.
+/// Connections that arrived while the process was not running wait in it.
 ///
 /// # Errors
-/// When there are several, or it is something else.
+/// When there are several sockets, or it is not a TCP listener.
 pub fn inherited_listener() -> Result<Option<TcpListener>, SocketError> {
     let mut sockets = ListenFd::from_env();
     match sockets.len() {

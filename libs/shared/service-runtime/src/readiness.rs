@@ -1,11 +1,10 @@
-//! Readiness: the process is ready when the last latch is gone, and never again once it is
-//! stopping.
+//! Readiness: the process is ready once all latches are released, and not ready once it stops.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Whether the process can take work. Clones share one state.
+/// Whether the process can take requests. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     state: Arc<Mutex<State>>,
@@ -14,7 +13,7 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// Few and short-lived: a list is the simplest map.
+    /// Few and short-lived, so a list is enough.
     pending: Vec<(u64, &'static str)>,
     stopping: bool,
 }
@@ -26,7 +25,7 @@ impl Readiness {
         Self::default()
     }
 
-    /// Holds readiness back until the latch is released or dropped. `name` tells people what is
+    /// Delays readiness until the latch is released or dropped. `name` tells people what is
     /// missing.
     #[must_use = "a latch that is dropped at once holds nothing back"]
     pub fn latch(&self, name: &'static str) -> Latch {
@@ -41,14 +40,14 @@ impl Readiness {
         }
     }
 
-    /// No latch is held and the process is not stopping.
+    /// Whether no latch is held and the process is not stopping.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let state = self.state.lock();
         state.pending.is_empty() && !state.stopping
     }
 
-    /// The latches still held, in the order they were taken.
+    /// The latches that are held, in the order in which they were taken.
     #[must_use]
     pub fn pending(&self) -> Vec<&'static str> {
         self.state
@@ -59,8 +58,8 @@ impl Readiness {
             .collect()
     }
 
-    /// Not ready any more, for good: called first at shutdown, so that balancers look elsewhere in
-    /// time.
+    /// Not ready from now on. Call it first at shutdown, so that load balancers stop sending
+    /// requests in time.
     pub fn stopping(&self) {
         self.state.lock().stopping = true;
     }
@@ -72,7 +71,7 @@ impl Readiness {
     }
 }
 
-/// Holds a [`Readiness`] back while it lives.
+/// Delays a [`Readiness`] while it exists.
 #[derive(Debug)]
 pub struct Latch {
     id: u64,
@@ -81,10 +80,10 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// What is waited for has happened. The same as dropping it, said aloud.
+    /// Releases the latch, as dropping it does.
     pub fn release(self) {}
 
-    /// The name it was taken with.
+    /// The name of the latch.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name

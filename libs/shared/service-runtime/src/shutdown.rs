@@ -1,18 +1,18 @@
-//! The shutdown token: requested once, seen by everybody.
+//! The shutdown token: requested once, visible to all clones.
 
 use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-/// Says that the process, or a part of it, is to stop. Clones share one state; a request cannot be
-/// undone.
+/// Signals that the process, or a part of it, must stop. Clones share one state. A request cannot
+/// be undone.
 #[derive(Clone)]
 pub struct Shutdown {
     state: Arc<watch::Sender<bool>>,
 }
 
 impl Shutdown {
-    /// A token that nobody has requested yet.
+    /// A token that is not requested.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -20,19 +20,19 @@ impl Shutdown {
         }
     }
 
-    /// Asks everybody who holds a clone to stop. Asking again changes nothing.
+    /// Requests the stop. Further requests change nothing.
     pub fn request(&self) {
         self.state
             .send_if_modified(|requested| !std::mem::replace(requested, true));
     }
 
-    /// Whether somebody has asked.
+    /// Whether the stop was requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         *self.state.borrow()
     }
 
-    /// Returns once somebody has asked; at once when that is past. Safe to drop and call again.
+    /// Returns once the stop is requested. Cancel-safe.
     pub async fn requested(&self) {
         // The error case is "every sender is gone", and `self` holds one.
         let _ = self

@@ -1,4 +1,4 @@
-//! Signals: the first asks, the second insists.
+//! Signals: the first requests the shutdown, the second exits at once.
 
 use std::io;
 
@@ -6,14 +6,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{Shutdown, Tasks};
 
-/// The exit code after a second signal: 128 + SIGINT, what a shell shows for an interrupted
-/// program.
+/// The exit code after a second signal: 128 + SIGINT, as shells show for an interrupted program.
 pub const EXIT_SECOND_SIGNAL: i32 = 130;
 
 /// Listens for SIGTERM and SIGINT from now on.
 ///
 /// The first of either requests `shutdown`. The second ends the process at once with
-/// [`EXIT_SECOND_SIGNAL`], for an operator who will not wait for streams to finish.
+/// [`EXIT_SECOND_SIGNAL`], for an operator who does not want to wait for streams to finish.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -21,7 +20,7 @@ pub const EXIT_SECOND_SIGNAL: i32 = 130;
 /// # Panics
 /// Outside a tokio runtime with its I/O driver enabled.
 pub fn signals(shutdown: Shutdown, tasks: &Tasks) -> io::Result<()> {
-    // Installed before returning: a signal that comes right after is not lost.
+    // Installed before this returns, so that no signal is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tasks.spawn_unjoined("signals", async move {

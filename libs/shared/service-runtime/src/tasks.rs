@@ -1,4 +1,4 @@
-//! Tasks with a name: tracked while they live, waited for at shutdown, heard when they panic.
+//! Named tasks: tracked while they run, joined at shutdown, and checked for panics.
 
 use std::{
     any::Any,
@@ -19,9 +19,9 @@ use tracing::{Instrument as _, Span};
 
 use crate::Shutdown;
 
-/// Spawns tasks and knows which of them are alive. Clones share one set.
+/// Spawns tasks and tracks the running ones. Clones share one set.
 ///
-/// A task costs one map entry while it lives, so one per connection is fine.
+/// A task costs one map entry while it runs, so one per connection is fine.
 #[derive(Clone)]
 pub struct Tasks {
     set: Arc<TaskSet>,
@@ -29,10 +29,10 @@ pub struct Tasks {
 
 struct TaskSet {
     shutdown: Shutdown,
-    /// Where tasks run, wherever they are spawned; `None` when there was no runtime yet.
+    /// The runtime of the tasks, wherever they are spawned; `None` if there was no runtime.
     home: Option<Handle>,
     live: Mutex<Live>,
-    /// Told whenever the last live task ends.
+    /// Notified when the last running task ends.
     empty: Notify,
     /// The first task that panicked and was not isolated.
     panicked: OnceLock<&'static str>,
@@ -46,23 +46,23 @@ struct Live {
 
 struct LiveTask {
     name: &'static str,
-    /// Absent for the moment between being counted and being spawned.
+    /// Absent between counting and spawning.
     abort: Option<AbortHandle>,
 }
 
 /// What a panic of a task means for the process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OnPanic {
-    /// Something the process needs is gone: stop rather than limp on.
+    /// The process cannot work without the task: stop.
     RequestShutdown,
-    /// The task stood for one client only.
+    /// The task served one client only.
     Isolate,
 }
 
 impl Tasks {
-    /// An empty set. A task that panics requests `shutdown`. Tasks run in the runtime that this is
-    /// called in, also those that a connection on a thread of its own spawns; called outside of
-    /// one, each runs where it is spawned.
+    /// An empty set. A task that panics requests `shutdown`. Tasks run in the current runtime, also
+    /// those that a connection on its own thread spawns. Without a current runtime, each task runs
+    /// where it is spawned.
     #[must_use]
     pub fn new(shutdown: Shutdown) -> Self {
         Self {
@@ -76,9 +76,9 @@ impl Tasks {
         }
     }
 
-    /// Runs `future` as a task of its own, inside a span of this name.
+    /// Runs `future` as a task in a span of this name.
     ///
-    /// When it panics, that is logged at ERROR and the shutdown is requested.
+    /// A panic is logged at ERROR and requests the shutdown.
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
@@ -103,8 +103,8 @@ impl Tasks {
         self.spawn_tracked(name, OnPanic::Isolate, span, future);
     }
 
-    /// As [`spawn_isolated`](Self::spawn_isolated), in the runtime that this is called in: for what
-    /// belongs to a thread of [`ConnectionThreads`](crate::ConnectionThreads).
+    /// As [`spawn_isolated`](Self::spawn_isolated), in the current runtime: for tasks that belong
+    /// to a thread of [`ConnectionThreadsHandle`](crate::ConnectionThreadsHandle).
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
@@ -118,8 +118,8 @@ impl Tasks {
     }
 
     /// As [`spawn`](Self::spawn), for a task that lives as long as the runtime:
-    /// [`join`](Self::join) neither waits for it nor aborts it. The signal handler is one,
-    /// because it must outlive everything else.
+    /// [`join`](Self::join) neither waits for it nor aborts it. The signal handler is one, because
+    /// it must outlive all other tasks.
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
@@ -149,7 +149,7 @@ impl Tasks {
         self.track(name, on_panic, span, future, self.set.home.as_ref());
     }
 
-    /// Spawns a task in `home`, or else here.
+    /// Spawns a task in `home`, or else in the current runtime.
     fn track(
         &self,
         name: &'static str,
@@ -169,26 +169,26 @@ impl Tasks {
             entry: Some(entry),
         };
         let abort = start(task.instrument(span), home);
-        // The lock is not held across the spawn: a runtime that is stopping drops the task right
-        // there.
+        // The lock is not held during the spawn: a runtime that is stopping drops the task
+        // immediately.
         if let Some(task) = self.set.live.lock().tasks.get_mut(&id) {
             task.abort = Some(abort);
         }
     }
 
-    /// How many tasks are alive.
+    /// The number of running tasks.
     #[must_use]
     pub fn len(&self) -> usize {
         self.set.live.lock().tasks.len()
     }
 
-    /// No task is alive.
+    /// Whether no task is running.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Waits until no task is left, for at most `deadline`; those still running then are aborted.
+    /// Waits until all tasks have ended, for at most `deadline`; then aborts the remaining ones.
     ///
     /// # Errors
     /// When tasks had to be aborted; the error names them.
@@ -216,8 +216,8 @@ impl Tasks {
         })
     }
 
-    /// Whether all went well so far: a process in which it did not exits with an error, though it
-    /// stopped in order.
+    /// Whether all tasks succeeded so far. If not, the process exits with an error even after an
+    /// orderly stop.
     ///
     /// # Errors
     /// When a task panicked that was not isolated; the error names the first.
@@ -230,7 +230,7 @@ impl Tasks {
 
     async fn wait_until_empty(&self) {
         loop {
-            // Listening begins before looking, so that the last task cannot end in between unheard.
+            // Subscribe before checking, so that the end of the last task is not missed.
             let empty = self.set.empty.notified();
             if self.is_empty() {
                 return;
@@ -247,19 +247,19 @@ impl fmt::Debug for Tasks {
 }
 
 pin_project! {
-    /// A task, with an eye on whether it panics.
+    /// A task that reports its panic.
     ///
-    /// Written out, because an `async` block keeps what it was given beside what it made of it: a task would be three
-    /// times as large as its future, and there is one for each connection.
+    /// A hand-written future, because an `async` block stores its arguments beside the inner
+    /// future: a task would be three times as large, and there is one for each connection.
     struct Supervised<F> {
-        // Safe to assert that nobody sees what it left half-done: it is dropped right after a panic, and locks do not
-        // poison.
+        // A panicked future is dropped immediately, and locks do not poison, so its inner state is
+        // never seen.
         #[pin]
         future: CatchUnwind<AssertUnwindSafe<F>>,
         name: &'static str,
         on_panic: OnPanic,
         set: Arc<TaskSet>,
-        // Where it was spawned: that it panicked is told there, whatever spans of its own are let through.
+        // In the span where it was spawned: the filter may not let the task's own spans through.
         parent: Span,
         // Dropped with the task, however it ends.
         entry: Option<Entry>,
@@ -286,7 +286,7 @@ impl TaskSet {
         let message = panic_message(payload);
         tracing::error!(task = name, panic = message, "a task panicked");
         if on_panic == OnPanic::RequestShutdown {
-            // The first one is the cause; later ones may be its consequences.
+            // The first panic is the cause; later ones may be its consequences.
             let _ = self.panicked.set(name);
             self.shutdown.request();
         }

@@ -1,4 +1,4 @@
-//! Settings: everything that is wrong is said at once, and no secret with it.
+//! All problems of the settings are reported at once, without secrets.
 
 use std::{
     ffi::OsString, net::SocketAddr, os::unix::ffi::OsStringExt as _, process::Command,
@@ -18,7 +18,7 @@ fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// What `read` makes of `text`, and what it says about it.
+/// What `read` returns for `text`, and the problems that it reports.
 fn reading<T>(text: &str, read: impl FnOnce(&mut Problems, Option<String>) -> T) -> (T, String) {
     let mut problems = Problems::default();
     let value = read(&mut problems, some(text));
@@ -70,7 +70,7 @@ fn a_value_that_is_not_unicode_is_reported_by_name() {
     assert_eq!(problems.to_string(), "DEMO_A: must be valid UTF-8 text");
 }
 
-/// Tells the child of the next test that it is one.
+/// Tells a child process its role.
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
 // spec: CONF-4

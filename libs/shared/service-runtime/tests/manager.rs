@@ -15,13 +15,13 @@ use std::{
 
 use service_runtime::{ServiceManager, Shutdown, Tasks, inherited_listener};
 
-/// Tells a child process what it is.
+/// Tells a child process its role.
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
-/// Long for any machine; only a test that fails waits for so long.
+/// Longer than any machine takes. Only a failing test waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The manager's end of the conversation.
+/// The manager's end of the notification socket.
 struct Manager {
     messages: UnixDatagram,
     _directory: tempfile::TempDir,
@@ -52,8 +52,8 @@ impl Manager {
     }
 }
 
-/// The service, started as systemd starts one: a socket is descriptor 3, the environment says the
-/// rest.
+/// The service, started like systemd starts one: the socket is descriptor 3, the rest is in the
+/// environment.
 fn service(
     test: &str,
     notify: &Path,
@@ -87,7 +87,7 @@ fn is_service() -> bool {
 
 // spec: STOP-9
 #[test]
-fn the_manager_hears_of_the_beginning_and_of_the_end() {
+fn the_manager_is_notified_of_start_and_stop() {
     if is_service() {
         let manager = ServiceManager;
         assert_eq!(manager.watchdog_timeout(), None);
@@ -97,7 +97,7 @@ fn the_manager_hears_of_the_beginning_and_of_the_end() {
         manager.stopping(Duration::from_millis(130_500));
         return;
     }
-    let name = "the_manager_hears_of_the_beginning_and_of_the_end";
+    let name = "the_manager_is_notified_of_start_and_stop";
     let (manager, mut service) = Manager::start(name, None, None);
     assert_eq!(manager.message(), "READY=1\n");
     assert_eq!(manager.message(), "STATUS=2 models from 3 endpoints\n");
@@ -115,13 +115,13 @@ fn the_manager_hears_of_the_beginning_and_of_the_end() {
 
 // spec: STOP-8
 #[test]
-fn a_watched_service_beats_as_long_as_it_gets_on() {
+fn a_watched_service_beats_while_it_makes_progress() {
     if is_service() {
         return watched();
     }
     let timeout = Some(Duration::from_millis(30));
     let (manager, mut service) = Manager::start(
-        "a_watched_service_beats_as_long_as_it_gets_on",
+        "a_watched_service_beats_while_it_makes_progress",
         timeout,
         None,
     );
@@ -155,7 +155,7 @@ fn a_socket_that_is_handed_over_is_served() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    // It comes before there is anybody who serves, and waits.
+    // It connects before the service runs, and waits.
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (_manager, mut service) = Manager::start(
         "a_socket_that_is_handed_over_is_served",

@@ -1,4 +1,4 @@
-//! Signals, sent to a child process: the first asks, the second ends it.
+//! Signals to a child process: the first requests a shutdown, the second exits.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use service_runtime::{EXIT_SECOND_SIGNAL, Shutdown, Tasks, signals};
 
-/// Tells a child process what it is.
+/// Tells a child process its role.
 const ROLE: &str = "SERVICE_RUNTIME_TEST_ROLE";
 
 // spec: STOP-1
@@ -47,7 +47,7 @@ fn is_child() -> bool {
     std::env::var_os(ROLE).is_some()
 }
 
-/// Runs in the child: says when it listens and when it was asked to stop.
+/// Runs in the child: reports when it listens, and when a shutdown was requested.
 #[expect(clippy::print_stdout, reason = "how the child tells its state")]
 fn daemon(stubborn: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,5 @@
-//! Tasks are counted while they live, waited for, named when they will not end, and heard when they
-//! panic.
+//! Tasks are counted while they run, joined at shutdown, named when they miss the deadline, and
+//! checked for panics.
 
 use std::{future::pending, time::Duration};
 
@@ -31,7 +31,7 @@ async fn join_waits_for_the_last_task_and_no_longer() {
 
 // spec: STOP-4
 #[tokio::test(start_paused = true)]
-async fn those_that_will_not_end_are_named_and_aborted() {
+async fn late_tasks_are_named_and_aborted() {
     let (_, tasks) = tasks();
     let (guard, aborted) = oneshot::channel::<()>();
     tasks.spawn("watcher", async move {
@@ -76,7 +76,7 @@ async fn a_panic_stops_the_process_unless_it_is_isolated() {
     tasks.spawn("heart", async { panic!("everybody") });
     shutdown.requested().await;
     tasks.join(DEADLINE).await.unwrap();
-    // It is remembered, so that the process does not end as if all were well.
+    // It is remembered, so that the process exits with an error.
     tasks.spawn("lung", async { panic!("later") });
     tasks.join(DEADLINE).await.unwrap();
     let error = tasks.outcome().unwrap_err();
@@ -127,7 +127,7 @@ fn a_runtime_that_stops_drops_its_tasks_without_a_deadlock() {
     let handle = runtime.handle().clone();
     drop(runtime);
     assert!(tasks.is_empty());
-    // Spawned into a runtime that is gone: dropped right in the call.
+    // Spawned into a runtime that has ended: dropped during the call.
     let _entered = handle.enter();
     tasks.spawn("late", pending());
     assert!(tasks.is_empty());

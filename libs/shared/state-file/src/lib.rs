@@ -1,20 +1,20 @@
-//! Small state files that survive a power failure, and what to do with one that is damaged.
+//! Small state files that survive a power failure, and recovery from damaged ones.
 //!
-//! Every state file of the daemons is written by [`write()`] and read by [`recover`] or [`read`].
-//! Files that people write are read by [`read_text`]. Two processes that would write the same ones
-//! are kept apart by [`lock_directory`].
+//! [`write()`] writes every state file of the daemons, and [`recover`] or [`read`] reads it.
+//! [`read_text`] reads files that people write. [`lock_directory`] keeps two processes from writing
+//! the same files.
 
+mod limits;
 mod lock;
 mod read;
 mod write;
 
+pub use limits::MAX_BYTES;
 pub use lock::{DirectoryLock, InUse, lock_directory};
-pub use read::{
-    MAX_BYTES, MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside,
-};
+pub use read::{MAX_SET_ASIDE, ReadError, StateFileError, read, read_text, recover, set_aside};
 pub use write::{create_directory, sync_directory, write};
 
-/// What the README shows is compiled with the tests, and run where it can be.
+/// Compiles the README's examples as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

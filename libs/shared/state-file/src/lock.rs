@@ -1,4 +1,4 @@
-//! One process for each purpose of a directory.
+//! Locks a directory for one process and purpose.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,17 +14,17 @@ use rustix::{
 };
 use thiserror::Error;
 
-/// The longest number of a process, with its line break.
+/// The longest process id, with its line break.
 const MAX_PID_BYTES: u64 = 16;
 
-/// Holds a directory for one purpose, until it is dropped or the process ends, however it ends.
+/// Holds the lock of a directory for one purpose, until it is dropped or the process ends.
 #[derive(Debug)]
 #[must_use = "dropping it lets another process have the directory"]
 pub struct DirectoryLock {
     _file: File,
 }
 
-/// Another process has the directory for the same purpose.
+/// Another process holds the directory for the same purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{} is in use: {} is {role} there already; stop that one, or give this one another directory",
@@ -36,20 +36,19 @@ pub struct InUse {
     pub dir: PathBuf,
     /// The purpose, as in "the node".
     pub role: &'static str,
-    /// The process, where it has said which.
+    /// The process, if it has written its id.
     pub pid: Option<u32>,
 }
 
-/// Locks `dir` for the purpose `name`, which people know as `role`.
+/// Locks `dir` for the purpose `name`, which messages call `role`.
 ///
-/// The lock is the system's, on the file `.name.lock` in the directory, which holds the number of
-/// the process. A file that a dead process has left is no lock. `None` where nothing can be locked:
-/// in a directory that this process must not write, no process of its user can leave a lock either,
-/// and one that is already there is respected. A file of another user is ignored: it could keep
-/// everybody away.
+/// It is a system lock on the file `.name.lock` in the directory, which holds the process id. A
+/// file of a dead process is no lock. Returns `None` where nothing can be locked: in a directory
+/// that this process cannot write, no process of its user can create a lock either, and an existing
+/// one is respected. A file of another user is ignored: it could lock everyone out.
 ///
 /// # Errors
-/// When another process, or another lock of this one, has it.
+/// When another process, or another lock of this process, holds it.
 pub fn lock_directory(
     dir: &Path,
     name: &str,
@@ -65,7 +64,8 @@ pub fn lock_directory(
         Err(error) => {
             tracing::warn!(
                 path = %path.display(), %error,
-                "cannot lock a directory, so a second process would not be noticed; remove what is at this path"
+                "cannot lock a directory, so a second process would not be noticed; remove what \
+                    is at this path"
             );
             return Ok(None);
         }
@@ -84,7 +84,7 @@ pub fn lock_directory(
             return Ok(None);
         }
     }
-    if let Err(error) = say_whose(&mut file) {
+    if let Err(error) = write_pid(&mut file) {
         tracing::debug!(path = %path.display(), %error, "cannot note who has locked a directory");
     }
     Ok(Some(DirectoryLock { _file: file }))
@@ -99,9 +99,9 @@ fn is_not_ours_to_write(error: &io::Error) -> bool {
     kinds.contains(&error.kind())
 }
 
-/// Opens the file to be locked; for reading only where it cannot be written.
+/// Opens the file to be locked; read-only if it cannot be written.
 fn open(path: &Path) -> io::Result<File> {
-    // Neither a link nor something that blocks.
+    // Refuse links, and do not block on a FIFO.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let options = || {
@@ -124,14 +124,14 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn say_whose(file: &mut File) -> io::Result<()> {
+fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 
-/// The process that has locked the file; `None` when it has not written that yet, or could not, so
-/// that the file tells of one that is gone.
+/// The process that holds the lock; `None` if it has not written its id yet, or could not, so that
+/// the id in the file belongs to a dead process.
 fn pid_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;

@@ -1,4 +1,4 @@
-//! Reading, and what becomes of a damaged file.
+//! Reads files, and sets damaged ones aside.
 
 use std::{
     fmt::Display,
@@ -11,23 +11,22 @@ use std::{
 use rustix::fs::OFlags;
 use thiserror::Error;
 
-use crate::write::{directory_of, sync_directory};
+use crate::{
+    limits::MAX_BYTES,
+    write::{directory_of, sync_directory},
+};
 
-/// The largest state file in bytes. Real ones have some hundred; this bounds the memory that a
-/// damaged one takes.
-pub const MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// How many damaged files of one name are kept. The next one takes the place of the last: the first
-/// is the one that an operator will want.
+/// How many damaged files of one name are kept. The next one replaces the last, because an operator
+/// needs the first.
 pub const MAX_SET_ASIDE: u32 = 5;
 
-/// How much of a reason is repeated, in characters: it may quote the file.
+/// How many characters of a reason are repeated: it may quote the file.
 const MAX_REASON_CHARS: usize = 200;
 
 /// Why a file has no content.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// It is not what was written: empty, cut off, something else, or no plain file.
+    /// It is empty, truncated, not a regular file, or does not parse.
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// The system could not read it. Its content may be fine.
@@ -35,15 +34,16 @@ pub enum ReadError {
     Failed(#[source] io::Error),
 }
 
-/// Why [`recover`] gave up.
+/// Why [`recover`] failed.
 #[derive(Debug, Error)]
 pub enum StateFileError {
     /// The system could not read it. Its content may be fine, so it stays where it is.
-    #[error("cannot read {}: check the owner, the permissions and the disk, or remove the file", .path.display())]
+    #[error("cannot read {}: check the owner, the permissions and the disk, or remove the \
+        file", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It is damaged, and could not be renamed.
@@ -53,12 +53,12 @@ pub enum StateFileError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What `parse` makes of the content of `path`; `None` when there is no such file.
+/// The parsed content of `path`; `None` if there is no such file.
 ///
 /// # Errors
 /// See [`ReadError`]. Nothing is changed on the disk.
@@ -77,13 +77,13 @@ pub fn read<T, E: Display>(
     }
 }
 
-/// The text of a file that a person wrote; `None` when it has more than `max_bytes`.
+/// The text of a file that a person wrote; `None` if it has more than `max_bytes`.
 ///
-/// No more than that is read, whatever length the system tells: some files, such as devices, tell
+/// Reads no more than that, whatever length the system reports: some files, such as devices, report
 /// none and have no end.
 ///
 /// # Errors
-/// What the system said, also of a text that is not UTF-8.
+/// The system's error, also for a text that is not UTF-8.
 pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     File::open(path)?
@@ -97,7 +97,8 @@ pub fn read_text(path: &Path, max_bytes: u64) -> io::Result<Option<String>> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Like [`read`], but a damaged file is set aside, as if there were none; see [`set_aside`].
+/// Like [`read`], but sets a damaged file aside and then acts as if there were none; see
+/// [`set_aside`].
 ///
 /// # Errors
 /// When the file cannot be read now, or cannot be set aside.
@@ -123,11 +124,11 @@ pub fn recover<T, E: Display>(
     }
 }
 
-/// Renames a damaged file to `NAME.unreadable-N` and logs that with the `consequence`, which goes
-/// on after "so ". Returns the new path.
+/// Renames a damaged file to `NAME.unreadable-N` and logs that with the `consequence`, which
+/// follows "so ". Returns the new path.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn set_aside(path: &Path, reason: &str, consequence: &str) -> io::Result<PathBuf> {
     let is_free = |path: &PathBuf| {
         let found = fs::symlink_metadata(path);
@@ -178,7 +179,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
-/// Without waiting for the other end of a FIFO.
+/// Does not wait for the other end of a FIFO.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

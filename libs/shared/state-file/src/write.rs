@@ -1,4 +1,4 @@
-//! Writing: the old content or the new one, never a part of one, also after a power failure.
+//! Writes files atomically: after a power failure the content is the old or the new one.
 
 use std::{
     ffi::OsString,
@@ -7,17 +7,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::read::MAX_BYTES;
+use crate::limits::MAX_BYTES;
 
 /// Replaces the content of `path`.
 ///
-/// The bytes go to a temporary file in the same directory, which is flushed to the disk and
-/// renamed; then the directory is flushed, without which the new name can be lost. Only one writer
-/// may write a path at a time.
+/// Writes to a temporary file in the same directory, flushes it to the disk and renames it; then
+/// flushes the directory, without which the new name can be lost. Only one writer may write a path
+/// at a time.
 ///
 /// # Errors
-/// What the system said, and more than [`MAX_BYTES`], which could not be read again. The old
-/// content is still there, unless only the directory could not be flushed.
+/// The system's error, or more than [`MAX_BYTES`], which could not be read again. The old content
+/// remains, unless only the directory could not be flushed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -25,17 +25,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path)?;
     let renamed = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {
-        // On a full disk it would take the space that others wait for.
+        // On a full disk it would keep occupying space.
         let _ = fs::remove_file(&temporary);
     }
     renamed?;
     sync_directory(directory_of(path))
 }
 
-/// Makes a directory and those above it that do not exist, so that they survive a power failure.
+/// Creates a directory and its missing parents, so that they survive a power failure.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -48,8 +48,8 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 /// Flushes the names in a directory to the disk.
 ///
 /// # Errors
-/// What the system said. That a file system cannot do it for directories is no error: nothing
-/// better is to be had there.
+/// The system's error. A file system that cannot flush directories is not an error, because there
+/// is no alternative.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error)
@@ -64,7 +64,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Hidden, and ending in `.tmp`: watchers of a directory do not look at such names.
+/// Hidden, and ending in `.tmp`: watchers of a directory ignore such names.
 fn temporary(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = OsString::from(".");
@@ -81,7 +81,7 @@ fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
             .open(temporary)
     };
     let mut file = match create() {
-        // A kill left it behind.
+        // Left by a killed process.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
             create()?
@@ -92,7 +92,7 @@ fn fill(temporary: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Where the name of `path` stands.
+/// The directory of `path`.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -33,13 +33,13 @@ fn names(dir: &Path) -> Vec<String> {
 
 // spec: KEEP-19
 #[test]
-fn a_write_replaces_the_whole_file_and_leaves_nothing_beside_it() {
+fn a_write_replaces_the_file_and_leaves_no_temporary_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.json");
     assert_eq!(read(&path, number).unwrap(), None);
     write(&path, b"1").unwrap();
     let first = fs::metadata(&path).unwrap().ino();
-    // What a kill left behind, longer than what is written next; and not one that leads elsewhere.
+    // Left by a killed process: a file longer than the next write, and a link.
     let elsewhere = dir.path().join("elsewhere");
     fs::write(&elsewhere, "kept").unwrap();
     symlink(&elsewhere, dir.path().join(".x.json.tmp")).unwrap();
@@ -63,7 +63,7 @@ fn a_write_that_fails_leaves_the_old_content_and_no_temporary_file() {
     assert!(write(&path, b"1").is_err(), "a directory is in its place");
     assert_eq!(names(dir.path()), ["x"]);
     assert!(write(Path::new("/"), b"1").is_err());
-    // The temporary file cannot be made.
+    // The temporary file cannot be created.
     let blocked = dir.path().join(".y.tmp");
     fs::write(dir.path().join("y"), "old").unwrap();
     fs::create_dir(&blocked).unwrap();
@@ -83,12 +83,12 @@ fn directories_are_made_with_those_above_them() {
     assert!(create_directory(&dir.path().join("file/x")).is_err());
 }
 
-/// Puts something at a path.
+/// Creates something at a path.
 type Put = fn(&Path);
 
 // spec: KEEP-20
 #[test]
-fn what_is_damaged_is_set_aside_and_named_with_the_consequence() {
+fn a_damaged_file_is_set_aside() {
     let damages: [(&str, Put); 7] = [
         ("empty", |path| fs::write(path, "").unwrap()),
         ("cut off", |path| fs::write(path, "12x").unwrap()),
@@ -128,10 +128,10 @@ fn what_is_damaged_is_set_aside_and_named_with_the_consequence() {
 
 // spec: KEEP-21
 #[test]
-fn what_cannot_be_read_now_stays_where_it_is() {
+fn an_unreadable_file_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
-    // Nobody can read it, not even root.
+    // Not even root can read it.
     symlink(&path, &path).unwrap();
     assert!(matches!(read(&path, number), Err(ReadError::Failed(_))));
     let error = recover(&path, number, "").unwrap_err();
@@ -173,7 +173,7 @@ fn a_file_without_an_end_is_read_up_to_its_bound() {
         Some("four")
     );
     assert_eq!(state_file::read_text(&path, 3).unwrap(), None);
-    // It tells a length of 0.
+    // Its reported length is 0.
     assert_eq!(
         state_file::read_text(Path::new("/dev/zero"), 4096).unwrap(),
         None

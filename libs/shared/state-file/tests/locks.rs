@@ -17,14 +17,14 @@ use std::{
 
 use state_file::{DirectoryLock, InUse, lock_directory};
 
-/// Names the directory that a child of this test is to lock.
+/// The directory that a child of this test locks.
 const LOCKS: &str = "STATE_FILE_TEST_LOCKS";
 
 fn lock(dir: &Path) -> Result<Option<DirectoryLock>, InUse> {
     lock_directory(dir, "node", "the node")
 }
 
-/// This test once more, as a process that holds the lock until its standard input ends.
+/// Runs this test again as a process that holds the lock until its standard input closes.
 fn other_process(dir: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "holds_a_lock_for_another_test", "--nocapture"])
@@ -52,7 +52,7 @@ fn holds_a_lock_for_another_test() {
 
 // spec: CONF-20
 #[test]
-fn the_second_process_is_told_who_was_first() {
+fn the_second_process_learns_the_id_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = other_process(dir.path());
     let refused = lock(dir.path()).unwrap_err();
@@ -60,7 +60,7 @@ fn the_second_process_is_told_who_was_first() {
     let said = refused.to_string();
     let expected = format!("process {} is the node there already", first.id());
     assert!(said.contains(&expected), "{said}");
-    // However it ends, its lock is gone with it, and the file that it leaves is none.
+    // Its lock ends with the process, and the remaining file is no lock.
     first.kill().unwrap();
     first.wait().unwrap();
     assert!(dir.path().join(".node.lock").exists());
@@ -84,7 +84,7 @@ fn a_lock_ends_with_its_holder_and_is_for_one_purpose() {
 fn a_directory_that_cannot_be_written_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     assert!(lock(&dir.path().join("missing")).unwrap().is_none());
-    // Whatever the user may do: something that is no plain file cannot be locked.
+    // Not even root can lock something that is not a regular file.
     symlink("/dev/null", dir.path().join(".node.lock")).unwrap();
     assert!(lock(dir.path()).unwrap().is_none());
     fs::remove_file(dir.path().join(".node.lock")).unwrap();

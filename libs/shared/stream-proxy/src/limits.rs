@@ -10,7 +10,7 @@ const CHECKED_BY: &str = "every request to an upstream";
 const BROKEN: &str = "the response is broken: another endpoint is tried, or 502 WORKER_RESET; a \
                       stream ends with that event";
 
-/// All of them.
+/// All limits of this crate.
 pub const LIMITS: &[Limit] = &[
     Limit::new(
         "http1_client::MAX_HEAD_BYTES",

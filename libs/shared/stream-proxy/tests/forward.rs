@@ -273,7 +273,7 @@ async fn dropping_the_request_closes_the_connection() {
     let (proxy, upstream) = (StreamProxy::new(), Upstream::new().await);
     let (url, request) = (upstream.url(), request("{}"));
     let (_, mut stream) = tokio::select! {
-        _ = proxy.forward(&url, &request, Timeouts::default()) => panic!("nobody result"),
+        _ = proxy.forward(&url, &request, Timeouts::default()) => panic!("no upstream responds"),
         stream = async {
             let mut stream = upstream.accept().await;
             (read_request(&mut stream, "{}").await, stream)

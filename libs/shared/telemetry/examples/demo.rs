@@ -1,5 +1,5 @@
 //! A few log lines and a page of metrics: `cargo run -p telemetry --example demo -- json`.
-#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+#![expect(clippy::print_stdout, reason = "an example prints to its terminal")]
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Numbers that somebody else keeps, written when the page is asked for.
+//! Writes numbers that other parts maintain, when the metrics are rendered.
 
 use std::fmt;
 

@@ -1,5 +1,4 @@
-//! A histogram that costs two atomic additions: what is counted on the way of a request must take
-//! no lock.
+//! A histogram whose observations cost two atomic additions and no lock, for the request path.
 
 use std::{
     fmt,
@@ -15,7 +14,7 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric},
 };
 
-/// Upper bounds in seconds for what takes from milliseconds to minutes: waits, first tokens, whole
+/// Upper bounds in seconds for durations from milliseconds to minutes: waits, first tokens, whole
 /// requests.
 pub const LATENCY_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
@@ -26,7 +25,7 @@ pub const TOKEN_GAP_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
-/// Durations in buckets of fixed bounds. Clones share one.
+/// Durations in buckets with fixed bounds. Clones share one histogram.
 #[derive(Clone)]
 pub struct Histogram(Arc<Inner>);
 
@@ -41,7 +40,7 @@ struct Inner {
 }
 
 impl Histogram {
-    /// An empty one with these upper bounds in seconds, which must rise.
+    /// An empty histogram with these upper bounds in seconds, which must rise.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
         let micros =
@@ -54,12 +53,12 @@ impl Histogram {
         }))
     }
 
-    /// Counts one.
+    /// Observes a duration.
     pub fn observe(&self, duration: Duration) {
         self.observe_micros(whole_micros(duration));
     }
 
-    /// Counts one, in microseconds.
+    /// Observes a duration in microseconds.
     pub fn observe_micros(&self, micros: u64) {
         let place = self.0.bounds_us.partition_point(|bound| *bound < micros);
         if let Some(count) = self.0.counts.get(place) {
@@ -69,7 +68,7 @@ impl Histogram {
     }
 }
 
-/// Whole microseconds, as far as they can be counted.
+/// Whole microseconds, saturating.
 fn whole_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

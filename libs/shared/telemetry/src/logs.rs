@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like.
+//! The destination and the format of log lines.
 
 use std::{
     fmt,
@@ -8,23 +8,23 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::lossy::Lossy;
+use crate::{init_error::InitError, lossy::Lossy, service::Service};
 
 /// The variable that overrides the default filter, in the syntax of
 /// `tracing_subscriber::EnvFilter`.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people; coloured on a terminal.
     #[default]
     Text,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for collectors.
     Json,
 }
 
-/// A text that names no [`LogFormat`].
+/// A text that is not a [`LogFormat`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be text or json, not {0:?}")]
 pub struct LogFormatError(String);
@@ -50,73 +50,37 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Why logging could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// The filter is not one.
-    #[error("{variable} is not a log filter such as info or info,hyper=warn")]
-    Filter {
-        /// The variable or argument it came from.
-        variable: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// Spans are to be exported, and cannot be.
-    #[cfg(feature = "otlp")]
-    #[error("{variable} {reason}")]
-    Export {
-        /// The variable that says where to.
-        variable: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Somebody was faster.
-    #[error("logging is already set up")]
-    AlreadySet,
-}
-
-/// Which process exports spans.
-#[derive(Debug, Clone, Copy)]
-pub struct Service<'a> {
-    /// The program.
-    pub name: &'a str,
-    /// Its version.
-    pub version: &'a str,
-    /// Which of several it is.
-    pub instance: Option<&'a str>,
-}
-
-/// What has to be done at the end of a process that may export spans.
+/// Flushes exported spans at the end of the process.
 #[derive(Debug, Default)]
-pub struct Exporting {
+pub struct ExportGuard {
     #[cfg(feature = "otlp")]
     provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
 }
 
-impl Exporting {
-    /// Sends what has not been sent yet, and waits for that as long as a batch may take.
+impl ExportGuard {
+    /// Sends the remaining spans, and waits at most as long as a batch may take.
     pub fn finish(self) {
         #[cfg(feature = "otlp")]
         if let Some(provider) = self.provider
             && let Err(error) = provider.shutdown_with_timeout(crate::otlp::TIMEOUT)
         {
-            tracing::warn!(%error, "the last spans may be lost; look whether the collector is slow");
+            tracing::warn!(%error, "the last spans may be lost; look whether the collector is \
+                slow");
         }
     }
 }
 
-/// As [`init`]. In builds with the feature `otlp`, the spans of requests are exported as
-/// `service`'s to where `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` says,
-/// if one is set.
+/// As [`init`]. In builds with the feature `otlp`, the spans of requests are also exported as those
+/// of `service`, to the URL in `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or
+/// `OTEL_EXPORTER_OTLP_ENDPOINT`, if one is set.
 ///
 /// # Errors
-/// As [`init`], and when that variable is no URL that spans can be sent to.
+/// As [`init`], and when that variable does not hold a usable URL.
 pub fn init_for(
     service: &Service<'_>,
     format: LogFormat,
     default_filter: &str,
-) -> Result<Exporting, InitError> {
+) -> Result<ExportGuard, InitError> {
     #[cfg(feature = "otlp")]
     if let Some(provider) = crate::otlp::provider(service)? {
         use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
@@ -127,16 +91,16 @@ pub fn init_for(
             .with(crate::otlp::layer(&provider))
             .with(lines);
         tracing::subscriber::set_global_default(subscriber).map_err(|_| InitError::AlreadySet)?;
-        return Ok(Exporting {
+        return Ok(ExportGuard {
             provider: Some(provider),
         });
     }
     let _ = service;
     init(format, default_filter)?;
-    Ok(Exporting::default())
+    Ok(ExportGuard::default())
 }
 
-/// The lines of the log beside other layers, as [`subscriber`] writes them alone.
+/// The layer of log lines, for use with other layers; the lines are those of [`subscriber`].
 #[cfg(feature = "otlp")]
 fn lines<S>(
     format: LogFormat,
@@ -156,7 +120,7 @@ where
 }
 
 /// Sends the process's events to stderr in `format`, filtered by `RUST_LOG`, or by `default_filter`
-/// when that is unset or empty.
+/// if that is unset or empty.
 ///
 /// A line that cannot be written is dropped and counted in `llorch_log_lines_dropped`.
 ///
@@ -171,8 +135,7 @@ pub fn init(format: LogFormat, default_filter: &str) -> Result<(), InitError> {
 fn filter(default: &str) -> Result<EnvFilter, InitError> {
     let from_environment = std::env::var_os(FILTER_VARIABLE).filter(|value| !value.is_empty());
     match &from_environment {
-        // A value that is not Unicode fails to parse, with the replacement characters in the
-        // message.
+        // A value that is not Unicode fails to parse; the message shows replacement characters.
         Some(value) => parse_filter(FILTER_VARIABLE, &value.to_string_lossy()),
         None => parse_filter("the default filter", default),
     }
@@ -190,7 +153,7 @@ fn subscriber(
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // It would say on stderr that stderr cannot be written to, and panic over it.
+        // By default it would report on stderr that stderr cannot be written, and panic.
         .log_internal_errors(false)
         .with_writer(Lossy(writer));
     match format {

@@ -1,5 +1,5 @@
-//! Writes that fail are dropped and counted: a log that nobody takes must not end the work it is
-//! about.
+//! Drops and counts log lines that cannot be written, so that a blocked log does not stop the
+//! process.
 
 use std::{
     io::{self, Write},
@@ -9,7 +9,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Log lines this process could not write: the disk is full, or whoever read them has left.
+/// Log lines that this process could not write: the disk is full, or the reader has left.
 pub(crate) static LINES_DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Makes writers that never fail.
@@ -27,11 +27,11 @@ impl<'w, M: MakeWriter<'w>> MakeWriter<'w> for Lossy<M> {
     }
 }
 
-/// Writes whole lines, or counts them.
+/// Writes complete lines, or counts them.
 pub(crate) struct LossyWriter<W>(W);
 
 impl<W: Write> Write for LossyWriter<W> {
-    /// Takes everything, as one line: that is how the formatter writes.
+    /// Accepts all bytes as one line, because the formatter writes a line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.0.write_all(line).is_err() {
             LINES_DROPPED.inc();
@@ -40,7 +40,7 @@ impl<W: Write> Write for LossyWriter<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // What cannot be flushed was counted when it was written, or is with the system.
+        // Lines that cannot be flushed were counted when they were written, or the system has them.
         let _ = self.0.flush();
         Ok(())
     }

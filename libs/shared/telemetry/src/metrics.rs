@@ -12,7 +12,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// All metrics of a process. Clones share one registry.
 ///
-/// The lock inside is taken to register and to render; counting goes past it.
+/// Registering and rendering take the lock; counting does not.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
@@ -22,9 +22,9 @@ impl Metrics {
     /// The `Content-Type` of [`render`](Self::render).
     pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-    /// A registry with what every process has: `build_info`, which program this is in which
-    /// version, `llorch_log_lines_dropped`, the log lines that could not be written, and
-    /// `process_…`, what the system knows of it.
+    /// A registry with the metrics of every process: `build_info` (program and version),
+    /// `llorch_log_lines_dropped` (log lines that could not be written), and `process_…` (what the
+    /// system reports about the process).
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         let mut registry = Registry::default();
@@ -54,7 +54,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         if encode(&mut text, &self.registry.lock()).is_err() {
-            // Writing to a String does not fail, so a metric's own encoder did. Half a page would
+            // Writing to a String cannot fail, so the encoder of a metric did. A partial page would
             // be misread.
             tracing::error!("a metric cannot be encoded");
             text.clear();

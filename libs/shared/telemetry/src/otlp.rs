@@ -1,4 +1,4 @@
-//! The spans of requests, exported as OTLP over HTTP. Only in builds with the feature `otlp`.
+//! Exports the spans of requests as OTLP over HTTP. Only in builds with the feature `otlp`.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -20,24 +20,28 @@ use tracing::{Span, Subscriber, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::{InitError, REQUEST, Service, TRACEPARENT, TraceContext};
+use crate::{
+    init_error::InitError,
+    service::Service,
+    span_target::REQUEST,
+    trace_context::{TRACEPARENT, TraceContext},
+};
 
-/// Where spans go, the first that is set; when none is, nowhere. Their names and what they mean
-/// (only the second is the base of a path) are OpenTelemetry's, as are those of all others that
-/// begin with `OTEL_`.
+/// The endpoint: the first of these variables that is set; without one, nothing is exported. The
+/// names and their meaning (only the second is the base of a path) come from OpenTelemetry, like
+/// all others that begin with `OTEL_`.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
-/// How long a collector may take for a batch: half of what a stop leaves to everything that has to
-/// end.
+/// How long a collector may take for a batch: half of the time that a stop allows for all tasks.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most that is read of a collector's answer, which is a few bytes.
+/// The most bytes that are read of a collector's response, which is a few bytes long.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
-/// What collects spans, if they are to go anywhere.
+/// The provider of the export, if one is configured.
 pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider>, InitError> {
     let endpoint = ENDPOINTS.iter().find_map(|variable| {
         let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
@@ -47,7 +51,7 @@ pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider
         return Ok(None);
     };
     if !endpoint.starts_with("http://") {
-        // There is no TLS in it; a collector on the same machine is the usual place to go to.
+        // TLS is not built in; the collector usually runs on the same machine.
         let reason = format!("must be a URL such as http://127.0.0.1:4318, not {endpoint:?}");
         return Err(InitError::Export { variable, reason });
     }
@@ -74,7 +78,7 @@ pub(crate) fn provider(service: &Service<'_>) -> Result<Option<SdkTracerProvider
     Ok(Some(provider))
 }
 
-/// Hands the spans of requests, and nothing else, to `provider`. Lines of the log stay in the log.
+/// Passes only the spans of requests to `provider`. Log lines stay in the log.
 pub(crate) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -89,14 +93,13 @@ where
         .with_filter(Targets::new().with_target(REQUEST, LevelFilter::DEBUG))
 }
 
-/// Sends the batches. They come one after the other, from a thread of the provider's own, so it may
-/// block.
+/// Sends the batches. A thread of the provider sends one after the other, so this may block.
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
-    /// What said where to.
+    /// The variable that holds the endpoint.
     variable: &'static str,
-    /// The last batch did not arrive, which has been told.
+    /// The last batch did not arrive, which was logged.
     failing: AtomicBool,
 }
 
@@ -122,7 +125,7 @@ impl Client {
         Ok(Response::from_parts(parts, body.into()))
     }
 
-    /// Says it once when spans begin to be lost, and once when they arrive again.
+    /// Logs once when spans begin to be lost, and once when they arrive again.
     fn tell(&self, sent: &Result<Response<Bytes>, HttpError>) {
         let problem = match sent {
             Ok(answer) if answer.status().is_success() => None,
@@ -133,7 +136,8 @@ impl Client {
         match (problem, was_failing) {
             (Some(problem), false) => tracing::warn!(
                 %problem,
-                "spans do not reach the collector and are lost; start it, or correct {}", self.variable
+                "spans do not reach the collector and are lost; start it, or correct \
+                    {}", self.variable
             ),
             (None, true) => tracing::info!("spans reach the collector again"),
             _ => {}
@@ -169,7 +173,7 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap) {
         true,
         TraceState::NONE,
     );
-    // Without the layer there is nothing to set, and a span is asked before it is entered.
+    // Without the layer nothing can be set. The span is not entered yet.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
 }
 

@@ -1,4 +1,4 @@
-//! What the system knows of this process, under the names that every client library uses.
+//! What the system reports about this process, under the names that all client libraries use.
 
 use std::{
     fmt, fs,
@@ -13,11 +13,11 @@ use prometheus_client::{
 
 use crate::gauges::gauge;
 
-/// Kernels count CPU time in hundredths of a second for programs, whatever they do inside (`man 5
-/// proc`, `USER_HZ`).
+/// Kernels report CPU time in hundredths of a second, whatever they use internally (`man 5 proc`,
+/// `USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Reads `/proc` when somebody asks. What cannot be read is left out.
+/// Reads `/proc` when the metrics are rendered. Unreadable values are left out.
 #[derive(Debug)]
 pub(crate) struct Process {
     started: f64,
@@ -98,7 +98,8 @@ fn field(text: &str, name: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Fields 14 and 15 of `stat`. The second is the program's name in brackets, with anything in it.
+/// Fields 14 and 15 of `stat`. The second field is the program's name in brackets, which may
+/// contain any character.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(11);

@@ -1,22 +1,17 @@
-//! The spans of a request, and the trace that they are a part of.
+//! The spans of a request, and their trace.
 //!
-//! They are at DEBUG and have a target of their own. At the level that daemons have by default
-//! nobody makes, enters or formats one: it costs a comparison where a span that is always on costs
-//! a microsecond and more, for each request, and its fields are formatted whether or not a line is
-//! ever logged in it. So a line at INFO or above that is about a request says itself about
-//! which; the spans are for whoever looks closer.
+//! They are at DEBUG and have their own target. At the default level of the daemons they are
+//! neither created nor formatted: a disabled span costs a comparison, an enabled one a microsecond
+//! and more per request, even if no line is logged in it. So a line at INFO or above names its
+//! request itself; the spans are for debugging.
 
 use http::HeaderMap;
 use tracing::Span;
 
-use crate::TraceContext;
+use crate::trace_context::TraceContext;
 
-/// The target of the spans `request`, `admission`, `placement`, `dispatch` and `stream`:
-/// `RUST_LOG=info,request=debug` puts them around the lines of a request.
-pub const REQUEST: &str = "request";
-
-/// Makes `span` a step of the trace that `headers` tell of, if spans are exported. To be called
-/// before it is entered.
+/// Makes `span` a child of the trace in `headers`, if spans are exported. Call it before entering
+/// the span.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     #[cfg(feature = "otlp")]
     crate::otlp::continue_trace(span, headers);
@@ -24,7 +19,7 @@ pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     let _ = (span, headers);
 }
 
-/// The place of `span` in its trace, if it is exported: what comes next is a step after it.
+/// The trace context of `span`, if it is exported: the parent of the next step.
 #[must_use]
 pub fn trace_of(span: &Span) -> Option<TraceContext> {
     #[cfg(feature = "otlp")]

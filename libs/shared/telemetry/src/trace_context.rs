@@ -1,23 +1,23 @@
-//! Which trace a request belongs to, as the W3C's `traceparent` says it (Trace Context, level 1).
+//! The trace of a request, from the W3C header `traceparent` (Trace Context, level 1).
 
 use std::fmt;
 
 use http::HeaderName;
 
-/// The header it stands in.
+/// The header.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A request's place in a trace.
+/// A request's position in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: u128,
-    /// The step of the trace that made the request.
+    /// The span that made the request.
     parent_id: u64,
     flags: u8,
 }
 
-/// Somebody records the trace. Where we begin one nobody has decided yet, and whoever traces behind
-/// us shall.
+/// The trace is recorded. A trace that begins here is undecided; with this flag, later services
+/// record it.
 const SAMPLED: u8 = 1;
 
 impl TraceContext {
@@ -25,14 +25,14 @@ impl TraceContext {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            // Zero is no id.
+            // Zero is not a valid id.
             trace_id: fastrand::u128(1..),
             parent_id: fastrand::u64(1..),
             flags: SAMPLED,
         }
     }
 
-    /// What a header says; `None` when it is none of its form, and then a new trace begins.
+    /// Parses a header; `None` if it is malformed, and then a new trace begins.
     #[must_use]
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
@@ -56,8 +56,8 @@ impl TraceContext {
         }
     }
 
-    /// As the header says it. Every request has one made, so it is written without the machinery of
-    /// formatting.
+    /// The value of the header. Every request gets one, so it is written without the formatting
+    /// machinery.
     #[must_use]
     pub fn to_header(self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";
@@ -67,13 +67,13 @@ impl TraceContext {
         text
     }
 
-    /// Trace, step and flags.
+    /// Trace id, span id and flags.
     #[cfg(feature = "otlp")]
     pub(crate) fn parts(self) -> (u128, u64, u8) {
         (self.trace_id, self.parent_id, self.flags)
     }
 
-    /// What [`parts`](Self::parts) takes apart.
+    /// Builds a context from [`parts`](Self::parts).
     #[cfg(feature = "otlp")]
     pub(crate) fn from_parts(trace_id: u128, parent_id: u64, flags: u8) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl TraceContext {
         }
     }
 
-    /// The trace's name: 32 hexadecimal digits.
+    /// The trace id: 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
@@ -108,7 +108,7 @@ fn write_hex(text: &mut [u8], bytes: &[u8]) {
     debug_assert!(written.is_ok(), "{written:?}");
 }
 
-/// Exactly so many lower-case hexadecimal digits.
+/// Exactly `N` lower-case hexadecimal digits.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let is_right = text.len() == digits && text.bytes().all(is_hex);

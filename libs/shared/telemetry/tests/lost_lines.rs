@@ -1,4 +1,4 @@
-//! Log lines that cannot be written are lost and counted; the process goes on.
+//! Log lines that cannot be written are dropped and counted; the process continues.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that meets what it does not expect has failed"
@@ -11,38 +11,35 @@ use std::{
 
 use telemetry::{LogFormat, Metrics, init};
 
-/// Tells a child process what it is.
+/// Tells a child process its role.
 const ROLE: &str = "TELEMETRY_TEST_ROLE";
 
 // spec: STOP-6
 #[test]
-fn a_full_disk_costs_lines_and_nothing_else() {
+fn a_full_disk_only_drops_lines() {
     if is_child() {
         return log_and_count();
     }
     let full = File::options().write(true).open("/dev/full").unwrap();
-    assert_goes_on(&child("a_full_disk_costs_lines_and_nothing_else", full));
+    assert_goes_on(&child("a_full_disk_only_drops_lines", full));
 }
 
 // spec: STOP-6
 #[test]
-fn a_reader_that_left_costs_lines_and_nothing_else() {
+fn a_closed_pipe_only_drops_lines() {
     if is_child() {
         return log_and_count();
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    assert_goes_on(&child(
-        "a_reader_that_left_costs_lines_and_nothing_else",
-        writer,
-    ));
+    assert_goes_on(&child("a_closed_pipe_only_drops_lines", writer));
 }
 
 fn is_child() -> bool {
     std::env::var_os(ROLE).is_some()
 }
 
-/// Runs in the child: logs two lines that nobody can take.
+/// Runs in the child: logs two lines that cannot be written.
 #[expect(clippy::print_stdout, reason = "how the child tells its state")]
 fn log_and_count() {
     init(LogFormat::Text, "info").unwrap();

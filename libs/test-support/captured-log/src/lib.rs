@@ -129,7 +129,7 @@ mod tests {
         let (log, guard) = Log::of_this_thread(Level::INFO);
         tracing::info!("one");
         tracing::debug!("too quiet");
-        std::thread::spawn(|| tracing::info!("of somebody else"))
+        std::thread::spawn(|| tracing::info!("of another thread"))
             .join()
             .unwrap();
         assert_eq!(log.count("INFO"), 1);

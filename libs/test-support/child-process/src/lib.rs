@@ -161,7 +161,7 @@ impl Process {
     /// # Errors
     /// When the system refuses.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        // A child that has not been waited for keeps its pid, so nobody else can be hit.
+        // A child that was not waited for keeps its pid, so no other process gets the signal.
         if self.ended().is_some() {
             return Ok(());
         }

@@ -107,7 +107,8 @@ impl Prepared {
     /// The chunk that tells the usage, when the client asked for it.
     pub(crate) fn usage_frame(&self, tokens: u32) -> Vec<u8> {
         let event = json!({
-            "id": "fake", "object": "chat.completion.chunk", "created": 0, "model": model(&self.script),
+            "id": "fake", "object": "chat.completion.chunk", "created": 0,
+             "model": model(&self.script),
             "choices": [], "usage": usage(tokens),
         });
         chunk(&event.to_string())
@@ -163,7 +164,8 @@ impl Prepared {
                 .map(|id| json!({"id": id, "is_processing": id < stats.running}))
                 .collect(),
             "/props" => {
-                json!({"total_slots": slots, "model_alias": model(&self.script), "build_info": "fake"})
+                json!({"total_slots": slots, "model_alias": model(&self.script),
+                 "build_info": "fake"})
             }
             "/metrics" => return Some(metrics(stats)),
             _ => return None,
@@ -267,7 +269,7 @@ fn response(status: u16, body: &Value) -> Vec<u8> {
 }
 
 fn with_head(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
-    // The reason phrase is for nobody; the space before it is mandatory.
+    // The reason phrase may be empty; the space before it is mandatory.
     let mut bytes = format!(
         "HTTP/1.1 {status} \r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
         body.len()

@@ -11,7 +11,7 @@ use crate::{
     answer::{Api, Prepared, STREAM_END, STREAM_HEAD, error, refusal},
     request::{Asked, Request},
     script::{Fault, Plan, SCRIPT_HEADER},
-    server::Shared,
+    shared::Shared,
     stats::{Outcome, Running},
 };
 

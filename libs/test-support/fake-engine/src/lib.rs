@@ -32,6 +32,7 @@ mod connection;
 mod request;
 mod script;
 mod server;
+mod shared;
 mod stats;
 
 pub use script::{DirectiveError, Fault, SCRIPT_HEADER, Script};

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     match FakeEngine::start_with(script, options) {
         Ok(engine) => {
             println!("fake-engine listening on {}", engine.url());
-            // Whoever started it ends it by closing the pipe, or kills it.
+            // The parent process stops it by closing the pipe, or kills it.
             for line in std::io::stdin().lock().lines().map_while(Result::ok) {
                 println!("{}", direct(&engine, &line));
             }

@@ -142,7 +142,8 @@ mod tests {
     fn a_request_is_complete_at_its_last_byte_and_not_before() {
         for text in [
             "POST /v1/x?y=1 HTTP/1.1\r\nHost: a\r\nX-Fake: cut=3\r\nContent-Length: 5\r\n\r\nhello",
-            "POST /v1/x?y=1 HTTP/1.1\r\nhost: a\r\nx-fake: cut=3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+            "POST /v1/x?y=1 HTTP/1.1\r\nhost: a\r\nx-fake: cut=3\r\nTransfer-Encoding: chunked\r\n\
+             \r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
         ] {
             for end in 0..text.len() {
                 assert_eq!(

@@ -78,7 +78,8 @@ impl Default for Script {
 /// unseen.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, status=N, retry=N, silent, cut=N, stall=N, end=N"
+    "{SCRIPT_HEADER}: {0:?} is none of tokens=N, head_ms=N, first_ms=N, token_ms=N, burst=0|1, \
+     status=N, retry=N, silent, cut=N, stall=N, end=N"
 )]
 pub struct DirectiveError(String);
 

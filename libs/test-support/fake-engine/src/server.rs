@@ -7,14 +7,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use crate::{
-    answer::Prepared,
     connection::Connection,
     script::Script,
-    stats::{Counters, Record, Stats},
+    shared::Shared,
+    stats::{Record, Stats},
 };
 
 /// How it is started, as opposed to how it behaves.
@@ -32,19 +31,6 @@ impl Default for Options {
             port: 0,
             record: true,
         }
-    }
-}
-
-/// What the handle and the connections share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    prepared: Mutex<Arc<Prepared>>,
-    pub(crate) counters: Counters,
-}
-
-impl Shared {
-    pub(crate) fn prepared(&self) -> Arc<Prepared> {
-        Arc::clone(&self.prepared.lock())
     }
 }
 
@@ -74,10 +60,7 @@ impl FakeEngine {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            prepared: Mutex::new(Arc::new(Prepared::new(script))),
-            counters: Counters::new(options.record),
-        });
+        let shared = Arc::new(Shared::new(script, options.record));
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -115,7 +98,7 @@ impl FakeEngine {
 
     /// Sets how it behaves on requests from now on.
     pub fn set(&self, script: Script) {
-        *self.shared.prepared.lock() = Arc::new(Prepared::new(script));
+        self.shared.set(script);
     }
 
     /// Changes how it behaves on requests from now on.

@@ -18,7 +18,8 @@ fn post(engine: &FakeEngine, path: &str, script: &str, body: &str) -> TcpStream 
     let length = body.len();
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nhost: x\r\nx-fake: {script}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nx-fake: {script}\r\ncontent-length: {length}\r\n\r\n\
+         {body}"
     )
     .unwrap();
     stream

@@ -108,7 +108,7 @@ fn error(text: Option<&String>) {
 
 fn replica(replica: &ReplicaStatus) {
     id(replica.replica_id.as_str());
-    slots(replica.slots_free, replica.slots_total);
+    slots(replica.slots_free(), replica.slots_total());
     models(replica.models.as_ref());
     models(replica.load.models_loaded.as_ref());
     error(replica.last_error.as_ref());
@@ -116,7 +116,7 @@ fn replica(replica: &ReplicaStatus) {
 
 pub(crate) fn pool(pool: &PoolStatus) {
     id(pool.pool_id.as_str());
-    slots(pool.slots_free, pool.slots_total);
+    slots(pool.slots_free(), pool.slots_total());
     if let Some(engine) = &pool.engine {
         id(engine.as_str());
     }

@@ -16,7 +16,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use super::{EngineOptions, LlamaServer, VARIABLE, version};
+use crate::{
+    executable::{VARIABLE, version},
+    server::{EngineOptions, LlamaServer},
+};
 use tiny_model::TinyModel;
 
 /// A ready-made `llama-server`: upstream's executable and its libraries, for x86-64 and glibc.

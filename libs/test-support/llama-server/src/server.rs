@@ -141,8 +141,8 @@ impl LlamaServer {
 
     /// How many requests it computes right now.
     ///
-    /// Not to be asked more than twice a second: while somebody does, the engine does not notice
-    /// clients that are gone.
+    /// Call it at most twice a second: during a call, the engine does not notice clients that are
+    /// gone.
     ///
     /// # Errors
     /// When it does not answer.

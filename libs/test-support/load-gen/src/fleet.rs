@@ -85,7 +85,8 @@ impl Fleet {
         // Writing to a vector cannot fail.
         let _ = write!(
             request,
-            "POST /v2/nodes/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+            "POST /v2/nodes/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );

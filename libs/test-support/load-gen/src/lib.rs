@@ -7,7 +7,7 @@
 //!
 //! Each connection asks, reads the whole answer and asks again. An answer that comes late therefore
 //! delays the next question; rates are what the other side sustains, and waiting times are those of
-//! that many patient clients, not of an open stream of arrivals.
+//! that many waiting clients, not of an open stream of arrivals.
 
 mod answer;
 mod connection;

@@ -10,29 +10,32 @@ use load_gen::{
 };
 
 const USAGE: &str = "\
-Asks HTTP servers again and again, and tells how fast they answered, as one line of JSON.
+Sends requests to HTTP servers in a closed loop, and prints their rate and times as one line of JSON.
 
-usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--path PATH] [--get] [--connections N]
-                [--stream [--events N]] [--warm-up SECONDS] [--seconds SECONDS]
-       load-gen --target HOST:PORT --fleet N --beat register|unchanged|load|readiness [--address URL]
-                [--first-number N] [--count N] [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
-       load-gen --target HOST:PORT --fleet N --paced [--first-number N] [--connections N] [--seconds SECONDS]
+usage: load-gen --target HOST:PORT [--target HOST:PORT ...] [--body JSON] [--path PATH] [--get]
+                [--stream [--events N]] [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
+       load-gen --target HOST:PORT --fleet N --beat register|unchanged|load|readiness
+                [--address URL] [--first-number N] [--count N]
+                [--connections N] [--warm-up SECONDS] [--seconds SECONDS]
+       load-gen --target HOST:PORT --fleet N --paced
+                [--first-number N] [--connections N] [--seconds SECONDS]
 
-  --target HOST:PORT  where to; connections are dealt out in turn
-  --body JSON         what is sent by POST
-  --path PATH         to this path (/v1/chat/completions)
-  --get               asks for the path by GET, without a body
-  --fleet N           asks what N simulated nodes would, in turn
-  --beat WHAT         they register, or send heartbeats that repeat the one before, change the load, or the readiness
-  --address URL       where registrations say that the nodes listen
+  --target HOST:PORT  a server; the connections are distributed in turn
+  --body JSON         the body of a POST
+  --path PATH         the path (/v1/chat/completions)
+  --get               sends a GET without a body
+  --fleet N           sends the messages of N simulated nodes, in turn
+  --beat KIND         the messages: registrations, or heartbeats that repeat the last one
+                      (unchanged), or change the load or the readiness
+  --address URL       the address in registrations
   --first-number N    the number of the first heartbeat; later runs need larger ones (1)
-  --paced             the nodes send heartbeats when the server says
-  --count N           ends after so many messages
+  --paced             the nodes send heartbeats at the pace of the server
+  --count N           stops after N messages
   --connections N     connections, each with one request at a time (32)
-  --stream            answers are event streams that end with [DONE]
-  --events N          a stream has so many events, [DONE] included (any number)
-  --warm-up SECONDS   time before the clock runs (0.5)
-  --seconds SECONDS   measured time (3)
+  --stream            the answers are event streams that end with [DONE]
+  --events N          the events of a stream, [DONE] included (any number)
+  --warm-up SECONDS   the time before the measurement (0.5)
+  --seconds SECONDS   the measured time (3)
 ";
 
 #[expect(

@@ -152,7 +152,8 @@ fn run_share(pacing: &Pacing, share: u64) -> io::Result<Tally> {
 fn request(node: u64, number: u64) -> Vec<u8> {
     let body = heartbeat(node, number, SLOTS_FREE, true);
     format!(
-        "POST /v2/nodes/{}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+        "POST /v2/nodes/{}/heartbeat HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+         application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         name(node),
         body.len()

@@ -226,7 +226,7 @@ impl Generator {
             Arrival::Nothing => return Ok(()),
             Arrival::Piece { progress, first } => (progress, first),
             Arrival::Fault(fault) => {
-                // Between two answers a server may close; nobody has lost anything.
+                // Between two answers a server may close the connection; no answer is lost.
                 if connection.sent.is_some() {
                     self.counters.fault(&fault);
                     self.busy -= 1;

@@ -15,9 +15,12 @@ use child_process::{Group, Log, Process};
 /// How long a daemon may take until it listens; a few milliseconds on an idle machine.
 const START: Duration = Duration::from_secs(90);
 
-/// What a daemon inherits from whoever runs the test; everything else is set on purpose. The last
-/// is where a coverage run wants its data.
+/// The environment variables that a daemon inherits from the test; all others are set explicitly.
+/// The last names the file for coverage data.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"];
+
+/// An environment variable for a daemon: its name and value.
+pub type Setting<'a> = (&'a str, &'a str);
 
 /// A daemon's program and settings, and its process when it runs.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Daemon {
             .with_context(|| format!("{} does not run", self.name))
     }
 
-    /// Its process alone, for whoever needs nothing else of it.
+    /// Takes its process.
     ///
     /// # Errors
     /// When it was never started or was killed.

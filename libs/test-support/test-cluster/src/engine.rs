@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::Cluster;
 use llama_server::{EngineOptions, LlamaServer};
 use test_client::Client;
 
@@ -20,14 +19,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub(super) fn start(cluster: &Cluster, slots: u32, extra: &[&str]) -> Result<Self> {
-        let mut options = EngineOptions::new(cluster.model(), slots);
-        options.extra = extra.iter().map(|&argument| argument.to_owned()).collect();
-        options.group = cluster.group;
+    /// Starts an engine with these options.
+    pub(super) fn start(
+        name: String,
+        program: PathBuf,
+        logs: PathBuf,
+        options: EngineOptions,
+    ) -> Result<Self> {
         let mut engine = Self {
-            name: format!("engine-{}", cluster.next_engine()),
-            program: cluster.llama_server().to_owned(),
-            logs: cluster.logs(),
+            name,
+            program,
+            logs,
             options,
             starts: 0,
             server: None,

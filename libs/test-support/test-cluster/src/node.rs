@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Daemon, Engine, free_port, supervised};
+use crate::{daemon::Daemon, engine::Engine, port::free_port, supervised};
 use child_process::Log;
 use test_client::Client;
 
@@ -20,7 +20,7 @@ const ADDRESS: &str = "POOL_MANAGERD_ADDRESS";
 /// Where a daemon looks for handoff files, seen from its directory.
 pub(super) const RUNTIME_DIR: &str = ".runtime/engines";
 
-/// How often another port is tried when somebody took the one that was free a moment ago.
+/// How often another port is tried when another process has taken the free one.
 const PORT_ATTEMPTS: u32 = 5;
 
 /// A GPU node without a GPU.
@@ -149,8 +149,8 @@ pub fn handoff(pool: &str, replica: &str, engine: &Engine) -> Value {
     })
 }
 
-/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that
-/// nobody reads half.
+/// Writes a handoff for the daemon that runs in `directory`: to a temporary name first, so that no
+/// reader sees a part of it.
 ///
 /// # Errors
 /// When the file cannot be written.

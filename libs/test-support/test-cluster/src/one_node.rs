@@ -5,7 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Cluster, Daemon, Engine, Node, Orchestrator, Setting, handoff, write_handoff};
+use crate::{
+    cluster::Cluster,
+    daemon::{Daemon, Setting},
+    engine::Engine,
+    node::{Node, RUNTIME_DIR, handoff, write_handoff},
+    orchestrator::Orchestrator,
+};
 use test_client::{Answer, Client};
 use test_clock::wait_for;
 
@@ -148,7 +154,7 @@ impl OneNode {
         let path = self
             .node_daemon()
             .directory()
-            .join(super::RUNTIME_DIR)
+            .join(RUNTIME_DIR)
             .join(format!("{pool}_{replica}.json"));
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
     }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitStatus, time::Duration};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::Daemon;
+use crate::daemon::Daemon;
 use child_process::Log;
 use test_client::Client;
 

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// An engine that serves a model of the cluster, whoever started it.
+/// An engine that serves a model of the cluster, started by a node or by the test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EngineProcess {
     /// Its process id.
@@ -16,7 +16,7 @@ pub struct EngineProcess {
 }
 
 impl EngineProcess {
-    /// SIGKILL. It is no child of ours, so nobody waits for it.
+    /// SIGKILL. It is no child of this process, so there is no exit status to wait for.
     pub fn kill(self) {
         self.signal(Signal::KILL);
     }

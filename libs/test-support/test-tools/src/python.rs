@@ -1,5 +1,5 @@
-//! Packages of the Python package index, for checks that nobody has written in Rust. Python and pip
-//! suffice: nothing is installed but below `target/`.
+//! Packages of the Python package index, for checks that do not exist in Rust. They need Python and
+//! pip, and are installed below `target/` only.
 
 use std::{
     env,

@@ -164,7 +164,7 @@ impl TinyModel {
     }
 }
 
-/// Temporary files are private; a model may be read by an engine that runs as somebody else.
+/// Temporary files are private, but an engine may read the model as another user.
 fn make_readable(file: &File) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))

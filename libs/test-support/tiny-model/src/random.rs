@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn gives_the_published_numbers() {
-        // From the reference implementation at https://prng.di.unimi.it/splitmix64.c with seed 1234567.
+        // From the reference implementation with seed 1234567:
+        // https://prng.di.unimi.it/splitmix64.c
         let mut random = SplitMix64::new(1_234_567);
         let numbers: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
         assert_eq!(

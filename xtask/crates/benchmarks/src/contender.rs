@@ -96,7 +96,7 @@ impl Contender {
         matches!(self, Self::HomeBefore | Self::CloudBefore)
     }
 
-    /// Its program, when it is somebody else's.
+    /// Its program, unless it is ours.
     ///
     /// # Errors
     /// When it cannot be had.

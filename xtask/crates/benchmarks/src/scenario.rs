@@ -33,7 +33,7 @@ pub(super) struct Scenario {
 /// How long a rehearsal lasts: one stream and a bit.
 pub(super) const REHEARSAL: Duration = Duration::from_millis(800);
 /// From the rehearsal to what counts. Engines, the stand-ins too, close connections that were idle
-/// for 5 s: a burst after that connects anew, whoever sends it.
+/// for 5 s: after that, a burst needs new connections.
 pub(super) const PAUSE: Duration = Duration::from_secs(6);
 
 const FAST: &str = "first_ms=0,token_ms=0,burst=0";

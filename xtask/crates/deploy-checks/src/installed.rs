@@ -62,7 +62,7 @@ const LATER: &str = "/packages/later";
 const LATER_VERSION: &str = "9.9.9";
 
 /// What an operator writes into the settings.
-const EDIT: &str = "# kept by whoever operates this";
+const EDIT: &str = "# an edit of the operator";
 
 /// Fails when the packages do not install, do not what they should without systemd running, or
 /// leave something behind.
@@ -225,7 +225,7 @@ fn under_systemd(machine: &Machine, booted: &Booted, run: &Run<'_>) -> Result<()
 /// What runs a command in the machine, and fails when it does.
 pub(super) type Run<'a> = dyn Fn(&[&str]) -> Result<String> + 'a;
 
-/// While the packages are upgraded, the control plane refuses nobody: its socket stays.
+/// While the packages are upgraded, the control plane refuses no request: its socket stays open.
 fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
     let before = DAEMONS.map(|daemon| main_process(run, daemon));
     let upgraded = "/run/upgraded";
@@ -239,7 +239,7 @@ fn upgrade_while_asked(booted: &Booted, run: &Run<'_>) -> Result<()> {
     run(&["touch", upgraded])?;
     let asked = asking.wait()?;
     done?;
-    ensure!(asked.success(), "somebody was refused during the upgrade");
+    ensure!(asked.success(), "a request was refused during the upgrade");
     let [control, agent] = before;
     ensure!(
         control? != main_process(run, DAEMONS[0])?,

@@ -70,7 +70,7 @@ mod tests {
 
     // spec: CONF-7
     #[test]
-    fn a_name_that_nobody_reads_is_found() {
+    fn a_variable_that_no_daemon_reads_is_found() {
         let known = BTreeSet::from(["ORCHESTRATORD_ADDR"]);
         let text = "Environment=ORCHESTRATORD_ADDR=x\n- name: ORCHESTRATORD_ADRR\n# \
                     ORCHESTRATORD_* ${LLORCH_REVISION}";

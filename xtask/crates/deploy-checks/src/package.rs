@@ -265,7 +265,7 @@ impl Tree<'_> {
     fn write(self, to: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let path = self.0.join(to);
         let parent = path.parent().context("a file without a directory")?;
-        // Whatever the umask of whoever builds is, the directories of a package are open.
+        // The directories of a package are readable for all, whatever the umask of the build is.
         for directory in parent
             .ancestors()
             .take_while(|directory| *directory != self.0)

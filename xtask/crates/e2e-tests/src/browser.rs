@@ -1,4 +1,4 @@
-//! Chromium, driven by the scripts in `xtask/crates/e2e-tests/browser`, for what only a browser can tell.
+//! Chromium, driven by the scripts in `browser/`, for what only a browser can test.
 
 use std::{
     fs::File,
@@ -49,7 +49,7 @@ impl Browser {
         }
     }
 
-    /// Runs a script of `xtask/crates/e2e-tests/browser` to its end. For each line `need WHAT` it prints,
+    /// Runs a script of `browser/` to its end. For each line `need WHAT` that it prints,
     /// `help(WHAT)` is called while it waits. Its pictures are in `target/screenshots`.
     ///
     /// # Errors

@@ -16,16 +16,15 @@ use test_tools::{Packages, Tool};
 
 /// The version that is tested with.
 const PACKAGE: &str = "schemathesis==4.32.5";
-/// Presented by whoever is to be let in.
+/// The valid token.
 const TOKEN: &str = "fuzz-4e1b7c90a2d35f68";
-/// Answers end after so many tokens, so that what is tried is the way and not the engine's
-/// patience.
+/// The limit on the tokens of an answer, so that the test spends its time on requests and not on
+/// inference.
 const ANSWER_TOKENS: &str = "8";
 const SLOTS: u32 = 4;
 const SOON: Duration = Duration::from_secs(90);
-/// A request for what may be coming back (a pool that was drained, a model after the start) waits
-/// no longer: there are many.
-const PATIENCE: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "100");
+/// A short queue timeout: many requests wait for a drained pool or a missing model.
+const QUEUE_TIMEOUT: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "100");
 /// How much longer than its time a run may take, and how long one without: 20 s, when the machine
 /// does nothing else.
 const GRACE: Duration = Duration::from_secs(600);
@@ -148,7 +147,7 @@ pub fn control_plane(fuzzer: &Fuzzer, effort: Effort) -> Result<()> {
 fn cluster(name: &str, test: impl FnOnce(&Orchestrator, &Node) -> Result<()>) -> Result<()> {
     Cluster::test(name, |cluster| {
         let settings = [("LLORCH_API_TOKEN", TOKEN)];
-        let orchestrator = cluster.orchestrator(&[settings[0], PATIENCE])?;
+        let orchestrator = cluster.orchestrator(&[settings[0], QUEUE_TIMEOUT])?;
         let node = cluster.node("node-a", &orchestrator, &settings)?;
         let engine = cluster.engine_with(SLOTS, &["--predict", ANSWER_TOKENS])?;
         node.write_handoff("pool-0", "r0", &engine)?;
@@ -163,7 +162,7 @@ fn cluster(name: &str, test: impl FnOnce(&Orchestrator, &Node) -> Result<()>) ->
 /// As [`Fuzzer::run`], and when it does not come up.
 pub fn home(fuzzer: &Fuzzer, effort: Effort) -> Result<()> {
     Cluster::test("fuzz-home", |cluster| {
-        let mut home = cluster.home(&[PATIENCE])?;
+        let mut home = cluster.home(&[QUEUE_TIMEOUT])?;
         let engine = cluster.engine_with(SLOTS, &["--predict", ANSWER_TOKENS])?;
         write_handoff(home.daemon().directory(), &handoff("pool-0", "r0", &engine))?;
         first_answer(&home.client())?;

@@ -13,8 +13,11 @@ use crate::{
     source_files::{SourceFile, rust_files},
 };
 
-/// A crate, a constant of it, and why no table has it: nobody outside the process can meet it, or
-/// it refuses nothing.
+/// This file, for messages.
+const THIS_FILE: &str = "xtask/crates/workspace-checks/src/limits.rs";
+
+/// A crate, a constant of it, and why no table has it: it has no effect outside the process, or it
+/// refuses nothing.
 const LOCAL: &[(&str, &str, &str)] = &[
     ("admission", "MAX_LINES", "how much /metrics shows"),
     (
@@ -186,18 +189,17 @@ fn problems(sources: &[SourceFile], listed: &BTreeSet<(&str, &str)>) -> Vec<Stri
         match (is_listed, is_local) {
             (false, false) => problems.push(format!(
                 "{source}: {name} is in no table of limits; add it to `LIMITS` of the crate, or \
-                 to xtask/crates/workspace-checks/src/limits.rs with a reason"
+                 to {THIS_FILE} with a reason"
             )),
             (true, true) => problems.push(format!(
-                "{source}: {name} is in a table of limits and in xtask/crates/workspace-checks/src/limits.rs"
+                "{source}: {name} is in a table of limits and in \
+                 xtask/crates/workspace-checks/src/limits.rs"
             )),
             _ => {}
         }
     }
     let stale = LOCAL.iter().filter(|(of, name, _)| !is_declared(of, name));
-    problems.extend(stale.map(|(of, name, _)| {
-        format!("xtask/crates/workspace-checks/src/limits.rs: {of} has no constant {name}")
-    }));
+    problems.extend(stale.map(|(of, name, _)| format!("{THIS_FILE}: {of} has no constant {name}")));
     problems
 }
 

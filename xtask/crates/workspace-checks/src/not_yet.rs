@@ -25,8 +25,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/state-file",
             "libs/shared/stream-proxy",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
     (
@@ -41,8 +39,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/state-file",
             "libs/shared/stream-proxy",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
     (
@@ -51,8 +47,6 @@ const NOT_YET: &[(Check, &[&str])] = &[
             "libs/shared/http-server",
             "libs/shared/state-file",
             "libs/shared/telemetry",
-            "libs/test-support",
-            "xtask",
         ],
     ),
 ];

@@ -100,9 +100,10 @@ fn problems_of_source(source: &SourceFile) -> Vec<String> {
 }
 
 fn is_free(path: &Path) -> bool {
-    path.components().any(
-        |part| matches!(part, Component::Normal(name) if FREE.iter().any(|free| name == OsStr::new(free))),
-    )
+    path.components().any(|part| match part {
+        Component::Normal(name) => FREE.iter().any(|free| name == OsStr::new(free)),
+        _ => false,
+    })
 }
 
 /// Rust in a README has to be compiled, or it becomes wrong.

@@ -1,4 +1,4 @@
-//! Banned words: private names that have a term in the field, and words that lead to hard sentences.
+//! Banned words: private names that have a term in the field, and words of hard sentences.
 //!
 //! The glossary of `.docs/ARCHITECTURE.md` has the terms to use.
 

@@ -107,7 +107,7 @@ fn replica_drain_state(node: &Node, replica: &Replica, reports: &mut ReplicaRepo
     reports.reported = true;
     // A draining replica reports no free slot, so its slots do not count running requests.
     let of_engine = status.load.running.map(u64::from);
-    let busy = || u64::from(status.slots_total.saturating_sub(status.slots_free));
+    let busy = || u64::from(status.slots_total().saturating_sub(status.slots_free()));
     match replica.requests_running.max(of_engine).unwrap_or_else(busy) {
         0 => DrainState::Empty,
         requests if reports.past_deadline => DrainState::PastDeadline { requests },

@@ -116,8 +116,12 @@ fn node_table(nodes: &Nodes) -> Table {
     let mut table = Table::new(&["NODE", "STATUS", "SLOTS", "BUSY", "HEARD", "WHY"]);
     for node in &nodes.nodes {
         let ready = || node.pools.iter().filter(|pool| pool.status.ready);
-        let total: u64 = ready().map(|pool| u64::from(pool.status.slots_total)).sum();
-        let free: u64 = ready().map(|pool| u64::from(pool.status.slots_free)).sum();
+        let total: u64 = ready()
+            .map(|pool| u64::from(pool.status.slots_total()))
+            .sum();
+        let free: u64 = ready()
+            .map(|pool| u64::from(pool.status.slots_free()))
+            .sum();
         let not_ready = || {
             let pools = node.pools.iter();
             pools
@@ -155,7 +159,8 @@ mod tests {
     const H100: u64 = 85_899_345_920;
 
     fn gpu(index: u32) -> serde_json::Value {
-        json!({"device_id":index,"name":"H100","vram_total_bytes":H100,"vram_used_bytes":H100 / 10 * 9,"utilization_percent":100 - index})
+        json!({"device_id":index,"name":"H100","vram_total_bytes":H100,
+         "vram_used_bytes":H100 / 10 * 9,"utilization_percent":100 - index})
     }
 
     fn view() -> FleetView {
@@ -166,14 +171,16 @@ mod tests {
             "traffic":{"window_ms":10000,"requests_per_s":12.3,"errors_per_s":0,"tokens_per_s":410.04,
                        "first_token_ms":{"p50":12.0,"p90":20.0,"p99":31.0},"inter_token_ms":{"p50":2.1,"p90":2.5,"p99":null},
                        "queue_ms":{"p50":null,"p90":null,"p99":null}},
-            "recent_errors":[{"at":"2026-01-01T12:03:11.5Z","request_id":"r","code":"WORKER_RESET","message":"the engine went away",
+            "recent_errors":[{"at":"2026-01-01T12:03:11.5Z","request_id":"r",
+             "code":"WORKER_RESET","message":"the engine went away",
                               "model":"tiny","node_id":"gpu-2"}],
         });
         let nodes = json!({"nodes":[
             {"node_id":"gpu-1","address":"http://h:1","status":"online","last_heartbeat_age_ms":900,
              "gpus":(0..8).map(gpu).collect::<Vec<_>>(),
              "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":1,"slots_total":4}]},
-            {"node_id":"gpu-2","address":"http://h:2","status":"offline","status_reason":"silent for 30 s","last_heartbeat_age_ms":45_000,
+            {"node_id":"gpu-2","address":"http://h:2","status":"offline","status_reason":"silent \
+             for 30 s","last_heartbeat_age_ms":45_000,
              "gpus":[gpu(0)]},
             {"node_id":"gpu-3","address":"http://h:3","status":"online","last_heartbeat_age_ms":900,
              "capabilities":{"gpus":[{"device_id":0,"name":"H100","vram_total_bytes":H100}],"cpu_cores":2,"ram_total_bytes":3}},

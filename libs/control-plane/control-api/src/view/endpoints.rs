@@ -71,13 +71,13 @@ impl EndpointView<'_> {
     /// Free slots, as last reported.
     pub(crate) fn slots_free(&self) -> u32 {
         self.replica
-            .map_or(self.status().slots_free, |replica| replica.slots_free)
+            .map_or(self.status().slots_free(), |replica| replica.slots_free())
     }
 
     /// All slots, as last reported.
     pub(crate) fn slots_total(&self) -> u32 {
         self.replica
-            .map_or(self.status().slots_total, |replica| replica.slots_total)
+            .map_or(self.status().slots_total(), |replica| replica.slots_total())
     }
 
     /// Its models, sorted and without duplicates; `None` when no report names them.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pool_registry_types::{
     Capabilities, GpuStatus, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus,
-    ReplicaStatus,
+    ReplicaStatus, millis,
 };
 use serde::Serialize;
 use service_registry::{Availability, Drain, NodeView, NodesPage, PoolView};
@@ -261,9 +261,5 @@ fn total(pools: &[NodePoolAnswer]) -> Option<u64> {
 }
 
 fn busy(status: &PoolStatus) -> u32 {
-    status.slots_total.saturating_sub(status.slots_free)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    status.slots_total().saturating_sub(status.slots_free())
 }

@@ -16,6 +16,7 @@ use event_log::EventLog;
 use parking_lot::Mutex;
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    Slots,
 };
 use registry_runtime::{Config, RegistryHandle, build};
 use registry_store::{MemoryStore, RegistryStore};
@@ -150,17 +151,13 @@ pub fn id(node: &str) -> NodeId {
 }
 
 pub fn register_at(node: &str, address: &str) -> RegisterRequest {
-    RegisterRequest {
-        node_id: id(node),
-        machine_id: MachineId::new("machine-a").unwrap(),
-        address: HttpUrl::new(address).unwrap(),
-        pools: vec![],
-        capabilities: Default::default(),
-        version: None,
-        incarnation: Some(1),
-        metrics_address: None,
-        takes_replica_hint: false,
-    }
+    let mut request = RegisterRequest::new(
+        id(node),
+        MachineId::new("machine-a").unwrap(),
+        HttpUrl::new(address).unwrap(),
+    );
+    request.incarnation = Some(1);
+    request
 }
 
 pub fn register(node: &str) -> RegisterRequest {
@@ -168,25 +165,15 @@ pub fn register(node: &str) -> RegisterRequest {
 }
 
 pub fn beat(slots_free: u32) -> HeartbeatRequest {
-    HeartbeatRequest {
-        timestamp: "2025-09-30T22:00:00Z".to_owned(),
-        pools: vec![PoolStatus {
-            pool_id: PoolId::new("pool-0").unwrap(),
-            ready: true,
-            draining: false,
-            slots_free,
-            slots_total: 4,
-            vram_free_bytes: 0,
-            engine: None,
-            engine_version: None,
-            models_available: None,
-            replicas: None,
-            last_error: None,
-            device_mask: None,
-            sleeping: false,
+    let mut heartbeat = HeartbeatRequest::new(
+        "2025-09-30T22:00:00Z".to_owned(),
+        vec![{
+            let mut status = PoolStatus::new(PoolId::new("pool-0").unwrap())
+                .with_slots(Slots::clamped(slots_free, 4));
+            status.ready = true;
+            status
         }],
-        incarnation: Some(1),
-        seq: None,
-        gpus: None,
-    }
+    );
+    heartbeat.incarnation = Some(1);
+    heartbeat
 }

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pool_registry_types::{
     HeartbeatRequest, HttpUrl, MachineId, NodeId, NodeStatus, PoolId, PoolStatus, RegisterRequest,
+    Slots,
 };
 use routing_table::{Endpoint, EndpointKey, EndpointReport, EndpointState, RouteChange};
 use service_registry::{
@@ -34,35 +35,22 @@ pub fn pool_id(pool: &str) -> PoolId {
 }
 
 pub fn register(node: &str, machine: &str, incarnation: Option<u64>) -> RegisterRequest {
-    RegisterRequest {
-        node_id: id(node),
-        machine_id: MachineId::new(machine).unwrap(),
-        address: HttpUrl::new(&format!("http://{node}:9200")).unwrap(),
-        pools: vec![pool_id("pool-0")],
-        capabilities: Default::default(),
-        version: Some("0.1.0".to_owned()),
-        incarnation,
-        metrics_address: None,
-        takes_replica_hint: false,
-    }
+    let mut request = RegisterRequest::new(
+        id(node),
+        MachineId::new(machine).unwrap(),
+        HttpUrl::new(&format!("http://{node}:9200")).unwrap(),
+    );
+    request.pools = vec![pool_id("pool-0")];
+    request.version = Some("0.1.0".to_owned());
+    request.incarnation = incarnation;
+    request
 }
 
 pub fn pool(name: &str) -> PoolStatus {
-    PoolStatus {
-        pool_id: pool_id(name),
-        ready: true,
-        draining: false,
-        slots_free: 3,
-        slots_total: 4,
-        vram_free_bytes: 0,
-        engine: None,
-        engine_version: None,
-        models_available: Some(vec!["tiny".to_owned()]),
-        replicas: None,
-        last_error: None,
-        device_mask: None,
-        sleeping: false,
-    }
+    let mut status = PoolStatus::new(pool_id(name)).with_slots(Slots::clamped(3, 4));
+    status.ready = true;
+    status.models_available = Some(vec!["tiny".to_owned()]);
+    status
 }
 
 pub fn beat(
@@ -70,13 +58,10 @@ pub fn beat(
     seq: Option<u64>,
     pools: Vec<PoolStatus>,
 ) -> HeartbeatRequest {
-    HeartbeatRequest {
-        timestamp: "2025-09-30T22:00:00Z".to_owned(),
-        pools,
-        incarnation,
-        seq,
-        gpus: None,
-    }
+    let mut heartbeat = HeartbeatRequest::new("2025-09-30T22:00:00Z".to_owned(), pools);
+    heartbeat.incarnation = incarnation;
+    heartbeat.seq = seq;
+    heartbeat
 }
 
 /// What the data path knows of the endpoints: it hears of changes only.

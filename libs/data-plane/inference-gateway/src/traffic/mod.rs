@@ -142,7 +142,7 @@ impl TrafficWindow {
         )]
         let per_second = |count: u64| (count as f64 / begun * 1000.0).round() / 1000.0;
         Traffic {
-            window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
+            window_ms: pool_registry_types::millis(WINDOW),
             requests_per_s: per_second(sum.requests),
             errors_per_s: per_second(sum.errors),
             tokens_per_s: per_second(sum.tokens),

@@ -9,11 +9,7 @@ use crate::figures::{
 };
 
 fn load(running: u32, waiting: u32) -> EngineLoad {
-    EngineLoad {
-        running: Some(running),
-        waiting: Some(waiting),
-        ..EngineLoad::default()
-    }
+    EngineLoad::of_requests(Some(running), Some(waiting))
 }
 
 // spec: PROBE-7
@@ -48,9 +44,10 @@ fn llama_server() {
 #[test]
 fn vllm_over_all_its_ranks_old_and_new() {
     let new = include_str!("recorded/vllm_metrics.txt");
-    let expected = |sleeping| EngineLoad {
-        sleeping: Some(sleeping),
-        ..load(9, 3)
+    let expected = |sleeping| {
+        let mut load = load(9, 3);
+        load.sleeping = Some(sleeping);
+        load
     };
     assert_eq!(vllm_metrics(new.as_bytes()), expected(false));
     let asleep = new.replace(r#"sleep_state="awake"} 1.0"#, r#"sleep_state="awake"} 0.0"#);

@@ -184,12 +184,12 @@ async fn an_engine_with_fewer_slots_than_announced_gets_no_more_requests() {
         .unwrap();
     let replica = |pool: &PoolStatus| pool.replicas.clone().unwrap().remove(0);
     while_probing(&registry, TIMING, async {
-        until(&registry, |pool| pool.slots_total == 2).await;
+        until(&registry, |pool| pool.slots_total() == 2).await;
         let text = &registry.statuses()[0];
         assert_eq!(replica(text).slots_promised, Some(4));
         assert_eq!(text.engine_version.as_deref(), Some("b1"));
         slots.store(9, Ordering::SeqCst);
-        until(&registry, |pool| pool.slots_total == 4).await;
+        until(&registry, |pool| pool.slots_total() == 4).await;
         assert_eq!(replica(&registry.statuses()[0]).slots_promised, None);
     })
     .await;

@@ -19,7 +19,7 @@ async fn an_engine_is_announced_when_ready_and_removed_after_a_stop() {
         (2, Some("GPU0"))
     );
     node.replicas(|replicas| {
-        replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total == 2
+        replicas.len() == 1 && replicas[0].ready && replicas[0].slots_total() == 2
     })
     .await;
     assert_eq!(home.files("state/engines").len(), 1);

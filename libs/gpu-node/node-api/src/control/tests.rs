@@ -31,9 +31,7 @@ impl EngineControl for FailingReload {
 #[tokio::test]
 async fn a_pool_is_drained_and_undrained() {
     let control = control(None);
-    let soon = ApiJson(DrainRequest {
-        deadline_ms: Some(60_000),
-    });
+    let soon = ApiJson(DrainRequest::new(Some(60_000)));
     for (body, has_deadline) in [(None, false), (Some(soon), true)] {
         let Json(view) = drain(State(control.clone()), ApiPath(id("p")), body)
             .await

@@ -107,9 +107,10 @@ async fn without_a_usable_hint_the_node_chooses() {
     // Another pool's replica, and names of other versions.
     let other = handoff_of("http://127.0.0.1:1", "elsewhere", 1);
     node.registry
-        .upsert(pool_registry_types::Handoff {
-            pool_id: PoolId::new("pool-1").unwrap(),
-            ..other
+        .upsert({
+            let mut handoff = other;
+            handoff.pool_id = PoolId::new("pool-1").unwrap();
+            handoff
         })
         .unwrap();
     for hint in ["unknown", "elsewhere", "r1/gpu0", "r1 ; v=2", ""] {

@@ -87,7 +87,7 @@ async fn a_client_that_leaves_while_an_engine_wakes_holds_no_slot() {
     }
     running(&node, 0).await;
     let status = node.registry.statuses().remove(0);
-    assert!(status.sleeping && status.slots_free == 2, "{status:?}");
+    assert!(status.sleeping && status.slots_free() == 2, "{status:?}");
 }
 
 // spec: PROV-21

@@ -59,13 +59,10 @@ impl ControlPlane for Scripted {
         _: Duration,
     ) -> Result<RegisterResponse, RequestError> {
         self.ask(url, ReceivedRequest::Register(request.clone()))?;
-        Ok(RegisterResponse {
-            success: true,
-            message: String::new(),
-            node_id: request.node_id.clone(),
-            next_heartbeat_ms: None,
-            timeout_ms: None,
-        })
+        Ok(RegisterResponse::new(
+            request.node_id.clone(),
+            String::new(),
+        ))
     }
 
     fn heartbeat(
@@ -76,11 +73,7 @@ impl ControlPlane for Scripted {
         _: Duration,
     ) -> Result<HeartbeatResponse, RequestError> {
         self.ask(url, ReceivedRequest::Heartbeat(request.clone()))?;
-        Ok(HeartbeatResponse {
-            success: true,
-            next_heartbeat_ms: HOUR_MS,
-            timeout_ms: None,
-        })
+        Ok(HeartbeatResponse::new(HOUR_MS))
     }
 
     fn deregister(
@@ -163,10 +156,7 @@ pub(super) fn start_with(
     let (answers, answers_rx) = mpsc::channel();
     let source = NodeSource {
         report: Box::new(move || source().into()),
-        capabilities: Box::new(|| Capabilities {
-            cpu_cores: 3,
-            ..Capabilities::default()
-        }),
+        capabilities: Box::new(|| Capabilities::new(Vec::new(), 3, 0)),
     };
     let control_plane = Scripted {
         asked: asked_tx,

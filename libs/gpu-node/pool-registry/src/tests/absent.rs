@@ -25,14 +25,14 @@ fn the_reason_of_an_absent_engine_is_reported_until_it_has_a_handoff() {
         (false, Some("no model"))
     );
     let replicas = shown.replicas.unwrap();
-    assert_eq!((replicas.len(), replicas[0].slots_total), (1, 0));
+    assert_eq!((replicas.len(), replicas[0].slots_total()), (1, 0));
 
     // An absent replica does not affect the others.
     registry.upsert(handoff("p", "r0", 1, 4)).unwrap();
     let shown = status(&registry, "p");
     assert_eq!(
-        (shown.ready, shown.last_error, shown.slots_total),
-        (true, None, 4)
+        (shown.ready, shown.slots_total(), shown.last_error),
+        (true, 4, None)
     );
     assert_eq!(
         shown.replicas.unwrap()[1].last_error.as_deref(),

@@ -30,7 +30,11 @@ fn a_configured_pool_is_reported_before_it_has_an_engine() {
     let shown = status(&registry, "p");
     assert!(!shown.ready && !shown.draining);
     assert_eq!(
-        (shown.slots_free, shown.slots_total, shown.vram_free_bytes),
+        (
+            shown.slots_free(),
+            shown.slots_total(),
+            shown.vram_free_bytes
+        ),
         (0, 0, 0)
     );
     assert_eq!(
@@ -196,7 +200,7 @@ fn three_failures_in_a_row_make_unready_and_one_success_makes_ready() {
     let shown = status(&registry, "p");
     assert!(!shown.ready);
     assert_eq!(
-        (shown.slots_free, shown.slots_total),
+        (shown.slots_free(), shown.slots_total()),
         (0, 0),
         "only ready replicas have slots to give"
     );
@@ -244,7 +248,7 @@ fn draining_refuses_new_claims_and_can_be_undone() {
     let shown = status(&registry, "p");
     assert!(shown.draining && shown.ready);
     assert_eq!(
-        (shown.slots_free, shown.slots_total),
+        (shown.slots_free(), shown.slots_total()),
         (1, 2),
         "progress stays visible"
     );
@@ -320,7 +324,7 @@ fn a_replica_at_another_url_starts_afresh_while_old_leases_finish() {
         "the old lease freed the old slot"
     );
     drop(new);
-    assert_eq!(status(&registry, "p").slots_free, 1);
+    assert_eq!(status(&registry, "p").slots_free(), 1);
 }
 
 // spec: SLOT-6
@@ -341,7 +345,7 @@ fn fewer_slots_for_the_same_engine_are_never_overdrawn_again() {
     let registry = one_engine(3);
     let mut leases = claim_all(&registry, "p");
     registry.upsert(handoff("p", "r0", 8081, 1)).unwrap();
-    assert_eq!(status(&registry, "p").slots_free, 0);
+    assert_eq!(status(&registry, "p").slots_free(), 0);
     leases.truncate(1);
     assert_eq!(
         registry.claim(&pool("p"), None).unwrap_err(),

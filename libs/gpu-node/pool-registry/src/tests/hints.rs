@@ -168,8 +168,8 @@ fn a_slot_of_an_abandoned_request_is_reported_at_once_when_taken_and_when_given_
     assert!(changes.has_changed().unwrap());
     assert_eq!(registry.in_flight(), 1);
     changes.mark_unchanged();
-    assert_eq!(status(&registry, "p").replicas.unwrap()[2].slots_free, 0);
+    assert_eq!(status(&registry, "p").replicas.unwrap()[2].slots_free(), 0);
     drop(abandoned);
     assert!(changes.has_changed().unwrap());
-    assert_eq!(status(&registry, "p").replicas.unwrap()[2].slots_free, 1);
+    assert_eq!(status(&registry, "p").replicas.unwrap()[2].slots_free(), 1);
 }

@@ -198,7 +198,7 @@ impl World {
                     let names =
                         |model: &str| shown.models.iter().flatten().any(|name| name == model);
                     Some(&shown.replica_id) == hint
-                        && shown.slots_free > 0
+                        && shown.slots_free() > 0
                         && model.is_none_or(names)
                 });
                 assert!(
@@ -217,7 +217,7 @@ impl World {
             Err(ClaimError::UnknownPool) => assert!(before.is_none()),
             Err(ClaimError::Draining) => assert!(before.unwrap().draining),
             // Without a model every ready replica can take the request.
-            Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free, 0),
+            Err(ClaimError::Busy) if model.is_none() => assert_eq!(before.unwrap().slots_free(), 0),
             Err(ClaimError::NotReady(_)) if model.is_none() => assert!(!before.unwrap().ready),
             Err(ClaimError::ModelNotAvailable) => assert!(model.is_some()),
             Err(_) => {}
@@ -238,17 +238,17 @@ impl World {
                 let handoff =
                     &self.handoffs[&(status.pool_id.to_string(), shown.replica_id.to_string())];
                 let slots = self.slots(status.pool_id.as_str(), shown.replica_id.as_str());
-                assert_eq!(shown.slots_total, slots);
+                assert_eq!(shown.slots_total(), slots);
                 assert_eq!(shown.slots_promised.unwrap_or(slots), handoff.slots);
                 assert_eq!(
-                    shown.slots_free,
+                    shown.slots_free(),
                     slots.saturating_sub(self.on_engine(&handoff.url))
                 );
             }
             let ready = || replicas.iter().filter(|shown| shown.ready);
             assert_eq!(
-                status.slots_free,
-                ready().map(|shown| shown.slots_free).sum::<u32>()
+                status.slots_free(),
+                ready().map(|shown| shown.slots_free()).sum::<u32>()
             );
             let serves = |url: &HttpUrl| {
                 let of = |shown: &&ReplicaStatus| {
@@ -261,8 +261,8 @@ impl World {
                 .filter(|lease| *lease.pool_id() == status.pool_id && !serves(lease.url()))
                 .count();
             assert_eq!(
-                status.slots_total,
-                ready().map(|shown| shown.slots_total).sum::<u32>()
+                status.slots_total(),
+                ready().map(|shown| shown.slots_total()).sum::<u32>()
                     + u32::try_from(finishing).unwrap()
             );
             assert_eq!(status.ready, ready().count() > 0);
@@ -275,7 +275,8 @@ impl World {
         let mut live = 0;
         for status in self.registry.statuses() {
             assert_eq!(
-                status.slots_free, status.slots_total,
+                status.slots_free(),
+                status.slots_total(),
                 "every slot was released"
             );
             live += status.replicas.map_or(0, |replicas| replicas.len());

@@ -24,12 +24,9 @@ fn an_engine_gets_at_most_its_announced_slots() {
         |outcome| registry.probed(&pool("p"), &replica("r0"), generation(&registry), outcome);
     let shown = || {
         let status = registry.statuses().remove(0);
+        let total = status.slots_total();
         let replica = status.replicas.unwrap().remove(0);
-        (
-            status.slots_total,
-            replica.slots_total,
-            replica.slots_promised,
-        )
+        (total, replica.slots_total(), replica.slots_promised)
     };
     assert_eq!(probe(reports_slots(4)), []);
     assert_eq!(
@@ -150,11 +147,9 @@ fn the_load_is_reported_until_it_changes_or_the_engine_is_not_ready() {
             .load
             .clone()
     };
-    let busy = EngineLoad {
-        running: Some(3),
-        models_loaded: Some(vec!["b\n".to_owned(), "a".to_owned()]),
-        ..EngineLoad::default()
-    };
+    let mut busy = EngineLoad::default();
+    busy.running = Some(3);
+    busy.models_loaded = Some(vec!["b\n".to_owned(), "a".to_owned()]);
     let changes = registry.subscribe();
     probe(ProbeOutcome {
         load: Some(busy),

@@ -50,7 +50,7 @@ fn a_scaled_to_zero_engine_is_offered_with_its_models_and_slots() {
         shown.ready && shown.sleeping && !shown.draining,
         "{shown:?}"
     );
-    assert_eq!((shown.slots_free, shown.slots_total), (2, 2));
+    assert_eq!((shown.slots_free(), shown.slots_total()), (2, 2));
     assert_eq!(shown.models_available, Some(vec!["m".to_owned()]));
     assert_eq!(
         (shown.engine.unwrap().as_str(), shown.last_error),
@@ -63,10 +63,8 @@ fn a_scaled_to_zero_engine_is_offered_with_its_models_and_slots() {
     );
     assert!(registry.check_capacity(&pool("p"), Some("m")).is_ok());
     assert!(registry.claim(&pool("p"), Some("m")).is_err());
-    let other = Handoff {
-        url: url(1),
-        ..offer.clone()
-    };
+    let mut other = offer.clone();
+    other.url = url(1);
     assert!(
         !registry.withdraw_offer(&other, None),
         "the offer of another engine stays"
@@ -201,9 +199,9 @@ fn a_drained_replica_does_not_affect_the_others() {
     let shown = status(&registry, "p");
     assert!(shown.ready && !shown.draining);
     // The running request is counted, so that it is not subtracted from the other replica.
-    assert_eq!((shown.slots_free, shown.slots_total), (2, 3));
+    assert_eq!((shown.slots_free(), shown.slots_total()), (2, 3));
     let replicas = shown.replicas.unwrap();
-    assert_eq!((replicas[0].draining, replicas[0].slots_free), (true, 0));
+    assert_eq!((replicas[0].draining, replicas[0].slots_free()), (true, 0));
     assert!(!replicas[1].draining);
     assert_eq!(registry.in_flight_of_replica(&pool("p"), &replica("r0")), 1);
     let others: Vec<_> = std::iter::from_fn(|| registry.claim(&pool("p"), None).ok()).collect();

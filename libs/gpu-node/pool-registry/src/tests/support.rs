@@ -20,10 +20,9 @@ pub(crate) fn handoff(pool: &str, replica: &str, port: u16, slots: u32) -> Hando
 }
 
 pub(crate) fn with_models(handoff: Handoff, models: &[&str]) -> Handoff {
-    Handoff {
-        models: Some(models.iter().map(|&model| model.to_owned()).collect()),
-        ..handoff
-    }
+    let mut handoff = handoff;
+    handoff.models = Some(models.iter().map(|&model| model.to_owned()).collect());
+    handoff
 }
 
 pub(crate) fn url(port: u16) -> HttpUrl {

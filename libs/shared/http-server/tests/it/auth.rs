@@ -1,4 +1,4 @@
-//! Who gets past the door.
+//! Which requests are refused before the service.
 
 use axum::{Router, routing::get};
 use bearer_auth::AuthPolicy;
@@ -15,17 +15,17 @@ use tokio::net::TcpStream;
 use crate::support::{Client, hello};
 
 const TOKEN: &str = "a-long-enough-token";
-/// What the tests open.
+/// The path that the tests open.
 const OPEN: &str = "/openapi.json";
 
-/// A name that the tests allow beside those of the machine.
+/// A configured name, besides those of the machine.
 const ALLOWED: &str = "llorch.example";
 
 fn hosts() -> AllowedHosts {
     AllowedHosts::new([ALLOWED.parse().unwrap()], "DEMO_ALLOWED_HOSTS")
 }
 
-/// Asks as a process of this machine.
+/// Sends a request from a local process.
 async fn ask(token: Option<&str>, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let policy = AuthPolicy::new(token.map(|token| token.parse().unwrap()), false).unwrap();
     let caller = Caller {
@@ -59,7 +59,7 @@ fn code(body: &str) -> String {
 
 // spec: AUTH-6
 #[tokio::test]
-async fn without_a_token_no_web_page_gets_in() {
+async fn without_a_token_web_pages_are_refused() {
     let register = "/v2/nodes/register";
     for origin in [
         "http://evil.example",
@@ -83,7 +83,7 @@ async fn without_a_token_no_web_page_gets_in() {
             "{origin:?}"
         );
     }
-    // In the shape of the route, with any doubt against the page.
+    // In the shape of the route, and the page is refused in case of doubt.
     let doubtful: [&[(&str, &str)]; 3] = [
         &[("origin", "http://localhost:8080")],
         &[
@@ -110,7 +110,7 @@ async fn without_a_token_no_web_page_gets_in() {
 
 // spec: AUTH-6
 #[tokio::test]
-async fn our_own_pages_and_programs_do() {
+async fn own_pages_and_programs_are_served() {
     let own: [&[(&str, &str)]; 4] = [
         &[("host", "localhost:8080")],
         &[
@@ -127,7 +127,7 @@ async fn our_own_pages_and_programs_do() {
             "{headers:?}"
         );
     }
-    // A page of elsewhere that knows the token was given it.
+    // A page of another origin that knows the token was given it.
     let bearer = format!("Bearer {TOKEN}");
     let headers = [
         ("host", "h"),
@@ -148,7 +148,7 @@ async fn our_own_pages_and_programs_do() {
 
 // spec: AUTH-8
 #[tokio::test]
-async fn without_a_token_a_name_that_leads_here_is_not_enough() {
+async fn without_a_token_other_host_names_are_refused() {
     let page = [
         ("host", "evil.example:8080"),
         ("origin", "http://evil.example:8080"),
@@ -167,12 +167,13 @@ async fn without_a_token_a_name_that_leads_here_is_not_enough() {
             );
         }
     }
-    // The page of an allowed name is our own; that of another one is not, whatever the port.
+    // A page under an allowed name is a page of this server; one under another name is not,
+    // whatever the port.
     let own = [("host", ALLOWED), ("origin", "http://llorch.example")];
     assert_eq!(ask(None, "/v2/nodes", &own).await.0, 200);
     let other = [("host", ALLOWED), ("origin", "http://llorch.example:81")];
     assert_eq!(ask(None, "/v2/nodes", &other).await.0, 403);
-    // What is open is open under any name, for balancers.
+    // Open paths are open under any name, for load balancers.
     assert_eq!(ask(None, "/health", &page).await.0, 200);
 }
 
@@ -227,7 +228,7 @@ async fn the_host_of_an_absolute_target_counts() {
             None => assert_eq!(reply.status, 403, "{target} {host}"),
         }
     }
-    // HTTP/1.0 knows no Host, and no browser speaks it.
+    // HTTP/1.0 has no Host, and no browser uses it.
     let mut client = Client::new(TcpStream::connect(addr).await.unwrap());
     client.send("GET /v2/other HTTP/1.0\r\n\r\n").await;
     assert_eq!(client.reply().await.status, 404);
@@ -257,7 +258,7 @@ async fn a_service_without_authentication_answers_for_its_hosts_only() {
 
 // spec: AUTH-1
 #[tokio::test]
-async fn what_is_opened_is_open_and_nothing_beside_it() {
+async fn only_opened_paths_are_open() {
     for path in ["/health", OPEN] {
         assert_eq!(ask(Some(TOKEN), path, &[]).await.0, 200, "{path}");
         let page = [("host", "h"), ("origin", "http://evil.example")];

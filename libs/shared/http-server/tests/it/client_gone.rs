@@ -1,4 +1,4 @@
-//! A client that leaves takes its work with it.
+//! A client that leaves cancels its request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,22 +17,22 @@ use crate::support::{Answering, Client, Noticed, Server, full, notice, once};
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}";
 
-/// How long it may take to notice.
+/// How long the server may take to notice.
 const SOON: Duration = Duration::from_millis(100);
 
-/// What clients send after their request: nothing, the line break some append to a body, half a
-/// pipelined request, and a whole one.
+/// What clients send after their request: nothing, the line break that some append to a body, a
+/// part of a pipelined request, or a complete one.
 const AFTERTHOUGHTS: [&str; 4] = ["", "\r\n", "POST / HT", GET];
 
 /// How a client leaves.
 #[derive(Debug, Clone, Copy)]
 enum Leaving {
     Closes,
-    /// Closes its sending side only. Engines take that for leaving, and so do we.
+    /// Closes its sending side only. Engines take that for leaving, and so does the server.
     HalfCloses,
 }
 
-/// One way to say too much and leave.
+/// A client that sends too much and leaves.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     request: &'static str,
@@ -66,12 +66,12 @@ impl Case {
         client.send(format!("{}{rest}", self.request)).await;
     }
 
-    /// Leaves, and asserts that whoever held the other end of `dropped` is gone soon.
+    /// Leaves, and asserts that the other end of `dropped` is dropped soon.
     async fn leave(self, mut client: Client<DuplexStream>, dropped: oneshot::Receiver<()>) {
         if !self.in_one_piece {
             client.send(self.extra).await;
         }
-        // Time stands still until everybody waits: the server has seen what was sent.
+        // The paused clock advances only when all tasks wait, so the server has read everything.
         sleep(Duration::from_millis(1)).await;
         let _open = match self.leaving {
             Leaving::Closes => {
@@ -123,7 +123,7 @@ async fn while_the_answer_is_streaming_and_silent() {
     for case in Case::all() {
         let (sender, dropped) = notice();
         let sender = Arc::new(once(sender));
-        // Kept, so that the body is not ended from the other side.
+        // Kept, so that the server does not end the body.
         let (keep, mut kept) = mpsc::unbounded_channel();
         let server = Server::start(
             Limits::default(),
@@ -150,7 +150,7 @@ async fn while_the_answer_is_streaming_and_silent() {
 
 // spec: DOOR-10
 #[tokio::test(start_paused = true)]
-async fn while_nobody_reads_its_body() {
+async fn while_its_body_is_not_read() {
     for sent in ["", "12345"] {
         let (sender, dropped) = notice();
         let sender = Arc::new(once(sender));
@@ -182,7 +182,7 @@ async fn while_nobody_reads_its_body() {
 
 // spec: DOOR-10
 #[tokio::test(start_paused = true)]
-async fn who_pipelines_and_stays_is_served() {
+async fn a_pipelining_client_is_served() {
     let (go, may_go) = oneshot::channel::<()>();
     let may_go = Arc::new(once(may_go));
     let server = Server::start(

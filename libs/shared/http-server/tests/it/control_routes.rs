@@ -48,8 +48,8 @@ fn client() -> (Server, Client<DuplexStream>) {
     (server, client)
 }
 
-const GOOD: &str = r#"{"timestamp":"2025-09-30T22:00:00Z","pools":[{"pool_id":"p","ready":true,"draining":false,
-    "slots_free":3,"slots_total":4}]}"#;
+const GOOD: &str = r#"{"timestamp":"2025-09-30T22:00:00Z",
+    "pools":[{"pool_id":"p","ready":true,"draining":false,"slots_free":3,"slots_total":4}]}"#;
 
 // spec: WIRE-4
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn unknown_routes_and_methods() {
 }
 
 #[tokio::test]
-async fn every_request_has_a_name_and_a_peer() {
+async fn every_request_has_an_id_and_a_peer() {
     let (_server, mut client) = client();
     let reply = client.get("/who").await;
     let id = &reply.headers["x-request-id"];

@@ -1,4 +1,4 @@
-//! Whoever is slow is cut, exactly when the limits say so, and nobody else is.
+//! Slow clients are disconnected exactly at their limits, and others are not.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits {
     max_body_bytes: 1024 * 1024,
 };
 
-/// Reads the body and says how long it was, or what was wrong with it.
+/// Reads the body and returns its length, or its error.
 fn reading() -> impl HttpService {
     Answering(async |request: Request<RequestBody>| {
         match request.into_body().read_all(1024 * 1024).await {
@@ -56,7 +56,7 @@ async fn half_sent_headers_are_closed_while_a_good_client_is_served() {
     assert_eq!(good.get("/").await.text(), "hello");
     assert_eq!(server.handle.connections(), 1001);
 
-    // One byte a second is no excuse: the deadline is for the whole header.
+    // One byte per second does not help: the deadline is for the whole header.
     let start = Instant::now();
     for second in 1..10 {
         sleep(Duration::from_secs(1)).await;
@@ -186,7 +186,7 @@ async fn a_body_that_trickles_is_answered_408() {
     client
         .send("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 60000\r\n\r\n")
         .await;
-    // Four seconds' worth, and from then on nearly nothing.
+    // Four seconds' worth, and then almost nothing.
     client.send(vec![b'x'; 4000]).await;
     for _ in 0..15 {
         sleep(Duration::from_secs(1)).await;
@@ -198,7 +198,7 @@ async fn a_body_that_trickles_is_answered_408() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_late_while_nobody_waits() {
+async fn time_without_a_reader_does_not_count() {
     // A handler that reads late, for example after queueing, does not blame the client for it.
     let server = Server::start(
         LIMITS,
@@ -255,7 +255,7 @@ async fn a_slow_reader_that_makes_progress_is_not_cut() {
     assert_eq!(status, 200);
     for _ in 0..12 {
         sleep(LIMITS.write_progress - Duration::from_millis(10)).await;
-        // As much as the client takes out of the pipe at a time: each round is progress.
+        // As much as the client reads from the pipe at a time: each round is progress.
         client.read_exact(READ_BYTES).await;
     }
     client.read_exact(20_000 - 12 * READ_BYTES).await;

@@ -1,4 +1,4 @@
-//! Whoever sends too much, or nonsense, is told so.
+//! Requests that are too large or malformed are refused.
 
 use std::io;
 
@@ -29,7 +29,7 @@ fn small_bodies() -> Limits {
 async fn an_announced_body_over_the_cap_is_refused_unread() {
     let server = Server::start(small_bodies(), counting());
     let mut client = server.connect();
-    // `Expect` would be answered 100 before the first byte is read: it never is.
+    // `Expect` would get a 100 before the first read, which never happens.
     client
         .send("POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 101\r\n\r\n")
         .await;
@@ -96,7 +96,7 @@ async fn a_header_too_long() {
     ] {
         let mut client = server.connect();
         let value = "y".repeat(length);
-        // The server may close before it has read it all.
+        // The server may close before it has read everything.
         let _ = client
             .try_send(format!(
                 "GET / HTTP/1.1\r\nhost: h\r\nx-long: {value}\r\n\r\n"
@@ -155,7 +155,7 @@ async fn one_host_exactly() {
         assert!(reply.headers.contains_key("x-request-id"));
         client.until_closed().await;
     }
-    // HTTP/1.0 knows no Host.
+    // HTTP/1.0 has no Host.
     let mut client = server.connect();
     client.send("GET / HTTP/1.0\r\n\r\n").await;
     assert_eq!(client.reply().await.text(), "hello");
@@ -168,7 +168,8 @@ async fn two_lengths_are_the_end_of_the_connection() {
     let mut client = server.connect();
     client
         .send(
-            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 20\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 20\r\n\
+             transfer-encoding: chunked\r\n\r\n0\r\n\r\n\
              GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n",
         )
         .await;
@@ -203,7 +204,7 @@ async fn a_connection_too_many_is_refused_and_room_is_used_again() {
     assert_eq!(third.until_closed().await, b"");
 
     drop(first);
-    // The server notices the free place on its own time; each try is a condition awaited.
+    // The server frees the permit in its own time; each attempt awaits a condition.
     loop {
         if server.connect().get("/").await.status == 200 {
             break;
@@ -227,7 +228,7 @@ async fn errors_while_accepting_stop_nothing() {
     assert_eq!(before.get("/").await.text(), "hello");
     assert_eq!(start.elapsed().as_millis(), 0);
     assert_eq!(server.connect().get("/").await.text(), "hello");
-    // Three pauses of 50 ms for the three that concern everybody.
+    // Three pauses of 50 ms, for the three errors that concern all connections.
     assert!(
         (150..160).contains(&start.elapsed().as_millis()),
         "{:?}",

@@ -1,4 +1,4 @@
-//! What is logged of connections: whose a line is about.
+//! Log lines about connections name the peer.
 
 use std::{future::pending, time::Duration};
 
@@ -10,12 +10,12 @@ use tracing::Level;
 use crate::support::{Answering, PEER, Server};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
-/// The same with a line break that is part of no request; the end behind it is seen by other means.
+/// The same with a stray line break, after which the end is noticed by other means.
 const GET_AND_MORE: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n\r\n";
 
 // spec: DOOR-17
 #[tokio::test(start_paused = true)]
-async fn each_end_of_a_connection_says_whose_it_was() {
+async fn each_end_of_a_connection_names_its_peer() {
     let (log, _guard) = Log::json_of_this_thread(Level::DEBUG);
     let server = Server::start(Limits::default(), Answering(async |_| pending().await));
     let mut slow = server.connect();
@@ -24,7 +24,7 @@ async fn each_end_of_a_connection_says_whose_it_was() {
     for request in [GET, GET_AND_MORE] {
         let mut leaving = server.connect();
         leaving.send(request).await;
-        // Time stands still until everybody waits: the server has seen what was sent.
+        // The paused clock advances only when all tasks wait, so the server has read everything.
         sleep(Duration::from_millis(1)).await;
         drop(leaving);
         sleep(Duration::from_millis(1)).await;
@@ -45,7 +45,7 @@ async fn each_end_of_a_connection_says_whose_it_was() {
         [
             "a connection made no progress",
             "a connection broke off",
-            "a client left before its answer ended",
+            "a client left before its response ended",
             "a connection was dropped at shutdown",
         ]
     );

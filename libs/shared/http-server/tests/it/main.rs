@@ -1,7 +1,7 @@
-//! The server seen from outside: what clients can do to it, and what it does about it.
+//! The server from outside: what clients do, and how the server responds.
 //!
-//! Deadlines are tested in memory with the paused clock, so that a test of 75 seconds takes none.
-//! What needs a kernel is in `tcp`.
+//! Deadlines are tested in memory with the paused clock, so a test of 75 seconds takes no time.
+//! Tests that need a kernel are in `tcp`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A server ends in three phases and loses nothing that could be finished.
+//! A server stops in three phases, and finishes what it can.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::support::{Answering, Server, assert_elapsed, hello};
 
 type Out = Sender<Bytes, std::convert::Infallible>;
 
-/// Hands the sending end of every response to the test.
+/// Hands the sending end of each response to the test.
 fn streaming() -> (impl HttpService, mpsc::UnboundedReceiver<Out>) {
     let (hand_over, outs) = mpsc::unbounded_channel();
     let hand_over = Arc::new(hand_over);
@@ -94,7 +94,7 @@ async fn a_request_during_the_drain_is_the_last_of_its_connection() {
 
 // spec: STOP-4
 #[tokio::test(start_paused = true)]
-async fn what_will_not_end_is_dropped_at_the_deadline() {
+async fn remaining_connections_are_dropped_at_the_deadline() {
     let (service, mut outs) = streaming();
     let server = Server::start(Limits::default(), service);
     let mut client = server.connect();

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// Smaller than any answer that is meant to get stuck.
+/// Smaller than any response that must get stuck.
 const PIPE_BYTES: usize = 4096;
 
 pub(crate) const PEER: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(
@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-/// One connection, one byte at a time if need be.
+/// One connection, whose bytes the test controls.
 pub(crate) struct Client<Io> {
     io: Io,
     unread: Vec<u8>,
@@ -126,7 +126,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
         self.io.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// As `send`, when the server may close in the middle of it.
+    /// As `send`, but the server may close before the end.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.io.write_all(bytes.as_ref()).await
     }
@@ -180,7 +180,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
         count
     }
 
-    /// Reads until the server closes and returns what it said before.
+    /// Reads until the server closes, and returns what it sent.
     pub(crate) async fn until_closed(&mut self) -> Vec<u8> {
         while self.read_some().await > 0 {}
         std::mem::take(&mut self.unread)
@@ -266,17 +266,17 @@ pub(crate) fn full(body: impl Into<Bytes>) -> TestBody {
     BoxBody::new(Full::new(body.into()))
 }
 
-/// Answers every request at once with "hello".
+/// Responds to every request with "hello".
 pub(crate) fn hello() -> impl HttpService {
     Answering(|_| async { Response::new(full("hello")) })
 }
 
-/// Something whose end can be awaited.
+/// A notice whose end can be awaited.
 pub(crate) fn notice() -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
     oneshot::channel()
 }
 
-/// A body that carries a notice: dropping it is noticed.
+/// A body with a notice of its drop.
 pub(crate) struct Noticed<B> {
     body: B,
     _sender: oneshot::Sender<()>,

@@ -1,4 +1,4 @@
-//! What only a kernel can do: resets, descriptors, real addresses.
+//! What needs a kernel: resets, descriptors, real addresses.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,7 +10,7 @@ use std::{
 use axum::{Extension, Router, routing::get};
 use http_server::{ApiJson, BoundServer, Limits, PeerAddr, ServerHandle, adopt, bind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use service_runtime::{CoreThreads, Shutdown, Tasks};
+use service_runtime::{ConnectionThreads, Shutdown, Tasks};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpStream,
@@ -22,7 +22,7 @@ use crate::support::Client;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Far beyond what anything here takes; a test that gets here has failed.
+/// Far longer than any step here takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn routes() -> Router {
@@ -55,17 +55,17 @@ async fn connections_wait_until_the_server_serves() {
 
     assert_eq!(handle.close(PATIENCE).await, 0);
     assert!(TcpStream::connect(addr).await.is_err());
-    // The port is free for the next life at once.
+    // The port is free again at once.
     bind(addr, Limits::default()).unwrap();
 }
 
 // spec: DOOR-16
 #[tokio::test]
-async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
-    let threads = CoreThreads::start(NonZeroUsize::new(2).unwrap()).unwrap();
+async fn each_connection_stays_on_its_thread() {
+    let threads = ConnectionThreads::start(NonZeroUsize::new(2).unwrap()).unwrap();
     let server = bind(ANY_PORT, Limits::default())
         .unwrap()
-        .on(threads.cores());
+        .on(threads.handle());
     let addr = server.local_addr();
     let routes = Router::new().route(
         "/",
@@ -85,7 +85,7 @@ async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
     for (client, thread) in &mut clients {
         assert_eq!(client.get("/").await.text(), thread);
     }
-    // A place that is free again is taken next, and a stop ends what is idle there.
+    // A freed thread is assigned next, and a stop ends idle connections.
     clients.remove(1);
     while handle.connections() > 3 {
         tokio::task::yield_now().await;
@@ -97,11 +97,11 @@ async fn each_connection_stays_on_one_of_the_threads_it_is_dealt_out_to() {
 
 // spec: STOP-4
 #[tokio::test]
-async fn a_handler_that_hangs_holds_up_its_thread_and_not_the_end() {
-    let threads = CoreThreads::start(NonZeroUsize::MIN).unwrap();
+async fn a_hanging_handler_blocks_its_thread_but_not_the_stop() {
+    let threads = ConnectionThreads::start(NonZeroUsize::MIN).unwrap();
     let server = bind(ANY_PORT, Limits::default())
         .unwrap()
-        .on(threads.cores());
+        .on(threads.handle());
     let addr = server.local_addr();
     let (go_on, hold) = std::sync::mpsc::channel::<()>();
     let hold = std::sync::Arc::new(parking_lot::Mutex::new(hold));
@@ -124,14 +124,14 @@ async fn a_handler_that_hangs_holds_up_its_thread_and_not_the_end() {
 
 // spec: STOP-10
 #[tokio::test]
-async fn a_socket_of_somebody_else_outlives_the_server() {
+async fn an_adopted_socket_outlives_the_server() {
     let socket = std::net::TcpListener::bind(ANY_PORT).unwrap();
     let addr = socket.local_addr().unwrap();
     let server = || adopt(socket.try_clone().unwrap(), Limits::default()).unwrap();
     let first = serve(server());
     connect(addr).await.get("/").await;
     assert_eq!(first.close(PATIENCE).await, 0);
-    // Nobody serves; a restart looks like this from outside.
+    // The listener stays open without a server, as during a restart.
     let waiting = TcpStream::connect(addr).await.unwrap();
     let _second = serve(server());
     let local = waiting.local_addr().unwrap();
@@ -162,7 +162,7 @@ async fn a_refusal_arrives_although_the_client_is_still_sending() {
     let server = bind(ANY_PORT, Limits::default()).unwrap();
     let addr = server.local_addr();
     let _handle = serve(server);
-    // Without the lingering close, the reset would destroy the answer in most of the rounds.
+    // Without the lingering close, a reset would destroy the response in most of the rounds.
     for _ in 0..20 {
         let mut client = connect(addr).await;
         let body = vec![b'x'; 4 * 1024 * 1024];
@@ -195,13 +195,13 @@ async fn a_connection_too_many_gets_its_answer() {
     }
 }
 
-/// Tells the child process of the next test that it is one.
+/// Tells the child process of the next test its role.
 const ROLE: &str = "HTTP_SERVER_TEST_ROLE";
 
-/// Whoever has no answer by then is taken to get none; a later answer does no harm.
+/// A client without a response by then counts as unanswered; a later response does no harm.
 const NO_ANSWER: Duration = Duration::from_secs(1);
 
-/// Descriptors the child may have: the runtime's own, and a few for connections.
+/// Descriptors for the child: those of the runtime, and a few for connections.
 const FEW_DESCRIPTORS: u64 = 32;
 
 // spec: DOOR-8
@@ -231,12 +231,12 @@ async fn survives_running_out_of_descriptors() {
     for client in &mut clients {
         client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n").await;
     }
-    // The kernel completes connections in order: those that were accepted come first.
+    // The kernel completes connections in order, so the accepted ones come first.
     let mut open = clients.into_iter();
     let mut served = Vec::new();
     for mut client in open.by_ref() {
-        // At least one is served, however long that takes; that there is no answer for the others
-        // can only be waited for.
+        // At least one is served, however long that takes. That the others get no response can only
+        // be waited for.
         let patience = if answered == 0 { PATIENCE } else { NO_ANSWER };
         match timeout(patience, client.reply()).await {
             Ok(reply) => assert_eq!(reply.status, 200),
@@ -249,7 +249,7 @@ async fn survives_running_out_of_descriptors() {
         (1..FEW_DESCRIPTORS).contains(&answered),
         "{answered} answered"
     );
-    // A connection that is open goes on while others cannot get in.
+    // An open connection continues while others cannot connect.
     assert_eq!(served[0].get("/").await.status, 200);
 
     drop(served);

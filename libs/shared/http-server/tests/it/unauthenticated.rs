@@ -1,4 +1,5 @@
-//! Connections without a token have little room and a short life, and keep nobody out who has one.
+//! Connections without a token have few permits and a short life, and keep no client with a token
+//! out.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ fn serve(
     })
 }
 
-/// Asks as whoever has the token.
+/// Sends a request with the token.
 async fn ask<Io: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client<Io>,
     method: &str,
@@ -70,12 +71,12 @@ async fn ask<Io: AsyncRead + AsyncWrite + Unpin>(
 
 // spec: DOOR-18
 #[tokio::test]
-async fn whoever_has_the_token_gets_in_however_many_have_none() {
+async fn a_client_with_the_token_is_served_despite_a_flood_without() {
     let (_handle, connect) = serve(Some(TOKEN), 11);
     let mut admitted = vec![connect().await];
     assert_eq!(ask(&mut admitted[0], "GET", "/v2/status").await.status, 200);
     let mut others = Vec::new();
-    // More of them than there are places of either kind, and each kind of waiting.
+    // More of them than permits of either kind, in each state of waiting.
     for says in [
         "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n",
         "GET /v2/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
@@ -109,13 +110,13 @@ async fn whoever_has_the_token_gets_in_however_many_have_none() {
             );
         }
     }
-    // The oldest of the others had to go.
+    // The oldest of the others was displaced.
     others[0].until_closed().await;
 }
 
 // spec: DOOR-18
 #[tokio::test]
-async fn without_a_token_clients_of_this_machine_have_their_places_and_checks_of_health_do_not() {
+async fn without_a_token_health_checks_do_not_use_authenticated_permits() {
     let (_handle, connect) = serve(None, 3);
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -156,12 +157,12 @@ async fn one_too_many_with_the_token_is_refused_and_room_is_used_again() {
     let (status, code, _) = refusal.error();
     assert_eq!((status, code.as_str()), (503, "TOO_MANY_CONNECTIONS"));
     assert_eq!(refusal.headers["retry-after"], "1");
-    // It is still told whether the server lives.
+    // It still gets a response to the health check.
     let mut check = connect().await;
     assert_eq!(check.get("/health").await.status, 200);
 
     clients.pop();
-    // The server notices the free place on its own time; each try is a condition awaited.
+    // The server frees the permit in its own time; each attempt awaits a condition.
     loop {
         let mut client = connect().await;
         if ask(&mut client, "GET", "/v2/status").await.status == 200 {
@@ -172,7 +173,7 @@ async fn one_too_many_with_the_token_is_refused_and_room_is_used_again() {
 
 // spec: DOOR-19
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_only_asked_for_health_ends_after_half_a_minute() {
+async fn a_connection_with_health_checks_only_ends_after_half_a_minute() {
     let server = Server::start(limits(), guarded(Some(TOKEN)));
     let mut client = server.connect();
     let start = Instant::now();
@@ -190,7 +191,7 @@ async fn a_connection_that_is_only_asked_for_health_ends_after_half_a_minute() {
     }
     assert_elapsed(start, SHARE.life / 2);
     client.until_closed().await;
-    // Refused requests do not prolong it, and it is not kept idle for long.
+    // Refused requests do not prolong it, and its idle time is short.
     let mut client = server.connect();
     assert_eq!(client.get("/v2/status").await.status, 401);
     let start = Instant::now();
@@ -200,7 +201,7 @@ async fn a_connection_that_is_only_asked_for_health_ends_after_half_a_minute() {
 
 // spec: DOOR-19
 #[tokio::test(start_paused = true)]
-async fn the_token_makes_it_a_connection_like_any_other() {
+async fn the_token_lifts_the_limits_of_a_connection() {
     let server = Server::start(limits(), guarded(Some(TOKEN)));
     let mut client = server.connect();
     assert_eq!(client.get("/health").await.status, 200);

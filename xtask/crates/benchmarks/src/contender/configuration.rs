@@ -21,10 +21,14 @@ pub(super) fn nginx(port: u16, engines: &[SocketAddr], directory: &Path) -> Stri
         "daemon off;\n{user}worker_processes 2;\npid {directory}/pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n  access_log off;\n{paths}\
-         \x20 upstream engines {{\n{servers}    keepalive 256;\n    keepalive_requests 1000000000;\n  }}\n\
-         \x20 server {{\n    listen 127.0.0.1:{port} reuseport backlog=4096;\n    keepalive_requests 1000000000;\n\
-         \x20   location / {{\n      proxy_pass http://engines;\n      proxy_http_version 1.1;\n      \
-         proxy_set_header Connection \"\";\n      proxy_buffering off;\n      proxy_buffer_size 64k;\n      \
+         \x20 upstream engines {{\n{servers}    keepalive 256;\n    keepalive_requests \
+          1000000000;\n  }}\n\
+         \x20 server {{\n    listen 127.0.0.1:{port} reuseport backlog=4096;\n    \
+          keepalive_requests 1000000000;\n\
+         \x20   location / {{\n      proxy_pass http://engines;\n      proxy_http_version \
+          1.1;\n      \
+         proxy_set_header Connection \"\";\n      proxy_buffering off;\n      proxy_buffer_size \
+          64k;\n      \
          proxy_buffers 4 64k;\n      proxy_busy_buffers_size 64k;\n    }}\n  }}\n}}\n",
         paths = paths.concat(),
         servers = servers.collect::<String>(),

@@ -49,14 +49,15 @@ fn an_engine_that_goes_on_without_its_client_keeps_its_slot() -> Result<()> {
         let mut leaving = TcpStream::connect(&address)?;
         write!(
             leaving,
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: \
+             application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )?;
         wait_for("both slots are busy", SOON, || engine.busy_slots() == 2)?;
         drop(leaving);
 
-        // Whoever comes now waits with us, where it can still be sent elsewhere, and not inside the
+        // A new request waits in our queue, where it can still be sent elsewhere, and not inside the
         // engine.
         let client = orchestrator.client();
         let next = thread::spawn(move || ask(&client, false));

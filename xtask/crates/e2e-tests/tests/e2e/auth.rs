@@ -87,7 +87,7 @@ fn open_routes(stranger: &Client) -> Result<Vec<String>> {
     let mut open = Vec::new();
     for (path, item) in document["paths"].as_object().context("no paths")? {
         for (method, operation) in item.as_object().context("no methods")? {
-            // Nothing behind the door is called so; whoever gets in is told 404, or what is there.
+            // There is no such resource; with a valid token the answer is 404, or the resource.
             let asked = path.replace(['{', '}'], "x");
             let answer = match method.as_str() {
                 "get" => stranger.get(&asked),

@@ -194,10 +194,10 @@ fn each_bad_handoff_is_refused_by_itself_and_said_once() -> Result<()> {
         assert_eq!(pools["pools"][0]["slots_total"], 2, "{pools}");
         assert_eq!(orchestrator.client().chat(3)?.status, 200);
 
-        // Mended or removed, each in its turn.
-        let mut mended = handoff("pool-0", "r1", &engine);
-        mended["url"] = json!("http://127.0.0.1:9");
-        place(&directory.join(all[0].name), mended.to_string().as_bytes())?;
+        // Each is fixed or removed in turn.
+        let mut fixed = handoff("pool-0", "r1", &engine);
+        fixed["url"] = json!("http://127.0.0.1:9");
+        place(&directory.join(all[0].name), fixed.to_string().as_bytes())?;
         for bad in &all[1..] {
             fs::remove_file(directory.join(bad.name))?;
         }

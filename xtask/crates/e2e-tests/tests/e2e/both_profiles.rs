@@ -15,7 +15,7 @@ use crate::load::{Load, WORDS, ask};
 
 const SOON: Duration = Duration::from_secs(90);
 const SLOTS: u32 = 2;
-/// Nobody waits for this heartbeat: what is seen before it was reported at once.
+/// Far longer than a test: a change that is seen before the next heartbeat was reported at once.
 const NO_HEARTBEAT: (&str, &str) = ("HEARTBEAT_INTERVAL_SECS", "3600");
 
 /// A node with two engines in a pool, both ready.
@@ -269,7 +269,7 @@ fn events_tell_what_happened(profile: Profile) -> Result<()> {
         let (node, engines) = two_engines(cluster, profile)?;
         drop(engines);
         wait_for("the pool to be lost", SOON, || {
-            // Whoever asks finds out before the probes do.
+            // The request finds out before the probes do.
             let client = node.client().with_header("x-deadline-ms", "1000");
             let _ = client.chat(3);
             kinds(&node).contains(&"pool_not_ready".to_owned())
@@ -288,7 +288,8 @@ fn events_tell_what_happened(profile: Profile) -> Result<()> {
 fn pool_file(cluster: &Cluster, more: &str) -> Result<String> {
     let path = cluster.directory().join("pools.toml");
     let text = format!(
-        "[[pool]]\nid = \"chat\"\nengine = \"llamacpp\"\nbinary = {:?}\nmodel = {:?}\nmodels = [\"tiny\"]\n\
+        "[[pool]]\nid = \"chat\"\nengine = \"llamacpp\"\nbinary = {:?}\nmodel = {:?}\nmodels = \
+         [\"tiny\"]\n\
          slots = {SLOTS}\ncontext = 2048\nreplicas = 2\n{more}\n",
         cluster.llama_server(),
         cluster.model(),

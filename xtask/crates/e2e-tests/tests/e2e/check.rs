@@ -5,7 +5,7 @@ use fake_nvml::{FakeNvml, GPU_IS_LOST, Gpu};
 use serde_json::Value;
 use test_cluster::{Cluster, Setting, free_port};
 
-/// A token that everybody has, and one that nobody has.
+/// The token of the fleet, and another one.
 const TOKEN: (&str, &str) = ("LLORCH_API_TOKEN", "a-long-enough-token");
 const OTHER_TOKEN: (&str, &str) = ("LLORCH_API_TOKEN", "quite-another-token");
 /// A free port, so that checks beside one another do not meet.
@@ -60,7 +60,8 @@ fn assert_found(findings: &[Finding], verdict: &str, subject: &str, part: &str) 
 
 fn pool(id: &str, binary: &str, model: &str, devices: &str) -> String {
     format!(
-        "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = {binary:?}\nmodel = {model:?}\nslots = 2\n\
+        "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = {binary:?}\nmodel = {model:?}\n\
+         slots = 2\n\
          context = 2048\ndevice_mask = {devices:?}\n\n"
     )
 }
@@ -146,9 +147,9 @@ fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
             "does not accept the token",
         );
         let home = cluster.home(&[])?;
-        let nobody = format!("http://127.0.0.1:{}", free_port()?);
+        let unreachable = format!("http://127.0.0.1:{}", free_port()?);
         let home_url = home.url();
-        let several = format!("{nobody},{home_url}");
+        let several = format!("{unreachable},{home_url}");
         let (_, findings) = check(
             cluster,
             &[&good[..], &[("ORCHESTRATORD_URL", several.as_str())]].concat(),
@@ -156,7 +157,7 @@ fn what_is_right_and_what_is_wrong_is_told_before_a_start() -> Result<()> {
         assert_found(
             &findings,
             "error",
-            &format!("orchestratord {nobody}"),
+            &format!("orchestratord {unreachable}"),
             "cannot be reached",
         );
         assert_found(

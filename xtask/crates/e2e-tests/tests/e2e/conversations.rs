@@ -79,7 +79,8 @@ impl Conversation {
         self.messages
             .push(json!({"role": "user", "content": said.join(" ")}));
         let mut body = json!({
-            "model": "tiny", "messages": self.messages, "max_tokens": ANSWER_TOKENS, "temperature": 0,
+            "model": "tiny", "messages": self.messages, "max_tokens": ANSWER_TOKENS,
+             "temperature": 0,
         });
         if self.strategy == "session" {
             body["session_id"] = format!("conversation-{}", self.number).into();
@@ -189,7 +190,8 @@ fn stay(profile: Profile, strategy: &'static str) -> Result<()> {
             .sum();
         let part = cached as f64 / prompted as f64;
         println!(
-            "{profile:?}, {strategy}: {moves} moves in {} turns, {part:.3} of the {prompted} prompt tokens of later turns from the \
+            "{profile:?}, {strategy}: {moves} moves in {} turns, {part:.3} of the {prompted} \
+             prompt tokens of later turns from the \
              cache, conversations {:?}",
             CONVERSATIONS * (TURNS - 1),
             shares(&conversations)
@@ -246,7 +248,7 @@ fn leave(profile: Profile, strategy: &'static str) -> Result<()> {
             before
                 .iter()
                 .any(|replica| replica.as_deref() == Some(killed)),
-            "nobody is with {killed}"
+            "no conversation is with {killed}"
         );
         node.set_draining(Some("pool-0/replicas/r0"), false)?;
         wait_for("the undrain", SOON, || {

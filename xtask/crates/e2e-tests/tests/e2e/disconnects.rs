@@ -32,7 +32,7 @@ const ANSWERED: Duration = Duration::from_secs(300);
 /// More words than anybody stays for. The engine notices at once that the reader of a stream is
 /// gone.
 const STREAMED_WORDS: u32 = 1900;
-/// While it works on others, the engine does not notice that nobody waits for a whole answer: a
+/// While it works on others, the engine does not notice that the client of a whole answer left: a
 /// short one.
 const WHOLE_WORDS: u32 = 40;
 
@@ -45,7 +45,8 @@ fn ask_and_leave(address: &str, number: u64) -> Result<()> {
     let mut connection = TcpStream::connect(address)?;
     write!(
         connection,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-type: \
+         application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )?;
@@ -113,7 +114,7 @@ fn clients_that_leave_at_any_moment_leak_no_slot() -> Result<()> {
         })?;
 
         let what = |what: &str| format!("{what}; seed {SEED}");
-        wait_for(&what("nobody to wait"), SOON, || {
+        wait_for(&what("an empty queue"), SOON, || {
             waiting(&orchestrator.client()) == 0
         })?;
         wait_for(&what("the node to have all slots back"), SOON, || {

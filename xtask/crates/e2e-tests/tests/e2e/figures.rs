@@ -28,7 +28,8 @@ fn an_engine_says_its_version_its_slots_and_what_it_does() -> Result<()> {
         let mut node = cluster.node("gpu-1", &orchestrator, &[])?;
         let engine = cluster.engine(2)?;
         let wish = json!({
-            "pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp", "url": engine.url(), "slots": 4,
+            "pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp", "url": engine.url(),
+             "slots": 4,
         });
         write_handoff(node.daemon().directory(), &wish)?;
         wait_for("the promise to be corrected", SOON, || {

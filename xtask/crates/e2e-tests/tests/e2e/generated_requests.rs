@@ -1,4 +1,4 @@
-//! Requests that nobody thought of, made from the OpenAPI documents: every answer is one that the
+//! Requests generated from the OpenAPI documents: every answer is one that the
 //! document tells of.
 
 use anyhow::Result;

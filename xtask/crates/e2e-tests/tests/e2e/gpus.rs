@@ -1,4 +1,4 @@
-//! GPUs from the driver to whoever asks the control plane, with a stand-in for NVIDIA's library.
+//! GPUs from the driver to the control plane's API, with a stand-in for NVIDIA's library.
 
 use std::time::Duration;
 
@@ -44,12 +44,13 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
             &orchestrator,
             &[HEARTBEAT, ("LD_LIBRARY_PATH", library)],
         )?;
-        // Nobody asks their engines for anything, so there need be none.
+        // No request reaches an engine, so there are none.
         let port = free_port()?;
         for devices in ["GPU0", "GPU1"] {
             let announced = json!({
                 "pool_id": format!("pool-{devices}"), "replica_id": devices, "engine": "llamacpp",
-                "url": format!("http://localhost:{port}/{devices}"), "slots": 2, "device_mask": devices,
+                "url": format!("http://localhost:{port}/{devices}"), "slots": 2,
+                 "device_mask": devices,
             });
             write_handoff(node.daemon().directory(), &announced)?;
         }
@@ -74,8 +75,10 @@ fn a_node_reports_its_gpus_as_they_are() -> Result<()> {
         assert_eq!(
             shown["gpus"][1],
             json!({
-                "device_id": 1, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-1000", "driver_version": "580.99.01",
-                "compute_capability": "8.6", "vram_total_bytes": TOTAL, "vram_used_bytes": 0, "vram_free_bytes": TOTAL,
+                "device_id": 1, "name": "NVIDIA GeForce RTX 3090", "uuid": "GPU-1000",
+                 "driver_version": "580.99.01",
+                "compute_capability": "8.6", "vram_total_bytes": TOTAL, "vram_used_bytes": 0,
+                 "vram_free_bytes": TOTAL,
                 "utilization_percent": 42, "temperature_celsius": 55, "power_watts": 250,
             })
         );

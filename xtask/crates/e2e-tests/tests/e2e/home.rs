@@ -25,7 +25,7 @@ fn both_daemons_share_the_default_directories_in_home() -> Result<()> {
         // It watches nothing, so it shows the pool that it was told of and no engine.
         let pools = Client::new(&format!("http://{address}")).get_json("/v2/pools")?;
         assert_eq!(pools["pools"][0]["ready"], false, "{pools}");
-        // In either order: what the agent leaves behind keeps nobody away.
+        // In either order: what the agent leaves behind does not block the next start.
         assert!(home.terminate(SOON)?.success());
         home.restart()?;
         wait_for("an answer again", SOON, || {

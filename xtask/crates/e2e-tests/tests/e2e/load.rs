@@ -73,7 +73,7 @@ impl Load {
         }
     }
 
-    /// Requests without end, until whoever runs them has done what there is to do meanwhile.
+    /// Sends requests until the test has finished what it does meanwhile.
     pub(crate) fn while_it_lasts(client: Client, clients: usize) -> Self {
         Self::new(client, ENDLESS, clients)
     }

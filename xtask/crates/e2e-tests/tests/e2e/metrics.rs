@@ -111,7 +111,7 @@ fn metrics_are_as_documented_and_prometheus_finds_them() -> Result<()> {
                 page.body
             );
             let (mut exported, mut promised) = (families(&page.body), documented(daemon)?);
-            // Handoffs are counted by whoever watches the directory, which this control plane does
+            // Handoffs are counted by the process that watches the directory, which this control plane does
             // not.
             if daemon == "orchestratord" {
                 promised.remove("llorch_agent_handoffs");
@@ -204,7 +204,8 @@ fn scrape(cluster: &Cluster, url: &str, discovery: &str) -> Result<()> {
     std::fs::create_dir_all(&directory)?;
     let configuration = directory.join("prometheus.yml");
     let text = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: llorch\n    http_sd_configs:\n      \
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: llorch\n    \
+         http_sd_configs:\n      \
         - {{url: '{url}/v2/sd/prometheus', refresh_interval: 1s{discovery}}}\n"
     );
     std::fs::write(&configuration, text)?;

@@ -81,7 +81,8 @@ fn no_engine_ever_sees_more_requests_than_slots() -> Result<()> {
         for (number, engine) in engines.into_iter().enumerate() {
             let engine = engine?;
             let handoff = json!({
-                "pool_id": "pool-0", "replica_id": format!("r{number}"), "engine": "llamacpp", "url": engine.url(),
+                "pool_id": "pool-0", "replica_id": format!("r{number}"), "engine": "llamacpp",
+                 "url": engine.url(),
                 "engine_version": "fake", "slots": engine.script().slots, "models": ["tiny"],
             });
             write_handoff(node.daemon().directory(), &handoff)?;

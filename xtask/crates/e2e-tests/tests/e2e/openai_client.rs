@@ -10,7 +10,7 @@ use test_cluster::{Cluster, Setting};
 use test_tools::{Packages, Tool};
 
 const SOON: Duration = Duration::from_secs(90);
-/// How long a control plane that has just started waits for a model that nobody has announced yet.
+/// How long a control plane that has just started waits for a model that no node has announced yet.
 /// There is always a slot for the others.
 const UNKNOWN: Setting<'_> = ("ORCHESTRATORD_QUEUE_WAIT_MS", "1000");
 /// The version that is tested with.

@@ -26,7 +26,8 @@ const REPLICAS: [(&str, &str); 3] = [("chat", "r0"), ("chat", "r1"), ("other", "
 /// A pool of `llama-server`s with the cluster's model.
 fn pool(cluster: &Cluster, id: &str, model: &str, replicas: u32) -> String {
     format!(
-        "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = {:?}\nmodel = {:?}\nmodels = [{model:?}]\n\
+        "[[pool]]\nid = {id:?}\nengine = \"llamacpp\"\nbinary = {:?}\nmodel = {:?}\nmodels = \
+         [{model:?}]\n\
          slots = {SLOTS}\ncontext = 2048\nreplicas = {replicas}\n\n",
         cluster.llama_server(),
         cluster.model(),

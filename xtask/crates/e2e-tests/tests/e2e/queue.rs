@@ -113,7 +113,7 @@ fn line_up(client: &Client, open: impl FnOnce() -> Result<()>) -> Result<Vec<Ask
     })
 }
 
-/// Asserts that nobody was certainly served before somebody who certainly came earlier. Gives back
+/// Asserts that no request was certainly served before one that certainly came earlier. Returns
 /// of how many pairs the order of service is certain.
 fn assert_in_order(asked: &[&Asked]) -> usize {
     let mut certain = 0;
@@ -149,7 +149,7 @@ fn forty_requests_for_four_slots_are_served_in_order_and_wait_with_us() -> Resul
     Cluster::test("queue", |cluster| {
         let (orchestrator, _nodes, mut engines) = two(cluster)?;
         let client = orchestrator.client();
-        // While nobody takes new work, everybody lines up.
+        // While no endpoint accepts requests, all of them are queued.
         tell_nodes(&client, "drain")?;
         wait_for("both nodes to drain", SOON, || {
             orchestrator
@@ -183,7 +183,8 @@ fn forty_requests_for_four_slots_are_served_in_order_and_wait_with_us() -> Resul
         let (people, batch) = (of(false), of(true));
         let certain = [assert_in_order(&people), assert_in_order(&batch)];
         println!(
-            "shares {shares:?}; served at the first try: {} and {}; certainly in order: {certain:?} pairs",
+            "shares {shares:?}; served at the first try: {} and {}; certainly in order: \
+             {certain:?} pairs",
             people.len(),
             batch.len()
         );

@@ -10,16 +10,15 @@ mod engine;
 mod from_clients;
 mod from_engines;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use serde_json::json;
 use test_clock::wait_for;
 use test_cluster::{Cluster, write_handoff};
 
-use self::{client::Place, engine::ScriptedEngine};
-
-const SOON: Duration = Duration::from_secs(20);
+use self::{
+    client::{Place, SOON},
+    engine::ScriptedEngine,
+};
 
 /// The way to the engine that a row takes.
 struct Setup {

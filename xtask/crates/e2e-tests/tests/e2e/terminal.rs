@@ -71,7 +71,7 @@ impl Terminal {
         let written = shown.clone();
         thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // When nobody holds the other end any more, reading fails.
+            // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
                 written.lock().process(&bytes[..length]);
             }

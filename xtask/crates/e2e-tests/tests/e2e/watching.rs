@@ -77,7 +77,7 @@ fn a_node_is_watched_from_joining_to_silence() -> Result<()> {
 #[test]
 fn at_home_engines_are_watched_and_a_watcher_does_not_hold_up_the_end() -> Result<()> {
     Cluster::test("watching-home", |cluster| {
-        // Whoever asks for the dead engine is told so at once.
+        // A request for the dead engine fails at once.
         let mut home = cluster.home(&[("ORCHESTRATORD_QUEUE_WAIT_MS", "100")])?;
         let client = home.client();
         let engine = cluster.engine(2)?;

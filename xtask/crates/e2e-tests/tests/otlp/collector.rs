@@ -72,7 +72,7 @@ impl Collector {
     }
 }
 
-/// Reads a request. It is answered last, so whoever has its answer finds it among those received.
+/// Reads a request. The answer is sent last, so the request is recorded when the client has it.
 fn take(stream: TcpStream) -> Result<Sent> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();

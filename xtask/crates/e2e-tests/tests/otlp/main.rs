@@ -67,7 +67,8 @@ fn a_request_is_one_trace_through_both_daemons_and_a_stop_sends_the_last() -> Re
         // Only it can say what it was told.
         let engine = FakeEngine::start(Script::default())?;
         let announced = json!({
-            "pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp", "url": engine.url(), "slots": 2, "models": ["tiny"],
+            "pool_id": "pool-0", "replica_id": "r0", "engine": "llamacpp", "url": engine.url(),
+             "slots": 2, "models": ["tiny"],
         });
         write_handoff(node.daemon().directory(), &announced)?;
         let client = orchestrator.client().with_token(TOKEN);

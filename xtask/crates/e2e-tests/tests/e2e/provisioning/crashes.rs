@@ -98,7 +98,8 @@ fn an_engine_that_always_crashes_is_given_up_and_the_others_serve() -> Result<()
         write!(
             file,
             "[[pool]]\nid = \"broken\"\nengine = \"llamacpp\"\nslots = 1\n\
-             command = [\"/bin/sh\", \"-c\", \"echo no such device: $0 >&2; exit 3\", \"{{port}}\"]\n"
+             command = [\"/bin/sh\", \"-c\", \"echo no such device: $0 >&2; exit 3\", \
+              \"{{port}}\"]\n"
         )?;
         let (orchestrator, node) = start(cluster, &file)?;
         let others = processes(cluster, &node);

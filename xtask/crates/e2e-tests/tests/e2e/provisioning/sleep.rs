@@ -1,4 +1,4 @@
-//! A pool that nobody needs is stopped, and woken by the first request.
+//! A pool without requests is scaled to zero, and started again by the first request.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use test_cluster::{Cluster, Node, Orchestrator};
 use super::{SLOTS, SOON, assert_other_answers, begin, pool, pool_of};
 use crate::load::{Outcome, ask};
 
-/// A pool that sleeps, whose models nobody declares, and one that does not.
+/// A pool that scales to zero and declares no models, and one that does not scale.
 fn sleepy(cluster: &Cluster) -> String {
     let chat = pool(cluster, "chat", "tiny", 1).replace("slots =", "sleep_after_secs = 1\nslots =");
     chat + &pool(cluster, "other", "other", 1)
@@ -25,7 +25,7 @@ fn sleeping(orchestrator: &Orchestrator) -> Option<Value> {
     pool_of(orchestrator, "chat").filter(offered)
 }
 
-/// Waits until the pool sleeps, which nobody sees but those who look.
+/// Waits until the pool is scaled to zero.
 fn asleep(cluster: &Cluster, orchestrator: &Orchestrator, node: &Node) -> Result<()> {
     // The engine first: what the control plane knows of the pool may be from before it was woken.
     wait_for("its engine to end", SOON, || {

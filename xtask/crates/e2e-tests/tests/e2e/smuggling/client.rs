@@ -3,11 +3,15 @@
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{SOON, engine::GOOD_BODY};
+use super::engine::GOOD_BODY;
+
+/// How long a message may take.
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A body that every daemon takes.
 pub(crate) const BODY: &str = r#"{"model":"tiny"}"#;

@@ -25,7 +25,7 @@ enum Expected {
     CutOff,
 }
 
-/// A request that somebody may want to slip in between two of others.
+/// A request that an attacker tries to slip in between two others.
 const SMUGGLED: &str =
     "POST PATH HTTP/1.1\r\nhost: HOST\r\nx-smuggled: 1\r\ncontent-length: 2\r\n\r\n{}";
 
@@ -236,7 +236,8 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "absolute form with the same host",
             format!(
-                "POST http://HOSTPATH HTTP/1.1\r\nhost: HOST\r\ncontent-length: {length}\r\n\r\n{BODY}"
+                "POST http://HOSTPATH HTTP/1.1\r\nhost: HOST\r\ncontent-length: {length}\r\n\r\n\
+                 {BODY}"
             ),
             Served,
         ),
@@ -249,14 +250,16 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "an upgrade",
             sized(
-                "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__",
+                "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: \
+                 AAMAAABkAAQAAP__",
             ),
             Served,
         ),
         row(
             "headers of one hop",
             sized(
-                "connection: keep-alive, x-smuggled\r\nx-smuggled: 1\r\nte: trailers\r\nproxy-connection: keep-alive",
+                "connection: keep-alive, x-smuggled\r\nx-smuggled: 1\r\nte: trailers\r\n\
+                 proxy-connection: keep-alive",
             ),
             Served,
         ),

@@ -280,8 +280,10 @@ pub(crate) fn rows() -> Vec<Row> {
         passed(
             "headers of one hop",
             with(
-                "content-length: 5\r\nconnection: keep-alive, x-hop\r\nkeep-alive: timeout=5\r\nx-hop: 1\r\nte: trailers\r\n\
-                 trailer: x\r\nupgrade: h2c\r\nproxy-authenticate: Basic\r\nproxy-connection: keep-alive",
+                "content-length: 5\r\nconnection: keep-alive, x-hop\r\nkeep-alive: timeout=5\r\n\
+                 x-hop: 1\r\nte: trailers\r\n\
+                 trailer: x\r\nupgrade: h2c\r\nproxy-authenticate: Basic\r\nproxy-connection: \
+                  keep-alive",
                 "hello",
             ),
             200,
@@ -325,7 +327,7 @@ pub(crate) fn rows() -> Vec<Row> {
             "HTTP/1.1 102 Processing\r\n\r\n".repeat(10_000) + &with("content-length: 5", "hello"),
         ),
         refused(
-            "another protocol that nobody asked for",
+            "another protocol that the request did not ask for",
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
                 .to_owned()
                 + INJECTED,

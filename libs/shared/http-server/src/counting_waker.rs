@@ -10,7 +10,7 @@ use std::{
 
 /// How often its wakers were used.
 #[derive(Default)]
-pub(crate) struct Wakes(Arc<Count>);
+pub(crate) struct CountingWakers(Arc<Count>);
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -21,7 +21,7 @@ impl Wake for Count {
     }
 }
 
-impl Wakes {
+impl CountingWakers {
     pub(crate) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.0))
     }
